@@ -1,0 +1,1 @@
+//! The HTTP contract: paths, types, problem+json, typed client

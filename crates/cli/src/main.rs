@@ -1,0 +1,2 @@
+//! accelnet
+fn main() {}

@@ -1,0 +1,2 @@
+//! accelnetd
+fn main() {}

@@ -1,0 +1,144 @@
+//! One Linux machine: PCI, SR-IOV, vfio, netlink, topology.
+//!
+//! [`Host`] is the port through which the agent sees and changes the machine. [`linux`] is the real
+//! one (sysfs, PCI config space, rtnetlink, tc); [`twin`] is a simulated one for tests.
+//!
+//! All calls are synchronous and bounded by a deadline; those named `observe_` only read, those
+//! named `ensure_` are idempotent: they look first, change only what differs, read back, and report
+//! [`HostError::NotAsAsked`] if the machine took the request but did not do it.
+
+pub mod error;
+pub mod linux;
+pub mod twin;
+
+use std::{sync::mpsc, time::Duration};
+
+use accelnet_model::{
+    AdapterFacts, BridgeFacts, IfName, MacAddr, NodeFacts, PciAddress, PolicyFinding, VfAttributes,
+};
+pub use error::HostError;
+
+/// Result of a host operation.
+pub type Result<T> = std::result::Result<T, HostError>;
+
+/// Something changed on the machine; a hint to look again, never the truth itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum HostEvent {
+    /// An interface appeared, changed or went.
+    Link(String),
+    /// A forwarding entry changed on the bridge port or device with this name.
+    Fdb(String),
+    /// A traffic-control object (qdisc, filter) changed on the device with this name.
+    TrafficControl(String),
+    /// Packet filter rules changed (nfnetlink).
+    Firewall,
+    /// Events were lost (receive buffer overrun): look at everything.
+    Overrun,
+}
+
+/// State of the delay line of ours on a tap (DESIGN §4.6): the root queueing discipline of the tap
+/// that lets frames for the guest wait while their path changes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DelayLine {
+    /// In place, no delay.
+    Idle,
+    /// Every frame waits this long (milliseconds).
+    Hold {
+        /// The delay in milliseconds.
+        delay_ms: u32,
+    },
+    /// No delay any more; what waits leaves in order, at a rate that does not reorder.
+    Drain,
+    /// Taken away; the tap has its default discipline again.
+    Absent,
+}
+
+/// A machine that accelnet runs on.
+///
+/// Every error carries the kernel's own words (errno and, where the kernel sent one, its extended
+/// acknowledgement).
+pub trait Host: Send + Sync + 'static {
+    /// Facts about the machine as a whole (without libvirt's and QEMU's versions).
+    fn observe_node(&self) -> Result<NodeFacts>;
+
+    /// All network adapters that are PCI functions and not VFs themselves, with their VFs.
+    fn observe_adapters(&self) -> Result<Vec<AdapterFacts>>;
+
+    /// The interface with this name as a bridge, if it exists. `kind` says if it is another sort of
+    /// switch, in which case ports are empty.
+    fn observe_bridge(&self, name: &IfName) -> Result<Option<BridgeFacts>>;
+
+    /// Everything on the host path of a tap that restricts or changes its traffic: bridge VLAN
+    /// filtering (PVID, trunk), isolation, tc filters and foreign disciplines, eBPF and XDP,
+    /// mirroring, nftables/ebtables rules of the bridge family and, with br_netfilter, of inet.
+    /// Our own delay line is not policy. Rules that can be proved irrelevant to this port are left
+    /// out. `mac` is the guest's address.
+    fn observe_policy(
+        &self,
+        bridge: &IfName,
+        tap: &IfName,
+        uplink: &IfName,
+        mac: MacAddr,
+    ) -> Result<Vec<PolicyFinding>>;
+
+    /// Events from now on, until the receiver is dropped.
+    fn watch(&self) -> Result<mpsc::Receiver<HostEvent>>;
+
+    /// Exactly `count` VFs exist on the PF, kept from host drivers (`sriov_drivers_autoprobe=0`).
+    /// Changing a number goes through 0, so it is refused with [`HostError::VfsInUse`] while any VF
+    /// has a user; the caller decides whether the link may bounce. Returns when all VFs' PCI
+    /// functions have appeared.
+    fn ensure_vf_count(&self, pf: PciAddress, count: u32) -> Result<()>;
+
+    /// The VF is bound to vfio-pci (with `driver_override`, so that nothing else takes it).
+    fn ensure_vf_vfio(&self, vf: PciAddress) -> Result<()>;
+
+    /// Function-level reset of a VF that nobody uses (`/sys/bus/pci/devices/*/reset`).
+    fn reset_vf(&self, vf: PciAddress) -> Result<()>;
+
+    /// Sets what differs and can be set, reads back, and returns what is in effect. Attributes that
+    /// the driver does not have come back as `Unsupported`; it is for the caller to judge
+    /// ([`VfAttributes::fulfils`]). Min and max rate go in one message.
+    fn ensure_vf_attributes(
+        &self,
+        pf: PciAddress,
+        index: u32,
+        wanted: &VfAttributes,
+    ) -> Result<VfAttributes>;
+
+    /// `IFLA_BRPORT_LEARNING` of a bridge port.
+    fn ensure_port_learning(&self, port: &IfName, on: bool) -> Result<()>;
+
+    /// `IFLA_BRPORT_UNICAST_FLOOD` of a bridge port.
+    fn ensure_port_flood(&self, port: &IfName, on: bool) -> Result<()>;
+
+    /// The bridge keeps its present address whatever its ports do.
+    fn ensure_bridge_mac_pinned(&self, bridge: &IfName) -> Result<()>;
+
+    /// `mac` is (or is not) in the PF's own receive filter (`bridge fdb … self`), so that frames
+    /// from its VFs to `mac` reach the PF. [`HostError::FilterFull`] if the card has no room.
+    fn ensure_pf_filter(&self, pf: &IfName, mac: MacAddr, present: bool) -> Result<()>;
+
+    /// A static forwarding entry of the bridge sends `mac` to `port` (`bridge fdb … master static`).
+    /// An entry that points `mac` elsewhere is moved. If `present` is false, no entry of the bridge
+    /// (static or learned) points `mac` to this port afterwards.
+    fn ensure_bridge_entry(&self, port: &IfName, mac: MacAddr, present: bool) -> Result<()>;
+
+    /// The tap's delay line. Once in place it is only ever *changed* until `Absent`: grafting a root
+    /// discipline on a device under traffic loses packets. A discipline that is neither the default
+    /// nor ours is [`HostError::ForeignQdisc`].
+    fn ensure_delay_line(&self, tap: &IfName, wanted: DelayLine) -> Result<()>;
+
+    /// Frames the host received from the port (for a tap: sent by the guest).
+    fn rx_packets(&self, port: &IfName) -> Result<u64>;
+
+    /// MSI-X vectors that the VF's user has enabled (`vfio-msix[N](ADDRESS)` in
+    /// `/proc/interrupts`); more than none means that a driver in the guest drives the VF.
+    fn active_vectors(&self, vf: PciAddress) -> Result<u32>;
+
+    /// Sleeps; a twin advances its clock instead.
+    fn pause(&self, time: Duration);
+
+    /// Time since some fixed moment, never going back.
+    fn now(&self) -> Duration;
+}

@@ -1,0 +1,34 @@
+//! What can go wrong with VMs.
+
+use uuid::Uuid;
+
+/// An operation on a VM that failed, with libvirt's words.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum HypervisorError {
+    /// libvirt cannot be reached.
+    #[error("libvirt does not answer: {0}")]
+    Unavailable(String),
+    /// No such VM.
+    #[error("there is no VM {0}")]
+    NoSuchVm(Uuid),
+    /// The VM does not run.
+    #[error("the VM is not running")]
+    NotRunning,
+    /// The guest did not release the device in time.
+    #[error("the guest did not release the device within {seconds} s")]
+    GuestRefused {
+        /// How long it was waited, in seconds.
+        seconds: u64,
+    },
+    /// libvirt refused.
+    #[error("{operation}: {message}")]
+    Refused {
+        /// What was tried.
+        operation: String,
+        /// libvirt's message.
+        message: String,
+    },
+    /// A definition could not be understood.
+    #[error("the VM's definition: {0}")]
+    Malformed(String),
+}

@@ -1,0 +1,201 @@
+//! What was observed of adapters (PFs) and their virtual functions.
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+use crate::{
+    ids::{IfName, MacAddr, PciAddress},
+    support::Support,
+};
+
+/// What identifies an adapter for good: PCI path, permanent address and port. Interface names and
+/// bare bus numbers change with firmware settings and other cards.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
+pub struct AdapterId {
+    /// The chain of device/function numbers from the root, independent of bus numbers, e.g.
+    /// `pci0000:00/03.0/00.0`.
+    pub pci_path: String,
+    /// The address burnt into the card.
+    pub permanent_mac: MacAddr,
+    /// Port of a card whose ports share one PCI function (`dev_port`), else 0.
+    pub port: u16,
+}
+
+/// Whether SR-IOV can be used on an adapter. The eight states are the reference's.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
+pub enum SriovSupport {
+    /// VFs can be created and assigned.
+    Supported,
+    /// The device advertises no SR-IOV capability.
+    #[default]
+    Unknown,
+    /// A bridge on the PCIe path lacks Access Control Services, so VFs share an IOMMU group.
+    MissingAcs,
+    /// No driver is bound, or it cannot create VFs.
+    MissingPfDriver,
+    /// The bridge above has too few bus numbers for the VFs.
+    NoBusResources,
+    /// The machine has no IOMMU, or it is off.
+    NoIoMmuSupport,
+    /// Not enough memory address space for the VFs' BARs.
+    NoVfBarSpace,
+    /// Firmware did not hand control of PCIe features to the system (_OSC).
+    NoOscSupport,
+}
+
+/// Attributes of a VF that the PF's driver enforces (rtnetlink `IFLA_VF_*`).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct VfAttributes {
+    /// Administrative address; zero means none.
+    pub mac: MacAddr,
+    /// VLAN the card inserts and strips; 0 means none.
+    pub vlan: u16,
+    /// 802.1p priority that goes with `vlan`.
+    pub qos: u8,
+    /// Frames with another source address are dropped.
+    pub spoofchk: Support<bool>,
+    /// The VF may change its address and become promiscuous.
+    pub trust: Support<bool>,
+    /// Highest transmit rate in Mbit/s; 0 means no limit.
+    pub max_tx_rate_mbps: Support<u32>,
+    /// Guaranteed transmit rate in Mbit/s; 0 means none.
+    pub min_tx_rate_mbps: Support<u32>,
+}
+
+impl VfAttributes {
+    /// The safe state of a VF that nobody uses: spoof check on, trust off, no VLAN, no rate limit,
+    /// no address. A VF is brought here when it is given out and when it comes back.
+    pub fn baseline() -> Self {
+        Self {
+            mac: MacAddr::ZERO,
+            vlan: 0,
+            qos: 0,
+            spoofchk: Support::Supported(true),
+            trust: Support::Supported(false),
+            max_tx_rate_mbps: Support::Supported(0),
+            min_tx_rate_mbps: Support::Supported(0),
+        }
+    }
+
+    /// Baseline with an address: what a VF carries while a VM uses it and no policy is offloaded.
+    pub fn for_mac(mac: MacAddr) -> Self {
+        Self {
+            mac,
+            ..Self::baseline()
+        }
+    }
+
+    /// True if `self`, as read back, fulfils `wanted`: every attribute is equal, or the driver does
+    /// not have it and the wanted value is the one that its absence amounts to (no limit, no trust).
+    /// A missing spoof check fulfils nothing: it would leave the VF unpoliced.
+    pub fn fulfils(&self, wanted: &Self) -> bool {
+        let same_or_absent = |have: &Support<u32>, want: &Support<u32>| {
+            have == want || (have.value().is_none() && want.is(&0))
+        };
+        let trust_fits =
+            self.trust == wanted.trust || (self.trust.value().is_none() && wanted.trust.is(&false));
+        self.mac == wanted.mac
+            && self.vlan == wanted.vlan
+            && self.qos == wanted.qos
+            && self.spoofchk == wanted.spoofchk
+            && trust_fits
+            && same_or_absent(&self.max_tx_rate_mbps, &wanted.max_tx_rate_mbps)
+            && same_or_absent(&self.min_tx_rate_mbps, &wanted.min_tx_rate_mbps)
+    }
+}
+
+/// Who holds a VF, as far as the machine shows.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case", tag = "by")]
+pub enum VfUser {
+    /// Nobody.
+    #[default]
+    Nobody,
+    /// A process has the VF's vfio group open (a VM, or somebody's own program).
+    Process {
+        /// Process id.
+        pid: u32,
+        /// Its command name.
+        command: String,
+    },
+    /// A kernel network driver on the host is bound to it.
+    HostDriver {
+        /// The driver's name.
+        driver: String,
+    },
+}
+
+/// One virtual function.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct VfFacts {
+    /// VF number on its PF, from 0.
+    pub index: u32,
+    /// The VF's own PCI function.
+    pub pci: PciAddress,
+    /// The driver bound to it (`vfio-pci`, `igbvf`, …).
+    pub driver: Option<String>,
+    /// Its IOMMU group.
+    pub iommu_group: Option<u32>,
+    /// Other PCI functions in the same group; must be empty for assignment.
+    pub group_peers: Vec<PciAddress>,
+    /// Attributes as the PF's driver reports them.
+    pub attributes: VfAttributes,
+    /// Who uses it.
+    pub user: VfUser,
+    /// MSI-X vectors that the VF's user has enabled (vfio entries in `/proc/interrupts`): more than
+    /// none means that a driver in the guest really drives the VF.
+    pub active_vectors: u32,
+    /// A VM that has the VF in its live definition; filled in by whoever also sees the hypervisor.
+    #[serde(default)]
+    pub vm: Option<Uuid>,
+}
+
+/// One physical function: a port of an SR-IOV card.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct AdapterFacts {
+    /// Lasting identity.
+    pub id: AdapterId,
+    /// The interface's name today.
+    pub ifname: IfName,
+    /// Today's PCI address.
+    pub pci: PciAddress,
+    /// PCI vendor and device id, e.g. `8086:10c9`.
+    pub pci_id: String,
+    /// Driver of the PF.
+    pub driver: Option<String>,
+    /// Driver version as ethtool reports it.
+    pub driver_version: Option<String>,
+    /// Firmware version as ethtool reports it.
+    pub firmware: Option<String>,
+    /// NUMA node, if the machine has any.
+    pub numa_node: Option<u32>,
+    /// Administratively up.
+    pub up: bool,
+    /// The link has carrier.
+    pub carrier: bool,
+    /// Speed in Mbit/s, if known.
+    pub speed_mbps: Option<u32>,
+    /// MTU in bytes.
+    pub mtu: u32,
+    /// The interface's current address.
+    pub mac: MacAddr,
+    /// Bridge or bond that it is a port of.
+    pub master: Option<IfName>,
+    /// Whether the card can be used, and if not why.
+    pub sriov: SriovSupport,
+    /// What the kernel said when VFs could not be made, for the cause of a problem.
+    pub sriov_evidence: Option<String>,
+    /// `sriov_totalvfs`.
+    pub total_vfs: u32,
+    /// `sriov_drivers_autoprobe`.
+    pub drivers_autoprobe: Support<bool>,
+    /// `sriov_vf_total_msix`: the pool that per-VF vectors are drawn from; 0 where there is none.
+    pub vf_total_msix: Support<u32>,
+    /// PCI device id of VFs, e.g. `8086:10ca`.
+    pub vf_pci_id: Option<String>,
+    /// MAC addresses in the PF's own filter that were added by hand (`bridge fdb … self`).
+    pub filter: Vec<MacAddr>,
+    /// Its VFs, by index.
+    pub vfs: Vec<VfFacts>,
+}

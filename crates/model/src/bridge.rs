@@ -1,0 +1,113 @@
+//! What was observed of a Linux bridge: ports, forwarding entries and whatever restricts traffic.
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::ids::{IfName, MacAddr};
+
+/// One entry of a bridge's forwarding table.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
+pub struct FdbEntry {
+    /// The address.
+    pub mac: MacAddr,
+    /// VLAN, where the bridge filters by VLAN.
+    pub vlan: Option<u16>,
+    /// Belongs to the port or bridge itself (`permanent` in iproute2's words).
+    pub local: bool,
+    /// Set by somebody, not learned.
+    pub fixed: bool,
+}
+
+/// One port of a bridge.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct BridgePort {
+    /// Interface name.
+    pub ifname: IfName,
+    /// Source addresses are learned (`IFLA_BRPORT_LEARNING`).
+    pub learning: bool,
+    /// Unknown unicast is sent here (`IFLA_BRPORT_UNICAST_FLOOD`).
+    pub flood: bool,
+    /// The port may only talk to ports that are not isolated (`IFLA_BRPORT_ISOLATED`).
+    pub isolated: bool,
+    /// Frames the host received from the port: for a tap what the guest sent.
+    pub rx_packets: u64,
+    /// Forwarding entries that point to this port.
+    pub fdb: Vec<FdbEntry>,
+    /// Delay discipline of ours on the port, in milliseconds (0: idle), if there is one.
+    pub delay_line_ms: Option<u32>,
+}
+
+/// A Linux bridge and everything behind it that we need to know.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct BridgeFacts {
+    /// Interface name.
+    pub ifname: IfName,
+    /// `bridge`, or what else the interface is (`openvswitch`, `bond`, …).
+    pub kind: String,
+    /// The bridge's own address.
+    pub mac: MacAddr,
+    /// Its address was set by somebody (`addr_assign_type` 3), so that it does not follow its ports.
+    pub mac_pinned: bool,
+    /// MTU in bytes.
+    pub mtu: u32,
+    /// Administratively up.
+    pub up: bool,
+    /// `vlan_filtering`.
+    pub vlan_filtering: bool,
+    /// The host has addresses on the bridge.
+    pub has_host_address: bool,
+    /// Its ports.
+    pub ports: Vec<BridgePort>,
+}
+
+impl BridgeFacts {
+    /// The port with this name.
+    pub fn port(&self, ifname: &IfName) -> Option<&BridgePort> {
+        self.ports.iter().find(|port| &port.ifname == ifname)
+    }
+}
+
+/// What kind of thing restricts or changes a VM's traffic on the software path.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case", tag = "kind")]
+pub enum PolicyKind {
+    /// The port is an access port of this VLAN (untagged, PVID) on a VLAN-filtering bridge or by
+    /// libvirt's `<vlan>`.
+    AccessVlan {
+        /// VLAN id, 1..=4094.
+        vlan: u16,
+    },
+    /// The port carries several VLANs.
+    VlanTrunk,
+    /// The port is isolated from other isolated ports.
+    Isolation,
+    /// libvirt `<bandwidth>`, in Mbit/s towards the network (outbound).
+    Bandwidth {
+        /// Average rate towards the network, Mbit/s, rounded up.
+        outbound_mbps: Option<u32>,
+        /// Average rate towards the guest, Mbit/s, rounded up.
+        inbound_mbps: Option<u32>,
+    },
+    /// libvirt `<filterref>`.
+    NwFilter,
+    /// A traffic-control filter or a discipline that is not the default, on tap, bridge or uplink.
+    TrafficControl,
+    /// An eBPF program on tap, bridge or uplink (tcx, XDP, clsact).
+    Ebpf,
+    /// Port mirroring.
+    Mirror,
+    /// nftables/ebtables rules of the bridge family, or inet ones with br_netfilter.
+    Firewall,
+}
+
+/// One thing found on the path tap–bridge–uplink that restricts or changes the VM's traffic.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
+pub struct PolicyFinding {
+    /// What it is.
+    #[serde(flatten)]
+    pub kind: PolicyKind,
+    /// Where it was found: an interface, a table, an element of the VM's definition.
+    pub place: String,
+    /// The rule as its owner would write or see it.
+    pub rule: String,
+}

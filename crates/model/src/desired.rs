@@ -1,0 +1,64 @@
+//! What a node is asked to be. The server decides it, the agent makes it so, and keeps the last one
+//! it accepted on disk.
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+use crate::{
+    ids::Name,
+    intent::{Intent, WhenToCreateVfs},
+    performance::Performance,
+};
+
+/// Accelerated networking turned on for an intent.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ClusterEnable {
+    /// The intent.
+    pub intent: Name,
+    /// Percentage of nodes that may be down at once, 0..=99.
+    pub node_reserve_percentage: u8,
+    /// When VFs that are missing may be created.
+    #[serde(default)]
+    pub when: WhenToCreateVfs,
+}
+
+/// What is wanted for one VM. A VM that is not listed is left alone.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct VmDesired {
+    /// The VM.
+    pub uuid: Uuid,
+    /// Its wanted level; `None` means back to the software path.
+    pub level: Option<Performance>,
+    /// Stage standby NIC and root port on its definition.
+    #[serde(default)]
+    pub prepare: bool,
+}
+
+/// Everything one node shall be.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct NodeDesired {
+    /// Grows with every change; the agent never goes back.
+    pub generation: u64,
+    /// All intents.
+    pub intents: Vec<Intent>,
+    /// Where acceleration is enabled.
+    pub enabled: Option<ClusterEnable>,
+    /// VMs with a wish.
+    pub vms: Vec<VmDesired>,
+}
+
+impl NodeDesired {
+    /// The intent that acceleration is enabled on.
+    pub fn enabled_intent(&self) -> Option<&Intent> {
+        let enabled = self.enabled.as_ref()?;
+        self.intents
+            .iter()
+            .find(|intent| intent.name == enabled.intent)
+    }
+
+    /// The wish for a VM.
+    pub fn vm(&self, uuid: Uuid) -> Option<&VmDesired> {
+        self.vms.iter().find(|vm| vm.uuid == uuid)
+    }
+}

@@ -1,0 +1,135 @@
+//! Network intents: a named role, the adapters that carry it and the switch it uses.
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::ids::{IfName, InvalidValue, Name};
+
+/// What an intent's network is for. Accelerated networking needs `Compute`.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum IntentType {
+    /// Traffic of virtual machines.
+    Compute,
+    /// Traffic of the node itself.
+    Management,
+    /// Traffic of storage.
+    Storage,
+}
+
+impl std::fmt::Display for IntentType {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(match self {
+            Self::Compute => "compute",
+            Self::Management => "management",
+            Self::Storage => "storage",
+        })
+    }
+}
+
+impl std::str::FromStr for IntentType {
+    type Err = InvalidValue;
+
+    fn from_str(text: &str) -> Result<Self, InvalidValue> {
+        [Self::Compute, Self::Management, Self::Storage]
+            .into_iter()
+            .find(|kind| kind.to_string().eq_ignore_ascii_case(text))
+            .ok_or_else(|| {
+                InvalidValue::new("intent type", text, "use compute, management or storage")
+            })
+    }
+}
+
+/// How many VFs every adapter of an intent shall have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum VfCount {
+    /// The largest number at which High is possible, else Medium, else Low.
+    #[default]
+    Auto,
+    /// What is there already.
+    Keep,
+    /// Exactly this many.
+    Exactly(u16),
+}
+
+impl std::fmt::Display for VfCount {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Auto => f.pad("auto"),
+            Self::Keep => f.pad("keep"),
+            Self::Exactly(count) => f.pad(&count.to_string()),
+        }
+    }
+}
+
+impl std::str::FromStr for VfCount {
+    type Err = InvalidValue;
+
+    fn from_str(text: &str) -> Result<Self, InvalidValue> {
+        match text {
+            "auto" => Ok(Self::Auto),
+            "keep" => Ok(Self::Keep),
+            _ => text
+                .parse()
+                .ok()
+                .filter(|count| *count > 0)
+                .map(Self::Exactly)
+                .ok_or_else(|| {
+                    InvalidValue::new("number of VFs", text, "use auto, keep or a number from 1")
+                }),
+        }
+    }
+}
+
+/// When VFs may be created: creating them bounces the adapter's link.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum WhenToCreateVfs {
+    /// As soon as nothing on the node depends on the link: no running VM on the bridge, no host
+    /// address on bridge or adapter.
+    #[default]
+    Empty,
+    /// At the node's next start, before guests.
+    Boot,
+    /// At once; what will be interrupted is named first.
+    Now,
+}
+
+impl std::str::FromStr for WhenToCreateVfs {
+    type Err = InvalidValue;
+
+    fn from_str(text: &str) -> Result<Self, InvalidValue> {
+        match text {
+            "empty" => Ok(Self::Empty),
+            "boot" => Ok(Self::Boot),
+            "now" => Ok(Self::Now),
+            _ => Err(InvalidValue::new("moment", text, "use empty, boot or now")),
+        }
+    }
+}
+
+/// A named network role with its adapters and switch, the same on every node.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Intent {
+    /// Unique name.
+    pub name: Name,
+    /// At least one type.
+    pub types: Vec<IntentType>,
+    /// Interface names of the adapters (PFs); the same on every node.
+    pub adapters: Vec<IfName>,
+    /// The existing Linux bridge that the VMs' NICs are on. It stays with whoever manages it.
+    pub bridge: IfName,
+    /// How many VFs each adapter shall have.
+    #[serde(default)]
+    pub vfs: VfCount,
+}
+
+impl Intent {
+    /// True if accelerated networking can be enabled on it.
+    pub fn is_compute(&self) -> bool {
+        self.types.contains(&IntentType::Compute)
+    }
+}

@@ -1,0 +1,32 @@
+//! The nouns of accelnet.
+//!
+//! Everything here is a value: validated primitives, what was *observed* on a machine ("facts"),
+//! what is *wanted* ("intent", "desired"), what is *shown* ("status") and what went wrong
+//! ("problem"). No I/O, no clock, no async. Decisions over these values live in `accelnet-rules`.
+//!
+//! Conventions: facts may be partial and say so ([`Support`]); `Unsupported` is not `false`;
+//! units come last in a name (`rate_mbps`, `delay_ms`).
+
+pub mod adapter;
+pub mod bridge;
+pub mod desired;
+pub mod ids;
+pub mod intent;
+pub mod node;
+pub mod performance;
+pub mod problem;
+pub mod status;
+pub mod support;
+pub mod vm;
+
+pub use adapter::{AdapterFacts, AdapterId, SriovSupport, VfAttributes, VfFacts, VfUser};
+pub use bridge::{BridgeFacts, BridgePort, FdbEntry, PolicyFinding, PolicyKind};
+pub use desired::{ClusterEnable, NodeDesired, VmDesired};
+pub use ids::{IfName, MacAddr, Name, PciAddress};
+pub use intent::{Intent, IntentType, VfCount, WhenToCreateVfs};
+pub use node::NodeFacts;
+pub use performance::Performance;
+pub use problem::{Code, ObjectRef, Problem};
+pub use status::{AdapterStatus, NicPath, NicStatus, NodeStatus, Progress, QueuePairs, VmStatus};
+pub use support::Support;
+pub use vm::{HostdevFacts, NicFacts, VmFacts, VmState};

@@ -1,0 +1,34 @@
+//! What was observed of a node as a whole.
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::support::Support;
+
+/// Facts about one hypervisor host. Versions are as the components report them.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct NodeFacts {
+    /// The host name.
+    pub hostname: String,
+    /// `uname -r`.
+    pub kernel: String,
+    /// `/sys/devices/system/cpu/smt/active`; `Unsupported` where the processor has no SMT.
+    pub smt_active: Support<bool>,
+    /// `/dev/kvm` exists.
+    pub kvm: bool,
+    /// IOMMU groups exist (`/sys/kernel/iommu_groups` is not empty).
+    pub iommu: bool,
+    /// Interrupt remapping is on; without it vfio refuses devices unless unsafe interrupts are
+    /// allowed (kernel: drivers/vfio/vfio_iommu_type1.c).
+    pub interrupt_remapping: Support<bool>,
+    /// The vfio-pci driver is there or can be loaded.
+    pub vfio: bool,
+    /// libvirt's version (major, minor, release), if it answers.
+    pub libvirt: Option<(u32, u32, u32)>,
+    /// QEMU's version, if known.
+    pub qemu: Option<(u32, u32, u32)>,
+    /// `MemAvailable` in MiB.
+    pub memory_available_mib: u64,
+    /// Change of the machine's boot: `/proc/sys/kernel/random/boot_id`.
+    pub boot_id: String,
+}

@@ -1,0 +1,124 @@
+//! What a node reports: facts, what is in effect, and what is wrong.
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::{
+    adapter::AdapterFacts,
+    bridge::{BridgeFacts, PolicyFinding},
+    ids::{IfName, MacAddr, PciAddress},
+    node::NodeFacts,
+    performance::Performance,
+    problem::Problem,
+    vm::VmFacts,
+};
+
+/// Which way a vNIC's packets really go, from evidence.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum NicPath {
+    /// The VF: a driver in the guest drives it and no frame of the guest comes by its tap.
+    Vf,
+    /// The virtio NIC and the host's switch.
+    Synthetic,
+    /// None: the VM is off, or the NIC has no link.
+    None,
+}
+
+/// Queue pairs of an accelerated NIC.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct QueuePairs {
+    /// What the VF has.
+    pub allotted: u32,
+    /// What the guest's driver really uses.
+    pub effective: u32,
+}
+
+/// The effective state of one vNIC.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct NicStatus {
+    /// The vNIC.
+    pub mac: MacAddr,
+    /// Path in use.
+    pub path: NicPath,
+    /// Why the path is not the wanted one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// The adapter whose VF it uses.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub adapter: Option<IfName>,
+    /// The VF it uses.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub vf: Option<PciAddress>,
+    /// Its queue pairs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub queue_pairs: Option<QueuePairs>,
+    /// Bridge on the software path.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bridge: Option<IfName>,
+}
+
+/// A change in progress.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Progress {
+    /// What is done: `attach`, `detach`, `prepare`.
+    pub operation: String,
+    /// The current step, in words.
+    pub step: String,
+    /// Number of the current step, from 1.
+    pub number: u32,
+    /// How many steps there are.
+    pub of: u32,
+}
+
+/// One VM as its node sees it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct VmStatus {
+    /// Observed facts.
+    pub facts: VmFacts,
+    /// Level that the agent works towards (from the desired state it accepted).
+    pub level: Option<Performance>,
+    /// Effective state of each vNIC.
+    pub nics: Vec<NicStatus>,
+    /// Policy found on each vNIC's host path, definition included.
+    pub policy: Vec<PolicyFinding>,
+    /// A change in progress.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub progress: Option<Progress>,
+    /// What keeps the VM from the wanted state.
+    pub problems: Vec<Problem>,
+    /// Changes staged for its next cold start, in words.
+    pub staged: Vec<String>,
+}
+
+/// An adapter and what is wrong with it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct AdapterStatus {
+    /// Observed facts.
+    pub facts: AdapterFacts,
+    /// VFs that did not come clean and are not given out, with the reason.
+    pub quarantined: Vec<Problem>,
+    /// Problems of the adapter.
+    pub problems: Vec<Problem>,
+}
+
+/// Everything a node reports. Written when it changes.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct NodeStatus {
+    /// Grows with every report of one agent process.
+    pub sequence: u64,
+    /// Generation of the desired state that this status is about.
+    pub generation: u64,
+    /// True if nothing is left to do for that generation.
+    pub converged: bool,
+    /// The node.
+    pub node: NodeFacts,
+    /// Its adapters.
+    pub adapters: Vec<AdapterStatus>,
+    /// Bridges that intents name, as far as they exist.
+    pub bridges: Vec<BridgeFacts>,
+    /// Its VMs.
+    pub vms: Vec<VmStatus>,
+    /// What is wrong with the node as a whole.
+    pub problems: Vec<Problem>,
+}

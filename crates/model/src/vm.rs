@@ -1,0 +1,98 @@
+//! What was observed of virtual machines.
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+use crate::{
+    bridge::PolicyFinding,
+    ids::{IfName, MacAddr, PciAddress},
+};
+
+/// Run state of a VM.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum VmState {
+    /// Its processors run.
+    Running,
+    /// Suspended in memory.
+    Paused,
+    /// Not running.
+    Off,
+}
+
+/// One NIC of a VM that is on the software path (virtio or another model; never a hostdev).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct NicFacts {
+    /// Its address, which is the vNIC's identity within the VM.
+    pub mac: MacAddr,
+    /// libvirt's alias in the live definition (`net0`, `ua-…`).
+    pub alias: Option<String>,
+    /// Device model (`virtio`, `e1000e`, …).
+    pub model: String,
+    /// Bridge that it is on, if it is on one.
+    pub bridge: Option<IfName>,
+    /// Its tap on the host while the VM runs.
+    pub tap: Option<IfName>,
+    /// The running NIC offers `VIRTIO_NET_F_STANDBY` (`<teaming type='persistent'/>`, live).
+    pub standby_live: bool,
+    /// The persistent definition offers it, so it will be there after the next cold start.
+    pub standby_config: bool,
+    /// Link state set in the definition (`<link state='down'/>` makes it false).
+    pub link_up: bool,
+    /// Policy named in the VM's definition (`<bandwidth>`, `<filterref>`, `<vlan>`, isolation).
+    pub policy: Vec<PolicyFinding>,
+}
+
+/// A VF in a VM's live definition.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct HostdevFacts {
+    /// The host's PCI function.
+    pub pci: PciAddress,
+    /// Its address, if it is an `<interface type='hostdev'>`.
+    pub mac: Option<MacAddr>,
+    /// libvirt's alias.
+    pub alias: Option<String>,
+    /// Alias of the NIC that it is the fast half of (`<teaming type='transient'>`).
+    pub teaming_with: Option<String>,
+}
+
+/// One virtual machine.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct VmFacts {
+    /// Identity.
+    pub uuid: Uuid,
+    /// Name on this node.
+    pub name: String,
+    /// Run state.
+    pub state: VmState,
+    /// Process id of its QEMU while it runs.
+    pub pid: Option<u32>,
+    /// It has a definition that survives its stop.
+    pub persistent: bool,
+    /// Name of a manager that regenerates the definition (from its metadata), if any is known.
+    pub managed_by: Option<String>,
+    /// Machine type (`pc-q35-10.0`, `pc-i440fx-10.0`, …).
+    pub machine: String,
+    /// vCPUs in use now (or at the next start, if it is off).
+    pub vcpus: u32,
+    /// Memory in MiB.
+    pub memory_mib: u64,
+    /// Memory that cannot be pinned, and why (confidential guest, expected ballooning …).
+    pub memory_unpinnable: Option<String>,
+    /// Free hot-pluggable PCIe root ports of the running VM.
+    pub free_root_ports_live: u32,
+    /// Free ones in the persistent definition.
+    pub free_root_ports_config: u32,
+    /// NICs on the software path.
+    pub nics: Vec<NicFacts>,
+    /// PCI devices of the host that the running VM has.
+    pub hostdevs: Vec<HostdevFacts>,
+}
+
+impl VmFacts {
+    /// True if the machine type has PCI Express.
+    pub fn has_pcie(&self) -> bool {
+        self.machine.contains("q35") || self.machine.starts_with("virt")
+    }
+}
