@@ -9,6 +9,7 @@
 
 pub mod adapter;
 pub mod bridge;
+pub mod check;
 pub mod desired;
 pub mod ids;
 pub mod intent;
@@ -21,6 +22,7 @@ pub mod vm;
 
 pub use adapter::{AdapterFacts, AdapterId, SriovSupport, VfAttributes, VfFacts, VfUser};
 pub use bridge::{BridgeFacts, BridgePort, FdbEntry, PolicyFinding, PolicyKind};
+pub use check::{CheckResult, Severity};
 pub use desired::{ClusterEnable, NodeDesired, VmDesired};
 pub use ids::{IfName, MacAddr, Name, PciAddress};
 pub use intent::{Intent, IntentType, VfCount, WhenToCreateVfs};

@@ -1,0 +1,203 @@
+//! Bodies of requests and answers.
+
+use accelnet_model::{
+    AdapterStatus, Intent, Name, NicStatus, Performance, Problem, Progress, VmState,
+    WhenToCreateVfs,
+};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+/// A list.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Items<T> {
+    /// The elements.
+    pub items: Vec<T>,
+}
+
+/// An error as the API sends it: RFC 9457 problem details, with our catalogue's fields.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ProblemDocument {
+    /// Link to the catalogue's page of this code.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// HTTP status.
+    pub status: u16,
+    /// The first problem; its fields stand at the top level.
+    #[serde(flatten)]
+    pub problem: Problem,
+    /// All problems, if there is more than one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub problems: Vec<Problem>,
+}
+
+impl ProblemDocument {
+    /// Every problem that it tells of.
+    pub fn into_problems(self) -> Vec<Problem> {
+        if self.problems.is_empty() {
+            vec![self.problem]
+        } else {
+            self.problems
+        }
+    }
+}
+
+/// The cluster at a glance.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ClusterStatus {
+    /// The server's version.
+    pub version: String,
+    /// Acceleration, if it is enabled.
+    pub enabled: Option<EnabledStatus>,
+    /// The nodes.
+    pub nodes: Vec<NodeSummary>,
+    /// What is wrong with the cluster as a whole.
+    pub problems: Vec<Problem>,
+}
+
+/// Acceleration as it is enabled.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct EnabledStatus {
+    /// The intent.
+    pub intent: Name,
+    /// Percentage of nodes that may be down at once.
+    pub node_reserve_percentage: u8,
+    /// The same as a number of nodes: min(⌈N·p/100⌉, N−1).
+    pub nodes_down_tolerated: u32,
+    /// When missing VFs may be created.
+    pub when: WhenToCreateVfs,
+}
+
+/// One node at a glance.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct NodeSummary {
+    /// Its name.
+    pub name: Name,
+    /// It reports.
+    pub reachable: bool,
+    /// Nothing is left to do for what is wanted.
+    pub converged: bool,
+    /// VFs on the adapters of the enabled intent.
+    pub vfs: u32,
+    /// Those in use by accelerated VMs.
+    pub vfs_used: u32,
+    /// VMs on the node.
+    pub vms: u32,
+    /// VMs of which every wanted NIC really uses a VF.
+    pub vms_accelerated: u32,
+    /// What is wrong with it.
+    pub problems: Vec<Problem>,
+}
+
+/// A VM: what is wanted and what is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Vm {
+    /// Name on its node.
+    pub name: String,
+    /// Identity.
+    pub uuid: Uuid,
+    /// Where it is; `None` if no node has it now.
+    pub node: Option<Name>,
+    /// Run state.
+    pub state: VmState,
+    /// Wanted level; `None` if acceleration is not wanted.
+    pub level: Option<Performance>,
+    /// vCPUs.
+    pub vcpus: u32,
+    /// Effective state of its NICs, from evidence.
+    pub nics: Vec<NicStatus>,
+    /// A change in progress.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub progress: Option<Progress>,
+    /// Changes staged for its next cold start.
+    #[serde(default)]
+    pub staged: Vec<String>,
+    /// What keeps it from the wanted state.
+    #[serde(default)]
+    pub problems: Vec<Problem>,
+}
+
+impl Vm {
+    /// True if what is wanted is in effect, as far as its NICs on the intent's bridge go.
+    pub fn settled(&self) -> bool {
+        use accelnet_model::NicPath;
+        if self.progress.is_some() {
+            return false;
+        }
+        match self.level {
+            Some(_) => self.nics.iter().any(|nic| nic.path == NicPath::Vf),
+            None => self.nics.iter().all(|nic| nic.path != NicPath::Vf),
+        }
+    }
+}
+
+/// An adapter with its node.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Adapter {
+    /// Where it is.
+    pub node: Name,
+    /// Intent that it belongs to.
+    pub intent: Option<Name>,
+    /// Queue pairs of each of its VFs, if known.
+    pub queue_pairs_per_vf: Option<u32>,
+    /// Levels it can give.
+    pub levels: Vec<Performance>,
+    /// Facts, quarantined VFs and problems.
+    #[serde(flatten)]
+    pub status: AdapterStatus,
+}
+
+/// Body of `PUT /acceleration`: enable accelerated networking for an intent.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct EnableRequest {
+    /// The intent.
+    pub intent: String,
+    /// Percentage of nodes that may be down at once, 0..=99; default 50.
+    #[serde(default)]
+    pub node_reserve_percentage: Option<i64>,
+    /// When missing VFs may be created.
+    #[serde(default)]
+    pub when: WhenToCreateVfs,
+}
+
+/// Body of `PUT /vms/{vm}/acceleration`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct AccelerateRequest {
+    /// The wanted level.
+    pub performance: Performance,
+    /// The VM must (`true`) or must not (`false`) be accelerated already; both if left out.
+    #[serde(default)]
+    pub must_be_accelerated: Option<bool>,
+}
+
+/// What a request does or, with `?dry_run=true`, would do.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Outcome<T> {
+    /// True if nothing was changed because only the plan was asked for.
+    pub dry_run: bool,
+    /// True if it differs from what was wanted before.
+    pub changed: bool,
+    /// The steps, in order, in words.
+    pub plan: Vec<String>,
+    /// The object as it is after the request (before the agents have acted).
+    pub object: T,
+}
+
+/// Body of `POST /intents`.
+pub type NewIntent = Intent;
+
+/// One line of the watch protocol (`?watch=true`): NDJSON, one a line.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case", tag = "event", content = "object")]
+pub enum WatchLine<T> {
+    /// The object as it is now: first for every object, then at each change.
+    Put(T),
+    /// It is gone; its identity.
+    Gone(String),
+    /// Everything there was at the start has been sent.
+    Synced,
+    /// Nothing changed for a while; the connection is alive.
+    Alive,
+}
