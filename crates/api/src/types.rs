@@ -106,6 +106,10 @@ pub struct Vm {
     pub vcpus: u32,
     /// Effective state of its NICs, from evidence.
     pub nics: Vec<NicStatus>,
+    /// The node has not yet taken up the last change of what is wanted (its report is about an older
+    /// generation), so the rest of this object may still tell of the time before.
+    #[serde(default)]
+    pub pending: bool,
     /// A change in progress.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub progress: Option<Progress>,
@@ -121,7 +125,7 @@ impl Vm {
     /// True if what is wanted is in effect, as far as its NICs on the intent's bridge go.
     pub fn settled(&self) -> bool {
         use accelnet_model::NicPath;
-        if self.progress.is_some() {
+        if self.pending || self.progress.is_some() {
             return false;
         }
         match self.level {
