@@ -11,6 +11,7 @@ use serde::{Serialize, de::DeserializeOwned};
 
 use crate::types::{
     AccelerateRequest, Adapter, ClusterStatus, EnableRequest, Items, Outcome, ProblemDocument, Vm,
+    WatchLine,
 };
 
 /// How long one answer may take. Enabling reads the whole machine afresh, which took up to 4 s in
@@ -161,39 +162,46 @@ impl Client {
         self.get("/adapters").await
     }
 
-    /// Follows one VM: every answer of the stream is the VM as it is then. `each` says whether to go
-    /// on. Ends with an error if the connection breaks.
-    pub async fn follow_vm(&self, vm: &str, mut each: impl FnMut(&Vm) -> bool) -> Result<()> {
-        let path = format!("/vms/{}?watch=true", encode(vm));
+    /// Follows one VM: `each` is given the VM as it is at every change and says whether to go on.
+    /// Ends with an error if the connection breaks or the VM goes.
+    pub async fn follow_vm(&self, vm: &str, each: impl FnMut(&Vm) -> bool) -> Result<()> {
+        self.follow(&format!("/vms/{}?watch=true", encode(vm)), each)
+            .await
+    }
+
+    /// Follows the cluster's status in the same way.
+    pub async fn follow_status(&self, each: impl FnMut(&ClusterStatus) -> bool) -> Result<()> {
+        self.follow("/status?watch=true", each).await
+    }
+
+    async fn follow<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        mut each: impl FnMut(&T) -> bool,
+    ) -> Result<()> {
         let mut response = self
-            .request(reqwest::Method::GET, &path, None::<&()>, None)
+            .request(reqwest::Method::GET, path, None::<&()>, None)
             .await?;
         let mut buffer = Vec::new();
-        loop {
-            let chunk = response
-                .chunk()
-                .await
-                .map_err(|error| self.unreachable(&error))?;
-            let Some(chunk) = chunk else {
-                return Err(self.lost().into());
-            };
+        while let Some(chunk) = response
+            .chunk()
+            .await
+            .map_err(|error| self.unreachable(&error))?
+        {
             buffer.extend_from_slice(&chunk);
             while let Some(end) = buffer.iter().position(|byte| *byte == b'\n') {
                 let line: Vec<u8> = buffer.drain(..=end).collect();
-                let line: crate::types::WatchLine<Vm> = decode(&line)?;
-                match line {
-                    crate::types::WatchLine::Put(vm) if !each(&vm) => return Ok(()),
-                    crate::types::WatchLine::Gone(identity) => {
-                        return Err(Problem::new(
-                            Code::VmNotFound,
-                            format!("'{identity}' is gone."),
-                        )
-                        .into());
+                match decode(&line)? {
+                    WatchLine::Put(object) if !each(&object) => return Ok(()),
+                    WatchLine::Gone(identity) => {
+                        let text = format!("'{identity}' is gone.");
+                        return Err(Problem::new(Code::VmNotFound, text).into());
                     }
-                    _ => {}
+                    WatchLine::Put(_) | WatchLine::Synced | WatchLine::Alive => {}
                 }
             }
         }
+        Err(self.lost().into())
     }
 
     async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T> {

@@ -1,0 +1,326 @@
+//! The command line as types: names, help and examples in one place.
+
+use std::path::PathBuf;
+
+use accelnet_model::{IfName, IntentType, Name, Performance, VfCount, WhenToCreateVfs};
+use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
+
+const ROOT_EXAMPLES: &str = "\
+Examples:
+  accelnet prereq --intent compute         what is missing, why, and what to do
+  accelnet enable --intent compute         turn acceleration on, half of the nodes held back
+  accelnet vm enable web1 --performance Medium
+  accelnet vm show web1                    the path that is really in use
+  accelnet vm disable 'web*'               back to the software switch
+
+Exit codes: 0 done, 1 failed, 2 wrong usage, 3 refused (nothing changed), 4 not found,
+5 no permission, 6 not reachable, 7 done for some only, 8 not finished in time.";
+
+/// Accelerated networking (SR-IOV) for KVM virtual machines.
+#[derive(Debug, Parser)]
+#[command(name = "accelnet", version, after_help = ROOT_EXAMPLES, max_term_width = 100)]
+pub struct Args {
+    /// How to print results.
+    #[arg(short, long, global = true, value_enum, default_value_t = Format::Table)]
+    pub output: Format,
+
+    /// The server's socket.
+    #[arg(long, global = true, env = "ACCELNET_SOCKET", value_name = "PATH",
+          default_value = accelnet_api::DEFAULT_SOCKET)]
+    pub socket: PathBuf,
+
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// How results are printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// For people.
+    Table,
+    /// For programs; lists are {"items": […]}.
+    Json,
+    /// For programs and people.
+    Yaml,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Check what acceleration needs, and name cause and cure of what is missing.
+    ///
+    /// Without an intent the nodes are checked; with one also the intent, its bridge and adapters.
+    #[command(
+        after_help = "Examples:\n  accelnet prereq\n  accelnet prereq --intent compute -o json"
+    )]
+    Prereq(PrereqArgs),
+
+    /// Turn on accelerated networking for an intent.
+    #[command(
+        after_help = "Examples:\n  accelnet enable --intent compute --dry-run\n  accelnet enable --intent compute --reserve 50\n  accelnet enable --intent compute --when now   create VFs at once; bounces the adapter's link"
+    )]
+    Enable(EnableArgs),
+
+    /// Stop managing accelerated networking. VMs keep their VFs and settings.
+    Disable(ChangeArgs),
+
+    /// The cluster at a glance.
+    Status,
+
+    /// Virtual machines.
+    #[command(subcommand)]
+    Vm(VmCommand),
+
+    /// Network intents: a named role, its adapters and its bridge.
+    #[command(subcommand)]
+    Intent(IntentCommand),
+
+    /// Network adapters (physical functions) and their VFs.
+    #[command(subcommand)]
+    Adapter(AdapterCommand),
+
+    /// What a problem's code means, and what helps.
+    #[command(after_help = "Examples:\n  accelnet explain vm_needs_cold_start\n  accelnet explain")]
+    Explain {
+        /// The code; all codes if left out.
+        code: Option<String>,
+    },
+
+    /// Print a completion script for a shell.
+    #[command(
+        after_help = "Example:\n  accelnet completion bash > /etc/bash_completion.d/accelnet"
+    )]
+    Completion {
+        /// The shell.
+        shell: Shell,
+    },
+}
+
+/// Arguments of `prereq`.
+#[derive(Debug, ClapArgs)]
+pub struct PrereqArgs {
+    /// Also check this intent.
+    #[arg(long, value_name = "INTENT")]
+    pub intent: Option<String>,
+}
+
+/// What all changing commands share.
+#[derive(Debug, Clone, Copy, ClapArgs)]
+pub struct ChangeArgs {
+    /// Show what would be done, and change nothing.
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Do not wait until the change is in effect.
+    #[arg(long, overrides_with = "_wait")]
+    pub no_wait: bool,
+    /// Wait until the change is in effect (the default).
+    #[arg(long = "wait")]
+    pub _wait: bool,
+    /// How long to wait.
+    #[arg(long, value_name = "SECONDS", default_value_t = 180, value_parser = clap::value_parser!(u64).range(1..))]
+    pub timeout: u64,
+}
+
+/// Arguments of `enable`.
+#[derive(Debug, ClapArgs)]
+pub struct EnableArgs {
+    /// The compute intent; may be left out if there is only one.
+    #[arg(long, value_name = "INTENT")]
+    pub intent: Option<String>,
+    /// Percentage of nodes that may be down at once with every accelerated VM still having its VF
+    /// somewhere, 0 to 99 (default 50).
+    #[arg(
+        long,
+        alias = "node-reserve-percentage",
+        value_name = "PERCENT",
+        allow_negative_numbers = true
+    )]
+    pub reserve: Option<i64>,
+    /// When VFs that are missing may be created: 'empty' (as soon as nothing needs the link),
+    /// 'boot' (at the node's next start) or 'now' (interrupts the link).
+    #[arg(long, value_name = "empty|boot|now", default_value = "empty")]
+    pub when: WhenToCreateVfs,
+    /// How the change is made.
+    #[command(flatten)]
+    pub change: ChangeArgs,
+}
+
+/// `accelnet vm …`
+#[derive(Debug, Subcommand)]
+pub enum VmCommand {
+    /// All VMs: wanted level and the path really in use.
+    List,
+    /// One VM with its NICs and problems.
+    Show {
+        /// Name or UUID.
+        vm: String,
+    },
+    /// Stage on VMs' definitions what acceleration needs, for their next cold start.
+    Prepare {
+        /// Which VMs.
+        #[command(flatten)]
+        vms: VmsArgs,
+        /// How the change is made.
+        #[command(flatten)]
+        change: ChangeArgs,
+    },
+    /// Accelerate running VMs, without losing a packet.
+    #[command(
+        after_help = "Examples:\n  accelnet vm enable web1 --performance High\n  accelnet vm enable 'web*' db1 -p Low\n  accelnet vm list -o json | jq -r '.items[].uuid' | accelnet vm enable -"
+    )]
+    Enable {
+        /// Which VMs.
+        #[command(flatten)]
+        vms: VmsArgs,
+        /// Low, Medium or High.
+        #[arg(short, long, alias = "level", default_value = "Medium")]
+        performance: Performance,
+        /// How the change is made.
+        #[command(flatten)]
+        change: ChangeArgs,
+    },
+    /// Change the level of accelerated VMs.
+    Set {
+        /// Which VMs.
+        #[command(flatten)]
+        vms: VmsArgs,
+        /// Low, Medium or High.
+        #[arg(short, long, alias = "level")]
+        performance: Performance,
+        /// How the change is made.
+        #[command(flatten)]
+        change: ChangeArgs,
+    },
+    /// Bring VMs back to the software switch and give their VFs back clean.
+    Disable {
+        /// Which VMs.
+        #[command(flatten)]
+        vms: VmsArgs,
+        /// How the change is made.
+        #[command(flatten)]
+        change: ChangeArgs,
+    },
+}
+
+/// Which VMs a command is about.
+#[derive(Debug, ClapArgs)]
+pub struct VmsArgs {
+    /// Names, UUIDs, patterns with * and ?, or '-' to read names from standard input.
+    #[arg(required = true, value_name = "VM")]
+    pub vms: Vec<String>,
+}
+
+/// `accelnet intent …`
+#[derive(Debug, Subcommand)]
+pub enum IntentCommand {
+    /// Add an intent that adopts an existing bridge.
+    #[command(
+        after_help = "Example:\n  accelnet intent add compute --type compute --bridge br0 --adapter eth2"
+    )]
+    Add {
+        /// Its name.
+        name: Name,
+        /// What it is for; may be given more than once.
+        #[arg(
+            long = "type",
+            value_name = "compute|management|storage",
+            default_value = "compute",
+            value_delimiter = ','
+        )]
+        types: Vec<IntentType>,
+        /// The Linux bridge that the VMs' NICs are on.
+        #[arg(long)]
+        bridge: IfName,
+        /// The adapter that is the bridge's uplink; may be given more than once.
+        #[arg(
+            long = "adapter",
+            required = true,
+            value_name = "INTERFACE",
+            value_delimiter = ','
+        )]
+        adapters: Vec<IfName>,
+        /// VFs on each adapter: 'auto', 'keep' or a number.
+        #[arg(long, default_value = "auto")]
+        vfs: VfCount,
+        /// Show what would be done, and change nothing.
+        #[arg(long)]
+        dry_run: bool,
+    },
+    /// All intents.
+    List,
+    /// One intent.
+    Show {
+        /// Its name.
+        name: String,
+    },
+    /// Remove an intent; its bridge stays as it is.
+    Remove {
+        /// Its name.
+        name: String,
+        /// Show what would be done, and change nothing.
+        #[arg(long)]
+        dry_run: bool,
+    },
+}
+
+/// `accelnet adapter …`
+#[derive(Debug, Subcommand)]
+pub enum AdapterCommand {
+    /// All adapters of all nodes.
+    List,
+    /// One adapter with its VFs.
+    Show {
+        /// Interface name, PCI address or permanent address.
+        adapter: String,
+        /// Its node, if more than one node has such an adapter.
+        #[arg(long)]
+        node: Option<String>,
+    },
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Args::command().debug_assert();
+    }
+
+    #[test]
+    fn wrong_values_are_refused_by_name() {
+        for (line, word) in [
+            (
+                &["accelnet", "vm", "enable", "a", "-p", "Turbo"][..],
+                "Turbo",
+            ),
+            (&["accelnet", "enable", "--reserve", "3.5"], "3.5"),
+            (&["accelnet", "enable", "--reserve", "abc"], "abc"),
+            (
+                &[
+                    "accelnet",
+                    "intent",
+                    "add",
+                    "a b",
+                    "--bridge",
+                    "br0",
+                    "--adapter",
+                    "x",
+                ],
+                "a b",
+            ),
+            (
+                &["accelnet", "intent", "add", "a", "--bridge", "br0"],
+                "--adapter",
+            ),
+            (&["accelnet", "vm", "enable"], "<VM>"),
+        ] {
+            let error = Args::try_parse_from(line).unwrap_err().to_string();
+            assert!(error.contains(word), "{error}");
+        }
+    }
+}

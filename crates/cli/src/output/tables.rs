@@ -1,0 +1,315 @@
+//! Tables for people.
+
+use accelnet_api::{Adapter, ClusterStatus, Vm};
+use accelnet_model::{CheckResult, Intent, NicPath, NicStatus, Severity, Support, VfUser, VmState};
+use comfy_table::{ContentArrangement, Table, presets};
+
+use super::problem_text;
+
+fn table(header: &[&str]) -> Table {
+    let mut table = Table::new();
+    table
+        .load_preset(presets::NOTHING)
+        .set_content_arrangement(ContentArrangement::Disabled);
+    table.set_header(header.iter().map(|text| text.to_uppercase()));
+    table
+}
+
+fn dash<T: ToString>(value: Option<T>) -> String {
+    value.map_or_else(|| "-".to_owned(), |value| value.to_string())
+}
+
+/// Every line without blanks at its end.
+fn text(table: &Table) -> String {
+    table
+        .lines()
+        .map(|line| line.trim_end().to_owned())
+        .collect::<Vec<_>>()
+        .join("\n")
+}
+
+/// `accelnet status`.
+pub fn status(status: &ClusterStatus) -> String {
+    let mut out = match &status.enabled {
+        None => "Accelerated networking is not enabled.\n".to_owned(),
+        Some(enabled) => format!(
+            "Accelerated networking is enabled on intent '{}', reserve {} % ({} of {} nodes may be down).\n",
+            enabled.intent,
+            enabled.node_reserve_percentage,
+            enabled.nodes_down_tolerated,
+            status.nodes.len()
+        ),
+    };
+    let mut nodes = table(&["node", "state", "vfs", "used", "vms", "accelerated"]);
+    for node in &status.nodes {
+        let state = match (node.reachable, node.converged) {
+            (false, _) => "unreachable",
+            (true, true) => "ready",
+            (true, false) => "working",
+        };
+        nodes.add_row([
+            node.name.to_string(),
+            state.to_owned(),
+            node.vfs.to_string(),
+            node.vfs_used.to_string(),
+            node.vms.to_string(),
+            node.vms_accelerated.to_string(),
+        ]);
+    }
+    out.push_str(&text(&nodes));
+    out.push('\n');
+    let of_nodes = status.nodes.iter().flat_map(|node| &node.problems);
+    for problem in status.problems.iter().chain(of_nodes) {
+        out.push_str(&problem_text(problem, None, false));
+    }
+    out
+}
+
+/// `accelnet prereq`.
+pub fn checks(checks: &[CheckResult]) -> String {
+    let mut rows = table(&["check", "node", "adapter", "result", "found"]);
+    for check in checks {
+        let result = match (check.passed, check.severity) {
+            (true, _) => "passed",
+            (false, Severity::Warning) => "warning",
+            (false, Severity::Error) => "FAILED",
+        };
+        rows.add_row([
+            check.check.clone(),
+            dash(check.node.as_ref()),
+            dash(check.adapter.as_ref()),
+            result.to_owned(),
+            check.found.clone(),
+        ]);
+    }
+    let mut out = text(&rows);
+    out.push('\n');
+    for problem in checks
+        .iter()
+        .filter(|check| !check.passed)
+        .filter_map(|check| check.problem.as_ref())
+    {
+        out.push_str(&problem_text(problem, None, false));
+    }
+    out
+}
+
+/// `accelnet intent list`.
+pub fn intents(intents: &[Intent]) -> String {
+    let mut rows = table(&["name", "types", "bridge", "adapters", "vfs"]);
+    for intent in intents {
+        let join = |words: Vec<String>| words.join(",");
+        rows.add_row([
+            intent.name.to_string(),
+            join(intent.types.iter().map(ToString::to_string).collect()),
+            intent.bridge.to_string(),
+            join(intent.adapters.iter().map(ToString::to_string).collect()),
+            intent.vfs.to_string(),
+        ]);
+    }
+    text(&rows)
+}
+
+fn state(state: VmState) -> &'static str {
+    match state {
+        VmState::Running => "running",
+        VmState::Paused => "paused",
+        VmState::Off => "off",
+    }
+}
+
+fn path(path: NicPath) -> &'static str {
+    match path {
+        NicPath::Vf => "VF",
+        NicPath::Synthetic => "synthetic",
+        NicPath::None => "none",
+    }
+}
+
+/// `accelnet vm list`.
+pub fn vms(vms: &[Vm]) -> String {
+    let mut rows = table(&["name", "node", "state", "wanted", "path", "note"]);
+    for vm in vms {
+        let mut paths: Vec<_> = vm.nics.iter().map(|nic| path(nic.path)).collect();
+        paths.dedup();
+        let note = vm
+            .progress
+            .as_ref()
+            .map(|progress| format!("{} {}/{}", progress.operation, progress.number, progress.of))
+            .or_else(|| vm.problems.first().map(|problem| problem.code.to_string()));
+        rows.add_row([
+            vm.name.clone(),
+            dash(vm.node.as_ref()),
+            state(vm.state).to_owned(),
+            dash(vm.level),
+            if paths.is_empty() {
+                "-".to_owned()
+            } else {
+                paths.join(",")
+            },
+            note.unwrap_or_default(),
+        ]);
+    }
+    text(&rows)
+}
+
+/// `accelnet vm show`.
+pub fn vm(vm: &Vm) -> String {
+    let mut out = format!(
+        "{} ({})\n  node: {}  state: {}  vCPUs: {}  wanted: {}\n",
+        vm.name,
+        vm.uuid,
+        dash(vm.node.as_ref()),
+        state(vm.state),
+        vm.vcpus,
+        vm.level
+            .map_or_else(|| "not accelerated".to_owned(), |level| level.to_string()),
+    );
+    let mut rows = table(&[
+        "nic",
+        "bridge",
+        "path",
+        "adapter",
+        "vf",
+        "queue pairs",
+        "reason",
+    ]);
+    for nic in &vm.nics {
+        rows.add_row(nic_row(nic));
+    }
+    out.push_str(&text(&rows));
+    out.push('\n');
+    if let Some(progress) = &vm.progress {
+        let (operation, step) = (&progress.operation, &progress.step);
+        out.push_str(&format!(
+            "{operation}: step {} of {}: {step}\n",
+            progress.number, progress.of
+        ));
+    }
+    for staged in &vm.staged {
+        out.push_str(&format!("staged for the next cold start: {staged}\n"));
+    }
+    for problem in &vm.problems {
+        out.push_str(&problem_text(problem, None, false));
+    }
+    out
+}
+
+fn nic_row(nic: &NicStatus) -> [String; 7] {
+    let pairs = nic
+        .queue_pairs
+        .map(|pairs| format!("{} ({} in use)", pairs.allotted, pairs.effective));
+    [
+        nic.mac.to_string(),
+        dash(nic.bridge.as_ref()),
+        path(nic.path).to_owned(),
+        dash(nic.adapter.as_ref()),
+        dash(nic.vf),
+        dash(pairs),
+        nic.reason.clone().unwrap_or_default(),
+    ]
+}
+
+/// `accelnet adapter list`.
+pub fn adapters(adapters: &[Adapter]) -> String {
+    let mut rows = table(&[
+        "adapter", "node", "intent", "pci", "driver", "link", "sr-iov", "vfs", "used", "levels",
+    ]);
+    for adapter in adapters {
+        let facts = &adapter.status.facts;
+        let levels: Vec<_> = adapter.levels.iter().map(ToString::to_string).collect();
+        rows.add_row([
+            facts.ifname.to_string(),
+            adapter.node.to_string(),
+            dash(adapter.intent.as_ref()),
+            facts.pci.to_string(),
+            dash(facts.driver.as_ref()),
+            if facts.carrier {
+                "up".to_owned()
+            } else {
+                "down".to_owned()
+            },
+            format!("{:?}", facts.sriov),
+            format!("{}/{}", facts.vfs.len(), facts.total_vfs),
+            facts
+                .vfs
+                .iter()
+                .filter(|vf| vf.user != VfUser::Nobody)
+                .count()
+                .to_string(),
+            if levels.is_empty() {
+                "-".to_owned()
+            } else {
+                levels.join(",")
+            },
+        ]);
+    }
+    text(&rows)
+}
+
+fn support<T: ToString>(value: &Support<T>) -> String {
+    match value {
+        Support::Supported(value) => value.to_string(),
+        Support::Unsupported => "unsupported".to_owned(),
+        Support::Unknown => "unknown".to_owned(),
+    }
+}
+
+/// `accelnet adapter show`.
+pub fn adapter(adapter: &Adapter) -> String {
+    let facts = &adapter.status.facts;
+    let mut out = format!(
+        "{} on {}\n  {} {}  driver {} {}  firmware {}\n  permanent address {}  link {}  MTU {}  SR-IOV {:?}\n",
+        facts.ifname,
+        adapter.node,
+        facts.pci,
+        facts.pci_id,
+        dash(facts.driver.as_ref()),
+        facts.driver_version.clone().unwrap_or_default(),
+        dash(facts.firmware.as_ref()),
+        facts.id.permanent_mac,
+        if facts.carrier { "up" } else { "down" },
+        facts.mtu,
+        facts.sriov,
+    );
+    let mut rows = table(&[
+        "vf",
+        "pci",
+        "driver",
+        "mac",
+        "vlan",
+        "spoofchk",
+        "trust",
+        "max Mbit/s",
+        "user",
+    ]);
+    for vf in &facts.vfs {
+        let user = match (&vf.user, vf.vm) {
+            (VfUser::Process { pid, command }, vm) => format!("{command} (pid {pid}) {}", dash(vm)),
+            (VfUser::HostDriver { driver }, _) => format!("host driver {driver}"),
+            (VfUser::Nobody, _) => "free".to_owned(),
+        };
+        rows.add_row([
+            vf.index.to_string(),
+            vf.pci.to_string(),
+            dash(vf.driver.as_ref()),
+            vf.attributes.mac.to_string(),
+            vf.attributes.vlan.to_string(),
+            support(&vf.attributes.spoofchk),
+            support(&vf.attributes.trust),
+            support(&vf.attributes.max_tx_rate_mbps),
+            user,
+        ]);
+    }
+    out.push_str(&text(&rows));
+    out.push('\n');
+    for problem in adapter
+        .status
+        .problems
+        .iter()
+        .chain(&adapter.status.quarantined)
+    {
+        out.push_str(&problem_text(problem, None, false));
+    }
+    out
+}

@@ -1,0 +1,196 @@
+//! Which VMs a command line means: names, UUIDs, patterns, standard input.
+
+use std::io::Read;
+
+use accelnet_api::{Client, ClientError, Vm};
+use accelnet_model::{Code, Problem};
+use wildmatch::WildMatch;
+
+/// More standard input than this is no list of VM names.
+const STDIN_LIMIT_BYTES: u64 = 4 << 20;
+
+/// Something that a command is to be done for: a VM's UUID, or a name that fits none or several.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Selected {
+    /// One VM.
+    Vm {
+        /// Its name, for printing.
+        name: String,
+        /// Its UUID, for asking.
+        uuid: String,
+    },
+    /// What was typed does not name one VM.
+    Problem(Box<Problem>),
+}
+
+/// Finds the VMs that `words` mean, each once, in the order typed.
+pub async fn select(client: &Client, words: &[String]) -> Result<Vec<Selected>, ClientError> {
+    let mut names = Vec::new();
+    for word in words {
+        if word == "-" {
+            names.extend(read_names(std::io::stdin().lock())?);
+        } else {
+            names.push(word.clone());
+        }
+    }
+    let vms = client.vms().await?.items;
+    Ok(resolve(&vms, &names))
+}
+
+fn read_names(input: impl Read) -> Result<Vec<String>, Problem> {
+    let mut text = String::new();
+    input
+        .take(STDIN_LIMIT_BYTES + 1)
+        .read_to_string(&mut text)
+        .map_err(|error| {
+            Problem::new(
+                Code::InvalidArgument,
+                format!("Standard input cannot be read: {error}."),
+            )
+        })?;
+    if text.len() as u64 > STDIN_LIMIT_BYTES {
+        return Err(Problem::new(
+            Code::InvalidArgument,
+            format!("Standard input is longer than {STDIN_LIMIT_BYTES} bytes."),
+        ));
+    }
+    Ok(text
+        .lines()
+        .map(str::trim)
+        .filter(|line| !line.is_empty())
+        .map(str::to_owned)
+        .collect())
+}
+
+fn resolve(vms: &[Vm], names: &[String]) -> Vec<Selected> {
+    let mut selected: Vec<Selected> = Vec::new();
+    for name in names {
+        for item in resolve_one(vms, name) {
+            if !selected.contains(&item) {
+                selected.push(item);
+            }
+        }
+    }
+    selected
+}
+
+fn resolve_one(vms: &[Vm], word: &str) -> Vec<Selected> {
+    let one = |vm: &Vm| Selected::Vm {
+        name: vm.name.clone(),
+        uuid: vm.uuid.to_string(),
+    };
+    let problem = |problem: Problem| vec![Selected::Problem(Box::new(problem))];
+    let shown: String = word.chars().take(80).flat_map(char::escape_debug).collect();
+    let exact: Vec<&Vm> = vms
+        .iter()
+        .filter(|vm| vm.name == word || vm.uuid.to_string().eq_ignore_ascii_case(word))
+        .collect();
+    match exact.as_slice() {
+        [vm] => return vec![one(vm)],
+        [] => {}
+        several => {
+            let uuids: Vec<_> = several.iter().map(|vm| vm.uuid.to_string()).collect();
+            return problem(
+                Problem::new(
+                    Code::VmAmbiguous,
+                    format!("'{shown}' is {}.", uuids.join(", ")),
+                )
+                .about("vm", &shown),
+            );
+        }
+    }
+    if word.contains(['*', '?']) {
+        let pattern = WildMatch::new(word);
+        let matching: Vec<_> = vms
+            .iter()
+            .filter(|vm| pattern.matches(&vm.name))
+            .map(one)
+            .collect();
+        if !matching.is_empty() {
+            return matching;
+        }
+    }
+    problem(
+        Problem::new(Code::VmNotFound, format!("No VM is called '{shown}'.")).about("vm", &shown),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use accelnet_model::VmState;
+    use uuid::Uuid;
+
+    use super::*;
+
+    fn vm(name: &str, number: u128) -> Vm {
+        Vm {
+            name: name.into(),
+            uuid: Uuid::from_u128(number),
+            node: None,
+            state: VmState::Off,
+            level: None,
+            vcpus: 2,
+            nics: vec![],
+            pending: false,
+            progress: None,
+            staged: vec![],
+            problems: vec![],
+        }
+    }
+
+    fn names(vms: &[Vm], words: &[&str]) -> Vec<String> {
+        let words: Vec<String> = words.iter().map(|word| (*word).to_owned()).collect();
+        resolve(vms, &words)
+            .into_iter()
+            .map(|item| match item {
+                Selected::Vm { name, uuid } => format!("{name}:{}", &uuid[35..]),
+                Selected::Problem(problem) => problem.code.to_string(),
+            })
+            .collect()
+    }
+
+    #[test]
+    fn names_patterns_and_uuids_mean_each_vm_once() {
+        let vms = [
+            vm("web1", 1),
+            vm("web2", 2),
+            vm("db", 3),
+            vm("twin", 4),
+            vm("twin", 5),
+            vm("a*b", 6),
+        ];
+        assert_eq!(
+            names(&vms, &["web*", "web1", "db"]),
+            ["web1:1", "web2:2", "db:3"]
+        );
+        assert_eq!(names(&vms, &["twin"]), ["vm_ambiguous"]);
+        assert_eq!(names(&vms, &["twin*"]), ["twin:4", "twin:5"]);
+        assert_eq!(
+            names(&vms, &["a*b"]),
+            ["a*b:6"],
+            "a name that looks like a pattern is a name first"
+        );
+        assert_eq!(
+            names(&vms, &["nobody", "x*", "", "a\u{7}"]),
+            ["vm_not_found"; 4]
+        );
+        assert_eq!(
+            names(&vms, &[&Uuid::from_u128(3).to_string().to_uppercase()]),
+            ["db:3"]
+        );
+    }
+
+    #[test]
+    fn unreadable_input_is_a_clear_problem() {
+        assert_eq!(read_names(&b" web1 \n\n db\n"[..]).unwrap(), ["web1", "db"]);
+        assert_eq!(
+            read_names(&b"\xff\xfe"[..]).unwrap_err().code,
+            Code::InvalidArgument
+        );
+        let long = vec![b'x'; STDIN_LIMIT_BYTES as usize + 1];
+        assert_eq!(
+            read_names(&long[..]).unwrap_err().code,
+            Code::InvalidArgument
+        );
+    }
+}

@@ -1,0 +1,64 @@
+//! `accelnet adapter …`
+
+use accelnet_api::Adapter;
+use accelnet_model::{Code, Problem, problem::exit};
+
+use crate::{
+    args::AdapterCommand,
+    call::{Call, Ended},
+    output::{self, tables},
+};
+
+/// Runs one `adapter` command.
+pub async fn run(call: &Call, command: AdapterCommand) -> Ended {
+    let list = call.client.adapters().await?;
+    match command {
+        AdapterCommand::List => {
+            output::print(call.format, &list, |list| tables::adapters(&list.items));
+        }
+        AdapterCommand::Show { adapter, node } => {
+            let found = find(&list.items, &adapter, node.as_deref())?;
+            output::print(call.format, found, tables::adapter);
+        }
+    }
+    Ok(exit::OK)
+}
+
+fn find<'a>(
+    adapters: &'a [Adapter],
+    word: &str,
+    node: Option<&str>,
+) -> Result<&'a Adapter, Problem> {
+    let matches: Vec<&Adapter> = adapters
+        .iter()
+        .filter(|adapter| node.is_none_or(|node| adapter.node.as_str() == node))
+        .filter(|adapter| {
+            let facts = &adapter.status.facts;
+            facts.ifname.as_str() == word
+                || facts.pci.to_string() == word
+                || facts
+                    .id
+                    .permanent_mac
+                    .to_string()
+                    .eq_ignore_ascii_case(word)
+        })
+        .collect();
+    match matches.as_slice() {
+        [one] => Ok(one),
+        [] => Err(Problem::new(
+            Code::AdapterNotFound,
+            format!("No adapter is called '{}'.", word.escape_debug()),
+        )),
+        several => {
+            let nodes: Vec<_> = several
+                .iter()
+                .map(|adapter| adapter.node.to_string())
+                .collect();
+            Err(Problem::new(
+                Code::InvalidArgument,
+                format!("'{word}' is on nodes {}.", nodes.join(", ")),
+            )
+            .with_cure("Say which with --node."))
+        }
+    }
+}

@@ -1,0 +1,54 @@
+//! `accelnet intent …`
+
+use accelnet_model::{Intent, problem::exit};
+
+use super::print_outcome;
+use crate::{
+    args::IntentCommand,
+    call::{Call, Ended},
+    output::{self, tables},
+};
+
+/// Runs one `intent` command.
+pub async fn run(call: &Call, command: IntentCommand) -> Ended {
+    match command {
+        IntentCommand::Add {
+            name,
+            types,
+            bridge,
+            adapters,
+            vfs,
+            dry_run,
+        } => {
+            let intent = Intent {
+                name,
+                types,
+                adapters,
+                bridge,
+                vfs,
+            };
+            let outcome = call.client.add_intent(&intent, dry_run).await?;
+            let done = format!("Intent '{}' is there.", intent.name);
+            print_outcome(call.format, &outcome, &done);
+        }
+        IntentCommand::List => {
+            let list = call.client.intents().await?;
+            output::print(call.format, &list, |list| tables::intents(&list.items));
+        }
+        IntentCommand::Show { name } => {
+            let intent = call.client.intent(&name).await?;
+            output::print(call.format, &intent, |intent| {
+                tables::intents(std::slice::from_ref(intent))
+            });
+        }
+        IntentCommand::Remove { name, dry_run } => {
+            let outcome = call.client.remove_intent(&name, dry_run).await?;
+            print_outcome(
+                call.format,
+                &outcome,
+                &format!("Intent '{name}' is removed."),
+            );
+        }
+    }
+    Ok(exit::OK)
+}

@@ -1,0 +1,217 @@
+//! `accelnet vm …`, for one VM or many, with partial success.
+
+use std::time::Duration;
+
+use accelnet_api::{AccelerateRequest, ClientError, Items, Outcome, Vm};
+use accelnet_model::{Performance, Problem, problem::exit};
+use serde::Serialize;
+
+use crate::{
+    args::{ChangeArgs, VmCommand, VmsArgs},
+    call::{Call, Ended, worst_code},
+    output::{self, tables},
+    select::{Selected, select},
+    wait::until_settled,
+};
+
+/// What is done for each selected VM.
+#[derive(Debug, Clone, Copy)]
+enum Change {
+    Prepare,
+    Enable(Performance),
+    Set(Performance),
+    Disable,
+}
+
+/// What became of one VM.
+#[derive(Debug, Serialize)]
+struct Done {
+    name: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    uuid: Option<String>,
+    ok: bool,
+    changed: bool,
+    dry_run: bool,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    plan: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    vm: Option<Vm>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    problems: Vec<Problem>,
+}
+
+/// Runs one `vm` command.
+pub async fn run(call: &Call, command: VmCommand) -> Ended {
+    match command {
+        VmCommand::List => {
+            let list = call.client.vms().await?;
+            output::print(call.format, &list, |list| tables::vms(&list.items));
+            Ok(exit::OK)
+        }
+        VmCommand::Show { vm } => {
+            let vm = call.client.vm(&vm).await?;
+            output::print(call.format, &vm, tables::vm);
+            Ok(exit::OK)
+        }
+        VmCommand::Prepare { vms, change } => many(call, &vms, change, Change::Prepare).await,
+        VmCommand::Enable {
+            vms,
+            performance,
+            change,
+        } => many(call, &vms, change, Change::Enable(performance)).await,
+        VmCommand::Set {
+            vms,
+            performance,
+            change,
+        } => many(call, &vms, change, Change::Set(performance)).await,
+        VmCommand::Disable { vms, change } => many(call, &vms, change, Change::Disable).await,
+    }
+}
+
+/// Asks for every VM first, then waits for each: the nodes work on them at the same time.
+async fn many(call: &Call, vms: &VmsArgs, how: ChangeArgs, change: Change) -> Ended {
+    let selected = select(&call.client, &vms.vms).await?;
+    let mut results = Vec::new();
+    for item in selected {
+        results.push(match item {
+            Selected::Problem(problem) => refused(*problem),
+            Selected::Vm { name, uuid } => ask(call, name, uuid, how.dry_run, change).await,
+        });
+    }
+    let wait = !how.dry_run && !how.no_wait;
+    for result in results.iter_mut().filter(|result| wait && result.ok) {
+        wait_for(call, result, Duration::from_secs(how.timeout)).await;
+    }
+    let list = Items { items: results };
+    print_results(call, &list, change);
+    Ok(code(&list.items))
+}
+
+fn refused(problem: Problem) -> Done {
+    let name = problem
+        .objects
+        .first()
+        .map(|object| object.name.clone())
+        .unwrap_or_default();
+    Done {
+        name,
+        uuid: None,
+        ok: false,
+        changed: false,
+        dry_run: false,
+        plan: vec![],
+        vm: None,
+        problems: vec![problem],
+    }
+}
+
+async fn ask(call: &Call, name: String, uuid: String, dry_run: bool, change: Change) -> Done {
+    let client = &call.client;
+    let accelerate = |performance, must_be_accelerated| AccelerateRequest {
+        performance,
+        must_be_accelerated,
+    };
+    let answer: Result<Outcome<Vm>, ClientError> = match change {
+        Change::Prepare => client.prepare(&uuid, dry_run).await,
+        Change::Enable(level) => {
+            client
+                .accelerate(&uuid, &accelerate(level, None), dry_run)
+                .await
+        }
+        Change::Set(level) => {
+            client
+                .accelerate(&uuid, &accelerate(level, Some(true)), dry_run)
+                .await
+        }
+        Change::Disable => client.decelerate(&uuid, dry_run).await,
+    };
+    match answer {
+        Ok(outcome) => Done {
+            name,
+            uuid: Some(uuid),
+            ok: true,
+            changed: outcome.changed,
+            dry_run,
+            plan: outcome.plan,
+            vm: Some(outcome.object),
+            problems: vec![],
+        },
+        Err(error) => Done {
+            name,
+            uuid: Some(uuid),
+            ok: false,
+            changed: false,
+            dry_run,
+            plan: vec![],
+            vm: None,
+            problems: error.into_problems(),
+        },
+    }
+}
+
+async fn wait_for(call: &Call, result: &mut Done, timeout: Duration) {
+    let Some(uuid) = result.uuid.clone() else {
+        return;
+    };
+    match until_settled(call, &uuid, &result.name, timeout).await {
+        Ok(vm) => result.vm = Some(vm),
+        Err(error) => {
+            result.ok = false;
+            result.problems = error.into_problems();
+        }
+    }
+}
+
+fn print_results(call: &Call, list: &Items<Done>, change: Change) {
+    output::print(call.format, list, |list| {
+        let lines = list
+            .items
+            .iter()
+            .filter(|done| done.ok)
+            .map(|done| line(done, change));
+        lines.collect::<Vec<_>>().join("\n")
+    });
+    for done in list.items.iter().filter(|done| !done.ok) {
+        if call.format == crate::args::Format::Table {
+            output::problems(call.format, Some(&done.name), &done.problems);
+        }
+    }
+}
+
+fn line(done: &Done, change: Change) -> String {
+    let name = &done.name;
+    if done.dry_run {
+        if !done.changed {
+            return format!("{name}: nothing to change.");
+        }
+        let steps = done.plan.iter().enumerate();
+        let steps: Vec<_> = steps
+            .map(|(i, step)| format!("{:>3}. {step}", i + 1))
+            .collect();
+        return format!(
+            "{name}: this would be done (nothing was changed):\n{}",
+            steps.join("\n")
+        );
+    }
+    match change {
+        Change::Prepare => match done.vm.as_ref().map(|vm| vm.staged.as_slice()) {
+            Some([]) | None => format!("{name}: has what acceleration needs."),
+            Some(staged) => format!(
+                "{name}: staged for its next cold start: {}",
+                staged.join("; ")
+            ),
+        },
+        Change::Enable(level) | Change::Set(level) => format!("{name}: accelerated, {level}."),
+        Change::Disable => format!("{name}: on the software path."),
+    }
+}
+
+/// 0 if all went well, the first problem's code if none did, 7 if some did.
+fn code(results: &[Done]) -> u8 {
+    let failed: Vec<_> = results.iter().filter(|done| !done.ok).collect();
+    match failed.first() {
+        None => exit::OK,
+        Some(_) if failed.len() < results.len() => exit::PARTIAL,
+        Some(first) => worst_code(&first.problems),
+    }
+}
