@@ -1,2 +1,61 @@
-//! Repository chores.
-fn main() {}
+//! Repository chores: `cargo run -p xtask -- check`.
+//!
+//! `check` holds the crates' dependencies against the directions of the architecture (see
+//! ARCHITECTURE.md), so that an arrow can never turn back unnoticed.
+
+use std::{collections::BTreeMap, process::Command};
+
+use anyhow::{Context, Result, bail, ensure};
+
+/// What each crate may use of the workspace; a crate that is not listed fails the check.
+const ALLOWED: &[(&str, &[&str])] = &[
+    ("accelnet-model", &[]),
+    ("accelnet-rules", &["model"]),
+    ("accelnet-host", &["model"]),
+    ("accelnet-hypervisor", &["model", "host"]),
+    ("accelnet-store", &[]),
+    ("accelnet-api", &["model"]),
+    ("accelnet-server", &["model", "rules", "api", "store"]),
+    ("accelnet-agent", &["model", "rules", "host", "hypervisor"]),
+    ("accelnet-daemon", &["model", "rules", "api", "store", "server", "agent", "host", "hypervisor"]),
+    ("accelnet-cli", &["model", "api"]),
+    ("accelnet-lab", &["model", "api"]),
+    ("xtask", &[]),
+];
+
+fn main() -> Result<()> {
+    match std::env::args().nth(1).as_deref() {
+        Some("check") => check_directions(),
+        _ => bail!("usage: cargo run -p xtask -- check"),
+    }
+}
+
+fn check_directions() -> Result<()> {
+    let output = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+        .args(["metadata", "--format-version=1", "--no-deps"])
+        .output()
+        .context("cargo metadata cannot be run")?;
+    ensure!(output.status.success(), "cargo metadata failed: {}", String::from_utf8_lossy(&output.stderr));
+    let metadata: serde_json::Value = serde_json::from_slice(&output.stdout)?;
+    let packages = metadata["packages"].as_array().context("no packages")?;
+    let allowed: BTreeMap<_, _> = ALLOWED.iter().copied().collect();
+    let mut wrong = Vec::new();
+    for package in packages {
+        let name = package["name"].as_str().context("package without a name")?;
+        let Some(may_use) = allowed.get(name) else {
+            wrong.push(format!("{name} is not listed: say in xtask what it may use"));
+            continue;
+        };
+        for dependency in package["dependencies"].as_array().context("no dependencies")? {
+            // Tests may look anywhere: they are not shipped.
+            let used = dependency["name"].as_str().unwrap_or_default();
+            let Some(short) = used.strip_prefix("accelnet-") else { continue };
+            if dependency["kind"].as_str() != Some("dev") && !may_use.contains(&short) {
+                wrong.push(format!("{name} may not use {used}"));
+            }
+        }
+    }
+    ensure!(wrong.is_empty(), "directions between crates:\n  {}", wrong.join("\n  "));
+    println!("{} crates keep their directions", packages.len());
+    Ok(())
+}

@@ -1,0 +1,44 @@
+# accelnet: everything a developer types. `make` alone explains.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+CARGO ?= cargo
+# Several worktrees can share one: make CARGO_TARGET_DIR=… test
+TARGET := $(or $(CARGO_TARGET_DIR),target)
+LAB := $(TARGET)/debug/accelnet-lab
+
+.PHONY: help deps build demo test check fmt openapi lab-test clean
+
+help: ## this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+
+deps: ## install the system packages that build and lab need (says which; Debian, Ubuntu)
+	@scripts/install-deps
+
+build: deps ## build all binaries
+	$(CARGO) build --workspace
+
+demo: build ## boot an emulated node with two VMs and see one move to a VF (KEEP=1 leaves it running)
+	$(LAB) demo $(if $(KEEP),--keep)
+
+test: build ## unit, property, component and lab tests
+	$(CARGO) test --workspace
+	$(MAKE) --no-print-directory lab-test
+
+lab-test: ## the lab smoke test alone: real drivers, real libvirt
+	$(CARGO) test -p accelnet-lab --features lab --test smoke -- --nocapture
+
+check: deps ## formatting, lints, crate directions, licences
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets --all-features -- -D warnings
+	$(CARGO) run -q -p xtask -- check
+	@if command -v cargo-deny >/dev/null; then $(CARGO) deny check; \
+	else echo "cargo-deny is not installed: licences and advisories are not checked (cargo install cargo-deny)"; fi
+
+fmt: ## format the code
+	$(CARGO) fmt --all
+
+openapi: build ## write docs/reference/openapi.json anew
+	$(TARGET)/debug/accelnetd openapi > docs/reference/openapi.json
+
+clean: ## remove what was built (images stay in the cache)
+	$(CARGO) clean
