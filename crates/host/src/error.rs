@@ -1,5 +1,7 @@
 //! What can go wrong on a host.
 
+use std::io;
+
 use accelnet_model::{IfName, PciAddress};
 
 /// An operation on the machine that failed, with the kernel's words.
@@ -73,6 +75,32 @@ pub enum HostError {
 }
 
 impl HostError {
+    /// The kernel's refusal of `operation` with this (positive) errno and extended ack.
+    pub fn kernel(operation: impl Into<String>, code: i32, extack: Option<String>) -> Self {
+        Self::Kernel {
+            operation: operation.into(),
+            errno: errno_in_words(code),
+            code,
+            extack,
+        }
+    }
+
+    /// A failed file or socket operation.
+    pub fn io(operation: impl Into<String>, error: &io::Error) -> Self {
+        match error.raw_os_error() {
+            Some(code) => Self::kernel(operation, code, None),
+            None => Self::Malformed(format!("{}: {error}", operation.into())),
+        }
+    }
+
+    /// errno of the kernel's refusal, if it is one.
+    pub fn errno(&self) -> Option<i32> {
+        match self {
+            Self::Kernel { code, .. } => Some(*code),
+            _ => None,
+        }
+    }
+
     /// True if the driver or card does not have what was asked for (EOPNOTSUPP, and what drivers
     /// return in its place).
     pub fn is_unsupported(&self) -> bool {
@@ -86,5 +114,61 @@ impl HostError {
             Self::Kernel { code, .. } => *code == libc::ENODEV || *code == libc::ENOENT,
             _ => false,
         }
+    }
+}
+
+/// `Operation not supported (EOPNOTSUPP)`: the C library's text, and the name that man pages and
+/// search engines know, for those that the interfaces used here return.
+fn errno_in_words(code: i32) -> String {
+    const NAMES: &[(i32, &str)] = &[
+        (libc::EPERM, "EPERM"),
+        (libc::ENOENT, "ENOENT"),
+        (libc::EINTR, "EINTR"),
+        (libc::EIO, "EIO"),
+        (libc::ENXIO, "ENXIO"),
+        (libc::EAGAIN, "EAGAIN"),
+        (libc::ENOMEM, "ENOMEM"),
+        (libc::EACCES, "EACCES"),
+        (libc::EBUSY, "EBUSY"),
+        (libc::EEXIST, "EEXIST"),
+        (libc::ENODEV, "ENODEV"),
+        (libc::ENOTDIR, "ENOTDIR"),
+        (libc::EINVAL, "EINVAL"),
+        (libc::ENOTTY, "ENOTTY"),
+        (libc::ENOSPC, "ENOSPC"),
+        (libc::EROFS, "EROFS"),
+        (libc::ERANGE, "ERANGE"),
+        (libc::ENOSYS, "ENOSYS"),
+        (libc::EMSGSIZE, "EMSGSIZE"),
+        (libc::EPROTONOSUPPORT, "EPROTONOSUPPORT"),
+        (libc::EOPNOTSUPP, "EOPNOTSUPP"),
+        (libc::EADDRNOTAVAIL, "EADDRNOTAVAIL"),
+        (libc::ENETDOWN, "ENETDOWN"),
+        (libc::ENOBUFS, "ENOBUFS"),
+        (libc::ETIMEDOUT, "ETIMEDOUT"),
+    ];
+    let text = io::Error::from_raw_os_error(code).to_string();
+    // The standard library appends "(os error N)".
+    let text = text.split(" (os error").next().unwrap_or(&text);
+    match NAMES.iter().find(|(number, _)| *number == code) {
+        Some((_, name)) => format!("{text} ({name})"),
+        None => format!("{text} (errno {code})"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_kernels_words_reach_the_text() {
+        let error = HostError::kernel("set VLAN 5 on VF 3", libc::EOPNOTSUPP, Some("No.".into()));
+        assert_eq!(
+            error.to_string(),
+            "set VLAN 5 on VF 3: Operation not supported (EOPNOTSUPP) (No.)"
+        );
+        assert!(error.is_unsupported());
+        let odd = HostError::kernel("x", 4095, None).to_string();
+        assert!(odd.contains("4095"), "{odd}");
     }
 }
