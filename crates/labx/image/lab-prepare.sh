@@ -1,0 +1,17 @@
+#!/bin/sh
+set -eu
+mount -t 9p -o trans=virtio,version=9p2000.L,ro,cache=mmap,msize=262144 lab /lab
+mkdir -p /run/lab /run/systemd/network
+install -m600 /lab/keys/host_key /run/lab/host_key
+install -m600 /lab/keys/client_key.pub /run/lab/authorized_keys
+for word in $(cat /proc/cmdline); do case $word in lab.node=*) N=${word#lab.node=};; esac; done
+cat > /run/systemd/network/30-br0.network <<X
+[Match]
+Name=br0
+[Network]
+Address=10.77.0.$((10+N))/24
+Address=fd77::$((10+N))/64
+IPv6AcceptRA=no
+LinkLocalAddressing=ipv6
+ConfigureWithoutCarrier=yes
+X

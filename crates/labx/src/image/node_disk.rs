@@ -1,0 +1,482 @@
+//! A node's disk: the host's own release (so that programs built here run there), with systemd,
+//! libvirt, QEMU and sshd, and the modules of the release's kernel.
+
+use std::{
+    fs,
+    os::unix::fs::{PermissionsExt, symlink},
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use anyhow::{Context, Result, bail, ensure};
+
+use super::kernel::Kernel;
+use crate::{progress::Progress, shell};
+
+const PACKAGES: &[&str] = &[
+    "systemd-sysv",
+    "udev",
+    "dbus",
+    "openssh-server",
+    "iproute2",
+    "ethtool",
+    "pciutils",
+    "iputils-ping",
+    "kmod",
+    "procps",
+    "nftables",
+    "tcpdump",
+];
+
+/// From backports on Debian 12, whose own QEMU has no SR-IOV card and whose libvirt is older.
+const NEWER_PACKAGES: &[&str] = &[
+    "libvirt-daemon",
+    "libvirt-daemon-driver-qemu",
+    "libvirt-clients",
+    "libvirt0",
+    "qemu-system-x86",
+    "qemu-system-common",
+    "qemu-system-data",
+    "seabios",
+];
+
+const MODULES: &[&str] = &[
+    "virtio_blk",
+    "virtio_net",
+    "virtio_rng",
+    "virtio_pci",
+    "9p",
+    "9pnet_virtio",
+    "ext4",
+    "crc32c_generic",
+    "igb",
+    "igbvf",
+    "vfio-pci",
+    "vfio_iommu_type1",
+    "kvm-amd",
+    "kvm-intel",
+    "tun",
+    "tap",
+    "bridge",
+    "br_netfilter",
+    "vhost_net",
+    "vhost_vsock",
+    "vsock",
+    "net_failover",
+    "8021q",
+    "bonding",
+    "veth",
+    "dummy",
+    "macvlan",
+    "macvtap",
+    "sch_netem",
+    "sch_plug",
+    "sch_ingress",
+    "sch_htb",
+    "sch_tbf",
+    "sch_fq_codel",
+    "cls_flower",
+    "cls_u32",
+    "cls_bpf",
+    "cls_matchall",
+    "act_mirred",
+    "act_gact",
+    "act_police",
+    "nf_tables",
+    "nft_meta_bridge",
+    "nf_conntrack_bridge",
+    "nft_limit",
+    "nft_ct",
+    "nft_counter",
+    "autofs4",
+    "efivarfs",
+    "loop",
+];
+
+/// What `modprobe` may not know in some release, because it is built in or was renamed.
+const OPTIONAL_MODULES: &[&str] = &[
+    "nft_counter",
+    "nft_meta_bridge",
+    "efivarfs",
+    "autofs4",
+    "crc32c_generic",
+];
+
+/// Files of the image: path below its root, mode, content.
+const FILES: &[(&str, u32, &str)] = &[
+    (
+        "etc/ssh/lab_sshd_config",
+        0o644,
+        include_str!("../../image/sshd_config"),
+    ),
+    (
+        "etc/systemd/system/lab-prepare.service",
+        0o644,
+        include_str!("../../image/lab-prepare.service"),
+    ),
+    (
+        "etc/systemd/system/lab-sshd.service",
+        0o644,
+        include_str!("../../image/lab-sshd.service"),
+    ),
+    (
+        "etc/systemd/system/lab-ready.service",
+        0o644,
+        include_str!("../../image/lab-ready.service"),
+    ),
+    (
+        "etc/systemd/system/libvirtd.service",
+        0o644,
+        include_str!("../../image/libvirtd.service"),
+    ),
+    (
+        "usr/local/sbin/lab-prepare",
+        0o755,
+        include_str!("../../image/lab-prepare.sh"),
+    ),
+    (
+        "etc/libvirt/qemu.conf",
+        0o600,
+        include_str!("../../image/qemu.conf"),
+    ),
+    (
+        "etc/libvirt/libvirtd.conf",
+        0o644,
+        include_str!("../../image/libvirtd.conf"),
+    ),
+    (
+        "etc/systemd/network/10-pf.link",
+        0o644,
+        include_str!("../../image/10-pf.link"),
+    ),
+    (
+        "etc/systemd/network/10-mgmt.link",
+        0o644,
+        include_str!("../../image/10-mgmt.link"),
+    ),
+    (
+        "etc/systemd/network/20-mgmt.network",
+        0o644,
+        include_str!("../../image/20-mgmt.network"),
+    ),
+    (
+        "etc/systemd/network/20-br0.netdev",
+        0o644,
+        include_str!("../../image/20-br0.netdev"),
+    ),
+    (
+        "etc/systemd/network/20-pf0.network",
+        0o644,
+        include_str!("../../image/20-pf0.network"),
+    ),
+    (
+        "etc/modules-load.d/lab.conf",
+        0o644,
+        include_str!("../../image/modules.conf"),
+    ),
+    (
+        "etc/systemd/system/accelnet-boot.service",
+        0o644,
+        include_str!("../../../../packaging/systemd/accelnet-boot.service"),
+    ),
+    (
+        "etc/systemd/system/accelnetd.service",
+        0o644,
+        include_str!("../../../../packaging/systemd/accelnetd.service"),
+    ),
+    ("etc/fstab", 0o644, ""),
+    ("etc/machine-id", 0o644, "uninitialized\n"),
+];
+
+const UNITS: &[&str] = &[
+    "lab-prepare.service",
+    "lab-sshd.service",
+    "lab-ready.service",
+    "libvirtd.service",
+    "systemd-networkd.service",
+    "accelnet-boot.service",
+    "accelnetd.service",
+];
+
+/// Services that a lab node does not need and that cost boot time in software emulation.
+const MASKED: &[&str] = &[
+    "ssh.service",
+    "ssh.socket",
+    "getty.target",
+    "serial-getty@ttyS0.service",
+    "systemd-logind.service",
+    "apt-daily.timer",
+    "apt-daily-upgrade.timer",
+    "dpkg-db-backup.timer",
+    "e2scrub_all.timer",
+    "e2scrub_reap.service",
+    "fstrim.timer",
+    "systemd-tmpfiles-clean.timer",
+    "systemd-timesyncd.service",
+    "systemd-networkd-wait-online.service",
+    "systemd-update-utmp.service",
+    "systemd-random-seed.service",
+    "systemd-pstore.service",
+    "libvirtd.socket",
+    "libvirtd-ro.socket",
+    "libvirtd-admin.socket",
+    "virtlogd.service",
+    "virtlogd.socket",
+    "virtlockd.socket",
+    "virtlockd.service",
+    "modprobe@drm.service",
+    "systemd-journal-flush.service",
+    "sys-kernel-debug.mount",
+    "dev-hugepages.mount",
+    "dev-mqueue.mount",
+];
+
+/// Everything that the disk depends on, as bytes for its checksum.
+pub fn inputs() -> Result<Vec<u8>> {
+    let release = Release::of_this_machine()?;
+    let mut text = format!(
+        "{release:?}\n{PACKAGES:?}\n{NEWER_PACKAGES:?}\n{MODULES:?}\n{UNITS:?}\n{MASKED:?}\n"
+    );
+    for (path, mode, content) in FILES {
+        text.push_str(&format!("{path} {mode:o} {}\n{content}\n", content.len()));
+    }
+    text.push_str(include_str!("../../image/init.sh"));
+    Ok(text.into_bytes())
+}
+
+/// Builds `vmlinux`, `node.initrd`, `node.qcow2` and `modules/` (for the guest) in `directory`.
+pub fn build(directory: &Path, progress: Progress) -> Result<()> {
+    ensure!(
+        rustix::process::geteuid().is_root(),
+        "building the node's image needs root (file owners inside the image).\n  \
+         cure: run 'sudo -E accelnet-lab build' once; running labs then needs no root"
+    );
+    let release = Release::of_this_machine()?;
+    let root = directory.join("root");
+    // What a killed build left here must not get into this one.
+    let _ = fs::remove_dir_all(&root);
+    progress.step(format!(
+        "installing {} into the node's image (about 40 s)",
+        release.codename
+    ));
+    install_packages(&release, &root)?;
+    progress.step("unpacking the kernel");
+    let package = find_kernel_package(&root)?;
+    let kernel_root = directory.join("kernel");
+    let _ = fs::remove_dir_all(&kernel_root);
+    let kernel = Kernel::unpack(&package, &kernel_root)?;
+    fs::remove_file(&package)?;
+    kernel.write_vmlinux(&directory.join("vmlinux"))?;
+    build_initrd(&kernel, directory)?;
+    copy_modules(&kernel, &root)?;
+    write_files(&root)?;
+    progress.step("making the node's disk");
+    let raw = directory.join("node.ext4");
+    let _ = fs::remove_file(&raw);
+    shell::run(
+        Command::new("mke2fs")
+            .args(["-q", "-t", "ext4", "-m0", "-L", "lab-node", "-d"])
+            .args([&root, &raw])
+            .arg("3G"),
+    )?;
+    let disk = directory.join("node.qcow2");
+    shell::run(
+        Command::new("qemu-img")
+            .args(["convert", "-q", "-O", "qcow2"])
+            .args([&raw, &disk]),
+    )?;
+    fs::remove_file(&raw)?;
+    fs::remove_dir_all(&root)?;
+    Ok(())
+}
+
+/// Which release this machine runs, and where its packages come from.
+#[derive(Debug)]
+struct Release {
+    codename: String,
+    sources: Vec<String>,
+    /// Suite of the newer packages, where the release's own are too old.
+    backports: Option<String>,
+}
+
+impl Release {
+    fn of_this_machine() -> Result<Self> {
+        let os = fs::read_to_string("/etc/os-release")?;
+        let codename = os
+            .lines()
+            .find_map(|line| line.strip_prefix("VERSION_CODENAME="))
+            .map(|name| name.trim_matches('"').to_owned())
+            .context("/etc/os-release names no release; the lab needs Debian or Ubuntu")?;
+        let format = "$(REPO_URI) $(CODENAME) $(COMPONENT)";
+        let list = shell::run(Command::new("apt-get").args([
+            "-qq",
+            "indextargets",
+            "--format",
+            format,
+            "Created-By: Packages",
+        ]))?;
+        let list = String::from_utf8_lossy(&list).into_owned();
+        let mirror = list
+            .lines()
+            .map(|line| line.split(' ').collect::<Vec<_>>())
+            .find(|words| words.get(1) == Some(&codename.as_str()) && words.get(2) == Some(&"main"))
+            .map(|words| words[0].to_owned())
+            .with_context(|| format!("apt has no source for {codename}; run 'apt-get update'"))?;
+        let backports = (codename == "bookworm").then(|| "bookworm-backports".to_owned());
+        let components = if os.contains("ID=ubuntu") {
+            "main universe"
+        } else {
+            "main"
+        };
+        let mut sources = vec![format!("deb {mirror} {codename} {components}")];
+        sources.extend(
+            backports
+                .iter()
+                .map(|suite| format!("deb {mirror} {suite} {components}")),
+        );
+        Ok(Self {
+            codename,
+            sources,
+            backports,
+        })
+    }
+}
+
+fn install_packages(release: &Release, root: &Path) -> Result<()> {
+    let suffix = release
+        .backports
+        .as_ref()
+        .map(|suite| format!("/{suite}"))
+        .unwrap_or_default();
+    let packages: Vec<String> = PACKAGES
+        .iter()
+        .map(|name| (*name).to_owned())
+        .chain(NEWER_PACKAGES.iter().map(|name| format!("{name}{suffix}")))
+        .collect();
+    let from = release.backports.as_deref().unwrap_or(&release.codename);
+    // The kernel is only fetched: installing it would build an initial file system for nothing.
+    let fetch = format!(
+        "cd /root && v=$(apt-cache madison linux-image-amd64 | grep -F {from}/ | head -n1 | cut -d'|' -f2 | tr -d ' ') \
+         && p=$(apt-cache depends linux-image-amd64=$v | sed -n 's/.*Depends: //p' | head -n1) \
+         && apt-get -q download -t {from} $p"
+    );
+    let mut command = Command::new("mmdebstrap");
+    command.args(["--mode=root", "--variant=minbase", "--quiet"]);
+    for option in [
+        "APT::Install-Recommends \"false\"",
+        "Acquire::Languages \"none\"",
+    ] {
+        command.arg(format!("--aptopt={option}"));
+    }
+    for path in ["man", "doc", "locale", "info"] {
+        command.arg(format!("--dpkgopt=path-exclude=/usr/share/{path}/*"));
+    }
+    command.arg(format!("--include={}", packages.join(",")));
+    command.arg(format!(
+        "--customize-hook=chroot \"$1\" sh -c {}",
+        shell::quote(&fetch)
+    ));
+    command
+        .arg(&release.codename)
+        .arg(root)
+        .args(&release.sources);
+    shell::run(&mut command)?;
+    for junk in ["var/cache/apt", "var/lib/apt/lists"] {
+        let _ = fs::remove_dir_all(root.join(junk));
+    }
+    Ok(())
+}
+
+fn find_kernel_package(root: &Path) -> Result<PathBuf> {
+    for entry in fs::read_dir(root.join("root"))? {
+        let path = entry?.path();
+        let name = path
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned();
+        if name.starts_with("linux-image-") {
+            return Ok(path);
+        }
+    }
+    bail!("the kernel's package was not fetched")
+}
+
+fn build_initrd(kernel: &Kernel, directory: &Path) -> Result<()> {
+    let root = directory.join("initrd");
+    let _ = fs::remove_dir_all(&root);
+    for path in ["bin", "proc", "sys", "dev", "newroot"] {
+        fs::create_dir_all(root.join(path))?;
+    }
+    super::guest_initrd::copy_busybox(&root)?;
+    symlink("busybox", root.join("bin/sh"))?;
+    kernel.copy_modules(&["virtio_pci", "virtio_blk", "ext4"], &root)?;
+    write(
+        &root.join("init"),
+        0o755,
+        include_str!("../../image/init.sh"),
+    )?;
+    super::guest_initrd::pack(&root, &directory.join("node.initrd"))?;
+    fs::remove_dir_all(&root)?;
+    Ok(())
+}
+
+fn copy_modules(kernel: &Kernel, root: &Path) -> Result<()> {
+    let mut names: Vec<&str> = Vec::new();
+    for name in MODULES {
+        if OPTIONAL_MODULES.contains(name) && kernel.lacks(name) {
+            continue;
+        }
+        names.push(name);
+    }
+    kernel.copy_modules(&names, root)
+}
+
+fn write_files(root: &Path) -> Result<()> {
+    for (path, mode, content) in FILES {
+        write(&root.join(path), *mode, content)?;
+    }
+    fs::create_dir_all(root.join("lab"))?;
+    let bin = root.join("usr/local/bin");
+    for name in ["accelnet", "accelnetd", "accelnet-lab-guest"] {
+        symlink(format!("/lab/bin/{name}"), bin.join(name))?;
+    }
+    let system = root.join("etc/systemd/system");
+    let wants = system.join("multi-user.target.wants");
+    fs::create_dir_all(&wants)?;
+    fs::create_dir_all(system.join("sysinit.target.wants"))?;
+    for unit in UNITS {
+        let wanted_by = if *unit == "lab-prepare.service" {
+            "sysinit"
+        } else {
+            "multi-user"
+        };
+        let here = system.join(unit);
+        let unit_path = if here.exists() {
+            format!("/etc/systemd/system/{unit}")
+        } else {
+            format!("/lib/systemd/system/{unit}")
+        };
+        let link = system.join(format!("{wanted_by}.target.wants/{unit}"));
+        let _ = fs::remove_file(&link);
+        symlink(unit_path, link)?;
+    }
+    for unit in MASKED {
+        let link = system.join(unit);
+        let _ = fs::remove_file(&link);
+        symlink("/dev/null", link)?;
+    }
+    let _ = fs::remove_file(system.join("default.target"));
+    symlink(
+        "/lib/systemd/system/multi-user.target",
+        system.join("default.target"),
+    )?;
+    Ok(())
+}
+
+fn write(path: &Path, mode: u32, content: &str) -> Result<()> {
+    fs::create_dir_all(path.parent().context("no parent")?)?;
+    fs::write(path, content).with_context(|| format!("cannot write {}", path.display()))?;
+    fs::set_permissions(path, fs::Permissions::from_mode(mode))?;
+    Ok(())
+}

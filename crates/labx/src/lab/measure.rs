@@ -1,0 +1,178 @@
+//! Probes between the wire and a guest.
+
+use std::{
+    io::{BufRead, BufReader},
+    net::SocketAddr,
+    process::{Child, ChildStdin, ChildStdout, Stdio},
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Result, ensure};
+
+use super::{Guest, Lab};
+use crate::{
+    probe::{
+        GUEST_PORT, Log,
+        analysis::{Report, analyse},
+        now_ns,
+    },
+    shell,
+    wire::control::{Control, Counters, Request, Started},
+};
+
+/// What a probe sends.
+#[derive(Debug, Clone, Copy)]
+pub enum ProbeKind {
+    /// Numbered packets in both directions at a fixed rate.
+    Rate {
+        /// Packets a second, each way.
+        pps: u32,
+    },
+    /// Echoes only, so many on their way at any time.
+    Outstanding {
+        /// How many.
+        count: u32,
+    },
+}
+
+/// A probe that runs until it is told to stop.
+#[derive(Debug)]
+pub struct Running {
+    control: Control,
+    port: u16,
+    guest: Child,
+    stdin: Option<ChildStdin>,
+    lines: BufReader<ChildStdout>,
+    rate_pps: u32,
+    dropped_before: u64,
+}
+
+/// What a probe found, to be looked at as a whole or in parts.
+#[derive(Debug)]
+pub struct Logs {
+    wire: Log,
+    guest: Log,
+    rate_pps: u32,
+}
+
+impl Logs {
+    /// Packets sent between two moments of the wire's clock ([`now_ns`]).
+    pub fn between(&self, from_ns: u64, to_ns: u64) -> Report {
+        analyse(&self.wire, &self.guest, self.rate_pps, from_ns, to_ns)
+    }
+
+    /// Everything.
+    pub fn all(&self) -> Report {
+        self.between(0, u64::MAX)
+    }
+}
+
+impl Lab {
+    /// Starts a probe. The first packets are on their way when it returns.
+    pub fn start_probe(&self, guest: &str, kind: ProbeKind) -> Result<Running> {
+        let guest = self.guest(guest)?;
+        let mut control = Control::connect(&self.directory().join("wire/control"))?;
+        let dropped_before = control.ask::<Counters>(&Request::Counters)?.dropped;
+        let (rate_pps, started) = self.start_wire_end(&mut control, guest, kind)?;
+        let peer = format!("10.77.0.1:{}", started.port);
+        let words = [
+            "accelnet-lab-guest".to_owned(),
+            "probe".into(),
+            peer,
+            rate_pps.to_string(),
+        ];
+        let line = shell::join(&self.guest_command(guest, &words));
+        let mut child = self
+            .ssh(self.node(&guest.node)?)
+            .command(false)
+            .arg(line)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .context("ssh cannot be run")?;
+        let stdin = child.stdin.take();
+        let mut lines = BufReader::new(child.stdout.take().context("no output")?);
+        let mut line = String::new();
+        lines.read_line(&mut line)?;
+        ensure!(
+            line.trim() == "ready",
+            "the probe does not start in {}: {line}",
+            guest.name
+        );
+        Ok(Running {
+            control,
+            port: started.port,
+            guest: child,
+            stdin,
+            lines,
+            rate_pps,
+            dropped_before,
+        })
+    }
+
+    fn start_wire_end(
+        &self,
+        control: &mut Control,
+        guest: &Guest,
+        kind: ProbeKind,
+    ) -> Result<(u32, Started)> {
+        let peer: SocketAddr = format!("10.77.0.{}:{GUEST_PORT}", guest.host).parse()?;
+        Ok(match kind {
+            ProbeKind::Rate { pps } => (pps, control.ask(&Request::Rate { peer, pps })?),
+            ProbeKind::Outstanding { count } => {
+                (0, control.ask(&Request::Outstanding { peer, count })?)
+            }
+        })
+    }
+
+    /// A probe of a fixed length.
+    pub fn probe(&self, guest: &str, seconds: f64, kind: ProbeKind) -> Result<Report> {
+        let running = self.start_probe(guest, kind)?;
+        // Both ends are up; what the wire sent before the guest listened does not count.
+        let from = now_ns();
+        wait(Duration::from_secs_f64(seconds));
+        let to = now_ns();
+        Ok(running.stop()?.between(from, to))
+    }
+}
+
+/// Lets time pass: a measurement of a given length has no event to wait for.
+pub fn wait(time: Duration) {
+    let until = Instant::now() + time;
+    while let Some(left) = until.checked_duration_since(Instant::now()) {
+        std::thread::park_timeout(left);
+    }
+}
+
+impl Running {
+    /// Stops sending, waits for what is on its way, and collects both ends' logs.
+    pub fn stop(mut self) -> Result<Logs> {
+        drop(self.stdin.take());
+        let mut line = String::new();
+        self.lines.read_line(&mut line)?;
+        let wire = self.control.stop(self.port)?;
+        let _ = self.guest.wait();
+        let guest: Log =
+            serde_json::from_str(&line).context("the probe in the guest ended without its log")?;
+        let dropped =
+            self.control.ask::<Counters>(&Request::Counters)?.dropped - self.dropped_before;
+        ensure!(
+            dropped == 0,
+            "the lab's own wire dropped {dropped} frames: the measurement does not count"
+        );
+        Ok(Logs {
+            wire,
+            guest,
+            rate_pps: self.rate_pps,
+        })
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // The agent in the guest ends the probe when its input closes.
+        drop(self.stdin.take());
+        let _ = self.guest.kill();
+        let _ = self.guest.wait();
+    }
+}

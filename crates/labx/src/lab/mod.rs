@@ -1,0 +1,208 @@
+//! A lab's life: up, status, exec, probe, cut, kill, start, down.
+//!
+//! What there is stands in `lab.json` in the lab's private directory, written before anything is
+//! started, so that `down` finds everything also after a crash.
+
+mod down;
+pub mod guests;
+mod measure;
+mod node;
+mod up;
+
+use std::{fs, path::PathBuf};
+
+use anyhow::{Context, Result, bail, ensure};
+pub use measure::{ProbeKind, Running};
+use serde::{Deserialize, Serialize};
+
+use crate::{paths, shell, ssh::Ssh};
+
+/// What `up` is asked for.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Options {
+    /// Number of nodes, 1 to 9.
+    pub nodes: u8,
+    /// Number of guests over all nodes, dealt out in turn.
+    pub guests: u8,
+    /// Nodes have two threads a core.
+    pub smt: bool,
+    /// VFs that the compute intent asks for; 0 leaves it to the product ("auto").
+    pub vfs: u16,
+    /// Nodes have an IOMMU.
+    pub iommu: bool,
+    /// Memory of a node in MiB.
+    pub memory_mib: u32,
+    /// Directory with `accelnet` and `accelnetd`; `None` leaves them out.
+    pub bin_dir: Option<PathBuf>,
+}
+
+/// One node of a running lab.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Node {
+    /// `node1`, …
+    pub name: String,
+    /// From 1.
+    pub number: u8,
+    /// Port on loopback that leads to its sshd.
+    pub ssh_port: u16,
+}
+
+/// One guest of a running lab.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Guest {
+    /// `vm1`, …
+    pub name: String,
+    /// Where it was started.
+    pub node: String,
+    /// Last number of its addresses 10.77.0.HOST and fd77::HOST; also its vsock context id.
+    pub host: u8,
+    /// Its NIC.
+    pub mac: String,
+}
+
+/// A lab.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Lab {
+    /// Its name.
+    pub name: String,
+    /// How it was asked for.
+    pub options: Options,
+    /// Its nodes.
+    pub nodes: Vec<Node>,
+    /// Its guests.
+    pub guests: Vec<Guest>,
+    /// Images that its disks are laid over.
+    pub images: PathBuf,
+}
+
+impl Lab {
+    /// Private directory of the lab with this name.
+    pub fn directory_of(name: &str) -> Result<PathBuf> {
+        let fits = !name.is_empty()
+            && name.len() <= 24
+            && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '-')
+            && !name.starts_with('-');
+        ensure!(
+            fits,
+            "'{}' is no name for a lab: use 1 to 24 letters, digits and '-'",
+            name.escape_debug()
+        );
+        Ok(paths::runtime_root().join(name))
+    }
+
+    /// The running lab with this name.
+    pub fn open(name: &str) -> Result<Self> {
+        let path = Self::directory_of(name)?.join("lab.json");
+        let text = fs::read_to_string(&path).with_context(|| {
+            format!("there is no lab '{name}'; start one with 'accelnet-lab --name {name} up'")
+        })?;
+        serde_json::from_str(&text).with_context(|| {
+            format!(
+                "{} is damaged; run 'accelnet-lab --name {name} down'",
+                path.display()
+            )
+        })
+    }
+
+    /// Its private directory.
+    pub fn directory(&self) -> PathBuf {
+        paths::runtime_root().join(&self.name)
+    }
+
+    fn save(&self) -> Result<()> {
+        fs::write(
+            self.directory().join("lab.json"),
+            serde_json::to_vec_pretty(self)?,
+        )?;
+        Ok(())
+    }
+
+    /// The node with this name.
+    pub fn node(&self, name: &str) -> Result<&Node> {
+        let names = || {
+            self.nodes
+                .iter()
+                .map(|node| node.name.as_str())
+                .collect::<Vec<_>>()
+                .join(", ")
+        };
+        self.nodes
+            .iter()
+            .find(|node| node.name == name)
+            .with_context(|| format!("there is no node '{name}'; there are {}", names()))
+    }
+
+    /// The guest with this name.
+    pub fn guest(&self, name: &str) -> Result<&Guest> {
+        let names = || {
+            self.guests
+                .iter()
+                .map(|guest| guest.name.as_str())
+                .collect::<Vec<_>>()
+                .join(", ")
+        };
+        self.guests
+            .iter()
+            .find(|guest| guest.name == name)
+            .with_context(|| format!("there is no guest '{name}'; there are: {}", names()))
+    }
+
+    /// The way into a node.
+    pub fn ssh(&self, node: &Node) -> Ssh {
+        Ssh::new(&self.directory().join("share/keys"), node.ssh_port)
+    }
+
+    /// Runs a shell script on a node; its output.
+    pub fn script(&self, node: &str, script: &str) -> Result<String> {
+        self.ssh(self.node(node)?).script(script)
+    }
+
+    /// Runs a shell script in a guest; its output.
+    pub fn guest_script(&self, guest: &str, script: &str) -> Result<String> {
+        let guest = self.guest(guest)?;
+        let words = self.guest_command(guest, &["sh".into(), "-c".into(), script.into()]);
+        self.script(&guest.node, &shell::join(&words))
+    }
+
+    /// The command line that runs a command in a guest, to be run on its node.
+    pub fn guest_command(&self, guest: &Guest, words: &[String]) -> Vec<String> {
+        let mut line = vec![
+            "accelnet-lab-guest".to_owned(),
+            "connect".into(),
+            guest.host.to_string(),
+            "--".into(),
+        ];
+        line.extend_from_slice(words);
+        line
+    }
+
+    /// Runs a command on a node with our own standard streams; its exit code.
+    pub fn exec(&self, node: &str, words: &[String]) -> Result<i32> {
+        if words.is_empty() {
+            bail!("no command was given");
+        }
+        self.ssh(self.node(node)?).exec(words)
+    }
+
+    /// Runs a command in a guest with our own standard streams; its exit code.
+    pub fn guest_exec(&self, guest: &str, words: &[String]) -> Result<i32> {
+        let guest = self.guest(guest)?;
+        if words.is_empty() {
+            bail!("no command was given");
+        }
+        self.exec(&guest.node, &self.guest_command(guest, words))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_labs_fit_into_paths() {
+        assert!(Lab::directory_of("demo-1").is_ok());
+        for name in ["", "a/b", "..", "-x", "a b", &"x".repeat(25)] {
+            assert!(Lab::directory_of(name).is_err(), "{name}");
+        }
+    }
+}

@@ -1,0 +1,241 @@
+//! Bringing a lab up.
+
+use std::{
+    fs::{self, File},
+    net::TcpListener,
+    os::unix::process::CommandExt,
+    path::Path,
+    process::{Command, Stdio},
+    sync::Arc,
+};
+
+use anyhow::{Context, Result, bail, ensure};
+
+use super::{Guest, Lab, Node, Options, guests};
+use crate::{image, kvm, paths, progress::Progress, shell, ssh};
+
+impl Lab {
+    /// Builds what is missing, boots the nodes, starts the product and the guests.
+    pub fn up(name: &str, options: Options, progress: Progress) -> Result<Self> {
+        ensure!((1..=9).contains(&options.nodes), "--nodes must be 1 to 9");
+        ensure!(options.guests <= 100, "--guests must be at most 100");
+        let directory = Self::directory_of(name)?;
+        if directory.exists() {
+            bail!(
+                "lab '{name}' is there already; take it down with 'accelnet-lab --name {name} down'"
+            );
+        }
+        let images = image::ensure(progress)?;
+        paths::create_private(&paths::runtime_root())?;
+        paths::create_private(&directory)?;
+        let result = Self::bring_up(name, options, &images, &directory, progress);
+        if result.is_err() && std::env::var_os("ACCELNET_LAB_KEEP").is_none() {
+            let _ = Self::down(name);
+        }
+        result
+    }
+
+    fn bring_up(
+        name: &str,
+        options: Options,
+        images: &image::Images,
+        directory: &Path,
+        progress: Progress,
+    ) -> Result<Self> {
+        let accel = kvm::probe(directory)?;
+        let lab = plan(name, options, images)?;
+        lab.save()?;
+        lab.prepare_share(images)?;
+        lab.start_wire(images)?;
+        progress.step(format!(
+            "booting {} node(s) with {accel:?}",
+            lab.nodes.len()
+        ));
+        for node in &lab.nodes {
+            let place = directory.join(&node.name);
+            fs::create_dir_all(&place)?;
+            create_disk(&images.node_disk, &place.join("disk.qcow2"))?;
+            lab.start_node(&node.name, accel)?;
+        }
+        // Every node and its guests at the same time: they wait more than they work.
+        let shared = Arc::new(lab.clone());
+        let threads: Vec<_> = lab
+            .nodes
+            .iter()
+            .map(|node| {
+                let (lab, name) = (Arc::clone(&shared), node.name.clone());
+                std::thread::spawn(move || lab.settle_node(&name, progress))
+            })
+            .collect();
+        for thread in threads {
+            thread
+                .join()
+                .map_err(|_| anyhow::anyhow!("a thread of the lab panicked"))??;
+        }
+        progress.step("the lab is up");
+        Ok(lab)
+    }
+
+    fn settle_node(&self, name: &str, progress: Progress) -> Result<()> {
+        self.wait_for_node(name)?;
+        progress.step(format!("{name} is up; starting its guests"));
+        self.start_guests(name)?;
+        if self.options.bin_dir.is_some() {
+            self.start_product(name)?;
+        }
+        Ok(())
+    }
+
+    /// Copies programs, keys and the guests' kernel to where the nodes can read them.
+    fn prepare_share(&self, images: &image::Images) -> Result<()> {
+        let share = self.directory().join("share");
+        for place in ["bin", "keys", "guest"] {
+            fs::create_dir_all(share.join(place))?;
+        }
+        ssh::create_keys(&share.join("keys"))?;
+        fs::copy(&images.kernel, share.join("guest/vmlinux"))?;
+        fs::copy(&images.guest_initrd, share.join("guest/initrd"))?;
+        self.push_programs()
+    }
+
+    /// Copies the product's programs anew, for nodes to use from their next start on.
+    pub fn push_programs(&self) -> Result<()> {
+        let target = self.directory().join("share/bin");
+        let mut programs = vec![image::guest_agent()?];
+        for name in ["accelnet", "accelnetd"] {
+            if let Some(directory) = &self.options.bin_dir {
+                programs.push(directory.join(name));
+            }
+        }
+        for program in programs {
+            let name = program.file_name().context("no name")?;
+            let fresh = target.join(format!("{}.new", name.to_string_lossy()));
+            fs::copy(&program, &fresh).with_context(|| {
+                format!(
+                    "{} cannot be copied; build it with 'cargo build'",
+                    program.display()
+                )
+            })?;
+            fs::rename(&fresh, target.join(name))?;
+        }
+        Ok(())
+    }
+
+    fn start_wire(&self, images: &image::Images) -> Result<()> {
+        let place = self.directory().join("wire");
+        fs::create_dir_all(&place)?;
+        let log = File::create(place.join("log"))?;
+        let mut command = Command::new(own_program()?);
+        command.arg("wire").arg("--directory").arg(&place);
+        for node in &self.nodes {
+            command.arg(self.directory().join(format!("wire-{}", node.name)));
+        }
+        // The wire lives as long as the lab and so keeps the images from being cleaned away.
+        let in_use = File::open(images.node_disk.with_file_name("in-use"))?;
+        rustix::fs::flock(&in_use, rustix::fs::FlockOperation::LockShared)?;
+        let mut child = command
+            .stdin(Stdio::from(in_use))
+            .stdout(Stdio::piped())
+            .stderr(log)
+            .process_group(0)
+            .spawn()?;
+        fs::write(place.join("pid"), child.id().to_string())?;
+        let mut ready = [0; 6];
+        let out = child.stdout.as_mut().context("no output")?;
+        std::io::Read::read_exact(out, &mut ready).context("the wire did not start; see its log")
+    }
+
+    /// Waits for the server and adds the compute intent.
+    fn start_product(&self, node: &str) -> Result<()> {
+        let vfs = match self.options.vfs {
+            0 => "auto".to_owned(),
+            count => count.to_string(),
+        };
+        let script = format!(
+            "systemctl start accelnetd\n\
+             accelnet intent add compute --type compute --bridge br0 --adapter pf0 --vfs {vfs} >/dev/null\n"
+        );
+        self.script(node, &script)
+            .with_context(|| format!("the product does not start on {node}"))?;
+        Ok(())
+    }
+
+    fn start_guests(&self, node: &str) -> Result<()> {
+        let mine: Vec<&Guest> = self
+            .guests
+            .iter()
+            .filter(|guest| guest.node == node)
+            .collect();
+        let mut script = String::from("cd /root\n");
+        for guest in &mine {
+            let xml = guests::definition(guest, &guests::Shape::default());
+            script.push_str(&format!(
+                "cat > {0}.xml <<'END_OF_XML'\n{xml}\nEND_OF_XML\n",
+                guest.name
+            ));
+            script.push_str(&format!(
+                "virsh -q define {0}.xml\nvirsh -q autostart {0}\nvirsh -q start {0}\n",
+                guest.name
+            ));
+        }
+        for guest in &mine {
+            script.push_str(&format!("accelnet-lab-guest wait {} 180\n", guest.host));
+        }
+        self.script(node, &script)
+            .with_context(|| format!("the guests of {node} do not start"))?;
+        Ok(())
+    }
+}
+
+/// The program that holds the subcommand `wire`: ours, or the one beside a test program.
+fn own_program() -> Result<std::path::PathBuf> {
+    Ok(image::guest_agent()?.with_file_name("accelnet-lab"))
+}
+
+fn plan(name: &str, options: Options, images: &image::Images) -> Result<Lab> {
+    let mut nodes = Vec::new();
+    let mut listeners = Vec::new();
+    for number in 1..=options.nodes {
+        // Free now; kept until all are chosen so that no port is chosen twice.
+        let listener = TcpListener::bind(("127.0.0.1", 0))?;
+        let ssh_port = listener.local_addr()?.port();
+        listeners.push(listener);
+        nodes.push(Node {
+            name: format!("node{number}"),
+            number,
+            ssh_port,
+        });
+    }
+    let guests = (0..options.guests)
+        .map(|i| {
+            let host = 101 + i;
+            Guest {
+                name: format!("vm{}", i + 1),
+                node: format!("node{}", i % options.nodes + 1),
+                host,
+                mac: format!("52:54:00:77:00:{host:02x}"),
+            }
+        })
+        .collect();
+    let images = images
+        .node_disk
+        .parent()
+        .context("no directory")?
+        .to_owned();
+    Ok(Lab {
+        name: name.to_owned(),
+        options,
+        nodes,
+        guests,
+        images,
+    })
+}
+
+fn create_disk(base: &Path, disk: &Path) -> Result<()> {
+    shell::run(
+        Command::new("qemu-img")
+            .args(["create", "-q", "-f", "qcow2", "-F", "qcow2", "-b"])
+            .args([base, disk]),
+    )?;
+    Ok(())
+}

@@ -1,0 +1,370 @@
+//! `accelnet-lab`: an emulated SR-IOV cluster on one machine, for scripts and people.
+
+use std::{path::PathBuf, process::ExitCode};
+
+use accelnet_lab::{
+    image, kvm,
+    lab::{Guest, Lab, Options, ProbeKind, guests},
+    progress::Progress,
+    wire,
+};
+use anyhow::{Context, Result};
+use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
+use serde_json::json;
+
+const EXAMPLES: &str = "\
+Examples:
+  accelnet-lab up --nodes 1 --guests 2
+  accelnet-lab exec node1 -- accelnet status
+  accelnet-lab guest vm1 -- ip link
+  accelnet-lab probe vm1 --seconds 10 --rate 300 -o json
+  accelnet-lab kill node1 && accelnet-lab start node1
+  accelnet-lab down
+
+A lab runs without privileges and touches nothing on the machine's own network. Building its images
+(once) needs root.";
+
+/// An emulated SR-IOV cluster on one machine: real drivers, real libvirt, emulated silicon.
+#[derive(Debug, Parser)]
+#[command(name = "accelnet-lab", version, after_help = EXAMPLES, max_term_width = 100)]
+struct Args {
+    /// Which lab; labs of different names run side by side.
+    #[arg(long, global = true, default_value = "lab", env = "ACCELNET_LAB_NAME")]
+    name: String,
+    /// No progress.
+    #[arg(short, long, global = true)]
+    quiet: bool,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Switch {
+    On,
+    Off,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Format {
+    Text,
+    Json,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Build the images, boot the nodes, start product and guests.
+    Up(UpArgs),
+    /// What runs.
+    Status {
+        /// How to print it.
+        #[arg(short, long, value_enum, default_value_t = Format::Text)]
+        output: Format,
+    },
+    /// Run a command on a node; its output and exit code are passed on.
+    Exec {
+        /// The node.
+        node: String,
+        /// The command.
+        #[arg(required = true, last = true)]
+        command: Vec<String>,
+    },
+    /// Run a command in a guest; its output and exit code are passed on.
+    Guest {
+        /// The guest.
+        guest: String,
+        /// The command.
+        #[arg(required = true, last = true)]
+        command: Vec<String>,
+    },
+    /// Numbered traffic in both directions between the wire and a guest: losses, order, delays.
+    Probe {
+        /// The guest.
+        guest: String,
+        /// How long.
+        #[arg(long, default_value_t = 10.0)]
+        seconds: f64,
+        /// Packets a second, each way.
+        #[arg(long, default_value_t = 300, value_parser = clap::value_parser!(u32).range(1..=20_000))]
+        rate: u32,
+        /// How to print it.
+        #[arg(short, long, value_enum, default_value_t = Format::Text)]
+        output: Format,
+    },
+    /// Unplug the cable of a node's adapter.
+    Cut {
+        /// The node.
+        node: String,
+    },
+    /// Plug it in again.
+    Heal {
+        /// The node.
+        node: String,
+    },
+    /// Cut a node's power.
+    Kill {
+        /// The node.
+        node: String,
+    },
+    /// Boot a node that was killed, from its own disk.
+    Start {
+        /// The node.
+        node: String,
+    },
+    /// Define and start one more guest, possibly an odd one.
+    Define(DefineArgs),
+    /// Copy the product's programs to the nodes anew (used from their next start on).
+    Push,
+    /// Take the lab down; leaves nothing behind.
+    Down,
+    /// Build the images only.
+    Build,
+    /// The wire of a lab (started by 'up').
+    #[command(hide = true)]
+    Wire {
+        #[arg(long)]
+        directory: PathBuf,
+        ports: Vec<PathBuf>,
+    },
+}
+
+#[derive(Debug, ClapArgs)]
+struct UpArgs {
+    /// Number of nodes.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=9))]
+    nodes: u8,
+    /// Number of guests over all nodes.
+    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u8).range(0..=100))]
+    guests: u8,
+    /// Two threads a core on the nodes.
+    #[arg(long, value_enum, default_value_t = Switch::Off)]
+    smt: Switch,
+    /// VFs that the compute intent asks for (default: as many as the product chooses).
+    #[arg(long, default_value_t = 0)]
+    vfs: u16,
+    /// Nodes have an IOMMU.
+    #[arg(long, value_enum, default_value_t = Switch::On)]
+    iommu: Switch,
+    /// Memory of a node in MiB.
+    #[arg(long, default_value_t = 2048)]
+    memory: u32,
+    /// Directory with 'accelnet' and 'accelnetd' (default: this program's).
+    #[arg(long, env = "ACCELNET_BIN_DIR")]
+    bin_dir: Option<PathBuf>,
+    /// Do not start the product on the nodes.
+    #[arg(long)]
+    without_accelnet: bool,
+}
+
+#[derive(Debug, ClapArgs)]
+struct DefineArgs {
+    /// The node.
+    node: String,
+    /// Name of the guest.
+    guest: String,
+    /// Last number of its addresses, 10 to 250.
+    #[arg(long, value_parser = clap::value_parser!(u8).range(10..=250))]
+    host: u8,
+    /// Machine type.
+    #[arg(long, default_value = "q35")]
+    machine: String,
+    /// vCPUs.
+    #[arg(long, default_value_t = 2)]
+    vcpus: u32,
+    /// The NIC cannot stand by for a VF.
+    #[arg(long)]
+    no_standby: bool,
+    /// No free PCIe root port.
+    #[arg(long)]
+    no_root_port: bool,
+    /// No NIC.
+    #[arg(long)]
+    no_nic: bool,
+    /// The guest loads no failover and VF drivers.
+    #[arg(long)]
+    no_failover: bool,
+    /// Model of the NIC.
+    #[arg(long, default_value = "virtio")]
+    model: String,
+    /// Bridge of the NIC.
+    #[arg(long, default_value = "br0")]
+    bridge: String,
+    /// More XML inside the NIC's element.
+    #[arg(long, default_value = "")]
+    nic_xml: String,
+    /// Define only, do not start.
+    #[arg(long)]
+    off: bool,
+    /// No persistent definition.
+    #[arg(long)]
+    transient: bool,
+}
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    match run(args) {
+        Ok(code) => ExitCode::from(u8::try_from(code).unwrap_or(255)),
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(args: Args) -> Result<i32> {
+    let progress = Progress::new(args.quiet);
+    let name = args.name.as_str();
+    match args.command {
+        Command::Up(up) => bring_up(name, up, progress)?,
+        Command::Status { output } => status(&Lab::open(name)?, output)?,
+        Command::Exec { node, command } => return Lab::open(name)?.exec(&node, &command),
+        Command::Guest { guest, command } => return Lab::open(name)?.guest_exec(&guest, &command),
+        Command::Probe {
+            guest,
+            seconds,
+            rate,
+            output,
+        } => {
+            let report = Lab::open(name)?.probe(&guest, seconds, ProbeKind::Rate { pps: rate })?;
+            match output {
+                Format::Json => println!("{}", serde_json::to_string_pretty(&report)?),
+                Format::Text => println!(
+                    "to the guest: {} of {} lost; from the guest: {} of {} lost; RTT p50 {:.0} us, p99 {:.0} us, jitter {:.0} us",
+                    report.to_guest.lost,
+                    report.to_guest.sent,
+                    report.from_guest.lost,
+                    report.from_guest.sent,
+                    report.rtt_p50_us,
+                    report.rtt_p99_us,
+                    report.jitter_us
+                ),
+            }
+        }
+        Command::Cut { node } => Lab::open(name)?.cut_node(&node, true)?,
+        Command::Heal { node } => Lab::open(name)?.cut_node(&node, false)?,
+        Command::Kill { node } => Lab::open(name)?.kill_node(&node)?,
+        Command::Start { node } => {
+            let lab = Lab::open(name)?;
+            lab.start_node(&node, kvm::probe(&lab.directory())?)?;
+            lab.wait_for_node(&node)?;
+        }
+        Command::Define(define) => define_guest(&mut Lab::open(name)?, &define)?,
+        Command::Push => Lab::open(name)?.push_programs()?,
+        Command::Down => Lab::down(name)?,
+        Command::Build => {
+            image::ensure(progress)?;
+        }
+        Command::Wire { directory, ports } => run_wire(&directory, &ports)?,
+    }
+    Ok(0)
+}
+
+fn bring_up(name: &str, up: UpArgs, progress: Progress) -> Result<()> {
+    let own = std::env::current_exe()?;
+    let bin_dir = up.bin_dir.or_else(|| own.parent().map(PathBuf::from));
+    let options = Options {
+        nodes: up.nodes,
+        guests: up.guests,
+        smt: up.smt == Switch::On,
+        vfs: up.vfs,
+        iommu: up.iommu == Switch::On,
+        memory_mib: up.memory,
+        bin_dir: bin_dir.filter(|_| !up.without_accelnet),
+    };
+    down_on_interrupt(name)?;
+    Lab::up(name, options, progress)?;
+    Ok(())
+}
+
+/// Ctrl-C while a lab comes up takes down what there is of it.
+fn down_on_interrupt(name: &str) -> Result<()> {
+    let mut signals = signal_hook::iterator::Signals::new([
+        signal_hook::consts::SIGINT,
+        signal_hook::consts::SIGTERM,
+    ])?;
+    let name = name.to_owned();
+    std::thread::spawn(move || {
+        if signals.forever().next().is_some() {
+            eprintln!("interrupted; taking the lab down");
+            let _ = Lab::down(&name);
+            std::process::exit(130);
+        }
+    });
+    Ok(())
+}
+
+fn status(lab: &Lab, output: Format) -> Result<()> {
+    let nodes: Vec<_> = lab
+        .nodes
+        .iter()
+        .map(|node| {
+            let state = if lab.node_runs(node) {
+                "running"
+            } else {
+                "off"
+            };
+            json!({ "name": node.name, "state": state, "ssh_port": node.ssh_port })
+        })
+        .collect();
+    let guests: Vec<_> = lab
+        .guests
+        .iter()
+        .map(|guest| {
+            let address = format!("10.77.0.{}", guest.host);
+            json!({ "name": guest.name, "node": guest.node, "mac": guest.mac, "address": address })
+        })
+        .collect();
+    let document = json!({ "name": lab.name, "nodes": nodes, "guests": guests });
+    match output {
+        Format::Json => println!("{}", serde_json::to_string_pretty(&document)?),
+        Format::Text => {
+            for node in &lab.nodes {
+                println!(
+                    "{}  {}",
+                    node.name,
+                    if lab.node_runs(node) {
+                        "running"
+                    } else {
+                        "off"
+                    }
+                );
+            }
+            for guest in &lab.guests {
+                println!(
+                    "{}  on {}  10.77.0.{}  {}",
+                    guest.name, guest.node, guest.host, guest.mac
+                );
+            }
+        }
+    }
+    Ok(())
+}
+
+fn define_guest(lab: &mut Lab, define: &DefineArgs) -> Result<()> {
+    let shape = guests::Shape {
+        machine: define.machine.clone(),
+        vcpus: define.vcpus,
+        standby: !define.no_standby,
+        root_ports: if define.no_root_port { 0 } else { 2 },
+        nic: !define.no_nic,
+        bridge: define.bridge.clone(),
+        model: define.model.clone(),
+        nic_extra: define.nic_xml.clone(),
+        failover: !define.no_failover,
+    };
+    let guest = Guest {
+        name: define.guest.clone(),
+        node: define.node.clone(),
+        host: define.host,
+        mac: format!("52:54:00:77:01:{:02x}", define.host),
+    };
+    lab.define(guest, &shape, define.off, define.transient)
+}
+
+fn run_wire(directory: &std::path::Path, ports: &[PathBuf]) -> Result<()> {
+    use std::io::Write;
+    let control = directory.join("control");
+    wire::run(ports, &control, || {
+        println!("ready");
+        std::io::stdout().flush().context("nobody listens")
+    })
+}

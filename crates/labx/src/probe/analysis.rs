@@ -1,0 +1,304 @@
+//! What became of the packets: pure, from the two logs.
+
+use serde::{Deserialize, Serialize};
+
+use super::Log;
+
+/// A run of packets that never came.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Outage {
+    /// When the first of them was sent, seconds since the probe began.
+    pub start_s: f64,
+    /// From the last one that came before to the first one that came after, in milliseconds.
+    pub length_ms: f64,
+    /// How many.
+    pub packets: u32,
+}
+
+/// One direction.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Direction {
+    /// Packets sent.
+    pub sent: u64,
+    /// Packets that never came.
+    pub lost: u64,
+    /// Extra copies.
+    pub duplicated: u64,
+    /// Packets that came after one with a higher number (copies not counted).
+    pub reordered: u64,
+    /// Longest one-way delay in milliseconds, with the clocks aligned by the shortest delays.
+    pub max_delay_ms: f64,
+    /// Longest time without a packet, in milliseconds.
+    pub max_gap_ms: f64,
+    /// Runs of lost packets.
+    pub outages: Vec<Outage>,
+}
+
+/// Both directions and the round trip.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Report {
+    /// Length of the probe in seconds.
+    pub seconds: f64,
+    /// Packets a second that were asked for, each way.
+    pub rate_pps: u32,
+    /// Packets sent, both directions.
+    pub sent: u64,
+    /// Packets lost, both directions.
+    pub lost: u64,
+    /// Copies, both directions.
+    pub duplicated: u64,
+    /// Packets out of order, both directions.
+    pub reordered: u64,
+    /// From the wire to the guest.
+    pub to_guest: Direction,
+    /// From the guest to the wire.
+    pub from_guest: Direction,
+    /// Median round trip in microseconds.
+    pub rtt_p50_us: f64,
+    /// 99th percentile of the round trip in microseconds.
+    pub rtt_p99_us: f64,
+    /// Mean difference between successive round trips in microseconds (RFC 3550, without smoothing).
+    pub jitter_us: f64,
+}
+
+/// Compares the two logs. `from_ns`..`to_ns` (the wire's clock) limits it to packets sent then.
+pub fn analyse(wire: &Log, guest: &Log, rate_pps: u32, from_ns: u64, to_ns: u64) -> Report {
+    let offset = clock_offset(wire, guest);
+    let guest_time = |wire_ns: u64| (wire_ns as i64).saturating_add(offset);
+    let to_guest = direction(
+        &wire.sent_ns,
+        &guest.received,
+        offset,
+        (from_ns as i64, to_ns as i64),
+    );
+    let window = (
+        guest_time(from_ns),
+        guest_time(to_ns.min(i64::MAX as u64 / 2)),
+    );
+    let from_guest = direction(&guest.sent_ns, &wire.received, -offset, window);
+    let echoes: Vec<u64> = wire
+        .echoes_ns
+        .iter()
+        .filter(|(sent, _)| (from_ns..to_ns).contains(sent))
+        .map(|(_, took)| *took)
+        .collect();
+    let mut sorted = echoes.clone();
+    sorted.sort_unstable();
+    let percentile = |p: f64| {
+        let index = ((sorted.len() as f64 * p) as usize).min(sorted.len().saturating_sub(1));
+        sorted.get(index).map_or(0.0, |ns| *ns as f64 / 1e3)
+    };
+    let differences: Vec<f64> = echoes
+        .windows(2)
+        .map(|pair| pair[0].abs_diff(pair[1]) as f64 / 1e3)
+        .collect();
+    let jitter_us = differences.iter().sum::<f64>() / differences.len().max(1) as f64;
+    let first = wire.sent_ns.first().copied().unwrap_or(0).max(from_ns);
+    let last = wire.sent_ns.last().copied().unwrap_or(0).min(to_ns);
+    Report {
+        seconds: last.saturating_sub(first) as f64 / 1e9,
+        rate_pps,
+        sent: to_guest.sent + from_guest.sent,
+        lost: to_guest.lost + from_guest.lost,
+        duplicated: to_guest.duplicated + from_guest.duplicated,
+        reordered: to_guest.reordered + from_guest.reordered,
+        to_guest,
+        from_guest,
+        rtt_p50_us: percentile(0.5),
+        rtt_p99_us: percentile(0.99),
+        jitter_us,
+    }
+}
+
+/// Guest's clock minus the wire's, assuming that the shortest delays of both directions are equal.
+fn clock_offset(wire: &Log, guest: &Log) -> i64 {
+    let shortest = |sent: &[u64], received: &[(u32, u64)]| {
+        received
+            .iter()
+            .filter_map(|(seq, at)| Some(*at as i64 - *sent.get(*seq as usize)? as i64))
+            .min()
+    };
+    match (
+        shortest(&wire.sent_ns, &guest.received),
+        shortest(&guest.sent_ns, &wire.received),
+    ) {
+        (Some(there), Some(back)) => (there - back) / 2,
+        (Some(there), None) => there,
+        (None, Some(back)) => -back,
+        (None, None) => 0,
+    }
+}
+
+/// `offset` is the receiver's clock minus the sender's; `window` is in the sender's clock.
+fn direction(sent: &[u64], received: &[(u32, u64)], offset: i64, window: (i64, i64)) -> Direction {
+    let inside = |seq: usize| {
+        sent.get(seq)
+            .is_some_and(|at| (window.0..window.1).contains(&(*at as i64)))
+    };
+    let mut first_arrival = vec![None; sent.len()];
+    let mut result = Direction::default();
+    let mut highest = None;
+    for (seq, at) in received {
+        let index = *seq as usize;
+        let Some(arrival) = first_arrival.get_mut(index) else {
+            continue;
+        };
+        if arrival.is_some() {
+            result.duplicated += u64::from(inside(index));
+            continue;
+        }
+        *arrival = Some(*at);
+        result.reordered += u64::from(inside(index) && highest.is_some_and(|high| *seq < high));
+        highest = highest.max(Some(*seq));
+        if inside(index) {
+            let delay = *at as i64 - offset - sent[index] as i64;
+            result.max_delay_ms = result.max_delay_ms.max(delay as f64 / 1e6);
+        }
+    }
+    let start = sent
+        .iter()
+        .enumerate()
+        .find(|(seq, _)| inside(*seq))
+        .map_or(0, |(_, at)| *at);
+    let mut run: Option<(usize, u32)> = None;
+    let mut last_arrival: Option<u64> = None;
+    for seq in (0..sent.len()).filter(|seq| inside(*seq)) {
+        result.sent += 1;
+        match first_arrival[seq] {
+            None => {
+                result.lost += 1;
+                run = Some(run.map_or((seq, 1), |(first, count)| (first, count + 1)));
+            }
+            Some(at) => {
+                if let Some(before) = last_arrival {
+                    let gap = at.saturating_sub(before) as f64 / 1e6;
+                    result.max_gap_ms = result.max_gap_ms.max(gap);
+                }
+                if let Some((first, packets)) = run.take() {
+                    let before = last_arrival.unwrap_or(at);
+                    result.outages.push(outage(
+                        sent[first],
+                        start,
+                        at.saturating_sub(before),
+                        packets,
+                    ));
+                }
+                last_arrival = last_arrival.max(Some(at));
+            }
+        }
+    }
+    if let Some((first, packets)) = run {
+        let length = sent
+            .last()
+            .map_or(0, |last| last.saturating_sub(sent[first]));
+        result
+            .outages
+            .push(outage(sent[first], start, length, packets));
+    }
+    result
+}
+
+fn outage(first_ns: u64, start_ns: u64, length_ns: u64, packets: u32) -> Outage {
+    Outage {
+        start_s: first_ns.saturating_sub(start_ns) as f64 / 1e9,
+        length_ms: length_ns as f64 / 1e6,
+        packets,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MS: u64 = 1_000_000;
+
+    /// 100 packets each way, a millisecond apart, 2 ms on the way; the guest's clock is 5 s ahead.
+    fn logs() -> (Log, Log) {
+        let ahead = 5000 * MS;
+        let sent: Vec<u64> = (0..100).map(|i| (1000 + i) * MS).collect();
+        let wire = Log {
+            sent_ns: sent.clone(),
+            received: (0..100).map(|i| (i as u32, (1002 + i) * MS)).collect(),
+            echoes_ns: (0..100)
+                .map(|i| ((1000 + i) * MS, (4 + i % 2) * MS))
+                .collect(),
+        };
+        let guest = Log {
+            sent_ns: sent.iter().map(|at| at + ahead).collect(),
+            received: (0..100)
+                .map(|i| (i as u32, (1002 + i) * MS + ahead))
+                .collect(),
+            echoes_ns: vec![],
+        };
+        (wire, guest)
+    }
+
+    #[test]
+    fn nothing_lost_is_nothing_lost() {
+        let (wire, guest) = logs();
+        let report = analyse(&wire, &guest, 1000, 0, u64::MAX);
+        assert_eq!(
+            (
+                report.sent,
+                report.lost,
+                report.duplicated,
+                report.reordered
+            ),
+            (200, 0, 0, 0)
+        );
+        assert!(
+            (report.to_guest.max_delay_ms - 2.0).abs() < 0.01,
+            "{report:?}"
+        );
+        assert!(
+            (report.rtt_p50_us - 5000.0).abs() < 1001.0 && (report.jitter_us - 1000.0).abs() < 1.0
+        );
+    }
+
+    #[test]
+    fn losses_copies_and_disorder_are_told_apart() {
+        let (wire, mut guest) = logs();
+        guest
+            .received
+            .retain(|(seq, _)| !(10..15).contains(seq) && *seq != 99);
+        guest.received.push(guest.received[3]);
+        guest.received.swap(20, 21);
+        let report = analyse(&wire, &guest, 1000, 0, u64::MAX);
+        assert_eq!((report.to_guest.lost, report.from_guest.lost), (6, 0));
+        assert_eq!(
+            (report.to_guest.duplicated, report.to_guest.reordered),
+            (1, 1)
+        );
+        let outages = &report.to_guest.outages;
+        assert_eq!(
+            outages
+                .iter()
+                .map(|outage| outage.packets)
+                .collect::<Vec<_>>(),
+            [5, 1]
+        );
+        assert!(
+            (outages[0].start_s - 0.010).abs() < 1e-6 && (outages[0].length_ms - 6.0).abs() < 1e-6
+        );
+    }
+
+    #[test]
+    fn a_window_looks_at_its_own_packets_only() {
+        let (wire, mut guest) = logs();
+        guest.received.retain(|(seq, _)| *seq != 10 && *seq != 60);
+        let report = analyse(&wire, &guest, 1000, 1050 * MS, 1070 * MS);
+        assert_eq!((report.to_guest.sent, report.to_guest.lost), (20, 1));
+        assert_eq!((report.from_guest.sent, report.from_guest.lost), (20, 0));
+    }
+
+    #[test]
+    fn silence_is_loss() {
+        let (wire, mut guest) = logs();
+        guest.received.clear();
+        let report = analyse(&wire, &guest, 1000, 0, u64::MAX);
+        assert_eq!(
+            (report.to_guest.lost, report.to_guest.outages.len()),
+            (100, 1)
+        );
+    }
+}

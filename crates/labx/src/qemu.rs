@@ -1,0 +1,186 @@
+//! The command line of a node's QEMU, and its monitor.
+
+use std::{
+    io::{BufRead, BufReader, Write},
+    os::unix::net::UnixStream,
+    path::Path,
+    time::Duration,
+};
+
+use anyhow::{Context, Result, bail};
+use serde_json::{Value, json};
+
+use crate::{kvm::Accel, lab::Options};
+
+/// What one node's machine is made of.
+#[derive(Debug)]
+pub struct Machine<'a> {
+    /// Number, from 1.
+    pub number: u8,
+    /// Private directory of the node.
+    pub directory: &'a Path,
+    /// Directory that the node sees, read-only.
+    pub share: &'a Path,
+    /// Kernel (uncompressed) and initial file system.
+    pub kernel: &'a Path,
+    /// Initial file system that mounts the disk.
+    pub initrd: &'a Path,
+    /// Port on loopback that leads to the node's sshd.
+    pub ssh_port: u16,
+    /// Sockets of the wire, one per PF.
+    pub wires: &'a [std::path::PathBuf],
+    /// Acceleration.
+    pub accel: Accel,
+}
+
+impl Machine<'_> {
+    /// The arguments of `qemu-system-x86_64`.
+    ///
+    /// Why what is there is there: LAB facts. An Intel IOMMU needs the split irqchip; `la57=off`
+    /// because five-level paging slows software emulation of nested guests; the failover primary
+    /// must sit below a PCIe root port; `romfile=` saves the time of option ROMs.
+    pub fn arguments(&self, options: &Options) -> Vec<String> {
+        let n = self.number;
+        let path = |name: &str| self.directory.join(name).display().to_string();
+        let mut args: Vec<String> = Vec::new();
+        let mut add = |words: &[&str]| args.extend(words.iter().map(|word| (*word).to_owned()));
+        add(&["-name", &format!("accelnet-lab-node{n}")]);
+        add(&["-M", "q35,kernel-irqchip=split,vmport=off,usb=off,hpet=off"]);
+        match self.accel {
+            Accel::Kvm => add(&["-accel", "kvm", "-cpu", "host"]),
+            Accel::Tcg => add(&[
+                "-accel",
+                "tcg,thread=multi,tb-size=512",
+                "-cpu",
+                "max,la57=off",
+            ]),
+        }
+        add(&[
+            "-smp",
+            if options.smt {
+                "4,cores=2,threads=2"
+            } else {
+                "2"
+            },
+        ]);
+        add(&[
+            "-m",
+            &options.memory_mib.to_string(),
+            "-nodefaults",
+            "-no-user-config",
+        ]);
+        add(&["-vga", "none", "-display", "none"]);
+        if options.iommu {
+            add(&["-device", "intel-iommu,intremap=on"]);
+        }
+        add(&["-kernel", &self.kernel.display().to_string()]);
+        add(&["-initrd", &self.initrd.display().to_string()]);
+        add(&["-append", &kernel_arguments(n, options)]);
+        let log = path("console.log");
+        let serial = path("serial");
+        add(&[
+            "-chardev",
+            &format!("socket,id=ser,path={serial},server=on,wait=off,logfile={log}"),
+        ]);
+        add(&["-serial", "chardev:ser"]);
+        add(&["-qmp", &format!("unix:{},server=on,wait=off", path("qmp"))]);
+        let disk = path("disk.qcow2");
+        add(&[
+            "-drive",
+            &format!("file={disk},format=qcow2,if=none,id=d0,cache=writeback,discard=unmap"),
+        ]);
+        add(&["-device", "virtio-blk-pci,drive=d0"]);
+        let forward = format!("user,id=mg,hostfwd=tcp:127.0.0.1:{}-:22", self.ssh_port);
+        add(&["-netdev", &forward]);
+        add(&[
+            "-device",
+            &format!("virtio-net-pci,netdev=mg,mac=52:54:00:aa:00:{n:02x},romfile="),
+        ]);
+        let share = self.share.display();
+        add(&[
+            "-virtfs",
+            &format!("local,path={share},mount_tag=lab,security_model=none,readonly=on"),
+        ]);
+        add(&["-device", "virtio-rng-pci"]);
+        for (i, wire) in self.wires.iter().enumerate() {
+            let slot = i + 1;
+            add(&[
+                "-device",
+                &format!(
+                    "pcie-root-port,id=rp{slot},chassis={slot},slot={slot},bus=pcie.0,addr=0x1{i}"
+                ),
+            ]);
+            let stream = format!(
+                "stream,id=w{i},server=off,addr.type=unix,addr.path={}",
+                wire.display()
+            );
+            add(&["-netdev", &stream]);
+            let mac = format!("52:54:00:bb:{i:02x}:{n:02x}");
+            add(&[
+                "-device",
+                &format!("igb,netdev=w{i},bus=rp{slot},mac={mac},romfile="),
+            ]);
+        }
+        args
+    }
+}
+
+fn kernel_arguments(number: u8, options: &Options) -> String {
+    let iommu = if options.iommu {
+        "intel_iommu=on iommu=pt"
+    } else {
+        "intel_iommu=off"
+    };
+    format!(
+        "console=ttyS0 quiet loglevel=3 {iommu} mitigations=off nokaslr no_timer_check tsc=reliable \
+         panic=-1 systemd.show_status=0 systemd.hostname=node{number} lab.node={number}"
+    )
+}
+
+/// A connection to a machine's monitor (QMP).
+#[derive(Debug)]
+pub struct Qmp {
+    writer: UnixStream,
+    reader: BufReader<UnixStream>,
+}
+
+impl Qmp {
+    /// Connects and negotiates.
+    pub fn connect(socket: &Path) -> Result<Self> {
+        let writer = UnixStream::connect(socket)
+            .with_context(|| format!("the machine behind {} does not run", socket.display()))?;
+        writer.set_read_timeout(Some(Duration::from_secs(20)))?;
+        let reader = BufReader::new(writer.try_clone()?);
+        let mut qmp = Self { writer, reader };
+        qmp.read()?;
+        qmp.execute("qmp_capabilities", json!({}))?;
+        Ok(qmp)
+    }
+
+    /// Executes a command.
+    pub fn execute(&mut self, command: &str, arguments: Value) -> Result<Value> {
+        let request = json!({ "execute": command, "arguments": arguments });
+        writeln!(self.writer, "{request}")?;
+        loop {
+            let answer = self.read()?;
+            if let Some(error) = answer.get("error") {
+                bail!("QEMU refused {command}: {}", error["desc"]);
+            }
+            if let Some(value) = answer.get("return") {
+                return Ok(value.clone());
+            }
+        }
+    }
+
+    fn read(&mut self) -> Result<Value> {
+        let mut line = String::new();
+        let read = self
+            .reader
+            .read_line(&mut line)
+            .context("QEMU's monitor does not answer")?;
+        if read == 0 {
+            bail!("QEMU has ended");
+        }
+        Ok(serde_json::from_str(&line)?)
+    }
+}

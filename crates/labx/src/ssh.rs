@@ -1,0 +1,139 @@
+//! Reaching a node: ssh to a port on loopback, with keys of this lab only.
+
+use std::{
+    io::IsTerminal,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+};
+
+use anyhow::{Context, Result, bail};
+
+use crate::shell;
+
+/// How to reach one node.
+#[derive(Debug, Clone)]
+pub struct Ssh {
+    directory: PathBuf,
+    port: u16,
+}
+
+/// Creates the lab's client key and the nodes' host key, and the file that pins the latter.
+pub fn create_keys(directory: &Path) -> Result<()> {
+    for name in ["client_key", "host_key"] {
+        let path = directory.join(name);
+        shell::run(
+            Command::new("ssh-keygen")
+                .args(["-q", "-t", "ed25519", "-N", "", "-C", "accelnet-lab", "-f"])
+                .arg(&path),
+        )?;
+    }
+    let key = std::fs::read_to_string(directory.join("host_key.pub"))?;
+    std::fs::write(
+        directory.join("known_hosts"),
+        format!("accelnet-lab-node {key}"),
+    )?;
+    Ok(())
+}
+
+impl Ssh {
+    /// A node whose sshd answers on this port of loopback; `directory` has the keys.
+    pub fn new(directory: &Path, port: u16) -> Self {
+        Self {
+            directory: directory.to_owned(),
+            port,
+        }
+    }
+
+    /// The ssh command up to the host's name.
+    pub fn command(&self, tty: bool) -> Command {
+        let mut command = Command::new("ssh");
+        let path = |name: &str| self.directory.join(name).display().to_string();
+        command
+            .args([
+                "-F",
+                "/dev/null",
+                "-q",
+                "-p",
+                &self.port.to_string(),
+                "-i",
+                &path("client_key"),
+            ])
+            .args(["-o", &format!("UserKnownHostsFile={}", path("known_hosts"))])
+            .args([
+                "-o",
+                "HostKeyAlias=accelnet-lab-node",
+                "-o",
+                "StrictHostKeyChecking=yes",
+            ])
+            .args([
+                "-o",
+                "IdentitiesOnly=yes",
+                "-o",
+                "BatchMode=yes",
+                "-o",
+                "ConnectTimeout=30",
+            ])
+            .args([
+                "-o",
+                "ServerAliveInterval=15",
+                "-o",
+                "ServerAliveCountMax=4",
+            ])
+            .args(["-o", "ControlMaster=auto", "-o", "ControlPersist=300"])
+            .args([
+                "-o",
+                &format!("ControlPath={}/c{}", self.directory.display(), self.port),
+            ])
+            .args([if tty { "-t" } else { "-T" }, "root@127.0.0.1", "--"]);
+        command
+    }
+
+    /// Runs a command line with our own standard streams; its exit code.
+    pub fn exec(&self, words: &[String]) -> Result<i32> {
+        let tty = std::io::stdin().is_terminal() && std::io::stdout().is_terminal();
+        let status = self
+            .command(tty)
+            .arg(shell::join(words))
+            .status()
+            .context("ssh cannot be run")?;
+        Ok(status.code().unwrap_or(255))
+    }
+
+    /// Runs a shell script; its output. Fails if the script does.
+    pub fn script(&self, script: &str) -> Result<String> {
+        use std::io::Write;
+        let mut child = self
+            .command(false)
+            .arg("sh -eu")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .context("ssh cannot be run")?;
+        // A shell that has gone already says why on its standard error.
+        let _ = child
+            .stdin
+            .take()
+            .map(|mut stdin| stdin.write_all(script.as_bytes()));
+        let output = child.wait_with_output()?;
+        if !output.status.success() {
+            let err = String::from_utf8_lossy(&output.stderr);
+            bail!(
+                "a command on the node failed ({}): {}",
+                output.status,
+                err.trim()
+            );
+        }
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    }
+
+    /// Ends the shared connection, if there is one.
+    pub fn close(&self) {
+        let _ = self
+            .command(false)
+            .args(["-O", "exit"])
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .status();
+    }
+}

@@ -1,0 +1,141 @@
+//! Control of the wire: one JSON document a line each way, over a unix socket that only its user can
+//! reach (the directory is private).
+
+use std::{
+    io::{BufRead, BufReader, Write},
+    net::SocketAddr,
+    os::unix::net::{UnixListener, UnixStream},
+    path::Path,
+    sync::{Arc, mpsc::Sender},
+    thread,
+    time::Duration,
+};
+
+use anyhow::{Context, Result, bail};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+
+use super::{
+    station::{Command, Mode},
+    switch::Switch,
+};
+use crate::probe::Log;
+
+/// A request.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Request {
+    /// Begin a probe at a fixed rate. The answer is [`Started`].
+    Rate {
+        /// The guest's end.
+        peer: SocketAddr,
+        /// Packets a second.
+        pps: u32,
+    },
+    /// Begin a probe with a fixed number of echoes on their way. The answer is [`Started`].
+    Outstanding {
+        /// The guest's end.
+        peer: SocketAddr,
+        /// How many.
+        count: u32,
+    },
+    /// End a probe. The answer is its [`Log`].
+    Stop {
+        /// What [`Started`] said.
+        port: u16,
+    },
+    /// The answer is [`Counters`].
+    Counters,
+}
+
+/// A probe has begun.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Started {
+    /// UDP port of the wire's end.
+    pub port: u16,
+}
+
+/// The wire's counters.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Counters {
+    /// Frames that the wire itself dropped; must be 0 for a measurement to count.
+    pub dropped: u64,
+}
+
+/// Serves control connections for ever.
+pub fn serve(
+    listener: &UnixListener,
+    commands: &Sender<Command>,
+    switch: &Arc<Switch>,
+) -> Result<()> {
+    for stream in listener.incoming() {
+        let stream = stream?;
+        let (commands, switch) = (commands.clone(), Arc::clone(switch));
+        thread::spawn(move || {
+            // A client that went away needs no answer.
+            let _ = serve_one(&stream, &commands, &switch);
+        });
+    }
+    Ok(())
+}
+
+fn serve_one(stream: &UnixStream, commands: &Sender<Command>, switch: &Switch) -> Result<()> {
+    for line in BufReader::new(stream).lines() {
+        let answer = match serde_json::from_str(&line?)? {
+            Request::Rate { peer, pps } => start(commands, peer, Mode::Rate { pps })?,
+            Request::Outstanding { peer, count } => {
+                start(commands, peer, Mode::Outstanding { count })?
+            }
+            Request::Stop { port } => {
+                let (sender, receiver) = std::sync::mpsc::channel();
+                commands.send(Command::Stop(port, sender))?;
+                serde_json::to_value(
+                    receiver
+                        .recv()?
+                        .with_context(|| format!("no probe {port}"))?,
+                )?
+            }
+            Request::Counters => serde_json::to_value(Counters {
+                dropped: switch.dropped(),
+            })?,
+        };
+        writeln!(&*stream, "{answer}")?;
+    }
+    Ok(())
+}
+
+fn start(commands: &Sender<Command>, peer: SocketAddr, mode: Mode) -> Result<serde_json::Value> {
+    let (sender, receiver) = std::sync::mpsc::channel();
+    commands.send(Command::Start(peer, mode, sender))?;
+    Ok(serde_json::to_value(Started {
+        port: receiver.recv()?,
+    })?)
+}
+
+/// A client of the wire's control.
+#[derive(Debug)]
+pub struct Control(BufReader<UnixStream>);
+
+impl Control {
+    /// Connects.
+    pub fn connect(socket: &Path) -> Result<Self> {
+        let stream = UnixStream::connect(socket)
+            .context("the lab's wire does not run; 'down' and 'up' again")?;
+        stream.set_read_timeout(Some(Duration::from_secs(20)))?;
+        Ok(Self(BufReader::new(stream)))
+    }
+
+    /// Asks and waits for the answer.
+    pub fn ask<T: DeserializeOwned>(&mut self, request: &Request) -> Result<T> {
+        writeln!(self.0.get_mut(), "{}", serde_json::to_string(request)?)?;
+        let mut line = String::new();
+        if self.0.read_line(&mut line)? == 0 {
+            bail!("the lab's wire refused {request:?}");
+        }
+        Ok(serde_json::from_str(&line)?)
+    }
+
+    /// Ends a probe.
+    pub fn stop(&mut self, port: u16) -> Result<Log> {
+        self.ask(&Request::Stop { port })
+    }
+}

@@ -1,0 +1,303 @@
+//! The host on the wire: addresses 10.77.0.1 and fd77::1, answers ARP, neighbour discovery and
+//! echo, and runs one end of the probes. Its protocols are smoltcp's.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    net::SocketAddr,
+    sync::{
+        Arc,
+        mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, channel as queue, sync_channel},
+    },
+    thread,
+    time::Duration,
+};
+
+use smoltcp::{
+    iface::{Config, Interface, SocketHandle, SocketSet},
+    phy::{Device, DeviceCapabilities, Medium, RxToken, TxToken},
+    socket::udp,
+    time::Instant,
+    wire::{EthernetAddress, HardwareAddress, IpAddress, IpCidr, IpEndpoint},
+};
+
+use super::switch::{Port, QUEUE, Switch};
+use crate::probe::{ECHO_EVERY, Kind, Log, Packet, now_ns};
+
+const MAC: [u8; 6] = [0x52, 0x54, 0x00, 0xcc, 0x00, 0x01];
+const FIRST_PORT: u16 = 20_000;
+/// An echo that did not come by then is given up, and its place goes to another.
+const ECHO_PATIENCE_NS: u64 = 500_000_000;
+
+/// What a probe sends.
+#[derive(Debug, Clone, Copy)]
+pub enum Mode {
+    /// Packets at a fixed rate.
+    Rate {
+        /// Packets a second.
+        pps: u32,
+    },
+    /// Echo requests, so many on their way at any time.
+    Outstanding {
+        /// How many.
+        count: u32,
+    },
+}
+
+/// What the station can be asked.
+#[derive(Debug)]
+pub enum Command {
+    /// Begin a probe; the answer is its local port.
+    Start(SocketAddr, Mode, Sender<u16>),
+    /// End it; the answer is what it wrote down.
+    Stop(u16, Sender<Option<Log>>),
+}
+
+enum Input {
+    Frame(Arc<[u8]>),
+    Command(Command),
+}
+
+/// The station's end of its port.
+pub struct Station(Receiver<Arc<[u8]>>);
+
+/// A port for the station.
+pub fn channel() -> (Station, SyncSender<Arc<[u8]>>) {
+    let (frames, receiver) = sync_channel(QUEUE);
+    (Station(receiver), frames)
+}
+
+/// Starts the station; commands go to the result.
+pub fn start(station: Station, switch: Arc<Switch>, port: Port) -> Sender<Command> {
+    let (inputs, receiver) = queue();
+    let (commands, from_control) = queue::<Command>();
+    let frames = inputs.clone();
+    thread::spawn(move || {
+        for frame in station.0 {
+            if frames.send(Input::Frame(frame)).is_err() {
+                return;
+            }
+        }
+    });
+    thread::spawn(move || {
+        for command in from_control {
+            if inputs.send(Input::Command(command)).is_err() {
+                return;
+            }
+        }
+    });
+    thread::spawn(move || {
+        run(
+            &receiver,
+            Nic {
+                switch,
+                port,
+                waiting: VecDeque::new(),
+            },
+        )
+    });
+    commands
+}
+
+struct Nic {
+    switch: Arc<Switch>,
+    port: Port,
+    waiting: VecDeque<Arc<[u8]>>,
+}
+
+struct Received(Arc<[u8]>);
+struct Transmit<'a>(&'a Switch, Port);
+
+impl RxToken for Received {
+    fn consume<R, F: FnOnce(&[u8]) -> R>(self, read: F) -> R {
+        read(&self.0)
+    }
+}
+
+impl TxToken for Transmit<'_> {
+    fn consume<R, F: FnOnce(&mut [u8]) -> R>(self, length: usize, fill: F) -> R {
+        let mut frame = vec![0; length];
+        let result = fill(&mut frame);
+        self.0.forward(self.1, &frame.into());
+        result
+    }
+}
+
+impl Device for Nic {
+    type RxToken<'a> = Received;
+    type TxToken<'a> = Transmit<'a>;
+
+    fn receive(&mut self, _: Instant) -> Option<(Received, Transmit<'_>)> {
+        let frame = self.waiting.pop_front()?;
+        Some((Received(frame), Transmit(&self.switch, self.port)))
+    }
+
+    fn transmit(&mut self, _: Instant) -> Option<Transmit<'_>> {
+        Some(Transmit(&self.switch, self.port))
+    }
+
+    fn capabilities(&self) -> DeviceCapabilities {
+        let mut capabilities = DeviceCapabilities::default();
+        capabilities.medium = Medium::Ethernet;
+        capabilities.max_transmission_unit = 1514;
+        capabilities
+    }
+}
+
+struct Probe {
+    socket: SocketHandle,
+    peer: IpEndpoint,
+    mode: Mode,
+    began_ns: u64,
+    /// Echo requests on their way: number, when sent.
+    pending: HashMap<u32, u64>,
+    log: Log,
+}
+
+fn run(inputs: &Receiver<Input>, mut nic: Nic) {
+    let clock = || Instant::from_micros((now_ns() / 1000) as i64);
+    let config = Config::new(HardwareAddress::Ethernet(EthernetAddress(MAC)));
+    let mut interface = Interface::new(config, &mut nic, clock());
+    interface.update_ip_addrs(|addresses| {
+        let own = [
+            IpCidr::new(IpAddress::v4(10, 77, 0, 1), 24),
+            IpCidr::new(IpAddress::v6(0xfd77, 0, 0, 0, 0, 0, 0, 1), 64),
+        ];
+        for address in own {
+            // The list has room for more than two (smoltcp's IFACE_MAX_ADDR_COUNT).
+            let _ = addresses.push(address);
+        }
+    });
+    let mut sockets = SocketSet::new(Vec::new());
+    let mut probes: HashMap<u16, Probe> = HashMap::new();
+    loop {
+        let wait = probes
+            .values()
+            .map(Probe::next_send_in)
+            .min()
+            .unwrap_or(Duration::from_millis(50));
+        match inputs.recv_timeout(wait.min(Duration::from_millis(50))) {
+            Ok(Input::Frame(frame)) => {
+                nic.waiting.push_back(frame);
+                while let Ok(input) = inputs.try_recv() {
+                    match input {
+                        Input::Frame(frame) => nic.waiting.push_back(frame),
+                        Input::Command(command) => obey(command, &mut sockets, &mut probes),
+                    }
+                }
+            }
+            Ok(Input::Command(command)) => obey(command, &mut sockets, &mut probes),
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => return,
+        }
+        interface.poll(clock(), &mut nic, &mut sockets);
+        for probe in probes.values_mut() {
+            probe.receive(sockets.get_mut(probe.socket));
+            probe.send(sockets.get_mut(probe.socket));
+        }
+        interface.poll(clock(), &mut nic, &mut sockets);
+    }
+}
+
+fn obey(command: Command, sockets: &mut SocketSet<'_>, probes: &mut HashMap<u16, Probe>) {
+    match command {
+        Command::Start(peer, mode, answer) => {
+            let free = (FIRST_PORT..)
+                .find(|port| !probes.contains_key(port))
+                .unwrap_or(FIRST_PORT);
+            let buffer = || {
+                udp::PacketBuffer::new(vec![udp::PacketMetadata::EMPTY; 4096], vec![0; 4096 * 64])
+            };
+            let mut socket = udp::Socket::new(buffer(), buffer());
+            if socket.bind(free).is_ok() {
+                let socket = sockets.add(socket);
+                let peer = IpEndpoint::from(peer);
+                let (pending, log) = (HashMap::new(), Log::default());
+                probes.insert(
+                    free,
+                    Probe {
+                        socket,
+                        peer,
+                        mode,
+                        began_ns: now_ns(),
+                        pending,
+                        log,
+                    },
+                );
+                let _ = answer.send(free);
+            }
+        }
+        Command::Stop(port, answer) => {
+            let log = probes.remove(&port).map(|probe| {
+                sockets.remove(probe.socket);
+                probe.log
+            });
+            let _ = answer.send(log);
+        }
+    }
+}
+
+impl Probe {
+    fn next_send_in(&self) -> Duration {
+        let Mode::Rate { pps } = self.mode else {
+            return Duration::from_millis(1);
+        };
+        let due =
+            self.began_ns + self.log.sent_ns.len() as u64 * 1_000_000_000 / u64::from(pps.max(1));
+        Duration::from_nanos(due.saturating_sub(now_ns()))
+    }
+
+    fn receive(&mut self, socket: &mut udp::Socket<'_>) {
+        while let Ok((bytes, _)) = socket.recv() {
+            let now = now_ns();
+            let Some(packet) = Packet::decode(bytes) else {
+                continue;
+            };
+            if packet.kind == Kind::EchoReply {
+                self.pending.remove(&packet.seq);
+                self.log
+                    .echoes_ns
+                    .push((packet.sent_ns, now.saturating_sub(packet.sent_ns)));
+            } else {
+                self.log.received.push((packet.seq, now));
+            }
+        }
+    }
+
+    fn send(&mut self, socket: &mut udp::Socket<'_>) {
+        let now = now_ns();
+        match self.mode {
+            Mode::Rate { pps } => {
+                while self.next_send_in().is_zero() && pps > 0 {
+                    let seq = self.log.sent_ns.len() as u32;
+                    let kind = if seq.is_multiple_of(ECHO_EVERY) {
+                        Kind::EchoRequest
+                    } else {
+                        Kind::Data
+                    };
+                    self.send_one(socket, kind, seq);
+                }
+            }
+            Mode::Outstanding { count } => {
+                self.pending
+                    .retain(|_, sent| now.saturating_sub(*sent) < ECHO_PATIENCE_NS);
+                while (self.pending.len() as u32) < count {
+                    let seq = self.log.sent_ns.len() as u32;
+                    self.pending.insert(seq, now_ns());
+                    self.send_one(socket, Kind::EchoRequest, seq);
+                }
+            }
+        }
+    }
+
+    fn send_one(&mut self, socket: &mut udp::Socket<'_>, kind: Kind, seq: u32) {
+        let packet = Packet {
+            kind,
+            seq,
+            sent_ns: now_ns(),
+        };
+        // A full buffer (4,096 packets) means that nobody has taken a packet for seconds: that is a
+        // loss, and is counted as one because the number is used up.
+        let _ = socket.send_slice(&packet.encode(), self.peer);
+        self.log.sent_ns.push(packet.sent_ns);
+    }
+}
