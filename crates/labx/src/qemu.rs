@@ -153,12 +153,12 @@ impl Qmp {
         let reader = BufReader::new(writer.try_clone()?);
         let mut qmp = Self { writer, reader };
         qmp.read()?;
-        qmp.execute("qmp_capabilities", json!({}))?;
+        qmp.execute("qmp_capabilities", &json!({}))?;
         Ok(qmp)
     }
 
     /// Executes a command.
-    pub fn execute(&mut self, command: &str, arguments: Value) -> Result<Value> {
+    pub fn execute(&mut self, command: &str, arguments: &Value) -> Result<Value> {
         let request = json!({ "execute": command, "arguments": arguments });
         writeln!(self.writer, "{request}")?;
         loop {

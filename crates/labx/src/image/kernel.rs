@@ -72,7 +72,8 @@ impl Kernel {
                     shell::run(Command::new("xz").arg("-dc").arg(&file))?,
                 )?;
             } else {
-                fs::copy(&file, target)?;
+                fs::copy(&file, target)
+                    .with_context(|| format!("cannot copy {}", file.display()))?;
             }
         }
         shell::run(
@@ -103,10 +104,14 @@ impl Kernel {
                 "the kernel {} has no module {name}",
                 self.release
             );
-            // Lines are "insmod PATH" or "builtin NAME".
+            // Lines are "insmod PATH [OPTIONS]" or "builtin NAME".
             let text = String::from_utf8_lossy(&out.stdout).into_owned();
             let paths = text.lines().filter_map(|line| line.strip_prefix("insmod "));
-            files.extend(paths.map(|path| PathBuf::from(path.trim())));
+            files.extend(
+                paths
+                    .filter_map(|rest| rest.split_whitespace().next())
+                    .map(PathBuf::from),
+            );
         }
         Ok(files)
     }

@@ -143,7 +143,7 @@ impl Lab {
     pub fn cut_node(&self, name: &str, cut: bool) -> Result<()> {
         let node = self.node(name)?;
         let mut qmp = Qmp::connect(&self.node_directory(node).join("qmp"))?;
-        qmp.execute("set_link", json!({ "name": "w0", "up": !cut }))?;
+        qmp.execute("set_link", &json!({ "name": "w0", "up": !cut }))?;
         Ok(())
     }
 }

@@ -93,7 +93,7 @@ pub fn start(station: Station, switch: Arc<Switch>, port: Port) -> Sender<Comman
                 port,
                 waiting: VecDeque::new(),
             },
-        )
+        );
     });
     commands
 }

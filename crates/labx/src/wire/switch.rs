@@ -61,10 +61,10 @@ impl Switch {
         let known = table.addresses.get(&to).copied().filter(|_| to[0] & 1 == 0);
         for (number, queue) in table.ports.iter().enumerate() {
             let wanted = known.is_none_or(|known| known == number);
-            if let Some(queue) = queue.as_ref().filter(|_| wanted && number != port) {
-                if let Err(TrySendError::Full(_)) = queue.try_send(Arc::clone(frame)) {
-                    self.dropped.fetch_add(1, Ordering::Relaxed);
-                }
+            if let Some(queue) = queue.as_ref().filter(|_| wanted && number != port)
+                && let Err(TrySendError::Full(_)) = queue.try_send(Arc::clone(frame))
+            {
+                self.dropped.fetch_add(1, Ordering::Relaxed);
             }
         }
     }
