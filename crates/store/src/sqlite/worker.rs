@@ -1,0 +1,326 @@
+//! The thread that works on the file.
+//!
+//! ```text
+//!   wait for a request ─► take what else waits (bounded)
+//!        ▲                      │
+//!        │              all transactions, one commit ──► publish, answer
+//!        │                      │                             │
+//!        └───── reads ◄─────────┴─────────────────────────────┘
+//! ```
+//!
+//! Requests that wait at the same time are concurrent: none was answered, so none can expect to
+//! come before another. That is why writes may go first, and share one commit.
+//!
+//! If a commit fails in a way that leaves open what is on the disk, the thread ends: only opening
+//! the file anew can tell. Everything else takes the batch back and goes on.
+
+use std::{
+    collections::HashMap,
+    path::{Path, PathBuf},
+    sync::{Arc, OnceLock},
+};
+
+use rusqlite::ErrorCode;
+use tokio::sync::{mpsc, oneshot};
+
+use super::{
+    open::{OpenError, SqliteOptions, open, open_error},
+    table::{Change, Meta, Table},
+};
+use crate::{
+    Event, EventBatch, KeyValue, Listing, Result, Revision, StoreError, TxnOutcome,
+    history::{Follower, Publisher},
+    limits,
+    list::Range,
+    txn::{Plan, Txn},
+};
+
+type Reply<T> = oneshot::Sender<Result<T>>;
+
+/// What the thread is asked.
+#[derive(Debug)]
+pub(super) enum Request {
+    Get {
+        key: String,
+        at: Option<Revision>,
+        reply: Reply<Option<Arc<KeyValue>>>,
+    },
+    List {
+        range: Range,
+        reply: Reply<Listing>,
+    },
+    Txn {
+        txn: Txn,
+        reply: Reply<TxnOutcome>,
+    },
+}
+
+/// Owns the file and appends to the history.
+#[derive(Debug)]
+pub(super) struct Worker {
+    file: PathBuf,
+    file_bytes_max: u64,
+    table: Table,
+    /// How far the file is compacted, which lags behind the history in memory.
+    compacted: Revision,
+    publisher: Publisher,
+    history: Follower,
+    stopped: Arc<OnceLock<String>>,
+}
+
+/// The transactions of one commit, decided.
+type Decided = (Vec<TxnOutcome>, Vec<EventBatch>);
+
+impl Worker {
+    /// Opens the file and loads the history.
+    pub(super) fn open(
+        file: PathBuf,
+        options: SqliteOptions,
+        stopped: Arc<OnceLock<String>>,
+    ) -> Result<Self, OpenError> {
+        let table = Table::new(open(&file, &options)?);
+        let meta = table.meta().map_err(|error| open_error(&file, &error))?;
+        let publisher = Publisher::new(options.history, meta.compacted);
+        load(&file, &table, meta, &publisher)?;
+        let history = publisher.follower();
+        tracing::info!(file = %file.display(), revision = %meta.revision, "the store is open");
+        let (file_bytes_max, compacted) = (options.file_bytes_max, meta.compacted);
+        Ok(Self {
+            file,
+            file_bytes_max,
+            table,
+            compacted,
+            publisher,
+            history,
+            stopped,
+        })
+    }
+
+    /// The reading end of the history.
+    pub(super) fn follower(&self) -> Follower {
+        self.history.clone()
+    }
+
+    /// Works until the queue is closed and empty, or the file has failed.
+    pub(super) fn run(mut self, mut queue: mpsc::Receiver<Request>) {
+        while let Some(first) = queue.blocking_recv() {
+            let waiting = std::iter::from_fn(|| queue.try_recv().ok());
+            let batch = std::iter::once(first)
+                .chain(waiting)
+                .take(limits::SQLITE_BATCH_MAX);
+            let (mut txns, mut replies, mut reads) = (Vec::new(), Vec::new(), Vec::new());
+            for request in batch {
+                match request {
+                    Request::Txn { txn, reply } => {
+                        txns.push(txn);
+                        replies.push(reply);
+                    }
+                    read => reads.push(read),
+                }
+            }
+            if !txns.is_empty() {
+                self.write(txns, replies);
+            }
+            if self.stopped.get().is_some() {
+                return;
+            }
+            reads.into_iter().for_each(|read| self.read(read));
+        }
+    }
+
+    /// Whoever has stopped waiting for an answer does not get one.
+    fn read(&self, request: Request) {
+        match request {
+            Request::Get { key, at, reply } => drop(reply.send(self.get(&key, at))),
+            Request::List { range, reply } => drop(reply.send(self.list(&range))),
+            Request::Txn { .. } => unreachable!("transactions are taken out before"),
+        }
+    }
+
+    fn get(&self, key: &str, at: Option<Revision>) -> Result<Option<Arc<KeyValue>>> {
+        let (_, mut undo) = self.history.undo(at, |changed| changed == key)?;
+        match undo.remove(key) {
+            Some(then) => Ok(then),
+            None => self.table.current(key).map_err(|error| self.error(&error)),
+        }
+    }
+
+    fn list(&self, range: &Range) -> Result<Listing> {
+        let (revision, undo) = self.history.undo(range.at, |key| range.contains(key))?;
+        let page = self.table.walk(range.start(), |walk| {
+            range.at_revision(revision, walk, undo)
+        });
+        page.flatten().map_err(|error| self.error(&error))
+    }
+
+    fn write(&mut self, txns: Vec<Txn>, replies: Vec<Reply<TxnOutcome>>) {
+        match self.commit(txns) {
+            Ok((outcomes, batches)) => {
+                self.publisher.publish(batches);
+                for (reply, outcome) in replies.into_iter().zip(outcomes) {
+                    let _ = reply.send(Ok(outcome));
+                }
+            }
+            Err(error) => {
+                tracing::error!(%error, "transactions have failed");
+                if matches!(error, StoreError::OutcomeUnknown { .. }) || self.table.is_stuck() {
+                    // Set before answering, so that whoever is answered finds it closed.
+                    self.stopped.get_or_init(|| error.to_string());
+                }
+                for reply in replies {
+                    let _ = reply.send(Err(error.clone()));
+                }
+            }
+        }
+    }
+
+    /// Decides all transactions, one after the other, and commits them together.
+    fn commit(&mut self, txns: Vec<Txn>) -> Result<Decided> {
+        let (decided, compacted) = {
+            let transaction = self.table.begin().map_err(|error| self.error(&error))?;
+            let (decided, compacted) = self.decide(txns).map_err(|error| self.error(&error))?;
+            if decided.1.is_empty() {
+                return Ok(decided);
+            }
+            transaction
+                .commit()
+                .map_err(|error| self.commit_error(&error))?;
+            (decided, compacted)
+        };
+        self.compacted = compacted;
+        Ok(decided)
+    }
+
+    /// Each transaction sees what those before it have written. Also says how far the file is
+    /// compacted with them.
+    fn decide(&self, txns: Vec<Txn>) -> rusqlite::Result<(Decided, Revision)> {
+        let mut revision = self.history.head();
+        let mut outcomes = Vec::with_capacity(txns.len());
+        let mut batches = Vec::new();
+        for txn in txns {
+            outcomes.push(
+                match txn.plan(revision.next(), |key| self.table.current(key))? {
+                    Plan::Conflict(conflicts) => TxnOutcome::Conflict {
+                        revision,
+                        conflicts,
+                    },
+                    Plan::Nothing => TxnOutcome::Committed { revision },
+                    Plan::Write(batch) => {
+                        self.table.insert(&batch)?;
+                        revision = batch.revision;
+                        batches.push(batch);
+                        TxnOutcome::Committed { revision }
+                    }
+                },
+            );
+        }
+        let mut compacted = self.compacted;
+        if batches.is_empty() {
+            return Ok(((outcomes, batches), compacted));
+        }
+        let forgotten = self.history.compacted();
+        if forgotten.get() - compacted.get() >= limits::SQLITE_COMPACT_EVERY {
+            self.table.compact(compacted, forgotten)?;
+            compacted = forgotten;
+        }
+        self.table.set_meta(Meta {
+            revision,
+            compacted,
+        })?;
+        Ok(((outcomes, batches), compacted))
+    }
+
+    /// What an error means after which nothing was written.
+    fn error(&self, error: &rusqlite::Error) -> StoreError {
+        let (file, detail) = (self.file.clone(), error.to_string());
+        match error.sqlite_error_code() {
+            Some(ErrorCode::DiskFull) => StoreError::Full {
+                file,
+                limit_bytes: self.file_bytes_max,
+            },
+            Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => {
+                StoreError::Corrupt { file, detail }
+            }
+            _ => StoreError::Backend { file, detail },
+        }
+    }
+
+    /// A full disk is found before the commit record is written; after any other failure it may be
+    /// on the disk or not, and a second try of fsync would not tell.
+    fn commit_error(&self, error: &rusqlite::Error) -> StoreError {
+        match self.error(error) {
+            full @ StoreError::Full { .. } => full,
+            _ => StoreError::OutcomeUnknown {
+                file: self.file.clone(),
+                detail: error.to_string(),
+            },
+        }
+    }
+}
+
+/// An error of SQLite, or something only we can see is wrong.
+enum LoadError {
+    Sqlite(rusqlite::Error),
+    Gap(String),
+}
+
+impl From<rusqlite::Error> for LoadError {
+    fn from(error: rusqlite::Error) -> Self {
+        Self::Sqlite(error)
+    }
+}
+
+/// Fills the history with what the file has of it, and checks that nothing is missing.
+fn load(file: &Path, table: &Table, meta: Meta, publisher: &Publisher) -> Result<(), OpenError> {
+    let mut next = EventBatch {
+        revision: meta.compacted.next(),
+        events: Vec::new(),
+    };
+    // What each key was last, so that an event and the one before it share the value.
+    let mut last: HashMap<String, Option<Arc<KeyValue>>> = HashMap::new();
+    let loaded = table.changes_after(meta.compacted, |change: Change| {
+        if change.revision != next.revision {
+            let revision = next.revision.next();
+            let full = std::mem::replace(
+                &mut next,
+                EventBatch {
+                    revision,
+                    events: Vec::new(),
+                },
+            );
+            if full.events.is_empty() || change.revision != revision {
+                return Err(LoadError::Gap(format!(
+                    "a change before {} is missing",
+                    change.revision
+                )));
+            }
+            publisher.publish([full]);
+        }
+        let prev = match last.insert(change.key.clone(), change.kv.clone()) {
+            Some(prev) => prev,
+            None => table.prev(&change)?,
+        };
+        next.events.push(match change.kv {
+            Some(kv) => Event::Put { kv, prev },
+            None => Event::Delete {
+                key: change.key,
+                prev,
+            },
+        });
+        Ok(())
+    });
+    let found = loaded.map(|()| {
+        publisher.publish(Some(next).filter(|next| !next.events.is_empty()));
+        publisher.follower().head()
+    });
+    let detail = match found {
+        Ok(head) if head == meta.revision => return Ok(()),
+        Ok(head) => format!("its revision is {}, its last change {head}", meta.revision),
+        Err(LoadError::Gap(detail)) => detail,
+        Err(LoadError::Sqlite(error)) => return Err(open_error(file, &error)),
+    };
+    Err(OpenError::Corrupt {
+        file: file.to_owned(),
+        detail,
+    })
+}

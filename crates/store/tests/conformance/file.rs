@@ -1,0 +1,334 @@
+//! What only a file has to prove: it lasts, it is private, it has one owner, and it is checked.
+
+use std::{
+    fs,
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use accelnet_store::{Op, OpenError, Revision, SqliteOptions, SqliteStore, Store, StoreError};
+use rusqlite::Connection;
+use tempfile::TempDir;
+use tokio::task::JoinSet;
+
+use crate::backend::{delete, file, get, in_time, keep, keys, next, put, revision};
+
+async fn open(file: &Path) -> Result<SqliteStore, OpenError> {
+    SqliteStore::open(file, SqliteOptions::default()).await
+}
+
+/// A closed file with a few changes in it.
+async fn written() -> (TempDir, PathBuf) {
+    let (directory, file) = file();
+    let store = open(&file).await.unwrap();
+    for number in 0..300 {
+        put(&store, &format!("k/{}", number % 100), &"x".repeat(200)).await;
+    }
+    store.close().await;
+    (directory, file)
+}
+
+#[tokio::test]
+async fn f01_everything_is_there_after_a_restart() {
+    let (_directory, file) = file();
+    let store = open(&file).await.unwrap();
+    let start = revision(&store).await;
+    put(&store, "a", "1").await;
+    let ops = vec![Op::put("b", "2"), Op::put("a", "3"), Op::put("c", "")];
+    store.txn(vec![], ops).await.unwrap();
+    delete(&store, "b").await;
+    let before = store.list_all("").await.unwrap();
+    let history = |store: SqliteStore| async move {
+        let mut watch = store.watch("", start.next()).await.unwrap();
+        let batches = [
+            next(&mut watch).await,
+            next(&mut watch).await,
+            next(&mut watch).await,
+        ];
+        assert_eq!(watch.try_recv().unwrap(), None);
+        (batches, store)
+    };
+    let (seen, store) = history(store).await;
+    store.close().await;
+
+    let store = open(&file).await.unwrap();
+    assert_eq!(store.list_all("").await.unwrap(), before);
+    let (seen_again, store) = history(store).await;
+    assert_eq!(seen_again, seen);
+    assert_eq!(put(&store, "b", "4").await, before.revision.next());
+    assert_eq!(get(&store, "b").await.unwrap().version, 1);
+}
+
+#[tokio::test]
+async fn f02_dropping_frees_the_file() {
+    let (_directory, file) = file();
+    for round in 0..5 {
+        let store = open(&file).await.unwrap();
+        assert_eq!(keys(&store, "").await.len(), round);
+        put(&store, &round.to_string(), "").await;
+        drop(store);
+    }
+}
+
+#[tokio::test]
+async fn f03_the_history_stays_compacted_and_usable_after_a_restart() {
+    let (_directory, file) = file();
+    let options = SqliteOptions {
+        history: keep(20),
+        ..SqliteOptions::default()
+    };
+    let mut last = Revision::FIRST;
+    for round in 0..4 {
+        let store = SqliteStore::open(&file, options).await.unwrap();
+        assert_eq!(revision(&store).await, last);
+        for number in 0..150 {
+            put(&store, &format!("k/{}", number % 7), &round.to_string()).await;
+            last = delete(&store, "gone").await;
+            last = if number % 10 == 0 {
+                put(&store, "gone", "").await
+            } else {
+                last
+            };
+        }
+        let oldest = Revision::new(last.get() - 19);
+        let refused = store.watch("", Revision::new(oldest.get() - 1)).await;
+        assert!(
+            matches!(refused, Err(StoreError::Compacted { oldest: told, .. }) if told == oldest)
+        );
+        let mut watch = store.watch("", oldest).await.unwrap();
+        for number in oldest.get()..=last.get() {
+            assert_eq!(next(&mut watch).await.revision.get(), number);
+        }
+        assert_eq!(keys(&store, "").await.len(), 7);
+        store.close().await;
+    }
+    let rows: i64 = Connection::open(&file)
+        .unwrap()
+        .query_row("SELECT count(*) FROM version", [], |row| row.get(0))
+        .unwrap();
+    assert!(rows < 7 + 20 + 2 * 128, "{rows} rows are left of the past");
+}
+
+#[tokio::test]
+async fn f04_file_and_directory_are_private() {
+    let (directory, file) = file();
+    let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    let store = open(&file).await.unwrap();
+    put(&store, "a", "").await;
+    for entry in fs::read_dir(file.parent().unwrap()).unwrap() {
+        assert_eq!(mode(&entry.unwrap().path()), 0o600);
+    }
+    assert_eq!(mode(&directory.path().join("state")), 0o700);
+    store.close().await;
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o644)).unwrap();
+    open(&file).await.unwrap().close().await;
+    assert_eq!(mode(&file), 0o600, "an open file is closed to others");
+}
+
+#[tokio::test]
+async fn f05_a_second_owner_in_this_process_is_refused() {
+    let (_directory, file) = file();
+    let store = open(&file).await.unwrap();
+    put(&store, "a", "1").await;
+    let error = open(&file).await.unwrap_err();
+    assert!(matches!(error, OpenError::InUse { .. }), "{error}");
+    assert!(error.to_string().contains("only one server"));
+    put(&store, "a", "2").await;
+    store.close().await;
+    assert_eq!(
+        get(&open(&file).await.unwrap(), "a").await.unwrap().value,
+        b"2"
+    );
+}
+
+#[tokio::test]
+async fn f06_other_databases_and_newer_schemas_are_left_alone() {
+    let (directory, _) = file();
+    let other = directory.path().join("other.db");
+    Connection::open(&other)
+        .unwrap()
+        .execute_batch("CREATE TABLE t (a)")
+        .unwrap();
+    let before = fs::read(&other).unwrap();
+    let error = open(&other).await.unwrap_err();
+    assert!(matches!(error, OpenError::NotAStore { .. }), "{error}");
+    assert_eq!(fs::read(&other).unwrap(), before);
+
+    let (_directory, newer) = written().await;
+    Connection::open(&newer)
+        .unwrap()
+        .pragma_update(None, "user_version", 99)
+        .unwrap();
+    let error = open(&newer).await.unwrap_err();
+    assert!(
+        matches!(error, OpenError::Newer { found: 99, .. }),
+        "{error}"
+    );
+}
+
+#[tokio::test]
+async fn f07_damage_is_found_and_named_with_a_cure() {
+    let (_directory, file) = written().await;
+    let whole = fs::read(&file).unwrap();
+    let text =
+        b"this is not a database, it is a text that is longer than a header of SQLite".repeat(9);
+    let mut holes = whole.clone();
+    for page in holes.chunks_mut(4096).skip(2).step_by(3) {
+        page[..64].fill(0xa5);
+    }
+    for damaged in [text, holes, whole[..whole.len() / 2].to_vec()] {
+        fs::write(&file, damaged).unwrap();
+        let error = open(&file).await.unwrap_err();
+        assert!(matches!(error, OpenError::Corrupt { .. }), "{error}");
+        let text = error.to_string();
+        assert!(
+            text.contains("store.db is damaged") && text.contains("backup"),
+            "{text}"
+        );
+    }
+    fs::write(&file, whole).unwrap();
+    assert_eq!(keys(&open(&file).await.unwrap(), "").await.len(), 100);
+}
+
+#[tokio::test]
+async fn f08_a_gap_in_the_history_is_damage() {
+    for damage in [
+        "DELETE FROM version WHERE id / 256 = 150",
+        "DELETE FROM version WHERE id / 256 = 2",
+        "DELETE FROM version WHERE id = (SELECT max(id) FROM version)",
+        "DELETE FROM meta",
+        "DROP TABLE version",
+    ] {
+        let (_directory, file) = written().await;
+        Connection::open(&file)
+            .unwrap()
+            .execute_batch(damage)
+            .unwrap();
+        let error = open(&file).await.unwrap_err();
+        assert!(
+            matches!(error, OpenError::Corrupt { .. }),
+            "{damage}: {error}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn f09_a_full_store_refuses_writes_and_goes_on() {
+    let (_directory, file) = file();
+    let options = SqliteOptions {
+        history: keep(1),
+        file_bytes_max: 1024 * 1024,
+    };
+    let store = SqliteStore::open(&file, options).await.unwrap();
+    let value = vec![b'x'; 100 * 1024];
+    let mut written = 0;
+    let error = loop {
+        let ops = vec![Op::put(format!("k/{written}"), value.clone())];
+        match store.txn(vec![], ops).await {
+            Ok(_) => written += 1,
+            Err(error) => break error,
+        }
+    };
+    assert!(matches!(error, StoreError::Full { .. }), "{error}");
+    assert_eq!(keys(&store, "").await.len(), written);
+    let before = revision(&store).await;
+    let small = put(&store, "small", "fits").await;
+    assert_eq!(small, before.next());
+    store.close().await;
+    let store = open(&file).await.unwrap();
+    assert_eq!(keys(&store, "k/").await.len(), written);
+    assert_eq!(revision(&store).await, small);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn f10_concurrent_writes_share_commits_and_stay_apart() {
+    let (_directory, file) = file();
+    let store = Arc::new(open(&file).await.unwrap());
+    let mut tasks = JoinSet::new();
+    for task in 0..300 {
+        let store = store.clone();
+        tasks.spawn(async move {
+            let revision = put(&store, &format!("k/{task}"), "").await;
+            let kv = get(&store, &format!("k/{task}")).await.unwrap();
+            assert_eq!(
+                kv.mod_revision, revision,
+                "who was answered reads what it wrote"
+            );
+            revision
+        });
+    }
+    let mut revisions = tasks.join_all().await;
+    revisions.sort_unstable();
+    revisions.dedup();
+    assert_eq!(revisions.len(), 300);
+}
+
+#[tokio::test]
+async fn f11_what_cannot_be_opened_is_named() {
+    let (directory, _) = file();
+    let blocked = directory.path().join("blocked");
+    fs::write(&blocked, "").unwrap();
+    let error = open(&blocked.join("store.db")).await.unwrap_err();
+    assert!(matches!(error, OpenError::Io { .. }), "{error}");
+    assert!(error.to_string().contains("blocked"));
+    let error = open(directory.path()).await.unwrap_err();
+    assert!(error.to_string().contains("cannot open"), "{error}");
+}
+
+/// Adds a trigger that does this when the key `trigger` is written.
+fn on_trigger(file: &Path, statement: &str) {
+    let sql = format!(
+        "CREATE TABLE parent (id INTEGER PRIMARY KEY);
+         CREATE TABLE child (id REFERENCES parent DEFERRABLE INITIALLY DEFERRED);
+         CREATE TRIGGER fault AFTER INSERT ON version WHEN new.key = 'trigger'
+         BEGIN {statement}; END"
+    );
+    Connection::open(file).unwrap().execute_batch(&sql).unwrap();
+}
+
+#[tokio::test]
+async fn f12_a_write_that_fails_is_taken_back_and_others_go_on() {
+    let (_directory, file) = written().await;
+    on_trigger(&file, "SELECT RAISE(ABORT, 'an injected fault')");
+    let store = open(&file).await.unwrap();
+    let before = revision(&store).await;
+    let ops = vec![
+        Op::put("first", ""),
+        Op::put("trigger", ""),
+        Op::put("last", ""),
+    ];
+    let error = store.txn(vec![], ops).await.unwrap_err();
+    assert!(matches!(error, StoreError::Backend { .. }), "{error}");
+    assert!(error.to_string().contains("an injected fault"));
+    assert_eq!(get(&store, "first").await, None);
+    assert_eq!(put(&store, "first", "").await, before.next());
+}
+
+#[tokio::test]
+async fn f13_after_a_commit_of_unknown_outcome_the_store_stops_until_it_is_opened_again() {
+    let (_directory, file) = written().await;
+    // A deferred constraint fails in the commit itself.
+    on_trigger(&file, "INSERT INTO child VALUES (1)");
+    let store = open(&file).await.unwrap();
+    let before = revision(&store).await;
+    let mut watch = store.watch("", before.next()).await.unwrap();
+    let error = store
+        .txn(vec![], vec![Op::put("trigger", "")])
+        .await
+        .unwrap_err();
+    assert!(
+        matches!(error, StoreError::OutcomeUnknown { .. }),
+        "{error}"
+    );
+    let closed = store.get("k/1", None).await.unwrap_err();
+    assert!(matches!(&closed, StoreError::Closed { reason } if *reason == error.to_string()));
+    assert!(matches!(
+        in_time(watch.recv()).await,
+        Err(StoreError::Closed { .. })
+    ));
+    store.close().await;
+    let store = open(&file).await.unwrap();
+    assert_eq!(revision(&store).await, before);
+    assert_eq!(get(&store, "trigger").await, None);
+}
