@@ -12,6 +12,7 @@
 //!   it when the process dies, so nothing is left to clean up.
 //! * Private: the file is 0600, a directory made for it 0700.
 
+mod load;
 mod open;
 mod schema;
 mod table;

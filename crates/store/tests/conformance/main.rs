@@ -7,6 +7,7 @@
 //! Revisions are taken relative to where a store starts, so that a shared etcd can be tested too.
 
 mod backend;
+mod damage;
 mod file;
 mod history;
 mod kill;
