@@ -2,8 +2,19 @@
 //!
 //! [`Linux`] only delegates; each module holds one subject.
 
+mod adapters;
+mod deadline;
+mod ethtool;
+#[cfg(test)]
+mod fixture;
+mod link;
 pub mod netlink;
+mod node;
+mod pci;
+mod sriov;
 pub mod sysfs;
+mod vf;
+mod vfio;
 
 use std::{
     sync::mpsc,
@@ -52,12 +63,11 @@ fn absent<T>() -> Result<T> {
 
 impl Host for Linux {
     fn observe_node(&self) -> Result<NodeFacts> {
-        tracing::trace!(root = ?self.root);
-        absent()
+        node::observe(&self.root)
     }
 
     fn observe_adapters(&self) -> Result<Vec<AdapterFacts>> {
-        absent()
+        adapters::observe(&self.root, &adapters::ask)
     }
 
     fn observe_bridge(&self, _name: &IfName) -> Result<Option<BridgeFacts>> {
@@ -78,25 +88,27 @@ impl Host for Linux {
         absent()
     }
 
-    fn ensure_vf_count(&self, _pf: PciAddress, _count: u32) -> Result<()> {
-        absent()
+    fn ensure_vf_count(&self, pf: PciAddress, count: u32) -> Result<()> {
+        vf::ensure_count(&self.root, pf, count, &link::set_up)
     }
 
-    fn ensure_vf_vfio(&self, _vf: PciAddress) -> Result<()> {
-        absent()
+    fn ensure_vf_vfio(&self, vf: PciAddress) -> Result<()> {
+        vfio::ensure_bound(&self.root, vf)
     }
 
-    fn reset_vf(&self, _vf: PciAddress) -> Result<()> {
-        absent()
+    fn reset_vf(&self, vf: PciAddress) -> Result<()> {
+        vfio::reset(&self.root, vf)
     }
 
     fn ensure_vf_attributes(
         &self,
-        _pf: PciAddress,
-        _index: u32,
-        _wanted: &VfAttributes,
+        pf: PciAddress,
+        index: u32,
+        wanted: &VfAttributes,
     ) -> Result<VfAttributes> {
-        absent()
+        let interface = adapters::interface_of(&self.root, pf)
+            .ok_or_else(|| HostError::Gone(format!("interface of {pf}")))?;
+        vf::ensure_attributes(&interface, index, wanted)
     }
 
     fn ensure_port_learning(&self, _port: &IfName, _on: bool) -> Result<()> {
@@ -127,16 +139,13 @@ impl Host for Linux {
         absent()
     }
 
-    fn active_vectors(&self, _vf: PciAddress) -> Result<u32> {
-        absent()
+    fn active_vectors(&self, vf: PciAddress) -> Result<u32> {
+        let vectors = vfio::observe_vectors(&self.root)?;
+        Ok(vectors.get(&vf).copied().unwrap_or(0))
     }
 
-    #[allow(
-        clippy::disallowed_methods,
-        reason = "this is the pause that the rest of the code asks for"
-    )]
     fn pause(&self, time: Duration) {
-        std::thread::sleep(time);
+        deadline::pause(time);
     }
 
     fn now(&self) -> Duration {

@@ -65,7 +65,7 @@ fn a_cut_off_message_is_an_error_and_ends() {
         assert!(answer.take("x", &whole[..length], 1).is_err(), "{length}");
     }
     // A length that is smaller than the header itself.
-    let mut short = whole.clone();
+    let mut short = whole;
     short[..4].copy_from_slice(&3u32.to_ne_bytes());
     assert!(Answer::default().take("x", &short, 1).is_err());
 }

@@ -1,0 +1,249 @@
+//! Every network adapter that is a PCI function and not a VF, with its VFs.
+//!
+//! sysfs says most; rtnetlink and ethtool what sysfs does not have. They come in as an [`Asker`],
+//! so that recorded trees can be read with recorded answers. An adapter or VF that goes away while
+//! it is looked at is left out.
+
+use std::{cell::OnceCell, collections::HashMap, fs, path::Path};
+
+use accelnet_model::{AdapterFacts, AdapterId, IfName, MacAddr, PciAddress, Support, VfFacts};
+
+use super::{
+    ethtool, link, pci, sriov,
+    sysfs::{self, Root},
+    vfio,
+};
+use crate::Result;
+
+/// What netlink and ethtool say of an interface.
+#[derive(Debug, Clone, Default)]
+pub struct Answers {
+    /// Permanent address and VFs.
+    pub link: link::Link,
+    /// Addresses in the interface's own filter.
+    pub filter: Vec<MacAddr>,
+    /// Driver version.
+    pub driver_version: Option<String>,
+    /// Firmware version.
+    pub firmware: Option<String>,
+}
+
+/// Asks the kernel about an interface.
+pub type Asker<'a> = &'a dyn Fn(&IfName) -> Result<Answers>;
+
+/// Asks this machine's kernel.
+pub fn ask(name: &IfName) -> Result<Answers> {
+    let (driver_version, firmware) = ethtool::versions(name)?;
+    Ok(Answers {
+        link: link::observe(name)?,
+        filter: link::filter(name)?,
+        driver_version,
+        firmware,
+    })
+}
+
+/// See [`crate::Host::observe_adapters`].
+pub fn observe(root: &Root, ask: Asker<'_>) -> Result<Vec<AdapterFacts>> {
+    let view = View {
+        root,
+        vectors: vfio::observe_vectors(root)?,
+        openers: OnceCell::new(),
+    };
+    let interfaces = interfaces(root);
+    let mut adapters = Vec::new();
+    for name in sysfs::names(&root.path("sys/bus/pci/devices")) {
+        let Ok(pci) = name.parse() else {
+            // Domains of more than 16 bits (behind Intel VMD) hold no network cards.
+            continue;
+        };
+        if !is_network(root, pci)? || root.pci(pci).join("physfn").exists() {
+            continue;
+        }
+        let own = interfaces.iter().filter(|(at, _)| *at == pci);
+        let own: Vec<_> = own.map(|(_, name)| Some(name)).collect();
+        for interface in if own.is_empty() { vec![None] } else { own } {
+            match view.adapter(pci, interface, ask) {
+                Ok(adapter) => adapters.push(adapter),
+                Err(error) if error.is_gone() => tracing::debug!(%pci, %error, "left out"),
+                Err(error) => return Err(error),
+            }
+        }
+    }
+    Ok(adapters)
+}
+
+/// The interface of a PF; the first, if several ports share the function.
+pub fn interface_of(root: &Root, pf: PciAddress) -> Option<IfName> {
+    let all = interfaces(root);
+    let mut own: Vec<_> = all.into_iter().filter(|(at, _)| *at == pf).collect();
+    own.sort_by_key(|(_, name)| port(root, name).unwrap_or_default());
+    own.into_iter().next().map(|(_, name)| name)
+}
+
+/// Base class 02: network controllers. 0280 (other) is mostly Wi-Fi: left out.
+fn is_network(root: &Root, pci: PciAddress) -> Result<bool> {
+    let class = sysfs::read(&root.pci(pci).join("class"))?;
+    Ok(class.is_some_and(|class| class.starts_with("0x02") && !class.starts_with("0x0280")))
+}
+
+/// Interfaces by the PCI function that they belong to. Representors of VFs, which in switchdev mode
+/// belong to the PF's function too, are left out: their port is named `pf0vf1`
+/// (Documentation/networking/switchdev.rst).
+fn interfaces(root: &Root) -> Vec<(PciAddress, IfName)> {
+    let all = sysfs::names(&root.path("sys/class/net"));
+    all.iter()
+        .filter_map(|name| {
+            let directory = root.path(&format!("sys/class/net/{name}"));
+            let device = fs::canonicalize(directory.join("device")).ok()?;
+            let port = sysfs::read(&directory.join("phys_port_name")).ok()?;
+            let port = port.unwrap_or_default();
+            if port.contains("vf") || port.contains("sf") {
+                return None;
+            }
+            Some((pci::function_above(&device)?, name.parse().ok()?))
+        })
+        .collect()
+}
+
+fn port(root: &Root, name: &IfName) -> Result<u16> {
+    let file = root.path(&format!("sys/class/net/{name}/dev_port"));
+    Ok(sysfs::parse(&file)?.unwrap_or(0))
+}
+
+/// What one look at the machine needs only once.
+struct View<'a> {
+    root: &'a Root,
+    vectors: HashMap<PciAddress, u32>,
+    openers: OnceCell<vfio::Openers>,
+}
+
+impl View<'_> {
+    fn adapter(
+        &self,
+        pci: PciAddress,
+        interface: Option<&IfName>,
+        ask: Asker<'_>,
+    ) -> Result<AdapterFacts> {
+        let root = self.root;
+        let directory = root.pci(pci);
+        let (sriov, sriov_evidence) = sriov::support(root, pci, interface.is_some())?;
+        let answers = interface.map(ask).transpose()?.unwrap_or_default();
+        let state = interface
+            .map(|name| InterfaceState::read(root, name))
+            .transpose()?
+            .unwrap_or_default();
+        let optional = |name: &str| sysfs::parse::<u32>(&directory.join(name));
+        let vendor = pci::hex_id(&directory.join("vendor"))?.unwrap_or(0);
+        let device = pci::hex_id(&directory.join("device"))?.unwrap_or(0);
+        let vf_device = pci::hex_id(&directory.join("sriov_vf_device"))?;
+        Ok(AdapterFacts {
+            id: AdapterId {
+                pci_path: pci::place(root, pci)?.path,
+                permanent_mac: answers.link.permanent_mac.unwrap_or(state.mac),
+                port: interface.map_or(Ok(0), |name| port(root, name))?,
+            },
+            ifname: interface.cloned().unwrap_or_else(|| stand_in(pci)),
+            pci,
+            pci_id: format!("{vendor:04x}:{device:04x}"),
+            driver: pci::driver(root, pci),
+            driver_version: answers.driver_version,
+            firmware: answers.firmware,
+            numa_node: sysfs::parse::<i32>(&directory.join("numa_node"))?
+                .and_then(|node| u32::try_from(node).ok()),
+            up: state.up,
+            carrier: state.carrier,
+            speed_mbps: state.speed_mbps,
+            mtu: state.mtu,
+            mac: state.mac,
+            master: state.master,
+            sriov,
+            sriov_evidence,
+            total_vfs: optional("sriov_totalvfs")?.unwrap_or(0),
+            drivers_autoprobe: optional("sriov_drivers_autoprobe")?
+                .map_or(Support::Unsupported, |on| Support::Supported(on != 0)),
+            vf_total_msix: optional("sriov_vf_total_msix")?
+                .map_or(Support::Unsupported, Support::Supported),
+            vf_pci_id: vf_device.map(|device| format!("{vendor:04x}:{device:04x}")),
+            filter: answers.filter,
+            vfs: sriov::vf_addresses(root, pci)
+                .into_iter()
+                .filter(|(_, vf)| root.pci(*vf).exists())
+                .map(|(index, vf)| self.vf(index, vf, answers.link.vfs.get(&index)))
+                .collect(),
+        })
+    }
+
+    fn vf(&self, index: u32, pci: PciAddress, known: Option<&link::Vf>) -> VfFacts {
+        let root = self.root;
+        let driver = pci::driver(root, pci);
+        let iommu_group = pci::iommu_group(root, pci);
+        let user = match driver.as_deref() {
+            Some(driver) if vfio::is_vfio(driver) => self
+                .openers
+                .get_or_init(|| vfio::Openers::scan(root))
+                .user(root, pci, Some(driver)),
+            driver => vfio::Openers::default().user(root, pci, driver),
+        };
+        VfFacts {
+            index,
+            pci,
+            driver,
+            iommu_group,
+            group_peers: iommu_group
+                .map(|group| pci::group_peers(root, group, pci))
+                .unwrap_or_default(),
+            attributes: known.cloned().unwrap_or_else(link::Vf::unknown).attributes,
+            user,
+            active_vectors: self.vectors.get(&pci).copied().unwrap_or(0),
+            vm: None,
+        }
+    }
+}
+
+/// Stands in for the name of an interface that does not exist, because no network driver is bound:
+/// `pci0000-01-00.0`, just as long as a name may be.
+fn stand_in(pci: PciAddress) -> IfName {
+    let text = format!("pci{}", pci.to_string().replace(':', "-"));
+    text.parse().expect("15 characters without ':' and '/'")
+}
+
+/// What sysfs says of an interface.
+#[derive(Debug, Default)]
+struct InterfaceState {
+    up: bool,
+    carrier: bool,
+    speed_mbps: Option<u32>,
+    mtu: u32,
+    mac: MacAddr,
+    master: Option<IfName>,
+}
+
+impl InterfaceState {
+    fn read(root: &Root, name: &IfName) -> Result<Self> {
+        let directory = root.path(&format!("sys/class/net/{name}"));
+        let file = |name: &str| sysfs::read(&directory.join(name));
+        let flags = file("flags")?.unwrap_or_default();
+        let flags = u32::from_str_radix(flags.trim_start_matches("0x"), 16).unwrap_or(0);
+        Ok(Self {
+            up: flags & libc::IFF_UP as u32 != 0,
+            // Unreadable (EINVAL) while the interface is down.
+            carrier: file("carrier")?.as_deref() == Some("1"),
+            // -1, or unreadable, without a link.
+            speed_mbps: sysfs::parse::<i64>(&directory.join("speed"))?
+                .and_then(|speed| u32::try_from(speed).ok())
+                .filter(|speed| *speed != 0),
+            mtu: sysfs::parse(&directory.join("mtu"))?.unwrap_or(0),
+            mac: file("address")?
+                .and_then(|text| text.parse().ok())
+                .unwrap_or_default(),
+            master: master(&directory),
+        })
+    }
+}
+
+fn master(directory: &Path) -> Option<IfName> {
+    sysfs::link_name(&directory.join("master"))?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests;

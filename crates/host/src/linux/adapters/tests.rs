@@ -1,0 +1,162 @@
+use accelnet_model::{SriovSupport, VfAttributes, VfUser};
+
+use super::*;
+use crate::linux::fixture;
+
+const GUEST: MacAddr = MacAddr([0x52, 0x54, 0, 0x77, 0, 0x11]);
+
+/// What the emulated card's kernel answers: VF 0 has the guest's address, VF 6 is not shown.
+fn answers(name: &IfName) -> Result<Answers> {
+    if name.as_str() != "enp1s0" {
+        return Ok(Answers::default());
+    }
+    let vf = |mac| link::Vf {
+        attributes: VfAttributes::for_mac(mac),
+        dot1q: true,
+    };
+    let vfs = (0..6).map(|index| (index, vf(if index == 0 { GUEST } else { MacAddr::ZERO })));
+    Ok(Answers {
+        link: link::Link {
+            permanent_mac: Some("52:54:00:10:00:01".parse().unwrap()),
+            vfs: vfs.collect(),
+        },
+        filter: vec![GUEST],
+        driver_version: Some("6.12.0".into()),
+        firmware: Some("1.0.0".into()),
+    })
+}
+
+#[test]
+fn the_emulated_card_is_read_whole() {
+    let machine = fixture::igb();
+    let adapters = observe(machine.root(), &answers).unwrap();
+    let names: Vec<_> = adapters.iter().map(|a| a.ifname.as_str()).collect();
+    assert_eq!(names, ["enp0s2", "enp1s0"]);
+    let igb = &adapters[1];
+    assert_eq!(
+        igb.id,
+        AdapterId {
+            pci_path: "pci0000:00/03.0/00.0".into(),
+            permanent_mac: "52:54:00:10:00:01".parse().unwrap(),
+            port: 0
+        }
+    );
+    assert_eq!(igb.pci_id, "8086:10c9");
+    assert_eq!(igb.vf_pci_id.as_deref(), Some("8086:10ca"));
+    assert_eq!(igb.driver.as_deref(), Some("igb"));
+    assert!(igb.up && igb.carrier);
+    assert_eq!(
+        (igb.speed_mbps, igb.mtu, igb.numa_node),
+        (Some(1000), 1500, None)
+    );
+    assert_eq!(igb.master.as_ref().unwrap().as_str(), "br0");
+    assert_eq!(
+        (igb.sriov, &igb.sriov_evidence),
+        (SriovSupport::Supported, &None)
+    );
+    assert_eq!(igb.total_vfs, 7);
+    assert_eq!(igb.drivers_autoprobe, Support::Supported(false));
+    assert_eq!(igb.vf_total_msix, Support::Supported(0));
+    assert_eq!(igb.filter, [GUEST]);
+}
+
+#[test]
+fn every_vf_has_its_driver_group_attributes_and_user() {
+    let machine = fixture::igb();
+    let adapters = observe(machine.root(), &answers).unwrap();
+    let vfs = &adapters[1].vfs;
+    assert_eq!(vfs.len(), 7);
+    let addresses: Vec<_> = vfs.iter().map(|vf| vf.pci.to_string()).collect();
+    assert_eq!(addresses[0], "0000:01:10.0");
+    assert_eq!(addresses[6], "0000:01:11.4");
+    let held = &vfs[0];
+    assert_eq!(held.attributes.mac, GUEST);
+    assert_eq!(held.iommu_group, Some(11));
+    assert_eq!(held.group_peers, []);
+    assert_eq!(held.active_vectors, 2);
+    assert!(matches!(&held.user, VfUser::Process { pid: 4711, .. }));
+    assert_eq!(vfs[1].user, VfUser::Nobody);
+    assert_eq!(vfs[1].driver.as_deref(), Some("vfio-pci"));
+    assert!(matches!(&vfs[2].user, VfUser::HostDriver { driver } if driver == "igbvf"));
+    // The driver says nothing about the last: nothing is claimed of it.
+    assert!(!vfs[6].attributes.fulfils(&VfAttributes::baseline()));
+}
+
+#[test]
+fn a_card_without_sriov_is_listed_with_the_reason() {
+    let machine = fixture::igb();
+    let virtio = &observe(machine.root(), &answers).unwrap()[0];
+    assert_eq!(virtio.sriov, SriovSupport::Unknown);
+    assert!(virtio.sriov_evidence.is_some());
+    assert_eq!(virtio.speed_mbps, None);
+    assert_eq!(virtio.drivers_autoprobe, Support::Unsupported);
+    assert_eq!((virtio.total_vfs, virtio.vfs.len()), (0, 0));
+    // Without a permanent address of its own, the present one stands in.
+    assert_eq!(virtio.id.permanent_mac.to_string(), "52:54:00:12:34:56");
+}
+
+#[test]
+fn a_pf_without_driver_is_listed_under_its_address() {
+    let machine = fixture::igb();
+    machine.remove("sys/class/net/enp1s0");
+    machine.remove("sys/devices/pci0000:00/0000:00:03.0/0000:01:00.0/net");
+    machine.remove("sys/devices/pci0000:00/0000:00:03.0/0000:01:00.0/driver");
+    let adapters = observe(machine.root(), &answers).unwrap();
+    let igb = &adapters[1];
+    assert_eq!(igb.ifname.as_str(), "pci0000-01-00.0");
+    assert_eq!(igb.sriov, SriovSupport::MissingPfDriver);
+    assert_eq!((igb.driver.as_deref(), igb.up), (None, false));
+}
+
+#[test]
+fn representors_are_not_adapters() {
+    let machine = fixture::igb();
+    let pf = "sys/devices/pci0000:00/0000:00:03.0/0000:01:00.0";
+    machine.link(
+        "sys/class/net/eth7",
+        "../../devices/pci0000:00/0000:00:03.0/0000:01:00.0/net/eth7",
+    );
+    machine.write(&format!("{pf}/net/eth7/phys_port_name"), "pf0vf1\n");
+    machine.link(&format!("{pf}/net/eth7/device"), "../..");
+    assert_eq!(observe(machine.root(), &answers).unwrap().len(), 2);
+}
+
+#[test]
+fn an_interface_that_goes_away_meanwhile_is_left_out() {
+    let machine = fixture::igb();
+    let adapters = observe(machine.root(), &|name| {
+        if name.as_str() == "enp1s0" {
+            return Err(crate::HostError::Gone(name.to_string()));
+        }
+        answers(name)
+    });
+    assert_eq!(adapters.unwrap().len(), 1);
+}
+
+#[test]
+fn ports_that_share_a_function_are_adapters_of_their_own() {
+    let machine = fixture::igb();
+    let pf = "sys/devices/pci0000:00/0000:00:03.0/0000:01:00.0";
+    machine.link(
+        "sys/class/net/enp1s0d1",
+        "../../devices/pci0000:00/0000:00:03.0/0000:01:00.0/net/enp1s0d1",
+    );
+    machine.write(&format!("{pf}/net/enp1s0d1/dev_port"), "1\n");
+    machine.link(&format!("{pf}/net/enp1s0d1/device"), "../..");
+    let ports: Vec<_> = observe(machine.root(), &answers)
+        .unwrap()
+        .iter()
+        .map(|adapter| adapter.id.port)
+        .collect();
+    assert_eq!(ports, [0, 0, 1]);
+    let first = interface_of(machine.root(), "0000:01:00.0".parse().unwrap());
+    assert_eq!(first.unwrap().as_str(), "enp1s0");
+}
+
+#[test]
+fn this_machine_can_be_looked_at() {
+    let adapters = observe(&Root::default(), &ask).unwrap();
+    for adapter in &adapters {
+        assert!(!adapter.id.pci_path.is_empty());
+    }
+}

@@ -1,0 +1,353 @@
+use std::cell::RefCell;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::linux::fixture;
+
+const GUEST: MacAddr = MacAddr([0x52, 0x54, 0, 0x77, 0, 0x11]);
+
+/// Which changes are refused, with what errno, how often.
+type Refusal = (fn(Change) -> bool, i32, u32);
+
+/// A driver in memory.
+struct Fake {
+    vf: RefCell<Vf>,
+    log: RefCell<Vec<Change>>,
+    refuse: RefCell<Vec<Refusal>>,
+    /// Takes changes without doing them.
+    deaf: bool,
+}
+
+impl Fake {
+    fn new(attributes: VfAttributes) -> Self {
+        Self {
+            vf: RefCell::new(Vf {
+                attributes,
+                dot1q: true,
+            }),
+            log: RefCell::default(),
+            refuse: RefCell::default(),
+            deaf: false,
+        }
+    }
+
+    fn refusing(self, which: fn(Change) -> bool, errno: i32, times: u32) -> Self {
+        self.refuse.borrow_mut().push((which, errno, times));
+        self
+    }
+}
+
+impl Card for Fake {
+    fn read(&self) -> Result<BTreeMap<u32, Vf>> {
+        Ok(BTreeMap::from([(3, self.vf.borrow().clone())]))
+    }
+
+    fn change(&self, vf: u32, change: Change) -> Result<()> {
+        assert_eq!(vf, 3);
+        self.log.borrow_mut().push(change);
+        for (which, errno, times) in self.refuse.borrow_mut().iter_mut() {
+            if which(change) && *times > 0 {
+                *times -= 1;
+                return Err(HostError::kernel("change", *errno, None));
+            }
+        }
+        if self.deaf {
+            return Ok(());
+        }
+        let mut vf = self.vf.borrow_mut();
+        let attributes = &mut vf.attributes;
+        match change {
+            Change::Mac(mac) => attributes.mac = mac,
+            Change::Vlan(vlan, qos) => (attributes.vlan, attributes.qos) = (vlan, qos),
+            Change::Spoofchk(on) => attributes.spoofchk = Support::Supported(on),
+            Change::Trust(on) => attributes.trust = Support::Supported(on),
+            Change::Rates { min_mbps, max_mbps } => {
+                attributes.min_tx_rate_mbps = Support::Supported(min_mbps);
+                attributes.max_tx_rate_mbps = Support::Supported(max_mbps);
+            }
+        }
+        vf.dot1q = true;
+        Ok(())
+    }
+}
+
+fn is_rates(change: Change) -> bool {
+    matches!(change, Change::Rates { .. })
+}
+
+fn with_min(change: Change) -> bool {
+    matches!(change, Change::Rates { min_mbps, .. } if min_mbps != 0)
+}
+
+fn free() -> VfAttributes {
+    VfAttributes {
+        mac: GUEST,
+        vlan: 5,
+        qos: 1,
+        spoofchk: Support::Supported(false),
+        trust: Support::Supported(true),
+        max_tx_rate_mbps: Support::Supported(100),
+        min_tx_rate_mbps: Support::Supported(0),
+    }
+}
+
+#[test]
+fn a_used_vf_comes_back_to_the_baseline_restrictions_first() {
+    let card = Fake::new(free());
+    let found = ensure_attributes(&card, 3, &VfAttributes::baseline()).unwrap();
+    assert!(found.fulfils(&VfAttributes::baseline()));
+    assert_eq!(
+        *card.log.borrow(),
+        [
+            Change::Trust(false),
+            Change::Spoofchk(true),
+            Change::Mac(MacAddr::ZERO),
+            Change::Vlan(0, 0),
+            Change::Rates {
+                min_mbps: 0,
+                max_mbps: 0
+            }
+        ]
+    );
+    card.log.borrow_mut().clear();
+    ensure_attributes(&card, 3, &VfAttributes::baseline()).unwrap();
+    assert_eq!(
+        *card.log.borrow(),
+        [],
+        "the second time there is nothing to do"
+    );
+}
+
+#[test]
+fn a_driver_without_minimum_rate_gets_the_maximum_alone() {
+    // igb: EINVAL for a minimum.
+    let card = Fake::new(VfAttributes::for_mac(GUEST)).refusing(with_min, libc::EINVAL, 9);
+    let wanted = VfAttributes {
+        min_tx_rate_mbps: Support::Supported(10),
+        max_tx_rate_mbps: Support::Supported(100),
+        ..VfAttributes::for_mac(GUEST)
+    };
+    let found = ensure_attributes(&card, 3, &wanted).unwrap();
+    assert_eq!(found.min_tx_rate_mbps, Support::Unsupported);
+    assert_eq!(found.max_tx_rate_mbps, Support::Supported(100));
+    assert!(!found.fulfils(&wanted));
+}
+
+#[test]
+fn a_driver_without_rates_says_unsupported_and_keeps_the_rest() {
+    let card = Fake::new(VfAttributes::baseline()).refusing(is_rates, libc::EOPNOTSUPP, 9);
+    let wanted = VfAttributes {
+        max_tx_rate_mbps: Support::Supported(100),
+        ..VfAttributes::for_mac(GUEST)
+    };
+    let found = ensure_attributes(&card, 3, &wanted).unwrap();
+    assert_eq!(found.max_tx_rate_mbps, Support::Unsupported);
+    assert_eq!(found.mac, GUEST);
+}
+
+#[test]
+fn a_refused_value_is_an_error_not_an_absence() {
+    // igb refuses a rate above the link's, or without link, with EINVAL.
+    let card = Fake::new(VfAttributes::baseline()).refusing(is_rates, libc::EINVAL, 9);
+    let wanted = VfAttributes {
+        max_tx_rate_mbps: Support::Supported(100_000),
+        ..VfAttributes::baseline()
+    };
+    let error = ensure_attributes(&card, 3, &wanted).unwrap_err();
+    assert_eq!(error.errno(), Some(libc::EINVAL));
+}
+
+#[test]
+fn absent_trust_is_not_asked_for_and_absent_spoof_check_is_tried() {
+    let bare = VfAttributes {
+        spoofchk: Support::Unsupported,
+        trust: Support::Unsupported,
+        ..VfAttributes::baseline()
+    };
+    let is_spoofchk = |change| matches!(change, Change::Spoofchk(_));
+    let card = Fake::new(bare.clone()).refusing(is_spoofchk, libc::EOPNOTSUPP, 9);
+    let found = ensure_attributes(&card, 3, &VfAttributes::baseline()).unwrap();
+    assert_eq!(*card.log.borrow(), [Change::Spoofchk(true)]);
+    assert_eq!(found, bare);
+    assert!(!found.fulfils(&VfAttributes::baseline()));
+}
+
+#[test]
+fn a_vf_in_reset_is_tried_again() {
+    let card = Fake::new(VfAttributes::baseline()).refusing(|_| true, libc::EAGAIN, 3);
+    let found = ensure_attributes(&card, 3, &VfAttributes::for_mac(GUEST)).unwrap();
+    assert_eq!(found.mac, GUEST);
+    assert_eq!(card.log.borrow().len(), 4);
+}
+
+#[test]
+fn what_the_driver_takes_but_does_not_do_is_reported() {
+    let card = Fake {
+        deaf: true,
+        ..Fake::new(VfAttributes::baseline())
+    };
+    let error = ensure_attributes(&card, 3, &VfAttributes::for_mac(GUEST)).unwrap_err();
+    assert!(matches!(error, HostError::NotAsAsked { .. }), "{error}");
+    let text = error.to_string();
+    assert!(
+        text.contains("address 52:54:00:77:00:11") && text.contains("address none"),
+        "{text}"
+    );
+}
+
+#[test]
+fn a_tag_of_another_protocol_is_replaced() {
+    let card = Fake::new(free());
+    card.vf.borrow_mut().dot1q = false;
+    ensure_attributes(&card, 3, &free()).unwrap();
+    assert_eq!(*card.log.borrow(), [Change::Vlan(5, 1)]);
+}
+
+fn attributes() -> impl Strategy<Value = VfAttributes> {
+    let flag = prop_oneof![
+        any::<bool>().prop_map(Support::Supported),
+        Just(Support::Unsupported),
+        Just(Support::Unknown)
+    ];
+    (
+        prop_oneof![Just(MacAddr::ZERO), Just(GUEST)],
+        0u16..3,
+        0u8..2,
+        flag.clone(),
+        flag,
+        0u32..3,
+        0u32..3,
+    )
+        .prop_map(|(mac, vlan, qos, spoofchk, trust, max, min)| VfAttributes {
+            mac,
+            vlan,
+            qos,
+            spoofchk,
+            trust,
+            max_tx_rate_mbps: Support::Supported(max),
+            min_tx_rate_mbps: Support::Supported(min),
+        })
+}
+
+proptest! {
+    /// From anything to anything: what is wanted holds after, nothing is left to do, and on the
+    /// way the VF is never freer than at the ends.
+    #[test]
+    fn every_wanted_state_is_reached(before in attributes(), wanted in attributes()) {
+        let card = Fake::new(before);
+        let found = ensure_attributes(&card, 3, &wanted).unwrap();
+        prop_assert_eq!((found.mac, found.vlan, found.qos), (wanted.mac, wanted.vlan, wanted.qos));
+        for (have, want) in [(found.spoofchk, wanted.spoofchk), (found.trust, wanted.trust)] {
+            let absence = have == Support::Unsupported && want.is(&false);
+            prop_assert!(want.value().is_none() || have == want || absence);
+        }
+        prop_assert_eq!(changes(&card.vf.borrow(), &wanted), vec![]);
+        let log = card.log.borrow();
+        let at = |wanted: Change| log.iter().position(|change| *change == wanted);
+        let last = log.len().saturating_sub(1);
+        prop_assert!(at(Change::Trust(true)).is_none_or(|index| index == last));
+        prop_assert!(at(Change::Trust(false)).is_none_or(|index| index == 0));
+    }
+}
+
+fn pf() -> PciAddress {
+    "0000:01:00.0".parse().unwrap()
+}
+
+const PF: &str = "sys/devices/pci0000:00/0000:00:03.0/0000:01:00.0";
+
+fn no_interface(name: &IfName) -> Result<()> {
+    panic!("{name} need not be set up")
+}
+
+#[test]
+fn the_number_that_is_there_is_left_alone_but_drivers_are_kept_off() {
+    let machine = fixture::igb();
+    machine.write(&format!("{PF}/sriov_drivers_autoprobe"), "1\n");
+    ensure_count(machine.root(), pf(), 7, &no_interface).unwrap();
+    assert_eq!(machine.read(&format!("{PF}/sriov_drivers_autoprobe")), "0");
+}
+
+#[test]
+fn vfs_in_use_are_never_destroyed() {
+    let machine = fixture::igb();
+    for count in [0, 3] {
+        let error = ensure_count(machine.root(), pf(), count, &no_interface).unwrap_err();
+        let HostError::VfsInUse { users, .. } = error else {
+            panic!("{error}");
+        };
+        assert_eq!(
+            users,
+            [
+                "VF 0 (0000:01:10.0): qemu-system-x86 (pid 4711)",
+                "VF 2 (0000:01:10.4): host driver igbvf"
+            ]
+        );
+        assert_eq!(machine.read(&format!("{PF}/sriov_numvfs")), "7");
+    }
+}
+
+#[test]
+fn too_many_and_impossible_numbers_are_refused() {
+    let machine = fixture::igb();
+    assert_eq!(
+        ensure_count(machine.root(), pf(), 8, &no_interface),
+        Err(HostError::TooManyVfs {
+            pf: pf(),
+            total: 7,
+            wanted: 8
+        })
+    );
+    let virtio = "0000:00:02.0".parse().unwrap();
+    let error = ensure_count(machine.root(), virtio, 1, &no_interface).unwrap_err();
+    assert!(error.is_unsupported(), "{error}");
+    let absent = "0000:09:00.0".parse().unwrap();
+    let error = ensure_count(machine.root(), absent, 1, &no_interface).unwrap_err();
+    assert!(error.is_gone(), "{error}");
+}
+
+/// The recording without its VFs.
+fn without_vfs() -> fixture::Machine {
+    let machine = fixture::igb();
+    for index in 0..7 {
+        machine.remove(&format!("{PF}/virtfn{index}"));
+    }
+    machine.write(&format!("{PF}/sriov_numvfs"), "0\n");
+    machine
+}
+
+fn bring_back_vfs(machine: &fixture::Machine) {
+    for index in 0..7 {
+        machine.link(
+            &format!("{PF}/virtfn{index}"),
+            &format!("../0000:01:{:02x}.{}", 16 + 2 * index / 8, 2 * index % 8),
+        );
+    }
+}
+
+#[test]
+fn vfs_are_made_and_waited_for() {
+    let machine = without_vfs();
+    let kernel = fixture::react(&machine, &format!("{PF}/sriov_numvfs"), bring_back_vfs);
+    ensure_count(machine.root(), pf(), 7, &no_interface).unwrap();
+    kernel.join().unwrap();
+    assert_eq!(sriov::vf_addresses(machine.root(), pf()).len(), 7);
+}
+
+#[test]
+fn drivers_that_need_it_get_their_interface_set_up_first() {
+    let machine = without_vfs();
+    machine.remove(&format!("{PF}/driver"));
+    machine.link(&format!("{PF}/driver"), "../../../../bus/pci/drivers/ixgbe");
+    let kernel = fixture::react(&machine, &format!("{PF}/sriov_numvfs"), bring_back_vfs);
+    let up = RefCell::new(Vec::new());
+    let set_up = |name: &IfName| {
+        assert_eq!(machine.read(&format!("{PF}/sriov_numvfs")), "0");
+        up.borrow_mut().push(name.to_string());
+        Ok(())
+    };
+    ensure_count(machine.root(), pf(), 7, &set_up).unwrap();
+    kernel.join().unwrap();
+    assert_eq!(*up.borrow(), ["enp1s0"]);
+}

@@ -1,0 +1,373 @@
+//! vfio: who holds a VF, binding one to vfio-pci, and the vectors its user has enabled.
+
+use std::{
+    collections::HashMap,
+    fs,
+    process::{Command, Stdio},
+    time::Duration,
+};
+
+use accelnet_model::{PciAddress, VfUser};
+
+use super::{
+    deadline, pci,
+    sysfs::{self, Root},
+};
+use crate::{HostError, Result};
+
+/// The driver that hands a function to user space.
+pub const DRIVER: &str = "vfio-pci";
+
+/// Loading a module reads some files; a second is usual on a slow disk.
+const MODPROBE_LIMIT: Duration = Duration::from_secs(30);
+
+/// Binding resets the function, which may take a second (PCIe: a function has 1 s after a reset).
+const BIND_LIMIT: Duration = Duration::from_secs(10);
+
+/// True for vfio-pci and the vendors' variants of it (`mlx5_vfio_pci`, …).
+pub fn is_vfio(driver: &str) -> bool {
+    driver.contains("vfio")
+}
+
+/// Processes that have vfio files open.
+#[derive(Debug, Default)]
+pub struct Openers(HashMap<String, (u32, String)>);
+
+impl Openers {
+    /// Looks through the file descriptors of all processes. Processes that end meanwhile, or that
+    /// may not be looked at, are left out.
+    pub fn scan(root: &Root) -> Self {
+        let mut openers = HashMap::new();
+        for pid in sysfs::names(&root.path("proc")) {
+            let Ok(number) = pid.parse::<u32>() else {
+                continue;
+            };
+            let descriptors = root.path(&format!("proc/{pid}/fd"));
+            for descriptor in sysfs::names(&descriptors) {
+                let Ok(target) = fs::read_link(descriptors.join(descriptor)) else {
+                    continue;
+                };
+                // A process in a mount namespace of its own (libvirt's QEMU) may see /dev
+                // elsewhere: the end of the path counts.
+                let target = target.to_string_lossy();
+                let Some((_, name)) = target.rsplit_once("/vfio/") else {
+                    continue;
+                };
+                openers
+                    .entry(name.to_owned())
+                    .or_insert_with(|| (number, command(root, number)));
+            }
+        }
+        Self(openers)
+    }
+
+    /// Who holds `vf`, which is bound to `driver`.
+    pub fn user(&self, root: &Root, vf: PciAddress, driver: Option<&str>) -> VfUser {
+        match driver {
+            // pci-stub exists to keep others away.
+            None | Some("pci-stub") => VfUser::Nobody,
+            Some(driver) if is_vfio(driver) => self.process(root, vf).unwrap_or_default(),
+            Some(driver) => VfUser::HostDriver {
+                driver: driver.to_owned(),
+            },
+        }
+    }
+
+    /// The group's file `/dev/vfio/N`, or with iommufd the device's own `/dev/vfio/devices/vfioN`.
+    fn process(&self, root: &Root, vf: PciAddress) -> Option<VfUser> {
+        let group = pci::iommu_group(root, vf).map(|group| group.to_string());
+        let devices = sysfs::names(&root.pci(vf).join("vfio-dev"));
+        let devices = devices.iter().map(|name| format!("devices/{name}"));
+        let (pid, command) = group
+            .into_iter()
+            .chain(devices)
+            .find_map(|name| self.0.get(&name))?;
+        Some(VfUser::Process {
+            pid: *pid,
+            command: command.clone(),
+        })
+    }
+}
+
+/// `/proc/PID/comm`, which the process itself chose: without control characters.
+fn command(root: &Root, pid: u32) -> String {
+    let text = sysfs::read(&root.path(&format!("proc/{pid}/comm")));
+    let text = text.ok().flatten().unwrap_or_default();
+    text.chars().filter(|c| !c.is_control()).collect()
+}
+
+/// One VF's user now.
+pub fn user(root: &Root, vf: PciAddress) -> VfUser {
+    let driver = pci::driver(root, vf);
+    let openers = match driver.as_deref() {
+        Some(driver) if is_vfio(driver) => Openers::scan(root),
+        _ => Openers::default(),
+    };
+    openers.user(root, vf, driver.as_deref())
+}
+
+/// A user in words; None for nobody.
+pub fn in_words(user: &VfUser) -> Option<String> {
+    match user {
+        VfUser::Nobody => None,
+        VfUser::Process { pid, command } => Some(format!("{command} (pid {pid})")),
+        VfUser::HostDriver { driver } => Some(format!("host driver {driver}")),
+    }
+}
+
+/// Vectors by function, from the vfio entries of `/proc/interrupts`. Their names are
+/// `vfio-msix[N](ADDRESS)`, `vfio-msi[N](ADDRESS)` and `vfio-intx(ADDRESS)`
+/// (drivers/vfio/pci/vfio_pci_intrs.c).
+pub fn vectors(interrupts: &str) -> HashMap<PciAddress, u32> {
+    let mut vectors = HashMap::new();
+    for line in interrupts.lines() {
+        let Some((_, name)) = line.rsplit_once("vfio-") else {
+            continue;
+        };
+        let address = name
+            .rsplit_once('(')
+            .and_then(|(_, rest)| rest.split_once(')')?.0.parse().ok());
+        if let Some(address) = address {
+            *vectors.entry(address).or_insert(0) += 1;
+        }
+    }
+    vectors
+}
+
+/// [`vectors`] of the machine.
+pub fn observe_vectors(root: &Root) -> Result<HashMap<PciAddress, u32>> {
+    let text = sysfs::read(&root.path("proc/interrupts"))?;
+    Ok(vectors(text.as_deref().unwrap_or_default()))
+}
+
+/// True if vfio-pci is loaded or built in, or `modprobe` would find it.
+pub fn available(root: &Root, kernel: &str) -> bool {
+    loaded(root)
+        || ["modules.dep", "modules.builtin"].iter().any(|list| {
+            let list = root.path(&format!("lib/modules/{kernel}/{list}"));
+            let text = sysfs::read(&list).ok().flatten().unwrap_or_default();
+            text.lines().any(|line| {
+                let module = line.split(':').next().unwrap_or_default();
+                let file = module.rsplit('/').next().unwrap_or_default();
+                matches!(file.split('.').next(), Some("vfio-pci" | "vfio_pci"))
+            })
+        })
+}
+
+fn loaded(root: &Root) -> bool {
+    root.path("sys/bus/pci/drivers/vfio-pci").exists()
+}
+
+/// See [`crate::Host::ensure_vf_vfio`].
+pub fn ensure_bound(root: &Root, vf: PciAddress) -> Result<()> {
+    let directory = root.pci(vf);
+    if !directory.exists() {
+        return Err(HostError::Gone(format!("PCI function {vf}")));
+    }
+    if !directory.join("physfn").exists() {
+        return Err(HostError::Malformed(format!(
+            "{vf} is no virtual function: it is left alone"
+        )));
+    }
+    let driver = pci::driver(root, vf);
+    if driver.as_deref().is_some_and(is_vfio) {
+        return Ok(());
+    }
+    ensure_loaded(root)?;
+    let operation = format!("bind {vf} to {DRIVER}");
+    sysfs::write(&directory.join("driver_override"), DRIVER, &operation)?;
+    if let Some(driver) = driver {
+        let operation = format!("take {vf} from driver {driver}");
+        let unbind = directory.join("driver/unbind");
+        sysfs::write(&unbind, &vf.to_string(), &operation)?;
+    }
+    let probe = root.path("sys/bus/pci/drivers_probe");
+    sysfs::write(&probe, &vf.to_string(), &operation)?;
+    // Another process's udev rule may bind at the same moment: the probe's own result is not all.
+    let bound = deadline::wait_for(&operation, BIND_LIMIT, || {
+        Ok(pci::driver(root, vf).filter(|driver| driver == DRIVER))
+    });
+    bound.map(drop).map_err(|_| HostError::NotAsAsked {
+        operation,
+        wanted: DRIVER.into(),
+        found: pci::driver(root, vf).unwrap_or_else(|| "no driver".into()),
+    })
+}
+
+fn ensure_loaded(root: &Root) -> Result<()> {
+    if loaded(root) {
+        return Ok(());
+    }
+    let operation = format!("modprobe {DRIVER}");
+    let mut child = Command::new("modprobe")
+        .arg(DRIVER)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .map_err(|error| HostError::io(&operation, &error))?;
+    let status = deadline::wait_for(&operation, MODPROBE_LIMIT, || {
+        child
+            .try_wait()
+            .map_err(|error| HostError::io(&operation, &error))
+    });
+    if status.is_err() {
+        // Out of time: end what we started, and reap it.
+        child.kill().and_then(|()| child.wait()).ok();
+    }
+    let status = status?;
+    if loaded(root) {
+        return Ok(());
+    }
+    Err(HostError::Malformed(format!(
+        "{operation}: the driver is not there afterwards ({status})"
+    )))
+}
+
+/// See [`crate::Host::reset_vf`].
+pub fn reset(root: &Root, vf: PciAddress) -> Result<()> {
+    let directory = root.pci(vf);
+    if !directory.exists() {
+        return Err(HostError::Gone(format!("PCI function {vf}")));
+    }
+    let physfn = sysfs::link_name(&directory.join("physfn"));
+    let Some(pf) = physfn.and_then(|name| name.parse().ok()) else {
+        return Err(HostError::Malformed(format!(
+            "{vf} is no virtual function: it is left alone"
+        )));
+    };
+    if let Some(user) = in_words(&user(root, vf)) {
+        return Err(HostError::VfsInUse {
+            pf,
+            users: vec![format!("VF {vf}: {user}")],
+        });
+    }
+    let operation = format!("reset VF {vf}");
+    let reset = directory.join("reset");
+    if !reset.exists() {
+        return Err(HostError::kernel(operation, libc::EOPNOTSUPP, None));
+    }
+    sysfs::write(&reset, "1", &operation)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::linux::fixture;
+
+    fn vf(text: &str) -> PciAddress {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn vectors_are_counted_per_function() {
+        let text = "           CPU0       CPU1\n \
+             45:    0    7  IR-PCI-MSIX-0000:01:10.0   0-edge   vfio-msix[0](0000:01:10.0)\n \
+             46:    0    7  IR-PCI-MSIX-0000:01:10.0   1-edge   vfio-msix[1](0000:01:10.0)\n \
+             47:    0    0  IR-PCI-MSI 1-edge   vfio-msi[0](0000:01:10.2)\n \
+             48:    0    0  IR-IO-APIC 22-fasteoi   vfio-intx(0000:02:00.0)\n \
+             49:    0    0  IR-PCI-MSIX-0000:01:00.0   0-edge   enp1s0\n \
+             50:    0    0  x   vfio-msix[0](nonsense)\n";
+        let found = vectors(text);
+        assert_eq!(found.get(&vf("0000:01:10.0")), Some(&2));
+        assert_eq!(found.get(&vf("0000:01:10.2")), Some(&1));
+        assert_eq!(found.get(&vf("0000:02:00.0")), Some(&1));
+        assert_eq!(found.len(), 3);
+    }
+
+    #[test]
+    fn the_holder_of_the_group_is_the_user() {
+        let machine = fixture::igb();
+        let root = machine.root();
+        assert_eq!(
+            user(root, vf("0000:01:10.0")),
+            VfUser::Process {
+                pid: 4711,
+                command: "qemu-system-x86".into()
+            }
+        );
+        assert_eq!(user(root, vf("0000:01:10.2")), VfUser::Nobody);
+        assert_eq!(
+            user(root, vf("0000:01:10.4")),
+            VfUser::HostDriver {
+                driver: "igbvf".into()
+            }
+        );
+        // No driver.
+        assert_eq!(user(root, vf("0000:01:10.6")), VfUser::Nobody);
+    }
+
+    #[test]
+    fn a_device_file_of_iommufd_counts_too() {
+        let machine = fixture::igb();
+        machine.directory("sys/devices/pci0000:00/0000:00:03.0/0000:01:10.2/vfio-dev/vfio7");
+        machine.directory("proc/99/fd");
+        machine.write("proc/99/comm", "cloud-hyper\u{1b}visor\n");
+        machine.link("proc/99/fd/8", "/dev/vfio/devices/vfio7");
+        assert_eq!(
+            user(machine.root(), vf("0000:01:10.2")),
+            VfUser::Process {
+                pid: 99,
+                command: "cloud-hypervisor".into()
+            }
+        );
+    }
+
+    #[test]
+    fn a_used_vf_is_not_reset() {
+        let machine = fixture::igb();
+        let error = reset(machine.root(), vf("0000:01:10.0")).unwrap_err();
+        assert!(error.to_string().contains("qemu-system-x86"), "{error}");
+        let flr = "sys/bus/pci/devices/0000:01:10.2/reset";
+        reset(machine.root(), vf("0000:01:10.2")).unwrap();
+        assert_eq!(machine.read(flr), "1");
+        assert!(
+            reset(machine.root(), vf("0000:01:1f.7"))
+                .unwrap_err()
+                .is_gone()
+        );
+    }
+
+    #[test]
+    fn a_physical_function_is_never_bound_or_reset() {
+        let machine = fixture::igb();
+        let pf = vf("0000:01:00.0");
+        assert!(ensure_bound(machine.root(), pf).is_err());
+        assert!(reset(machine.root(), pf).is_err());
+        assert_eq!(pci::driver(machine.root(), pf).as_deref(), Some("igb"));
+    }
+
+    #[test]
+    fn binding_asks_the_kernel_and_reads_back() {
+        let machine = fixture::igb();
+        let free = vf("0000:01:10.6");
+        // A recorded tree binds nothing: what was written is seen, and the lack of effect reported.
+        let override_file = "sys/bus/pci/devices/0000:01:10.6/driver_override";
+        let kernel = fixture::react(&machine, "sys/bus/pci/drivers_probe", |machine| {
+            machine.link(
+                "sys/devices/pci0000:00/0000:00:03.0/0000:01:10.6/driver",
+                "../../../../bus/pci/drivers/vfio-pci",
+            );
+        });
+        ensure_bound(machine.root(), free).unwrap();
+        kernel.join().unwrap();
+        assert_eq!(machine.read(override_file), "vfio-pci");
+        assert_eq!(machine.read("sys/bus/pci/drivers_probe"), "0000:01:10.6");
+    }
+
+    #[test]
+    fn the_module_is_found_in_the_lists() {
+        let machine = fixture::igb();
+        assert!(available(machine.root(), "6.12.0"));
+        machine.remove("sys/bus/pci/drivers/vfio-pci");
+        assert!(!available(machine.root(), "6.12.0"));
+        machine.directory("lib/modules/6.12.0");
+        machine.write(
+            "lib/modules/6.12.0/modules.dep",
+            "kernel/drivers/vfio/pci/vfio-pci-core.ko.xz:\n\
+             kernel/drivers/vfio/pci/vfio-pci.ko.xz: kernel/drivers/vfio/vfio.ko.xz\n",
+        );
+        assert!(available(machine.root(), "6.12.0"));
+        assert!(!available(machine.root(), "6.1.0"));
+    }
+}
