@@ -43,6 +43,18 @@ pub struct VfAttachment {
     pub persistent_alias: String,
 }
 
+/// A version: major, minor, release.
+pub type Version = (u32, u32, u32);
+
+/// Versions of the hypervisor's parts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Versions {
+    /// libvirt.
+    pub libvirt: Version,
+    /// QEMU.
+    pub qemu: Version,
+}
+
 /// What `prepare` found or staged.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Staged {
@@ -52,8 +64,8 @@ pub struct Staged {
 
 /// The hypervisor of one node.
 pub trait Hypervisor: Send + Sync + 'static {
-    /// Versions of libvirt and QEMU: ((major, minor, release), same for QEMU).
-    fn observe_versions(&self) -> Result<((u32, u32, u32), (u32, u32, u32))>;
+    /// Versions of libvirt and QEMU.
+    fn observe_versions(&self) -> Result<Versions>;
 
     /// All VMs, running or not, with NICs, host devices and free root ports, from live and
     /// persistent definitions.
