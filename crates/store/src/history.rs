@@ -145,14 +145,10 @@ impl Follower {
         lock(&self.ring).compacted
     }
 
-    /// Waits until the head is not the one seen last. Fails once the publisher is gone.
+    /// Waits for a publication since the last call; one that came before this call counts, so that
+    /// whoever looks and then waits misses none. Fails once the publisher is gone.
     pub(crate) async fn changed(&mut self) -> Result<(), watch::error::RecvError> {
         self.head.changed().await
-    }
-
-    /// The head as of now counts as seen.
-    pub(crate) fn mark_seen(&mut self) {
-        self.head.borrow_and_update();
     }
 
     /// Whether a watch can start at `from`.

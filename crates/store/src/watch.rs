@@ -35,8 +35,6 @@ impl Watch {
     /// [`StoreError::Closed`] comes after everything written before the store closed.
     pub async fn recv(&mut self) -> Result<EventBatch> {
         loop {
-            // Marked before looking, so that what is published after the look wakes us.
-            self.history.mark_seen();
             match self.history.step(self.next, &self.prefix)? {
                 Step::Batch(batch) => {
                     self.next = batch.revision.next();

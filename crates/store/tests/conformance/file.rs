@@ -2,7 +2,9 @@
 
 use std::{fs, os::unix::fs::PermissionsExt, path::Path, sync::Arc};
 
-use accelnet_store::{Op, OpenError, Revision, SqliteOptions, SqliteStore, Store, StoreError};
+use accelnet_store::{
+    EventBatch, Op, OpenError, Revision, SqliteOptions, SqliteStore, Store, StoreError,
+};
 use rusqlite::Connection;
 use tokio::task::JoinSet;
 
@@ -54,19 +56,39 @@ async fn f02_dropping_frees_the_file() {
     }
 }
 
+/// Everything that is kept of the past, from `oldest` to `last`.
+async fn past(store: &SqliteStore, oldest: Revision, last: Revision) -> Vec<EventBatch> {
+    let mut watch = store.watch("", oldest).await.unwrap();
+    let mut batches = Vec::new();
+    for number in oldest.get()..=last.get() {
+        let batch = next(&mut watch).await;
+        assert_eq!(batch.revision.get(), number);
+        batches.push(batch);
+    }
+    batches
+}
+
 #[tokio::test]
 async fn f03_the_history_stays_compacted_and_usable_after_a_restart() {
+    const KEPT: u64 = 20;
     let (_directory, file) = file();
     let options = SqliteOptions {
         history: keep(20),
         ..SqliteOptions::default()
     };
     let mut last = Revision::FIRST;
+    let mut before = Vec::new();
     for round in 0..4 {
         let store = SqliteStore::open(&file, options).await.unwrap();
         assert_eq!(revision(&store).await, last);
+        if let Some(EventBatch {
+            revision: oldest, ..
+        }) = before.first()
+        {
+            assert_eq!(past(&store, *oldest, last).await, before);
+        }
         for number in 0..150 {
-            put(&store, &format!("k/{}", number % 7), &round.to_string()).await;
+            put(&store, &format!("k/{}", number % 27), &round.to_string()).await;
             last = delete(&store, "gone").await;
             last = if number % 10 == 0 {
                 put(&store, "gone", "").await
@@ -74,23 +96,25 @@ async fn f03_the_history_stays_compacted_and_usable_after_a_restart() {
                 last
             };
         }
-        let oldest = Revision::new(last.get() - 19);
-        let refused = store.watch("", Revision::new(oldest.get() - 1)).await;
-        assert!(
-            matches!(refused, Err(StoreError::Compacted { oldest: told, .. }) if told == oldest)
-        );
-        let mut watch = store.watch("", oldest).await.unwrap();
-        for number in oldest.get()..=last.get() {
-            assert_eq!(next(&mut watch).await.revision.get(), number);
-        }
-        assert_eq!(keys(&store, "").await.len(), 7);
+        let oldest = Revision::new(last.get() + 1 - KEPT);
+        let wanted = Revision::new(oldest.get() - 1);
+        let refused = store.watch("", wanted).await.unwrap_err();
+        assert_eq!(refused, StoreError::Compacted { wanted, oldest });
+        before = past(&store, oldest, last).await;
+        assert_eq!(keys(&store, "").await.len(), 27);
         store.close().await;
     }
-    let rows: i64 = Connection::open(&file)
+    let rows: u64 = Connection::open(&file)
         .unwrap()
-        .query_row("SELECT count(*) FROM version", [], |row| row.get(0))
-        .unwrap();
-    assert!(rows < 7 + 20 + 2 * 128, "{rows} rows are left of the past");
+        .query_row("SELECT count(*) FROM version", [], |row| {
+            row.get::<_, i64>(0)
+        })
+        .unwrap()
+        .cast_unsigned();
+    assert!(
+        rows < 27 + KEPT + 2 * 128,
+        "{rows} rows are left of the past"
+    );
 }
 
 #[tokio::test]
