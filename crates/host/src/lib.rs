@@ -34,6 +34,8 @@ pub enum HostEvent {
     Firewall,
     /// Events were lost (receive buffer overrun): look at everything.
     Overrun,
+    /// Nothing happened for a while.
+    Idle,
 }
 
 /// State of the delay line of ours on a tap (DESIGN §4.6): the root queueing discipline of the tap
@@ -49,8 +51,6 @@ pub enum DelayLine {
     },
     /// No delay any more; what waits leaves in order, at a rate that does not reorder.
     Drain,
-    /// Taken away; the tap has its default discipline again.
-    Absent,
 }
 
 /// A machine that accelnet runs on.
@@ -124,8 +124,8 @@ pub trait Host: Send + Sync + 'static {
     /// (static or learned) points `mac` to this port afterwards.
     fn ensure_bridge_entry(&self, port: &IfName, mac: MacAddr, present: bool) -> Result<()>;
 
-    /// The tap's delay line. Once in place it is only ever *changed* until `Absent`: grafting a root
-    /// discipline on a device under traffic loses packets. A discipline that is neither the default
+    /// The tap's delay line. Once in place it is only ever *changed*, and goes with the tap: grafting
+    /// a root discipline on a device under traffic loses packets. A discipline that is neither the default
     /// nor ours is [`HostError::ForeignQdisc`].
     fn ensure_delay_line(&self, tap: &IfName, wanted: DelayLine) -> Result<()>;
 

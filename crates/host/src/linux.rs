@@ -3,18 +3,25 @@
 //! [`Linux`] only delegates; each module holds one subject.
 
 mod adapters;
+mod addresses;
+mod attributes;
+mod bridge;
 mod deadline;
+mod delay_line;
 mod ethtool;
+mod fdb;
 #[cfg(test)]
 mod fixture;
 mod link;
 pub mod netlink;
 mod node;
 mod pci;
+mod policy;
 mod sriov;
 pub mod sysfs;
 mod vf;
 mod vfio;
+mod watch;
 
 use std::{
     sync::mpsc,
@@ -57,10 +64,6 @@ impl Default for Linux {
     }
 }
 
-fn absent<T>() -> Result<T> {
-    Err(HostError::Malformed("not built yet".into()))
-}
-
 impl Host for Linux {
     fn observe_node(&self) -> Result<NodeFacts> {
         node::observe(&self.root)
@@ -70,22 +73,22 @@ impl Host for Linux {
         adapters::observe(&self.root, &adapters::ask)
     }
 
-    fn observe_bridge(&self, _name: &IfName) -> Result<Option<BridgeFacts>> {
-        absent()
+    fn observe_bridge(&self, name: &IfName) -> Result<Option<BridgeFacts>> {
+        bridge::observe(&self.root, name)
     }
 
     fn observe_policy(
         &self,
-        _bridge: &IfName,
-        _tap: &IfName,
-        _uplink: &IfName,
+        bridge: &IfName,
+        tap: &IfName,
+        uplink: &IfName,
         _mac: MacAddr,
     ) -> Result<Vec<PolicyFinding>> {
-        absent()
+        policy::observe(&self.root, bridge, tap, uplink)
     }
 
     fn watch(&self) -> Result<mpsc::Receiver<HostEvent>> {
-        absent()
+        watch::watch()
     }
 
     fn ensure_vf_count(&self, pf: PciAddress, count: u32) -> Result<()> {
@@ -106,37 +109,40 @@ impl Host for Linux {
         index: u32,
         wanted: &VfAttributes,
     ) -> Result<VfAttributes> {
+        if !self.root.pci(pf).join(format!("virtfn{index}")).exists() {
+            return Err(HostError::Gone(format!("VF {index} of {pf}")));
+        }
         let interface = adapters::interface_of(&self.root, pf)
             .ok_or_else(|| HostError::Gone(format!("interface of {pf}")))?;
         vf::ensure_attributes(&interface, index, wanted)
     }
 
-    fn ensure_port_learning(&self, _port: &IfName, _on: bool) -> Result<()> {
-        absent()
+    fn ensure_port_learning(&self, port: &IfName, on: bool) -> Result<()> {
+        bridge::ensure_port_flag(&self.root, port, "learning", on)
     }
 
-    fn ensure_port_flood(&self, _port: &IfName, _on: bool) -> Result<()> {
-        absent()
+    fn ensure_port_flood(&self, port: &IfName, on: bool) -> Result<()> {
+        bridge::ensure_port_flag(&self.root, port, "unicast_flood", on)
     }
 
-    fn ensure_bridge_mac_pinned(&self, _bridge: &IfName) -> Result<()> {
-        absent()
+    fn ensure_bridge_mac_pinned(&self, bridge: &IfName) -> Result<()> {
+        bridge::ensure_mac_pinned(&self.root, bridge)
     }
 
-    fn ensure_pf_filter(&self, _pf: &IfName, _mac: MacAddr, _present: bool) -> Result<()> {
-        absent()
+    fn ensure_pf_filter(&self, pf: &IfName, mac: MacAddr, present: bool) -> Result<()> {
+        fdb::ensure_filter(pf, mac, present, || link::filter(pf))
     }
 
-    fn ensure_bridge_entry(&self, _port: &IfName, _mac: MacAddr, _present: bool) -> Result<()> {
-        absent()
+    fn ensure_bridge_entry(&self, port: &IfName, mac: MacAddr, present: bool) -> Result<()> {
+        fdb::ensure_entry(port, bridge::master_of(&self.root, port)?, mac, present)
     }
 
-    fn ensure_delay_line(&self, _tap: &IfName, _wanted: DelayLine) -> Result<()> {
-        absent()
+    fn ensure_delay_line(&self, tap: &IfName, wanted: DelayLine) -> Result<()> {
+        delay_line::ensure(tap, wanted)
     }
 
-    fn rx_packets(&self, _port: &IfName) -> Result<u64> {
-        absent()
+    fn rx_packets(&self, port: &IfName) -> Result<u64> {
+        bridge::rx_packets(&self.root, port)
     }
 
     fn active_vectors(&self, vf: PciAddress) -> Result<u32> {

@@ -98,8 +98,8 @@ mod tests {
         assert_eq!(facts.smt_active, Support::Unsupported);
         assert!(facts.kvm && facts.iommu && facts.vfio);
         assert_eq!(facts.interrupt_remapping, Support::Supported(true));
-        assert_eq!(facts.memory_available_mib, 1700);
-        assert_eq!(facts.boot_id, "0a54f1f3-5c9d-4a8e-9d0c-1d7c9d1f2b3a");
+        assert_eq!(facts.memory_available_mib, 1504);
+        assert_eq!(facts.boot_id, "d1f51972-6171-4cc0-9838-db6e85d8c86c");
     }
 
     #[test]

@@ -44,9 +44,10 @@ impl Config {
         Some(u32::from_le_bytes(*self.0.get(at..)?.first_chunk()?))
     }
 
-    /// True if extended configuration space was shown at all.
-    pub fn is_extended(&self) -> bool {
-        self.0.len() > EXTENDED.start
+    /// True if all of it was shown. A conventional PCI function has 256 bytes, a PCI Express one
+    /// 4096; only the first 64 are shown to others than root.
+    pub fn is_whole(&self) -> bool {
+        self.0.len() >= EXTENDED.start
     }
 
     /// Where an extended capability starts.
@@ -227,7 +228,7 @@ mod tests {
         assert_eq!(outside.extended(SRIOV), None);
         assert_eq!(Config(vec![0xff; 0x1000]).extended(SRIOV), None);
         let unprivileged = Config(vec![0; 64]);
-        assert!(!unprivileged.is_extended());
+        assert!(!unprivileged.is_whole());
         assert_eq!(unprivileged.extended(SRIOV), None);
         assert_eq!(Config(vec![0x44; 0x1000]).port_type(), None);
         assert_eq!(Config(Vec::new()).port_type(), None);
@@ -257,11 +258,11 @@ mod tests {
     #[test]
     fn paths_have_no_bus_numbers() {
         let place = place_of(Path::new(
-            "/x/sys/devices/pci0000:00/0000:00:03.0/0000:01:00.1",
+            "/x/sys/devices/pci0000:00/0000:00:10.0/0000:01:00.1",
         ));
         let place = place.unwrap();
         assert_eq!(place.path, "pci0000:00/03.0/00.1");
-        assert_eq!(place.bridges, ["0000:00:03.0".parse().unwrap()]);
+        assert_eq!(place.bridges, ["0000:00:10.0".parse().unwrap()]);
         assert_eq!(place_of(Path::new("/sys/devices/virtual/net/lo")), None);
         assert_eq!(place_of(Path::new("/sys/devices/pci0000:00")), None);
     }

@@ -62,7 +62,7 @@ fn no_capability(root: &Root, pf: PciAddress) -> Result<String> {
         "the card has the SR-IOV capability, but the kernel does not use it (no CONFIG_PCI_IOV, or \
          refused by firmware: see the kernel log)"
             .into()
-    } else if config.is_extended() {
+    } else if config.is_whole() {
         "the card has no SR-IOV capability (0010) in its configuration space".into()
     } else {
         "the kernel shows no sriov_totalvfs".into()
@@ -167,7 +167,7 @@ fn isolation_missing(root: &Root, pf: PciAddress, bridges: &[PciAddress]) -> Opt
 /// Ports towards devices need ACS; a switch's upstream port does not.
 fn lacks_acs(root: &Root, bridge: PciAddress) -> bool {
     Config::read(root, bridge).is_ok_and(|config| {
-        config.is_extended()
+        config.is_whole()
             && matches!(
                 config.port_type(),
                 Some(PortType::Root | PortType::Downstream)
@@ -251,21 +251,21 @@ mod tests {
     fn a_shared_group_is_missing_isolation_and_names_the_port() {
         let machine = fixture::igb();
         machine.link(
-            "sys/kernel/iommu_groups/10/devices/0000:00:03.0",
-            "../../../../devices/pci0000:00/0000:00:03.0",
+            "sys/kernel/iommu_groups/7/devices/0000:00:10.0",
+            "../../../../devices/pci0000:00/0000:00:10.0",
         );
         refused(
             &machine,
             SriovSupport::MissingAcs,
-            &["group 10", "0000:00:03.0"],
+            &["group 7", "0000:00:10.0"],
         );
         // Without ACS in the root port's configuration space, that is named as the cause.
-        let config = "sys/devices/pci0000:00/0000:00:03.0/config";
+        let config = "sys/devices/pci0000:00/0000:00:10.0/config";
         machine.patch(config, 0x148, &[0; 8]);
         refused(
             &machine,
             SriovSupport::MissingAcs,
-            &["no Access Control Services on 0000:00:03.0"],
+            &["no Access Control Services on 0000:00:10.0"],
         );
     }
 

@@ -7,7 +7,7 @@ const GUEST: MacAddr = MacAddr([0x52, 0x54, 0, 0x77, 0, 0x11]);
 
 /// What the emulated card's kernel answers: VF 0 has the guest's address, VF 6 is not shown.
 fn answers(name: &IfName) -> Result<Answers> {
-    if name.as_str() != "enp1s0" {
+    if name.as_str() != "pf0" {
         return Ok(Answers::default());
     }
     let vf = |mac| link::Vf {
@@ -21,7 +21,7 @@ fn answers(name: &IfName) -> Result<Answers> {
             vfs: vfs.collect(),
         },
         filter: vec![GUEST],
-        driver_version: Some("6.12.0".into()),
+        driver_version: Some("6.12.95+deb12-amd64".into()),
         firmware: Some("1.0.0".into()),
     })
 }
@@ -31,7 +31,7 @@ fn the_emulated_card_is_read_whole() {
     let machine = fixture::igb();
     let adapters = observe(machine.root(), &answers).unwrap();
     let names: Vec<_> = adapters.iter().map(|a| a.ifname.as_str()).collect();
-    assert_eq!(names, ["enp0s2", "enp1s0"]);
+    assert_eq!(names, ["mgmt", "pf0"]);
     let igb = &adapters[1];
     assert_eq!(
         igb.id,
@@ -71,10 +71,10 @@ fn every_vf_has_its_driver_group_attributes_and_user() {
     assert_eq!(addresses[6], "0000:01:11.4");
     let held = &vfs[0];
     assert_eq!(held.attributes.mac, GUEST);
-    assert_eq!(held.iommu_group, Some(11));
+    assert_eq!(held.iommu_group, Some(8));
     assert_eq!(held.group_peers, []);
-    assert_eq!(held.active_vectors, 2);
-    assert!(matches!(&held.user, VfUser::Process { pid: 4711, .. }));
+    assert_eq!(held.active_vectors, 3);
+    assert!(matches!(&held.user, VfUser::Process { pid: 301, .. }));
     assert_eq!(vfs[1].user, VfUser::Nobody);
     assert_eq!(vfs[1].driver.as_deref(), Some("vfio-pci"));
     assert!(matches!(&vfs[2].user, VfUser::HostDriver { driver } if driver == "igbvf"));
@@ -92,15 +92,15 @@ fn a_card_without_sriov_is_listed_with_the_reason() {
     assert_eq!(virtio.drivers_autoprobe, Support::Unsupported);
     assert_eq!((virtio.total_vfs, virtio.vfs.len()), (0, 0));
     // Without a permanent address of its own, the present one stands in.
-    assert_eq!(virtio.id.permanent_mac.to_string(), "52:54:00:12:34:56");
+    assert_eq!(virtio.id.permanent_mac.to_string(), "52:54:00:aa:00:01");
 }
 
 #[test]
 fn a_pf_without_driver_is_listed_under_its_address() {
     let machine = fixture::igb();
-    machine.remove("sys/class/net/enp1s0");
-    machine.remove("sys/devices/pci0000:00/0000:00:03.0/0000:01:00.0/net");
-    machine.remove("sys/devices/pci0000:00/0000:00:03.0/0000:01:00.0/driver");
+    machine.remove("sys/class/net/pf0");
+    machine.remove("sys/devices/pci0000:00/0000:00:10.0/0000:01:00.0/net");
+    machine.remove("sys/devices/pci0000:00/0000:00:10.0/0000:01:00.0/driver");
     let adapters = observe(machine.root(), &answers).unwrap();
     let igb = &adapters[1];
     assert_eq!(igb.ifname.as_str(), "pci0000-01-00.0");
@@ -111,10 +111,10 @@ fn a_pf_without_driver_is_listed_under_its_address() {
 #[test]
 fn representors_are_not_adapters() {
     let machine = fixture::igb();
-    let pf = "sys/devices/pci0000:00/0000:00:03.0/0000:01:00.0";
+    let pf = "sys/devices/pci0000:00/0000:00:10.0/0000:01:00.0";
     machine.link(
         "sys/class/net/eth7",
-        "../../devices/pci0000:00/0000:00:03.0/0000:01:00.0/net/eth7",
+        "../../devices/pci0000:00/0000:00:10.0/0000:01:00.0/net/eth7",
     );
     machine.write(&format!("{pf}/net/eth7/phys_port_name"), "pf0vf1\n");
     machine.link(&format!("{pf}/net/eth7/device"), "../..");
@@ -125,7 +125,7 @@ fn representors_are_not_adapters() {
 fn an_interface_that_goes_away_meanwhile_is_left_out() {
     let machine = fixture::igb();
     let adapters = observe(machine.root(), &|name| {
-        if name.as_str() == "enp1s0" {
+        if name.as_str() == "pf0" {
             return Err(crate::HostError::Gone(name.to_string()));
         }
         answers(name)
@@ -136,13 +136,13 @@ fn an_interface_that_goes_away_meanwhile_is_left_out() {
 #[test]
 fn ports_that_share_a_function_are_adapters_of_their_own() {
     let machine = fixture::igb();
-    let pf = "sys/devices/pci0000:00/0000:00:03.0/0000:01:00.0";
+    let pf = "sys/devices/pci0000:00/0000:00:10.0/0000:01:00.0";
     machine.link(
-        "sys/class/net/enp1s0d1",
-        "../../devices/pci0000:00/0000:00:03.0/0000:01:00.0/net/enp1s0d1",
+        "sys/class/net/pf0d1",
+        "../../devices/pci0000:00/0000:00:10.0/0000:01:00.0/net/pf0d1",
     );
-    machine.write(&format!("{pf}/net/enp1s0d1/dev_port"), "1\n");
-    machine.link(&format!("{pf}/net/enp1s0d1/device"), "../..");
+    machine.write(&format!("{pf}/net/pf0d1/dev_port"), "1\n");
+    machine.link(&format!("{pf}/net/pf0d1/device"), "../..");
     let ports: Vec<_> = observe(machine.root(), &answers)
         .unwrap()
         .iter()
@@ -150,7 +150,7 @@ fn ports_that_share_a_function_are_adapters_of_their_own() {
         .collect();
     assert_eq!(ports, [0, 0, 1]);
     let first = interface_of(machine.root(), "0000:01:00.0".parse().unwrap());
-    assert_eq!(first.unwrap().as_str(), "enp1s0");
+    assert_eq!(first.unwrap().as_str(), "pf0");
 }
 
 #[test]

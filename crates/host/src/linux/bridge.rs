@@ -1,0 +1,167 @@
+//! Bridges and their ports, by sysfs (Documentation/ABI/testing/sysfs-class-net, net/bridge/br_sysfs_if.c).
+
+use std::path::PathBuf;
+
+use accelnet_model::{BridgeFacts, BridgePort, IfName, MacAddr};
+
+use super::{
+    addresses,
+    attributes::push,
+    delay_line, fdb,
+    netlink::{Netlink, ifindex},
+    sysfs::{self, Root},
+};
+use crate::{HostError, Result};
+
+/// include/uapi/linux/netdevice.h: the address was set by somebody (`dev_set_mac_address`).
+const NET_ADDR_SET: u32 = 3;
+/// include/uapi/linux/if_link.h, rtnetlink.h.
+const RTM_SETLINK: u16 = 19;
+const IFLA_ADDRESS: u16 = 1;
+
+fn net(root: &Root, name: &IfName) -> PathBuf {
+    root.path(&format!("sys/class/net/{name}"))
+}
+
+fn flag(path: &std::path::Path) -> Result<bool> {
+    Ok(sysfs::parse::<u32>(path)?.is_some_and(|value| value != 0))
+}
+
+/// See [`crate::Host::observe_bridge`].
+pub fn observe(root: &Root, name: &IfName) -> Result<Option<BridgeFacts>> {
+    let path = net(root, name);
+    if !path.exists() {
+        return Ok(None);
+    }
+    let kind = kind(root, name)?;
+    let index = sysfs::parse::<u32>(&path.join("ifindex"))?.unwrap_or(0);
+    let mut ports = Vec::new();
+    if kind == "bridge" {
+        let mut entries = fdb::observe(index)?;
+        for port in sysfs::names(&path.join("brif")) {
+            let Ok(port) = port.parse::<IfName>() else {
+                continue;
+            };
+            // A port may go away between two looks; then it is not there.
+            let Some(number) = sysfs::parse::<u32>(&net(root, &port).join("ifindex"))? else {
+                continue;
+            };
+            ports.push(observe_port(
+                root,
+                port,
+                entries.remove(&number).unwrap_or_default(),
+                number,
+            )?);
+        }
+    }
+    let flags = sysfs::read(&path.join("flags"))?.unwrap_or_default();
+    let flags = u32::from_str_radix(flags.trim_start_matches("0x"), 16).unwrap_or(0);
+    Ok(Some(BridgeFacts {
+        ifname: name.clone(),
+        kind,
+        mac: sysfs::parse(&path.join("address"))?.unwrap_or(MacAddr::ZERO),
+        mac_pinned: sysfs::parse(&path.join("addr_assign_type"))? == Some(NET_ADDR_SET),
+        mtu: sysfs::parse(&path.join("mtu"))?.unwrap_or(0),
+        up: flags & libc::IFF_UP as u32 != 0,
+        vlan_filtering: flag(&path.join("bridge/vlan_filtering"))?,
+        has_host_address: addresses::any_global(index)?,
+        ports,
+    }))
+}
+
+fn kind(root: &Root, name: &IfName) -> Result<String> {
+    let path = net(root, name);
+    if path.join("bridge").exists() {
+        return Ok("bridge".into());
+    }
+    if path.join("bonding").exists() {
+        return Ok("bond".into());
+    }
+    let event = sysfs::read(&path.join("uevent"))?.unwrap_or_default();
+    let devtype = event.lines().find_map(|line| line.strip_prefix("DEVTYPE="));
+    // Open vSwitch's internal ports say nothing in sysfs but that their driver is openvswitch.
+    let driver = || sysfs::link_name(&path.join("device/driver"));
+    Ok(devtype
+        .map(str::to_owned)
+        .or_else(driver)
+        .unwrap_or_else(|| "interface".into()))
+}
+
+fn observe_port(
+    root: &Root,
+    ifname: IfName,
+    fdb: Vec<accelnet_model::FdbEntry>,
+    index: u32,
+) -> Result<BridgePort> {
+    let port = net(root, &ifname).join("brport");
+    Ok(BridgePort {
+        learning: flag(&port.join("learning"))?,
+        flood: flag(&port.join("unicast_flood"))?,
+        isolated: flag(&port.join("isolated"))?,
+        rx_packets: rx_packets(root, &ifname)?,
+        delay_line_ms: delay_line::observe(index)?,
+        fdb,
+        ifname,
+    })
+}
+
+/// Frames that the host received from an interface.
+pub fn rx_packets(root: &Root, name: &IfName) -> Result<u64> {
+    let count = sysfs::parse(&net(root, name).join("statistics/rx_packets"))?;
+    count.ok_or_else(|| HostError::Gone(name.to_string()))
+}
+
+/// The bridge that an interface is a port of.
+pub fn master_of(root: &Root, port: &IfName) -> Result<u32> {
+    let path = net(root, port).join("brport/bridge/ifindex");
+    sysfs::parse(&path)?.ok_or_else(|| HostError::Gone(format!("{port} as a port of a bridge")))
+}
+
+/// Sets a flag of a bridge port, and reads it back.
+pub fn ensure_port_flag(root: &Root, port: &IfName, file: &str, on: bool) -> Result<()> {
+    let path = net(root, port).join("brport").join(file);
+    let Some(found) = sysfs::parse::<u32>(&path)? else {
+        return Err(HostError::Gone(format!("{port} as a port of a bridge")));
+    };
+    if (found != 0) == on {
+        return Ok(());
+    }
+    let operation = format!("turn {file} of {port} {}", if on { "on" } else { "off" });
+    sysfs::write(&path, if on { "1" } else { "0" }, &operation)?;
+    let found = flag(&path)?;
+    if found == on {
+        return Ok(());
+    }
+    Err(HostError::NotAsAsked {
+        operation,
+        wanted: on.to_string(),
+        found: found.to_string(),
+    })
+}
+
+/// See [`crate::Host::ensure_bridge_mac_pinned`]: setting the address that is there already marks it
+/// as set by somebody, and a bridge leaves such an address alone (net/bridge/br_stp_if.c).
+pub fn ensure_mac_pinned(root: &Root, bridge: &IfName) -> Result<()> {
+    let path = net(root, bridge);
+    let assigned = || sysfs::parse::<u32>(&path.join("addr_assign_type"));
+    if assigned()? == Some(NET_ADDR_SET) {
+        return Ok(());
+    }
+    let mac: MacAddr =
+        sysfs::parse(&path.join("address"))?.ok_or_else(|| HostError::Gone(bridge.to_string()))?;
+    // struct ifinfomsg: family, padding, type, index, flags, change.
+    let mut message = vec![0; 4];
+    message.extend((ifindex(bridge)? as i32).to_ne_bytes());
+    message.extend([0; 8]);
+    push(&mut message, IFLA_ADDRESS, &mac.0);
+    let operation = format!("pin the address of {bridge}");
+    Netlink::route()?.request(&operation, RTM_SETLINK, 0, &message)?;
+    match assigned()? {
+        Some(NET_ADDR_SET) => Ok(()),
+        found => Err(HostError::NotAsAsked {
+            operation,
+            wanted: NET_ADDR_SET.to_string(),
+            found: format!("{found:?}"),
+        }),
+    }
+}

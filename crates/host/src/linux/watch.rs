@@ -1,0 +1,98 @@
+//! Events of the kernel: links, forwarding entries, traffic control, packet filter rules.
+
+use std::{sync::mpsc, thread, time::Duration};
+
+use super::{
+    attributes::{find, text, u32_at},
+    netlink::Netlink,
+};
+use crate::{HostError, HostEvent, Result};
+
+// include/uapi/linux/rtnetlink.h (groups), linux/netfilter/nfnetlink.h.
+const RTNLGRP_LINK: u32 = 1;
+const RTNLGRP_NEIGH: u32 = 3;
+const RTNLGRP_TC: u32 = 4;
+const NFNLGRP_NFTABLES: u32 = 7;
+const IFLA_IFNAME: u16 = 3;
+
+/// How soon a thread notices that nobody listens any more.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// See [`crate::Host::watch`]: a thread per protocol, ended when the receiver is dropped.
+pub fn watch() -> Result<mpsc::Receiver<HostEvent>> {
+    let (sender, receiver) = mpsc::channel();
+    let route = Netlink::route()?;
+    for group in [RTNLGRP_LINK, RTNLGRP_NEIGH, RTNLGRP_TC] {
+        route.join(group)?;
+    }
+    follow(route, sender.clone(), |kind, payload| match kind {
+        // RTM_NEWLINK, RTM_DELLINK
+        16 | 17 => Some(HostEvent::Link(
+            payload
+                .get(16..)
+                .and_then(|rest| find(rest, IFLA_IFNAME))
+                .map(text)
+                .unwrap_or_default(),
+        )),
+        // RTM_NEWNEIGH, RTM_DELNEIGH: those of other families are no forwarding entries.
+        28 | 29 if payload.first() == Some(&(libc::AF_BRIDGE as u8)) => {
+            Some(HostEvent::Fdb(name_of(u32_at(payload, 4)?)))
+        }
+        // RTM_*QDISC, *TCLASS, *TFILTER
+        36..=46 => Some(HostEvent::TrafficControl(name_of(u32_at(payload, 4)?))),
+        _ => None,
+    });
+    // A kernel without nf_tables has no rules to tell of.
+    if let Ok(filter) = Netlink::open(libc::NETLINK_NETFILTER)
+        && filter.join(NFNLGRP_NFTABLES).is_ok()
+    {
+        follow(filter, sender, |_, _| Some(HostEvent::Firewall));
+    }
+    Ok(receiver)
+}
+
+fn name_of(index: u32) -> String {
+    let mut name = [0u8; libc::IF_NAMESIZE];
+    // SAFETY: if_indextoname writes at most IF_NAMESIZE bytes, zero included.
+    let found = unsafe { libc::if_indextoname(index, name.as_mut_ptr().cast()) };
+    if found.is_null() {
+        format!("#{index}")
+    } else {
+        text(&name)
+    }
+}
+
+fn follow(
+    mut socket: Netlink,
+    sender: mpsc::Sender<HostEvent>,
+    read: impl Fn(u16, &[u8]) -> Option<HostEvent> + Send + 'static,
+) {
+    thread::spawn(move || {
+        loop {
+            let events: Vec<HostEvent> = match socket.receive(PATIENCE) {
+                Ok(messages) => messages
+                    .iter()
+                    .filter_map(|message| read(message.kind, &message.payload))
+                    .collect(),
+                Err(HostError::Kernel {
+                    code: libc::ENOBUFS,
+                    ..
+                }) => vec![HostEvent::Overrun],
+                Err(error) => {
+                    tracing::warn!(%error, "kernel events");
+                    vec![HostEvent::Overrun]
+                }
+            };
+            // Nothing happened: find out whether anybody still listens by the only way there is.
+            let idle = events.is_empty();
+            for event in events {
+                if sender.send(event).is_err() {
+                    return;
+                }
+            }
+            if idle && sender.send(HostEvent::Idle).is_err() {
+                return;
+            }
+        }
+    });
+}
