@@ -94,7 +94,7 @@ mod tests {
         let machine = fixture::igb();
         let facts = observe(machine.root()).unwrap();
         assert_eq!(facts.hostname, "node1");
-        assert_eq!(facts.kernel, "6.12.0");
+        assert_eq!(facts.kernel, "6.12.95+deb12-amd64");
         assert_eq!(facts.smt_active, Support::Unsupported);
         assert!(facts.kvm && facts.iommu && facts.vfio);
         assert_eq!(facts.interrupt_remapping, Support::Supported(true));

@@ -118,7 +118,7 @@ pub enum PortType {
 /// Where a function hangs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Place {
-    /// Root bus and device/function numbers, e.g. `pci0000:00/03.0/00.0`: without bus numbers,
+    /// Root bus and device/function numbers, e.g. `pci0000:00/10.0/00.0`: without bus numbers,
     /// which change with other cards and firmware settings.
     pub path: String,
     /// Bridges from the root down to the function's parent.
@@ -261,7 +261,7 @@ mod tests {
             "/x/sys/devices/pci0000:00/0000:00:10.0/0000:01:00.1",
         ));
         let place = place.unwrap();
-        assert_eq!(place.path, "pci0000:00/03.0/00.1");
+        assert_eq!(place.path, "pci0000:00/10.0/00.1");
         assert_eq!(place.bridges, ["0000:00:10.0".parse().unwrap()]);
         assert_eq!(place_of(Path::new("/sys/devices/virtual/net/lo")), None);
         assert_eq!(place_of(Path::new("/sys/devices/pci0000:00")), None);

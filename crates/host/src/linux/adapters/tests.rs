@@ -36,7 +36,7 @@ fn the_emulated_card_is_read_whole() {
     assert_eq!(
         igb.id,
         AdapterId {
-            pci_path: "pci0000:00/03.0/00.0".into(),
+            pci_path: "pci0000:00/10.0/00.0".into(),
             permanent_mac: "52:54:00:10:00:01".parse().unwrap(),
             port: 0
         }
