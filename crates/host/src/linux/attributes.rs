@@ -1,6 +1,7 @@
-//! Netlink attributes by hand, for messages that the codec crate does not cover well.
-
-use netlink_bindings::utils::IterableChunks;
+//! Netlink attributes: a list of (length, type, value), each padded to four bytes, which may nest
+//! (include/uapi/linux/netlink.h).
+//!
+//! Read as far as they are whole: a length that is too short or too long ends the list.
 
 /// Bit that marks an attribute holding attributes (`NLA_F_NESTED`), and the one for byte order.
 const TYPE_MASK: u16 = 0x3fff;
@@ -15,8 +16,14 @@ pub fn push(message: &mut Vec<u8>, kind: u16, value: &[u8]) {
 }
 
 /// The attributes of a message or of a nesting attribute.
-pub fn iter(bytes: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
-    IterableChunks::new(bytes).map(|(header, value)| (header.r#type & TYPE_MASK, value))
+pub fn iter(mut bytes: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
+    std::iter::from_fn(move || {
+        let length = usize::from(u16_at(bytes, 0)?);
+        let kind = u16_at(bytes, 2)? & TYPE_MASK;
+        let value = bytes.get(4..length)?;
+        bytes = bytes.get(length.next_multiple_of(4)..).unwrap_or_default();
+        Some((kind, value))
+    })
 }
 
 /// The first attribute of a kind.
@@ -43,4 +50,45 @@ pub fn text(bytes: &[u8]) -> String {
         .position(|byte| *byte == 0)
         .unwrap_or(bytes.len());
     String::from_utf8_lossy(&bytes[..end]).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn lengths_that_lie_end_the_list() {
+        for lie in [0u16, 3, 9, u16::MAX] {
+            let mut bytes = Vec::new();
+            push(&mut bytes, 1, b"good");
+            bytes.extend(lie.to_ne_bytes());
+            bytes.extend([2, 0, 0, 0, 0, 0]);
+            assert_eq!(
+                iter(&bytes).collect::<Vec<_>>(),
+                [(1, &b"good"[..])],
+                "{lie}"
+            );
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn what_was_pushed_is_found(
+            list in prop::collection::vec((0u16..0x4000, prop::collection::vec(any::<u8>(), 0..40)), 0..8)
+        ) {
+            let mut bytes = Vec::new();
+            for (kind, value) in &list {
+                push(&mut bytes, *kind, value);
+            }
+            let found: Vec<_> = iter(&bytes).map(|(kind, value)| (kind, value.to_vec())).collect();
+            prop_assert_eq!(found, list);
+        }
+
+        #[test]
+        fn anything_can_be_read(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+            prop_assert!(iter(&bytes).count() <= bytes.len() / 4);
+        }
+    }
 }

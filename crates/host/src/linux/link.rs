@@ -9,23 +9,44 @@
 use std::collections::BTreeMap;
 
 use accelnet_model::{IfName, MacAddr, Support, VfAttributes};
-use netlink_bindings::{
-    rt_link::{
-        Ifinfomsg, IflaVfMac, IflaVfRate, IflaVfSpoofchk, IflaVfTrust, IflaVfVlan,
-        IterableLinkAttrs, IterableVfinfoAttrs, OpGetlinkDo, PushVfinfoAttrs, Request,
-    },
-    rt_neigh,
+
+use super::{
+    attributes::{find, iter, push, u32_at},
+    netlink::{Netlink, ifindex},
 };
+use crate::{HostError, Result};
 
-use super::netlink::{Netlink, ifindex};
-use crate::Result;
-
-/// include/uapi/linux/rtnetlink.h.
+// include/uapi/linux/rtnetlink.h
+const RTM_GETLINK: u16 = 18;
+const RTM_SETLINK: u16 = 19;
+const RTM_GETNEIGH: u16 = 30;
 const RTEXT_FILTER_VF: u32 = 1;
 const RTEXT_FILTER_SKIP_STATS: u32 = 8;
 
-/// include/uapi/linux/neighbour.h.
+// include/uapi/linux/if_link.h
+const IFLA_VFINFO_LIST: u16 = 22;
+const IFLA_EXT_MASK: u16 = 29;
+const IFLA_PERM_ADDRESS: u16 = 54;
+const IFLA_VF_INFO: u16 = 1;
+const IFLA_VF_MAC: u16 = 1;
+const IFLA_VF_VLAN: u16 = 2;
+const IFLA_VF_SPOOFCHK: u16 = 4;
+const IFLA_VF_RATE: u16 = 6;
+const IFLA_VF_TRUST: u16 = 9;
+const IFLA_VF_VLAN_LIST: u16 = 12;
+const IFLA_VF_VLAN_INFO: u16 = 1;
+
+// include/uapi/linux/neighbour.h
+const NDA_LLADDR: u16 = 2;
 const NTF_SELF: u8 = 2;
+
+/// `struct ifinfomsg`: family, type, index, flags, mask of flags to change.
+fn ifinfomsg(index: u32, flags: u32, change: u32) -> Vec<u8> {
+    [0, index, flags, change].map(u32::to_ne_bytes).concat()
+}
+
+/// Size of `struct ifinfomsg`.
+const IFINFOMSG: usize = 16;
 
 /// One VF as the PF's driver reports it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -86,104 +107,90 @@ pub enum Change {
 
 /// Reads an interface.
 pub fn observe(name: &IfName) -> Result<Link> {
-    let header = Ifinfomsg {
-        ifi_index: ifindex(name)? as i32,
-        ..Ifinfomsg::default()
-    };
-    let mut request = Request::new().op_getlink_do(&header);
-    request
-        .encode()
-        .push_ext_mask(RTEXT_FILTER_VF | RTEXT_FILTER_SKIP_STATS);
+    let mut message = ifinfomsg(ifindex(name)?, 0, 0);
+    let mask = RTEXT_FILTER_VF | RTEXT_FILTER_SKIP_STATS;
+    push(&mut message, IFLA_EXT_MASK, &mask.to_ne_bytes());
     let operation = format!("read the link {name} and its VFs");
-    let reply = Netlink::route()?.get(&operation, &request)?;
-    Ok(decode(OpGetlinkDo::decode_request(&reply).1))
+    let answers = Netlink::route()?.request(&operation, RTM_GETLINK, 0, &message)?;
+    let answer = answers
+        .first()
+        .and_then(|answer| answer.payload.get(IFINFOMSG..))
+        .ok_or_else(|| HostError::Malformed(format!("{operation}: no answer")))?;
+    Ok(decode(answer))
 }
 
-fn decode(attributes: IterableLinkAttrs<'_>) -> Link {
-    let vfs = attributes.get_vfinfo_list().ok();
-    let vfs = vfs.into_iter().flat_map(|list| list.get_info());
+fn decode(attributes: &[u8]) -> Link {
+    let list = find(attributes, IFLA_VFINFO_LIST).unwrap_or_default();
     Link {
-        permanent_mac: attributes.get_perm_address().ok().and_then(mac),
-        vfs: vfs.filter_map(|info| decode_vf(&info)).collect(),
+        permanent_mac: find(attributes, IFLA_PERM_ADDRESS).and_then(mac),
+        vfs: iter(list)
+            .filter(|(kind, _)| *kind == IFLA_VF_INFO)
+            .filter_map(|(_, info)| decode_vf(info))
+            .collect(),
     }
 }
 
-fn decode_vf(info: &IterableVfinfoAttrs<'_>) -> Option<(u32, Vf)> {
-    let address = info.get_mac().ok()?;
-    let vlan = info.get_vlan().ok();
-    let rate = info.get_rate().ok();
-    let flag = |setting: Option<u32>| match setting {
+/// Every attribute of a VF starts with its number, so its values are the words from the second on.
+fn decode_vf(info: &[u8]) -> Option<(u32, Vf)> {
+    let address = find(info, IFLA_VF_MAC)?;
+    let value = |kind, word: usize| u32_at(find(info, kind)?, 4 * word);
+    let flag = |kind| match value(kind, 1) {
         Some(0) => Support::Supported(false),
         Some(u32::MAX) => Support::Unsupported,
         Some(_) => Support::Supported(true),
         None => Support::Unknown,
     };
-    let number = |rate: Option<u32>| rate.map_or(Support::Unknown, Support::Supported);
+    let number = |kind, word| value(kind, word).map_or(Support::Unknown, Support::Supported);
     let attributes = VfAttributes {
-        mac: mac(&address.mac[..6])?,
-        vlan: vlan.as_ref().map_or(0, |vlan| vlan.vlan as u16),
-        qos: vlan.map_or(0, |vlan| vlan.qos as u8),
-        spoofchk: flag(info.get_spoofchk().ok().map(|spoofchk| spoofchk.setting)),
-        trust: flag(info.get_trust().ok().map(|trust| trust.setting)),
-        max_tx_rate_mbps: number(rate.as_ref().map(|rate| rate.max_tx_rate)),
-        min_tx_rate_mbps: number(rate.map(|rate| rate.min_tx_rate)),
+        mac: address.get(4..).and_then(mac)?,
+        vlan: value(IFLA_VF_VLAN, 1).map_or(0, |vlan| vlan as u16),
+        qos: value(IFLA_VF_VLAN, 2).map_or(0, |qos| qos as u8),
+        spoofchk: flag(IFLA_VF_SPOOFCHK),
+        trust: flag(IFLA_VF_TRUST),
+        min_tx_rate_mbps: number(IFLA_VF_RATE, 1),
+        max_tx_rate_mbps: number(IFLA_VF_RATE, 2),
     };
-    let tags = info.get_vlan_list().ok();
-    let dot1q = tags
-        .into_iter()
-        .flat_map(|list| list.get_info())
-        // vlan_proto is a big-endian u16 in the first bytes of the last word.
-        .all(|tag| tag.as_array()[12..14] == 0x8100u16.to_be_bytes());
-    Some((address.vf, Vf { attributes, dot1q }))
+    // struct ifla_vf_vlan_info: VF, VLAN, priority, protocol (big-endian u16).
+    let dot1q = iter(find(info, IFLA_VF_VLAN_LIST).unwrap_or_default())
+        .filter(|(kind, _)| *kind == IFLA_VF_VLAN_INFO)
+        .all(|(_, tag)| tag.get(12..14) == Some(&0x8100u16.to_be_bytes()));
+    Some((u32_at(address, 0)?, Vf { attributes, dot1q }))
 }
 
+/// The first six bytes as an address: the kernel pads addresses in VF attributes to 32.
 fn mac(bytes: &[u8]) -> Option<MacAddr> {
-    let mac = MacAddr(bytes.try_into().ok()?);
-    Some(mac)
+    bytes.first_chunk().copied().map(MacAddr)
 }
 
 /// Changes one attribute of a VF.
 pub fn change(name: &IfName, vf: u32, change: Change) -> Result<()> {
-    let header = Ifinfomsg {
-        ifi_index: ifindex(name)? as i32,
-        ..Ifinfomsg::default()
-    };
-    let mut request = Request::new().op_setlink_do(&header);
-    encode(
-        request.encode().nested_vfinfo_list().nested_info(),
-        vf,
-        change,
-    );
     let operation = format!("{} on VF {vf} of {name}", in_words(change));
-    Netlink::route()?.ack(&operation, &request)
+    let mut message = ifinfomsg(ifindex(name)?, 0, 0);
+    message.extend(encode(vf, change));
+    Netlink::route()?.request(&operation, RTM_SETLINK, 0, &message)?;
+    Ok(())
 }
 
-fn encode<P: netlink_bindings::traits::Pusher>(info: PushVfinfoAttrs<P>, vf: u32, change: Change) {
-    match change {
+fn encode(vf: u32, change: Change) -> Vec<u8> {
+    let words = |words: &[u32]| words.iter().flat_map(|word| word.to_ne_bytes()).collect();
+    let (kind, value): (u16, Vec<u8>) = match change {
         Change::Mac(address) => {
-            let mut mac = [0; 32];
-            mac[..6].copy_from_slice(&address.0);
-            info.push_mac(IflaVfMac { vf, mac })
+            let mut value: Vec<u8> = words(&[vf]);
+            value.extend(address.0);
+            // struct ifla_vf_mac holds 32 bytes of address.
+            value.resize(36, 0);
+            (IFLA_VF_MAC, value)
         }
-        Change::Vlan(vlan, qos) => info.push_vlan(IflaVfVlan {
-            vf,
-            vlan: vlan.into(),
-            qos: qos.into(),
-        }),
-        Change::Spoofchk(on) => info.push_spoofchk(IflaVfSpoofchk {
-            vf,
-            setting: on.into(),
-        }),
-        Change::Trust(on) => info.push_trust(IflaVfTrust {
-            vf,
-            setting: on.into(),
-        }),
-        Change::Rates { min_mbps, max_mbps } => info.push_rate(IflaVfRate {
-            vf,
-            min_tx_rate: min_mbps,
-            max_tx_rate: max_mbps,
-        }),
+        Change::Vlan(vlan, qos) => (IFLA_VF_VLAN, words(&[vf, vlan.into(), qos.into()])),
+        Change::Spoofchk(on) => (IFLA_VF_SPOOFCHK, words(&[vf, on.into()])),
+        Change::Trust(on) => (IFLA_VF_TRUST, words(&[vf, on.into()])),
+        Change::Rates { min_mbps, max_mbps } => (IFLA_VF_RATE, words(&[vf, min_mbps, max_mbps])),
     };
+    let (mut info, mut list, mut message) = (Vec::new(), Vec::new(), Vec::new());
+    push(&mut info, kind, &value);
+    push(&mut list, IFLA_VF_INFO, &info);
+    push(&mut message, IFLA_VFINFO_LIST, &list);
+    message
 }
 
 fn in_words(change: Change) -> String {
@@ -203,32 +210,29 @@ fn in_words(change: Change) -> String {
 
 /// Sets an interface administratively up.
 pub fn set_up(name: &IfName) -> Result<()> {
-    let header = Ifinfomsg {
-        ifi_index: ifindex(name)? as i32,
-        ifi_flags: libc::IFF_UP as u32,
-        ifi_change: libc::IFF_UP as u32,
-        ..Ifinfomsg::default()
-    };
-    let request = Request::new().op_setlink_do(&header);
-    Netlink::route()?.ack(&format!("set {name} up"), &request)
+    let up = libc::IFF_UP as u32;
+    let message = ifinfomsg(ifindex(name)?, up, up);
+    Netlink::route()?.request(&format!("set {name} up"), RTM_SETLINK, 0, &message)?;
+    Ok(())
 }
 
 /// Unicast addresses that were put into an interface's own receive filter (`bridge fdb … self`).
 pub fn filter(name: &IfName) -> Result<Vec<MacAddr>> {
-    let header = rt_neigh::Ndmsg {
-        ndm_family: libc::AF_BRIDGE as u8,
-        ndm_ifindex: ifindex(name)? as i32,
-        ..rt_neigh::Ndmsg::default()
-    };
-    let request = rt_neigh::Request::new().op_getneigh_dump(&header);
+    /// Size of `struct ndmsg`: family, padding, index, state (u16), flags, type.
+    const NDMSG: usize = 12;
+    let index = ifindex(name)?;
+    let mut message = vec![libc::AF_BRIDGE as u8, 0, 0, 0];
+    message.extend(index.to_ne_bytes());
+    message.resize(NDMSG, 0);
+    let dump = libc::NLM_F_DUMP as u16;
     let operation = format!("read the address filter of {name}");
-    let entries = Netlink::route()?.dump(&operation, &request)?;
-    let mut filter: Vec<_> = entries
+    let answers = Netlink::route()?.request(&operation, RTM_GETNEIGH, dump, &message)?;
+    let mut filter: Vec<_> = answers
         .iter()
-        .filter_map(|entry| {
-            let (about, attributes) = rt_neigh::OpGetneighDump::decode_request(entry);
-            let own = about.ndm_ifindex == header.ndm_ifindex && about.ndm_flags & NTF_SELF != 0;
-            own.then(|| attributes.get_lladdr().ok().and_then(mac))?
+        .filter_map(|answer| {
+            let entry = &answer.payload;
+            let own = u32_at(entry, 4)? == index && entry.get(10)? & NTF_SELF != 0;
+            own.then(|| find(entry.get(NDMSG..)?, NDA_LLADDR).and_then(mac))?
         })
         .filter(|mac| !mac.is_group())
         .collect();

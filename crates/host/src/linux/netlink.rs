@@ -1,7 +1,8 @@
 //! A small synchronous netlink socket.
 //!
-//! Messages are built and read with the codec crate `netlink-bindings`; this is only the transport.
-//! Its invariants:
+//! Only the transport: attributes are built and read by [`super::attributes`], message headers by
+//! whoever sends them. (A generated codec was tried: its own socket panics on messages over 8 KiB,
+//! and 28,000 lines of it were compiled for the dozen attributes needed here.) Invariants:
 //! - every receive has a deadline, and answers to anything but the request under way are skipped
 //!   (sequence number and sender are checked);
 //! - a datagram is never cut off: its size is asked for first (`MSG_PEEK | MSG_TRUNC`), because a PF
@@ -17,10 +18,6 @@ use std::{
 };
 
 use accelnet_model::IfName;
-use netlink_bindings::{
-    traits::{NetlinkRequest, Protocol},
-    utils::IterableChunks,
-};
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
     io::Errno,
@@ -29,6 +26,7 @@ use rustix::{
     },
 };
 
+use super::attributes;
 use crate::{HostError, Result};
 
 /// How long the kernel may take for one exchange. Setting an attribute can wait for the RTNL lock,
@@ -104,46 +102,9 @@ impl Netlink {
         self.set_option(libc::NETLINK_ADD_MEMBERSHIP, group as libc::c_int)
     }
 
-    /// A request that is only acknowledged. `operation` says in words what it does.
-    pub fn ack<R: NetlinkRequest>(&mut self, operation: &str, request: &R) -> Result<()> {
-        self.exchange(operation, request).map(drop)
-    }
-
-    /// A request with one answer; decode it with `R::decode_reply`.
-    pub fn get<R: NetlinkRequest>(&mut self, operation: &str, request: &R) -> Result<Vec<u8>> {
-        let answer = self.exchange(operation, request)?.into_iter().next();
-        answer
-            .map(|message| message.payload)
-            .ok_or_else(|| HostError::Malformed(format!("{operation}: the kernel sent no answer")))
-    }
-
-    /// A request with any number of answers; decode each with `R::decode_reply`.
-    pub fn dump<R: NetlinkRequest>(
-        &mut self,
-        operation: &str,
-        request: &R,
-    ) -> Result<Vec<Vec<u8>>> {
-        let answers = self.exchange(operation, request)?;
-        Ok(answers.into_iter().map(|message| message.payload).collect())
-    }
-
-    fn exchange<R: NetlinkRequest>(
-        &mut self,
-        operation: &str,
-        request: &R,
-    ) -> Result<Vec<Message>> {
-        match request.protocol() {
-            Protocol::Raw { request_type, .. } => {
-                self.request(operation, request_type, request.flags(), request.payload())
-            }
-            Protocol::Generic(_) => Err(HostError::Malformed(format!(
-                "{operation}: generic netlink needs its family's number, use `request`"
-            ))),
-        }
-    }
-
-    /// A request with a type and payload of one's own (`NLM_F_REQUEST` and `NLM_F_ACK` are added);
-    /// returns the answers up to the acknowledgement or the end of the dump.
+    /// Sends a request (`NLM_F_REQUEST` and `NLM_F_ACK` are added to the flags) and returns the
+    /// answers up to the acknowledgement or the end of the dump. `operation` says in words what it
+    /// does; `payload` is what follows the netlink header.
     pub fn request(
         &mut self,
         operation: &str,
@@ -377,7 +338,9 @@ fn acknowledged(operation: &str, part: &Part<'_>, skip: usize) -> Result<()> {
         // Some old dumps end without an errno.
         return Ok(());
     };
-    let announced = part.flags & netlink_bindings::consts::NLM_F_ACK_TLVS as u16 != 0;
+    // NLM_F_ACK_TLVS of include/uapi/linux/netlink.h.
+    const ACK_TLVS: u16 = 0x200;
+    let announced = part.flags & ACK_TLVS != 0;
     let extack = part
         .payload
         .get(4 + skip..)
@@ -394,12 +357,9 @@ fn acknowledged(operation: &str, part: &Part<'_>, skip: usize) -> Result<()> {
 }
 
 /// `NLMSGERR_ATTR_MSG` of an extended ack, without control characters.
-fn extack_text(attributes: &[u8]) -> Option<String> {
+fn extack_text(list: &[u8]) -> Option<String> {
     const NLMSGERR_ATTR_MSG: u16 = 1;
-    let (_, text) =
-        IterableChunks::new(attributes).find(|(header, _)| header.r#type == NLMSGERR_ATTR_MSG)?;
-    let text = String::from_utf8_lossy(text);
-    let text = text.trim_end_matches('\0');
+    let text = attributes::text(attributes::find(list, NLMSGERR_ATTR_MSG)?);
     let text: String = text.chars().filter(|c| !c.is_control()).collect();
     (!text.is_empty()).then_some(text)
 }

@@ -1,5 +1,3 @@
-use netlink_bindings::rt_link;
-
 use super::*;
 
 fn message(kind: u16, flags: u16, sequence: u32, payload: &[u8]) -> Vec<u8> {
@@ -39,7 +37,7 @@ fn answers_end_with_the_acknowledgement_and_skip_strangers() {
 
 #[test]
 fn a_refusal_carries_errno_and_extended_ack() {
-    let flags = (netlink_bindings::consts::NLM_F_ACK_TLVS | libc::NLM_F_MULTI) as u16;
+    let flags = 0x200 | libc::NLM_F_MULTI as u16;
     let datagram = message(2, flags, 1, &refusal(libc::EBUSY, "VF is\n busy"));
     let error = Answer::default().take("reset", &datagram, 1).unwrap_err();
     assert_eq!(
@@ -72,20 +70,26 @@ fn a_cut_off_message_is_an_error_and_ends() {
 
 #[test]
 fn the_kernel_answers_and_refuses() {
+    const RTM_GETLINK: u16 = 18;
+    const IFLA_IFNAME: u16 = 3;
+    const IFINFOMSG: usize = 16;
     let mut netlink = Netlink::route().unwrap();
-    let header = rt_link::Ifinfomsg::default();
-    let request = rt_link::Request::new().op_getlink_dump(&header);
-    let links = netlink.dump("list links", &request).unwrap();
+    let dump = libc::NLM_F_DUMP as u16;
+    let links = netlink
+        .request("list links", RTM_GETLINK, dump, &[0; IFINFOMSG])
+        .unwrap();
     let names: Vec<_> = links
         .iter()
-        .map(|link| rt_link::OpGetlinkDump::decode_request(link).1)
-        .filter_map(|attributes| attributes.get_ifname().ok()?.to_str().ok())
+        .filter_map(|link| attributes::find(&link.payload[IFINFOMSG..], IFLA_IFNAME))
+        .map(attributes::text)
         .collect();
-    assert!(names.contains(&"lo"), "{names:?}");
+    assert!(names.contains(&"lo".to_owned()), "{names:?}");
 
-    let mut request = rt_link::Request::new().op_getlink_do(&header);
-    request.encode().push_ifname(c"no-such-if");
-    let error = netlink.get("look", &request).unwrap_err();
+    let mut request = vec![0; IFINFOMSG];
+    attributes::push(&mut request, IFLA_IFNAME, b"no-such-if\0");
+    let error = netlink
+        .request("look", RTM_GETLINK, 0, &request)
+        .unwrap_err();
     assert!(error.is_gone(), "{error}");
     assert_eq!(ifindex(&"lo".parse().unwrap()), Ok(1));
     assert!(matches!(
