@@ -178,10 +178,10 @@ impl View<'_> {
         let driver = pci::driver(root, pci);
         let iommu_group = pci::iommu_group(root, pci);
         let user = match driver.as_deref() {
-            Some(driver) if vfio::is_vfio(driver) => self
-                .openers
-                .get_or_init(|| vfio::Openers::scan(root))
-                .user(root, pci, Some(driver)),
+            Some(driver) if vfio::is_vfio(driver) && vfio::is_open(root, pci) != Some(false) => {
+                let openers = self.openers.get_or_init(|| vfio::Openers::scan(root));
+                openers.user(root, pci, Some(driver))
+            }
             driver => vfio::Openers::default().user(root, pci, driver),
         };
         VfFacts {

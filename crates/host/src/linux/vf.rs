@@ -78,7 +78,6 @@ pub fn ensure_count(
             wanted: count,
         });
     }
-    keep_drivers_off(root, pf)?;
     let driver = pci::driver(root, pf);
     let quirk = quirk(driver.as_deref());
     let limit = Duration::from_secs(30) + quirk.per_vf * count.max(present);
@@ -87,6 +86,9 @@ pub fn ensure_count(
         if !users.is_empty() {
             return Err(HostError::VfsInUse { pf, users });
         }
+    }
+    keep_drivers_off(root, pf)?;
+    if present != count {
         if present != 0 {
             let operation = format!("take away the {present} VFs of {pf}");
             write_count(&numvfs, 0, &operation, driver.as_deref())?;

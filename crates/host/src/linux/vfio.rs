@@ -29,6 +29,15 @@ pub fn is_vfio(driver: &str) -> bool {
     driver.contains("vfio")
 }
 
+/// Whether a function on vfio-pci is open: the driver enables the PCI device with the first open and
+/// disables it with the last close (drivers/vfio/pci/vfio_pci_core.c, `vfio_pci_core_enable`). It
+/// costs one small file, where [`Openers::scan`] looks at every descriptor of every process. None
+/// if the kernel does not say.
+pub fn is_open(root: &Root, vf: PciAddress) -> Option<bool> {
+    let enabled = sysfs::parse::<u32>(&root.pci(vf).join("enable"));
+    enabled.ok().flatten().map(|count| count != 0)
+}
+
 /// Processes that have vfio files open.
 #[derive(Debug, Default)]
 pub struct Openers(HashMap<String, (u32, String)>);
@@ -66,7 +75,15 @@ impl Openers {
         match driver {
             // pci-stub exists to keep others away.
             None | Some("pci-stub") => VfUser::Nobody,
-            Some(driver) if is_vfio(driver) => self.process(root, vf).unwrap_or_default(),
+            Some(driver) if is_vfio(driver) => match self.process(root, vf) {
+                Some(process) => process,
+                // Held by a process of another PID namespace, or one that may not be looked at.
+                None if is_open(root, vf) == Some(true) => VfUser::Process {
+                    pid: 0,
+                    command: "a process that cannot be seen from here".into(),
+                },
+                None => VfUser::Nobody,
+            },
             Some(driver) => VfUser::HostDriver {
                 driver: driver.to_owned(),
             },
@@ -110,6 +127,7 @@ pub fn user(root: &Root, vf: PciAddress) -> VfUser {
 pub fn in_words(user: &VfUser) -> Option<String> {
     match user {
         VfUser::Nobody => None,
+        VfUser::Process { pid: 0, command } => Some(command.clone()),
         VfUser::Process { pid, command } => Some(format!("{command} (pid {pid})")),
         VfUser::HostDriver { driver } => Some(format!("host driver {driver}")),
     }
@@ -311,6 +329,18 @@ mod tests {
                 command: "cloud-hypervisor".into()
             }
         );
+    }
+
+    #[test]
+    fn a_holder_that_cannot_be_seen_still_holds() {
+        let machine = fixture::igb();
+        machine.remove("proc/301");
+        let unseen = user(machine.root(), vf("0000:01:10.0"));
+        assert!(
+            matches!(unseen, VfUser::Process { pid: 0, .. }),
+            "{unseen:?}"
+        );
+        assert_eq!(is_open(machine.root(), vf("0000:01:10.2")), Some(false));
     }
 
     #[test]

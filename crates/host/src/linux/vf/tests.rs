@@ -272,6 +272,8 @@ fn the_number_that_is_there_is_left_alone_but_drivers_are_kept_off() {
 #[test]
 fn vfs_in_use_are_never_destroyed() {
     let machine = fixture::igb();
+    let autoprobe = format!("{PF}/sriov_drivers_autoprobe");
+    machine.write(&autoprobe, "1\n");
     for count in [0, 3] {
         let error = ensure_count(machine.root(), pf(), count, &no_interface).unwrap_err();
         let HostError::VfsInUse { users, .. } = error else {
@@ -286,6 +288,7 @@ fn vfs_in_use_are_never_destroyed() {
         );
         assert_eq!(machine.read(&format!("{PF}/sriov_numvfs")), "7");
     }
+    assert_eq!(machine.read(&autoprobe), "1", "refused means unchanged");
 }
 
 #[test]
