@@ -1,1 +1,17 @@
-//! Pure decisions: no I/O, clock or async
+//! Pure decisions: what is eligible, what a VF must carry, what to do next.
+//!
+//! Nothing here sees a clock, a file, the network or another thread: observations and wishes come in
+//! as values, problems and plans go out as values.
+
+pub mod attach;
+pub mod eligibility;
+pub mod observed;
+pub mod plan;
+pub mod policy;
+pub mod prereq;
+pub mod profile;
+
+#[cfg(test)]
+mod fixture;
+
+pub use observed::Observed;

@@ -1,0 +1,170 @@
+//! The switch-over, as data: what is done in which order, and what undoes it.
+//!
+//! The order loses no packet that the wire delivered (measured: docs/reference/switch-over.md).
+//!
+//! ```text
+//!            tap path only                                     VF path only
+//!   filter: MAC in PF's   ──ATTACH──▶ both paths at once ──▶  filter: not in PF's
+//!   bridge: MAC at tap                (copies, no loss)       bridge: MAC at uplink
+//!                         ◀──DETACH── late copies by tap ◀──
+//! ```
+//!
+//! Every step is idempotent: a sequence that was interrupted is begun again from its first step.
+
+use std::fmt;
+
+/// One step of a switch-over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Step {
+    /// The bridge does not learn at the tap: it would undo the entries that follow.
+    TapLearningOff,
+    /// It does again.
+    TapLearningOn,
+    /// The delay line is on the tap, idle.
+    TapDelayIdle,
+    /// Frames for the guest wait in the tap's delay line.
+    TapHold,
+    /// What waits in it leaves, in order.
+    TapDrain,
+    /// Time for the delay line to fill: every frame under way at the VF has a copy in it.
+    WaitHold,
+    /// Time for the delay line to empty.
+    WaitDrained,
+    /// The PF receives frames for the guest's address.
+    FilterAdd,
+    /// It does not any more: copies cost host CPU.
+    FilterRemove,
+    /// The bridge sends frames for the guest to its tap.
+    TapEntryAdd,
+    /// It does not know where the guest is, and sends its frames everywhere.
+    TapEntryRemove,
+    /// The bridge sends frames for the guest to the uplink, and so to the VF.
+    UplinkEntryAdd,
+    /// It does not.
+    UplinkEntryRemove,
+    /// The VF carries the guest's address and policy. Before it is plugged: the guest pairs by it.
+    VfDress,
+    /// The VF is clean again. Only when the guest has let go of it: earlier, the VF's reset claims
+    /// the address once more and makes a black hole (seen on igb).
+    VfClean,
+    /// The VF is plugged into the VM.
+    Plug,
+    /// The guest has let go of the VF.
+    Unplug,
+    /// The guest drives the VF, and no frame of it has come by the tap for a second.
+    WaitOnVf,
+}
+
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::TapLearningOff => "stop learning at the tap",
+            Self::TapLearningOn => "learn at the tap again",
+            Self::TapDelayIdle => "put the delay line on the tap",
+            Self::TapHold => "let frames for the guest wait",
+            Self::TapDrain => "let the waiting frames go, in order",
+            Self::WaitHold => "wait until the delay line is full",
+            Self::WaitDrained => "wait until the delay line is empty",
+            Self::FilterAdd => "let the adapter receive for the guest",
+            Self::FilterRemove => "let only the VF receive for the guest",
+            Self::TapEntryAdd => "send the guest's frames to its tap",
+            Self::TapEntryRemove => "send the guest's frames both ways",
+            Self::UplinkEntryAdd => "send the guest's frames to the VF",
+            Self::UplinkEntryRemove => "send the guest's frames both ways",
+            Self::VfDress => "give the VF the guest's address and policy",
+            Self::VfClean => "reset the VF to its safe state",
+            Self::Plug => "plug the VF into the VM",
+            Self::Unplug => "unplug the VF from the VM",
+            Self::WaitOnVf => "wait until the guest uses the VF",
+        })
+    }
+}
+
+/// From the software path to the VF.
+pub const ATTACH: &[Step] = &[
+    Step::TapDelayIdle,
+    Step::TapLearningOff,
+    Step::FilterAdd,
+    Step::TapEntryRemove,
+    Step::VfDress,
+    Step::Plug,
+    Step::WaitOnVf,
+    Step::UplinkEntryAdd,
+    Step::FilterRemove,
+];
+
+/// From the VF back to the software path.
+pub const DETACH: &[Step] = &[
+    Step::TapLearningOff,
+    Step::TapHold,
+    Step::FilterAdd,
+    Step::UplinkEntryRemove,
+    Step::WaitHold,
+    Step::Unplug,
+    Step::TapDrain,
+    Step::WaitDrained,
+    Step::TapEntryAdd,
+    Step::TapLearningOn,
+    Step::VfClean,
+];
+
+/// What brings the VM back to where it was when `sequence` failed at step number `failed`.
+///
+/// An attach that failed once the VF is plugged (or may be) is undone by a whole detach; before
+/// that, by putting back the tap's entry. A detach that the guest refuses leaves it on the VF.
+pub fn undo(sequence: &[Step], failed: usize) -> Vec<Step> {
+    let plug = sequence.iter().position(|step| *step == Step::Plug);
+    let unplug = sequence.iter().position(|step| *step == Step::Unplug);
+    match (plug, unplug) {
+        (Some(plug), _) if failed >= plug => DETACH.to_vec(),
+        (Some(_), _) => vec![Step::TapEntryAdd, Step::TapLearningOn, Step::VfClean],
+        (None, Some(unplug)) if failed <= unplug => {
+            vec![Step::UplinkEntryAdd, Step::FilterRemove, Step::TapDrain]
+        }
+        // The VF is gone from the VM: what is left is done on the next pass.
+        _ => Vec::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(sequence: &[Step], step: Step) -> usize {
+        sequence.iter().position(|other| *other == step).unwrap()
+    }
+
+    #[test]
+    fn the_order_that_loses_nothing() {
+        let before =
+            |sequence, a, b| assert!(at(sequence, a) < at(sequence, b), "{a:?} before {b:?}");
+        before(ATTACH, Step::FilterAdd, Step::VfDress);
+        before(ATTACH, Step::TapEntryRemove, Step::VfDress);
+        before(ATTACH, Step::VfDress, Step::Plug);
+        before(ATTACH, Step::WaitOnVf, Step::UplinkEntryAdd);
+        before(ATTACH, Step::UplinkEntryAdd, Step::FilterRemove);
+        before(DETACH, Step::TapHold, Step::FilterAdd);
+        before(DETACH, Step::UplinkEntryRemove, Step::WaitHold);
+        before(DETACH, Step::WaitHold, Step::Unplug);
+        before(DETACH, Step::Unplug, Step::VfClean);
+        before(DETACH, Step::TapDrain, Step::TapEntryAdd);
+    }
+
+    #[test]
+    fn every_failure_ends_on_one_path() {
+        for failed in 0..ATTACH.len() {
+            let steps = undo(ATTACH, failed);
+            assert!(
+                steps.contains(&Step::TapEntryAdd) && steps.contains(&Step::VfClean),
+                "{failed}"
+            );
+            assert_eq!(
+                steps.contains(&Step::Unplug),
+                failed >= at(ATTACH, Step::Plug)
+            );
+        }
+        for failed in 0..=at(DETACH, Step::Unplug) {
+            assert!(undo(DETACH, failed).contains(&Step::UplinkEntryAdd));
+        }
+    }
+}

@@ -1,0 +1,176 @@
+//! A node with one adapter, one bridge and two VMs, for tests.
+
+use accelnet_model::{
+    AdapterFacts, AdapterId, BridgeFacts, BridgePort, FdbEntry, HostdevFacts, Intent, IntentType,
+    MacAddr, NicFacts, NodeFacts, SriovSupport, Support, VfAttributes, VfCount, VfFacts, VfUser,
+    VmFacts, VmState,
+};
+use uuid::Uuid;
+
+use crate::Observed;
+
+pub fn intent() -> Intent {
+    Intent {
+        name: "compute".parse().unwrap(),
+        types: vec![IntentType::Compute],
+        adapters: vec!["pf0".parse().unwrap()],
+        bridge: "br0".parse().unwrap(),
+        vfs: VfCount::Auto,
+    }
+}
+
+pub fn adapter(vfs: u32) -> AdapterFacts {
+    let mac = MacAddr([2, 0, 0, 0, 0xbb, 1]);
+    AdapterFacts {
+        id: AdapterId {
+            pci_path: "pci0000:00/10.0/00.0".into(),
+            permanent_mac: mac,
+            port: 0,
+        },
+        ifname: "pf0".parse().unwrap(),
+        pci: "0000:01:00.0".parse().unwrap(),
+        pci_id: "8086:10c9".into(),
+        driver: Some("igb".into()),
+        driver_version: None,
+        firmware: None,
+        numa_node: None,
+        up: true,
+        carrier: true,
+        speed_mbps: Some(1000),
+        mtu: 1500,
+        mac,
+        master: "br0".parse().ok(),
+        sriov: SriovSupport::Supported,
+        sriov_evidence: None,
+        total_vfs: 7,
+        drivers_autoprobe: Support::Supported(false),
+        vf_total_msix: Support::Supported(0),
+        vf_pci_id: Some("8086:10ca".into()),
+        filter: vec![],
+        vfs: (0..vfs).map(vf).collect(),
+    }
+}
+
+fn vf(index: u32) -> VfFacts {
+    VfFacts {
+        index,
+        pci: format!("0000:01:{:02x}.{}", 0x10 + index / 4, index % 4 * 2)
+            .parse()
+            .unwrap(),
+        driver: Some("vfio-pci".into()),
+        iommu_group: Some(20 + index),
+        group_peers: vec![],
+        attributes: VfAttributes::baseline(),
+        user: VfUser::Nobody,
+        active_vectors: 0,
+        vm: None,
+    }
+}
+
+pub fn vm(number: u8) -> VmFacts {
+    VmFacts {
+        uuid: Uuid::from_u128(u128::from(number)),
+        name: format!("vm{number}"),
+        state: VmState::Running,
+        pid: Some(100),
+        persistent: true,
+        managed_by: None,
+        machine: "pc-q35-10.0".into(),
+        vcpus: 2,
+        memory_mib: 192,
+        memory_unpinnable: None,
+        free_root_ports_live: 2,
+        free_root_ports_config: 2,
+        nics: vec![NicFacts {
+            mac: MacAddr([2, 0, 0, 0, 0x77, number]),
+            alias: Some("net0".into()),
+            model: "virtio".into(),
+            bridge: "br0".parse().ok(),
+            tap: format!("vnet{number}").parse().ok(),
+            standby_live: true,
+            standby_config: true,
+            link_up: true,
+            policy: vec![],
+        }],
+        hostdevs: vec![],
+    }
+}
+
+fn port(name: &str, mac: Option<MacAddr>) -> BridgePort {
+    BridgePort {
+        ifname: name.parse().unwrap(),
+        learning: true,
+        flood: true,
+        isolated: false,
+        rx_packets: 0,
+        fdb: mac
+            .into_iter()
+            .map(|mac| FdbEntry {
+                mac,
+                vlan: None,
+                local: false,
+                fixed: false,
+            })
+            .collect(),
+        delay_line_ms: None,
+    }
+}
+
+pub fn observed() -> Observed {
+    let vms = vec![vm(1), vm(2)];
+    let mut ports = vec![port("pf0", None)];
+    ports.extend(vms.iter().map(|vm| {
+        port(
+            vm.nics[0].tap.as_ref().unwrap().as_str(),
+            Some(vm.nics[0].mac),
+        )
+    }));
+    Observed {
+        node: NodeFacts {
+            smt_active: Support::Supported(false),
+            kvm: true,
+            iommu: true,
+            interrupt_remapping: Support::Supported(true),
+            vfio: true,
+            kernel: "6.12.0".into(),
+            libvirt: Some((11, 3, 0)),
+            qemu: Some((10, 0, 2)),
+            memory_available_mib: 1500,
+            ..NodeFacts::default()
+        },
+        adapters: vec![adapter(7)],
+        bridges: vec![BridgeFacts {
+            ifname: "br0".parse().unwrap(),
+            kind: "bridge".into(),
+            mac: MacAddr([2, 0, 0, 0, 0, 0xbb]),
+            mac_pinned: false,
+            mtu: 1500,
+            up: true,
+            vlan_filtering: false,
+            has_host_address: true,
+            ports,
+        }],
+        vms,
+        policy: std::collections::BTreeMap::new(),
+        hypervisor_answers: true,
+    }
+}
+
+/// VM number `vm` (from 0) has VF `vf` and drives it, but nothing else was done.
+pub fn put_on_vf(observed: &mut Observed, vm: usize, vf: usize) {
+    let pci = observed.adapters[0].vfs[vf].pci;
+    let nic = observed.vms[vm].nics[0].clone();
+    observed.vms[vm].hostdevs.push(HostdevFacts {
+        pci,
+        mac: None,
+        alias: Some("ua-x".into()),
+        teaming_with: nic.alias,
+    });
+    let vf = &mut observed.adapters[0].vfs[vf];
+    vf.user = VfUser::Process {
+        pid: 100,
+        command: "qemu-system-x86".into(),
+    };
+    vf.attributes = VfAttributes::for_mac(nic.mac);
+    vf.active_vectors = 3;
+}

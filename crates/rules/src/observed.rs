@@ -1,0 +1,115 @@
+//! One look at a node, as the rules take it.
+
+use std::collections::BTreeMap;
+
+use accelnet_model::{
+    AdapterFacts, BridgeFacts, IfName, Intent, MacAddr, NicFacts, NodeFacts, NodeStatus,
+    PciAddress, PolicyFinding, VfFacts, VmFacts, VmState,
+};
+use uuid::Uuid;
+
+/// Everything that was seen of a node at one moment.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Observed {
+    /// The node as a whole.
+    pub node: NodeFacts,
+    /// Its adapters.
+    pub adapters: Vec<AdapterFacts>,
+    /// Bridges that intents name, as far as they exist.
+    pub bridges: Vec<BridgeFacts>,
+    /// Its VMs; empty if the hypervisor does not answer (`hypervisor_answers`).
+    pub vms: Vec<VmFacts>,
+    /// Policy on the host path of each vNIC.
+    pub policy: BTreeMap<(Uuid, MacAddr), Vec<PolicyFinding>>,
+    /// False if VMs could not be asked for: then nothing may be concluded from their absence.
+    pub hypervisor_answers: bool,
+}
+
+impl Observed {
+    /// What a node's report says, as an observation.
+    pub fn from_status(status: &NodeStatus) -> Self {
+        let mut policy = BTreeMap::new();
+        for vm in &status.vms {
+            for nic in &vm.facts.nics {
+                policy.insert((vm.facts.uuid, nic.mac), vm.policy.clone());
+            }
+        }
+        Self {
+            node: status.node.clone(),
+            adapters: status
+                .adapters
+                .iter()
+                .map(|adapter| adapter.facts.clone())
+                .collect(),
+            bridges: status.bridges.clone(),
+            vms: status.vms.iter().map(|vm| vm.facts.clone()).collect(),
+            policy,
+            hypervisor_answers: status.node.libvirt.is_some(),
+        }
+    }
+
+    /// The bridge with this name.
+    pub fn bridge(&self, name: &IfName) -> Option<&BridgeFacts> {
+        self.bridges.iter().find(|bridge| &bridge.ifname == name)
+    }
+
+    /// The adapter with this interface name.
+    pub fn adapter(&self, name: &IfName) -> Option<&AdapterFacts> {
+        self.adapters.iter().find(|adapter| &adapter.ifname == name)
+    }
+
+    /// The intent's adapters that are ports of its bridge.
+    pub fn uplinks<'a>(&'a self, intent: &'a Intent) -> impl Iterator<Item = &'a AdapterFacts> {
+        self.adapters
+            .iter()
+            .filter(|adapter| intent.adapters.contains(&adapter.ifname))
+            .filter(|adapter| adapter.master.as_ref() == Some(&intent.bridge))
+    }
+
+    /// The VF with this address and its adapter.
+    pub fn vf(&self, pci: PciAddress) -> Option<(&AdapterFacts, &VfFacts)> {
+        self.adapters.iter().find_map(|adapter| {
+            adapter
+                .vfs
+                .iter()
+                .find(|vf| vf.pci == pci)
+                .map(|vf| (adapter, vf))
+        })
+    }
+
+    /// The VM with this identity.
+    pub fn vm(&self, uuid: Uuid) -> Option<&VmFacts> {
+        self.vms.iter().find(|vm| vm.uuid == uuid)
+    }
+
+    /// VMs that run (or are suspended) with a NIC on the bridge.
+    pub fn vms_on<'a>(&'a self, bridge: &'a IfName) -> impl Iterator<Item = &'a VmFacts> {
+        self.vms
+            .iter()
+            .filter(|vm| vm.state != VmState::Off && nics_on(vm, bridge).next().is_some())
+    }
+
+    /// The VF that is the fast half of a NIC, with its adapter.
+    pub fn vf_of(&self, vm: &VmFacts, nic: &NicFacts) -> Option<(&AdapterFacts, &VfFacts)> {
+        let alias = nic.alias.as_ref()?;
+        let mut with_it = vm
+            .hostdevs
+            .iter()
+            .filter(|hostdev| hostdev.teaming_with.as_ref() == Some(alias));
+        with_it.find_map(|hostdev| self.vf(hostdev.pci))
+    }
+
+    /// True if any VM has the PCI function in its live definition.
+    pub fn is_assigned(&self, pci: PciAddress) -> bool {
+        self.vms
+            .iter()
+            .any(|vm| vm.hostdevs.iter().any(|hostdev| hostdev.pci == pci))
+    }
+}
+
+/// A VM's NICs on a bridge.
+pub fn nics_on<'a>(vm: &'a VmFacts, bridge: &'a IfName) -> impl Iterator<Item = &'a NicFacts> {
+    vm.nics
+        .iter()
+        .filter(move |nic| nic.bridge.as_ref() == Some(bridge))
+}

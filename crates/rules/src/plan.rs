@@ -1,0 +1,169 @@
+//! What to do next on a node: a pure function of what is seen and what is wanted.
+//!
+//! Nothing is remembered but what cannot be seen ([`Memory`]). When everything is as wanted the plan
+//! is empty. Actions are in the order in which they are to be done; switch-overs come last, each for
+//! one NIC, and one VM has one at a time.
+//!
+//! | part | decides about |
+//! |---|---|
+//! | [`vfs`] | creating VFs, binding them, cleaning those that came back |
+//! | [`path`] | learning, address filter, forwarding entries, delay lines of the software path |
+//! | [`switch`] | which NIC goes where |
+
+mod path;
+pub mod switch;
+mod vfs;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use accelnet_model::{IfName, MacAddr, NodeDesired, PciAddress, Problem, VfAttributes};
+use uuid::Uuid;
+
+use crate::Observed;
+
+/// One thing to do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Action {
+    /// Make VFs exist. Bounces the PF's link.
+    CreateVfs {
+        /// The PF.
+        pf: PciAddress,
+        /// How many.
+        count: u32,
+    },
+    /// Bind a VF to vfio-pci.
+    BindVf {
+        /// The VF.
+        vf: PciAddress,
+    },
+    /// Bring a VF that nobody uses to the safe baseline.
+    CleanVf {
+        /// Its PF.
+        pf: PciAddress,
+        /// Its number.
+        index: u32,
+        /// The VF.
+        vf: PciAddress,
+    },
+    /// Keep a bridge's address as it is.
+    PinBridge {
+        /// The bridge.
+        bridge: IfName,
+    },
+    /// Turn learning at a port on or off.
+    PortLearning {
+        /// The port.
+        port: IfName,
+        /// On.
+        on: bool,
+    },
+    /// Put an address into a PF's filter, or take it out.
+    Filter {
+        /// The PF.
+        pf: IfName,
+        /// The address.
+        mac: MacAddr,
+        /// In.
+        present: bool,
+    },
+    /// Let the bridge send an address to a port, or not.
+    BridgeEntry {
+        /// The port.
+        port: IfName,
+        /// The address.
+        mac: MacAddr,
+        /// It does.
+        present: bool,
+    },
+    /// Put the delay line on a tap.
+    DelayIdle {
+        /// The tap.
+        tap: IfName,
+    },
+    /// Let go what a crash left waiting in a delay line.
+    Drain {
+        /// The tap.
+        tap: IfName,
+    },
+    /// Stage on a definition what acceleration needs.
+    Prepare {
+        /// The VM.
+        vm: Uuid,
+        /// NICs that shall stand by.
+        nics: Vec<MacAddr>,
+    },
+    /// Move a NIC to a VF or back.
+    Switch(Box<Switch>),
+}
+
+/// A switch-over of one NIC.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Switch {
+    /// The VM.
+    pub vm: Uuid,
+    /// Its name, for messages.
+    pub vm_name: String,
+    /// To the VF, or back to the tap.
+    pub to_vf: bool,
+    /// The NIC.
+    pub mac: MacAddr,
+    /// Its alias in the live definition.
+    pub alias: String,
+    /// Its tap.
+    pub tap: IfName,
+    /// The PF.
+    pub pf: PciAddress,
+    /// The PF's interface: the uplink.
+    pub uplink: IfName,
+    /// Number of the VF.
+    pub vf_index: u32,
+    /// The VF.
+    pub vf: PciAddress,
+    /// What the VF carries while the VM has it.
+    pub attributes: VfAttributes,
+}
+
+/// What cannot be seen on the machine.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Memory {
+    /// VMs with a switch-over under way: left alone.
+    pub busy: BTreeSet<Uuid>,
+    /// VFs that those switch-overs are about.
+    pub busy_vfs: BTreeSet<PciAddress>,
+    /// VMs whose last switch-over failed, and whose next try is not yet due.
+    pub resting: BTreeSet<Uuid>,
+    /// VFs that did not come clean.
+    pub quarantined: BTreeSet<PciAddress>,
+    /// Ports where we turned learning off.
+    pub learning_off: BTreeSet<IfName>,
+    /// Addresses that we put into a PF's filter.
+    pub filtered: BTreeSet<MacAddr>,
+}
+
+/// What to do, and what stands in the way.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Plan {
+    /// In this order.
+    pub actions: Vec<Action>,
+    /// About the node.
+    pub problems: Vec<Problem>,
+    /// About VMs.
+    pub vm_problems: BTreeMap<Uuid, Vec<Problem>>,
+}
+
+/// Decides what to do. Without an enabled intent that is nothing: VMs keep what they have.
+pub fn plan(observed: &Observed, desired: &NodeDesired, memory: &Memory) -> Plan {
+    let mut plan = Plan::default();
+    let (Some(intent), Some(enabled)) = (desired.enabled_intent(), &desired.enabled) else {
+        return plan;
+    };
+    vfs::plan(observed, intent, enabled.when, memory, &mut plan);
+    if observed.hypervisor_answers {
+        path::plan(observed, intent, memory, &mut plan);
+        switch::plan(observed, desired, intent, memory, &mut plan);
+    }
+    plan
+}
+
+#[cfg(test)]
+mod tests;

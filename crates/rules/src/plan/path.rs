@@ -1,0 +1,184 @@
+//! The software path while VFs of its uplink exist.
+//!
+//! A card forwards a VF's frames to the PF only for addresses in the PF's filter, and a bridge
+//! learns an address where it last saw it as a source: both need help so that VFs, software-switched
+//! guests and the host reach each other (docs/reference/switch-over.md).
+
+use std::collections::BTreeSet;
+
+use accelnet_model::{
+    AdapterFacts, BridgeFacts, IfName, Intent, MacAddr, NicFacts, VmFacts, VmState,
+};
+
+use super::{Action, Memory, Plan};
+use crate::{Observed, observed::nics_on};
+
+pub fn plan(observed: &Observed, intent: &Intent, memory: &Memory, plan: &mut Plan) {
+    let Some(bridge) = observed.bridge(&intent.bridge) else {
+        return;
+    };
+    let uplinks: Vec<&AdapterFacts> = observed
+        .uplinks(intent)
+        .filter(|adapter| !adapter.vfs.is_empty())
+        .collect();
+    if uplinks.is_empty() {
+        return;
+    }
+    if !bridge.mac_pinned {
+        plan.actions.push(Action::PinBridge {
+            bridge: bridge.ifname.clone(),
+        });
+    }
+    for uplink in &uplinks {
+        if bridge
+            .port(&uplink.ifname)
+            .is_some_and(|port| port.learning)
+        {
+            plan.actions.push(Action::PortLearning {
+                port: uplink.ifname.clone(),
+                on: false,
+            });
+        }
+    }
+    filters(observed, intent, bridge, &uplinks, memory, plan);
+    for vm in observed
+        .vms
+        .iter()
+        .filter(|vm| vm.state != VmState::Off && !memory.busy.contains(&vm.uuid))
+    {
+        for nic in nics_on(vm, &intent.bridge) {
+            tap(observed, bridge, vm, nic, &uplinks, memory, plan);
+        }
+    }
+}
+
+/// Addresses that must be reached by software, and that must not.
+struct Addresses {
+    software: BTreeSet<MacAddr>,
+    elsewhere: BTreeSet<MacAddr>,
+}
+
+fn addresses(
+    observed: &Observed,
+    intent: &Intent,
+    bridge: &BridgeFacts,
+    uplinks: &[&AdapterFacts],
+    memory: &Memory,
+) -> Addresses {
+    let is_uplink = |name: &IfName| uplinks.iter().any(|uplink| &uplink.ifname == name);
+    let ports = bridge.ports.iter().filter(|port| !is_uplink(&port.ifname));
+    let mut software: BTreeSet<MacAddr> = ports
+        .flat_map(|port| &port.fdb)
+        .filter(|entry| !entry.local)
+        .map(|entry| entry.mac)
+        .filter(|mac| !mac.is_group() && !mac.is_zero())
+        .collect();
+    software.insert(bridge.mac);
+    let mut elsewhere = BTreeSet::new();
+    for vm in observed.vms.iter().filter(|vm| vm.state != VmState::Off) {
+        for nic in nics_on(vm, &intent.bridge) {
+            // Those of a VM that is being switched belong to the switch-over; those on a VF to
+            // `switch`.
+            if memory.busy.contains(&vm.uuid) || observed.vf_of(vm, nic).is_some() {
+                elsewhere.insert(nic.mac);
+            } else {
+                software.insert(nic.mac);
+            }
+        }
+    }
+    software.retain(|mac| !elsewhere.contains(mac));
+    Addresses {
+        software,
+        elsewhere,
+    }
+}
+
+fn filters(
+    observed: &Observed,
+    intent: &Intent,
+    bridge: &BridgeFacts,
+    uplinks: &[&AdapterFacts],
+    memory: &Memory,
+    plan: &mut Plan,
+) {
+    let Addresses {
+        software,
+        elsewhere,
+    } = addresses(observed, intent, bridge, uplinks, memory);
+    for uplink in uplinks {
+        let filter = |mac: &MacAddr, present| Action::Filter {
+            pf: uplink.ifname.clone(),
+            mac: *mac,
+            present,
+        };
+        let missing = software
+            .iter()
+            .filter(|mac| !uplink.filter.contains(mac) && **mac != uplink.mac);
+        plan.actions.extend(missing.map(|mac| filter(mac, true)));
+        let left = uplink.filter.iter().filter(|mac| {
+            memory.filtered.contains(mac) && !software.contains(mac) && !elsewhere.contains(mac)
+        });
+        plan.actions.extend(left.map(|mac| filter(mac, false)));
+    }
+}
+
+fn tap(
+    observed: &Observed,
+    bridge: &BridgeFacts,
+    vm: &VmFacts,
+    nic: &NicFacts,
+    uplinks: &[&AdapterFacts],
+    memory: &Memory,
+    plan: &mut Plan,
+) {
+    let Some(port) = nic.tap.as_ref().and_then(|tap| bridge.port(tap)) else {
+        return;
+    };
+    match port.delay_line_ms {
+        None if nic.standby_live => plan.actions.push(Action::DelayIdle {
+            tap: port.ifname.clone(),
+        }),
+        Some(delay) if delay > 0 => plan.actions.push(Action::Drain {
+            tap: port.ifname.clone(),
+        }),
+        _ => {}
+    }
+    if observed.vf_of(vm, nic).is_some() {
+        return;
+    }
+    for uplink in uplinks {
+        let known = bridge
+            .port(&uplink.ifname)
+            .into_iter()
+            .flat_map(|port| &port.fdb);
+        if known
+            .clone()
+            .any(|entry| entry.mac == nic.mac && !entry.local)
+        {
+            let (port, mac) = (uplink.ifname.clone(), nic.mac);
+            plan.actions.push(Action::BridgeEntry {
+                port,
+                mac,
+                present: false,
+            });
+        }
+    }
+    if !port
+        .fdb
+        .iter()
+        .any(|entry| entry.mac == nic.mac && entry.fixed && !entry.local)
+    {
+        let (port, mac) = (port.ifname.clone(), nic.mac);
+        plan.actions.push(Action::BridgeEntry {
+            port,
+            mac,
+            present: true,
+        });
+    }
+    if !port.learning && memory.learning_off.contains(&port.ifname) {
+        plan.actions.push(Action::PortLearning {
+            port: port.ifname.clone(),
+            on: true,
+        });
+    }
+}

@@ -1,0 +1,265 @@
+//! Which NIC goes where.
+//!
+//! A NIC with a VF is in one of three states, told apart by evidence: *settled* (the guest drives the
+//! VF and all frames go there), *arriving* (the guest drives it, but both paths are open: the attach
+//! was interrupted; it is finished), and *away* (no driver: the guest restarts, or has none; both
+//! paths are opened so that the software path serves it).
+
+use accelnet_model::{
+    AdapterFacts, Intent, NicFacts, NodeDesired, Performance, Problem, VfAttributes, VfFacts,
+    VmDesired, VmFacts, VmState,
+};
+
+use super::{Action, Memory, Plan, Switch};
+use crate::{
+    Observed,
+    eligibility::{self, free_vfs},
+    observed::nics_on,
+    policy, profile,
+};
+
+pub fn plan(
+    observed: &Observed,
+    desired: &NodeDesired,
+    intent: &Intent,
+    memory: &Memory,
+    plan: &mut Plan,
+) {
+    for wish in &desired.vms {
+        let Some(vm) = observed.vm(wish.uuid) else {
+            continue;
+        };
+        if memory.busy.contains(&vm.uuid) {
+            continue;
+        }
+        prepare(vm, wish, intent, plan);
+        if vm.state != VmState::Off {
+            match wish.level {
+                Some(level) => accelerate(observed, vm, intent, level, memory, plan),
+                None => decelerate(observed, vm, intent, memory, plan),
+            }
+        }
+    }
+}
+
+fn prepare(vm: &VmFacts, wish: &VmDesired, intent: &Intent, plan: &mut Plan) {
+    let nics: Vec<&NicFacts> = nics_on(vm, &intent.bridge).collect();
+    let staged = nics.iter().all(|nic| nic.standby_config)
+        && vm.free_root_ports_config as usize >= nics.len();
+    if wish.prepare && vm.persistent && !nics.is_empty() && !staged {
+        let nics = nics.iter().map(|nic| nic.mac).collect();
+        plan.actions.push(Action::Prepare { vm: vm.uuid, nics });
+    }
+}
+
+fn switch(
+    to_vf: bool,
+    vm: &VmFacts,
+    nic: &NicFacts,
+    adapter: &AdapterFacts,
+    vf: &VfFacts,
+    attributes: VfAttributes,
+) -> Option<Action> {
+    Some(Action::Switch(Box::new(Switch {
+        vm: vm.uuid,
+        vm_name: vm.name.clone(),
+        to_vf,
+        mac: nic.mac,
+        alias: nic.alias.clone()?,
+        tap: nic.tap.clone()?,
+        pf: adapter.pci,
+        uplink: adapter.ifname.clone(),
+        vf_index: vf.index,
+        vf: vf.pci,
+        attributes,
+    })))
+}
+
+/// Policy on a NIC's whole path: in the VM's definition and on the host.
+fn judge(observed: &Observed, vm: &VmFacts, nic: &NicFacts) -> Result<VfAttributes, Problem> {
+    let mut findings = nic.policy.clone();
+    findings.extend(
+        observed
+            .policy
+            .get(&(vm.uuid, nic.mac))
+            .cloned()
+            .unwrap_or_default(),
+    );
+    policy::judge(&findings, nic.mac)
+}
+
+fn accelerate(
+    observed: &Observed,
+    vm: &VmFacts,
+    intent: &Intent,
+    level: Performance,
+    memory: &Memory,
+    plan: &mut Plan,
+) {
+    for nic in nics_on(vm, &intent.bridge) {
+        let Some((adapter, vf)) = observed.vf_of(vm, nic) else {
+            continue;
+        };
+        match judge(observed, vm, nic) {
+            Err(problem) => {
+                // Back at once: what the switch enforces would not hold on the VF.
+                plan.vm_problems
+                    .entry(vm.uuid)
+                    .or_default()
+                    .push(problem.about("vm", &vm.name));
+                if !memory.resting.contains(&vm.uuid) {
+                    plan.actions
+                        .extend(switch(false, vm, nic, adapter, vf, vf.attributes.clone()));
+                }
+                return;
+            }
+            Ok(attributes) if vf.active_vectors > 0 => {
+                if !settled(observed, intent, nic, adapter, vf, &attributes)
+                    && !memory.resting.contains(&vm.uuid)
+                {
+                    plan.actions
+                        .extend(switch(true, vm, nic, adapter, vf, attributes));
+                    return;
+                }
+            }
+            Ok(_) => open_both(observed, intent, nic, adapter, plan),
+        }
+    }
+    let waiting: Vec<&NicFacts> = nics_on(vm, &intent.bridge)
+        .filter(|nic| observed.vf_of(vm, nic).is_none())
+        .collect();
+    let problems = eligibility::check(observed, vm, intent, level);
+    if waiting.is_empty() && nics_on(vm, &intent.bridge).next().is_some() {
+        return;
+    }
+    if !problems.is_empty() {
+        plan.vm_problems
+            .entry(vm.uuid)
+            .or_default()
+            .extend(problems);
+        return;
+    }
+    if memory.resting.contains(&vm.uuid) {
+        return;
+    }
+    // One NIC at a time; the next pass takes the next.
+    if let Some(nic) = waiting.first()
+        && let Some((adapter, vf)) = choose(observed, intent, level, memory, plan)
+        && let Ok(attributes) = judge(observed, vm, nic)
+    {
+        plan.actions
+            .extend(switch(true, vm, nic, adapter, vf, attributes));
+    }
+}
+
+/// The adapter with the most free VFs, and its first one that is ready.
+fn choose<'a>(
+    observed: &'a Observed,
+    intent: &'a Intent,
+    level: Performance,
+    memory: &Memory,
+    plan: &Plan,
+) -> Option<(&'a AdapterFacts, &'a VfFacts)> {
+    let taken: Vec<_> = plan
+        .actions
+        .iter()
+        .filter_map(|action| match action {
+            Action::Switch(switch) => Some(switch.vf),
+            _ => None,
+        })
+        .collect();
+    let ready = |adapter: &'a AdapterFacts| {
+        free_vfs(observed, adapter)
+            .filter(|vf| vf.driver.as_deref() == Some("vfio-pci"))
+            .filter(|vf| vf.attributes.fulfils(&VfAttributes::baseline()))
+            .filter(|vf| {
+                !memory.busy_vfs.contains(&vf.pci) && !memory.quarantined.contains(&vf.pci)
+            })
+            .filter(|vf| !taken.contains(&vf.pci))
+            .collect::<Vec<_>>()
+    };
+    observed
+        .uplinks(intent)
+        .filter(|adapter| profile::levels(adapter).contains(&level))
+        .map(|adapter| (adapter, ready(adapter)))
+        .max_by_key(|(_, ready)| ready.len())
+        .and_then(|(adapter, ready)| Some((adapter, *ready.first()?)))
+}
+
+/// All frames for the NIC go to the VF, and the VF carries what it shall.
+fn settled(
+    observed: &Observed,
+    intent: &Intent,
+    nic: &NicFacts,
+    adapter: &AdapterFacts,
+    vf: &VfFacts,
+    attributes: &VfAttributes,
+) -> bool {
+    let entry = observed
+        .bridge(&intent.bridge)
+        .and_then(|bridge| bridge.port(&adapter.ifname))
+        .is_some_and(|port| {
+            port.fdb
+                .iter()
+                .any(|entry| entry.mac == nic.mac && entry.fixed)
+        });
+    entry && !adapter.filter.contains(&nic.mac) && vf.attributes.fulfils(attributes)
+}
+
+/// True if the NIC's frames all go to its VF, as far as bridge and filter show.
+pub fn is_settled(observed: &Observed, intent: &Intent, vm: &VmFacts, nic: &NicFacts) -> bool {
+    observed
+        .vf_of(vm, nic)
+        .is_some_and(|(adapter, vf)| settled(observed, intent, nic, adapter, vf, &vf.attributes))
+}
+
+fn open_both(
+    observed: &Observed,
+    intent: &Intent,
+    nic: &NicFacts,
+    adapter: &AdapterFacts,
+    plan: &mut Plan,
+) {
+    if !adapter.filter.contains(&nic.mac) {
+        let (pf, mac) = (adapter.ifname.clone(), nic.mac);
+        plan.actions.push(Action::Filter {
+            pf,
+            mac,
+            present: true,
+        });
+    }
+    let uplink = observed
+        .bridge(&intent.bridge)
+        .and_then(|bridge| bridge.port(&adapter.ifname));
+    if uplink.is_some_and(|port| {
+        port.fdb
+            .iter()
+            .any(|entry| entry.mac == nic.mac && entry.fixed)
+    }) {
+        let (port, mac) = (adapter.ifname.clone(), nic.mac);
+        plan.actions.push(Action::BridgeEntry {
+            port,
+            mac,
+            present: false,
+        });
+    }
+}
+
+fn decelerate(
+    observed: &Observed,
+    vm: &VmFacts,
+    intent: &Intent,
+    memory: &Memory,
+    plan: &mut Plan,
+) {
+    if memory.resting.contains(&vm.uuid) {
+        return;
+    }
+    for nic in nics_on(vm, &intent.bridge) {
+        if let Some((adapter, vf)) = observed.vf_of(vm, nic) {
+            plan.actions
+                .extend(switch(false, vm, nic, adapter, vf, vf.attributes.clone()));
+            return;
+        }
+    }
+}

@@ -1,0 +1,323 @@
+use accelnet_model::{
+    ClusterEnable, Code, FdbEntry, NodeDesired, Performance, PolicyFinding, PolicyKind,
+    VfAttributes, VfUser, VmDesired, WhenToCreateVfs,
+};
+use proptest::prelude::*;
+use uuid::Uuid;
+
+use super::*;
+use crate::fixture;
+
+fn desired(level: Option<Performance>) -> NodeDesired {
+    NodeDesired {
+        generation: 1,
+        intents: vec![fixture::intent()],
+        enabled: Some(ClusterEnable {
+            intent: fixture::intent().name,
+            node_reserve_percentage: 50,
+            when: WhenToCreateVfs::Now,
+        }),
+        vms: vec![VmDesired {
+            uuid: Uuid::from_u128(1),
+            level,
+            prepare: false,
+        }],
+    }
+}
+
+/// A node on which the software path is as it shall be.
+fn settled() -> Observed {
+    let mut observed = fixture::observed();
+    let bridge = &mut observed.bridges[0];
+    bridge.mac_pinned = true;
+    bridge.ports[0].learning = false;
+    observed.adapters[0].filter = vec![bridge.mac];
+    for (vm, port) in observed.vms.iter().zip(&mut bridge.ports[1..]) {
+        let mac = vm.nics[0].mac;
+        port.fdb = vec![FdbEntry {
+            mac,
+            vlan: None,
+            local: false,
+            fixed: true,
+        }];
+        port.delay_line_ms = Some(0);
+        observed.adapters[0].filter.push(mac);
+    }
+    observed
+}
+
+/// VM 1 uses VF 0 and nothing is left to do.
+fn accelerated() -> Observed {
+    let mut observed = settled();
+    fixture::put_on_vf(&mut observed, 0, 0);
+    let mac = observed.vms[0].nics[0].mac;
+    observed.adapters[0].filter.retain(|other| *other != mac);
+    observed.bridges[0].ports[1].fdb.clear();
+    observed.bridges[0].ports[1].learning = false;
+    observed.bridges[0].ports[0].fdb.push(FdbEntry {
+        mac,
+        vlan: None,
+        local: false,
+        fixed: true,
+    });
+    observed
+}
+
+fn actions(observed: &Observed, desired: &NodeDesired) -> Vec<Action> {
+    plan(observed, desired, &Memory::default()).actions
+}
+
+#[test]
+fn nothing_is_left_to_do_where_all_is_as_wanted() {
+    assert_eq!(actions(&settled(), &desired(None)), []);
+    assert_eq!(
+        actions(&accelerated(), &desired(Some(Performance::Low))),
+        []
+    );
+}
+
+#[test]
+fn a_fresh_node_is_put_in_order_first() {
+    let mut observed = fixture::observed();
+    observed.adapters[0].vfs[0].driver = Some("igbvf".into());
+    observed.adapters[0].vfs[1].attributes.vlan = 5;
+    let done = actions(&observed, &desired(None));
+    let vf = &observed.adapters[0].vfs;
+    assert_eq!(done[0], Action::BindVf { vf: vf[0].pci });
+    assert!(matches!(done[1], Action::CleanVf { index: 1, .. }));
+    assert!(matches!(done[2], Action::PinBridge { .. }));
+    assert!(matches!(done[3], Action::PortLearning { on: false, .. }));
+    let filtered = done
+        .iter()
+        .filter(|action| matches!(action, Action::Filter { present: true, .. }));
+    assert_eq!(filtered.count(), 3, "the bridge's address and two guests'");
+}
+
+#[test]
+fn vfs_are_created_when_nothing_is_interrupted_or_it_was_asked_for() {
+    let mut observed = settled();
+    observed.adapters[0].vfs.clear();
+    let mut wish = desired(None);
+    let created = |observed: &Observed, wish: &NodeDesired| {
+        actions(observed, wish).contains(&Action::CreateVfs {
+            pf: observed.adapters[0].pci,
+            count: 7,
+        })
+    };
+    assert!(created(&observed, &wish));
+    wish.enabled.as_mut().unwrap().when = WhenToCreateVfs::Empty;
+    assert!(!created(&observed, &wish));
+    let waiting = plan(&observed, &wish, &Memory::default()).problems;
+    assert_eq!(waiting[0].code, Code::VfsWaiting);
+    assert!(
+        waiting[0].detail.contains("vm1") && waiting[0].detail.contains("br0"),
+        "{}",
+        waiting[0]
+    );
+    observed.bridges[0].has_host_address = false;
+    observed.vms.clear();
+    assert!(created(&observed, &wish));
+    wish.enabled.as_mut().unwrap().when = WhenToCreateVfs::Boot;
+    assert!(!created(&observed, &wish));
+}
+
+#[test]
+fn vfs_in_use_are_never_recreated() {
+    let mut observed = settled();
+    let mut wish = desired(None);
+    wish.intents[0].vfs = accelnet_model::VfCount::Exactly(3);
+    observed.adapters[0].vfs[6].user = VfUser::HostDriver {
+        driver: "igbvf".into(),
+    };
+    let plan = plan(&observed, &wish, &Memory::default());
+    assert!(
+        !plan
+            .actions
+            .iter()
+            .any(|action| matches!(action, Action::CreateVfs { .. }))
+    );
+    assert_eq!(plan.problems[0].code, Code::VfCountNotPossible);
+}
+
+#[test]
+fn a_wanted_vm_gets_a_clean_vf() {
+    let mut observed = settled();
+    observed.adapters[0].vfs[0].user = VfUser::Process {
+        pid: 9,
+        command: "dpdk".into(),
+    };
+    observed.adapters[0].vfs[1].attributes.vlan = 7;
+    let done = actions(&observed, &desired(Some(Performance::Medium)));
+    let Some(Action::Switch(switch)) = done.last() else {
+        panic!("{done:?}")
+    };
+    assert!(switch.to_vf);
+    assert_eq!(
+        switch.vf_index, 2,
+        "the first is another's, the second not clean yet"
+    );
+    assert_eq!(
+        switch.attributes,
+        VfAttributes::for_mac(observed.vms[0].nics[0].mac)
+    );
+    assert!(!done.iter().any(|action| *action
+        == Action::BindVf {
+            vf: observed.adapters[0].vfs[0].pci
+        }));
+}
+
+#[test]
+fn what_is_refused_says_why_and_does_nothing() {
+    let plan = plan(
+        &settled(),
+        &desired(Some(Performance::High)),
+        &Memory::default(),
+    );
+    assert_eq!(plan.actions, []);
+    let codes: Vec<_> = plan.vm_problems[&Uuid::from_u128(1)]
+        .iter()
+        .map(|problem| problem.code)
+        .collect();
+    assert!(
+        codes.contains(&Code::CannotProvisionPerformance),
+        "{codes:?}"
+    );
+}
+
+#[test]
+fn a_rule_added_later_brings_the_vm_back() {
+    let mut observed = accelerated();
+    let (place, rule) = ("vnet1".to_owned(), "isolated".to_owned());
+    observed.vms[0].nics[0].policy = vec![PolicyFinding {
+        kind: PolicyKind::Isolation,
+        place,
+        rule,
+    }];
+    let plan = plan(
+        &observed,
+        &desired(Some(Performance::Low)),
+        &Memory::default(),
+    );
+    assert!(
+        matches!(&plan.actions[..], [Action::Switch(switch)] if !switch.to_vf),
+        "{:?}",
+        plan.actions
+    );
+    assert_eq!(
+        plan.vm_problems[&Uuid::from_u128(1)][0].code,
+        Code::PolicyNotOffloadable
+    );
+}
+
+#[test]
+fn a_guest_that_restarts_is_served_by_software_meanwhile() {
+    let mut observed = accelerated();
+    observed.adapters[0].vfs[0].active_vectors = 0;
+    let mac = observed.vms[0].nics[0].mac;
+    let (pf, port) = (
+        observed.adapters[0].ifname.clone(),
+        observed.adapters[0].ifname.clone(),
+    );
+    assert_eq!(
+        actions(&observed, &desired(Some(Performance::Low))),
+        [
+            Action::Filter {
+                pf,
+                mac,
+                present: true
+            },
+            Action::BridgeEntry {
+                port,
+                mac,
+                present: false
+            },
+        ]
+    );
+    observed.adapters[0].vfs[0].active_vectors = 3;
+    observed.adapters[0].filter.push(mac);
+    let done = actions(&observed, &desired(Some(Performance::Low)));
+    assert!(
+        matches!(&done[..], [Action::Switch(switch)] if switch.to_vf),
+        "{done:?}"
+    );
+}
+
+#[test]
+fn what_a_crash_left_is_repaired() {
+    let mut observed = settled();
+    observed.bridges[0].ports[1].delay_line_ms = Some(150);
+    observed.bridges[0].ports[1].learning = false;
+    let tap = observed.bridges[0].ports[1].ifname.clone();
+    let memory = Memory {
+        learning_off: [tap.clone()].into(),
+        ..Memory::default()
+    };
+    let done = plan(&observed, &desired(None), &memory).actions;
+    assert_eq!(
+        done,
+        [
+            Action::Drain { tap: tap.clone() },
+            Action::PortLearning {
+                port: tap,
+                on: true
+            }
+        ]
+    );
+}
+
+#[test]
+fn disabled_means_hands_off() {
+    let mut wish = desired(Some(Performance::Low));
+    wish.enabled = None;
+    assert_eq!(
+        plan(&fixture::observed(), &wish, &Memory::default()),
+        Plan::default()
+    );
+    assert_eq!(
+        actions(&accelerated(), &desired(None)).len(),
+        1,
+        "enabled and not wanted: back"
+    );
+}
+
+proptest! {
+    /// Whatever the state of VFs: those of others are not touched, none is given out twice.
+    #[test]
+    fn foreign_vfs_are_left_alone(
+        users in prop::collection::vec(0u8..4, 7),
+        drivers in prop::collection::vec(0u8..3, 7),
+        vlans in prop::collection::vec(0u16..3, 7),
+        wanted in any::<bool>(),
+    ) {
+        let mut observed = settled();
+        for (i, vf) in observed.adapters[0].vfs.iter_mut().enumerate() {
+            vf.user = match users[i] {
+                0 => VfUser::Process { pid: 7, command: "x".into() },
+                1 => VfUser::HostDriver { driver: "igbvf".into() },
+                _ => VfUser::Nobody,
+            };
+            vf.driver = [Some("vfio-pci".to_owned()), Some("igbvf".to_owned()), None][drivers[i] as usize].clone();
+            vf.attributes.vlan = vlans[i];
+        }
+        let mut wish = desired(wanted.then_some(Performance::Low));
+        wish.vms.push(VmDesired { uuid: Uuid::from_u128(2), level: Some(Performance::Low), prepare: false });
+        let plan = plan(&observed, &wish, &Memory::default());
+        let mut given = Vec::new();
+        for action in &plan.actions {
+            let touched = match action {
+                Action::BindVf { vf } | Action::CleanVf { vf, .. } => Some(*vf),
+                Action::Switch(switch) => { given.push(switch.vf); Some(switch.vf) }
+                Action::CreateVfs { .. } => { prop_assert!(false, "recreated"); None }
+                _ => None,
+            };
+            if let Some(touched) = touched {
+                let (_, vf) = observed.vf(touched).unwrap();
+                prop_assert_eq!(&vf.user, &VfUser::Nobody);
+            }
+        }
+        let count = given.len();
+        given.sort();
+        given.dedup();
+        prop_assert_eq!(given.len(), count, "a VF was given out twice");
+    }
+}

@@ -1,0 +1,127 @@
+//! VFs: how many there are, what drives them, what they carry while nobody uses them.
+
+use accelnet_model::{
+    AdapterFacts, Code, Intent, Problem, VfAttributes, VfCount, VfFacts, VfUser, WhenToCreateVfs,
+};
+
+use super::{Action, Memory, Plan};
+use crate::{Observed, profile};
+
+pub fn plan(
+    observed: &Observed,
+    intent: &Intent,
+    when: WhenToCreateVfs,
+    memory: &Memory,
+    plan: &mut Plan,
+) {
+    for adapter in observed.uplinks(intent) {
+        match profile::choose_vf_count(adapter, intent.vfs) {
+            Ok(wanted) => count(observed, intent, adapter, wanted.count, when, plan),
+            Err(problem) => plan.problems.push(problem),
+        }
+        if observed.hypervisor_answers {
+            for vf in &adapter.vfs {
+                idle_vf(observed, adapter, vf, memory, plan);
+            }
+        }
+    }
+}
+
+fn count(
+    observed: &Observed,
+    intent: &Intent,
+    adapter: &AdapterFacts,
+    wanted: u32,
+    when: WhenToCreateVfs,
+    plan: &mut Plan,
+) {
+    let existing = adapter.vfs.len() as u32;
+    if existing == wanted {
+        return;
+    }
+    let users: Vec<_> = adapter
+        .vfs
+        .iter()
+        .filter(|vf| vf.user != VfUser::Nobody)
+        .collect();
+    if !users.is_empty() {
+        if let VfCount::Exactly(_) = intent.vfs {
+            let text = format!(
+                "{} has {existing} VFs, {wanted} are wanted, and {} of them are in use.",
+                adapter.ifname,
+                users.len()
+            );
+            let problem = Problem::new(Code::VfCountNotPossible, text);
+            plan.problems
+                .push(problem.about("adapter", &adapter.ifname));
+        }
+        return;
+    }
+    let reasons = interrupted(observed, intent);
+    let now = match when {
+        WhenToCreateVfs::Now => true,
+        WhenToCreateVfs::Empty => reasons.is_empty() && observed.hypervisor_answers,
+        WhenToCreateVfs::Boot => false,
+    };
+    if now {
+        plan.actions.push(Action::CreateVfs {
+            pf: adapter.pci,
+            count: wanted,
+        });
+        return;
+    }
+    let text = format!(
+        "{} needs {wanted} VFs; its link carries {}.",
+        adapter.ifname,
+        in_words(&reasons)
+    );
+    plan.problems
+        .push(Problem::new(Code::VfsWaiting, text).about("adapter", &adapter.ifname));
+}
+
+fn in_words(reasons: &[String]) -> String {
+    if reasons.is_empty() {
+        "nothing, but it was asked to wait".into()
+    } else {
+        reasons.join(", ")
+    }
+}
+
+/// What a bounce of the uplink's link would interrupt.
+pub fn interrupted(observed: &Observed, intent: &Intent) -> Vec<String> {
+    let mut reasons: Vec<String> = observed
+        .vms_on(&intent.bridge)
+        .map(|vm| format!("VM '{}'", vm.name))
+        .collect();
+    if observed
+        .bridge(&intent.bridge)
+        .is_some_and(|bridge| bridge.has_host_address)
+    {
+        reasons.push(format!("the host's address on {}", intent.bridge));
+    }
+    reasons
+}
+
+/// A VF that nobody uses is bound to vfio-pci and carries the baseline.
+fn idle_vf(
+    observed: &Observed,
+    adapter: &AdapterFacts,
+    vf: &VfFacts,
+    memory: &Memory,
+    plan: &mut Plan,
+) {
+    let held = vf.user != VfUser::Nobody || observed.is_assigned(vf.pci);
+    if held || memory.busy_vfs.contains(&vf.pci) || memory.quarantined.contains(&vf.pci) {
+        return;
+    }
+    if vf.driver.as_deref() != Some("vfio-pci") {
+        plan.actions.push(Action::BindVf { vf: vf.pci });
+    }
+    if !vf.attributes.fulfils(&VfAttributes::baseline()) {
+        plan.actions.push(Action::CleanVf {
+            pf: adapter.pci,
+            index: vf.index,
+            vf: vf.pci,
+        });
+    }
+}

@@ -1,0 +1,59 @@
+//! Adapters of the same name are alike on all nodes: model, driver, its version and firmware.
+//!
+//! Only a warning: an update is rolled out node by node.
+
+use std::collections::BTreeMap;
+
+use accelnet_model::{AdapterFacts, CheckResult, Code, IfName, Intent};
+
+use super::{Check, Node, list};
+
+/// A property, and how it is read of an adapter.
+type Property = (&'static str, fn(&AdapterFacts) -> Option<String>);
+
+const PROPERTIES: [Property; 5] = [
+    ("model", |facts| Some(facts.pci_id.clone())),
+    ("speed", |facts| facts.speed_mbps.map(|speed| format!("{speed} Mbit/s"))),
+    ("driver", |facts| facts.driver.clone()),
+    ("driver version", |facts| facts.driver_version.clone()),
+    ("firmware", |facts| facts.firmware.clone()),
+];
+
+pub(super) fn check(nodes: &[Node<'_>], intent: &Intent, results: &mut Vec<CheckResult>) {
+    for name in &intent.adapters {
+        results.extend(alike(nodes, name));
+    }
+}
+
+/// Nothing if fewer than two nodes have the adapter.
+fn alike(nodes: &[Node<'_>], name: &IfName) -> Option<CheckResult> {
+    let having: Vec<(&accelnet_model::Name, &AdapterFacts)> = nodes
+        .iter()
+        .filter_map(|node| {
+            let mut adapters = node.1.adapters.iter().map(|adapter| &adapter.facts);
+            Some((&node.0, adapters.find(|facts| &facts.ifname == name)?))
+        })
+        .collect();
+    if having.len() < 2 {
+        return None;
+    }
+    let mut differences = Vec::new();
+    for (property, read) in PROPERTIES {
+        let mut values: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        for (node, facts) in &having {
+            let value = read(facts).unwrap_or_else(|| "unknown".to_owned());
+            values.entry(value).or_default().push(node.to_string());
+        }
+        if values.len() > 1 {
+            let each = values.iter().map(|(value, nodes)| format!("{value} on {}", list(nodes)));
+            differences.push(format!("{property} differs ({})", each.collect::<Vec<_>>().join("; ")));
+        }
+    }
+    let mut check = Check::of_cluster("alike");
+    check.adapter = Some(name.clone());
+    Some(if differences.is_empty() {
+        check.passes(format!("the same on {} nodes", having.len()))
+    } else {
+        check.warns(Code::AdaptersDiffer, differences.join("; "))
+    })
+}
