@@ -127,6 +127,12 @@ catalogue! {
     SriovSupportNoOsc "sriov_support_no_osc" REFUSED
         "The firmware did not hand control of PCI Express to the system (_OSC)."
         "Update the firmware, or boot with 'pcie_ports=native' if the vendor agrees."
+    SpoofCheckUnsupported "spoof_check_unsupported" REFUSED
+        "The adapter cannot keep a VF from sending with another address than its own."
+        "Use an adapter whose driver offers a spoof check (ip link set PF vf N spoofchk on), or update the driver."
+    AdaptersDiffer "adapters_differ" REFUSED
+        "The intent's adapters are not alike on all nodes."
+        "Give all nodes the same model, driver and firmware; while an update is rolled out this is to be expected."
     InterruptRemappingOff "interrupt_remapping_off" REFUSED
         "Interrupt remapping is off, so assigned devices could forge interrupts."
         "Turn on x2APIC and interrupt remapping in the firmware setup; do not allow unsafe interrupts."

@@ -1,162 +1,170 @@
-//! Prerequisite checks: what was found, whether it is enough, cause and cure. All at once.
+//! Prerequisite checks: what must hold before acceleration can be enabled.
+//!
+//! Each check is a small rule over what nodes report, in a file of its own. All checks always run,
+//! so that every failure is reported at once. Without an intent only the nodes are judged, with one
+//! also its bridge and adapters (as the reference's `Get-AccelNetManagementPreReq` does).
+//!
+//! A check that cannot tell (a value is not known) never passes silently: it fails as a warning, or
+//! says in `found` what it is waiting for.
 
 mod adapter;
-mod intent;
-mod node;
+mod bridge;
+mod compute_intent;
+mod iommu;
+mod isolation;
+mod likeness;
+mod platform;
+mod smt;
+mod spoof_check;
+pub mod sriov;
+mod vf_count;
 
-use accelnet_model::{CheckResult, Code, IfName, Intent, Name, Problem, Severity};
+use accelnet_model::{CheckResult, Code, IfName, Intent, Name, NodeStatus, Problem, Severity};
 
-use crate::Observed;
+/// A node's name and its report.
+pub type Node<'a> = (Name, &'a NodeStatus);
 
-/// Runs all checks of the nodes and, with an intent, those of the intent and its adapters.
-pub fn run(nodes: &[(Name, Observed)], intent: Option<&Intent>) -> Vec<CheckResult> {
-    let mut results = node::consistent(nodes);
-    for (name, observed) in nodes {
-        results.extend(node::check(name, observed));
+/// Runs every check on every node; on the intent and its adapters too if one is given.
+pub fn run(nodes: &[Node<'_>], intent: Option<&Intent>) -> Vec<CheckResult> {
+    let mut results = vec![reports(nodes)];
+    for node in nodes {
+        platform::check(node, &mut results);
+        iommu::check(node, &mut results);
     }
+    results.extend(smt::check(nodes));
     if let Some(intent) = intent {
-        results.push(intent::compute(intent));
-        for (name, observed) in nodes {
-            results.extend(intent::on_node(name, observed, intent));
-            for adapter in &intent.adapters {
-                results.extend(adapter::check(name, observed, intent, adapter));
-            }
+        results.push(compute_intent::check(intent));
+        for node in nodes {
+            on_node(node, intent, &mut results);
         }
+        likeness::check(nodes, intent, &mut results);
     }
     results
 }
 
-/// One result about a node, and possibly an adapter of it.
-struct Subject<'a> {
-    node: &'a Name,
-    adapter: Option<&'a IfName>,
+/// The checks of one node's bridge and adapters.
+fn on_node(node: &Node<'_>, intent: &Intent, results: &mut Vec<CheckResult>) {
+    results.push(bridge::check(node, intent));
+    for name in &intent.adapters {
+        let Some(facts) = adapter::present(node, name, results) else {
+            continue;
+        };
+        adapter::check(node, intent, facts, results);
+        sriov::check(node, facts, results);
+        vf_count::check(node, intent, facts, results);
+        isolation::check(node, facts, results);
+        spoof_check::check(node, facts, results);
+    }
 }
 
-impl Subject<'_> {
-    /// The check's result: it passed if there is no problem.
-    fn result(
-        &self,
-        check: &str,
-        found: impl Into<String>,
-        problem: Option<(Code, String)>,
-    ) -> CheckResult {
-        let problem = problem.map(|(code, detail)| {
-            let problem = Problem::new(code, detail).about("node", self.node);
-            match self.adapter {
-                Some(adapter) => problem.about("adapter", adapter),
-                None => problem,
-            }
-        });
-        CheckResult {
-            check: check.to_owned(),
-            node: Some(self.node.clone()),
-            adapter: self.adapter.cloned(),
-            passed: problem.is_none(),
-            severity: Severity::Error,
-            found: found.into(),
-            problem,
+/// Problems of the checks that failed as errors: what `enable` refuses with.
+pub fn errors(results: &[CheckResult]) -> Vec<Problem> {
+    let failed = results
+        .iter()
+        .filter(|result| !result.passed && result.severity == Severity::Error);
+    failed
+        .filter_map(|result| result.problem.clone())
+        .collect()
+}
+
+/// Somebody must report, else nothing is known.
+fn reports(nodes: &[Node<'_>]) -> CheckResult {
+    let check = Check::of_cluster("nodes");
+    match nodes.len() {
+        0 => check.fails(Code::AgentUnreachable, "no node reports"),
+        1 => check.passes("1 node reports"),
+        count => check.passes(format!("{count} nodes report")),
+    }
+}
+
+/// A check that is about to be judged.
+struct Check {
+    name: &'static str,
+    node: Option<Name>,
+    adapter: Option<IfName>,
+}
+
+impl Check {
+    fn of_cluster(name: &'static str) -> Self {
+        Self {
+            name,
+            node: None,
+            adapter: None,
         }
     }
+
+    fn of_node(name: &'static str, node: &Node<'_>) -> Self {
+        Self {
+            name,
+            node: Some(node.0.clone()),
+            adapter: None,
+        }
+    }
+
+    fn of_adapter(name: &'static str, node: &Node<'_>, adapter: &IfName) -> Self {
+        Self {
+            name,
+            node: Some(node.0.clone()),
+            adapter: Some(adapter.clone()),
+        }
+    }
+
+    fn passes(self, found: impl Into<String>) -> CheckResult {
+        CheckResult {
+            check: self.name.to_owned(),
+            node: self.node,
+            adapter: self.adapter,
+            passed: true,
+            severity: Severity::Error,
+            found: found.into(),
+            problem: None,
+        }
+    }
+
+    /// Failed, and acceleration cannot be enabled.
+    fn fails(self, code: Code, found: impl Into<String>) -> CheckResult {
+        self.failed(Severity::Error, code, found.into())
+    }
+
+    /// Failed, but acceleration can be enabled.
+    fn warns(self, code: Code, found: impl Into<String>) -> CheckResult {
+        self.failed(Severity::Warning, code, found.into())
+    }
+
+    fn failed(self, severity: Severity, code: Code, found: String) -> CheckResult {
+        let place = match (&self.node, &self.adapter) {
+            (Some(node), Some(adapter)) => format!("Node '{node}', adapter {adapter}: "),
+            (Some(node), None) => format!("Node '{node}': "),
+            (None, Some(adapter)) => format!("Adapter {adapter}: "),
+            (None, None) => String::new(),
+        };
+        let mut problem = Problem::new(code, format!("{place}{found}."));
+        if let Some(node) = &self.node {
+            problem = problem.about("node", node);
+        }
+        if let Some(adapter) = &self.adapter {
+            problem = problem.about("adapter", adapter);
+        }
+        CheckResult {
+            passed: false,
+            severity,
+            problem: Some(problem),
+            ..self.passes(found)
+        }
+    }
+}
+
+/// Gives a failed check's problem a cure for this case.
+fn cured(mut result: CheckResult, cure: &str) -> CheckResult {
+    result.problem = result.problem.map(|problem| problem.with_cure(cure));
+    result
+}
+
+/// Names as a list in words.
+fn list<T: ToString>(items: impl IntoIterator<Item = T>) -> String {
+    let items: Vec<String> = items.into_iter().map(|item| item.to_string()).collect();
+    items.join(", ")
 }
 
 #[cfg(test)]
-mod tests {
-    use accelnet_model::{IntentType, SriovSupport, Support};
-
-    use super::*;
-    use crate::fixture;
-
-    fn failures(change: impl Fn(&mut Observed), intent: &Intent) -> Vec<Code> {
-        let mut observed = fixture::observed();
-        change(&mut observed);
-        let nodes = [("node1".parse().unwrap(), observed)];
-        let results = run(&nodes, Some(intent));
-        results
-            .into_iter()
-            .filter_map(|result| result.problem)
-            .map(|problem| problem.code)
-            .collect()
-    }
-
-    #[test]
-    fn the_fixture_passes_and_every_check_can_fail() {
-        assert_eq!(failures(|_| {}, &fixture::intent()), []);
-        type Change = fn(&mut Observed);
-        let cases: &[(Code, Change)] = &[
-            (Code::AccelNetNotSupported, |o| {
-                o.node.kernel = "4.19.0".into();
-            }),
-            (Code::AccelNetNotSupported, |o| o.node.kvm = false),
-            (Code::AccelNetNotSupported, |o| o.node.vfio = false),
-            (Code::AccelNetNotSupported, |o| {
-                o.node.libvirt = Some((6, 0, 0));
-            }),
-            (Code::AccelNetNotSupported, |o| {
-                o.node.qemu = Some((4, 1, 0));
-            }),
-            (Code::HypervisorUnavailable, |o| o.node.libvirt = None),
-            (Code::SriovSupportNoIommu, |o| o.node.iommu = false),
-            (Code::InterruptRemappingOff, |o| {
-                o.node.interrupt_remapping = Support::Supported(false);
-            }),
-            (Code::BridgeNotFound, |o| o.bridges.clear()),
-            (Code::BridgeNotSupported, |o| {
-                o.bridges[0].kind = "openvswitch".into();
-            }),
-            (Code::AdapterNotFound, |o| o.adapters.clear()),
-            (Code::AdapterNotUplink, |o| o.adapters[0].master = None),
-            (Code::AdapterLinkDown, |o| o.adapters[0].carrier = false),
-            (Code::VfMtuTooSmall, |o| o.bridges[0].mtu = 9000),
-            (Code::SriovSupportUnknown, |o| {
-                o.adapters[0].sriov = SriovSupport::Unknown;
-            }),
-            (Code::SriovSupportMissingAcs, |o| {
-                o.adapters[0].sriov = SriovSupport::MissingAcs;
-            }),
-            (Code::SriovSupportMissingPfDriver, |o| {
-                o.adapters[0].sriov = SriovSupport::MissingPfDriver;
-            }),
-            (Code::SriovSupportNoBusResources, |o| {
-                o.adapters[0].sriov = SriovSupport::NoBusResources;
-            }),
-            (Code::SriovSupportNoVfBarSpace, |o| {
-                o.adapters[0].sriov = SriovSupport::NoVfBarSpace;
-            }),
-            (Code::SriovSupportNoOsc, |o| {
-                o.adapters[0].sriov = SriovSupport::NoOscSupport;
-            }),
-            (Code::VfNotIsolated, |o| {
-                o.adapters[0].vfs[0].group_peers = vec![o.adapters[0].pci];
-            }),
-        ];
-        for (code, change) in cases {
-            assert_eq!(failures(change, &fixture::intent()), [*code]);
-        }
-        let storage = Intent {
-            types: vec![IntentType::Storage],
-            ..fixture::intent()
-        };
-        assert_eq!(failures(|_| {}, &storage), [Code::IntentTypeCheckFailed]);
-    }
-
-    #[test]
-    fn smt_must_be_the_same_everywhere() {
-        let mut other = fixture::observed();
-        other.node.smt_active = Support::Supported(true);
-        let nodes = [
-            ("a".parse().unwrap(), fixture::observed()),
-            ("b".parse().unwrap(), other),
-        ];
-        let failed: Vec<_> = run(&nodes, None)
-            .into_iter()
-            .filter(|result| !result.passed)
-            .collect();
-        assert_eq!(failed.len(), 1);
-        let problem = failed[0].problem.as_ref().unwrap();
-        assert_eq!(problem.code, Code::HyperthreadingCheckFailed);
-        assert!(
-            problem.detail.contains("on: b") && problem.detail.contains("off: a"),
-            "{problem}"
-        );
-    }
-}
+mod tests;

@@ -18,6 +18,7 @@ use crate::{
     policy, profile,
 };
 
+/// Switches between the paths that are wanted and possible now, at most one a VM.
 pub fn plan(
     observed: &Observed,
     desired: &NodeDesired,

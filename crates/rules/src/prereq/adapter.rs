@@ -1,130 +1,73 @@
-//! Checks of an intent's adapter on a node.
+//! The intent's adapter is there, is the bridge's uplink, has a link and a fitting MTU.
 
-use accelnet_model::{AdapterFacts, CheckResult, Code, IfName, Intent, Name, SriovSupport};
+use accelnet_model::{AdapterFacts, CheckResult, Code, IfName, Intent};
 
-use super::Subject;
-use crate::Observed;
+use super::{Check, Node, bridge, list};
 
-/// All checks of one adapter; the first alone if there is no such adapter.
-pub fn check(node: &Name, observed: &Observed, intent: &Intent, name: &IfName) -> Vec<CheckResult> {
-    let subject = Subject {
-        node,
-        adapter: Some(name),
-    };
-    let Some(adapter) = observed.adapter(name) else {
-        let text = format!("Node {node} has no adapter {name}.");
-        return vec![subject.result("adapter", "missing", Some((Code::AdapterNotFound, text)))];
-    };
-    let driver = adapter.driver.as_deref().unwrap_or("no driver");
-    let mut results = vec![
-        subject.result("adapter", format!("{} ({driver})", adapter.pci), None),
-        uplink(&subject, observed, intent, adapter),
-        link(&subject, adapter),
-        sriov(&subject, observed, adapter),
-        isolation(&subject, adapter),
-    ];
-    results.extend(mtu(&subject, observed, intent, adapter));
-    results
+/// The adapter's facts; if it is missing, says so.
+pub(super) fn present<'a>(
+    node: &Node<'a>,
+    name: &IfName,
+    results: &mut Vec<CheckResult>,
+) -> Option<&'a AdapterFacts> {
+    let mut adapters = node.1.adapters.iter().map(|adapter| &adapter.facts);
+    let found = adapters.find(|facts| &facts.ifname == name);
+    if found.is_none() {
+        let has = list(node.1.adapters.iter().map(|adapter| &adapter.facts.ifname));
+        let has = if has.is_empty() { "none" } else { &has };
+        let check = Check::of_adapter("adapter", node, name);
+        let text = format!("there is no adapter {name}; the node's adapters: {has}");
+        results.push(check.fails(Code::AdapterNotFound, text));
+    }
+    found
 }
 
-fn uplink(
-    subject: &Subject<'_>,
-    observed: &Observed,
+pub(super) fn check(
+    node: &Node<'_>,
     intent: &Intent,
-    adapter: &AdapterFacts,
-) -> CheckResult {
-    let master = adapter.master.as_ref();
-    let found = master.map_or_else(
-        || "no port of anything".to_owned(),
-        |master| format!("port of {master}"),
-    );
-    // Without the bridge that is the problem to tell of.
-    let wrong = master != Some(&intent.bridge) && observed.bridge(&intent.bridge).is_some();
-    let problem = wrong.then(|| {
-        (
+    facts: &AdapterFacts,
+    results: &mut Vec<CheckResult>,
+) {
+    results.push(uplink(node, intent, facts));
+    results.push(link(node, facts));
+    results.extend(mtu(node, intent, facts));
+}
+
+fn uplink(node: &Node<'_>, intent: &Intent, facts: &AdapterFacts) -> CheckResult {
+    let check = Check::of_adapter("adapter", node, &facts.ifname);
+    let (name, bridge) = (&facts.ifname, &intent.bridge);
+    match &facts.master {
+        Some(master) if master == bridge => check.passes(format!("uplink of {master}")),
+        Some(master) => check.fails(
             Code::AdapterNotUplink,
-            format!("{} is {found}, not of {}.", adapter.ifname, intent.bridge),
-        )
-    });
-    subject.result("uplink", found, problem)
+            format!("{name} is a port of {master}, not of {bridge}"),
+        ),
+        None => check.fails(
+            Code::AdapterNotUplink,
+            format!("{name} is not a port of {bridge}"),
+        ),
+    }
 }
 
-fn link(subject: &Subject<'_>, adapter: &AdapterFacts) -> CheckResult {
-    let (found, text) = match (adapter.up, adapter.carrier) {
-        (true, true) => ("up", None),
-        (false, _) => ("down", Some("is set down")),
-        (true, false) => ("no carrier", Some("has no carrier")),
-    };
-    let problem = text.map(|text| (Code::AdapterLinkDown, format!("{} {text}.", adapter.ifname)));
-    subject.result("link", found, problem)
+fn link(node: &Node<'_>, facts: &AdapterFacts) -> CheckResult {
+    let check = Check::of_adapter("link", node, &facts.ifname);
+    match (facts.up, facts.carrier, facts.speed_mbps) {
+        (false, ..) => check.fails(Code::AdapterLinkDown, "the interface is down"),
+        (true, false, _) => check.fails(Code::AdapterLinkDown, "there is no carrier"),
+        (true, true, Some(speed)) => check.passes(format!("up, {speed} Mbit/s")),
+        (true, true, None) => check.passes("up"),
+    }
 }
 
-fn sriov(subject: &Subject<'_>, observed: &Observed, adapter: &AdapterFacts) -> CheckResult {
-    let code = match adapter.sriov {
-        SriovSupport::Supported => None,
-        SriovSupport::Unknown => Some(Code::SriovSupportUnknown),
-        SriovSupport::MissingAcs => Some(Code::SriovSupportMissingAcs),
-        SriovSupport::MissingPfDriver => Some(Code::SriovSupportMissingPfDriver),
-        SriovSupport::NoBusResources => Some(Code::SriovSupportNoBusResources),
-        // Told once, for the node.
-        SriovSupport::NoIoMmuSupport if !observed.node.iommu => None,
-        SriovSupport::NoIoMmuSupport => Some(Code::SriovSupportNoIommu),
-        SriovSupport::NoVfBarSpace => Some(Code::SriovSupportNoVfBarSpace),
-        SriovSupport::NoOscSupport => Some(Code::SriovSupportNoOsc),
-    };
-    let found = format!(
-        "{:?}, {} VFs possible, {} exist",
-        adapter.sriov,
-        adapter.total_vfs,
-        adapter.vfs.len()
-    );
-    let problem = code.map(|code| {
-        let evidence = adapter
-            .sriov_evidence
-            .as_deref()
-            .unwrap_or("the system shows no more");
-        (
-            code,
-            format!("{} ({}): {evidence}.", adapter.ifname, adapter.pci_id),
-        )
-    });
-    subject.result("sriov", found, problem)
-}
-
-fn isolation(subject: &Subject<'_>, adapter: &AdapterFacts) -> CheckResult {
-    let shared = adapter.vfs.iter().find(|vf| !vf.group_peers.is_empty());
-    let found = if adapter.vfs.is_empty() {
-        "no VFs yet".to_owned()
+/// A VF cannot have a larger MTU than its PF, and the guest's NIC follows the bridge's.
+fn mtu(node: &Node<'_>, intent: &Intent, facts: &AdapterFacts) -> Option<CheckResult> {
+    let bridge = bridge::find(node.1, intent)?;
+    let check = Check::of_adapter("mtu", node, &facts.ifname);
+    let (own, others) = (facts.mtu, bridge.mtu);
+    let found = format!("MTU {own}, bridge {} has {others}", bridge.ifname);
+    Some(if own >= others {
+        check.passes(found)
     } else {
-        format!("{} VFs looked at", adapter.vfs.len())
-    };
-    let problem = shared.map(|vf| {
-        let peers: Vec<_> = vf.group_peers.iter().map(ToString::to_string).collect();
-        (
-            Code::VfNotIsolated,
-            format!(
-                "VF {} shares its IOMMU group with {}.",
-                vf.pci,
-                peers.join(", ")
-            ),
-        )
-    });
-    subject.result("vf_isolation", found, problem)
-}
-
-fn mtu(
-    subject: &Subject<'_>,
-    observed: &Observed,
-    intent: &Intent,
-    adapter: &AdapterFacts,
-) -> Option<CheckResult> {
-    let bridge = observed.bridge(&intent.bridge)?;
-    let problem = (adapter.mtu < bridge.mtu).then(|| {
-        let text = format!(
-            "{} has an MTU of {}, {} one of {}.",
-            adapter.ifname, adapter.mtu, bridge.ifname, bridge.mtu
-        );
-        (Code::VfMtuTooSmall, text)
-    });
-    Some(subject.result("mtu", adapter.mtu.to_string(), problem))
+        check.fails(Code::VfMtuTooSmall, found)
+    })
 }

@@ -10,7 +10,14 @@ pub(super) fn check(node: &Node<'_>, facts: &AdapterFacts, results: &mut Vec<Che
         .vfs
         .iter()
         .filter(|vf| !vf.group_peers.is_empty())
-        .map(|vf| format!("VF {} ({}) with {}", vf.index, vf.pci, list(&vf.group_peers)))
+        .map(|vf| {
+            format!(
+                "VF {} ({}) with {}",
+                vf.index,
+                vf.pci,
+                list(&vf.group_peers)
+            )
+        })
         .collect();
     results.push(if !shared.is_empty() {
         let found = format!("sharing an IOMMU group: {}", shared.join("; "));
@@ -18,6 +25,9 @@ pub(super) fn check(node: &Node<'_>, facts: &AdapterFacts, results: &mut Vec<Che
     } else if facts.vfs.is_empty() {
         check.passes("no VFs yet; looked at when they exist")
     } else {
-        check.passes(format!("{} VFs, each in its own IOMMU group", facts.vfs.len()))
+        check.passes(format!(
+            "{} VFs, each in its own IOMMU group",
+            facts.vfs.len()
+        ))
     });
 }

@@ -13,7 +13,9 @@ type Property = (&'static str, fn(&AdapterFacts) -> Option<String>);
 
 const PROPERTIES: [Property; 5] = [
     ("model", |facts| Some(facts.pci_id.clone())),
-    ("speed", |facts| facts.speed_mbps.map(|speed| format!("{speed} Mbit/s"))),
+    ("speed", |facts| {
+        facts.speed_mbps.map(|speed| format!("{speed} Mbit/s"))
+    }),
     ("driver", |facts| facts.driver.clone()),
     ("driver version", |facts| facts.driver_version.clone()),
     ("firmware", |facts| facts.firmware.clone()),
@@ -45,8 +47,13 @@ fn alike(nodes: &[Node<'_>], name: &IfName) -> Option<CheckResult> {
             values.entry(value).or_default().push(node.to_string());
         }
         if values.len() > 1 {
-            let each = values.iter().map(|(value, nodes)| format!("{value} on {}", list(nodes)));
-            differences.push(format!("{property} differs ({})", each.collect::<Vec<_>>().join("; ")));
+            let each = values
+                .iter()
+                .map(|(value, nodes)| format!("{value} on {}", list(nodes)));
+            differences.push(format!(
+                "{property} differs ({})",
+                each.collect::<Vec<_>>().join("; ")
+            ));
         }
     }
     let mut check = Check::of_cluster("alike");

@@ -7,20 +7,14 @@ use super::{Check, Node};
 
 pub(super) fn check(node: &Node<'_>, facts: &AdapterFacts, results: &mut Vec<CheckResult>) {
     let check = Check::of_adapter("spoof_check", node, &facts.ifname);
-    let with = |wanted: Support<()>| {
-        let same = |vf: &&accelnet_model::VfFacts| match vf.attributes.spoofchk {
-            Support::Supported(_) => wanted == Support::Supported(()),
-            Support::Unsupported => wanted == Support::Unsupported,
-            Support::Unknown => wanted == Support::Unknown,
-        };
-        facts.vfs.iter().filter(same).count()
-    };
-    let (lacking, unknown) = (with(Support::Unsupported), with(Support::Unknown));
-    results.push(if lacking > 0 {
+    let spoofchk = || facts.vfs.iter().map(|vf| vf.attributes.spoofchk);
+    let lacking = spoofchk().any(|support| support == Support::Unsupported);
+    let unknown = spoofchk().any(|support| support == Support::Unknown);
+    results.push(if lacking {
         let driver = facts.driver.as_deref().unwrap_or("the PF's driver");
         let found = format!("{driver} offers no spoof check for its VFs");
         check.fails(Code::SpoofCheckUnsupported, found)
-    } else if unknown > 0 {
+    } else if unknown {
         check.warns(
             Code::SpoofCheckUnsupported,
             "it is not known if the VFs have a spoof check",

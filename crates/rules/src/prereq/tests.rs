@@ -1,0 +1,306 @@
+//! Each check passes on a good cluster, and each way to fail has its code, place and severity.
+
+use accelnet_model::{
+    AdapterStatus, IntentType, NodeStatus, SriovSupport, Support, VfCount, VmStatus,
+};
+
+use super::*;
+use crate::fixture;
+
+fn status() -> NodeStatus {
+    let observed = fixture::observed();
+    NodeStatus {
+        node: observed.node,
+        adapters: observed
+            .adapters
+            .into_iter()
+            .map(|facts| AdapterStatus {
+                facts,
+                quarantined: vec![],
+                problems: vec![],
+            })
+            .collect(),
+        bridges: observed.bridges,
+        vms: Vec::<VmStatus>::new(),
+        ..NodeStatus::default()
+    }
+}
+
+fn name(text: &str) -> Name {
+    text.parse().unwrap()
+}
+
+fn failed(nodes: &[NodeStatus], intent: Option<&Intent>) -> Vec<(String, Severity, Code)> {
+    let nodes: Vec<Node<'_>> = nodes
+        .iter()
+        .enumerate()
+        .map(|(number, status)| (name(&format!("node{}", number + 1)), status))
+        .collect();
+    let results = run(&nodes, intent);
+    for result in &results {
+        assert_eq!(result.passed, result.problem.is_none(), "{result:?}");
+        assert!(
+            !result.found.is_empty() && !result.found.ends_with('.'),
+            "{result:?}"
+        );
+        if let Some(problem) = &result.problem {
+            assert!(problem.detail.contains(&result.found), "{result:?}");
+            let placed = result.node.iter().all(|node| {
+                problem
+                    .objects
+                    .iter()
+                    .any(|object| object.kind == "node" && object.name == node.as_str())
+            });
+            assert!(placed, "{result:?}");
+        }
+    }
+    let failed = results.into_iter().filter(|result| !result.passed);
+    failed
+        .map(|result| (result.check, result.severity, result.problem.unwrap().code))
+        .collect()
+}
+
+#[test]
+fn a_good_cluster_passes_everything() {
+    let nodes = [status(), status()];
+    assert_eq!(failed(&nodes, Some(&fixture::intent())), []);
+    let refs: Vec<Node<'_>> = nodes.iter().map(|status| (name("n"), status)).collect();
+    let (without, with) = (run(&refs, None), run(&refs, Some(&fixture::intent())));
+    assert!(
+        without
+            .iter()
+            .all(|result| result.adapter.is_none() && result.check != "bridge")
+    );
+    assert!(without.len() < with.len());
+    assert_eq!(errors(&with), []);
+}
+
+#[test]
+fn nobody_reports() {
+    assert_eq!(
+        failed(&[], None),
+        [("nodes".into(), Severity::Error, Code::AgentUnreachable)]
+    );
+}
+
+type Change = fn(&mut NodeStatus);
+
+#[test]
+fn each_failure_has_its_code() {
+    use Severity::{Error, Warning};
+    let cases: &[(&str, Severity, Code, Change)] = &[
+        ("kernel", Error, Code::AccelNetNotSupported, |s| {
+            s.node.kernel = "5.5.19".into()
+        }),
+        ("kernel", Error, Code::AccelNetNotSupported, |s| {
+            s.node.kernel = "?".into()
+        }),
+        ("kvm", Error, Code::AccelNetNotSupported, |s| {
+            s.node.kvm = false
+        }),
+        ("vfio", Error, Code::AccelNetNotSupported, |s| {
+            s.node.vfio = false
+        }),
+        ("libvirt", Error, Code::AccelNetNotSupported, |s| {
+            s.node.libvirt = Some((7, 0, 9))
+        }),
+        ("libvirt", Error, Code::HypervisorUnavailable, |s| {
+            s.node.libvirt = None;
+            s.node.qemu = None;
+        }),
+        ("qemu", Error, Code::AccelNetNotSupported, |s| {
+            s.node.qemu = Some((4, 1, 1))
+        }),
+        ("qemu", Error, Code::AccelNetNotSupported, |s| {
+            s.node.qemu = None
+        }),
+        ("iommu", Error, Code::SriovSupportNoIommu, |s| {
+            s.node.iommu = false
+        }),
+        (
+            "interrupt_remapping",
+            Error,
+            Code::InterruptRemappingOff,
+            |s| {
+                s.node.interrupt_remapping = Support::Supported(false);
+            },
+        ),
+        (
+            "interrupt_remapping",
+            Warning,
+            Code::InterruptRemappingOff,
+            |s| {
+                s.node.interrupt_remapping = Support::Unknown;
+            },
+        ),
+        ("smt", Warning, Code::HyperthreadingCheckFailed, |s| {
+            s.node.smt_active = Support::Unknown
+        }),
+        ("bridge", Error, Code::BridgeNotSupported, |s| {
+            s.bridges[0].kind = "openvswitch".into()
+        }),
+        ("bridge", Error, Code::BridgeNotSupported, |s| {
+            let mut second = s.adapters[0].clone();
+            second.facts.ifname = "pf1".parse().unwrap();
+            s.adapters.push(second);
+            let mut port = s.bridges[0].ports[0].clone();
+            port.ifname = "pf1".parse().unwrap();
+            s.bridges[0].ports.push(port);
+        }),
+        ("bridge", Warning, Code::BridgeNotSupported, |s| {
+            s.bridges[0].up = false
+        }),
+        ("adapter", Error, Code::AdapterNotFound, |s| {
+            s.adapters[0].facts.ifname = "eth7".parse().unwrap();
+        }),
+        ("adapter", Error, Code::AdapterNotUplink, |s| {
+            s.adapters[0].facts.master = None
+        }),
+        ("adapter", Error, Code::AdapterNotUplink, |s| {
+            s.adapters[0].facts.master = "bond0".parse().ok();
+        }),
+        ("link", Error, Code::AdapterLinkDown, |s| {
+            s.adapters[0].facts.up = false
+        }),
+        ("link", Error, Code::AdapterLinkDown, |s| {
+            s.adapters[0].facts.carrier = false
+        }),
+        ("mtu", Error, Code::VfMtuTooSmall, |s| {
+            s.bridges[0].mtu = 1501
+        }),
+        ("vf_isolation", Error, Code::VfNotIsolated, |s| {
+            s.adapters[0].facts.vfs[2].group_peers = vec!["0000:01:00.0".parse().unwrap()];
+        }),
+        ("spoof_check", Error, Code::SpoofCheckUnsupported, |s| {
+            s.adapters[0].facts.vfs[0].attributes.spoofchk = Support::Unsupported;
+        }),
+        ("spoof_check", Warning, Code::SpoofCheckUnsupported, |s| {
+            s.adapters[0].facts.vfs[0].attributes.spoofchk = Support::Unknown;
+        }),
+    ];
+    for (check, severity, code, change) in cases {
+        let mut status = status();
+        change(&mut status);
+        let failed = failed(&[status], Some(&fixture::intent()));
+        assert_eq!(failed, [((*check).to_owned(), *severity, *code)]);
+    }
+}
+
+#[test]
+fn the_bridge_may_be_missing() {
+    let mut status = status();
+    status.bridges.clear();
+    let found = failed(&[status], Some(&fixture::intent()));
+    assert_eq!(
+        found,
+        [("bridge".into(), Severity::Error, Code::BridgeNotFound)]
+    );
+}
+
+#[test]
+fn all_eight_states_of_sriov_support() {
+    use SriovSupport as S;
+    let cases = [
+        (S::Supported, None),
+        (S::Unknown, Some(Code::SriovSupportUnknown)),
+        (S::MissingAcs, Some(Code::SriovSupportMissingAcs)),
+        (S::MissingPfDriver, Some(Code::SriovSupportMissingPfDriver)),
+        (S::NoBusResources, Some(Code::SriovSupportNoBusResources)),
+        (S::NoIoMmuSupport, Some(Code::SriovSupportNoIommu)),
+        (S::NoVfBarSpace, Some(Code::SriovSupportNoVfBarSpace)),
+        (S::NoOscSupport, Some(Code::SriovSupportNoOsc)),
+    ];
+    for (state, code) in cases {
+        for evidence in [None, Some("the kernel said so.".to_owned())] {
+            let mut status = status();
+            status.adapters[0].facts.sriov = state;
+            status.adapters[0].facts.sriov_evidence = evidence;
+            let expected: Vec<_> = code
+                .map(|code| ("sriov".to_owned(), Severity::Error, code))
+                .into_iter()
+                .collect();
+            assert_eq!(
+                failed(&[status], Some(&fixture::intent())),
+                expected,
+                "{state:?}"
+            );
+        }
+    }
+}
+
+#[test]
+fn smt_must_be_the_same() {
+    let with = |smt| {
+        let mut status = status();
+        status.node.smt_active = smt;
+        status
+    };
+    let (on, off) = (Support::Supported(true), Support::Supported(false));
+    assert_eq!(failed(&[with(on), with(on)], None), []);
+    assert_eq!(failed(&[with(off), with(Support::Unsupported)], None), []);
+    let mixed = failed(&[with(on), with(off), with(Support::Unknown)], None);
+    assert_eq!(
+        mixed,
+        [(
+            "smt".into(),
+            Severity::Error,
+            Code::HyperthreadingCheckFailed
+        )]
+    );
+}
+
+#[test]
+fn different_adapters_are_a_warning() {
+    let mut other = status();
+    other.adapters[0].facts.firmware = Some("3.2".into());
+    other.adapters[0].facts.driver_version = Some("6.1".into());
+    let nodes = [status(), other];
+    let found = failed(&nodes, Some(&fixture::intent()));
+    assert_eq!(
+        found,
+        [("alike".into(), Severity::Warning, Code::AdaptersDiffer)]
+    );
+    let refs: Vec<Node<'_>> = nodes.iter().map(|status| (name("n"), status)).collect();
+    assert_eq!(
+        errors(&run(&refs, Some(&fixture::intent()))),
+        [],
+        "a warning does not refuse"
+    );
+}
+
+#[test]
+fn wrong_intents() {
+    let mut intent = fixture::intent();
+    intent.types = vec![IntentType::Storage];
+    let found = failed(&[status()], Some(&intent));
+    assert_eq!(
+        found,
+        [(
+            "intent".into(),
+            Severity::Error,
+            Code::IntentTypeCheckFailed
+        )]
+    );
+    let mut intent = fixture::intent();
+    intent.vfs = VfCount::Exactly(8);
+    let found = failed(&[status()], Some(&intent));
+    assert_eq!(
+        found,
+        [("vf_count".into(), Severity::Error, Code::VfCountNotPossible)]
+    );
+}
+
+#[test]
+fn all_failures_are_reported_at_once() {
+    let mut bad = status();
+    bad.node.kvm = false;
+    bad.node.iommu = false;
+    bad.adapters[0].facts.carrier = false;
+    bad.adapters[0].facts.sriov = SriovSupport::NoIoMmuSupport;
+    bad.bridges[0].mtu = 9000;
+    let checks: Vec<String> = failed(&[bad], Some(&fixture::intent()))
+        .into_iter()
+        .map(|(check, ..)| check)
+        .collect();
+    assert_eq!(checks, ["kvm", "iommu", "link", "mtu", "sriov"]);
+}
