@@ -62,9 +62,7 @@ pub fn errors(results: &[CheckResult]) -> Vec<Problem> {
     let failed = results
         .iter()
         .filter(|result| !result.passed && result.severity == Severity::Error);
-    failed
-        .filter_map(|result| result.problem.clone())
-        .collect()
+    failed.filter_map(|result| result.problem.clone()).collect()
 }
 
 /// Somebody must report, else nothing is known.

@@ -90,32 +90,32 @@ fn each_failure_has_its_code() {
     use Severity::{Error, Warning};
     let cases: &[(&str, Severity, Code, Change)] = &[
         ("kernel", Error, Code::AccelNetNotSupported, |s| {
-            s.node.kernel = "5.5.19".into()
+            s.node.kernel = "5.5.19".into();
         }),
         ("kernel", Error, Code::AccelNetNotSupported, |s| {
-            s.node.kernel = "?".into()
+            s.node.kernel = "?".into();
         }),
         ("kvm", Error, Code::AccelNetNotSupported, |s| {
-            s.node.kvm = false
+            s.node.kvm = false;
         }),
         ("vfio", Error, Code::AccelNetNotSupported, |s| {
-            s.node.vfio = false
+            s.node.vfio = false;
         }),
         ("libvirt", Error, Code::AccelNetNotSupported, |s| {
-            s.node.libvirt = Some((7, 0, 9))
+            s.node.libvirt = Some((7, 0, 9));
         }),
         ("libvirt", Error, Code::HypervisorUnavailable, |s| {
             s.node.libvirt = None;
             s.node.qemu = None;
         }),
         ("qemu", Error, Code::AccelNetNotSupported, |s| {
-            s.node.qemu = Some((4, 1, 1))
+            s.node.qemu = Some((4, 1, 1));
         }),
         ("qemu", Error, Code::AccelNetNotSupported, |s| {
-            s.node.qemu = None
+            s.node.qemu = None;
         }),
         ("iommu", Error, Code::SriovSupportNoIommu, |s| {
-            s.node.iommu = false
+            s.node.iommu = false;
         }),
         (
             "interrupt_remapping",
@@ -134,10 +134,10 @@ fn each_failure_has_its_code() {
             },
         ),
         ("smt", Warning, Code::HyperthreadingCheckFailed, |s| {
-            s.node.smt_active = Support::Unknown
+            s.node.smt_active = Support::Unknown;
         }),
         ("bridge", Error, Code::BridgeNotSupported, |s| {
-            s.bridges[0].kind = "openvswitch".into()
+            s.bridges[0].kind = "openvswitch".into();
         }),
         ("bridge", Error, Code::BridgeNotSupported, |s| {
             let mut second = s.adapters[0].clone();
@@ -148,25 +148,25 @@ fn each_failure_has_its_code() {
             s.bridges[0].ports.push(port);
         }),
         ("bridge", Warning, Code::BridgeNotSupported, |s| {
-            s.bridges[0].up = false
+            s.bridges[0].up = false;
         }),
         ("adapter", Error, Code::AdapterNotFound, |s| {
             s.adapters[0].facts.ifname = "eth7".parse().unwrap();
         }),
         ("adapter", Error, Code::AdapterNotUplink, |s| {
-            s.adapters[0].facts.master = None
+            s.adapters[0].facts.master = None;
         }),
         ("adapter", Error, Code::AdapterNotUplink, |s| {
             s.adapters[0].facts.master = "bond0".parse().ok();
         }),
         ("link", Error, Code::AdapterLinkDown, |s| {
-            s.adapters[0].facts.up = false
+            s.adapters[0].facts.up = false;
         }),
         ("link", Error, Code::AdapterLinkDown, |s| {
-            s.adapters[0].facts.carrier = false
+            s.adapters[0].facts.carrier = false;
         }),
         ("mtu", Error, Code::VfMtuTooSmall, |s| {
-            s.bridges[0].mtu = 1501
+            s.bridges[0].mtu = 1501;
         }),
         ("vf_isolation", Error, Code::VfNotIsolated, |s| {
             s.adapters[0].facts.vfs[2].group_peers = vec!["0000:01:00.0".parse().unwrap()];
