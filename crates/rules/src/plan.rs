@@ -11,7 +11,7 @@
 //! | [`switch`] | which NIC goes where |
 
 mod path;
-pub mod switch;
+mod switch;
 mod vfs;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -20,6 +20,7 @@ use accelnet_model::{IfName, MacAddr, NodeDesired, PciAddress, Problem, VfAttrib
 use uuid::Uuid;
 
 use crate::Observed;
+pub use switch::is_settled;
 
 /// One thing to do.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,0 +1,74 @@
+//! Carrying out a plan's actions. No choices: what to do was decided by the rules.
+
+use accelnet_host::{DelayLine, Host, HostError};
+use accelnet_hypervisor::Hypervisor;
+use accelnet_model::{Code, Problem};
+use accelnet_rules::plan::Action;
+
+use crate::{ledger::Ledger, memory::Memory, observe::host_problem, switch::clean_vf};
+
+/// Does one action. What we add on the machine is noted in the ledger before (the caller saves it),
+/// so that it can be taken away again also after a crash.
+pub fn apply(
+    action: &Action,
+    host: &dyn Host,
+    hypervisor: &dyn Hypervisor,
+    memory: &mut Memory,
+) -> Result<(), Problem> {
+    let done: Result<(), HostError> = match action {
+        Action::CreateVfs { pf, count } => host.ensure_vf_count(*pf, *count),
+        Action::BindVf { vf } => host.ensure_vf_vfio(*vf),
+        Action::CleanVf { pf, index, vf } => {
+            return clean_vf(host, *pf, *index, *vf).inspect_err(|problem| {
+                memory.quarantined.insert(*vf, problem.clone());
+            });
+        }
+        Action::PinBridge { bridge } => host.ensure_bridge_mac_pinned(bridge),
+        Action::PortLearning { port, on } => host.ensure_port_learning(port, *on),
+        Action::Filter { pf, mac, present } => host.ensure_pf_filter(pf, *mac, *present),
+        Action::BridgeEntry { port, mac, present } => {
+            host.ensure_bridge_entry(port, *mac, *present)
+        }
+        Action::DelayIdle { tap } => host.ensure_delay_line(tap, DelayLine::Idle),
+        Action::Drain { tap } => host.ensure_delay_line(tap, DelayLine::Drain),
+        Action::Prepare { vm, nics } => {
+            let staged = hypervisor.prepare(*vm, nics).map_err(|error| {
+                Problem::new(Code::HypervisorUnavailable, format!("{error}.")).about("vm", vm)
+            })?;
+            memory.staged.insert(*vm, staged.changes);
+            return Ok(());
+        }
+        // Begun by the loop, in a thread of its own.
+        Action::Switch(_) => Ok(()),
+    };
+    match done {
+        // What went away between look and deed needs nothing.
+        Err(error) if error.is_gone() => Ok(()),
+        other => other.map_err(|error| host_problem(&error)),
+    }
+}
+
+/// Notes in the ledger what an action is going to add; true if that changed it.
+pub fn note(action: &Action, ledger: &mut Ledger) -> bool {
+    let before = ledger.clone();
+    match action {
+        Action::PortLearning { port, on: false } if !ledger.learning_off.contains(port) => {
+            ledger.learning_off.push(port.clone());
+        }
+        Action::Filter {
+            mac, present: true, ..
+        } if !ledger.filtered.contains(mac) => {
+            ledger.filtered.push(*mac);
+        }
+        Action::Switch(switch) => {
+            if !ledger.learning_off.contains(&switch.tap) {
+                ledger.learning_off.push(switch.tap.clone());
+            }
+            if !ledger.filtered.contains(&switch.mac) {
+                ledger.filtered.push(switch.mac);
+            }
+        }
+        _ => {}
+    }
+    *ledger != before
+}

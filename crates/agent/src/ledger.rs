@@ -1,0 +1,161 @@
+//! What the machine cannot tell: the last accepted wish, how many VFs to make again after a start,
+//! and what we changed on ports.
+//!
+//! One JSON file, replaced as a whole: written beside, synced, renamed, directory synced. A reader
+//! sees the old or the new one. A file that cannot be read is kept under another name, never dropped.
+
+use std::{
+    fs::{self, File},
+    io::Write,
+    os::unix::fs::OpenOptionsExt,
+    path::{Path, PathBuf},
+};
+
+use accelnet_model::{AdapterId, IfName, MacAddr, NodeDesired};
+use serde::{Deserialize, Serialize};
+
+/// Layout of the file; a newer one is refused rather than misread.
+const VERSION: u32 = 1;
+/// The file's name in the state directory.
+pub const FILE: &str = "ledger.json";
+
+/// VFs that an adapter shall have from the start on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AdapterEntry {
+    /// Which adapter.
+    pub id: AdapterId,
+    /// How many VFs.
+    pub vfs: u32,
+}
+
+/// The ledger.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Ledger {
+    version: u32,
+    /// The wish that was accepted last.
+    pub desired: NodeDesired,
+    /// VFs to make at the node's start.
+    pub adapters: Vec<AdapterEntry>,
+    /// Ports where we turned learning off.
+    #[serde(default)]
+    pub learning_off: Vec<IfName>,
+    /// Addresses that we put into a PF's filter.
+    #[serde(default)]
+    pub filtered: Vec<MacAddr>,
+}
+
+/// Why a ledger cannot be read or written.
+#[derive(Debug, thiserror::Error)]
+pub enum LedgerError {
+    /// The file system refused.
+    #[error("{path}: {error}")]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// Its words.
+        error: std::io::Error,
+    },
+    /// It is damaged; it was kept under another name.
+    #[error("{path} is damaged ({reason}); it is kept as {kept}")]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+        /// Its new name.
+        kept: PathBuf,
+    },
+}
+
+impl Ledger {
+    /// Reads the ledger of a state directory; an empty one if there is none.
+    ///
+    /// # Errors
+    /// If it cannot be read, or is damaged (then it has been moved aside).
+    pub fn load(directory: &Path) -> Result<Self, LedgerError> {
+        let path = directory.join(FILE);
+        let text = match fs::read(&path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                return Ok(Self::default());
+            }
+            Err(error) => return Err(LedgerError::Io { path, error }),
+        };
+        let reason = match serde_json::from_slice::<Self>(&text) {
+            Ok(ledger) if ledger.version <= VERSION => return Ok(ledger),
+            Ok(ledger) => format!("version {} is newer than {VERSION}", ledger.version),
+            Err(error) => error.to_string(),
+        };
+        let kept = free_name(directory);
+        fs::rename(&path, &kept).map_err(|error| LedgerError::Io {
+            path: path.clone(),
+            error,
+        })?;
+        Err(LedgerError::Damaged { path, reason, kept })
+    }
+
+    /// Replaces the ledger.
+    ///
+    /// # Errors
+    /// If the file system refuses; the old ledger is whole then.
+    pub fn save(&self, directory: &Path) -> Result<(), LedgerError> {
+        let (path, fresh) = (directory.join(FILE), directory.join("ledger.json.new"));
+        let ledger = Self {
+            version: VERSION,
+            ..self.clone()
+        };
+        let write = || -> std::io::Result<()> {
+            fs::create_dir_all(directory)?;
+            let text = serde_json::to_vec_pretty(&ledger)?;
+            let mut options = fs::OpenOptions::new();
+            let mut file = options
+                .write(true)
+                .create(true)
+                .truncate(true)
+                .mode(0o600)
+                .open(&fresh)?;
+            file.write_all(&text)?;
+            file.sync_all()?;
+            fs::rename(&fresh, &path)?;
+            File::open(directory)?.sync_all()
+        };
+        write().map_err(|error| LedgerError::Io {
+            path: path.clone(),
+            error,
+        })
+    }
+}
+
+fn free_name(directory: &Path) -> PathBuf {
+    let name = |i: u32| directory.join(format!("ledger.json.damaged-{i}"));
+    name((1..).find(|i| !name(*i).exists()).unwrap_or(1))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_survives_a_round_trip_and_a_torn_write() {
+        let directory = tempfile::tempdir().unwrap();
+        assert_eq!(Ledger::load(directory.path()).unwrap(), Ledger::default());
+        let mut ledger = Ledger::default();
+        ledger.desired.generation = 7;
+        ledger.save(directory.path()).unwrap();
+        fs::write(directory.path().join("ledger.json.new"), "{ torn").unwrap();
+        let read = Ledger::load(directory.path()).unwrap();
+        assert_eq!(read.desired.generation, 7);
+    }
+
+    #[test]
+    fn a_damaged_one_is_kept_aside() {
+        let directory = tempfile::tempdir().unwrap();
+        for (i, text) in ["{ torn", "{\"version\":99,\"desired\":{\"generation\":1,\"intents\":[],\"enabled\":null,\"vms\":[]},\"adapters\":[]}"].iter().enumerate() {
+            fs::write(directory.path().join(FILE), text).unwrap();
+            let error = Ledger::load(directory.path()).unwrap_err();
+            let LedgerError::Damaged { kept, .. } = error else { panic!("{error}") };
+            assert_eq!(fs::read_to_string(kept).unwrap(), *text, "{i}");
+            assert_eq!(Ledger::load(directory.path()).unwrap(), Ledger::default());
+        }
+    }
+}

@@ -1,0 +1,141 @@
+//! What the loop remembers from pass to pass.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+
+use accelnet_model::{IfName, PciAddress, Problem, Progress};
+use uuid::Uuid;
+
+use crate::ledger::Ledger;
+
+/// First pause after a failure, doubled with each further one up to [`LONGEST_REST`].
+const FIRST_REST: Duration = Duration::from_secs(5);
+const LONGEST_REST: Duration = Duration::from_secs(300);
+
+/// A switch-over that failed.
+#[derive(Debug, Clone)]
+pub struct Failure {
+    attempts: u32,
+    /// When it may be tried again, on the host's clock.
+    pub again_at: Duration,
+    /// Why.
+    pub problems: Vec<Problem>,
+}
+
+/// A switch-over under way.
+#[derive(Debug, Clone)]
+pub struct Busy {
+    /// The VF it is about.
+    pub vf: PciAddress,
+    /// How far it is.
+    pub progress: Progress,
+}
+
+/// The frames that came by a tap, as last seen.
+#[derive(Debug, Clone, Copy)]
+pub struct TapCount {
+    rx_packets: u64,
+    /// Frames have come since the look before.
+    pub active: bool,
+}
+
+/// Everything that is remembered.
+#[derive(Debug, Default)]
+pub struct Memory {
+    /// Switch-overs under way.
+    pub busy: BTreeMap<Uuid, Busy>,
+    /// Those that failed, by VM.
+    pub failures: BTreeMap<Uuid, Failure>,
+    /// VFs that did not come clean, and why.
+    pub quarantined: BTreeMap<PciAddress, Problem>,
+    /// Other actions that failed in the last pass.
+    pub action_problems: Vec<Problem>,
+    /// What was staged on definitions.
+    pub staged: BTreeMap<Uuid, Vec<String>>,
+    taps: BTreeMap<IfName, TapCount>,
+}
+
+impl Memory {
+    /// Notes a failed switch-over; it rests, longer each time.
+    pub fn failed(&mut self, vm: Uuid, now: Duration, problems: Vec<Problem>) {
+        let attempts = self
+            .failures
+            .get(&vm)
+            .map_or(1, |failure| failure.attempts + 1);
+        let rest = FIRST_REST
+            .saturating_mul(1 << (attempts - 1).min(10))
+            .min(LONGEST_REST);
+        self.failures.insert(
+            vm,
+            Failure {
+                attempts,
+                again_at: now + rest,
+                problems,
+            },
+        );
+    }
+
+    /// When the first resting VM may be tried again.
+    pub fn next_try(&self) -> Option<Duration> {
+        self.failures.values().map(|failure| failure.again_at).min()
+    }
+
+    /// Notes a tap's count; true if frames came since the look before.
+    pub fn count_tap(&mut self, tap: &IfName, rx_packets: u64) -> bool {
+        let before = self.taps.get(tap).copied();
+        let active = before.is_some_and(|before| before.rx_packets != rx_packets);
+        self.taps
+            .insert(tap.clone(), TapCount { rx_packets, active });
+        active
+    }
+
+    /// True if frames came by the tap between the last two looks.
+    pub fn tap_active(&self, tap: &IfName) -> bool {
+        self.taps.get(tap).is_some_and(|count| count.active)
+    }
+
+    /// For the rules.
+    pub fn for_plan(&self, ledger: &Ledger, now: Duration) -> accelnet_rules::plan::Memory {
+        let resting = self
+            .failures
+            .iter()
+            .filter(|(_, failure)| failure.again_at > now);
+        accelnet_rules::plan::Memory {
+            busy: self.busy.keys().copied().collect(),
+            busy_vfs: self.busy.values().map(|busy| busy.vf).collect(),
+            resting: resting.map(|(vm, _)| *vm).collect(),
+            quarantined: self.quarantined.keys().copied().collect::<BTreeSet<_>>(),
+            learning_off: ledger.learning_off.iter().cloned().collect(),
+            filtered: ledger.filtered.iter().copied().collect(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn failures_rest_longer_each_time() {
+        let mut memory = Memory::default();
+        let vm = Uuid::from_u128(1);
+        let mut rests = Vec::new();
+        for _ in 0..9 {
+            memory.failed(vm, Duration::ZERO, vec![]);
+            rests.push(memory.failures[&vm].again_at.as_secs());
+        }
+        assert_eq!(rests, [5, 10, 20, 40, 80, 160, 300, 300, 300]);
+    }
+
+    #[test]
+    fn a_tap_is_active_if_frames_came_between_two_looks() {
+        let mut memory = Memory::default();
+        let tap: IfName = "vnet0".parse().unwrap();
+        assert!(!memory.count_tap(&tap, 5), "the first look tells nothing");
+        assert!(memory.count_tap(&tap, 6));
+        assert!(!memory.count_tap(&tap, 6));
+        assert!(!memory.tap_active(&tap));
+    }
+}

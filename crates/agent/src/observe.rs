@@ -1,0 +1,112 @@
+//! One look at the node.
+
+use std::collections::BTreeSet;
+
+use accelnet_host::{Host, HostError};
+use accelnet_hypervisor::{Hypervisor, HypervisorError};
+use accelnet_model::{Code, IfName, NodeDesired, PolicyFinding, PolicyKind, Problem};
+use accelnet_rules::{Observed, observed::nics_on};
+
+/// Looks at everything that the wish is about. What cannot be seen is a problem, not an absence.
+pub fn observe(
+    host: &dyn Host,
+    hypervisor: &dyn Hypervisor,
+    desired: &NodeDesired,
+    problems: &mut Vec<Problem>,
+) -> Observed {
+    let mut observed = Observed::default();
+    let mut note = |error: &HostError| problems.push(host_problem(error));
+    match host.observe_node() {
+        Ok(node) => observed.node = node,
+        Err(error) => note(&error),
+    }
+    match host.observe_adapters() {
+        Ok(adapters) => observed.adapters = adapters,
+        Err(error) => note(&error),
+    }
+    for name in bridges(desired, &observed) {
+        match host.observe_bridge(&name) {
+            Ok(bridge) => observed.bridges.extend(bridge),
+            Err(error) => note(&error),
+        }
+    }
+    match vms(hypervisor, &mut observed) {
+        Ok(()) => observed.hypervisor_answers = true,
+        Err(error) => {
+            problems.push(Problem::new(
+                Code::HypervisorUnavailable,
+                format!("{error}."),
+            ));
+        }
+    }
+    assign(&mut observed);
+    policy(host, desired, &mut observed);
+    observed
+}
+
+/// A host's error in the catalogue's words.
+pub fn host_problem(error: &HostError) -> Problem {
+    Problem::new(Code::HostOperationFailed, format!("{error}."))
+}
+
+/// Bridges that intents name, and those that adapters are ports of (so that a new intent can be
+/// checked before it is one).
+fn bridges(desired: &NodeDesired, observed: &Observed) -> BTreeSet<IfName> {
+    let named = desired.intents.iter().map(|intent| intent.bridge.clone());
+    let masters = observed
+        .adapters
+        .iter()
+        .filter_map(|adapter| adapter.master.clone());
+    named.chain(masters).collect()
+}
+
+fn vms(hypervisor: &dyn Hypervisor, observed: &mut Observed) -> Result<(), HypervisorError> {
+    let versions = hypervisor.observe_versions()?;
+    observed.node.libvirt = Some(versions.libvirt);
+    observed.node.qemu = Some(versions.qemu);
+    observed.vms = hypervisor.observe_vms()?;
+    Ok(())
+}
+
+/// Tells VFs which VM has them.
+fn assign(observed: &mut Observed) {
+    for vm in &observed.vms {
+        for hostdev in &vm.hostdevs {
+            let vfs = observed
+                .adapters
+                .iter_mut()
+                .flat_map(|adapter| &mut adapter.vfs);
+            for vf in vfs.filter(|vf| vf.pci == hostdev.pci) {
+                vf.vm = Some(vm.uuid);
+            }
+        }
+    }
+}
+
+/// Policy on the host path of every vNIC on an intent's bridge. What cannot be read is a finding:
+/// nobody may say that there is none.
+fn policy(host: &dyn Host, desired: &NodeDesired, observed: &mut Observed) {
+    let mut found = std::mem::take(&mut observed.policy);
+    for intent in &desired.intents {
+        let Some(uplink) = observed.uplinks(intent).next() else {
+            continue;
+        };
+        for vm in observed.vms_on(&intent.bridge) {
+            for nic in nics_on(vm, &intent.bridge) {
+                let Some(tap) = &nic.tap else { continue };
+                let findings = host
+                    .observe_policy(&intent.bridge, tap, &uplink.ifname, nic.mac)
+                    .unwrap_or_else(|error| {
+                        let (place, rule) = (tap.to_string(), format!("cannot be read: {error}"));
+                        vec![PolicyFinding {
+                            kind: PolicyKind::TrafficControl,
+                            place,
+                            rule,
+                        }]
+                    });
+                found.insert((vm.uuid, nic.mac), findings);
+            }
+        }
+    }
+    observed.policy = found;
+}

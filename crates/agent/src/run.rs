@@ -1,0 +1,396 @@
+//! The loop: observe, plan, apply, report.
+
+use std::{
+    sync::{Arc, Mutex, PoisonError, mpsc},
+    time::Duration,
+};
+
+use accelnet_host::{Host, HostEvent};
+use accelnet_hypervisor::Hypervisor;
+use accelnet_model::{Code, NodeDesired, NodeStatus, Problem, Progress};
+use accelnet_rules::{
+    Observed,
+    attach::{ATTACH, DETACH},
+    plan::{Action, Plan, Switch, plan},
+    profile,
+};
+use uuid::Uuid;
+
+use crate::{
+    Config, Message, apply,
+    ledger::{AdapterEntry, Ledger},
+    memory::{Busy, Memory},
+    observe::observe,
+    report,
+    worker::{Finished, LIMIT, Workers, progress_of},
+};
+
+/// What no event tells of (a guest that lets go of its VF, somebody's change of a VF's attributes) is
+/// found at the latest after this, while acceleration is enabled.
+const LOOK_EVERY: Duration = Duration::from_secs(10);
+/// Without acceleration nothing is watched but the facts for `status` and `prereq`.
+const LOOK_EVERY_IDLE: Duration = Duration::from_secs(60);
+/// Events that come in bursts (a VM's start makes dozens) are taken together.
+const BURST: Duration = Duration::from_millis(150);
+/// One pass does its work in rounds: what is created in one is used in the next.
+const ROUNDS: u32 = 5;
+
+/// The loop's state.
+pub struct Loop {
+    config: Config,
+    host: Arc<dyn Host>,
+    hypervisor: Arc<dyn Hypervisor>,
+    messages: mpsc::Sender<Message>,
+    report: Box<dyn FnMut(NodeStatus) + Send>,
+    ledger: Ledger,
+    ledger_problem: Option<Problem>,
+    memory: Memory,
+    progress: std::collections::BTreeMap<Uuid, Arc<Mutex<Progress>>>,
+    workers: Workers,
+    last: NodeStatus,
+}
+
+impl Loop {
+    pub fn new(
+        config: Config,
+        host: Arc<dyn Host>,
+        hypervisor: Arc<dyn Hypervisor>,
+        messages: mpsc::Sender<Message>,
+        report: Box<dyn FnMut(NodeStatus) + Send>,
+    ) -> Self {
+        let (ledger, ledger_problem) = match Ledger::load(&config.state_dir) {
+            Ok(ledger) => (ledger, None),
+            Err(error) => {
+                let problem = Problem::new(Code::StoreFailed, format!("{error}."));
+                (Ledger::default(), Some(problem))
+            }
+        };
+        Self {
+            config,
+            host,
+            hypervisor,
+            messages,
+            report,
+            ledger,
+            ledger_problem,
+            memory: Memory::default(),
+            progress: std::collections::BTreeMap::new(),
+            workers: Workers::default(),
+            last: NodeStatus::default(),
+        }
+    }
+
+    pub fn run(mut self, inbox: &mpsc::Receiver<Message>) {
+        self.forward_events();
+        let mut waiting: Vec<mpsc::Sender<NodeStatus>> = Vec::new();
+        loop {
+            let status = self.pass();
+            self.publish(status);
+            for answer in waiting.drain(..) {
+                let _ = answer.send(self.last.clone());
+            }
+            if !self.wait(inbox, &mut waiting) {
+                break;
+            }
+        }
+        self.workers.join();
+    }
+
+    /// Waits for something to do; false if the loop shall end.
+    fn wait(
+        &mut self,
+        inbox: &mpsc::Receiver<Message>,
+        waiting: &mut Vec<mpsc::Sender<NodeStatus>>,
+    ) -> bool {
+        let patience = self.patience();
+        let mut next = match inbox.recv_timeout(patience) {
+            Ok(message) => Some(message),
+            Err(mpsc::RecvTimeoutError::Timeout) => return true,
+            Err(mpsc::RecvTimeoutError::Disconnected) => return false,
+        };
+        let mut only_progress = true;
+        while let Some(message) = next {
+            only_progress &= matches!(message, Message::Progressed);
+            // Somebody waits for the answer to these; a burst of events can be waited out.
+            let urgent = matches!(
+                message,
+                Message::Desired(_) | Message::Refresh(_) | Message::Finished(_)
+            );
+            match message {
+                Message::Desired(desired) => self.accept(*desired),
+                Message::Refresh(answer) => waiting.push(answer),
+                Message::Finished(finished) => self.finished(finished),
+                Message::Progressed => self.progressed(),
+                Message::Something => {}
+                Message::Stop => return false,
+            }
+            let patience = if urgent { Duration::ZERO } else { BURST };
+            next = if only_progress {
+                inbox.recv_timeout(self.patience()).ok()
+            } else {
+                inbox.recv_timeout(patience).ok()
+            };
+        }
+        true
+    }
+
+    fn patience(&self) -> Duration {
+        let usual = if self.ledger.desired.enabled.is_some() {
+            LOOK_EVERY
+        } else {
+            LOOK_EVERY_IDLE
+        };
+        let now = self.host.now();
+        let next_try = self
+            .memory
+            .next_try()
+            .map(|at| at.saturating_sub(now) + BURST);
+        next_try.map_or(usual, |due| due.min(usual))
+    }
+
+    fn forward_events(&self) {
+        let messages = self.messages.clone();
+        match self.host.watch() {
+            Ok(events) => {
+                std::thread::spawn(move || {
+                    for event in events {
+                        if event != HostEvent::Idle && messages.send(Message::Something).is_err() {
+                            return;
+                        }
+                    }
+                });
+            }
+            Err(error) => tracing::warn!(%error, "host events; changes are found by looking only"),
+        }
+        let messages = self.messages.clone();
+        match self.hypervisor.watch() {
+            Ok(events) => {
+                std::thread::spawn(move || {
+                    for _ in events {
+                        if messages.send(Message::Something).is_err() {
+                            return;
+                        }
+                    }
+                });
+            }
+            Err(error) => tracing::warn!(%error, "VM events; changes are found by looking only"),
+        }
+    }
+
+    fn accept(&mut self, desired: NodeDesired) {
+        if desired.generation < self.ledger.desired.generation {
+            tracing::warn!(
+                old = desired.generation,
+                "a wish older than the accepted one is ignored"
+            );
+            return;
+        }
+        if desired.generation > self.ledger.desired.generation {
+            // What failed under another wish may be tried at once.
+            self.memory.failures.clear();
+        }
+        self.ledger.desired = desired;
+        self.save();
+    }
+
+    fn save(&mut self) {
+        self.ledger_problem = self.ledger.save(&self.config.state_dir).err().map(|error| {
+            Problem::new(
+                Code::StoreFailed,
+                format!("The ledger cannot be written: {error}."),
+            )
+        });
+    }
+
+    fn finished(&mut self, finished: Finished) {
+        self.memory.busy.remove(&finished.vm);
+        self.progress.remove(&finished.vm);
+        match finished.result {
+            Ok(()) => drop(self.memory.failures.remove(&finished.vm)),
+            Err(problems) => self.memory.failed(finished.vm, self.host.now(), problems),
+        }
+    }
+
+    /// A step of a switch-over began: tell it without looking at everything again.
+    fn progressed(&mut self) {
+        let mut status = self.last.clone();
+        for vm in &mut status.vms {
+            if let Some(progress) = self.progress.get(&vm.facts.uuid) {
+                vm.progress = Some(
+                    progress
+                        .lock()
+                        .unwrap_or_else(PoisonError::into_inner)
+                        .clone(),
+                );
+            }
+        }
+        self.publish(status);
+    }
+
+    fn publish(&mut self, mut status: NodeStatus) {
+        status.sequence = self.last.sequence;
+        if status != self.last {
+            status.sequence += 1;
+            (self.report)(status.clone());
+            self.last = status;
+        }
+    }
+
+    /// Observes and acts until nothing is left to do but what runs in threads or has to rest.
+    fn pass(&mut self) -> NodeStatus {
+        let mut round = 0;
+        loop {
+            round += 1;
+            let mut problems: Vec<Problem> = self.ledger_problem.clone().into_iter().collect();
+            let observed = observe(
+                &*self.host,
+                &*self.hypervisor,
+                &self.ledger.desired,
+                &mut problems,
+            );
+            self.count_taps(&observed, round == 1);
+            self.remember_adapters(&observed);
+            let now = self.host.now();
+            let plan = plan(
+                &observed,
+                &self.ledger.desired,
+                &self.memory.for_plan(&self.ledger, now),
+            );
+            let (switches, actions): (Vec<&Action>, Vec<&Action>) = plan
+                .actions
+                .iter()
+                .partition(|action| matches!(action, Action::Switch(_)));
+            self.memory.action_problems.clear();
+            let failed = self.act(&actions);
+            // Switch-overs begin on a path that is in order.
+            if !failed && actions.is_empty() {
+                self.begin(&switches);
+            }
+            let more = !actions.is_empty() && !failed && round < ROUNDS;
+            if !more {
+                let converged = plan.actions.is_empty() && self.memory.busy.is_empty();
+                return self.status(observed, &plan, problems, converged);
+            }
+        }
+    }
+
+    fn status(
+        &mut self,
+        observed: Observed,
+        plan: &Plan,
+        problems: Vec<Problem>,
+        converged: bool,
+    ) -> NodeStatus {
+        for (vm, progress) in &self.progress {
+            if let Some(busy) = self.memory.busy.get_mut(vm) {
+                busy.progress = progress
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .clone();
+            }
+        }
+        report::status(
+            observed,
+            &self.ledger.desired,
+            plan,
+            &self.memory,
+            problems,
+            converged,
+        )
+    }
+
+    fn count_taps(&mut self, observed: &Observed, first: bool) {
+        if first {
+            for port in observed.bridges.iter().flat_map(|bridge| &bridge.ports) {
+                self.memory.count_tap(&port.ifname, port.rx_packets);
+            }
+        }
+    }
+
+    /// Notes how many VFs to make at the node's next start.
+    fn remember_adapters(&mut self, observed: &Observed) {
+        let desired = &self.ledger.desired;
+        let Some(intent) = desired.enabled_intent() else {
+            return;
+        };
+        let wanted = |adapter| {
+            profile::choose_vf_count(adapter, intent.vfs)
+                .ok()
+                .map(|plan| plan.count)
+        };
+        let entries: Vec<AdapterEntry> = observed
+            .uplinks(intent)
+            .filter_map(|adapter| {
+                Some(AdapterEntry {
+                    id: adapter.id.clone(),
+                    vfs: wanted(adapter)?,
+                })
+            })
+            .filter(|entry| entry.vfs > 0)
+            .collect();
+        if !entries.is_empty() && entries != self.ledger.adapters {
+            self.ledger.adapters = entries;
+            self.save();
+        }
+    }
+
+    /// Does everything but switch-overs; true if something failed.
+    fn act(&mut self, actions: &[&Action]) -> bool {
+        let noted = actions
+            .iter()
+            .filter(|action| apply::note(action, &mut self.ledger))
+            .count();
+        if noted > 0 {
+            self.save();
+        }
+        let mut failed = false;
+        for action in actions {
+            tracing::info!(?action, "to do");
+            let done = apply::apply(action, &*self.host, &*self.hypervisor, &mut self.memory);
+            if let Err(problem) = done {
+                tracing::warn!(?action, %problem, "failed");
+                self.memory.action_problems.push(problem);
+                failed = true;
+            }
+        }
+        failed
+    }
+
+    fn begin(&mut self, switches: &[&Action]) {
+        for action in switches {
+            let Action::Switch(switch) = action else {
+                continue;
+            };
+            if self.memory.busy.len() >= LIMIT || self.memory.busy.contains_key(&switch.vm) {
+                continue;
+            }
+            if apply::note(action, &mut self.ledger) {
+                self.save();
+            }
+            self.begin_one(switch);
+        }
+    }
+
+    fn begin_one(&mut self, switch: &Switch) {
+        let steps = if switch.to_vf { ATTACH } else { DETACH };
+        let progress = progress_of(switch, steps.len());
+        tracing::info!(vm = switch.vm_name, vf = %switch.vf, to_vf = switch.to_vf, "switch-over begins");
+        self.memory.busy.insert(
+            switch.vm,
+            Busy {
+                vf: switch.vf,
+                progress: progress.clone(),
+            },
+        );
+        let progress = Arc::new(Mutex::new(progress));
+        self.progress.insert(switch.vm, Arc::clone(&progress));
+        let (host, hypervisor) = (Arc::clone(&self.host), Arc::clone(&self.hypervisor));
+        self.workers.start(
+            switch.clone(),
+            host,
+            hypervisor,
+            progress,
+            self.messages.clone(),
+        );
+    }
+}
