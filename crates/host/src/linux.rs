@@ -92,7 +92,7 @@ impl Host for Linux {
     }
 
     fn ensure_vf_count(&self, pf: PciAddress, count: u32) -> Result<()> {
-        vf::ensure_count(&self.root, pf, count, &link::set_up)
+        vf::count::ensure(&self.root, pf, count, &link::set_up)
     }
 
     fn ensure_vf_vfio(&self, vf: PciAddress) -> Result<()> {
@@ -114,7 +114,7 @@ impl Host for Linux {
         }
         let interface = adapters::interface_of(&self.root, pf)
             .ok_or_else(|| HostError::Gone(format!("interface of {pf}")))?;
-        vf::ensure_attributes(&interface, index, wanted)
+        vf::attributes::ensure(&interface, index, wanted)
     }
 
     fn ensure_port_learning(&self, port: &IfName, on: bool) -> Result<()> {

@@ -208,7 +208,12 @@ pub fn ensure_bound(root: &Root, vf: PciAddress) -> Result<()> {
     bound.map(drop).map_err(|_| HostError::NotAsAsked {
         operation,
         wanted: DRIVER.into(),
-        found: pci::driver(root, vf).unwrap_or_else(|| "no driver".into()),
+        found: match (pci::driver(root, vf), pci::iommu_group(root, vf)) {
+            (Some(driver), _) => driver,
+            // vfio-pci takes no function without a group, and the probe does not say so.
+            (None, None) => "no driver, for want of an IOMMU group".into(),
+            (None, Some(_)) => "no driver".into(),
+        },
     })
 }
 
@@ -269,135 +274,4 @@ pub fn reset(root: &Root, vf: PciAddress) -> Result<()> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::linux::fixture;
-
-    fn vf(text: &str) -> PciAddress {
-        text.parse().unwrap()
-    }
-
-    #[test]
-    fn vectors_are_counted_per_function() {
-        let text = "           CPU0       CPU1\n \
-             45:    0    7  IR-PCI-MSIX-0000:01:10.0   0-edge   vfio-msix[0](0000:01:10.0)\n \
-             46:    0    7  IR-PCI-MSIX-0000:01:10.0   1-edge   vfio-msix[1](0000:01:10.0)\n \
-             47:    0    0  IR-PCI-MSI 1-edge   vfio-msi[0](0000:01:10.2)\n \
-             48:    0    0  IR-IO-APIC 22-fasteoi   vfio-intx(0000:02:00.0)\n \
-             49:    0    0  IR-PCI-MSIX-0000:01:00.0   0-edge   pf0\n \
-             50:    0    0  x   vfio-msix[0](nonsense)\n";
-        let found = vectors(text);
-        assert_eq!(found.get(&vf("0000:01:10.0")), Some(&2));
-        assert_eq!(found.get(&vf("0000:01:10.2")), Some(&1));
-        assert_eq!(found.get(&vf("0000:02:00.0")), Some(&1));
-        assert_eq!(found.len(), 3);
-    }
-
-    #[test]
-    fn the_holder_of_the_group_is_the_user() {
-        let machine = fixture::igb();
-        let root = machine.root();
-        assert_eq!(
-            user(root, vf("0000:01:10.0")),
-            VfUser::Process {
-                pid: 301,
-                command: "qemu-system-x86".into()
-            }
-        );
-        assert_eq!(user(root, vf("0000:01:10.2")), VfUser::Nobody);
-        assert_eq!(
-            user(root, vf("0000:01:10.4")),
-            VfUser::HostDriver {
-                driver: "igbvf".into()
-            }
-        );
-        // No driver.
-        assert_eq!(user(root, vf("0000:01:10.6")), VfUser::Nobody);
-    }
-
-    #[test]
-    fn a_device_file_of_iommufd_counts_too() {
-        let machine = fixture::igb();
-        machine.directory("sys/devices/pci0000:00/0000:00:10.0/0000:01:10.2/vfio-dev/vfio7");
-        machine.directory("proc/99/fd");
-        machine.write("proc/99/comm", "cloud-hyper\u{1b}visor\n");
-        machine.link("proc/99/fd/8", "/dev/vfio/devices/vfio7");
-        assert_eq!(
-            user(machine.root(), vf("0000:01:10.2")),
-            VfUser::Process {
-                pid: 99,
-                command: "cloud-hypervisor".into()
-            }
-        );
-    }
-
-    #[test]
-    fn a_holder_that_cannot_be_seen_still_holds() {
-        let machine = fixture::igb();
-        machine.remove("proc/301");
-        let unseen = user(machine.root(), vf("0000:01:10.0"));
-        assert!(
-            matches!(unseen, VfUser::Process { pid: 0, .. }),
-            "{unseen:?}"
-        );
-        assert_eq!(is_open(machine.root(), vf("0000:01:10.2")), Some(false));
-    }
-
-    #[test]
-    fn a_used_vf_is_not_reset() {
-        let machine = fixture::igb();
-        let error = reset(machine.root(), vf("0000:01:10.0")).unwrap_err();
-        assert!(error.to_string().contains("qemu-system-x86"), "{error}");
-        let flr = "sys/bus/pci/devices/0000:01:10.2/reset";
-        reset(machine.root(), vf("0000:01:10.2")).unwrap();
-        assert_eq!(machine.read(flr), "1");
-        assert!(
-            reset(machine.root(), vf("0000:01:1f.7"))
-                .unwrap_err()
-                .is_gone()
-        );
-    }
-
-    #[test]
-    fn a_physical_function_is_never_bound_or_reset() {
-        let machine = fixture::igb();
-        let pf = vf("0000:01:00.0");
-        assert!(ensure_bound(machine.root(), pf).is_err());
-        assert!(reset(machine.root(), pf).is_err());
-        assert_eq!(pci::driver(machine.root(), pf).as_deref(), Some("igb"));
-    }
-
-    #[test]
-    fn binding_asks_the_kernel_and_reads_back() {
-        let machine = fixture::igb();
-        let free = vf("0000:01:10.6");
-        // A recorded tree binds nothing: what was written is seen, and the lack of effect reported.
-        let override_file = "sys/bus/pci/devices/0000:01:10.6/driver_override";
-        let kernel = fixture::react(&machine, "sys/bus/pci/drivers_probe", |machine| {
-            machine.link(
-                "sys/devices/pci0000:00/0000:00:10.0/0000:01:10.6/driver",
-                "../../../../bus/pci/drivers/vfio-pci",
-            );
-        });
-        ensure_bound(machine.root(), free).unwrap();
-        kernel.join().unwrap();
-        assert_eq!(machine.read(override_file), "vfio-pci");
-        assert_eq!(machine.read("sys/bus/pci/drivers_probe"), "0000:01:10.6");
-    }
-
-    #[test]
-    fn the_module_is_found_in_the_lists() {
-        let machine = fixture::igb();
-        assert!(available(machine.root(), "6.12.95+deb12-amd64"));
-        machine.remove("sys/bus/pci/drivers/vfio-pci");
-        assert!(!available(machine.root(), "6.12.95+deb12-amd64"));
-        machine.directory("lib/modules/6.12.95+deb12-amd64");
-        machine.write(
-            "lib/modules/6.12.95+deb12-amd64/modules.dep",
-            "kernel/drivers/vfio/pci/vfio-pci-core.ko.xz:\n\
-             kernel/drivers/vfio/pci/vfio-pci.ko.xz: kernel/drivers/vfio/vfio.ko.xz\n",
-        );
-        assert!(available(machine.root(), "6.12.95+deb12-amd64"));
-        assert!(!available(machine.root(), "6.1.0"));
-    }
-}
+mod tests;

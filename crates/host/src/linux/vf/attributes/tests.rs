@@ -3,7 +3,6 @@ use std::cell::RefCell;
 use proptest::prelude::*;
 
 use super::*;
-use crate::linux::fixture;
 
 const GUEST: MacAddr = MacAddr([0x52, 0x54, 0, 0x77, 0, 0x11]);
 
@@ -95,7 +94,7 @@ fn free() -> VfAttributes {
 #[test]
 fn a_used_vf_comes_back_to_the_baseline_restrictions_first() {
     let card = Fake::new(free());
-    let found = ensure_attributes(&card, 3, &VfAttributes::baseline()).unwrap();
+    let found = ensure(&card, 3, &VfAttributes::baseline()).unwrap();
     assert!(found.fulfils(&VfAttributes::baseline()));
     assert_eq!(
         *card.log.borrow(),
@@ -111,7 +110,7 @@ fn a_used_vf_comes_back_to_the_baseline_restrictions_first() {
         ]
     );
     card.log.borrow_mut().clear();
-    ensure_attributes(&card, 3, &VfAttributes::baseline()).unwrap();
+    ensure(&card, 3, &VfAttributes::baseline()).unwrap();
     assert_eq!(
         *card.log.borrow(),
         [],
@@ -128,7 +127,7 @@ fn a_driver_without_minimum_rate_gets_the_maximum_alone() {
         max_tx_rate_mbps: Support::Supported(100),
         ..VfAttributes::for_mac(GUEST)
     };
-    let found = ensure_attributes(&card, 3, &wanted).unwrap();
+    let found = ensure(&card, 3, &wanted).unwrap();
     assert_eq!(found.min_tx_rate_mbps, Support::Unsupported);
     assert_eq!(found.max_tx_rate_mbps, Support::Supported(100));
     assert!(!found.fulfils(&wanted));
@@ -141,7 +140,7 @@ fn a_driver_without_rates_says_unsupported_and_keeps_the_rest() {
         max_tx_rate_mbps: Support::Supported(100),
         ..VfAttributes::for_mac(GUEST)
     };
-    let found = ensure_attributes(&card, 3, &wanted).unwrap();
+    let found = ensure(&card, 3, &wanted).unwrap();
     assert_eq!(found.max_tx_rate_mbps, Support::Unsupported);
     assert_eq!(found.mac, GUEST);
 }
@@ -154,7 +153,7 @@ fn a_refused_value_is_an_error_not_an_absence() {
         max_tx_rate_mbps: Support::Supported(100_000),
         ..VfAttributes::baseline()
     };
-    let error = ensure_attributes(&card, 3, &wanted).unwrap_err();
+    let error = ensure(&card, 3, &wanted).unwrap_err();
     assert_eq!(error.errno(), Some(libc::EINVAL));
 }
 
@@ -167,7 +166,7 @@ fn absent_trust_is_not_asked_for_and_absent_spoof_check_is_tried() {
     };
     let is_spoofchk = |change| matches!(change, Change::Spoofchk(_));
     let card = Fake::new(bare.clone()).refusing(is_spoofchk, libc::EOPNOTSUPP, 9);
-    let found = ensure_attributes(&card, 3, &VfAttributes::baseline()).unwrap();
+    let found = ensure(&card, 3, &VfAttributes::baseline()).unwrap();
     assert_eq!(*card.log.borrow(), [Change::Spoofchk(true)]);
     assert_eq!(found, bare);
     assert!(!found.fulfils(&VfAttributes::baseline()));
@@ -176,7 +175,7 @@ fn absent_trust_is_not_asked_for_and_absent_spoof_check_is_tried() {
 #[test]
 fn a_vf_in_reset_is_tried_again() {
     let card = Fake::new(VfAttributes::baseline()).refusing(|_| true, libc::EAGAIN, 3);
-    let found = ensure_attributes(&card, 3, &VfAttributes::for_mac(GUEST)).unwrap();
+    let found = ensure(&card, 3, &VfAttributes::for_mac(GUEST)).unwrap();
     assert_eq!(found.mac, GUEST);
     assert_eq!(card.log.borrow().len(), 4);
 }
@@ -187,7 +186,7 @@ fn what_the_driver_takes_but_does_not_do_is_reported() {
         deaf: true,
         ..Fake::new(VfAttributes::baseline())
     };
-    let error = ensure_attributes(&card, 3, &VfAttributes::for_mac(GUEST)).unwrap_err();
+    let error = ensure(&card, 3, &VfAttributes::for_mac(GUEST)).unwrap_err();
     assert!(matches!(error, HostError::NotAsAsked { .. }), "{error}");
     let text = error.to_string();
     assert!(
@@ -200,7 +199,7 @@ fn what_the_driver_takes_but_does_not_do_is_reported() {
 fn a_tag_of_another_protocol_is_replaced() {
     let card = Fake::new(free());
     card.vf.borrow_mut().dot1q = false;
-    ensure_attributes(&card, 3, &free()).unwrap();
+    ensure(&card, 3, &free()).unwrap();
     assert_eq!(*card.log.borrow(), [Change::Vlan(5, 1)]);
 }
 
@@ -236,7 +235,7 @@ proptest! {
     #[test]
     fn every_wanted_state_is_reached(before in attributes(), wanted in attributes()) {
         let card = Fake::new(before);
-        let found = ensure_attributes(&card, 3, &wanted).unwrap();
+        let found = ensure(&card, 3, &wanted).unwrap();
         prop_assert_eq!((found.mac, found.vlan, found.qos), (wanted.mac, wanted.vlan, wanted.qos));
         for (have, want) in [(found.spoofchk, wanted.spoofchk), (found.trust, wanted.trust)] {
             let absence = have == Support::Unsupported && want.is(&false);
@@ -249,108 +248,4 @@ proptest! {
         prop_assert!(at(Change::Trust(true)).is_none_or(|index| index == last));
         prop_assert!(at(Change::Trust(false)).is_none_or(|index| index == 0));
     }
-}
-
-fn pf() -> PciAddress {
-    "0000:01:00.0".parse().unwrap()
-}
-
-const PF: &str = "sys/devices/pci0000:00/0000:00:10.0/0000:01:00.0";
-
-fn no_interface(name: &IfName) -> Result<()> {
-    panic!("{name} need not be set up")
-}
-
-#[test]
-fn the_number_that_is_there_is_left_alone_but_drivers_are_kept_off() {
-    let machine = fixture::igb();
-    machine.write(&format!("{PF}/sriov_drivers_autoprobe"), "1\n");
-    ensure_count(machine.root(), pf(), 7, &no_interface).unwrap();
-    assert_eq!(machine.read(&format!("{PF}/sriov_drivers_autoprobe")), "0");
-}
-
-#[test]
-fn vfs_in_use_are_never_destroyed() {
-    let machine = fixture::igb();
-    let autoprobe = format!("{PF}/sriov_drivers_autoprobe");
-    machine.write(&autoprobe, "1\n");
-    for count in [0, 3] {
-        let error = ensure_count(machine.root(), pf(), count, &no_interface).unwrap_err();
-        let HostError::VfsInUse { users, .. } = error else {
-            panic!("{error}");
-        };
-        assert_eq!(
-            users,
-            [
-                "VF 0 (0000:01:10.0): qemu-system-x86 (pid 301)",
-                "VF 2 (0000:01:10.4): host driver igbvf"
-            ]
-        );
-        assert_eq!(machine.read(&format!("{PF}/sriov_numvfs")), "7");
-    }
-    assert_eq!(machine.read(&autoprobe), "1", "refused means unchanged");
-}
-
-#[test]
-fn too_many_and_impossible_numbers_are_refused() {
-    let machine = fixture::igb();
-    assert_eq!(
-        ensure_count(machine.root(), pf(), 8, &no_interface),
-        Err(HostError::TooManyVfs {
-            pf: pf(),
-            total: 7,
-            wanted: 8
-        })
-    );
-    let virtio = "0000:00:02.0".parse().unwrap();
-    let error = ensure_count(machine.root(), virtio, 1, &no_interface).unwrap_err();
-    assert!(error.is_unsupported(), "{error}");
-    let absent = "0000:09:00.0".parse().unwrap();
-    let error = ensure_count(machine.root(), absent, 1, &no_interface).unwrap_err();
-    assert!(error.is_gone(), "{error}");
-}
-
-/// The recording without its VFs.
-fn without_vfs() -> fixture::Machine {
-    let machine = fixture::igb();
-    for index in 0..7 {
-        machine.remove(&format!("{PF}/virtfn{index}"));
-    }
-    machine.write(&format!("{PF}/sriov_numvfs"), "0\n");
-    machine
-}
-
-fn bring_back_vfs(machine: &fixture::Machine) {
-    for index in 0..7 {
-        machine.link(
-            &format!("{PF}/virtfn{index}"),
-            &format!("../0000:01:{:02x}.{}", 16 + 2 * index / 8, 2 * index % 8),
-        );
-    }
-}
-
-#[test]
-fn vfs_are_made_and_waited_for() {
-    let machine = without_vfs();
-    let kernel = fixture::react(&machine, &format!("{PF}/sriov_numvfs"), bring_back_vfs);
-    ensure_count(machine.root(), pf(), 7, &no_interface).unwrap();
-    kernel.join().unwrap();
-    assert_eq!(sriov::vf_addresses(machine.root(), pf()).len(), 7);
-}
-
-#[test]
-fn drivers_that_need_it_get_their_interface_set_up_first() {
-    let machine = without_vfs();
-    machine.remove(&format!("{PF}/driver"));
-    machine.link(&format!("{PF}/driver"), "../../../../bus/pci/drivers/ixgbe");
-    let kernel = fixture::react(&machine, &format!("{PF}/sriov_numvfs"), bring_back_vfs);
-    let up = RefCell::new(Vec::new());
-    let set_up = |name: &IfName| {
-        assert_eq!(machine.read(&format!("{PF}/sriov_numvfs")), "0");
-        up.borrow_mut().push(name.to_string());
-        Ok(())
-    };
-    ensure_count(machine.root(), pf(), 7, &set_up).unwrap();
-    kernel.join().unwrap();
-    assert_eq!(*up.borrow(), ["pf0"]);
 }

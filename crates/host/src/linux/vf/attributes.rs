@@ -1,0 +1,217 @@
+//! Address, VLAN, spoof check, trust and rates of a VF: only what differs is changed, and everything
+//! is read back.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use accelnet_model::{IfName, MacAddr, Support, VfAttributes};
+
+use crate::{
+    HostError, Result,
+    linux::{
+        deadline,
+        link::{self, Change, Vf},
+    },
+};
+
+/// How long a VF may say that it is being reset (i40e: `EAGAIN`, "VF still in reset. Try again.";
+/// ice: `EBUSY`) or be missing in the driver's answer.
+const BUSY_LIMIT: Duration = Duration::from_secs(10);
+
+/// A PF's VFs as its driver shows them.
+pub trait Card {
+    /// All VFs by index.
+    fn read(&self) -> Result<BTreeMap<u32, Vf>>;
+    /// Changes one VF.
+    fn change(&self, vf: u32, change: Change) -> Result<()>;
+}
+
+impl Card for IfName {
+    fn read(&self) -> Result<BTreeMap<u32, Vf>> {
+        Ok(link::observe(self)?.vfs)
+    }
+
+    fn change(&self, vf: u32, change: Change) -> Result<()> {
+        link::change(self, vf, change)
+    }
+}
+
+/// See [`crate::Host::ensure_vf_attributes`].
+pub fn ensure(card: &dyn Card, index: u32, wanted: &VfAttributes) -> Result<VfAttributes> {
+    let before = read(card, index)?;
+    let mut absent = Absent::default();
+    for change in changes(&before, wanted) {
+        apply(card, index, change, &mut absent)?;
+    }
+    let mut found = read(card, index)?.attributes;
+    absent.mark(&mut found);
+    compare(index, &found, wanted)?;
+    Ok(found)
+}
+
+fn read(card: &dyn Card, index: u32) -> Result<Vf> {
+    let operation = format!("the driver to show VF {index}");
+    deadline::wait_for(&operation, BUSY_LIMIT, || Ok(card.read()?.remove(&index)))
+}
+
+/// What has to change, restrictions before and relaxations after everything else, so that the VF
+/// is never freer than before and after.
+fn changes(before: &Vf, wanted: &VfAttributes) -> Vec<Change> {
+    let have = &before.attributes;
+    let flag = |have: &Support<bool>, want: &Support<bool>| {
+        let want = *want.value()?;
+        let same = have.is(&want) || (have == &Support::Unsupported && !want);
+        (!same).then_some(want)
+    };
+    let spoofchk = flag(&have.spoofchk, &wanted.spoofchk);
+    let trust = flag(&have.trust, &wanted.trust);
+    let vlan =
+        (have.vlan, have.qos) != (wanted.vlan, wanted.qos) || (wanted.vlan != 0 && !before.dot1q);
+    let rate = |have: &Support<u32>, want: &Support<u32>| {
+        let have = have.value().copied().unwrap_or(0);
+        (have, want.value().copied().unwrap_or(have))
+    };
+    let (min, min_mbps) = rate(&have.min_tx_rate_mbps, &wanted.min_tx_rate_mbps);
+    let (max, max_mbps) = rate(&have.max_tx_rate_mbps, &wanted.max_tx_rate_mbps);
+    let rates = (min, max) != (min_mbps, max_mbps);
+    [
+        trust.filter(|on| !on).map(Change::Trust),
+        spoofchk.filter(|on| *on).map(Change::Spoofchk),
+        (have.mac != wanted.mac).then_some(Change::Mac(wanted.mac)),
+        vlan.then_some(Change::Vlan(wanted.vlan, wanted.qos)),
+        rates.then_some(Change::Rates { min_mbps, max_mbps }),
+        spoofchk.filter(|on| !on).map(Change::Spoofchk),
+        trust.filter(|on| *on).map(Change::Trust),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
+}
+
+/// Attributes that the driver turned out not to have.
+#[derive(Debug, Default)]
+struct Absent {
+    spoofchk: bool,
+    trust: bool,
+    min_rate: bool,
+    max_rate: bool,
+}
+
+impl Absent {
+    fn mark(&self, attributes: &mut VfAttributes) {
+        if self.spoofchk {
+            attributes.spoofchk = Support::Unsupported;
+        }
+        if self.trust {
+            attributes.trust = Support::Unsupported;
+        }
+        if self.min_rate {
+            attributes.min_tx_rate_mbps = Support::Unsupported;
+        }
+        if self.max_rate {
+            attributes.max_tx_rate_mbps = Support::Unsupported;
+        }
+    }
+}
+
+/// Makes one change; notes it as absent if the driver does not have it.
+fn apply(card: &dyn Card, index: u32, change: Change, absent: &mut Absent) -> Result<()> {
+    let Err(error) = patiently(card, index, change) else {
+        return Ok(());
+    };
+    match change {
+        Change::Spoofchk(_) if error.is_unsupported() => absent.spoofchk = true,
+        Change::Trust(_) if error.is_unsupported() => absent.trust = true,
+        // A driver without minimum rate says EINVAL (igb) or EOPNOTSUPP; the maximum alone shows
+        // which of the two it was.
+        Change::Rates { min_mbps, max_mbps }
+            if min_mbps != 0 && (error.is_unsupported() || error.errno() == Some(libc::EINVAL)) =>
+        {
+            absent.min_rate = true;
+            let only_max = Change::Rates {
+                min_mbps: 0,
+                max_mbps,
+            };
+            return apply(card, index, only_max, absent);
+        }
+        Change::Rates { .. } if error.is_unsupported() => {
+            absent.min_rate = true;
+            absent.max_rate = true;
+        }
+        _ => return Err(error),
+    }
+    Ok(())
+}
+
+fn patiently(card: &dyn Card, index: u32, change: Change) -> Result<()> {
+    let operation = format!("VF {index} to be ready for a change");
+    let mut last = None;
+    let result = deadline::wait_for(&operation, BUSY_LIMIT, || {
+        match card.change(index, change) {
+            Ok(()) => Ok(Some(())),
+            Err(error) if matches!(error.errno(), Some(libc::EAGAIN | libc::EBUSY)) => {
+                last = Some(error);
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
+    });
+    match (result, last) {
+        // The kernel's words say more than that time ran out.
+        (Err(HostError::Deadline { .. }), Some(error)) => Err(error),
+        (result, _) => result,
+    }
+}
+
+/// What the driver took but did not do.
+fn compare(index: u32, found: &VfAttributes, wanted: &VfAttributes) -> Result<()> {
+    fn unlike<T: PartialEq>(found: &Support<T>, wanted: &Support<T>) -> bool {
+        matches!((found, wanted), (Support::Supported(a), Support::Supported(b)) if a != b)
+    }
+    let in_words = |attributes: &VfAttributes| {
+        let VfAttributes {
+            mac,
+            vlan,
+            qos,
+            spoofchk,
+            trust,
+            max_tx_rate_mbps,
+            min_tx_rate_mbps,
+        } = attributes;
+        let mac = if *mac == MacAddr::ZERO {
+            "none".to_owned()
+        } else {
+            mac.to_string()
+        };
+        format!(
+            "address {mac}, VLAN {vlan} priority {qos}, spoof check {}, trust {}, rate {} to {}",
+            shown(spoofchk),
+            shown(trust),
+            shown(min_tx_rate_mbps),
+            shown(max_tx_rate_mbps)
+        )
+    };
+    let different = (found.mac, found.vlan, found.qos) != (wanted.mac, wanted.vlan, wanted.qos)
+        || unlike(&found.spoofchk, &wanted.spoofchk)
+        || unlike(&found.trust, &wanted.trust)
+        || unlike(&found.max_tx_rate_mbps, &wanted.max_tx_rate_mbps)
+        || unlike(&found.min_tx_rate_mbps, &wanted.min_tx_rate_mbps);
+    if !different {
+        return Ok(());
+    }
+    Err(HostError::NotAsAsked {
+        operation: format!("set the attributes of VF {index}"),
+        wanted: in_words(wanted),
+        found: in_words(found),
+    })
+}
+
+fn shown<T: ToString>(value: &Support<T>) -> String {
+    match value {
+        Support::Supported(value) => value.to_string(),
+        Support::Unsupported => "unsupported".into(),
+        Support::Unknown => "unknown".into(),
+    }
+}
+
+#[cfg(test)]
+mod tests;
