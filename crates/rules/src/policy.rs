@@ -1,49 +1,115 @@
 //! What held on the switch must hold on the VF, or acceleration is refused.
+//!
+//! Default-deny: every finding on the path tap–bridge–uplink refuses unless the VF provably enforces
+//! the same. Today that is the address with spoof check on, and nothing else; [`not_on_a_vf`] says of
+//! each kind of policy why. (What is irrelevant to the port is left out by whoever looked.)
 
-use accelnet_model::{Code, MacAddr, PolicyFinding, Problem, VfAttributes};
+use accelnet_model::{Code, MacAddr, PolicyFinding, PolicyKind, Problem, VfAttributes};
 
-/// What the VF must carry so that everything found on the port still holds. Nothing is translated
-/// yet but the address with spoof check: any finding refuses.
+/// What the VF must carry so that everything found on the port still holds.
 ///
 /// # Errors
-/// `policy_not_offloadable`, with every finding by place and rule.
+/// `policy_not_offloadable`, with place and rule of every finding, and why it would not hold.
 pub fn judge(findings: &[PolicyFinding], mac: MacAddr) -> Result<VfAttributes, Problem> {
-    if findings.is_empty() {
+    let mut refused: Vec<String> = Vec::new();
+    for finding in findings {
+        let PolicyFinding { kind, place, rule } = finding;
+        let text = format!("{place}: {rule} ({})", not_on_a_vf(kind));
+        // The same rule may be seen both in the definition and on the host.
+        if !refused.contains(&text) {
+            refused.push(text);
+        }
+    }
+    if refused.is_empty() {
         return Ok(VfAttributes::for_mac(mac));
     }
-    let rules: Vec<_> = findings
-        .iter()
-        .map(|finding| format!("{}: {}", finding.place, finding.rule))
-        .collect();
-    let text = format!("On the path of NIC {mac} there is {}.", rules.join("; "));
+    let text = format!("On the path of NIC {mac} there is {}.", refused.join("; "));
     Err(Problem::new(Code::PolicyNotOffloadable, text).about("nic", mac))
+}
+
+/// Why a kind of policy does not hold on a VF. Exhaustive, so that a new kind must be decided.
+fn not_on_a_vf(kind: &PolicyKind) -> &'static str {
+    match kind {
+        // A VF's VLAN is put into frames that leave on the wire. It means the same only if the uplink
+        // carries this VLAN tagged and nothing else brings it to the guest; findings do not prove
+        // that, and frames between VF and software-switched guests of the VLAN would be lost.
+        PolicyKind::AccessVlan { .. } => {
+            "it is not proved that the uplink carries this VLAN tagged"
+        }
+        PolicyKind::VlanTrunk => "a VF carries one VLAN or, unfiltered, all",
+        PolicyKind::Isolation => "a card forwards between its VFs",
+        // A VF's rate limits what the guest sends, not what it gets, and drops where tc delays.
+        PolicyKind::Bandwidth { .. } => "a VF's rate limit is not the same rule",
+        PolicyKind::NwFilter => "a VF has no such filters",
+        PolicyKind::TrafficControl => "frames of a VF do not pass the kernel's traffic control",
+        PolicyKind::Ebpf => "frames of a VF do not pass the kernel",
+        PolicyKind::Mirror => "frames of a VF would not be mirrored",
+        PolicyKind::Firewall => "frames of a VF do not pass the kernel's packet filter",
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use accelnet_model::PolicyKind;
+    use proptest::prelude::*;
 
     use super::*;
 
-    #[test]
-    fn any_rule_refuses_and_is_named() {
-        let mac = MacAddr([2, 0, 0, 0, 0, 1]);
-        let attributes = judge(&[], mac).unwrap();
-        assert_eq!(attributes, VfAttributes::for_mac(mac));
-        let finding = |kind, rule: &str| PolicyFinding {
+    const MAC: MacAddr = MacAddr([2, 0, 0, 0, 0, 1]);
+
+    fn finding(kind: PolicyKind, place: &str, rule: &str) -> PolicyFinding {
+        PolicyFinding {
             kind,
-            place: "vnet0".into(),
+            place: place.into(),
             rule: rule.into(),
-        };
-        let found = [
-            finding(PolicyKind::Isolation, "isolated"),
-            finding(PolicyKind::Ebpf, "an XDP program"),
-        ];
-        let problem = judge(&found, mac).unwrap_err();
-        assert_eq!(problem.code, Code::PolicyNotOffloadable);
-        assert!(
-            problem.detail.contains("isolated") && problem.detail.contains("XDP"),
-            "{problem}"
-        );
+        }
+    }
+
+    fn any_kind() -> impl Strategy<Value = PolicyKind> {
+        prop_oneof![
+            (1..4095_u16).prop_map(|vlan| PolicyKind::AccessVlan { vlan }),
+            Just(PolicyKind::VlanTrunk),
+            Just(PolicyKind::Isolation),
+            any::<(Option<u32>, Option<u32>)>().prop_map(|(outbound_mbps, inbound_mbps)| {
+                PolicyKind::Bandwidth {
+                    outbound_mbps,
+                    inbound_mbps,
+                }
+            }),
+            Just(PolicyKind::NwFilter),
+            Just(PolicyKind::TrafficControl),
+            Just(PolicyKind::Ebpf),
+            Just(PolicyKind::Mirror),
+            Just(PolicyKind::Firewall),
+        ]
+    }
+
+    #[test]
+    fn without_policy_the_vf_carries_address_and_spoof_check() {
+        let attributes = judge(&[], MAC).unwrap();
+        assert_eq!(attributes, VfAttributes::for_mac(MAC));
+        assert!(attributes.spoofchk.is(&true) && attributes.trust.is(&false));
+    }
+
+    #[test]
+    fn the_same_rule_is_named_once() {
+        let isolated = finding(PolicyKind::Isolation, "vnet0", "isolated");
+        let problem = judge(&[isolated.clone(), isolated], MAC).unwrap_err();
+        assert_eq!(problem.detail.matches("isolated").count(), 1, "{problem}");
+    }
+
+    proptest! {
+        /// Nothing that was found is ever let through or left unnamed.
+        #[test]
+        fn every_finding_refuses_and_is_named(
+            found in prop::collection::vec((any_kind(), "[a-z]{1,8}[0-9]", "[a-z ]{1,20}"), 1..6),
+        ) {
+            let findings: Vec<PolicyFinding> =
+                found.into_iter().map(|(kind, place, rule)| finding(kind, &place, &rule)).collect();
+            let problem = judge(&findings, MAC).unwrap_err();
+            prop_assert_eq!(problem.code, Code::PolicyNotOffloadable);
+            for PolicyFinding { place, rule, .. } in &findings {
+                prop_assert!(problem.detail.contains(&format!("{place}: {rule} (")), "{}", problem);
+            }
+        }
     }
 }

@@ -1,0 +1,99 @@
+//! What the VM's port on the switch carries must be possible on a VF.
+
+use accelnet_model::{
+    BridgeFacts, Code, Intent, MacAddr, NicFacts, PolicyFinding, PolicyKind, Problem, VmFacts,
+};
+
+use crate::{Observed, policy};
+
+/// Policy, link state and further addresses of one NIC's port.
+pub(super) fn check(
+    observed: &Observed,
+    vm: &VmFacts,
+    intent: &Intent,
+    nic: &NicFacts,
+    problems: &mut Vec<Problem>,
+) {
+    problems.extend(policy::judge(&findings(observed, vm, nic), nic.mac).err());
+    let Some(bridge) = observed.bridge(&intent.bridge) else {
+        return;
+    };
+    let others = others_behind(bridge, nic);
+    if !others.is_empty() {
+        let others: Vec<String> = others.iter().map(ToString::to_string).collect();
+        let (mac, others) = (nic.mac, others.join(", "));
+        let text = format!("Behind NIC {mac} there is also {others}.");
+        problems.push(Problem::new(Code::ReachabilityNotOffloadable, text).about("nic", mac));
+    }
+}
+
+/// Policy of the definition and of the host's path. A link that the definition holds down is policy
+/// too: the VF would be a way around it.
+fn findings(observed: &Observed, vm: &VmFacts, nic: &NicFacts) -> Vec<PolicyFinding> {
+    let mut findings = nic.policy.clone();
+    let on_host = observed.policy.get(&(vm.uuid, nic.mac));
+    findings.extend(on_host.into_iter().flatten().cloned());
+    if !nic.link_up {
+        findings.push(PolicyFinding {
+            kind: PolicyKind::Isolation,
+            place: format!("definition of NIC {}", nic.mac),
+            rule: "<link state='down'/>".into(),
+        });
+    }
+    findings
+}
+
+/// A VF's MTU is at most its PF's, and the guest's NIC has the bridge's.
+pub(super) fn mtu(observed: &Observed, intent: &Intent, problems: &mut Vec<Problem>) {
+    let Some(bridge) = observed.bridge(&intent.bridge) else {
+        return;
+    };
+    for adapter in observed.uplinks(intent) {
+        if adapter.mtu >= bridge.mtu {
+            continue;
+        }
+        let text = format!(
+            "{} has an MTU of {}, {} one of {}.",
+            adapter.ifname, adapter.mtu, bridge.ifname, bridge.mtu
+        );
+        let problem = Problem::new(Code::VfMtuTooSmall, text);
+        problems.push(problem.about("adapter", &adapter.ifname));
+    }
+}
+
+/// NICs that somebody else paired with a device: a second one would leave the guest with two.
+pub(super) fn foreign_vfs(
+    observed: &Observed,
+    vm: &VmFacts,
+    nics: &[&NicFacts],
+    problems: &mut Vec<Problem>,
+) {
+    for nic in nics {
+        let paired = vm.hostdevs.iter().find(|hostdev| {
+            hostdev.teaming_with.is_some() && hostdev.teaming_with == nic.alias
+                || hostdev.mac == Some(nic.mac)
+        });
+        if let Some(hostdev) = paired
+            && observed.vf(hostdev.pci).is_none()
+        {
+            let text = format!(
+                "NIC {} is paired with {}, which is no VF of an adapter of this node.",
+                nic.mac, hostdev.pci
+            );
+            problems.push(Problem::new(Code::VfInUseByOthers, text).about("nic", nic.mac));
+        }
+    }
+}
+
+/// Addresses other than the vNIC's own that the bridge knows behind its tap, multicast aside.
+fn others_behind(bridge: &BridgeFacts, nic: &NicFacts) -> Vec<MacAddr> {
+    let port = nic.tap.as_ref().and_then(|tap| bridge.port(tap));
+    let entries = port.into_iter().flat_map(|port| &port.fdb);
+    let mut others: Vec<MacAddr> = entries
+        .filter(|entry| !entry.local && !entry.mac.is_group() && entry.mac != nic.mac)
+        .map(|entry| entry.mac)
+        .collect();
+    others.sort_unstable();
+    others.dedup();
+    others
+}

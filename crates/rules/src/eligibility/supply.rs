@@ -1,0 +1,177 @@
+//! Can node, adapters and VFs give the level now?
+
+use accelnet_model::{AdapterFacts, Code, Intent, Performance, Problem, Support, VfFacts, VfUser};
+
+use crate::{Observed, prereq::sriov, profile};
+
+/// `needed` VFs are wanted at the level. If none is, only the level itself is asked for.
+pub(super) fn check(
+    observed: &Observed,
+    intent: &Intent,
+    level: Performance,
+    needed: usize,
+    problems: &mut Vec<Problem>,
+) {
+    if needed > 0 {
+        platform(observed, problems);
+    }
+    let uplinks: Vec<&AdapterFacts> = observed.uplinks(intent).collect();
+    if uplinks.is_empty() {
+        problems.push(no_uplink(observed, intent));
+        return;
+    }
+    let able: Vec<&AdapterFacts> = uplinks
+        .iter()
+        .copied()
+        .filter(|adapter| profile::can_provision(adapter, level))
+        .collect();
+    if able.is_empty() {
+        problems.push(cannot_provision(&uplinks, level));
+    }
+    if needed == 0 {
+        return;
+    }
+    let before = problems.len();
+    problems.extend(uplinks.iter().filter_map(|adapter| unusable(adapter)));
+    if problems.len() == before {
+        // A level that nobody gives is one problem, too few VFs for any level another.
+        let from = if able.is_empty() { &uplinks } else { &able };
+        problems.extend(too_few(observed, from, needed));
+    }
+}
+
+fn platform(observed: &Observed, problems: &mut Vec<Problem>) {
+    let node = &observed.node;
+    let on = format!("Node '{}'", node.hostname);
+    if !observed.hypervisor_answers {
+        let text = format!("libvirt does not answer on node '{}'.", node.hostname);
+        problems.push(Problem::new(Code::HypervisorUnavailable, text));
+    }
+    if !node.iommu {
+        let text = format!("{on} has no IOMMU groups.");
+        problems.push(Problem::new(Code::SriovSupportNoIommu, text));
+    } else if node.interrupt_remapping == Support::Supported(false) {
+        let text = format!("{on} does not remap interrupts.");
+        problems.push(Problem::new(Code::InterruptRemappingOff, text));
+    }
+    if !node.vfio {
+        let text = format!("{on} has no vfio-pci driver.");
+        problems.push(Problem::new(Code::AccelNetNotSupported, text));
+    }
+}
+
+fn no_uplink(observed: &Observed, intent: &Intent) -> Problem {
+    let (name, bridge) = (&intent.name, &intent.bridge);
+    match observed.bridge(bridge) {
+        None => Problem::new(
+            Code::BridgeNotFound,
+            format!("There is no bridge {bridge}."),
+        ),
+        Some(found) if found.kind != "bridge" => Problem::new(
+            Code::BridgeNotSupported,
+            format!("{bridge} is of kind '{}'.", found.kind),
+        ),
+        Some(_) => Problem::new(
+            Code::AdapterNotUplink,
+            format!("No adapter of intent '{name}' is a port of {bridge}."),
+        ),
+    }
+    .about("bridge", bridge)
+}
+
+fn cannot_provision(uplinks: &[&AdapterFacts], level: Performance) -> Problem {
+    let has = uplinks.iter().map(|adapter| {
+        let (name, levels) = (&adapter.ifname, profile::levels(adapter));
+        match (profile::queue_pairs(adapter), levels.last()) {
+            (Some(pairs), _) => format!("{name} gives {} a VF", pairs.allotted),
+            (None, Some(most)) => format!("{name} gives {most} at most"),
+            (None, None) => format!("{name} has none left"),
+        }
+    });
+    let has: Vec<String> = has.collect();
+    let wanted = level.queue_pairs();
+    let text = format!("{level} needs {wanted} queue pairs; {}.", has.join(", "));
+    let problem = Problem::new(Code::CannotProvisionPerformance, text);
+    uplinks.iter().fold(problem, |problem, adapter| {
+        problem.about("adapter", &adapter.ifname)
+    })
+}
+
+/// An uplink that gives nobody a VF now.
+fn unusable(adapter: &AdapterFacts) -> Option<Problem> {
+    let name = &adapter.ifname;
+    let problem = if let Some(code) = sriov::code(adapter.sriov) {
+        let evidence = adapter
+            .sriov_evidence
+            .as_deref()
+            .unwrap_or("no details are known");
+        let text = format!("{name}: {}.", evidence.trim_end_matches('.'));
+        Problem::new(code, text)
+    } else if !adapter.up || !adapter.carrier {
+        // A VF without link would take the VM off the network, and the guest prefers it.
+        Problem::new(Code::AdapterLinkDown, format!("{name} has no link."))
+    } else {
+        return None;
+    };
+    Some(problem.about("adapter", name))
+}
+
+/// VFs that could be given out: nobody uses them, they are isolated, and in no VM's definition.
+pub fn free_vfs<'a>(
+    observed: &'a Observed,
+    adapter: &'a AdapterFacts,
+) -> impl Iterator<Item = &'a VfFacts> {
+    adapter.vfs.iter().filter(|vf| {
+        vf.user == VfUser::Nobody && vf.group_peers.is_empty() && !observed.is_assigned(vf.pci)
+    })
+}
+
+/// Why there are fewer than `needed` free VFs, if so.
+fn too_few(observed: &Observed, adapters: &[&AdapterFacts], needed: usize) -> Option<Problem> {
+    let free: usize = adapters
+        .iter()
+        .map(|adapter| free_vfs(observed, adapter).count())
+        .sum();
+    if free >= needed {
+        return None;
+    }
+    let names: Vec<String> = adapters
+        .iter()
+        .map(|adapter| adapter.ifname.to_string())
+        .collect();
+    let names = names.join(", ");
+    let all = || adapters.iter().flat_map(|adapter| &adapter.vfs);
+    if all().next().is_none() {
+        let text = format!("{names} has no VFs yet.");
+        return Some(Problem::new(Code::VfsWaiting, text));
+    }
+    let shared = all().filter(|vf| !vf.group_peers.is_empty()).count();
+    let others: Vec<String> = all()
+        .filter_map(|vf| used_by_others(observed, vf))
+        .collect();
+    let total = all().count();
+    let text = format!("{needed} needed on {names}, {free} of {total} are free");
+    Some(if free + others.len() >= needed {
+        let text = format!("{text}; {}.", others.join(", "));
+        Problem::new(Code::VfInUseByOthers, text)
+    } else if free + shared >= needed {
+        let text = format!("{text}; {shared} share an IOMMU group with other devices.");
+        Problem::new(Code::VfNotIsolated, text)
+    } else {
+        Problem::new(Code::NoFreeVf, format!("{text}."))
+    })
+}
+
+/// A user of the VF that is not a VM that libvirt knows, in words.
+fn used_by_others(observed: &Observed, vf: &VfFacts) -> Option<String> {
+    if observed.is_assigned(vf.pci) {
+        return None;
+    }
+    match &vf.user {
+        VfUser::Nobody => None,
+        VfUser::Process { pid, command } => {
+            Some(format!("{} is used by process {pid} ({command})", vf.pci))
+        }
+        VfUser::HostDriver { driver } => Some(format!("{} is bound to {driver}", vf.pci)),
+    }
+}
