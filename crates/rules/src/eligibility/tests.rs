@@ -358,10 +358,10 @@ fn preparing() {
         (&[Code::GetNetworkAdapterFailed], |vm| vm.nics.clear()),
         (&[Code::VmNoNicOnIntent], |vm| vm.nics[0].bridge = None),
         (&[Code::VmMachineNotPcie], |vm| {
-            vm.machine = "pc-i440fx-9.0".into()
+            vm.machine = "pc-i440fx-9.0".into();
         }),
         (&[Code::VmNicNotVirtio], |vm| {
-            vm.nics[0].model = "rtl8139".into()
+            vm.nics[0].model = "rtl8139".into();
         }),
         // Nothing is missing, so nobody's definition is touched.
         (&[], |vm| vm.persistent = false),
