@@ -19,13 +19,15 @@ mod spoof_check;
 pub mod sriov;
 mod vf_count;
 
-use accelnet_model::{CheckResult, Code, IfName, Intent, Name, NodeStatus, Problem, Severity};
+use accelnet_model::{CheckResult, Code, IfName, Intent, Name, Problem, Severity};
 
-/// A node's name and its report.
-pub type Node<'a> = (Name, &'a NodeStatus);
+use crate::Observed;
+
+/// A node's name and what was seen of it.
+pub type Node = (Name, Observed);
 
 /// Runs every check on every node; on the intent and its adapters too if one is given.
-pub fn run(nodes: &[Node<'_>], intent: Option<&Intent>) -> Vec<CheckResult> {
+pub fn run(nodes: &[Node], intent: Option<&Intent>) -> Vec<CheckResult> {
     let mut results = vec![reports(nodes)];
     for node in nodes {
         platform::check(node, &mut results);
@@ -43,7 +45,7 @@ pub fn run(nodes: &[Node<'_>], intent: Option<&Intent>) -> Vec<CheckResult> {
 }
 
 /// The checks of one node's bridge and adapters.
-fn on_node(node: &Node<'_>, intent: &Intent, results: &mut Vec<CheckResult>) {
+fn on_node(node: &Node, intent: &Intent, results: &mut Vec<CheckResult>) {
     results.push(bridge::check(node, intent));
     for name in &intent.adapters {
         let Some(facts) = adapter::present(node, name, results) else {
@@ -66,7 +68,7 @@ pub fn errors(results: &[CheckResult]) -> Vec<Problem> {
 }
 
 /// Somebody must report, else nothing is known.
-fn reports(nodes: &[Node<'_>]) -> CheckResult {
+fn reports(nodes: &[Node]) -> CheckResult {
     let check = Check::of_cluster("nodes");
     match nodes.len() {
         0 => check.fails(Code::AgentUnreachable, "no node reports"),
@@ -91,7 +93,7 @@ impl Check {
         }
     }
 
-    fn of_node(name: &'static str, node: &Node<'_>) -> Self {
+    fn of_node(name: &'static str, node: &Node) -> Self {
         Self {
             name,
             node: Some(node.0.clone()),
@@ -99,7 +101,7 @@ impl Check {
         }
     }
 
-    fn of_adapter(name: &'static str, node: &Node<'_>, adapter: &IfName) -> Self {
+    fn of_adapter(name: &'static str, node: &Node, adapter: &IfName) -> Self {
         Self {
             name,
             node: Some(node.0.clone()),

@@ -2,18 +2,17 @@
 
 use accelnet_model::{AdapterFacts, CheckResult, Code, IfName, Intent};
 
-use super::{Check, Node, bridge, list};
+use super::{Check, Node, list};
 
 /// The adapter's facts; if it is missing, says so.
 pub(super) fn present<'a>(
-    node: &Node<'a>,
+    node: &'a Node,
     name: &IfName,
     results: &mut Vec<CheckResult>,
 ) -> Option<&'a AdapterFacts> {
-    let mut adapters = node.1.adapters.iter().map(|adapter| &adapter.facts);
-    let found = adapters.find(|facts| &facts.ifname == name);
+    let found = node.1.adapter(name);
     if found.is_none() {
-        let has = list(node.1.adapters.iter().map(|adapter| &adapter.facts.ifname));
+        let has = list(node.1.adapters.iter().map(|adapter| &adapter.ifname));
         let has = if has.is_empty() { "none" } else { &has };
         let check = Check::of_adapter("adapter", node, name);
         let text = format!("there is no adapter {name}; the node's adapters: {has}");
@@ -23,7 +22,7 @@ pub(super) fn present<'a>(
 }
 
 pub(super) fn check(
-    node: &Node<'_>,
+    node: &Node,
     intent: &Intent,
     facts: &AdapterFacts,
     results: &mut Vec<CheckResult>,
@@ -33,7 +32,7 @@ pub(super) fn check(
     results.extend(mtu(node, intent, facts));
 }
 
-fn uplink(node: &Node<'_>, intent: &Intent, facts: &AdapterFacts) -> CheckResult {
+fn uplink(node: &Node, intent: &Intent, facts: &AdapterFacts) -> CheckResult {
     let check = Check::of_adapter("adapter", node, &facts.ifname);
     let (name, bridge) = (&facts.ifname, &intent.bridge);
     match &facts.master {
@@ -49,7 +48,7 @@ fn uplink(node: &Node<'_>, intent: &Intent, facts: &AdapterFacts) -> CheckResult
     }
 }
 
-fn link(node: &Node<'_>, facts: &AdapterFacts) -> CheckResult {
+fn link(node: &Node, facts: &AdapterFacts) -> CheckResult {
     let check = Check::of_adapter("link", node, &facts.ifname);
     match (facts.up, facts.carrier, facts.speed_mbps) {
         (false, ..) => check.fails(Code::AdapterLinkDown, "the interface is down"),
@@ -60,8 +59,8 @@ fn link(node: &Node<'_>, facts: &AdapterFacts) -> CheckResult {
 }
 
 /// A VF cannot have a larger MTU than its PF, and the guest's NIC follows the bridge's.
-fn mtu(node: &Node<'_>, intent: &Intent, facts: &AdapterFacts) -> Option<CheckResult> {
-    let bridge = bridge::find(node.1, intent)?;
+fn mtu(node: &Node, intent: &Intent, facts: &AdapterFacts) -> Option<CheckResult> {
+    let bridge = node.1.bridge(&intent.bridge)?;
     let check = Check::of_adapter("mtu", node, &facts.ifname);
     let (own, others) = (facts.mtu, bridge.mtu);
     let found = format!("MTU {own}, bridge {} has {others}", bridge.ifname);

@@ -4,7 +4,7 @@ use accelnet_model::{CheckResult, Code, Support};
 
 use super::{Check, Node};
 
-pub(super) fn check(node: &Node<'_>, results: &mut Vec<CheckResult>) {
+pub(super) fn check(node: &Node, results: &mut Vec<CheckResult>) {
     let facts = &node.1.node;
     let iommu = Check::of_node("iommu", node);
     if !facts.iommu {

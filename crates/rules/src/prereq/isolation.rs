@@ -4,7 +4,7 @@ use accelnet_model::{AdapterFacts, CheckResult, Code};
 
 use super::{Check, Node, list};
 
-pub(super) fn check(node: &Node<'_>, facts: &AdapterFacts, results: &mut Vec<CheckResult>) {
+pub(super) fn check(node: &Node, facts: &AdapterFacts, results: &mut Vec<CheckResult>) {
     let check = Check::of_adapter("vf_isolation", node, &facts.ifname);
     let shared: Vec<String> = facts
         .vfs

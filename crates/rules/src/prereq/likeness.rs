@@ -21,20 +21,17 @@ const PROPERTIES: [Property; 5] = [
     ("firmware", |facts| facts.firmware.clone()),
 ];
 
-pub(super) fn check(nodes: &[Node<'_>], intent: &Intent, results: &mut Vec<CheckResult>) {
+pub(super) fn check(nodes: &[Node], intent: &Intent, results: &mut Vec<CheckResult>) {
     for name in &intent.adapters {
         results.extend(alike(nodes, name));
     }
 }
 
 /// Nothing if fewer than two nodes have the adapter.
-fn alike(nodes: &[Node<'_>], name: &IfName) -> Option<CheckResult> {
+fn alike(nodes: &[Node], name: &IfName) -> Option<CheckResult> {
     let having: Vec<(&accelnet_model::Name, &AdapterFacts)> = nodes
         .iter()
-        .filter_map(|node| {
-            let mut adapters = node.1.adapters.iter().map(|adapter| &adapter.facts);
-            Some((&node.0, adapters.find(|facts| &facts.ifname == name)?))
-        })
+        .filter_map(|node| Some((&node.0, node.1.adapter(name)?)))
         .collect();
     if having.len() < 2 {
         return None;

@@ -17,7 +17,7 @@ const LIBVIRT: (u32, u32, u32) = (7, 1, 0);
 /// (docs/system/virtio-net-failover.rst, new in 4.2).
 const QEMU: (u32, u32, u32) = (4, 2, 0);
 
-pub(super) fn check(node: &Node<'_>, results: &mut Vec<CheckResult>) {
+pub(super) fn check(node: &Node, results: &mut Vec<CheckResult>) {
     results.push(kernel(node));
     results.push(kvm(node));
     results.push(vfio(node));
@@ -25,7 +25,7 @@ pub(super) fn check(node: &Node<'_>, results: &mut Vec<CheckResult>) {
     results.extend(qemu(node));
 }
 
-fn kernel(node: &Node<'_>) -> CheckResult {
+fn kernel(node: &Node) -> CheckResult {
     let check = Check::of_node("kernel", node);
     let release = &node.1.node.kernel;
     let (major, minor) = KERNEL;
@@ -48,7 +48,7 @@ fn kernel_version(release: &str) -> Option<(u32, u32)> {
     Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
 }
 
-fn kvm(node: &Node<'_>) -> CheckResult {
+fn kvm(node: &Node) -> CheckResult {
     let check = Check::of_node("kvm", node);
     if node.1.node.kvm {
         return check.passes("/dev/kvm is there");
@@ -59,7 +59,7 @@ fn kvm(node: &Node<'_>) -> CheckResult {
     )
 }
 
-fn vfio(node: &Node<'_>) -> CheckResult {
+fn vfio(node: &Node) -> CheckResult {
     let check = Check::of_node("vfio", node);
     if node.1.node.vfio {
         return check.passes("vfio-pci is there");
@@ -73,7 +73,7 @@ fn vfio(node: &Node<'_>) -> CheckResult {
     )
 }
 
-fn libvirt(node: &Node<'_>) -> CheckResult {
+fn libvirt(node: &Node) -> CheckResult {
     let check = Check::of_node("libvirt", node);
     match node.1.node.libvirt {
         None => check.fails(Code::HypervisorUnavailable, "libvirt does not answer"),
@@ -82,7 +82,7 @@ fn libvirt(node: &Node<'_>) -> CheckResult {
 }
 
 /// libvirt tells QEMU's version, so there is nothing to say if it does not answer.
-fn qemu(node: &Node<'_>) -> Option<CheckResult> {
+fn qemu(node: &Node) -> Option<CheckResult> {
     node.1.node.libvirt?;
     let check = Check::of_node("qemu", node);
     Some(match node.1.node.qemu {

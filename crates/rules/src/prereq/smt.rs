@@ -6,7 +6,7 @@ use accelnet_model::{CheckResult, Code, Support};
 use super::{Check, Node, list};
 
 /// Nothing without nodes: there is nothing to compare.
-pub(super) fn check(nodes: &[Node<'_>]) -> Option<CheckResult> {
+pub(super) fn check(nodes: &[Node]) -> Option<CheckResult> {
     let having = |wanted: fn(Support<bool>) -> bool| -> Vec<String> {
         let nodes = nodes.iter().filter(|node| wanted(node.1.node.smt_active));
         nodes.map(|node| node.0.to_string()).collect()

@@ -5,7 +5,7 @@ use accelnet_model::{AdapterFacts, CheckResult, Code, Support};
 
 use super::{Check, Node};
 
-pub(super) fn check(node: &Node<'_>, facts: &AdapterFacts, results: &mut Vec<CheckResult>) {
+pub(super) fn check(node: &Node, facts: &AdapterFacts, results: &mut Vec<CheckResult>) {
     let check = Check::of_adapter("spoof_check", node, &facts.ifname);
     let spoofchk = || facts.vfs.iter().map(|vf| vf.attributes.spoofchk);
     let lacking = spoofchk().any(|support| support == Support::Unsupported);

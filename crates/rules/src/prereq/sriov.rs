@@ -4,7 +4,7 @@ use accelnet_model::{AdapterFacts, CheckResult, Code, SriovSupport};
 
 use super::{Check, Node};
 
-pub(super) fn check(node: &Node<'_>, facts: &AdapterFacts, results: &mut Vec<CheckResult>) {
+pub(super) fn check(node: &Node, facts: &AdapterFacts, results: &mut Vec<CheckResult>) {
     let check = Check::of_adapter("sriov", node, &facts.ifname);
     let Some(code) = code(facts.sriov) else {
         results.push(check.passes(format!("Supported, up to {} VFs", facts.total_vfs)));

@@ -1,40 +1,23 @@
 //! Each check passes on a good cluster, and each way to fail has its code, place and severity.
 
-use accelnet_model::{
-    AdapterStatus, IntentType, NodeStatus, SriovSupport, Support, VfCount, VmStatus,
-};
+use accelnet_model::{IntentType, SriovSupport, Support, VfCount};
 
 use super::*;
 use crate::fixture;
 
-fn status() -> NodeStatus {
-    let observed = fixture::observed();
-    NodeStatus {
-        node: observed.node,
-        adapters: observed
-            .adapters
-            .into_iter()
-            .map(|facts| AdapterStatus {
-                facts,
-                quarantined: vec![],
-                problems: vec![],
-            })
-            .collect(),
-        bridges: observed.bridges,
-        vms: Vec::<VmStatus>::new(),
-        ..NodeStatus::default()
-    }
+fn status() -> Observed {
+    fixture::observed()
 }
 
 fn name(text: &str) -> Name {
     text.parse().unwrap()
 }
 
-fn failed(nodes: &[NodeStatus], intent: Option<&Intent>) -> Vec<(String, Severity, Code)> {
-    let nodes: Vec<Node<'_>> = nodes
+fn failed(nodes: &[Observed], intent: Option<&Intent>) -> Vec<(String, Severity, Code)> {
+    let nodes: Vec<Node> = nodes
         .iter()
         .enumerate()
-        .map(|(number, status)| (name(&format!("node{}", number + 1)), status))
+        .map(|(number, status)| (name(&format!("node{}", number + 1)), status.clone()))
         .collect();
     let results = run(&nodes, intent);
     for result in &results {
@@ -64,7 +47,10 @@ fn failed(nodes: &[NodeStatus], intent: Option<&Intent>) -> Vec<(String, Severit
 fn a_good_cluster_passes_everything() {
     let nodes = [status(), status()];
     assert_eq!(failed(&nodes, Some(&fixture::intent())), []);
-    let refs: Vec<Node<'_>> = nodes.iter().map(|status| (name("n"), status)).collect();
+    let refs: Vec<Node> = nodes
+        .iter()
+        .map(|status| (name("n"), status.clone()))
+        .collect();
     let (without, with) = (run(&refs, None), run(&refs, Some(&fixture::intent())));
     assert!(
         without
@@ -83,7 +69,7 @@ fn nobody_reports() {
     );
 }
 
-type Change = fn(&mut NodeStatus);
+type Change = fn(&mut Observed);
 
 #[test]
 fn each_failure_has_its_code() {
@@ -141,7 +127,7 @@ fn each_failure_has_its_code() {
         }),
         ("bridge", Error, Code::BridgeNotSupported, |s| {
             let mut second = s.adapters[0].clone();
-            second.facts.ifname = "pf1".parse().unwrap();
+            second.ifname = "pf1".parse().unwrap();
             s.adapters.push(second);
             let mut port = s.bridges[0].ports[0].clone();
             port.ifname = "pf1".parse().unwrap();
@@ -151,31 +137,31 @@ fn each_failure_has_its_code() {
             s.bridges[0].up = false;
         }),
         ("adapter", Error, Code::AdapterNotFound, |s| {
-            s.adapters[0].facts.ifname = "eth7".parse().unwrap();
+            s.adapters[0].ifname = "eth7".parse().unwrap();
         }),
         ("adapter", Error, Code::AdapterNotUplink, |s| {
-            s.adapters[0].facts.master = None;
+            s.adapters[0].master = None;
         }),
         ("adapter", Error, Code::AdapterNotUplink, |s| {
-            s.adapters[0].facts.master = "bond0".parse().ok();
+            s.adapters[0].master = "bond0".parse().ok();
         }),
         ("link", Error, Code::AdapterLinkDown, |s| {
-            s.adapters[0].facts.up = false;
+            s.adapters[0].up = false;
         }),
         ("link", Error, Code::AdapterLinkDown, |s| {
-            s.adapters[0].facts.carrier = false;
+            s.adapters[0].carrier = false;
         }),
         ("mtu", Error, Code::VfMtuTooSmall, |s| {
             s.bridges[0].mtu = 1501;
         }),
         ("vf_isolation", Error, Code::VfNotIsolated, |s| {
-            s.adapters[0].facts.vfs[2].group_peers = vec!["0000:01:00.0".parse().unwrap()];
+            s.adapters[0].vfs[2].group_peers = vec!["0000:01:00.0".parse().unwrap()];
         }),
         ("spoof_check", Error, Code::SpoofCheckUnsupported, |s| {
-            s.adapters[0].facts.vfs[0].attributes.spoofchk = Support::Unsupported;
+            s.adapters[0].vfs[0].attributes.spoofchk = Support::Unsupported;
         }),
         ("spoof_check", Warning, Code::SpoofCheckUnsupported, |s| {
-            s.adapters[0].facts.vfs[0].attributes.spoofchk = Support::Unknown;
+            s.adapters[0].vfs[0].attributes.spoofchk = Support::Unknown;
         }),
     ];
     for (check, severity, code, change) in cases {
@@ -213,8 +199,8 @@ fn all_eight_states_of_sriov_support() {
     for (state, code) in cases {
         for evidence in [None, Some("the kernel said so.".to_owned())] {
             let mut status = status();
-            status.adapters[0].facts.sriov = state;
-            status.adapters[0].facts.sriov_evidence = evidence;
+            status.adapters[0].sriov = state;
+            status.adapters[0].sriov_evidence = evidence;
             let expected: Vec<_> = code
                 .map(|code| ("sriov".to_owned(), Severity::Error, code))
                 .into_iter()
@@ -252,15 +238,18 @@ fn smt_must_be_the_same() {
 #[test]
 fn different_adapters_are_a_warning() {
     let mut other = status();
-    other.adapters[0].facts.firmware = Some("3.2".into());
-    other.adapters[0].facts.driver_version = Some("6.1".into());
+    other.adapters[0].firmware = Some("3.2".into());
+    other.adapters[0].driver_version = Some("6.1".into());
     let nodes = [status(), other];
     let found = failed(&nodes, Some(&fixture::intent()));
     assert_eq!(
         found,
         [("alike".into(), Severity::Warning, Code::AdaptersDiffer)]
     );
-    let refs: Vec<Node<'_>> = nodes.iter().map(|status| (name("n"), status)).collect();
+    let refs: Vec<Node> = nodes
+        .iter()
+        .map(|status| (name("n"), status.clone()))
+        .collect();
     assert_eq!(
         errors(&run(&refs, Some(&fixture::intent()))),
         [],
@@ -295,8 +284,8 @@ fn all_failures_are_reported_at_once() {
     let mut bad = status();
     bad.node.kvm = false;
     bad.node.iommu = false;
-    bad.adapters[0].facts.carrier = false;
-    bad.adapters[0].facts.sriov = SriovSupport::NoIoMmuSupport;
+    bad.adapters[0].carrier = false;
+    bad.adapters[0].sriov = SriovSupport::NoIoMmuSupport;
     bad.bridges[0].mtu = 9000;
     let checks: Vec<String> = failed(&[bad], Some(&fixture::intent()))
         .into_iter()

@@ -6,7 +6,7 @@ use super::{Check, Node};
 use crate::profile;
 
 pub(super) fn check(
-    node: &Node<'_>,
+    node: &Node,
     intent: &Intent,
     facts: &AdapterFacts,
     results: &mut Vec<CheckResult>,
