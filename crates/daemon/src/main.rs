@@ -1,2 +1,88 @@
-//! accelnetd
-fn main() {}
+//! `accelnetd`: the daemon. Only wiring; what it does is in the libraries.
+
+mod boot;
+mod local;
+mod socket;
+mod standalone;
+
+use std::{path::PathBuf, process::ExitCode};
+
+use clap::{Args as ClapArgs, Parser, Subcommand};
+
+const EXAMPLES: &str = "\
+Examples:
+  accelnetd standalone                server and agent of one host, in one process
+  accelnetd boot                      make the VFs of the last run again (an early unit runs it)
+  RUST_LOG=debug accelnetd standalone
+
+Normally systemd runs it: packaging/systemd/accelnetd.service, accelnet-boot.service.";
+
+/// Accelerated networking (SR-IOV) for KVM virtual machines: the daemon.
+#[derive(Debug, Parser)]
+#[command(name = "accelnetd", version, after_help = EXAMPLES, max_term_width = 100)]
+struct Args {
+    #[command(subcommand)]
+    role: Role,
+}
+
+#[derive(Debug, Subcommand)]
+enum Role {
+    /// Server and agent of one host, in one process, on an SQLite file.
+    Standalone(Standalone),
+    /// Make virtual functions again from the ledger, before networks and guests start.
+    Boot(StateDir),
+    /// Print the OpenAPI document.
+    Openapi,
+}
+
+#[derive(Debug, Clone, ClapArgs)]
+struct StateDir {
+    /// Where state is kept.
+    #[arg(
+        long,
+        env = "ACCELNET_STATE_DIR",
+        default_value = "/var/lib/accelnet",
+        value_name = "DIR"
+    )]
+    state_dir: PathBuf,
+}
+
+#[derive(Debug, ClapArgs)]
+struct Standalone {
+    #[command(flatten)]
+    state: StateDir,
+    /// Socket for the local administrator (root and group 'accelnet').
+    #[arg(long, env = "ACCELNET_SOCKET", default_value = accelnet_api::DEFAULT_SOCKET, value_name = "PATH")]
+    socket: PathBuf,
+    /// libvirt's URI.
+    #[arg(long, default_value = accelnet_hypervisor::libvirt::DEFAULT_URI, value_name = "URI")]
+    libvirt: String,
+}
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    let filter = tracing_subscriber::EnvFilter::try_from_default_env()
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
+    // The journal adds times and names.
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(false)
+        .without_time()
+        .init();
+    let ended = match args.role {
+        Role::Standalone(standalone) => standalone::run(&standalone),
+        Role::Boot(state) => boot::run(&state.state_dir),
+        Role::Openapi => accelnet_server::openapi()
+            .to_pretty_json()
+            .map_err(Into::into)
+            .map(|text| println!("{text}")),
+    };
+    match ended {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

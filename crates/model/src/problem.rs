@@ -181,6 +181,9 @@ catalogue! {
     VmNotRunning "vm_not_running" REFUSED
         "The VM is not running."
         "Start the VM; a VF can be given to a running VM only."
+    VmNotAccelerated "vm_not_accelerated" REFUSED
+        "The VM is not in the state that the command is for."
+        "Use 'accelnet vm enable' for a VM that is not accelerated, 'accelnet vm set' for one that is."
     GetNetworkAdapterFailed "get_network_adapter_failed" REFUSED
         "The VM has no network adapter."
         "Give the VM a virtio NIC on the intent's bridge."

@@ -21,6 +21,7 @@ use uuid::Uuid;
 
 use crate::Observed;
 pub use switch::is_settled;
+pub use vfs::interrupted;
 
 /// One thing to do.
 #[derive(Debug, Clone, PartialEq, Eq)]

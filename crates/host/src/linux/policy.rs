@@ -55,7 +55,7 @@ pub fn observe(
     Ok(found)
 }
 
-fn finding(kind: PolicyKind, place: impl ToString, rule: impl Into<String>) -> PolicyFinding {
+fn finding(kind: PolicyKind, place: &impl ToString, rule: impl Into<String>) -> PolicyFinding {
     PolicyFinding {
         kind,
         place: place.to_string(),

@@ -38,7 +38,7 @@ pub fn observe(root: &Root) -> Result<Vec<PolicyFinding>> {
             let rule = format!("{rules} rule(s) in nftables chain {chain}");
             found.push(finding(
                 PolicyKind::Firewall,
-                format!("table {name} {table}"),
+                &format!("table {name} {table}"),
                 rule,
             ));
         }
@@ -97,7 +97,7 @@ fn ebtables(root: &Root) -> Result<Vec<PolicyFinding>> {
         .map(|name| {
             finding(
                 PolicyKind::Firewall,
-                name,
+                &name,
                 "legacy ebtables is in use (module loaded)",
             )
         })

@@ -1,0 +1,82 @@
+//! Capacity and reserve: may this VM be accelerated, so that with the reserve's number of nodes down
+//! every accelerated VM still has its VFs somewhere?
+//!
+//! # The promise
+//! `N` nodes, of which `k` may be down ([`nodes_down_tolerated`]); `D` are down now. The cluster
+//! *holds* if **for every set S of max(k, |D|) nodes that contains D, the VMs on S and the VMs that are
+//! off fit on the other nodes**, VFs and queue pairs counted for each adapter; VMs on surviving nodes
+//! keep their node and their adapters; all NICs of a VM are on one node. A VM is admitted if the
+//! cluster holds with it. If more nodes are down than the reserve tolerates, nothing new is admitted.
+//!
+//! # How it is decided
+//! ```text
+//!   admit ──▶ sufficient? ──yes──▶ admitted
+//!               │ no                                 (kept up to date, no set is enumerated)
+//!               ▼
+//!            necessary? ──no──▶ refused, with the set S that proves it
+//!               │ yes                                (one pass over the nodes)
+//!               ▼
+//!             exact ──▶ admitted or refused, with S  (small clusters, bounded work)
+//!               │ too large
+//!               ▼
+//!             refused: "cannot be shown"
+//! ```
+//! * [`criteria`]: a greedy placement (High first, then Medium, Low; in each level VMs with many NICs
+//!   first; VFs with queues of their own before pools) cannot get stuck if, for a handful of weights
+//!   of the levels, the survivors' supply is at least the demand. Each weight is a sum over nodes, so
+//!   the worst S is simply the k nodes with the largest supply plus load ([`top`]). For VMs with one
+//!   NIC on adapters with a fixed number of queue pairs, or whose VFs outnumber their queue pairs, or
+//!   whose queue pairs are plenty, this is also necessary: the decision is exact at any size.
+//! * [`bound`]: weights that no placement whatever can exceed, to prove a refusal.
+//! * [`exact`]: every S (up to nodes that are alike) and every placement, within a budget of steps.
+//!
+//! What is never done: admit what does not fit. The tests prove it against brute force.
+
+mod bound;
+mod criteria;
+mod exact;
+mod index;
+mod model;
+mod offline;
+mod recovery;
+mod region;
+mod supply;
+mod top;
+
+use accelnet_model::Performance;
+pub use index::Capacity;
+pub use model::{Adapter, Node, Queues, Refusal, Reserve, Vm};
+pub use offline::{AdapterEntry, CapacityFile, CapacityReport, FitsMore, NodeEntry, Refused, VmEntry};
+pub use recovery::{Placement, Recovery};
+
+/// How many of `nodes` nodes may be down at once with a reserve of `percent` percent: ⌈N·p/100⌉, but
+/// one node is left at least.
+pub fn nodes_down_tolerated(nodes: usize, percent: u8) -> usize {
+    let share = (nodes * usize::from(percent)).div_ceil(100);
+    share.min(nodes.saturating_sub(1))
+}
+
+/// Number of levels.
+const LEVELS: usize = Performance::ALL.len();
+
+/// Something for each level, lowest first.
+type PerLevel<T> = [T; LEVELS];
+
+/// Position of a level in a [`PerLevel`].
+fn position(level: Performance) -> usize {
+    match level {
+        Performance::Low => 0,
+        Performance::Medium => 1,
+        Performance::High => 2,
+    }
+}
+
+/// Queue pairs of each level; each divides the next one's (DESIGN: performance levels).
+fn cost() -> PerLevel<u64> {
+    Performance::ALL.map(|level| u64::from(level.queue_pairs()))
+}
+
+#[cfg(test)]
+mod brute;
+#[cfg(test)]
+mod tests;

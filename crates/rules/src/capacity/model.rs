@@ -1,0 +1,97 @@
+//! What capacity is counted in: nodes, adapters, VMs.
+
+use accelnet_model::{Code, Performance, Problem};
+
+use super::nodes_down_tolerated;
+
+/// Where the queue pairs of an adapter's VFs come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Queues {
+    /// VFs draw what their level needs from a pool of this many queue pairs.
+    Pool {
+        /// Queue pairs of the adapter.
+        total: u32,
+    },
+    /// Every VF has this many; a VF takes one whatever the level, if it has enough for it.
+    PerVf {
+        /// Queue pairs of each VF.
+        pairs: u32,
+    },
+}
+
+/// An adapter of the intent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Adapter {
+    /// Its name on the node.
+    pub name: String,
+    /// VFs that can be given to VMs (those of others are counted out).
+    pub vfs: u32,
+    /// Their queue pairs.
+    pub queues: Queues,
+}
+
+/// A node of the intent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Node {
+    /// Its name.
+    pub name: String,
+    /// Its adapters of the intent.
+    pub adapters: Vec<Adapter>,
+    /// Down or drained now.
+    pub down: bool,
+}
+
+/// An accelerated VM, or one that asks to be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Vm {
+    /// Its name or other identity; unique.
+    pub name: String,
+    /// Its level.
+    pub level: Performance,
+    /// NICs on the intent's switch, 1 or more.
+    pub nics: u32,
+    /// Where it runs; `None` if it is off.
+    pub node: Option<String>,
+    /// Adapter of each NIC, if it runs and they are known. They are kept while the node is up.
+    pub adapters: Option<Vec<String>>,
+}
+
+/// How much is held back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reserve {
+    /// Percentage of the nodes, 0..=99.
+    Percentage(u8),
+    /// This many nodes.
+    NodesDown(usize),
+}
+
+impl Reserve {
+    /// How many of `nodes` may be down; one is left at least.
+    pub fn nodes_down(self, nodes: usize) -> usize {
+        match self {
+            Self::Percentage(percent) => nodes_down_tolerated(nodes, percent),
+            Self::NodesDown(count) => count.min(nodes.saturating_sub(1)),
+        }
+    }
+}
+
+/// Why a VM is not admitted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    /// Catalogue entry.
+    pub code: Code,
+    /// What is missing, in words.
+    pub reason: String,
+    /// Nodes that would leave too little if they were down. Empty if no node need be down for it.
+    pub counterexample: Vec<String>,
+}
+
+impl Refusal {
+    /// The refusal as a problem of a VM.
+    pub fn into_problem(self, vm: &str) -> Problem {
+        let problem = Problem::new(self.code, self.reason).about("vm", vm);
+        self.counterexample
+            .iter()
+            .fold(problem, |problem, node| problem.about("node", node))
+    }
+}
