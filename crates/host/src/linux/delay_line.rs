@@ -76,6 +76,14 @@ fn decode(payload: &[u8], index: u32) -> Option<Root> {
     })
 }
 
+/// Disciplines that order frames and restrict nothing; the kernel or (noqueue) libvirt put them on
+/// taps.
+const HARMLESS: [&str; 6] = ["noqueue", "pfifo_fast", "pfifo", "fq_codel", "fq", "mq"];
+
+fn is_foreign(root: &Root) -> bool {
+    !is_ours(root) && root.handle != 0 && !HARMLESS.contains(&root.kind.as_str())
+}
+
 fn is_ours(root: &Root) -> bool {
     root.kind == "netem" && root.handle == HANDLE
 }
@@ -87,10 +95,10 @@ pub fn observe(index: u32) -> Result<Option<u32>> {
         .map(|root| (root.latency_ns / 1_000_000) as u32))
 }
 
-/// The root discipline if somebody put it there, in words. Disciplines that the kernel puts there by
-/// itself have no handle.
+/// The root discipline if somebody put it there to restrict something, in words. Disciplines that the
+/// kernel puts there by itself have no handle.
 pub fn foreign(index: u32) -> Result<Option<String>> {
-    let root = read(index)?.filter(|root| !is_ours(root) && root.handle != 0);
+    let root = read(index)?.filter(is_foreign);
     Ok(root.map(|root| format!("qdisc {} {:x}: root", root.kind, root.handle >> 16)))
 }
 
@@ -99,7 +107,7 @@ pub fn ensure(tap: &IfName, wanted: DelayLine) -> Result<()> {
     let index = ifindex(tap)?;
     let present = match read(index)? {
         Some(root) if is_ours(&root) => Some(root.latency_ns),
-        Some(root) if root.handle != 0 => {
+        Some(root) if is_foreign(&root) => {
             return Err(HostError::ForeignQdisc {
                 tap: tap.clone(),
                 kind: root.kind,
@@ -174,10 +182,17 @@ mod tests {
         assert!(is_ours(&root));
         assert_eq!(root.latency_ns, 150_000_000);
         assert_eq!(decode(&message, 8), None);
+        assert!(!is_foreign(&root));
+        let noqueue = Root {
+            kind: "noqueue".into(),
+            handle: 0x8002_0000,
+            latency_ns: 0,
+        };
+        assert!(!is_foreign(&noqueue), "libvirt puts it on every tap");
         let other = Root {
             handle: 0x8001_0000,
             ..root
         };
-        assert!(!is_ours(&other), "another's netem is not ours");
+        assert!(is_foreign(&other), "another's netem is not ours");
     }
 }

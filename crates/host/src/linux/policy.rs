@@ -48,7 +48,7 @@ pub fn observe(
     let mut found = port_flags(root, tap)?;
     found.extend(vlan::observe(root, bridge, tap, uplink)?);
     for device in [tap, bridge, uplink] {
-        found.extend(traffic_control(device, device == tap)?);
+        found.extend(traffic_control(device)?);
         found.extend(xdp(device)?);
     }
     found.extend(firewall::observe(root)?);
@@ -78,12 +78,10 @@ fn port_flags(root: &Root, tap: &IfName) -> Result<Vec<PolicyFinding>> {
     Ok(found)
 }
 
-fn traffic_control(device: &IfName, is_tap: bool) -> Result<Vec<PolicyFinding>> {
+fn traffic_control(device: &IfName) -> Result<Vec<PolicyFinding>> {
     let index = ifindex(device)?;
     let mut found = Vec::new();
-    // On bridge and uplink a discipline orders everybody's frames; a rate there would hold for the
-    // guest too.
-    if let Some(rule) = delay_line::foreign(index)?.filter(|rule| is_tap || !is_multiqueue(rule)) {
+    if let Some(rule) = delay_line::foreign(index)? {
         found.push(finding(PolicyKind::TrafficControl, device, rule));
     }
     for (parent, hook) in PARENTS {
@@ -124,11 +122,6 @@ fn traffic_control(device: &IfName, is_tap: bool) -> Result<Vec<PolicyFinding>> 
         }
     }
     Ok(found)
-}
-
-/// A card's own multiqueue root (`mq`) is there by default but, on some drivers, with a handle.
-fn is_multiqueue(rule: &str) -> bool {
-    rule.starts_with("qdisc mq ")
 }
 
 fn xdp(device: &IfName) -> Result<Vec<PolicyFinding>> {
