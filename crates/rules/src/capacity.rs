@@ -34,19 +34,24 @@
 
 mod bound;
 mod criteria;
+mod decision;
 mod exact;
 mod index;
+mod ledger;
 mod model;
 mod offline;
 mod recovery;
 mod region;
+mod state;
 mod supply;
 mod top;
 
 use accelnet_model::Performance;
 pub use index::Capacity;
 pub use model::{Adapter, Node, Queues, Refusal, Reserve, Vm};
-pub use offline::{AdapterEntry, CapacityFile, CapacityReport, FitsMore, NodeEntry, Refused, VmEntry};
+pub use offline::{
+    AdapterEntry, CapacityFile, CapacityReport, FitsMore, NodeEntry, Refused, VmEntry,
+};
 pub use recovery::{Placement, Recovery};
 
 /// How many of `nodes` nodes may be down at once with a reserve of `percent` percent: ⌈N·p/100⌉, but

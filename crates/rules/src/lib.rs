@@ -4,6 +4,7 @@
 //! as values, problems and plans go out as values.
 
 pub mod attach;
+pub mod capacity;
 pub mod eligibility;
 pub mod observed;
 pub mod plan;

@@ -64,6 +64,11 @@ impl Criterion {
         choices.into_iter().map(criterion).collect()
     }
 
+    /// The sort of VM that must not get stuck.
+    pub(super) fn stuck(&self) -> (Performance, u32) {
+        (Performance::ALL[self.level], self.nics)
+    }
+
     /// What a node's adapters give.
     pub(super) fn supply(&self, supply: &Supply) -> u64 {
         // Slots of a level or higher, less what may be lost; then those of each level alone.
@@ -105,8 +110,13 @@ fn weights(level: usize, sorts: Sorts) -> Vec<PerLevel<u64>> {
     if !sorts.pools {
         return vec![one_each];
     }
-    let in_pool: PerLevel<u64> =
-        std::array::from_fn(|other| if other < level { 0 } else { cost[other] / cost[level] });
+    let in_pool: PerLevel<u64> = std::array::from_fn(|other| {
+        if other < level {
+            0
+        } else {
+            cost[other] / cost[level]
+        }
+    });
     if !sorts.slots {
         return vec![in_pool];
     }

@@ -9,99 +9,21 @@ use accelnet_model::{Code, Problem};
 
 use super::{
     criteria::{Counts, Criterion, Sorts},
-    model::{Adapter, Node, Queues, Refusal, Reserve, Vm},
+    ledger::Ledger,
+    model::{Node, Reserve, Vm},
     position,
+    region::Region,
+    state::{AdapterState, NodeState, VmState},
     supply::{Rest, Supply, View},
-    top::TopSum,
 };
-
-/// An adapter and what is given out of it.
-#[derive(Debug, Clone)]
-pub(super) struct AdapterState {
-    pub(super) adapter: Adapter,
-    pub(super) used_vfs: u64,
-    pub(super) used_queues: u64,
-}
-
-impl AdapterState {
-    fn new(adapter: Adapter) -> Self {
-        Self {
-            adapter,
-            used_vfs: 0,
-            used_queues: 0,
-        }
-    }
-
-    pub(super) fn rest(&self) -> Rest {
-        let Adapter { vfs, queues, .. } = self.adapter;
-        Rest::of(vfs, queues, self.used_vfs, self.used_queues)
-    }
-
-    /// More is given out than there is.
-    pub(super) fn is_overdrawn(&self) -> bool {
-        let pool = match self.adapter.queues {
-            Queues::Pool { total } => u64::from(total),
-            Queues::PerVf { .. } => u64::MAX,
-        };
-        self.used_vfs > u64::from(self.adapter.vfs) || self.used_queues > pool
-    }
-
-    /// Gives out a VF (or takes it back) for a NIC of the level.
-    pub(super) fn give(&mut self, level: usize) {
-        self.used_vfs += 1;
-        self.used_queues += self.queues_of(level);
-    }
-
-    fn take_back(&mut self, level: usize) {
-        self.used_vfs -= 1;
-        self.used_queues -= self.queues_of(level);
-    }
-
-    fn queues_of(&self, level: usize) -> u64 {
-        match self.adapter.queues {
-            Queues::Pool { .. } => super::cost()[level],
-            Queues::PerVf { .. } => 0,
-        }
-    }
-}
-
-/// A node, its adapters and the VMs that run on it.
-#[derive(Debug, Clone)]
-pub(super) struct NodeState {
-    pub(super) name: String,
-    pub(super) down: bool,
-    pub(super) adapters: Vec<AdapterState>,
-    pub(super) vms: BTreeSet<String>,
-    pub(super) counts: Counts,
-}
-
-/// A VM as it is kept.
-#[derive(Debug, Clone)]
-pub(super) struct VmState {
-    pub(super) vm: Vm,
-    /// Node and adapter of each NIC, if it runs. Where adapters were not given they are chosen here.
-    pub(super) place: Option<(u32, Vec<u32>)>,
-}
-
-/// Supply and load of all nodes for one criterion.
-#[derive(Debug, Clone)]
-struct Ledger {
-    criterion: Criterion,
-    /// Supply of all nodes.
-    supply: u64,
-    /// Supply plus load of nodes that are down: none of it counts.
-    down: u64,
-    /// Supply plus load of the others.
-    top: TopSum,
-    /// Supply and load of each node as they stand in the sums.
-    nodes: Vec<(u64, u64)>,
-}
 
 /// A cluster's capacity, the VMs admitted to it, and the reserve it keeps.
 #[derive(Debug, Clone)]
 pub struct Capacity {
     pub(super) tolerated: usize,
     pub(super) nodes: Vec<NodeState>,
+    /// Nodes that are down now.
+    down: BTreeSet<u32>,
     node_numbers: BTreeMap<String, u32>,
     pub(super) vms: BTreeMap<String, VmState>,
     pub(super) off: Counts,
@@ -125,27 +47,30 @@ impl Capacity {
         let mut node_numbers = BTreeMap::new();
         let mut states = Vec::with_capacity(nodes.len());
         for (number, node) in nodes.into_iter().enumerate() {
-            if node_numbers.insert(node.name.clone(), number as u32).is_some() {
+            if node_numbers
+                .insert(node.name.clone(), number as u32)
+                .is_some()
+            {
                 return Err(invalid(format!("Node '{}' is there twice.", node.name)));
             }
-            let names: BTreeSet<&str> =
-                node.adapters.iter().map(|adapter| adapter.name.as_str()).collect();
+            let names: BTreeSet<&str> = node
+                .adapters
+                .iter()
+                .map(|adapter| adapter.name.as_str())
+                .collect();
             if names.len() < node.adapters.len() {
                 return Err(invalid(format!(
                     "Node '{}' has two adapters of the same name.",
                     node.name
                 )));
             }
-            states.push(NodeState {
-                name: node.name,
-                down: node.down,
-                adapters: node.adapters.into_iter().map(AdapterState::new).collect(),
-                vms: BTreeSet::new(),
-                counts: Counts::new(),
-            });
+            states.push(NodeState::new(node));
         }
         let mut capacity = Self {
             tolerated: reserve.nodes_down(states.len()),
+            down: (0..states.len() as u32)
+                .filter(|number| states[*number as usize].down)
+                .collect(),
             nodes: states,
             node_numbers,
             vms: BTreeMap::new(),
@@ -166,37 +91,12 @@ impl Capacity {
 
     /// Nodes that are down now.
     pub(super) fn down(&self) -> Vec<u32> {
-        let down = |number: &u32| self.nodes[*number as usize].down;
-        (0..self.nodes.len() as u32).filter(down).collect()
+        self.down.iter().copied().collect()
     }
 
     /// How many nodes besides those that are down may go down.
     pub(super) fn further(&self) -> usize {
-        self.tolerated.saturating_sub(self.down().len())
-    }
-
-    /// Asks for room for a VM and, if there is, admits it.
-    ///
-    /// # Errors
-    /// `invalid_argument` if the VM cannot be as given; otherwise why it is refused.
-    pub fn admit(&mut self, vm: Vm) -> Result<(), Refusal> {
-        let name = vm.name.clone();
-        let refused = |problem: Problem| Refusal {
-            code: problem.code,
-            reason: problem.detail,
-            counterexample: Vec::new(),
-        };
-        if let Some(refusal) = self.impossible_at_once(&vm) {
-            return Err(refusal);
-        }
-        self.put(vm).map_err(refused)?;
-        match self.judge(&name) {
-            Ok(()) => Ok(()),
-            Err(refusal) => {
-                self.remove(&name);
-                Err(refusal)
-            }
-        }
+        self.tolerated.saturating_sub(self.down.len())
     }
 
     /// Takes a VM as it is, admitted long ago, whether there is room for it or not.
@@ -216,6 +116,7 @@ impl Capacity {
                 for adapter in adapters {
                     node.adapters[*adapter as usize].give(position(vm.level));
                 }
+                node.unpinned += u32::from(vm.adapters.is_none());
                 *node.counts.entry(key).or_default() += 1;
                 node.vms.insert(vm.name.clone());
             }
@@ -229,21 +130,38 @@ impl Capacity {
     pub fn remove(&mut self, name: &str) -> Option<Vm> {
         let VmState { vm, place } = self.vms.remove(name)?;
         let key = (vm.level, vm.nics);
-        decrease(&mut self.all, key);
+        decrease(&mut self.all, key, 1);
         let node = place.as_ref().map(|(node, _)| *node);
         match place {
-            None => decrease(&mut self.off, key),
+            None => decrease(&mut self.off, key, 1),
             Some((number, adapters)) => {
                 let node = &mut self.nodes[number as usize];
                 for adapter in adapters {
                     node.adapters[adapter as usize].take_back(position(vm.level));
                 }
-                decrease(&mut node.counts, key);
+                node.unpinned -= u32::from(vm.adapters.is_none());
+                decrease(&mut node.counts, key, 1);
                 node.vms.remove(name);
             }
         }
         self.changed(node, key.1);
         Some(vm)
+    }
+
+    /// Counts VMs with one NIC that are off, without names; for questions only.
+    pub(super) fn add_off(&mut self, level: accelnet_model::Performance, count: u64) {
+        if count > 0 {
+            *self.all.entry((level, 1)).or_default() += count;
+            *self.off.entry((level, 1)).or_default() += count;
+        }
+        self.changed(None, 1);
+    }
+
+    /// Takes back what [`Self::add_off`] counted.
+    pub(super) fn remove_off(&mut self, level: accelnet_model::Performance, count: u64) {
+        decrease(&mut self.all, (level, 1), count);
+        decrease(&mut self.off, (level, 1), count);
+        self.changed(None, 1);
     }
 
     /// A node went down or came back.
@@ -252,7 +170,13 @@ impl Capacity {
     /// `invalid_argument` if there is no such node.
     pub fn set_down(&mut self, node: &str, down: bool) -> Result<(), Problem> {
         let number = self.node_number(node)?;
-        if std::mem::replace(&mut self.nodes[number as usize].down, down) != down {
+        self.nodes[number as usize].down = down;
+        let changed = if down {
+            self.down.insert(number)
+        } else {
+            self.down.remove(&number)
+        };
+        if changed {
             self.rebuild();
         }
         Ok(())
@@ -281,7 +205,8 @@ impl Capacity {
         let number = self.node_number(node)?;
         let node = &self.nodes[number as usize];
         let Some(adapters) = &vm.adapters else {
-            return Ok(Some((number, choose(&node.adapters, vm))));
+            // Chosen as soon as it is there.
+            return Ok(Some((number, Vec::new())));
         };
         if adapters.len() != vm.nics as usize {
             return Err(invalid(format!(
@@ -304,11 +229,9 @@ impl Capacity {
     fn changed(&mut self, node: Option<u32>, nics: u32) {
         let most = self.all.keys().map(|(_, nics)| *nics).max().unwrap_or(1);
         if let Some(number) = node {
-            let overdrawn = self.nodes[number as usize]
-                .adapters
-                .iter()
-                .any(AdapterState::is_overdrawn);
-            if overdrawn {
+            let node = &mut self.nodes[number as usize];
+            node.choose_adapters(&mut self.vms);
+            if node.seems_overdrawn() {
                 self.overdrawn.insert(number);
             } else {
                 self.overdrawn.remove(&number);
@@ -344,9 +267,13 @@ impl Capacity {
         self.nics.insert(1);
         let most_nics = self.nics.last().copied().unwrap_or(1);
         let adapters = || self.nodes.iter().flat_map(|node| &node.adapters);
-        let rests = || adapters().map(|state| AdapterState::new(state.adapter.clone()).rest());
+        let rests = || adapters().map(|state| state.unused().rest());
         let both = rests().any(Rest::is_both);
-        let views = if both { &View::ALL[..] } else { &View::ALL[..1] };
+        let views = if both {
+            &View::ALL[..]
+        } else {
+            &View::ALL[..1]
+        };
         let k = self.further();
         let count = self.nodes.len();
         let mut all = Vec::with_capacity(views.len());
@@ -354,8 +281,8 @@ impl Capacity {
             let whole = Supply::of(rests(), *view);
             let sorts = Sorts {
                 // A pool in which both can run out may become either.
-                slots: whole.slots != [0; super::LEVELS],
-                pools: whole.pool_places != [0; super::LEVELS],
+                slots: both || whole.slots != [0; super::LEVELS],
+                pools: both || whole.pool_places != [0; super::LEVELS],
                 most_nics,
             };
             let mut ledgers = Vec::new();
@@ -375,110 +302,70 @@ impl Capacity {
 
     /// True if the inequalities show that everything fits, whichever nodes go down.
     pub(super) fn is_sufficient(&self) -> bool {
-        self.overdrawn_survivor().is_none()
+        !self.may_be_overdrawn()
             && self.ledgers.iter().any(|(_, ledgers)| {
-                ledgers.iter().all(|ledger| ledger.holds(&self.all, &self.off))
+                ledgers
+                    .iter()
+                    .all(|ledger| ledger.holds(&self.all, &self.off))
             })
     }
 
-    /// A node that gives out more than it has, and may survive.
+    /// A node that gives out more than it has, or seems to, and may survive.
+    fn may_be_overdrawn(&self) -> bool {
+        let mut overdrawn = self.overdrawn.iter();
+        overdrawn.any(|number| !self.nodes[*number as usize].down)
+    }
+
+    /// A node that gives out more than it has, however adapters that are not known are chosen, and may
+    /// survive.
     pub(super) fn overdrawn_survivor(&self) -> Option<u32> {
         let mut overdrawn = self.overdrawn.iter().copied();
-        overdrawn.find(|number| !self.nodes[*number as usize].down)
+        overdrawn.find(|number| {
+            let node = &self.nodes[*number as usize];
+            let known = self.known(*number);
+            let beside =
+                || Region::of(&known.rests).is_some_and(|region| region.fits(known.unpinned));
+            !node.down && (known.overdrawn || !beside())
+        })
+    }
+
+    /// Numbers of NICs that VMs have.
+    pub(super) fn sizes(&self) -> impl Iterator<Item = u64> {
+        self.nics.iter().map(|nics| u64::from(*nics))
     }
 
     /// True if for VMs like these the inequalities decide exactly: one NIC each, adapters known, and no
     /// adapter of which VFs and queue pairs can both run out.
     pub(super) fn is_exact(&self) -> bool {
-        let chosen = |state: &VmState| state.place.is_some() && state.vm.adapters.is_none();
-        self.ledgers.len() == 1
-            && self.nics.last() == Some(&1)
-            && !self.vms.values().any(chosen)
+        let chosen = |node: &NodeState| node.unpinned > 0;
+        self.ledgers.len() == 1 && self.nics.last() == Some(&1) && !self.nodes.iter().any(chosen)
     }
 
-    /// The nodes that weigh most in the first inequality that does not hold, in the first view.
+    /// The nodes to lose of the first inequality that does not hold, in the first view: those that are
+    /// down and those that weigh most.
     pub(super) fn weakest(&self) -> Vec<u32> {
         let ledgers = self.ledgers.first().map(|(_, ledgers)| ledgers);
         let mut failing = ledgers
             .into_iter()
             .flatten()
             .filter(|ledger| !ledger.holds(&self.all, &self.off));
-        failing
-            .next()
-            .map(|ledger| ledger.top.numbers().collect())
-            .unwrap_or_default()
+        let mut lost = self.down();
+        lost.extend(
+            failing
+                .next()
+                .into_iter()
+                .flat_map(|ledger| ledger.top.numbers()),
+        );
+        lost.sort_unstable();
+        lost
     }
 }
 
-impl Ledger {
-    fn new(criterion: Criterion, nodes: usize, k: usize) -> Self {
-        let mut top = TopSum::new(k);
-        for number in 0..nodes as u32 {
-            top.insert(0, number);
-        }
-        Self {
-            criterion,
-            supply: 0,
-            down: 0,
-            top,
-            nodes: vec![(0, 0); nodes],
-        }
-    }
-
-    fn set(&mut self, number: u32, down: bool, new: (u64, u64)) {
-        let old = std::mem::replace(&mut self.nodes[number as usize], new);
-        self.supply = self.supply - old.0 + new.0;
-        let (before, after) = (old.0 + old.1, new.0 + new.1);
-        if down {
-            self.top.remove(before, number);
-            self.down += after;
-        } else if before != after {
-            self.top.remove(before, number);
-            self.top.insert(after, number);
-        }
-    }
-
-    /// Σ supply of survivors ≥ load of the others + VMs that are off, for the worst choice of nodes.
-    /// A criterion for VMs of a sort that does not occur says nothing.
-    fn holds(&self, all: &Counts, off: &Counts) -> bool {
-        if !all.contains_key(&self.criterion.stuck()) {
-            return true;
-        }
-        let lost = self.down + self.top.sum() + self.criterion.demand(off);
-        self.supply >= lost
-    }
-}
-
-fn decrease(counts: &mut Counts, key: (accelnet_model::Performance, u32)) {
+fn decrease(counts: &mut Counts, key: (accelnet_model::Performance, u32), by: u64) {
     if let Some(count) = counts.get_mut(&key) {
-        *count -= 1;
+        *count -= by;
         if *count == 0 {
             counts.remove(&key);
         }
     }
-}
-
-/// Adapters for the NICs of a running VM of which only the node is known: where most of its level
-/// still fits, fixed VFs of the lowest sufficient kind first. If nothing fits, the first adapter takes
-/// what is too much, and the node counts as overdrawn.
-fn choose(adapters: &[AdapterState], vm: &Vm) -> Vec<u32> {
-    let level = position(vm.level);
-    let mut adapters = adapters.to_vec();
-    let mut chosen = Vec::new();
-    for _ in 0..vm.nics {
-        let rank = |state: &AdapterState| match state.rest() {
-            Rest::Slots { level: most, .. } => (most, 0),
-            Rest::Pool { vfs, queues } => (super::LEVELS, u64::MAX - vfs.min(queues)),
-            Rest::Nothing => (usize::MAX, 0),
-        };
-        let fitting = (0..adapters.len()).filter(|i| adapters[*i].rest().places(level) > 0);
-        let Some(best) = fitting.min_by_key(|i| rank(&adapters[*i])).or_else(|| {
-            (!adapters.is_empty()).then_some(0)
-        }) else {
-            break;
-        };
-        adapters[best].give(level);
-        chosen.push(best as u32);
-    }
-    chosen
 }

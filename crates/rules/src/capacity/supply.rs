@@ -71,8 +71,12 @@ pub(super) enum View {
 }
 
 impl View {
-    pub(super) const ALL: [Self; 4] =
-        [Self::AllVfs, Self::Queues, Self::HighFirst, Self::MediumFirst];
+    pub(super) const ALL: [Self; 4] = [
+        Self::AllVfs,
+        Self::Queues,
+        Self::HighFirst,
+        Self::MediumFirst,
+    ];
 }
 
 /// What a node's adapters are together: slots by the highest level they take, and places in pools for
@@ -128,7 +132,11 @@ impl Supply {
                 // One queue pair for each VF; the others raise VFs to Medium, then to High.
                 let raised = (queues - vfs).min(vfs * (medium - 1)) / (medium - 1);
                 let over = queues - vfs - raised * (medium - 1);
-                let high = if raised == vfs { over / (high - medium) } else { 0 };
+                let high = if raised == vfs {
+                    over / (high - medium)
+                } else {
+                    0
+                };
                 self.slots[2] += high;
                 self.slots[1] += raised - high;
                 self.slots[0] += vfs - raised;
@@ -196,7 +204,13 @@ mod tests {
 
     #[test]
     fn fixed_queue_pairs() {
-        for (pairs, level) in [(1, Some(0)), (2, Some(1)), (3, Some(1)), (4, Some(2)), (9, Some(2))] {
+        for (pairs, level) in [
+            (1, Some(0)),
+            (2, Some(1)),
+            (3, Some(1)),
+            (4, Some(2)),
+            (9, Some(2)),
+        ] {
             let rest = Rest::of(7, Queues::PerVf { pairs }, 3, 3);
             assert_eq!(Some(rest), level.map(|level| Rest::Slots { vfs: 4, level }));
         }

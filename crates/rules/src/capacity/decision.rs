@@ -1,0 +1,265 @@
+//! Admitted or refused, and why.
+
+use accelnet_model::{Code, Performance, Problem};
+
+use super::{
+    Capacity, LEVELS, PerLevel,
+    criteria::Counts,
+    model::{Refusal, Vm},
+    position,
+    supply::highest,
+};
+use crate::capacity::model::Queues;
+
+/// Whether everything fits, whichever nodes go down.
+enum Verdict {
+    Fits,
+    /// Not if these nodes are down. `proved` is false if it could not be decided.
+    Not {
+        lost: Vec<u32>,
+        proved: bool,
+    },
+    /// This node gives out more than it has.
+    Overdrawn(u32),
+}
+
+impl Capacity {
+    /// Asks for room for a VM and, if there is, admits it.
+    ///
+    /// # Errors
+    /// Why it is refused; nothing has changed then.
+    pub fn admit(&mut self, vm: Vm) -> Result<(), Refusal> {
+        if let Some(refusal) = self.refused_at_once(&vm) {
+            return Err(refusal);
+        }
+        let name = vm.name.clone();
+        self.put(vm).map_err(|problem| without_set(&problem))?;
+        let refusal = match self.verdict() {
+            Verdict::Fits => return Ok(()),
+            verdict => self.refusal(&verdict, Some(&name)),
+        };
+        self.remove(&name);
+        Err(refusal)
+    }
+
+    /// Whether the VM would be admitted; nothing changes.
+    ///
+    /// # Errors
+    /// Why it would be refused.
+    pub fn would_admit(&mut self, vm: Vm) -> Result<(), Refusal> {
+        let name = vm.name.clone();
+        self.admit(vm)?;
+        self.remove(&name);
+        Ok(())
+    }
+
+    /// Whether the reserve is kept: every VM has room whichever nodes go down.
+    ///
+    /// # Errors
+    /// Why not, with nodes whose loss would leave VMs without room.
+    pub fn holds(&self) -> Result<(), Refusal> {
+        match self.verdict() {
+            Verdict::Fits => Ok(()),
+            verdict => Err(self.refusal(&verdict, None)),
+        }
+    }
+
+    /// How many more VMs with one NIC of this level could be admitted, one after the other.
+    pub fn fits_more(&mut self, level: Performance) -> u64 {
+        if self.down().len() > self.tolerated {
+            return 0;
+        }
+        let which = position(level);
+        let up = self.nodes.iter().filter(|node| !node.down);
+        let adapters = up.flat_map(|node| &node.adapters);
+        let all: u64 = adapters
+            .map(|adapter| adapter.unused().rest().places(which))
+            .sum();
+        // With one VM more the others still fit, so the answers are "yes" up to a number and "no" after.
+        let (mut fitting, mut not) = (0, all + 1);
+        if !self.fits_with(level, 0) {
+            return 0;
+        }
+        while not - fitting > 1 {
+            let middle = fitting + (not - fitting) / 2;
+            if self.fits_with(level, middle) {
+                fitting = middle;
+            } else {
+                not = middle;
+            }
+        }
+        fitting
+    }
+
+    fn fits_with(&mut self, level: Performance, count: u64) -> bool {
+        self.add_off(level, count);
+        let fits = matches!(self.verdict(), Verdict::Fits);
+        self.remove_off(level, count);
+        fits
+    }
+
+    fn verdict(&self) -> Verdict {
+        if self.is_sufficient() {
+            return Verdict::Fits;
+        }
+        if let Some(number) = self.overdrawn_survivor() {
+            return Verdict::Overdrawn(number);
+        }
+        let proved = |lost| Verdict::Not { lost, proved: true };
+        if self.is_exact() {
+            return proved(self.weakest());
+        }
+        if let Some(lost) = self.exceeded() {
+            return proved(lost);
+        }
+        match self.decide_exactly() {
+            Some(Ok(())) => Verdict::Fits,
+            Some(Err(lost)) => proved(lost),
+            None => Verdict::Not {
+                lost: self.weakest(),
+                proved: false,
+            },
+        }
+    }
+
+    /// What no look at the other VMs is needed for.
+    fn refused_at_once(&self, vm: &Vm) -> Option<Refusal> {
+        let level = position(vm.level);
+        let mut adapters = self.nodes.iter().flat_map(|node| &node.adapters);
+        let gives = |pairs: u32| highest(u64::from(pairs)).is_some_and(|most| most >= level);
+        let able = adapters.any(|state| match state.adapter.queues {
+            Queues::PerVf { pairs } => gives(pairs),
+            Queues::Pool { total } => gives(total),
+        });
+        if !able {
+            return Some(Refusal {
+                code: Code::CannotProvisionPerformance,
+                reason: format!(
+                    "{} needs {} queue pairs a VF, which no adapter can give.",
+                    vm.level,
+                    vm.level.queue_pairs()
+                ),
+                counterexample: Vec::new(),
+            });
+        }
+        let down = self.down();
+        (down.len() > self.tolerated).then(|| Refusal {
+            code: Code::ClusterNotEnoughResources,
+            reason: format!(
+                "{} nodes are down and the reserve tolerates {}; nothing new is admitted until they are \
+                 back.",
+                down.len(),
+                self.tolerated
+            ),
+            counterexample: self.names(&down),
+        })
+    }
+
+    fn names(&self, numbers: &[u32]) -> Vec<String> {
+        let names = numbers
+            .iter()
+            .map(|number| self.nodes[*number as usize].name.clone());
+        names.collect()
+    }
+
+    fn refusal(&self, verdict: &Verdict, vm: Option<&str>) -> Refusal {
+        let (lost, reason) = match verdict {
+            Verdict::Fits => (Vec::new(), String::new()),
+            Verdict::Overdrawn(number) => {
+                let name = &self.nodes[*number as usize].name;
+                let reason = format!(
+                    "Node '{name}' gives out more VFs or queue pairs than it has, so there is no reserve \
+                     to speak of."
+                );
+                (self.set_without(*number), reason)
+            }
+            Verdict::Not { lost, proved } => (lost.clone(), self.shortage(lost, *proved, vm)),
+        };
+        Refusal {
+            code: Code::ClusterNotEnoughResources,
+            reason,
+            counterexample: self.names(&lost),
+        }
+    }
+
+    /// A set of nodes to lose in which a node is not.
+    fn set_without(&self, survivor: u32) -> Vec<u32> {
+        let mut lost = self.down();
+        let up = |number: &u32| *number != survivor && !self.nodes[*number as usize].down;
+        let others = (0..self.nodes.len() as u32).filter(up);
+        lost.extend(others.take(self.further()));
+        lost.sort_unstable();
+        lost
+    }
+
+    /// What would have to find room without these nodes, and what room there is.
+    fn shortage(&self, lost: &[u32], proved: bool, vm: Option<&str>) -> String {
+        let mut demand = demand_of(&self.off);
+        let mut places = [0; LEVELS];
+        for (number, node) in self.nodes.iter().enumerate() {
+            if lost.contains(&(number as u32)) {
+                let more = demand_of(&node.counts);
+                demand = std::array::from_fn(|level| demand[level] + more[level]);
+            } else {
+                for (level, places) in places.iter_mut().enumerate() {
+                    let rests = node
+                        .adapters
+                        .iter()
+                        .map(|adapter| adapter.rest().places(level));
+                    *places += rests.sum::<u64>();
+                }
+            }
+        }
+        let with = match vm {
+            Some(vm) => format!("With VM '{vm}', "),
+            None => String::new(),
+        };
+        let down = match self.names(lost) {
+            names if names.is_empty() => "with no node down".to_owned(),
+            names => format!("if {} were down", names.join(", ")),
+        };
+        let verb = if proved {
+            "do not fit"
+        } else {
+            "cannot be shown to fit"
+        };
+        let text = format!(
+            "{with}{down}, {} to be placed {verb} on the other nodes: they need {}; there is room for {}, \
+             each level alone.",
+            if demand.iter().sum::<u64>() == 1 {
+                "the NIC"
+            } else {
+                "the NICs"
+            },
+            in_words(demand),
+            in_words(places)
+        );
+        let mut letters = text.chars();
+        let first = letters.next().map(|first| first.to_ascii_uppercase());
+        first.into_iter().chain(letters).collect()
+    }
+}
+
+fn demand_of(counts: &Counts) -> PerLevel<u64> {
+    let mut demand = [0; LEVELS];
+    for ((level, nics), count) in counts {
+        demand[position(*level)] += u64::from(*nics) * count;
+    }
+    demand
+}
+
+fn in_words(nics: PerLevel<u64>) -> String {
+    let levels = Performance::ALL.into_iter().zip(nics);
+    let words: Vec<String> = levels
+        .map(|(level, count)| format!("{count} {level}"))
+        .collect();
+    words.join(", ")
+}
+
+fn without_set(problem: &Problem) -> Refusal {
+    Refusal {
+        code: problem.code,
+        reason: problem.detail.clone(),
+        counterexample: Vec::new(),
+    }
+}

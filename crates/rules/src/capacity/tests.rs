@@ -1,0 +1,587 @@
+//! Decisions against brute force, on clusters of up to 8 nodes; the offline format; the incremental
+//! state against one made anew.
+
+use Performance::{High, Low, Medium};
+use accelnet_model::Code;
+use proptest::prelude::*;
+
+use super::*;
+
+fn cluster(nodes: &[Node], vms: &[Vm], percent: u8) -> Capacity {
+    let mut capacity = Capacity::new(nodes.to_vec(), Reserve::Percentage(percent)).unwrap();
+    for vm in vms {
+        capacity.put(vm.clone()).unwrap();
+    }
+    capacity
+}
+
+fn node(number: usize, adapters: &[(u32, Queues)]) -> Node {
+    let adapter = |(index, (vfs, queues)): (usize, &(u32, Queues))| Adapter {
+        name: format!("pf{index}"),
+        vfs: *vfs,
+        queues: *queues,
+    };
+    Node {
+        name: format!("node{}", number + 1),
+        adapters: adapters.iter().enumerate().map(adapter).collect(),
+        down: false,
+    }
+}
+
+fn off(name: &str, level: Performance, nics: u32) -> Vm {
+    Vm {
+        name: name.into(),
+        level,
+        nics,
+        node: None,
+        adapters: None,
+    }
+}
+
+const FIXED_2: Queues = Queues::PerVf { pairs: 2 };
+const FIXED_4: Queues = Queues::PerVf { pairs: 4 };
+
+#[test]
+fn nodes_down_for_a_percentage() {
+    let cases = [
+        (0, 50, 0),
+        (1, 0, 0),
+        (1, 50, 0),
+        (1, 99, 0),
+        (2, 0, 0),
+        (2, 1, 1),
+        (2, 50, 1),
+        (2, 99, 1),
+        (3, 33, 1),
+        (3, 34, 2),
+        (3, 50, 2),
+        (4, 50, 2),
+        (5, 50, 3),
+        (8, 99, 7),
+        (100, 50, 50),
+        (101, 50, 51),
+        (10_000, 1, 100),
+        (10_000, 99, 9900),
+    ];
+    for (nodes, percent, expected) in cases {
+        assert_eq!(
+            nodes_down_tolerated(nodes, percent),
+            expected,
+            "{nodes} {percent}"
+        );
+    }
+    assert_eq!(Reserve::NodesDown(9).nodes_down(3), 2);
+    assert_eq!(Reserve::NodesDown(1).nodes_down(3), 1);
+}
+
+#[test]
+fn a_reserve_of_half_holds_back_half() {
+    let nodes: Vec<Node> = (0..4).map(|number| node(number, &[(7, FIXED_2)])).collect();
+    let mut capacity = cluster(&nodes, &[], 50);
+    for number in 0..14 {
+        capacity
+            .admit(off(&format!("vm{number}"), Medium, 1))
+            .unwrap();
+    }
+    let refusal = capacity.admit(off("one-too-many", Low, 1)).unwrap_err();
+    assert_eq!(refusal.code, Code::ClusterNotEnoughResources);
+    assert_eq!(refusal.counterexample.len(), 2);
+    assert!(
+        refusal.reason.contains("one-too-many"),
+        "{}",
+        refusal.reason
+    );
+    assert!(
+        capacity.remove("one-too-many").is_none(),
+        "a refused VM leaves no trace"
+    );
+    let refusal = capacity.admit(off("too-fast", High, 1)).unwrap_err();
+    assert_eq!(refusal.code, Code::CannotProvisionPerformance);
+    capacity.remove("vm3").unwrap();
+    assert_eq!(capacity.fits_more(Low), 1);
+    assert_eq!(capacity.fits_more(High), 0);
+    capacity.admit(off("now", Low, 1)).unwrap();
+}
+
+#[test]
+fn one_node_keeps_nothing_back() {
+    let mut capacity = cluster(&[node(0, &[(2, FIXED_4)])], &[], 50);
+    assert_eq!(capacity.nodes_down_tolerated(), 0);
+    assert_eq!(capacity.fits_more(High), 2);
+    capacity.admit(off("a", High, 2)).unwrap();
+    let refusal = capacity.admit(off("b", Low, 1)).unwrap_err();
+    assert_eq!(refusal.counterexample, [""; 0]);
+}
+
+#[test]
+fn all_nics_of_a_vm_are_on_one_node() {
+    let nodes = [
+        node(0, &[(1, FIXED_4), (1, FIXED_4)]),
+        node(1, &[(1, FIXED_4)]),
+    ];
+    let mut capacity = cluster(&nodes, &[], 0);
+    assert!(capacity.would_admit(off("three", Low, 3)).is_err());
+    capacity.admit(off("two", Low, 2)).unwrap();
+    assert!(capacity.would_admit(off("two-more", Low, 2)).is_err());
+    capacity.admit(off("one", Low, 1)).unwrap();
+}
+
+#[test]
+fn nothing_new_while_too_many_are_down() {
+    let mut nodes: Vec<Node> = (0..4).map(|number| node(number, &[(7, FIXED_4)])).collect();
+    nodes[1].down = true;
+    let mut capacity = cluster(&nodes, &[], 25);
+    capacity.admit(off("a", Low, 1)).unwrap();
+    capacity.set_down("node3", true).unwrap();
+    let refusal = capacity.admit(off("b", Low, 1)).unwrap_err();
+    assert_eq!(refusal.counterexample, ["node2", "node3"]);
+    assert_eq!(capacity.fits_more(Low), 0);
+    assert!(capacity.holds().is_ok(), "what is admitted has room");
+    capacity.set_down("node3", false).unwrap();
+    capacity.admit(off("b", Low, 1)).unwrap();
+}
+
+#[test]
+fn a_node_that_gives_out_too_much_is_told() {
+    let nodes = [node(0, &[(1, FIXED_4)]), node(1, &[(4, FIXED_4)])];
+    let running = |name: &str| Vm {
+        node: Some("node1".into()),
+        adapters: Some(vec!["pf0".into()]),
+        ..off(name, Low, 1)
+    };
+    let mut capacity = cluster(&nodes, &[running("a"), running("b")], 50);
+    let refusal = capacity.holds().unwrap_err();
+    assert!(refusal.reason.contains("node1"), "{}", refusal.reason);
+    assert_eq!(refusal.counterexample, ["node2"]);
+    assert!(capacity.admit(off("c", Low, 1)).is_err());
+    capacity.remove("b").unwrap();
+    capacity.holds().unwrap();
+}
+
+#[test]
+fn what_cannot_be_is_refused_by_name() {
+    let twice = vec![node(0, &[]), node(0, &[])];
+    assert!(Capacity::new(twice, Reserve::Percentage(0)).is_err());
+    let mut adapters_twice = node(0, &[(1, FIXED_2), (1, FIXED_2)]);
+    adapters_twice.adapters[1].name = "pf0".into();
+    assert!(Capacity::new(vec![adapters_twice], Reserve::Percentage(0)).is_err());
+    let mut capacity = cluster(&[node(0, &[(4, FIXED_2)])], &[off("a", Low, 1)], 0);
+    let on = |node: Option<&str>, adapters: Option<&[&str]>, nics| Vm {
+        node: node.map(Into::into),
+        adapters: adapters.map(|names| names.iter().map(|name| (*name).to_owned()).collect()),
+        ..off("b", Low, nics)
+    };
+    let wrong = [
+        off("a", Low, 1),
+        off("b", Low, 0),
+        on(Some("node7"), None, 1),
+        on(None, Some(&["pf0"]), 1),
+        on(Some("node1"), Some(&["pf9"]), 1),
+        on(Some("node1"), Some(&["pf0"]), 2),
+    ];
+    for vm in wrong {
+        let problem = capacity.put(vm.clone()).unwrap_err();
+        assert_eq!(problem.code, Code::InvalidArgument, "{vm:?}");
+        assert_eq!(capacity.admit(vm).unwrap_err().code, Code::InvalidArgument);
+    }
+    assert!(capacity.set_down("node7", true).is_err());
+    assert_eq!(capacity.fits_more(Low), 3);
+}
+
+// ---- against brute force ----
+
+fn any_level() -> impl Strategy<Value = Performance> {
+    prop::sample::select(Performance::ALL.to_vec())
+}
+
+/// Only VFs or only queue pairs can run out.
+fn simple_adapter() -> impl Strategy<Value = (u32, Queues)> {
+    prop_oneof![
+        (0..4_u32, 0..6_u32).prop_map(|(vfs, pairs)| (vfs, Queues::PerVf { pairs })),
+        (0..9_u32, 0..3_u32).prop_map(|(total, more)| (total + more, Queues::Pool { total })),
+        (0..4_u32, 0..3_u32).prop_map(|(vfs, more)| (
+            vfs,
+            Queues::Pool {
+                total: 4 * vfs + more
+            }
+        )),
+    ]
+}
+
+fn any_adapter() -> impl Strategy<Value = (u32, Queues)> {
+    prop_oneof![
+        simple_adapter(),
+        (0..5_u32, 0..14_u32).prop_map(|(vfs, total)| (vfs, Queues::Pool { total })),
+    ]
+}
+
+type Choices = Vec<(Performance, u32, Option<(usize, Vec<usize>, bool)>)>;
+
+#[derive(Debug, Clone)]
+struct Question {
+    nodes: Vec<Node>,
+    vms: Vec<Vm>,
+    new: Vec<Vm>,
+    percent: u8,
+}
+
+/// VMs by choice; where one would be on an adapter that has no room for it, it is off instead.
+fn question(
+    nodes: Vec<Node>,
+    vms: &Choices,
+    new: Vec<(Performance, u32)>,
+    percent: u8,
+) -> Question {
+    let mut placed: Vec<Vm> = Vec::new();
+    for (number, (level, nics, place)) in vms.iter().enumerate() {
+        let mut vm = off(&format!("vm{number}"), *level, *nics);
+        if let Some((node, adapters, known)) = place {
+            let node = &nodes[node % nodes.len()];
+            if !node.adapters.is_empty() {
+                vm.node = Some(node.name.clone());
+                let pick = |nic: usize| {
+                    let index = adapters[nic % adapters.len()] % node.adapters.len();
+                    node.adapters[index].name.clone()
+                };
+                vm.adapters = known.then(|| (0..*nics as usize).map(pick).collect());
+            }
+        }
+        placed.push(vm);
+        let runs = |vm: &&Vm| vm.node.is_some();
+        let running: Vec<Vm> = placed.iter().filter(runs).cloned().collect();
+        if !brute::fits_without(&nodes, &running, |_| false) {
+            let last = placed.last_mut().unwrap();
+            (last.node, last.adapters) = (None, None);
+        }
+    }
+    let new = new.into_iter().enumerate();
+    let new = new.map(|(number, (level, nics))| off(&format!("new{number}"), level, nics));
+    Question {
+        nodes,
+        vms: placed,
+        new: new.collect(),
+        percent,
+    }
+}
+
+fn questions(
+    adapter: impl Strategy<Value = (u32, Queues)>,
+    most_nics: u32,
+    known: impl Strategy<Value = bool> + Clone,
+) -> impl Strategy<Value = Question> {
+    let adapters = prop::collection::vec(adapter, 0..3);
+    let nodes = prop::collection::vec((adapters, prop::bool::weighted(0.1)), 1..=8);
+    let place = (0..8_usize, prop::collection::vec(0..3_usize, 1..4), known);
+    let vm = (
+        any_level(),
+        1..=most_nics,
+        prop::option::weighted(0.8, place),
+    );
+    let vms = prop::collection::vec(vm, 0..10);
+    let new = prop::collection::vec((any_level(), 1..=most_nics), 1..5);
+    (nodes, vms, new, 0..100_u8).prop_map(|(nodes, vms, new, percent)| {
+        let nodes = nodes
+            .into_iter()
+            .enumerate()
+            .map(|(number, (adapters, down))| Node {
+                down,
+                ..node(number, &adapters)
+            });
+        question(nodes.collect(), &vms, new, percent)
+    })
+}
+
+/// Every answer is right, and every counterexample is one.
+fn agrees(question: &Question) -> Result<(), TestCaseError> {
+    let Question {
+        nodes,
+        vms,
+        new,
+        percent,
+    } = question;
+    let mut capacity = cluster(nodes, vms, *percent);
+    let mut admitted = vms.clone();
+    let held = brute::holds(nodes, vms, *percent);
+    prop_assert_eq!(capacity.holds().is_ok(), held);
+    let down = nodes.iter().filter(|node| node.down).count();
+    let tolerated = nodes_down_tolerated(nodes.len(), *percent);
+    for vm in new {
+        let mut with = admitted.clone();
+        with.push(vm.clone());
+        let expected = down <= tolerated && brute::holds(nodes, &with, *percent);
+        match capacity.admit(vm.clone()) {
+            Ok(()) => {
+                prop_assert!(expected, "admitted what does not fit: {:?}", vm);
+                admitted = with;
+            }
+            Err(refusal) => {
+                prop_assert!(!expected, "refused what fits: {:?} {:?}", vm, refusal);
+                if down <= tolerated && refusal.code == Code::ClusterNotEnoughResources {
+                    prop_assert_eq!(refusal.counterexample.len(), tolerated);
+                    let lost = |number: usize| refusal.counterexample.contains(&nodes[number].name);
+                    prop_assert!(!brute::fits_without(nodes, &with, lost), "{:?}", refusal);
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The inequalities alone: what they say fits, fits.
+fn never_unsafe(question: &Question) -> Result<(), TestCaseError> {
+    let Question {
+        nodes,
+        vms,
+        percent,
+        ..
+    } = question;
+    let capacity = cluster(nodes, vms, *percent);
+    let fits = brute::holds(nodes, vms, *percent);
+    prop_assert!(!capacity.is_sufficient() || fits);
+    if let Some(lost) = capacity.exceeded() {
+        let lost = |number: usize| lost.contains(&(number as u32));
+        prop_assert!(!brute::fits_without(nodes, vms, lost), "the bound is wrong");
+    }
+    if let Some(exact) = capacity.decide_exactly() {
+        let overdrawn = capacity.overdrawn_survivor().is_some();
+        prop_assert_eq!(exact.is_ok() && !overdrawn, fits);
+    }
+    Ok(())
+}
+
+/// A recovery plan places everything that can be placed, on adapters that have room.
+fn recovers(question: &Question) -> Result<(), TestCaseError> {
+    let Question { nodes, vms, .. } = question;
+    let capacity = cluster(nodes, vms, 0);
+    let recovery = capacity.recover(&[]).unwrap();
+    let fits = brute::fits_without(nodes, vms, |number| nodes[number].down);
+    prop_assert_eq!(
+        recovery.without_room.is_empty(),
+        fits || recovery.without_room.is_empty()
+    );
+    if fits {
+        prop_assert!(recovery.without_room.is_empty(), "{:?}", recovery);
+    }
+    let mut after = vms.clone();
+    for placement in &recovery.placements {
+        let vm = after.iter_mut().find(|vm| vm.name == placement.vm).unwrap();
+        prop_assert_eq!(placement.adapters.len(), vm.nics as usize);
+        vm.node = Some(placement.node.clone());
+        vm.adapters = Some(placement.adapters.clone());
+    }
+    after.retain(|vm| !recovery.without_room.contains(&vm.name));
+    let unknown = vms
+        .iter()
+        .any(|vm| vm.node.is_some() && vm.adapters.is_none());
+    if !unknown {
+        prop_assert!(brute::fits_without(nodes, &after, |number| nodes[number].down));
+    }
+    Ok(())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 1500, ..ProptestConfig::default() })]
+
+    #[test]
+    fn single_nics_on_simple_adapters(question in questions(simple_adapter(), 1, Just(true))) {
+        agrees(&question)?;
+        // Exact at any size: the inequalities alone decide.
+        let Question { nodes, vms, percent, .. } = &question;
+        let capacity = cluster(nodes, vms, *percent);
+        prop_assert!(capacity.is_exact());
+        prop_assert_eq!(capacity.is_sufficient(), brute::holds(nodes, vms, *percent));
+    }
+
+    #[test]
+    fn single_nics_on_any_adapters(question in questions(any_adapter(), 1, any::<bool>())) {
+        agrees(&question)?;
+        never_unsafe(&question)?;
+    }
+
+    #[test]
+    fn several_nics(question in questions(any_adapter(), 3, any::<bool>())) {
+        agrees(&question)?;
+        never_unsafe(&question)?;
+        recovers(&question)?;
+    }
+
+    /// After any changes the state is what it would be if made anew.
+    #[test]
+    fn kept_up_to_date(
+        question in questions(any_adapter(), 3, any::<bool>()),
+        changes in prop::collection::vec((0..14_usize, 0..8_usize, any::<bool>()), 0..20),
+    ) {
+        let Question { mut nodes, vms, new, percent } = question;
+        let mut capacity = cluster(&nodes, &vms, percent);
+        let mut present = vms.clone();
+        let all: Vec<Vm> = vms.into_iter().chain(new).collect();
+        for (which, node, down) in changes {
+            let vm = &all[which % all.len()];
+            if capacity.remove(&vm.name).is_some() {
+                present.retain(|other| other.name != vm.name);
+            } else {
+                capacity.put(vm.clone()).unwrap();
+                present.push(vm.clone());
+            }
+            let node = node % nodes.len();
+            nodes[node].down = down;
+            capacity.set_down(&nodes[node].name, down).unwrap();
+        }
+        let fresh = cluster(&nodes, &present, percent);
+        prop_assert_eq!(capacity.further(), fresh.further());
+        prop_assert_eq!(capacity.is_exact(), fresh.is_exact());
+        let known = present.iter().all(|vm| vm.node.is_none() || vm.adapters.is_some());
+        if known {
+            prop_assert_eq!(capacity.is_sufficient(), fresh.is_sufficient());
+        }
+        prop_assert_eq!(capacity.holds().is_ok(), brute::holds(&nodes, &present, percent));
+    }
+
+    /// As many more fit as it says, and not one more.
+    #[test]
+    fn fits_more_is_exact(question in questions(any_adapter(), 2, any::<bool>()), level in any_level()) {
+        let Question { nodes, vms, percent, .. } = question;
+        let mut capacity = cluster(&nodes, &vms, percent);
+        let more = capacity.fits_more(level);
+        let mut vms = vms;
+        for number in 0..=more {
+            let down = nodes.iter().filter(|node| node.down).count();
+            vms.push(off(&format!("more{number}"), level, 1));
+            let fits = down <= nodes_down_tolerated(nodes.len(), percent)
+                && brute::holds(&nodes, &vms, percent);
+            prop_assert_eq!(fits, number < more);
+        }
+    }
+}
+
+// ---- the offline format ----
+
+fn answer(json: &str) -> Result<CapacityReport, accelnet_model::Problem> {
+    serde_json::from_str::<CapacityFile>(json).unwrap().answer()
+}
+
+#[test]
+fn a_question_from_a_file() {
+    let report = answer(
+        r#"{"reserve_percentage": 50, "down": [],
+            "nodes": [
+              {"name": "node1", "adapters": [{"name": "pf0", "vfs": 2, "queue_pairs_per_vf": 4}]},
+              {"name": "node2", "adapters": [{"name": "pf0", "vfs": 8, "queue_pairs_total": 8}]}],
+            "vms": [{"name": "a", "level": "Low", "nics": 1, "node": "node1", "adapters": ["pf0"]}],
+            "add": [{"name": "b", "level": "high", "nics": 1}, {"name": "c", "level": "Medium", "nics": 1}]}"#,
+    )
+    .unwrap();
+    let json = serde_json::to_value(&report).unwrap();
+    assert_eq!(json["nodes_down_tolerated"], 1);
+    assert_eq!(json["holds"], true);
+    assert_eq!(json["admitted"], serde_json::json!(["b"]));
+    assert_eq!(json["refused"][0]["name"], "c");
+    assert_eq!(json["refused"][0]["code"], "cluster_not_enough_resources");
+    assert_eq!(
+        json["refused"][0]["counterexample"],
+        serde_json::json!(["node2"])
+    );
+    assert_eq!(
+        json["fits_more"],
+        serde_json::json!({"Low": 0, "Medium": 0, "High": 0})
+    );
+}
+
+#[test]
+fn bad_files_name_what_is_wrong() {
+    let with = |nodes: &str, rest: &str| format!(r#"{{"nodes": [{nodes}]{rest}}}"#);
+    let good = r#"{"name": "n", "adapters": [{"name": "p", "vfs": 1, "queue_pairs_total": 4}]}"#;
+    let cases = [
+        (
+            with(good, r#", "reserve_percentage": 100"#),
+            Code::ReserveOutOfRange,
+            "100",
+        ),
+        (
+            with(good, r#", "reserve_percentage": -1"#),
+            Code::ReserveOutOfRange,
+            "-1",
+        ),
+        (
+            with(good, r#", "down": ["m"]"#),
+            Code::InvalidArgument,
+            "'m'",
+        ),
+        (
+            with(good, r#", "add": [{"name": "", "level": "Low"}]"#),
+            Code::InvalidArgument,
+            "empty",
+        ),
+        (
+            with(
+                good,
+                r#", "add": [{"name": "v", "level": "Low", "nics": 0}]"#,
+            ),
+            Code::InvalidArgument,
+            "'v'",
+        ),
+        (
+            with(
+                good,
+                r#", "add": [{"name": "v", "level": "Low", "node": "n"}]"#,
+            ),
+            Code::InvalidArgument,
+            "'v'",
+        ),
+        (
+            with(
+                good,
+                r#", "vms": [{"name": "v", "level": "Low"}], "add": [{"name": "v", "level": "Low"}]"#,
+            ),
+            Code::InvalidArgument,
+            "twice",
+        ),
+        (
+            with(
+                r#"{"name": "n", "adapters": [{"name": "p", "vfs": 1}]}"#,
+                "",
+            ),
+            Code::InvalidArgument,
+            "'p'",
+        ),
+        (
+            with(
+                r#"{"name": "n", "adapters": [{"name": "p", "vfs": 1, "queue_pairs_total": 1,
+            "queue_pairs_per_vf": 1}]}"#,
+                "",
+            ),
+            Code::InvalidArgument,
+            "'p'",
+        ),
+        (
+            with(
+                r#"{"name": "n", "adapters": [{"name": "p", "vfs": 4000000000, "queue_pairs_total": 1}]}"#,
+                "",
+            ),
+            Code::InvalidArgument,
+            "'p'",
+        ),
+        (
+            with(&format!("{good},{good}"), ""),
+            Code::InvalidArgument,
+            "twice",
+        ),
+    ];
+    for (json, code, word) in cases {
+        let problem = answer(&json).unwrap_err();
+        assert_eq!(problem.code, code, "{json}");
+        assert!(problem.detail.contains(word), "{problem}");
+    }
+    for nonsense in [
+        r#"{"nodes": 3}"#,
+        r#"{}"#,
+        r#"{"nodes": [], "more": 1}"#,
+        r#"{"nodes": [], "reserve_percentage": 3.5}"#,
+        r#"{"nodes": [], "vms": [{"name": "v", "level": "Fast"}]}"#,
+    ] {
+        assert!(
+            serde_json::from_str::<CapacityFile>(nonsense).is_err(),
+            "{nonsense}"
+        );
+    }
+}
