@@ -14,11 +14,14 @@ use crate::{
     probe::{
         GUEST_PORT, Log,
         analysis::{Report, analyse},
-        now_ns,
     },
     shell,
     wire::control::{Control, Counters, Request, Started},
 };
+
+/// How long packets may still be on their way when sending has ended: longer than any delay that a
+/// switch of paths adds (0.45 s in the lab).
+const DRAIN: Duration = Duration::from_millis(600);
 
 /// What a probe sends.
 #[derive(Debug, Clone, Copy)]
@@ -68,12 +71,13 @@ impl Logs {
 }
 
 impl Lab {
-    /// Starts a probe. The first packets are on their way when it returns.
+    /// Starts a probe. Neither end sends before the other can receive, so that no packet is taken
+    /// for lost that nobody could have got.
     pub fn start_probe(&self, guest: &str, kind: ProbeKind) -> Result<Running> {
         let guest = self.guest(guest)?;
         let mut control = Control::connect(&self.directory().join("wire/control"))?;
         let dropped_before = control.ask::<Counters>(&Request::Counters)?.dropped;
-        let (rate_pps, started) = self.start_wire_end(&mut control, guest, kind)?;
+        let (rate_pps, started) = self.open_wire_end(&mut control, guest, kind)?;
         let peer = format!("10.77.0.1:{}", started.port);
         let words = [
             "accelnet-lab-guest".to_owned(),
@@ -99,6 +103,7 @@ impl Lab {
             "the probe does not start in {}: {line}",
             guest.name
         );
+        control.begin(started.port)?;
         Ok(Running {
             control,
             port: started.port,
@@ -110,7 +115,7 @@ impl Lab {
         })
     }
 
-    fn start_wire_end(
+    fn open_wire_end(
         &self,
         control: &mut Control,
         guest: &Guest,
@@ -128,11 +133,8 @@ impl Lab {
     /// A probe of a fixed length.
     pub fn probe(&self, guest: &str, seconds: f64, kind: ProbeKind) -> Result<Report> {
         let running = self.start_probe(guest, kind)?;
-        // Both ends are up; what the wire sent before the guest listened does not count.
-        let from = now_ns();
         wait(Duration::from_secs_f64(seconds));
-        let to = now_ns();
-        Ok(running.stop()?.between(from, to))
+        Ok(running.stop()?.all())
     }
 }
 
@@ -145,8 +147,13 @@ pub fn wait(time: Duration) {
 }
 
 impl Running {
-    /// Stops sending, waits for what is on its way, and collects both ends' logs.
+    /// Stops sending at both ends, waits for what is on its way, and collects both ends' logs.
+    ///
+    /// The order matters: an end that was closed while the other still sent would be seen as loss.
+    /// The guest's end goes on receiving for half a second after it has stopped to send.
     pub fn stop(mut self) -> Result<Logs> {
+        self.control.quiesce(self.port)?;
+        wait(DRAIN);
         drop(self.stdin.take());
         let mut line = String::new();
         self.lines.read_line(&mut line)?;
@@ -159,6 +166,11 @@ impl Running {
         ensure!(
             dropped == 0,
             "the lab's own wire dropped {dropped} frames: the measurement does not count"
+        );
+        ensure!(
+            guest.socket_drops == 0,
+            "the probe's own socket in the guest dropped {} packets: the measurement does not count",
+            guest.socket_drops
         );
         Ok(Logs {
             wire,

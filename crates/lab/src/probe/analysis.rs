@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::Log;
+use super::{Log, clock::Offsets};
 
 /// A run of packets that never came.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -26,6 +26,8 @@ pub struct Direction {
     pub duplicated: u64,
     /// Packets that came after one with a higher number (copies not counted).
     pub reordered: u64,
+    /// Packets that the sender's own stack refused in the whole probe; they are not among those sent.
+    pub send_errors: u64,
     /// Longest one-way delay in milliseconds, with the clocks aligned by the shortest delays.
     pub max_delay_ms: f64,
     /// Longest time without a packet, in milliseconds.
@@ -63,19 +65,19 @@ pub struct Report {
 
 /// Compares the two logs. `from_ns`..`to_ns` (the wire's clock) limits it to packets sent then.
 pub fn analyse(wire: &Log, guest: &Log, rate_pps: u32, from_ns: u64, to_ns: u64) -> Report {
-    let offset = clock_offset(wire, guest);
-    let guest_time = |wire_ns: u64| (wire_ns as i64).saturating_add(offset);
-    let to_guest = direction(
-        &wire.sent_ns,
-        &guest.received,
-        offset,
-        (from_ns as i64, to_ns as i64),
-    );
-    let window = (
-        guest_time(from_ns),
-        guest_time(to_ns.min(i64::MAX as u64 / 2)),
-    );
-    let from_guest = direction(&guest.sent_ns, &wire.received, -offset, window);
+    let offsets = Offsets::of(wire, guest);
+    let in_wire_time = |at: &u64| offsets.in_wire_time(*at);
+    let guest_sent: Vec<u64> = guest.sent_ns.iter().map(in_wire_time).collect();
+    let guest_received = guest
+        .received
+        .iter()
+        .map(|(seq, at)| (*seq, in_wire_time(at)));
+    let guest_received: Vec<_> = guest_received.collect();
+    let window = (from_ns, to_ns);
+    let mut to_guest = direction(&wire.sent_ns, &guest_received, window);
+    to_guest.send_errors = wire.send_errors;
+    let mut from_guest = direction(&guest_sent, &wire.received, window);
+    from_guest.send_errors = guest.send_errors;
     let echoes: Vec<u64> = wire
         .echoes_ns
         .iter()
@@ -110,30 +112,11 @@ pub fn analyse(wire: &Log, guest: &Log, rate_pps: u32, from_ns: u64, to_ns: u64)
     }
 }
 
-/// Guest's clock minus the wire's, assuming that the shortest delays of both directions are equal.
-fn clock_offset(wire: &Log, guest: &Log) -> i64 {
-    let shortest = |sent: &[u64], received: &[(u32, u64)]| {
-        received
-            .iter()
-            .filter_map(|(seq, at)| Some(*at as i64 - *sent.get(*seq as usize)? as i64))
-            .min()
-    };
-    match (
-        shortest(&wire.sent_ns, &guest.received),
-        shortest(&guest.sent_ns, &wire.received),
-    ) {
-        (Some(there), Some(back)) => (there - back) / 2,
-        (Some(there), None) => there,
-        (None, Some(back)) => -back,
-        (None, None) => 0,
-    }
-}
-
-/// `offset` is the receiver's clock minus the sender's; `window` is in the sender's clock.
-fn direction(sent: &[u64], received: &[(u32, u64)], offset: i64, window: (i64, i64)) -> Direction {
+/// All times are the wire's; `window` limits it to packets sent then.
+fn direction(sent: &[u64], received: &[(u32, u64)], window: (u64, u64)) -> Direction {
     let inside = |seq: usize| {
         sent.get(seq)
-            .is_some_and(|at| (window.0..window.1).contains(&(*at as i64)))
+            .is_some_and(|at| (window.0..window.1).contains(at))
     };
     let mut first_arrival = vec![None; sent.len()];
     let mut result = Direction::default();
@@ -151,7 +134,7 @@ fn direction(sent: &[u64], received: &[(u32, u64)], offset: i64, window: (i64, i
         result.reordered += u64::from(inside(index) && highest.is_some_and(|high| *seq < high));
         highest = highest.max(Some(*seq));
         if inside(index) {
-            let delay = *at as i64 - offset - sent[index] as i64;
+            let delay = at.saturating_sub(sent[index]);
             result.max_delay_ms = result.max_delay_ms.max(delay as f64 / 1e6);
         }
     }
@@ -222,13 +205,14 @@ mod tests {
             echoes_ns: (0..100)
                 .map(|i| ((1000 + i) * MS, (4 + i % 2) * MS))
                 .collect(),
+            ..Log::default()
         };
         let guest = Log {
             sent_ns: sent.iter().map(|at| at + ahead).collect(),
             received: (0..100)
                 .map(|i| (i as u32, (1002 + i) * MS + ahead))
                 .collect(),
-            echoes_ns: vec![],
+            ..Log::default()
         };
         (wire, guest)
     }

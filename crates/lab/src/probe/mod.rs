@@ -6,6 +6,7 @@
 //! from which round-trip times come.
 
 pub mod analysis;
+pub mod clock;
 pub mod responder;
 
 use serde::{Deserialize, Serialize};
@@ -82,6 +83,12 @@ pub struct Log {
     pub received: Vec<(u32, u64)>,
     /// Round-trip times in nanoseconds: (when the request left, how long it took).
     pub echoes_ns: Vec<(u64, u64)>,
+    /// Packets that this end's own stack refused to send; they have no number.
+    #[serde(default)]
+    pub send_errors: u64,
+    /// Packets that came and found this end's socket full; a measurement with any does not count.
+    #[serde(default)]
+    pub socket_drops: u64,
 }
 
 /// The monotonic clock, in nanoseconds.

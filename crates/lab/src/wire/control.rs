@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use super::{
@@ -24,19 +24,29 @@ use crate::probe::Log;
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Request {
-    /// Begin a probe at a fixed rate. The answer is [`Started`].
+    /// Open a probe at a fixed rate; it sends nothing yet. The answer is [`Started`].
     Rate {
         /// The guest's end.
         peer: SocketAddr,
         /// Packets a second.
         pps: u32,
     },
-    /// Begin a probe with a fixed number of echoes on their way. The answer is [`Started`].
+    /// Open a probe with a fixed number of echoes on their way; it sends nothing yet. The answer is [`Started`].
     Outstanding {
         /// The guest's end.
         peer: SocketAddr,
         /// How many.
         count: u32,
+    },
+    /// Begin to send. The answer is `true`.
+    Begin {
+        /// What [`Started`] said.
+        port: u16,
+    },
+    /// Send no more, but go on receiving. The answer is `true`.
+    Quiesce {
+        /// What [`Started`] said.
+        port: u16,
     },
     /// End a probe. The answer is its [`Log`].
     Stop {
@@ -47,7 +57,7 @@ pub enum Request {
     Counters,
 }
 
-/// A probe has begun.
+/// A probe is open.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Started {
     /// UDP port of the wire's end.
@@ -81,10 +91,12 @@ pub fn serve(
 fn serve_one(stream: &UnixStream, commands: &Sender<Command>, switch: &Switch) -> Result<()> {
     for line in BufReader::new(stream).lines() {
         let answer = match serde_json::from_str(&line?)? {
-            Request::Rate { peer, pps } => start(commands, peer, Mode::Rate { pps })?,
+            Request::Rate { peer, pps } => open(commands, peer, Mode::Rate { pps })?,
             Request::Outstanding { peer, count } => {
-                start(commands, peer, Mode::Outstanding { count })?
+                open(commands, peer, Mode::Outstanding { count })?
             }
+            Request::Begin { port } => told(commands, port, Command::Begin)?,
+            Request::Quiesce { port } => told(commands, port, Command::Quiesce)?,
             Request::Stop { port } => {
                 let (sender, receiver) = std::sync::mpsc::channel();
                 commands.send(Command::Stop(port, sender))?;
@@ -103,9 +115,20 @@ fn serve_one(stream: &UnixStream, commands: &Sender<Command>, switch: &Switch) -
     Ok(())
 }
 
-fn start(commands: &Sender<Command>, peer: SocketAddr, mode: Mode) -> Result<serde_json::Value> {
+fn told(
+    commands: &Sender<Command>,
+    port: u16,
+    command: impl FnOnce(u16, Sender<bool>) -> Command,
+) -> Result<serde_json::Value> {
     let (sender, receiver) = std::sync::mpsc::channel();
-    commands.send(Command::Start(peer, mode, sender))?;
+    commands.send(command(port, sender))?;
+    ensure!(receiver.recv()?, "no probe {port}");
+    Ok(true.into())
+}
+
+fn open(commands: &Sender<Command>, peer: SocketAddr, mode: Mode) -> Result<serde_json::Value> {
+    let (sender, receiver) = std::sync::mpsc::channel();
+    commands.send(Command::Open(peer, mode, sender))?;
     Ok(serde_json::to_value(Started {
         port: receiver.recv()?,
     })?)
@@ -132,6 +155,16 @@ impl Control {
             bail!("the lab's wire refused {request:?}");
         }
         Ok(serde_json::from_str(&line)?)
+    }
+
+    /// Lets a probe send.
+    pub fn begin(&mut self, port: u16) -> Result<()> {
+        self.ask::<bool>(&Request::Begin { port }).map(drop)
+    }
+
+    /// Lets a probe send no more; it goes on receiving.
+    pub fn quiesce(&mut self, port: u16) -> Result<()> {
+        self.ask::<bool>(&Request::Quiesce { port }).map(drop)
     }
 
     /// Ends a probe.

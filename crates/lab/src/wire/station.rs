@@ -46,9 +46,13 @@ pub enum Mode {
 /// What the station can be asked.
 #[derive(Debug)]
 pub enum Command {
-    /// Begin a probe; the answer is its local port.
-    Start(SocketAddr, Mode, Sender<u16>),
-    /// End it; the answer is what it wrote down.
+    /// Open a probe's end: it receives, but sends nothing yet. The answer is its local port.
+    Open(SocketAddr, Mode, Sender<u16>),
+    /// Begin to send; the answer is false if there is no such probe.
+    Begin(u16, Sender<bool>),
+    /// Send no more, go on receiving; the answer is false if there is no such probe.
+    Quiesce(u16, Sender<bool>),
+    /// Close it; the answer is what it wrote down.
     Stop(u16, Sender<Option<Log>>),
 }
 
@@ -147,7 +151,8 @@ struct Probe {
     socket: SocketHandle,
     peer: IpEndpoint,
     mode: Mode,
-    began_ns: u64,
+    /// When sending began; it does not send while there is no such moment.
+    began_ns: Option<u64>,
     /// Echo requests on their way: number, when sent.
     pending: HashMap<u32, u64>,
     log: Log,
@@ -200,7 +205,7 @@ fn run(inputs: &Receiver<Input>, mut nic: Nic) {
 
 fn obey(command: Command, sockets: &mut SocketSet<'_>, probes: &mut HashMap<u16, Probe>) {
     match command {
-        Command::Start(peer, mode, answer) => {
+        Command::Open(peer, mode, answer) => {
             let free = (FIRST_PORT..)
                 .find(|port| !probes.contains_key(port))
                 .unwrap_or(FIRST_PORT);
@@ -218,12 +223,26 @@ fn obey(command: Command, sockets: &mut SocketSet<'_>, probes: &mut HashMap<u16,
                         socket,
                         peer,
                         mode,
-                        began_ns: now_ns(),
+                        began_ns: None,
                         pending,
                         log,
                     },
                 );
                 let _ = answer.send(free);
+            }
+        }
+        Command::Begin(port, answer) => {
+            let probe = probes.get_mut(&port);
+            let _ = answer.send(probe.is_some());
+            if let Some(probe) = probe {
+                probe.began_ns = Some(now_ns());
+            }
+        }
+        Command::Quiesce(port, answer) => {
+            let probe = probes.get_mut(&port);
+            let _ = answer.send(probe.is_some());
+            if let Some(probe) = probe {
+                probe.began_ns = None;
             }
         }
         Command::Stop(port, answer) => {
@@ -238,11 +257,15 @@ fn obey(command: Command, sockets: &mut SocketSet<'_>, probes: &mut HashMap<u16,
 
 impl Probe {
     fn next_send_in(&self) -> Duration {
+        let Some(began_ns) = self.began_ns else {
+            return Duration::MAX;
+        };
         let Mode::Rate { pps } = self.mode else {
             return Duration::from_millis(1);
         };
-        let due =
-            self.began_ns + self.log.sent_ns.len() as u64 * 1_000_000_000 / u64::from(pps.max(1));
+        let due = began_ns
+            + (self.log.sent_ns.len() as u64 + self.log.send_errors) * 1_000_000_000
+                / u64::from(pps.max(1));
         Duration::from_nanos(due.saturating_sub(now_ns()))
     }
 
@@ -264,6 +287,9 @@ impl Probe {
     }
 
     fn send(&mut self, socket: &mut udp::Socket<'_>) {
+        if self.began_ns.is_none() {
+            return;
+        }
         let now = now_ns();
         match self.mode {
             Mode::Rate { pps } => {
@@ -282,22 +308,29 @@ impl Probe {
                     .retain(|_, sent| now.saturating_sub(*sent) < ECHO_PATIENCE_NS);
                 while (self.pending.len() as u32) < count {
                     let seq = self.log.sent_ns.len() as u32;
+                    if !self.send_one(socket, Kind::EchoRequest, seq) {
+                        break;
+                    }
                     self.pending.insert(seq, now_ns());
-                    self.send_one(socket, Kind::EchoRequest, seq);
                 }
             }
         }
     }
 
-    fn send_one(&mut self, socket: &mut udp::Socket<'_>, kind: Kind, seq: u32) {
+    /// False if the socket's buffer is full (4,096 packets: nobody has taken one for seconds). Such a
+    /// packet has no number and is counted apart, as at the guest's end.
+    fn send_one(&mut self, socket: &mut udp::Socket<'_>, kind: Kind, seq: u32) -> bool {
         let packet = Packet {
             kind,
             seq,
             sent_ns: now_ns(),
         };
-        // A full buffer (4,096 packets) means that nobody has taken a packet for seconds: that is a
-        // loss, and is counted as one because the number is used up.
-        let _ = socket.send_slice(&packet.encode(), self.peer);
-        self.log.sent_ns.push(packet.sent_ns);
+        let sent = socket.send_slice(&packet.encode(), self.peer).is_ok();
+        if sent {
+            self.log.sent_ns.push(packet.sent_ns);
+        } else {
+            self.log.send_errors += 1;
+        }
+        sent
     }
 }
