@@ -5,6 +5,16 @@ mkdir -p /run/lab /run/systemd/network
 install -m600 /lab/keys/host_key /run/lab/host_key
 install -m600 /lab/keys/client_key.pub /run/lab/authorized_keys
 for word in $(cat /proc/cmdline); do case $word in lab.node=*) N=${word#lab.node=};; esac; done
+# Without one of its own, a bridge's address follows those of its ports.
+cat > /run/systemd/network/20-br0.netdev <<X
+[NetDev]
+Name=br0
+Kind=bridge
+MACAddress=$(printf '52:54:00:dd:00:%02x' "$N")
+[Bridge]
+STP=no
+ForwardDelaySec=0
+X
 cat > /run/systemd/network/30-br0.network <<X
 [Match]
 Name=br0

@@ -243,7 +243,7 @@ fn run(args: Args) -> Result<i32> {
         Command::Heal { node } => Lab::open(name)?.cut_node(&node, false)?,
         Command::Kill { node } => Lab::open(name)?.kill_node(&node)?,
         Command::Start { node } => {
-            let lab = Lab::open(name)?;
+            let mut lab = Lab::open(name)?;
             lab.start_node(&node, kvm::probe(&lab.directory())?)?;
             lab.wait_for_node(&node)?;
         }

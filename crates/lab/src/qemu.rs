@@ -9,14 +9,19 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
 
 use crate::{kvm::Accel, lab::Options};
 
 /// What one node's machine is made of.
 #[derive(Debug)]
 pub struct Machine<'a> {
+    /// Name of its lab.
+    pub lab: &'a str,
     /// Number, from 1.
     pub number: u8,
+    /// Its disk.
+    pub disk: &'a Path,
     /// Private directory of the node.
     pub directory: &'a Path,
     /// Directory that the node sees, read-only.
@@ -25,8 +30,6 @@ pub struct Machine<'a> {
     pub kernel: &'a Path,
     /// Initial file system that mounts the disk.
     pub initrd: &'a Path,
-    /// Port on loopback that leads to the node's sshd.
-    pub ssh_port: u16,
     /// Sockets of the wire, one per PF.
     pub wires: &'a [std::path::PathBuf],
     /// Acceleration.
@@ -75,7 +78,7 @@ impl Machine<'_> {
         }
         add(&["-kernel", &self.kernel.display().to_string()]);
         add(&["-initrd", &self.initrd.display().to_string()]);
-        add(&["-append", &kernel_arguments(n, options)]);
+        add(&["-append", &kernel_arguments(self.lab, n, options)]);
         let log = path("console.log");
         let serial = path("serial");
         add(&[
@@ -84,14 +87,16 @@ impl Machine<'_> {
         ]);
         add(&["-serial", "chardev:ser"]);
         add(&["-qmp", &format!("unix:{},server=on,wait=off", path("qmp"))]);
-        let disk = path("disk.qcow2");
         add(&[
             "-drive",
-            &format!("file={disk},format=qcow2,if=none,id=d0,cache=writeback,discard=unmap"),
+            &format!(
+                "file={},format=qcow2,if=none,id=d0,cache=writeback,discard=unmap",
+                self.disk.display()
+            ),
         ]);
         add(&["-device", "virtio-blk-pci,drive=d0"]);
-        let forward = format!("user,id=mg,hostfwd=tcp:127.0.0.1:{}-:22", self.ssh_port);
-        add(&["-netdev", &forward]);
+        // QEMU takes a free port; see [`forwarded_port`].
+        add(&["-netdev", "user,id=mg,hostfwd=tcp:127.0.0.1:0-:22"]);
         add(&[
             "-device",
             &format!("virtio-net-pci,netdev=mg,mac=52:54:00:aa:00:{n:02x},romfile="),
@@ -111,7 +116,7 @@ impl Machine<'_> {
                 ),
             ]);
             let stream = format!(
-                "stream,id=w{i},server=off,addr.type=unix,addr.path={}",
+                "stream,id=w{i},server=off,reconnect-ms=200,addr.type=unix,addr.path={}",
                 wire.display()
             );
             add(&["-netdev", &stream]);
@@ -125,7 +130,7 @@ impl Machine<'_> {
     }
 }
 
-fn kernel_arguments(number: u8, options: &Options) -> String {
+fn kernel_arguments(lab: &str, number: u8, options: &Options) -> String {
     let iommu = if options.iommu {
         "intel_iommu=on iommu=pt"
     } else {
@@ -133,8 +138,30 @@ fn kernel_arguments(number: u8, options: &Options) -> String {
     };
     format!(
         "console=ttyS0 quiet loglevel=3 {iommu} mitigations=off nokaslr no_timer_check tsc=reliable \
-         panic=-1 systemd.show_status=0 systemd.hostname=node{number} lab.node={number}"
+         panic=-1 systemd.show_status=0 systemd.hostname=node{number} \
+         systemd.machine_id={} lab.node={number}",
+        machine_id(lab, number)
     )
+}
+
+/// Stays the same over restarts and differs between nodes (machine-id(5): 32 hexadecimal digits).
+fn machine_id(lab: &str, number: u8) -> String {
+    let hash = Sha256::digest(format!("accelnet-lab {lab} node{number}"));
+    hash.iter()
+        .take(16)
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
+}
+
+/// The port on loopback that leads to a node's sshd, from the monitor's `info usernet`: lines of
+/// protocol and state, descriptor, source address and port, destination address and port, queues.
+pub fn forwarded_port(table: &str) -> Option<u16> {
+    let mut lines = table
+        .lines()
+        .map(|line| line.split_whitespace().collect::<Vec<_>>());
+    let line = lines
+        .find(|words| words.first() == Some(&"TCP[HOST_FORWARD]") && words.get(5) == Some(&"22"))?;
+    line.get(3)?.parse().ok().filter(|port| *port != 0)
 }
 
 /// A connection to a machine's monitor (QMP).
@@ -182,5 +209,29 @@ impl Qmp {
             bail!("QEMU has ended");
         }
         Ok(serde_json::from_str(&line)?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_forwarded_port_is_read() {
+        let table = "Hub -1 (mg):\r
+  Protocol[State]    FD  Source Address  Port   Dest. Address  Port RecvQ SendQ\r
+  TCP[ESTABLISHED]   13       127.0.0.1 50000       10.0.2.15    22     0     0\r
+  TCP[HOST_FORWARD]  12       127.0.0.1 45511       10.0.2.15    22     0     0\r
+";
+        assert_eq!(forwarded_port(table), Some(45511));
+        assert_eq!(forwarded_port("Hub -1 (mg):\r\n"), None);
+    }
+
+    #[test]
+    fn machine_ids_are_stable_and_distinct() {
+        let id = machine_id("a", 1);
+        assert!(id.len() == 32 && id.chars().all(|c| c.is_ascii_hexdigit()));
+        assert_eq!(id, machine_id("a", 1));
+        assert!(id != machine_id("a", 2) && id != machine_id("b", 1));
     }
 }

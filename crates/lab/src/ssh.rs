@@ -8,17 +8,20 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 
-use crate::shell;
+use crate::{lab::process::MARK, shell};
 
 /// How to reach one node.
 #[derive(Debug, Clone)]
 pub struct Ssh {
-    directory: PathBuf,
+    lab: PathBuf,
     port: u16,
 }
 
-/// Creates the lab's client key and the nodes' host key, and the file that pins the latter.
-pub fn create_keys(directory: &Path) -> Result<()> {
+/// Creates the lab's client key and the nodes' host key in the lab's directory, and the file that
+/// pins the latter. The nodes get to see the halves that they need, in `share`.
+pub fn create_keys(lab: &Path, share: &Path) -> Result<()> {
+    let directory = lab.join("keys");
+    std::fs::create_dir_all(&directory)?;
     for name in ["client_key", "host_key"] {
         let path = directory.join(name);
         shell::run(
@@ -32,14 +35,17 @@ pub fn create_keys(directory: &Path) -> Result<()> {
         directory.join("known_hosts"),
         format!("accelnet-lab-node {key}"),
     )?;
+    for name in ["host_key", "client_key.pub"] {
+        std::fs::copy(directory.join(name), share.join(name))?;
+    }
     Ok(())
 }
 
 impl Ssh {
-    /// A node whose sshd answers on this port of loopback; `directory` has the keys.
-    pub fn new(directory: &Path, port: u16) -> Self {
+    /// A node whose sshd answers on this port of loopback; `lab` is the lab's directory.
+    pub fn new(lab: &Path, port: u16) -> Self {
         Self {
-            directory: directory.to_owned(),
+            lab: lab.to_owned(),
             port,
         }
     }
@@ -47,8 +53,10 @@ impl Ssh {
     /// The ssh command up to the host's name.
     pub fn command(&self, tty: bool) -> Command {
         let mut command = Command::new("ssh");
-        let path = |name: &str| self.directory.join(name).display().to_string();
+        let keys = self.lab.join("keys");
+        let path = |name: &str| keys.join(name).display().to_string();
         command
+            .env(MARK, &self.lab)
             .args([
                 "-F",
                 "/dev/null",
@@ -82,7 +90,7 @@ impl Ssh {
             .args(["-o", "ControlMaster=auto", "-o", "ControlPersist=300"])
             .args([
                 "-o",
-                &format!("ControlPath={}/c{}", self.directory.display(), self.port),
+                &format!("ControlPath={}/c{}", keys.display(), self.port),
             ])
             .args([if tty { "-t" } else { "-T" }, "root@127.0.0.1", "--"]);
         command

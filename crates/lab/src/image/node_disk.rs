@@ -26,6 +26,7 @@ const PACKAGES: &[&str] = &[
     "procps",
     "nftables",
     "tcpdump",
+    "iptables",
 ];
 
 /// From backports on Debian 12, whose own QEMU has no SR-IOV card and whose libvirt is older.
@@ -88,6 +89,14 @@ const MODULES: &[&str] = &[
     "nft_limit",
     "nft_ct",
     "nft_counter",
+    "nft_compat",
+    "nft_chain_nat",
+    "nft_reject_bridge",
+    "ebt_ip",
+    "ebt_arp",
+    "ebt_limit",
+    "ebt_mark",
+    "ebtable_filter",
     "autofs4",
     "efivarfs",
     "loop",
@@ -97,6 +106,12 @@ const MODULES: &[&str] = &[
 const OPTIONAL_MODULES: &[&str] = &[
     "nft_counter",
     "nft_meta_bridge",
+    "nft_chain_nat",
+    "ebt_ip",
+    "ebt_arp",
+    "ebt_limit",
+    "ebt_mark",
+    "ebtable_filter",
     "efivarfs",
     "autofs4",
     "crc32c_generic",
@@ -158,11 +173,6 @@ const FILES: &[(&str, u32, &str)] = &[
         "etc/systemd/network/20-mgmt.network",
         0o644,
         include_str!("../../image/20-mgmt.network"),
-    ),
-    (
-        "etc/systemd/network/20-br0.netdev",
-        0o644,
-        include_str!("../../image/20-br0.netdev"),
     ),
     (
         "etc/systemd/network/20-pf0.network",

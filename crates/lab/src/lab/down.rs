@@ -1,11 +1,10 @@
 //! Taking a lab down, whatever state it is in.
 
-use std::fs;
+use std::{fs, io::ErrorKind};
 
 use anyhow::{Context, Result};
 
-use super::{Lab, node::kill_machine};
-use crate::ssh::Ssh;
+use super::{Lab, process};
 
 impl Lab {
     /// Ends everything that the lab with this name started, and removes its files. Nothing to do is
@@ -15,15 +14,14 @@ impl Lab {
         if !directory.exists() {
             return Ok(());
         }
-        if let Ok(lab) = Self::open(name) {
-            for node in &lab.nodes {
-                Ssh::new(&directory.join("share/keys"), node.ssh_port).close();
-            }
-        }
-        // Every directory below with a pid file is a process of this lab (the nodes', the wire's).
-        for entry in fs::read_dir(&directory)?.flatten() {
-            if entry.path().join("pid").exists() {
-                kill_machine(&entry.path())?;
+        process::kill_all(&directory)?;
+        if let Ok(storage) = fs::read_link(directory.join("disks")) {
+            match fs::remove_dir_all(&storage) {
+                Err(error) if error.kind() != ErrorKind::NotFound => {
+                    return Err(error)
+                        .with_context(|| format!("cannot remove {}", storage.display()));
+                }
+                _ => {}
             }
         }
         fs::remove_dir_all(&directory)

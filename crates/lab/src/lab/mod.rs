@@ -7,6 +7,7 @@ mod down;
 pub mod guests;
 mod measure;
 mod node;
+pub mod process;
 mod up;
 
 use std::{fs, path::PathBuf};
@@ -43,7 +44,7 @@ pub struct Node {
     pub name: String,
     /// From 1.
     pub number: u8,
-    /// Port on loopback that leads to its sshd.
+    /// Port on loopback that leads to its sshd; 0 until the node was started.
     pub ssh_port: u16,
 }
 
@@ -109,6 +110,16 @@ impl Lab {
         paths::runtime_root().join(&self.name)
     }
 
+    /// Disks and other large things: not in the runtime directory, which often lies in memory.
+    /// `disks` there is a link to it, so that 'down' finds it whatever the cache is then called.
+    fn storage(&self) -> PathBuf {
+        self.directory().join("disks")
+    }
+
+    fn disk_of(&self, node: &Node) -> PathBuf {
+        self.storage().join(format!("{}.qcow2", node.name))
+    }
+
     fn save(&self) -> Result<()> {
         fs::write(
             self.directory().join("lab.json"),
@@ -149,7 +160,7 @@ impl Lab {
 
     /// The way into a node.
     pub fn ssh(&self, node: &Node) -> Ssh {
-        Ssh::new(&self.directory().join("share/keys"), node.ssh_port)
+        Ssh::new(&self.directory(), node.ssh_port)
     }
 
     /// Runs a shell script on a node; its output.

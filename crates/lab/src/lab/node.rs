@@ -3,7 +3,7 @@
 use std::{
     fs::{self, File},
     io::{BufRead, BufReader},
-    os::unix::{net::UnixStream, process::CommandExt},
+    os::unix::net::UnixStream,
     path::{Path, PathBuf},
     process::{Command, Stdio},
     time::{Duration, Instant},
@@ -12,11 +12,11 @@ use std::{
 use anyhow::{Context, Result, bail};
 use serde_json::json;
 
-use super::{Lab, Node};
+use super::{Lab, Node, process};
 use crate::{
     image::Images,
     kvm::Accel,
-    qemu::{Machine, Qmp},
+    qemu::{Machine, Qmp, forwarded_port},
 };
 
 /// The slowest boot seen in software emulation took 40 s with two labs on two cores.
@@ -36,9 +36,40 @@ impl Lab {
         }
     }
 
-    /// Starts a node's machine. Its disk is kept from the last time.
-    pub fn start_node(&self, name: &str, accel: Accel) -> Result<()> {
-        let node = self.node(name)?;
+    /// Starts a node's machine. Its disk is kept from the last time; its way in is another one each
+    /// time, and is written down.
+    pub fn start_node(&mut self, name: &str, accel: Accel) -> Result<()> {
+        let node = self.node(name)?.clone();
+        self.start_machine(&node, accel)?;
+        let ssh_port = self.forwarded_port_of(&node)?;
+        if let Some(node) = self.nodes.iter_mut().find(|node| node.name == name) {
+            node.ssh_port = ssh_port;
+        }
+        self.save()
+    }
+
+    /// QEMU itself chose the port, so that no two labs can choose the same.
+    fn forwarded_port_of(&self, node: &Node) -> Result<u16> {
+        let socket = self.node_directory(node).join("qmp");
+        let start = Instant::now();
+        let mut qmp = loop {
+            match Qmp::connect(&socket) {
+                Ok(qmp) => break qmp,
+                // QEMU makes the socket a moment after its start, and tells nobody.
+                Err(_) if self.node_runs(node) && start.elapsed() < Duration::from_secs(20) => {
+                    std::thread::park_timeout(Duration::from_millis(20));
+                }
+                Err(_) => bail!("{}", self.last_words(node, "could not be started")),
+            }
+        };
+        let line = json!({ "command-line": "info usernet" });
+        let table = qmp.execute("human-monitor-command", &line)?;
+        forwarded_port(table.as_str().unwrap_or_default())
+            .with_context(|| format!("QEMU forwards no port to {}", node.name))
+    }
+
+    fn start_machine(&self, node: &Node, accel: Accel) -> Result<()> {
+        let name = &node.name;
         if self.node_runs(node) {
             bail!("{name} runs already");
         }
@@ -46,26 +77,25 @@ impl Lab {
         let (share, images) = (self.directory().join("share"), self.images());
         let wires = [self.directory().join(format!("wire-{name}"))];
         let machine = Machine {
+            lab: &self.name,
             number: node.number,
+            disk: &self.disk_of(node),
             directory: &directory,
             share: &share,
             kernel: &images.kernel,
             initrd: &images.node_initrd,
-            ssh_port: node.ssh_port,
             wires: &wires,
             accel,
         };
         let log = File::create(directory.join("qemu.log"))?;
-        let child = Command::new("qemu-system-x86_64")
+        let mut command = Command::new("qemu-system-x86_64");
+        command
             .args(machine.arguments(&self.options))
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
-            .stderr(log)
-            .process_group(0)
-            .spawn()
-            .context("qemu-system-x86_64 cannot be run; 'make deps' installs it")?;
-        fs::write(directory.join("pid"), child.id().to_string())?;
-        Ok(())
+            .stderr(log);
+        // It outlives us on purpose; 'down' ends it.
+        process::spawn(&mut command, &self.directory(), &directory).map(drop)
     }
 
     /// Waits until a node that was started says that it is up.
@@ -129,14 +159,14 @@ impl Lab {
 
     /// True if the node's machine runs.
     pub fn node_runs(&self, node: &Node) -> bool {
-        our_process(&self.node_directory(node)).is_some()
+        process::running(&self.directory(), &self.node_directory(node)).is_some()
     }
 
     /// Power cut: the machine is gone at once. Its disk keeps what was synced.
     pub fn kill_node(&self, name: &str) -> Result<()> {
         let node = self.node(name)?;
         self.ssh(node).close();
-        kill_machine(&self.node_directory(node))
+        process::kill_one(&self.directory(), &self.node_directory(node))
     }
 
     /// Unplugs (`true`) or plugs in (`false`) the cable of a node's adapter.
@@ -153,41 +183,4 @@ fn said_ready(directory: &Path) -> bool {
         log.windows(b"LAB-READY".len())
             .any(|window| window == b"LAB-READY")
     })
-}
-
-/// The process that a directory's pid file names, if it is still the one that was started there: a
-/// number may long belong to somebody else.
-pub fn our_process(directory: &Path) -> Option<rustix::process::Pid> {
-    let number: i32 = fs::read_to_string(directory.join("pid"))
-        .ok()?
-        .trim()
-        .parse()
-        .ok()?;
-    let command = fs::read(format!("/proc/{number}/cmdline")).ok()?;
-    let mark = directory.as_os_str().as_encoded_bytes();
-    let ours = command.windows(mark.len()).any(|window| window == mark);
-    rustix::process::Pid::from_raw(number).filter(|_| ours)
-}
-
-/// Kills the process of a directory and waits until it is gone.
-pub fn kill_machine(directory: &Path) -> Result<()> {
-    let Some(pid) = our_process(directory) else {
-        return Ok(());
-    };
-    let fd = rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty())?;
-    rustix::process::pidfd_send_signal(&fd, rustix::process::Signal::KILL)?;
-    // Readable when the process has ended (pidfd_open(2)).
-    let mut fds = [rustix::event::PollFd::new(
-        &fd,
-        rustix::event::PollFlags::IN,
-    )];
-    rustix::event::poll(
-        &mut fds,
-        Some(&rustix::event::Timespec {
-            tv_sec: 20,
-            tv_nsec: 0,
-        }),
-    )?;
-    let _ = fs::remove_file(directory.join("pid"));
-    Ok(())
 }

@@ -2,8 +2,7 @@
 
 use std::{
     fs::{self, File},
-    net::TcpListener,
-    os::unix::process::CommandExt,
+    os::unix::fs::symlink,
     path::Path,
     process::{Command, Stdio},
     sync::Arc,
@@ -11,7 +10,7 @@ use std::{
 
 use anyhow::{Context, Result, bail, ensure};
 
-use super::{Guest, Lab, Node, Options, guests};
+use super::{Guest, Lab, Node, Options, guests, process};
 use crate::{image, kvm, paths, progress::Progress, shell, ssh};
 
 impl Lab {
@@ -43,18 +42,18 @@ impl Lab {
         progress: Progress,
     ) -> Result<Self> {
         let accel = kvm::probe(directory)?;
-        let lab = plan(name, options, images)?;
+        let mut lab = plan(name, options, images)?;
         lab.save()?;
+        lab.create_storage()?;
         lab.prepare_share(images)?;
         lab.start_wire(images)?;
         progress.step(format!(
             "booting {} node(s) with {accel:?}",
             lab.nodes.len()
         ));
-        for node in &lab.nodes {
-            let place = directory.join(&node.name);
-            fs::create_dir_all(&place)?;
-            create_disk(&images.node_disk, &place.join("disk.qcow2"))?;
+        for node in lab.nodes.clone() {
+            fs::create_dir_all(directory.join(&node.name))?;
+            create_disk(&images.node_disk, &lab.disk_of(&node))?;
             lab.start_node(&node.name, accel)?;
         }
         // Every node and its guests at the same time: they wait more than they work.
@@ -86,14 +85,28 @@ impl Lab {
         Ok(())
     }
 
+    /// What a lab that was killed left there belongs to nobody: the runtime directory was not there.
+    fn create_storage(&self) -> Result<()> {
+        let storage = paths::cache()?.join("labs").join(&self.name);
+        symlink(&storage, self.storage())?;
+        if storage.exists() {
+            fs::remove_dir_all(&storage)?;
+        }
+        paths::create_private(&storage)
+    }
+
     /// Copies programs, keys and the guests' kernel to where the nodes can read them.
     fn prepare_share(&self, images: &image::Images) -> Result<()> {
         let share = self.directory().join("share");
         for place in ["bin", "keys", "guest"] {
             fs::create_dir_all(share.join(place))?;
         }
-        ssh::create_keys(&share.join("keys"))?;
-        fs::copy(&images.kernel, share.join("guest/vmlinux"))?;
+        ssh::create_keys(&self.directory(), &share.join("keys"))?;
+        let kernel = share.join("guest/vmlinux");
+        // A copy only where the share lies on another file system than the images.
+        if fs::hard_link(&images.kernel, &kernel).is_err() {
+            fs::copy(&images.kernel, &kernel)?;
+        }
         fs::copy(&images.guest_initrd, share.join("guest/initrd"))?;
         self.push_programs()
     }
@@ -133,13 +146,11 @@ impl Lab {
         // The wire lives as long as the lab and so keeps the images from being cleaned away.
         let in_use = File::open(images.node_disk.with_file_name("in-use"))?;
         rustix::fs::flock(&in_use, rustix::fs::FlockOperation::LockShared)?;
-        let mut child = command
+        command
             .stdin(Stdio::from(in_use))
             .stdout(Stdio::piped())
-            .stderr(log)
-            .process_group(0)
-            .spawn()?;
-        fs::write(place.join("pid"), child.id().to_string())?;
+            .stderr(log);
+        let mut child = process::spawn(&mut command, &self.directory(), &place)?;
         let mut ready = [0; 6];
         let out = child.stdout.as_mut().context("no output")?;
         std::io::Read::read_exact(out, &mut ready).context("the wire did not start; see its log")
@@ -193,19 +204,12 @@ fn own_program() -> Result<std::path::PathBuf> {
 }
 
 fn plan(name: &str, options: Options, images: &image::Images) -> Result<Lab> {
-    let mut nodes = Vec::new();
-    let mut listeners = Vec::new();
-    for number in 1..=options.nodes {
-        // Free now; kept until all are chosen so that no port is chosen twice.
-        let listener = TcpListener::bind(("127.0.0.1", 0))?;
-        let ssh_port = listener.local_addr()?.port();
-        listeners.push(listener);
-        nodes.push(Node {
-            name: format!("node{number}"),
-            number,
-            ssh_port,
-        });
-    }
+    let nodes = (1..=options.nodes).map(|number| Node {
+        name: format!("node{number}"),
+        number,
+        ssh_port: 0,
+    });
+    let nodes = nodes.collect();
     let guests = (0..options.guests)
         .map(|i| {
             let host = 101 + i;
