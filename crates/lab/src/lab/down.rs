@@ -14,6 +14,9 @@ impl Lab {
         if !directory.exists() {
             return Ok(());
         }
+        for entry in fs::read_dir(&directory)?.flatten() {
+            process::kill_one(&directory, &entry.path())?;
+        }
         process::kill_all(&directory)?;
         if let Ok(storage) = fs::read_link(directory.join("disks")) {
             match fs::remove_dir_all(&storage) {

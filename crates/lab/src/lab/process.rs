@@ -41,13 +41,13 @@ pub fn spawn(command: &mut Command, lab: &Path, place: &Path) -> Result<Child> {
 pub fn running(lab: &Path, place: &Path) -> Option<Pid> {
     let number = fs::read_to_string(place.join("pid")).ok()?;
     let pid = Pid::from_raw(number.trim().parse().ok()?)?;
-    belongs_to(pid, lab).then_some(pid)
+    (belongs_to(pid, lab) || names(pid, lab, place)).then_some(pid)
 }
 
 /// Kills the process of a directory and waits until it is gone.
 pub fn kill_one(lab: &Path, place: &Path) -> Result<()> {
     if let Some(pid) = running(lab, place) {
-        kill(pid, lab)?;
+        kill(pid, || running(lab, place) == Some(pid))?;
     }
     let _ = fs::remove_file(place.join("pid"));
     Ok(())
@@ -61,7 +61,7 @@ pub fn kill_all(lab: &Path) -> Result<()> {
             .and_then(Pid::from_raw)
             .filter(|pid| *pid != getpid());
         if let Some(pid) = pid.filter(|pid| belongs_to(*pid, lab)) {
-            kill(pid, lab)?;
+            kill(pid, || belongs_to(pid, lab))?;
         }
     }
     Ok(())
@@ -69,8 +69,15 @@ pub fn kill_all(lab: &Path) -> Result<()> {
 
 /// Processes that have gone, and those that are not ours to read, belong to nobody.
 fn belongs_to(pid: Pid, lab: &Path) -> bool {
-    let path = format!("/proc/{}/environ", pid.as_raw_nonzero());
-    fs::read(path).is_ok_and(|environment| has_mark(&environment, lab))
+    let read = |name: &str| fs::read(format!("/proc/{}/{name}", pid.as_raw_nonzero()));
+    read("environ").is_ok_and(|environment| has_mark(&environment, lab))
+}
+
+/// A process of a lab that an older program started has no mark, but its place in its command line.
+fn names(pid: Pid, lab: &Path, place: &Path) -> bool {
+    let wanted = place.as_os_str().as_encoded_bytes();
+    let line = fs::read(format!("/proc/{}/cmdline", pid.as_raw_nonzero())).unwrap_or_default();
+    place.starts_with(lab) && line.windows(wanted.len()).any(|window| window == wanted)
 }
 
 /// `environment` is what proc(5) has: `NAME=VALUE`, each ended by a zero byte.
@@ -82,12 +89,12 @@ fn has_mark(environment: &[u8], lab: &Path) -> bool {
         .any(|entry| entry == wanted)
 }
 
-fn kill(pid: Pid, lab: &Path) -> Result<()> {
+fn kill(pid: Pid, still_ours: impl FnOnce() -> bool) -> Result<()> {
     let Ok(fd) = pidfd_open(pid, PidfdFlags::empty()) else {
         return Ok(()); // It has gone by itself.
     };
     // The descriptor holds on to the process; the number alone could be somebody else's by now.
-    if !belongs_to(pid, lab) {
+    if !still_ours() {
         return Ok(());
     }
     match pidfd_send_signal(&fd, Signal::KILL) {
