@@ -11,6 +11,9 @@ use super::{
 };
 use crate::capacity::model::Queues;
 
+/// Nodes named in a reason; a counterexample names them all.
+const NODES_SHOWN: usize = 8;
+
 /// Whether everything fits, whichever nodes go down.
 enum Verdict {
     Fits,
@@ -195,28 +198,23 @@ impl Capacity {
     /// What would have to find room without these nodes, and what room there is.
     fn shortage(&self, lost: &[u32], proved: bool, vm: Option<&str>) -> String {
         let mut demand = demand_of(&self.off);
-        let mut places = [0; LEVELS];
-        for (number, node) in self.nodes.iter().enumerate() {
-            if lost.contains(&(number as u32)) {
-                let more = demand_of(&node.counts);
-                demand = std::array::from_fn(|level| demand[level] + more[level]);
-            } else {
-                for (level, places) in places.iter_mut().enumerate() {
-                    let rests = node
-                        .adapters
-                        .iter()
-                        .map(|adapter| adapter.rest().places(level));
-                    *places += rests.sum::<u64>();
-                }
-            }
+        let mut places = self.places;
+        for number in lost {
+            let node = &self.nodes[*number as usize];
+            let more = demand_of(&node.counts);
+            demand = std::array::from_fn(|level| demand[level] + more[level]);
+            places = std::array::from_fn(|level| places[level] - node.places[level]);
         }
         let with = match vm {
             Some(vm) => format!("With VM '{vm}', "),
             None => String::new(),
         };
-        let down = match self.names(lost) {
-            names if names.is_empty() => "with no node down".to_owned(),
-            names => format!("if {} were down", names.join(", ")),
+        let (shown, more) = lost.split_at(lost.len().min(NODES_SHOWN));
+        let shown = self.names(shown).join(", ");
+        let down = match (shown.is_empty(), more.len()) {
+            (true, _) => "with no node down".to_owned(),
+            (false, 0) => format!("if {shown} were down"),
+            (false, more) => format!("if {shown} and {more} more were down"),
         };
         let verb = if proved {
             "do not fit"

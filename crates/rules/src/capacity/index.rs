@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use accelnet_model::{Code, Problem};
 
 use super::{
+    LEVELS, PerLevel,
     criteria::{Counts, Criterion, Sorts},
     ledger::Ledger,
     model::{Node, Reserve, Vm},
@@ -31,6 +32,8 @@ pub struct Capacity {
     /// Numbers of NICs for which there are ledgers.
     nics: BTreeSet<u32>,
     ledgers: Vec<(View, Vec<Ledger>)>,
+    /// Sum of the nodes' `places`.
+    pub(super) places: PerLevel<u64>,
     overdrawn: BTreeSet<u32>,
 }
 
@@ -78,6 +81,7 @@ impl Capacity {
             all: Counts::new(),
             nics: BTreeSet::from([1]),
             ledgers: Vec::new(),
+            places: [0; LEVELS],
             overdrawn: BTreeSet::new(),
         };
         capacity.rebuild();
@@ -182,7 +186,7 @@ impl Capacity {
         Ok(())
     }
 
-    fn node_number(&self, name: &str) -> Result<u32, Problem> {
+    pub(super) fn node_number(&self, name: &str) -> Result<u32, Problem> {
         let number = self.node_numbers.get(name).copied();
         number.ok_or_else(|| invalid(format!("There is no node '{name}'.")))
     }
@@ -248,7 +252,13 @@ impl Capacity {
 
     /// Brings one node's values up to date in all ledgers.
     fn refresh(&mut self, number: u32) {
-        let node = &self.nodes[number as usize];
+        let node = &mut self.nodes[number as usize];
+        for level in 0..LEVELS {
+            let rests = node.adapters.iter().map(AdapterState::rest);
+            let places = rests.map(|rest| rest.places(level)).sum();
+            let before = std::mem::replace(&mut node.places[level], places);
+            self.places[level] = self.places[level] - before + places;
+        }
         for (view, ledgers) in &mut self.ledgers {
             let supply = Supply::of(node.adapters.iter().map(AdapterState::rest), *view);
             for ledger in ledgers {
@@ -281,8 +291,8 @@ impl Capacity {
             let whole = Supply::of(rests(), *view);
             let sorts = Sorts {
                 // A pool in which both can run out may become either.
-                slots: both || whole.slots != [0; super::LEVELS],
-                pools: both || whole.pool_places != [0; super::LEVELS],
+                slots: both || whole.slots != [0; LEVELS],
+                pools: both || whole.pool_places != [0; LEVELS],
                 most_nics,
             };
             let mut ledgers = Vec::new();

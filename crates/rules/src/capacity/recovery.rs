@@ -1,7 +1,7 @@
 //! Where the VMs of nodes that are down would get their VFs: a placement, published for whoever starts
 //! VMs elsewhere. We move nothing ourselves.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use accelnet_model::{Performance, Problem};
 use serde::Serialize;
@@ -47,38 +47,37 @@ fn is_slots(rest: Rest) -> bool {
 }
 
 impl Capacity {
-    /// A placement with these nodes down as well as those that are down now.
+    /// A placement with these nodes down as well as those that are down now: greedy; where somebody
+    /// gets stuck, an exact search if the cluster is small.
     ///
     /// # Errors
     /// `invalid_argument` if there is no such node.
     pub fn recover(&self, without: &[String]) -> Result<Recovery, Problem> {
-        let mut lost = self.clone();
+        let mut lost: BTreeSet<u32> = self.down().into_iter().collect();
         for node in without {
-            lost.set_down(node, true)?;
+            lost.insert(self.node_number(node)?);
         }
-        Ok(lost.place_all())
-    }
-
-    /// Greedy, in the order for which [`super::criteria`] shows that nobody gets stuck if they hold;
-    /// where somebody does, an exact search if the cluster is small.
-    fn place_all(&self) -> Recovery {
-        let greedy = self.place_greedily();
+        let greedy = self.place_greedily(&lost);
         if greedy.without_room.is_empty() {
-            return greedy;
+            return Ok(greedy);
         }
-        match self.pack_now() {
-            Some(Some(packing)) => self.unpack(&packing).unwrap_or(greedy),
+        let mut after = self.clone();
+        for node in without {
+            after.set_down(node, true)?;
+        }
+        Ok(match after.pack_now() {
+            Some(Some(packing)) => after.unpack(&packing, &lost).unwrap_or(greedy),
             _ => greedy,
-        }
+        })
     }
 
     /// VMs without a node that is up, hardest first.
-    fn homeless(&self) -> Vec<&VmState> {
-        let down = |state: &&VmState| match &state.place {
+    fn homeless(&self, lost: &BTreeSet<u32>) -> Vec<&VmState> {
+        let homeless = |state: &&VmState| match &state.place {
             None => true,
-            Some((node, _)) => self.nodes[*node as usize].down,
+            Some((node, _)) => lost.contains(node),
         };
-        let mut homeless: Vec<&VmState> = self.vms.values().filter(down).collect();
+        let mut homeless: Vec<&VmState> = self.vms.values().filter(homeless).collect();
         homeless.sort_by_key(|state| {
             let vm = &state.vm;
             (std::cmp::Reverse((vm.level, vm.nics)), &vm.name)
@@ -86,17 +85,18 @@ impl Capacity {
         homeless
     }
 
-    fn place_greedily(&self) -> Recovery {
+    /// In the order for which [`super::criteria`] shows that nobody gets stuck if they hold.
+    fn place_greedily(&self, lost: &BTreeSet<u32>) -> Recovery {
         let mut recovery = Recovery::default();
         let mut nodes: Vec<(usize, Vec<AdapterState>)> = Vec::new();
         for (number, node) in self.nodes.iter().enumerate() {
-            if !node.down {
+            if !lost.contains(&(number as u32)) {
                 nodes.push((number, node.adapters.clone()));
             }
         }
         // A node that has no room for a sort of VM in a phase will have none later.
         let mut first: BTreeMap<(Performance, u32, usize), usize> = BTreeMap::new();
-        for state in self.homeless() {
+        for state in self.homeless(lost) {
             let vm = &state.vm;
             let level = position(vm.level);
             let placed = PHASES.iter().enumerate().find_map(|(phase, sort)| {
@@ -132,9 +132,9 @@ impl Capacity {
     }
 
     /// Names and adapters for a packing that only has numbers.
-    fn unpack(&self, packing: &Packing) -> Option<Recovery> {
+    fn unpack(&self, packing: &Packing, lost: &BTreeSet<u32>) -> Option<Recovery> {
         let mut waiting: BTreeMap<(Performance, u32), Vec<&str>> = BTreeMap::new();
-        for state in self.homeless().into_iter().rev() {
+        for state in self.homeless(lost).into_iter().rev() {
             let key = (state.vm.level, state.vm.nics);
             waiting.entry(key).or_default().push(&state.vm.name);
         }

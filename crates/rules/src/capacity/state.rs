@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::{
-    LEVELS, cost,
+    LEVELS, PerLevel, cost,
     criteria::Counts,
     model::{Adapter, Node, Queues, Vm},
     position,
@@ -80,6 +80,8 @@ pub(super) struct NodeState {
     pub(super) unpinned: u32,
     /// NICs of those for which no adapter was found.
     pub(super) unplaced: u64,
+    /// How many NICs of each level fit beside all that, each level alone.
+    pub(super) places: PerLevel<u64>,
 }
 
 /// A VM as it is kept.
@@ -101,6 +103,7 @@ impl NodeState {
             counts: Counts::new(),
             unpinned: 0,
             unplaced: 0,
+            places: [0; LEVELS],
         }
     }
 
