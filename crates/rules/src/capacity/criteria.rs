@@ -7,12 +7,15 @@
 //! slots of each node were, m being the most NICs of any VM. So the demand so far is more than the
 //! supply *less n−1 places a node* (less m−1 slots a node, where there are both slots and pools).
 //!
+//! Where every slot is good enough for every VM and there are no pools, levels do not matter; then VMs
+//! go by their number of NICs alone, and only those with as many or more count.
+//!
 //! A NIC in a slot costs a slot; one in a pool costs its queue pairs. Which of the two is short for
 //! each higher level gives the weights below: a weight of 1 where slots are enough, of the level's
 //! queue pairs (relative to ℓ's) where not. For one NIC a VM nothing is taken off, and the inequalities
 //! are necessary too, as each weight is a bound that no placement exceeds.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use accelnet_model::Performance;
 
@@ -27,6 +30,8 @@ pub(super) struct Sorts {
     pub(super) slots: bool,
     pub(super) pools: bool,
     pub(super) most_nics: u32,
+    /// There are only slots, and each takes a NIC of any VM that there is.
+    pub(super) levels_alike: bool,
 }
 
 /// One inequality: Σ supply of survivors ≥ demand.
@@ -40,37 +45,62 @@ pub(super) struct Criterion {
     weights: PerLevel<u64>,
     /// Slots that a node may leave unused.
     slots_lost: u64,
+    /// VMs of any level count if they have enough NICs.
+    any_level: bool,
+    /// Only VMs with the most NICs of all count, and levels do not matter: a node takes a whole number.
+    largest_alone: bool,
 }
 
 impl Criterion {
+    /// All inequalities of a cluster whose VMs have these numbers of NICs.
+    pub(super) fn all(nics: &BTreeSet<u32>, sorts: Sorts) -> Vec<Self> {
+        let levels = match sorts.levels_alike {
+            true => &Performance::ALL[..1],
+            false => &Performance::ALL[..],
+        };
+        let each = levels
+            .iter()
+            .flat_map(|level| nics.iter().map(|nics| Self::of(*level, *nics, sorts)));
+        each.flatten().collect()
+    }
+
     /// All inequalities for VMs of this level and number of NICs.
-    pub(super) fn all(level: Performance, nics: u32, sorts: Sorts) -> Vec<Self> {
+    fn of(level: Performance, nics: u32, sorts: Sorts) -> Vec<Self> {
         let level = position(level);
-        let slots_lost = match sorts {
-            Sorts {
-                slots: true,
-                pools: true,
-                most_nics,
-            } => u64::from(most_nics) - 1,
-            _ => u64::from(nics) - 1,
+        let slots_lost = if sorts.slots && sorts.pools {
+            u64::from(sorts.most_nics) - 1
+        } else {
+            u64::from(nics) - 1
         };
         let criterion = |weights| Self {
             level,
             nics,
             weights,
             slots_lost,
+            any_level: sorts.levels_alike,
+            largest_alone: sorts.levels_alike && nics == sorts.most_nics,
         };
         let choices = weights(level, sorts);
         choices.into_iter().map(criterion).collect()
     }
 
-    /// The sort of VM that must not get stuck.
-    pub(super) fn stuck(&self) -> (Performance, u32) {
-        (Performance::ALL[self.level], self.nics)
+    /// True if there are VMs of the sort that must not get stuck; else the criterion says nothing.
+    pub(super) fn concerns(&self, vms: &Counts) -> bool {
+        let levels = match self.any_level {
+            true => &Performance::ALL[..],
+            false => &Performance::ALL[self.level..=self.level],
+        };
+        levels
+            .iter()
+            .any(|level| vms.contains_key(&(*level, self.nics)))
     }
 
     /// What a node's adapters give.
     pub(super) fn supply(&self, supply: &Supply) -> u64 {
+        if self.largest_alone {
+            let nics = u64::from(self.nics);
+            return supply.slots.iter().sum::<u64>() / nics * nics;
+        }
         // Slots of a level or higher, less what may be lost; then those of each level alone.
         let mut above = 0;
         let mut seen = 0;
@@ -95,7 +125,7 @@ impl Criterion {
     /// What one VM demands.
     pub(super) fn demand_of(&self, level: Performance, nics: u32) -> u64 {
         let level = position(level);
-        if level == self.level && nics < self.nics {
+        if (self.any_level || level == self.level) && nics < self.nics {
             return 0;
         }
         self.weights[level] * u64::from(nics)
@@ -151,6 +181,7 @@ mod tests {
             slots,
             pools,
             most_nics: 1,
+            levels_alike: false,
         };
         assert_eq!(weights(0, sorts(true, false)), [[1, 1, 1]]);
         assert_eq!(weights(0, sorts(false, true)), [[1, 2, 4]]);
@@ -168,12 +199,13 @@ mod tests {
             slots: true,
             pools: false,
             most_nics: 3,
+            levels_alike: false,
         };
         let supply = Supply {
             slots: [1, 2, 3],
             pool_places: [0; 3],
         };
-        let of = |level, nics| Criterion::all(level, nics, sorts)[0].supply(&supply);
+        let of = |level, nics| Criterion::of(level, nics, sorts)[0].supply(&supply);
         assert_eq!(of(Performance::High, 1), 3);
         assert_eq!(of(Performance::High, 3), 1);
         assert_eq!(of(Performance::Medium, 3), 3);

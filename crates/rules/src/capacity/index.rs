@@ -31,6 +31,8 @@ pub struct Capacity {
     all: Counts,
     /// Numbers of NICs for which there are ledgers.
     nics: BTreeSet<u32>,
+    /// The highest level (position) of any VM, as the ledgers know it.
+    highest: usize,
     ledgers: Vec<(View, Vec<Ledger>)>,
     /// Sum of the nodes' `places`.
     pub(super) places: PerLevel<u64>,
@@ -80,6 +82,7 @@ impl Capacity {
             off: Counts::new(),
             all: Counts::new(),
             nics: BTreeSet::from([1]),
+            highest: 0,
             ledgers: Vec::new(),
             places: [0; LEVELS],
             overdrawn: BTreeSet::new(),
@@ -229,6 +232,12 @@ impl Capacity {
         Ok(Some((number, found?)))
     }
 
+    /// The highest level (position) of any VM; the lowest if there are none.
+    fn highest_level(&self) -> usize {
+        let last = self.all.last_key_value();
+        last.map_or(0, |((level, _), _)| position(*level))
+    }
+
     /// A VM with `nics` NICs came or went, on a node or on none.
     fn changed(&mut self, node: Option<u32>, nics: u32) {
         let most = self.all.keys().map(|(_, nics)| *nics).max().unwrap_or(1);
@@ -241,7 +250,8 @@ impl Capacity {
                 self.overdrawn.remove(&number);
             }
         }
-        if !self.nics.contains(&nics) || self.nics.last() != Some(&most) {
+        let same = self.nics.contains(&nics) && self.nics.last() == Some(&most);
+        if !same || self.highest != self.highest_level() {
             self.rebuild();
             return;
         }
@@ -276,6 +286,7 @@ impl Capacity {
         self.nics = self.all.keys().map(|(_, nics)| *nics).collect();
         self.nics.insert(1);
         let most_nics = self.nics.last().copied().unwrap_or(1);
+        self.highest = self.highest_level();
         let adapters = || self.nodes.iter().flat_map(|node| &node.adapters);
         let rests = || adapters().map(|state| state.unused().rest());
         let both = rests().any(Rest::is_both);
@@ -294,14 +305,13 @@ impl Capacity {
                 slots: both || whole.slots != [0; LEVELS],
                 pools: both || whole.pool_places != [0; LEVELS],
                 most_nics,
+                levels_alike: !both
+                    && whole.pool_places == [0; LEVELS]
+                    && whole.slots[..self.highest] == [0; LEVELS][..self.highest],
             };
-            let mut ledgers = Vec::new();
-            for level in accelnet_model::Performance::ALL {
-                for nics in &self.nics {
-                    let criteria = Criterion::all(level, *nics, sorts).into_iter();
-                    ledgers.extend(criteria.map(|criterion| Ledger::new(criterion, count, k)));
-                }
-            }
+            let criteria = Criterion::all(&self.nics, sorts).into_iter();
+            let ledgers = criteria.map(|criterion| Ledger::new(criterion, count, k));
+            let ledgers = ledgers.collect();
             all.push((*view, ledgers));
         }
         self.ledgers = all;

@@ -52,7 +52,7 @@ impl Ledger {
     /// Σ supply of survivors ≥ load of the others + VMs that are off, for the worst choice of nodes.
     /// A criterion for VMs of a sort that does not occur says nothing.
     pub(super) fn holds(&self, all: &Counts, off: &Counts) -> bool {
-        if !all.contains_key(&self.criterion.stuck()) {
+        if !self.criterion.concerns(all) {
             return true;
         }
         let lost = self.down + self.top.sum() + self.criterion.demand(off);
