@@ -1,8 +1,8 @@
 //! Bodies of requests and answers.
 
 use accelnet_model::{
-    AdapterStatus, Intent, Name, NicStatus, Performance, Problem, Progress, VmState,
-    WhenToCreateVfs,
+    AdapterStatus, IfName, Intent, IntentType, Name, NicStatus, Performance, Problem, Progress,
+    VfCount, VmState, WhenToCreateVfs,
 };
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -189,8 +189,41 @@ pub struct Outcome<T> {
     pub object: T,
 }
 
-/// Body of `POST /intents`.
-pub type NewIntent = Intent;
+/// Body of `POST /intents`: an [`Intent`], with nothing that is not known.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NewIntent {
+    /// Unique name.
+    pub name: Name,
+    /// At least one type.
+    pub types: Vec<IntentType>,
+    /// Interface names of the adapters (PFs); the same on every node.
+    pub adapters: Vec<IfName>,
+    /// The existing Linux bridge that the VMs' NICs are on.
+    pub bridge: IfName,
+    /// How many VFs each adapter shall have.
+    #[serde(default)]
+    pub vfs: VfCount,
+}
+
+impl From<NewIntent> for Intent {
+    fn from(new: NewIntent) -> Self {
+        let NewIntent {
+            name,
+            types,
+            adapters,
+            bridge,
+            vfs,
+        } = new;
+        Self {
+            name,
+            types,
+            adapters,
+            bridge,
+            vfs,
+        }
+    }
+}
 
 /// One line of the watch protocol (`?watch=true`): NDJSON, one a line.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]

@@ -5,7 +5,7 @@ mod local;
 mod socket;
 mod standalone;
 
-use std::{path::PathBuf, process::ExitCode};
+use std::{io::Write, path::PathBuf, process::ExitCode};
 
 use clap::{Args as ClapArgs, Parser, Subcommand};
 
@@ -73,10 +73,7 @@ fn main() -> ExitCode {
     let ended = match args.role {
         Role::Standalone(standalone) => standalone::run(&standalone),
         Role::Boot(state) => boot::run(&state.state_dir),
-        Role::Openapi => accelnet_server::openapi()
-            .to_pretty_json()
-            .map_err(Into::into)
-            .map(|text| println!("{text}")),
+        Role::Openapi => print_openapi(),
     };
     match ended {
         Ok(()) => ExitCode::SUCCESS,
@@ -84,5 +81,22 @@ fn main() -> ExitCode {
             eprintln!("error: {error:#}");
             ExitCode::FAILURE
         }
+    }
+}
+
+fn print_openapi() -> anyhow::Result<()> {
+    let text = accelnet_server::openapi().to_pretty_json()?;
+    Ok(writeln!(std::io::stdout(), "{text}")?)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::Args;
+
+    #[test]
+    fn the_command_line_is_in_order() {
+        Args::command().debug_assert();
     }
 }

@@ -1,41 +1,93 @@
 //! The local administrator's socket: root and group `accelnet`.
 
 use std::{
-    fs,
-    os::unix::{fs::PermissionsExt, net::UnixStream},
-    path::Path,
+    fs, io,
+    os::unix::{
+        fs::{FileTypeExt, PermissionsExt},
+        net::UnixStream,
+    },
+    path::{Path, PathBuf},
 };
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use tokio::net::UnixListener;
 
 /// The group whose members may connect.
 const GROUP: &str = "accelnet";
+/// Owner and group may connect (connecting needs the right to write).
+const MODE: u32 = 0o660;
+
+/// A socket that is listened on; gone from the file system when dropped.
+#[derive(Debug)]
+pub struct Socket {
+    /// For the server.
+    pub listener: UnixListener,
+    /// Removes it at the end.
+    pub path: RemovedAtEnd,
+}
+
+/// A path that is removed when this is dropped.
+#[derive(Debug)]
+pub struct RemovedAtEnd(PathBuf);
+
+impl Drop for RemovedAtEnd {
+    fn drop(&mut self) {
+        // At worst a stale one is left, which the next start replaces.
+        let _ = fs::remove_file(&self.0);
+    }
+}
 
 /// Listens on `path`. A socket that nobody answers on is left over and replaced; one that somebody
-/// answers on is another daemon's.
-pub fn listen(path: &Path) -> Result<UnixListener> {
+/// answers on is another daemon's, and what is no socket is not ours.
+pub fn listen(path: &Path) -> Result<Socket> {
     let shown = path.display();
-    if UnixStream::connect(path).is_ok() {
-        bail!("another accelnetd answers on {shown}; stop it first, or choose another --socket");
-    }
     if let Some(parent) = path.parent() {
         fs::create_dir_all(parent)
             .with_context(|| format!("cannot create {}", parent.display()))?;
     }
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            return Err(error).with_context(|| format!("{shown} is in the way"));
+    match fs::symlink_metadata(path) {
+        Ok(found) => {
+            let is_socket = found.file_type().is_socket();
+            ensure!(is_socket, "{shown} is in the way: it is no socket");
+            remove_stale(path)?;
         }
-        _ => {}
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(error).with_context(|| format!("cannot look at {shown}")),
     }
     let listener = UnixListener::bind(path).with_context(|| format!("cannot listen on {shown}"))?;
+    let socket = Socket {
+        listener,
+        path: RemovedAtEnd(path.to_owned()),
+    };
     if let Some(group) = group_id() {
         rustix::fs::chown(path, None, Some(rustix::fs::Gid::from_raw(group)))
             .with_context(|| format!("cannot give {shown} to group {GROUP}"))?;
     }
-    fs::set_permissions(path, fs::Permissions::from_mode(0o660))?;
-    Ok(listener)
+    fs::set_permissions(path, fs::Permissions::from_mode(MODE))
+        .with_context(|| format!("cannot set the rights of {shown}"))?;
+    Ok(socket)
+}
+
+fn remove_stale(path: &Path) -> Result<()> {
+    let shown = path.display();
+    match UnixStream::connect(path) {
+        Ok(_) => {
+            bail!("another accelnetd answers on {shown}; stop it first, or choose another --socket")
+        }
+        // Nobody listens (connect(2)), or it went meanwhile.
+        Err(error)
+            if matches!(
+                error.kind(),
+                io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound
+            ) => {}
+        Err(error) => return Err(error).with_context(|| format!("{shown} is in use")),
+    }
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(error).with_context(|| format!("cannot remove the stale {shown}"))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// From `/etc/group` (group(5)); a machine without the group lets only root in.
@@ -45,4 +97,41 @@ fn group_id() -> Option<u32> {
         .lines()
         .find(|line| line.split(':').next() == Some(GROUP))?;
     line.split(':').nth(2)?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_stale_socket_is_replaced_and_a_live_one_is_not() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("below/accelnet.sock");
+        let first = listen(&path).unwrap();
+        let mode = fs::metadata(&path).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, MODE);
+        let error = listen(&path).unwrap_err().to_string();
+        assert!(error.contains("another accelnetd"), "{error}");
+        // As after a crash: nobody listens, the file is there.
+        let Socket {
+            listener,
+            path: end,
+        } = first;
+        drop(listener);
+        std::mem::forget(end);
+        let second = listen(&path).unwrap();
+        assert!(UnixStream::connect(&path).is_ok());
+        drop(second);
+        assert!(!path.exists());
+    }
+
+    #[tokio::test]
+    async fn what_is_no_socket_is_not_removed() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("notes.txt");
+        fs::write(&path, "mine").unwrap();
+        let error = listen(&path).unwrap_err().to_string();
+        assert!(error.contains("no socket"), "{error}");
+        assert_eq!(fs::read_to_string(&path).unwrap(), "mine");
+    }
 }

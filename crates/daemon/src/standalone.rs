@@ -1,17 +1,28 @@
 //! `accelnetd standalone`: server and agent of one host.
+//!
+//! Order at the start: socket (so that a second daemon ends here), store, agent, server, a first look
+//! at the machine, ready. At the end: the server lets requests come to their end, then the agent its
+//! switch-overs.
 
-use std::sync::{Arc, OnceLock};
+use std::{sync::Arc, time::Duration};
 
 use accelnet_agent::{Agent, Config};
 use accelnet_host::linux::Linux;
 use accelnet_hypervisor::libvirt::Libvirt;
-use accelnet_model::Name;
-use accelnet_server::Server;
+use accelnet_model::{Name, NodeStatus};
+use accelnet_server::{Nodes, Server};
 use accelnet_store::{SqliteOptions, SqliteStore};
 use anyhow::{Context, Result};
-use tokio::signal::unix::{SignalKind, signal};
+use sd_notify::NotifyState;
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    sync::watch,
+};
 
 use crate::{Standalone, local::LocalNode, socket};
+
+/// The store's file in the state directory.
+const STATE_FILE: &str = "state.sqlite";
 
 /// Runs until SIGTERM or SIGINT.
 pub fn run(args: &Standalone) -> Result<()> {
@@ -23,65 +34,98 @@ pub fn run(args: &Standalone) -> Result<()> {
 }
 
 async fn serve(args: &Standalone) -> Result<()> {
-    let directory = &args.state.state_dir;
-    let name = node_name()?;
-    let listener = socket::listen(&args.socket)?;
-    let store = SqliteStore::open(directory.join("state.sqlite"), SqliteOptions::default()).await?;
-    // The agent reports from its first pass on, the server is there a moment later.
-    let server: Arc<OnceLock<Server>> = Arc::default();
-    let agent = start_agent(args, &name, &server);
-    let node = LocalNode {
-        name: name.clone(),
-        agent: Arc::clone(&agent),
-    };
-    let made = Server::new(store, Arc::new(node))
-        .await
-        .map_err(anyhow::Error::new)?;
-    if let Ok(status) = {
-        let agent = Arc::clone(&agent);
-        tokio::task::spawn_blocking(move || agent.refresh(std::time::Duration::from_secs(30)))
-            .await?
-    } {
-        made.report(name, status);
-    }
-    let served = made.clone();
-    let _ = server.set(made);
+    // From here on a signal ends the daemon in order.
     let (mut term, mut interrupt) = (
         signal(SignalKind::terminate())?,
         signal(SignalKind::interrupt())?,
     );
-    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
-    let serving = tokio::spawn(async move {
-        served
-            .serve(listener, async move { drop(stopped.await) })
-            .await
+    let name = node_name()?;
+    let socket = socket::listen(&args.socket)?;
+    let file = args.state.state_dir.join(STATE_FILE);
+    let store = SqliteStore::open(&file, SqliteOptions::default()).await?;
+    // The agent reports from its first pass on, the server is there a moment later.
+    let (reports, mut last_report) = watch::channel(NodeStatus::default());
+    let agent = Arc::new(start_agent(args, reports));
+    let node = Arc::new(LocalNode {
+        name: name.clone(),
+        agent: Arc::clone(&agent),
     });
-    sd_notify::notify(&[sd_notify::NotifyState::Ready]).context("systemd cannot be told")?;
-    tracing::info!(socket = %args.socket.display(), "ready");
+    let server = Server::new(store, Arc::clone(&node) as Arc<dyn Nodes>)
+        .await
+        .map_err(anyhow::Error::new)
+        .with_context(|| format!("the state in {} cannot be used", file.display()))?;
+    if let Err(problem) = node.refresh(&name).await {
+        // It reports when it can; until then the server says that it does not.
+        tracing::warn!(%problem, "the first look at the node");
+    }
+    let reported_to = server.clone();
+    let forwarding = tokio::spawn(async move {
+        while last_report.changed().await.is_ok() {
+            let status = last_report.borrow_and_update().clone();
+            reported_to.report(name.clone(), status);
+        }
+    });
+    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    let mut serving = tokio::spawn(async move {
+        let until = async move { drop(stopped.await) };
+        server.serve(socket.listener, until).await
+    });
+    tell_systemd(NotifyState::Ready);
+    tracing::info!(socket = %args.socket.display(), state = %file.display(), "ready");
     tokio::select! {
         _ = term.recv() => {}
         _ = interrupt.recv() => {}
+        () = feed_watchdog() => {}
+        served = &mut serving => {
+            served?.context("the API's socket failed")?;
+        }
     }
     tracing::info!("stopping");
-    let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
+    tell_systemd(NotifyState::Stopping);
+    // Nobody new finds the socket from here on.
+    drop(socket.path);
     let _ = stop.send(());
-    // Watches have no end: give others a moment, then go.
-    let _ = tokio::time::timeout(std::time::Duration::from_secs(2), serving).await;
+    if !serving.is_finished() {
+        serving.await??;
+    }
+    forwarding.abort();
+    // It was aborted.
+    let _ = forwarding.await;
+    drop(node);
+    // The last one that holds it: its end waits for switch-overs under way.
+    tokio::task::spawn_blocking(move || drop(agent)).await?;
     Ok(())
 }
 
-fn start_agent(args: &Standalone, name: &Name, server: &Arc<OnceLock<Server>>) -> Arc<Agent> {
+/// Systemd may not be there, and if it does not listen there is nobody to tell that.
+fn tell_systemd(state: NotifyState<'_>) {
+    if let Err(error) = sd_notify::notify(&[state]) {
+        tracing::warn!(%error, "systemd cannot be told");
+    }
+}
+
+/// Tells systemd's watchdog that tasks are run, twice in each of its intervals (sd_watchdog_enabled(3)
+/// advises half). Without a watchdog it does nothing, for ever.
+async fn feed_watchdog() {
+    let Some(interval) = sd_notify::watchdog_enabled() else {
+        return std::future::pending().await;
+    };
+    let mut times = tokio::time::interval((interval / 2).max(Duration::from_millis(1)));
+    loop {
+        times.tick().await;
+        tell_systemd(NotifyState::Watchdog);
+    }
+}
+
+fn start_agent(args: &Standalone, reports: watch::Sender<NodeStatus>) -> Agent {
     let config = Config {
         state_dir: args.state.state_dir.clone(),
     };
-    let (server, name) = (Arc::clone(server), name.clone());
     let host = Arc::new(Linux::new());
     let hypervisor = Arc::new(Libvirt::new(&args.libvirt));
-    Arc::new(Agent::start(config, host, hypervisor, move |status| {
-        if let Some(server) = server.get() {
-            server.report(name.clone(), status);
-        }
-    }))
+    Agent::start(config, host, hypervisor, move |status| {
+        reports.send_replace(status);
+    })
 }
 
 /// The host's name, in the form of our names.

@@ -4,38 +4,42 @@ use accelnet_api::ProblemDocument;
 use accelnet_model::{Code, Problem, problem::exit};
 use axum::{
     Json,
-    extract::rejection::{JsonRejection, PathRejection, QueryRejection},
-    http::{StatusCode, header::CONTENT_TYPE},
+    http::{HeaderValue, StatusCode, header::CONTENT_TYPE},
     response::{IntoResponse, Response},
 };
 
 /// Why a request was refused: at least one problem.
 #[derive(Debug)]
-pub struct Failure(Vec<Problem>);
+pub struct Failure {
+    problems: Vec<Problem>,
+    /// HTTP's own status, where it has one for the case.
+    status: Option<StatusCode>,
+}
+
+impl Failure {
+    /// Something that HTTP has a status for.
+    pub fn with_status(status: StatusCode, problem: Problem) -> Self {
+        Self {
+            problems: vec![problem],
+            status: Some(status),
+        }
+    }
+}
 
 impl From<Problem> for Failure {
     fn from(problem: Problem) -> Self {
-        Self(vec![problem])
+        vec![problem].into()
     }
 }
 
 impl From<Vec<Problem>> for Failure {
     fn from(problems: Vec<Problem>) -> Self {
-        Self(problems)
+        Self {
+            problems,
+            status: None,
+        }
     }
 }
-
-macro_rules! from_rejection {
-    ($($rejection:ty),+) => {$(
-        impl From<$rejection> for Failure {
-            fn from(rejection: $rejection) -> Self {
-                let text = rejection.body_text();
-                Problem::new(Code::InvalidArgument, format!("{}.", text.trim_end_matches('.'))).into()
-            }
-        }
-    )+};
-}
-from_rejection!(JsonRejection, PathRejection, QueryRejection);
 
 fn status(code: Code) -> StatusCode {
     match (code, code.exit_code()) {
@@ -44,6 +48,7 @@ fn status(code: Code) -> StatusCode {
         (_, exit::NOT_FOUND) => StatusCode::NOT_FOUND,
         (_, exit::PERMISSION) => StatusCode::FORBIDDEN,
         (_, exit::UNREACHABLE) => StatusCode::SERVICE_UNAVAILABLE,
+        (_, exit::TIMEOUT) => StatusCode::GATEWAY_TIMEOUT,
         (_, exit::REFUSED) => StatusCode::UNPROCESSABLE_ENTITY,
         _ => StatusCode::INTERNAL_SERVER_ERROR,
     }
@@ -51,15 +56,16 @@ fn status(code: Code) -> StatusCode {
 
 impl IntoResponse for Failure {
     fn into_response(self) -> Response {
-        let mut problems = self.0;
+        let mut problems = self.problems;
         if problems.is_empty() {
-            problems.push(Problem::new(
-                Code::Internal,
-                "A request was refused without a reason.",
-            ));
+            let text = "A request was refused without a reason.";
+            problems.push(Problem::new(Code::Internal, text));
         }
         let first = problems[0].clone();
-        let status = status(first.code);
+        let status = self.status.unwrap_or_else(|| status(first.code));
+        if status.is_server_error() {
+            tracing::warn!(%first, %status, "a request failed");
+        }
         let document = ProblemDocument {
             kind: format!("urn:accelnet:problem:{}", first.code),
             status: status.as_u16(),
@@ -71,7 +77,7 @@ impl IntoResponse for Failure {
             },
         };
         let mut response = (status, Json(document)).into_response();
-        let kind = axum::http::HeaderValue::from_static("application/problem+json");
+        let kind = HeaderValue::from_static("application/problem+json");
         response.headers_mut().insert(CONTENT_TYPE, kind);
         response
     }

@@ -4,34 +4,57 @@
 //! or refuses changes by the rules over fresh observations, hands every node its part of the wish,
 //! and shows what the nodes report.
 //!
+//! ```text
+//!   request ─► fresh look at the nodes ─► admission (pure) ─► compare-and-swap ─► nodes are told
+//!                                            │ refused            │ lost: decide again
+//!                                            ▼                    ▼
+//!                                      all reasons at once   conflict, after some tries
+//! ```
+//!
 //! | module | holds |
 //! |---|---|
 //! | [`state`] | the wish, in the store: read whole, changed by compare-and-swap |
+//! | [`audit`] | who asked for what, and what became of it |
 //! | [`nodes`] | the port to the agents |
+//! | [`reports`] | what the nodes said last |
 //! | [`admission`] | is this change allowed, and what would it do |
 //! | [`view`] | what users see, from wish and reports |
 //! | [`routes`] | HTTP |
 
 mod admission;
+mod audit;
 mod failure;
 mod nodes;
+mod reports;
 mod routes;
 mod state;
 mod view;
 
-use std::{
-    collections::BTreeMap,
-    future::Future,
-    sync::{Arc, PoisonError, RwLock},
-};
+use std::{future::Future, sync::Arc, time::Duration};
 
-use accelnet_model::{Name, NodeStatus, Problem};
+use accelnet_model::{Code, Name, NodeStatus, Problem};
 use accelnet_store::Store;
-use futures::future::BoxFuture;
+use futures::future::{BoxFuture, join_all};
 pub use nodes::Nodes;
 pub use routes::openapi;
-use state::Wish;
 use tokio::{net::UnixListener, sync::watch};
+
+use crate::{
+    admission::Decided,
+    audit::{Asked, Entry},
+    reports::{Known, Reports, worth_keeping},
+    state::{NodeReport, Wish},
+};
+
+/// A future that can be in a trait object.
+pub type Pending<'a, T> = BoxFuture<'a, T>;
+
+/// Fresh looks are waited for so long: less than clients wait for an answer (60 s).
+const LOOK_LIMIT: Duration = Duration::from_secs(45);
+/// Requests under way may take so long once the server shall stop.
+const STOP_LIMIT: Duration = Duration::from_secs(5);
+/// Changed reports are kept at most this often.
+const KEEP_EVERY: Duration = Duration::from_secs(1);
 
 /// The server. Cheap to clone.
 #[derive(Clone)]
@@ -42,9 +65,22 @@ pub struct Server {
 struct Shared {
     state: Box<dyn state::State>,
     nodes: Arc<dyn Nodes>,
-    statuses: RwLock<BTreeMap<Name, NodeStatus>>,
+    reports: Reports,
     /// Counts changes of wish or reports, to wake those who watch.
     changes: watch::Sender<u64>,
+    stopping: watch::Sender<bool>,
+}
+
+/// A change of the wish that was decided on.
+struct Changed<T> {
+    /// The wish after it.
+    wish: Wish,
+    /// It differs from before.
+    changed: bool,
+    /// What it does, in words.
+    plan: Vec<String>,
+    /// What the decision was about.
+    about: T,
 }
 
 impl Server {
@@ -54,11 +90,13 @@ impl Server {
     /// If the store cannot be read.
     pub async fn new<S: Store>(store: S, nodes: Arc<dyn Nodes>) -> Result<Self, Problem> {
         let shared = Shared {
-            state: Box::new(state::Stored::new(store)),
+            state: Box::new(state::Stored::open(store).await?),
             nodes,
-            statuses: RwLock::default(),
+            reports: Reports::default(),
             changes: watch::channel(0).0,
+            stopping: watch::channel(false).0,
         };
+        shared.reports.remember(shared.state.kept_reports().await?);
         let server = Self {
             shared: Arc::new(shared),
         };
@@ -69,17 +107,12 @@ impl Server {
 
     /// Takes in a node's report.
     pub fn report(&self, node: Name, status: NodeStatus) {
-        let mut statuses = self
-            .shared
-            .statuses
-            .write()
-            .unwrap_or_else(PoisonError::into_inner);
-        statuses.insert(node, status);
-        drop(statuses);
+        self.shared.reports.put(node, status);
         self.changed();
     }
 
-    /// Serves the API until `stop` is done; requests under way come to their end.
+    /// Serves the API until `stop` is done. Watches end then; requests under way come to their end,
+    /// within some seconds.
     ///
     /// # Errors
     /// If the socket fails.
@@ -88,30 +121,70 @@ impl Server {
         listener: UnixListener,
         stop: impl Future<Output = ()> + Send + 'static,
     ) -> std::io::Result<()> {
-        axum::serve(listener, routes::router(self.clone()))
-            .with_graceful_shutdown(stop)
-            .await
+        let stopping = self.shared.stopping.clone();
+        let stop = async move {
+            stop.await;
+            stopping.send_replace(true);
+        };
+        let serving = async {
+            axum::serve(listener, routes::service(self.clone()))
+                .with_graceful_shutdown(stop)
+                .await
+        };
+        let too_long = async {
+            self.stopping().await;
+            tokio::time::sleep(STOP_LIMIT).await;
+        };
+        let served = async {
+            tokio::select! {
+                served = serving => served,
+                () = too_long => {
+                    tracing::warn!("requests under way are cut off");
+                    Ok(())
+                }
+            }
+        };
+        tokio::join!(served, self.keep_reports()).0
+    }
+
+    /// Waits until the server shall stop.
+    async fn stopping(&self) {
+        // An error means that nobody can say so any more.
+        let _ = self
+            .shared
+            .stopping
+            .subscribe()
+            .wait_for(|stop| *stop)
+            .await;
     }
 
     async fn wish(&self) -> Result<Wish, Problem> {
         self.shared.state.load().await
     }
 
-    fn statuses(&self) -> BTreeMap<Name, NodeStatus> {
-        self.shared
-            .statuses
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+    /// All nodes as they are known.
+    fn nodes(&self) -> Vec<Known> {
+        self.shared.reports.of(self.shared.nodes.names())
     }
 
-    /// Looks at all nodes afresh.
-    async fn refresh(&self) -> Result<BTreeMap<Name, NodeStatus>, Problem> {
-        for name in self.shared.nodes.names() {
-            let status = self.shared.nodes.refresh(&name).await?;
-            self.report(name, status);
+    /// Looks at all nodes afresh. Those that give no answer say so in what is returned.
+    async fn refresh(&self) -> Vec<Known> {
+        let names = self.shared.nodes.names();
+        let looks = names.iter().map(|name| async move {
+            let look = tokio::time::timeout(LOOK_LIMIT, self.shared.nodes.refresh(name));
+            look.await.unwrap_or_else(|_| {
+                let text = format!("Node '{name}' gave no answer within {LOOK_LIMIT:?}.");
+                Err(Problem::new(Code::AgentUnreachable, text).about("node", name))
+            })
+        });
+        for (name, look) in names.iter().zip(join_all(looks).await) {
+            match look {
+                Ok(status) => self.shared.reports.put_answer(name.clone(), status),
+                Err(problem) => self.shared.reports.silence(name, problem),
+            }
         }
-        Ok(self.statuses())
+        self.changed();
+        self.nodes()
     }
 
     fn hand_out(&self, wish: &Wish) {
@@ -129,33 +202,91 @@ impl Server {
     /// was faster it decides again.
     async fn change<T: Send>(
         &self,
-        mut decide: impl FnMut(&Wish) -> Result<(Vec<state::Write>, T), Vec<Problem>> + Send,
-    ) -> Result<(Wish, T), Vec<Problem>> {
-        for _ in 0..state::ATTEMPTS {
-            let wish = self.wish().await.map_err(|problem| vec![problem])?;
-            let (writes, result) = decide(&wish)?;
-            if writes.is_empty() {
-                return Ok((wish, result));
+        asked: &Asked,
+        mut decide: impl FnMut(&Wish) -> Result<Decided<T>, Vec<Problem>> + Send,
+    ) -> Result<Changed<T>, Vec<Problem>> {
+        let changed = self.try_change(asked, &mut decide).await;
+        if let Err(problems) = &changed
+            && !asked.dry_run
+        {
+            let entry = Entry::new(asked, problems);
+            if let Err(problem) = self.shared.state.note(entry).await {
+                tracing::warn!(%problem, "a refused request could not be noted");
             }
-            if self
-                .shared
-                .state
-                .commit(&wish, writes)
-                .await
-                .map_err(|problem| vec![problem])?
-            {
-                let wish = self.wish().await.map_err(|problem| vec![problem])?;
-                self.hand_out(&wish);
-                return Ok((wish, result));
+        }
+        changed
+    }
+
+    async fn try_change<T: Send>(
+        &self,
+        asked: &Asked,
+        decide: &mut (impl FnMut(&Wish) -> Result<Decided<T>, Vec<Problem>> + Send),
+    ) -> Result<Changed<T>, Vec<Problem>> {
+        for _ in 0..state::ATTEMPTS {
+            let wish = self.wish().await.map_err(one)?;
+            let Decided {
+                writes,
+                plan,
+                about,
+            } = decide(&wish)?;
+            let changed = !writes.is_empty();
+            let mut after = Changed {
+                wish,
+                changed,
+                plan,
+                about,
+            };
+            if !changed || asked.dry_run {
+                return Ok(after);
+            }
+            let entry = Entry::new(asked, &[]);
+            let commit = self.shared.state.commit(&after.wish, writes, entry);
+            if commit.await.map_err(one)? {
+                after.wish = self.wish().await.map_err(one)?;
+                self.hand_out(&after.wish);
+                return Ok(after);
             }
         }
         let text = "Others kept changing the cluster's state.";
-        Err(vec![Problem::new(accelnet_model::Code::Conflict, text)])
+        Err(one(Problem::new(Code::Conflict, text)))
+    }
+
+    /// Keeps reports that changed, until the server stops.
+    async fn keep_reports(&self) {
+        let mut changes = self.shared.changes.subscribe();
+        let mut kept: Vec<NodeReport> = Vec::new();
+        let stopping = self.stopping();
+        tokio::pin!(stopping);
+        loop {
+            for node in self.nodes() {
+                let Some(status) = node.current() else {
+                    continue;
+                };
+                let (name, status) = (node.name.clone(), worth_keeping(status));
+                let report = NodeReport { name, status };
+                if kept.contains(&report) {
+                    continue;
+                }
+                match self.shared.state.keep_report(&report).await {
+                    Ok(()) => {
+                        kept.retain(|old| old.name != report.name);
+                        kept.push(report);
+                    }
+                    Err(problem) => tracing::warn!(%problem, "a report could not be kept"),
+                }
+            }
+            tokio::select! {
+                () = &mut stopping => return,
+                () = tokio::time::sleep(KEEP_EVERY) => {}
+            }
+            tokio::select! {
+                () = &mut stopping => return,
+                changed = changes.changed() => if changed.is_err() { return },
+            }
+        }
     }
 }
 
-/// A future that can be in a trait object.
-pub type Pending<'a, T> = BoxFuture<'a, T>;
-
-#[cfg(test)]
-mod tests;
+fn one(problem: Problem) -> Vec<Problem> {
+    vec![problem]
+}

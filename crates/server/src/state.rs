@@ -1,31 +1,71 @@
-//! The wish, in the store.
+//! What the server must not forget, in the store.
 //!
 //! | key | value |
 //! |---|---|
-//! | `accelnet/v1/generation` | written with every change: its revision is the wish's generation |
+//! | `accelnet/v1/generation` | written with every change of the wish: its revision is the wish's generation |
 //! | `accelnet/v1/cluster` | [`ClusterEnable`], if acceleration is enabled |
 //! | `accelnet/v1/intents/NAME` | [`Intent`] |
-//! | `accelnet/v1/vms/UUID` | [`VmDesired`] |
+//! | `accelnet/v1/vms/UUID/spec` | [`VmSpec`] |
+//! | `accelnet/v1/nodes/NAME/status` | the node's last report, without what changes by itself |
+//! | `accelnet/v1/audit/NUMBER` | [`Entry`]; the last [`KEPT`] |
 //!
-//! Every change compares the generation, so that no decision rests on a wish that has changed since.
+//! Values are JSON objects with the number of their `schema`. The first four are the *wish*. Every
+//! change of it compares the generation, so that no decision rests on a wish that has changed since,
+//! and is written together with its audit entry.
 
-use accelnet_model::{ClusterEnable, Code, Intent, Name, NodeDesired, Problem, VmDesired};
-use accelnet_store::{Compare, Op, Revision, Store, StoreError};
-use serde::{Serialize, de::DeserializeOwned};
+use std::{
+    collections::BTreeMap,
+    future::Future,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use accelnet_model::{
+    ClusterEnable, Code, Intent, Name, NodeDesired, NodeStatus, Problem, VmDesired,
+};
+use accelnet_store::{Compare, KeyValue, Listing, Op, Page, Revision, Store, StoreError, limits};
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use uuid::Uuid;
 
-use crate::Pending;
+use crate::{
+    Pending,
+    audit::{Actor, Entry, KEPT},
+};
 
 const PREFIX: &str = "accelnet/v1/";
+/// Version of the values' layout. A newer one is refused rather than misread.
+const SCHEMA: u32 = 1;
 /// How often a change that lost a race is decided anew.
 pub const ATTEMPTS: u32 = 5;
+/// A commit waits for one or two syncs of the disk; one that takes this long will not come.
+const LIMIT: Duration = Duration::from_secs(10);
+
+/// The wish for one VM, and whose it is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VmSpec {
+    /// What is wanted.
+    #[serde(flatten)]
+    pub desired: VmDesired,
+    /// The VM's name when it was asked for: what to call it while no node has it.
+    pub name: String,
+    /// Who asked.
+    pub by: Actor,
+    /// When.
+    pub at: Timestamp,
+}
 
 /// The wish as it was read.
 #[derive(Debug, Clone)]
 pub struct Wish {
     revision: Revision,
-    /// What is wanted.
+    /// What is wanted, as nodes are told.
     pub desired: NodeDesired,
+    /// Names of VMs that are wished for.
+    pub names: BTreeMap<Uuid, String>,
 }
 
 impl Wish {
@@ -36,10 +76,8 @@ impl Wish {
 
     /// The intent with this name.
     pub fn intent(&self, name: &str) -> Option<&Intent> {
-        self.desired
-            .intents
-            .iter()
-            .find(|intent| intent.name.as_str() == name)
+        let mut intents = self.desired.intents.iter();
+        intents.find(|intent| intent.name.as_str() == name)
     }
 }
 
@@ -53,56 +91,115 @@ pub enum Write {
     /// Remove an intent.
     NoIntent(Name),
     /// Put the wish for a VM.
-    Vm(VmDesired),
+    Vm {
+        /// What is wanted.
+        desired: VmDesired,
+        /// The VM's name.
+        name: String,
+    },
+    /// Forget the wish for a VM.
+    NoVm(Uuid),
 }
 
-/// Reads and writes the wish.
+/// Reads and writes the state; a store whose kind does not matter.
 pub trait State: Send + Sync {
-    /// Reads it.
+    /// Reads the wish.
     fn load(&self) -> Pending<'_, Result<Wish, Problem>>;
 
-    /// Writes, if nothing has changed since `seen`; false if something has.
+    /// Writes, if the wish has not changed since `seen`; false if it has.
     fn commit<'a>(
         &'a self,
         seen: &'a Wish,
         writes: Vec<Write>,
+        entry: Entry,
     ) -> Pending<'a, Result<bool, Problem>>;
+
+    /// Notes something that changed nothing.
+    fn note(&self, entry: Entry) -> Pending<'_, Result<(), Problem>>;
+
+    /// The nodes' reports as they were kept.
+    fn kept_reports(&self) -> Pending<'_, Result<Vec<NodeReport>, Problem>>;
+
+    /// Keeps a node's report.
+    fn keep_report<'a>(&'a self, report: &'a NodeReport) -> Pending<'a, Result<(), Problem>>;
 }
 
-/// The wish in a store.
-pub struct Stored<S>(S);
+/// A node's report as it is kept.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct NodeReport {
+    /// The node.
+    pub name: Name,
+    /// What it said.
+    pub status: NodeStatus,
+}
+
+/// A value with the version of its layout.
+#[derive(Serialize, Deserialize)]
+struct Versioned<T> {
+    schema: u32,
+    #[serde(flatten)]
+    value: T,
+}
+
+/// The state in a store.
+pub struct Stored<S> {
+    store: S,
+    /// Number of the next audit entry.
+    next_entry: AtomicU64,
+}
 
 impl<S: Store> Stored<S> {
-    /// In this store.
-    pub fn new(store: S) -> Self {
-        Self(store)
+    /// Opens the state in a store.
+    ///
+    /// # Errors
+    /// If it cannot be read.
+    pub async fn open(store: S) -> Result<Self, Problem> {
+        let entries = within(store.list_all(&format!("{PREFIX}audit/"))).await?;
+        let last = entries.items.last();
+        let number = last.and_then(|entry| entry.key.rsplit('/').next()?.parse().ok());
+        Ok(Self {
+            store,
+            next_entry: AtomicU64::new(number.map_or(0, |number: u64| number + 1)),
+        })
     }
 
+    /// Everything below the prefix at one revision. Unlike [`Store::list_all`] it reads only what
+    /// belongs to the wish, so audit and reports cost nothing here.
     async fn read(&self) -> Result<Wish, Problem> {
-        let listing = self.0.list_all(PREFIX).await.map_err(failed)?;
-        let mut wish = Wish {
-            revision: Revision::ABSENT,
-            desired: NodeDesired::default(),
-        };
-        for item in &listing.items {
-            let key = item.key.strip_prefix(PREFIX).unwrap_or_default();
-            let desired = &mut wish.desired;
-            match key.split_once('/').unwrap_or((key, "")) {
-                ("generation", _) => {
-                    wish.revision = item.mod_revision;
-                    desired.generation = item.mod_revision.get();
-                }
-                ("cluster", _) => desired.enabled = Some(decode(key, &item.value)?),
-                ("intents", _) => desired.intents.push(decode(key, &item.value)?),
-                ("vms", _) => desired.vms.push(decode(key, &item.value)?),
-                // A newer version's: kept, not understood.
-                _ => tracing::warn!(key, "an unknown key in the store"),
+        // Somebody writes so much that what was begun with is no longer kept: begin again.
+        for _ in 0..ATTEMPTS {
+            match within_store(self.read_at_once()).await? {
+                Err(StoreError::Compacted { .. }) => {}
+                Err(error) => return Err(failed(&error)),
+                Ok(items) => return wish(&items),
             }
         }
-        Ok(wish)
+        Err(Problem::new(
+            Code::StoreFailed,
+            "The state changes faster than it can be read.",
+        ))
     }
 
-    async fn write(&self, seen: &Wish, writes: Vec<Write>) -> Result<bool, Problem> {
+    async fn read_at_once(&self) -> Result<Vec<Arc<KeyValue>>, StoreError> {
+        let mut items = Vec::new();
+        let mut at = None;
+        for part in ["cluster", "generation", "intents/", "vms/"] {
+            let prefix = format!("{PREFIX}{part}");
+            let mut page = Some(Page {
+                at,
+                ..Page::first(limits::PAGE_ITEMS_MAX)
+            });
+            while let Some(next) = page {
+                let listing: Listing = self.store.list(&prefix, next).await?;
+                at = Some(listing.revision);
+                page = listing.next_page(limits::PAGE_ITEMS_MAX);
+                items.extend(listing.items);
+            }
+        }
+        Ok(items)
+    }
+
+    async fn write(&self, seen: &Wish, writes: Vec<Write>, entry: Entry) -> Result<bool, Problem> {
         let generation = format!("{PREFIX}generation");
         let compare = if seen.revision == Revision::ABSENT {
             Compare::absent(&generation)
@@ -110,18 +207,44 @@ impl<S: Store> Stored<S> {
             Compare::unchanged(&generation, seen.revision)
         };
         // The value says nothing; that it is written counts.
-        let mut ops = vec![Op::put(generation, seen.desired.generation.to_string())];
+        let mut ops = vec![Op::put(generation, "{\"schema\":1}")];
         for write in writes {
             ops.push(match write {
                 Write::Cluster(Some(cluster)) => put("cluster", &cluster)?,
                 Write::Cluster(None) => Op::delete(format!("{PREFIX}cluster")),
                 Write::Intent(intent) => put(&format!("intents/{}", intent.name), &intent)?,
                 Write::NoIntent(name) => Op::delete(format!("{PREFIX}intents/{name}")),
-                Write::Vm(vm) => put(&format!("vms/{}", vm.uuid), &vm)?,
+                Write::NoVm(uuid) => Op::delete(format!("{PREFIX}vms/{uuid}/spec")),
+                Write::Vm { desired, name } => {
+                    let key = format!("vms/{}/spec", desired.uuid);
+                    let (by, at) = (entry.by, entry.at);
+                    put(
+                        &key,
+                        &VmSpec {
+                            desired,
+                            name,
+                            by,
+                            at,
+                        },
+                    )?
+                }
             });
         }
-        let outcome = self.0.txn(vec![compare], ops).await.map_err(failed)?;
+        ops.extend(self.entry_ops(&entry)?);
+        let outcome = within(self.store.txn(vec![compare], ops)).await?;
         Ok(outcome.committed().is_some())
+    }
+
+    /// A new entry, and the end of the one that is too old.
+    fn entry_ops(&self, entry: &Entry) -> Result<Vec<Op>, Problem> {
+        // Numbers of changes that lost their race are left out.
+        let number = self.next_entry.fetch_add(1, Ordering::Relaxed);
+        // Twenty digits hold any number, so that the order of keys is that of entries.
+        let mut ops = vec![put(&format!("audit/{number:020}"), entry)?];
+        if let Some(old) = number.checked_sub(KEPT) {
+            ops.push(Op::delete(format!("{PREFIX}audit/{old:020}")));
+        }
+        Ok(ops)
     }
 }
 
@@ -134,31 +257,114 @@ impl<S: Store> State for Stored<S> {
         &'a self,
         seen: &'a Wish,
         writes: Vec<Write>,
+        entry: Entry,
     ) -> Pending<'a, Result<bool, Problem>> {
-        Box::pin(self.write(seen, writes))
+        Box::pin(self.write(seen, writes, entry))
+    }
+
+    fn note(&self, entry: Entry) -> Pending<'_, Result<(), Problem>> {
+        Box::pin(async move {
+            let ops = self.entry_ops(&entry)?;
+            within(self.store.txn(Vec::new(), ops)).await.map(drop)
+        })
+    }
+
+    fn kept_reports(&self) -> Pending<'_, Result<Vec<NodeReport>, Problem>> {
+        Box::pin(async move {
+            let listing = within(self.store.list_all(&format!("{PREFIX}nodes/"))).await?;
+            let reports = listing.items.iter();
+            Ok(reports
+                .filter_map(|item| match decode(&item.key, &item.value) {
+                    Ok(report) => Some(report),
+                    // The node says it again; nothing is lost.
+                    Err(problem) => {
+                        tracing::warn!(%problem, "a kept report");
+                        None
+                    }
+                })
+                .collect())
+        })
+    }
+
+    fn keep_report<'a>(&'a self, report: &'a NodeReport) -> Pending<'a, Result<(), Problem>> {
+        Box::pin(async move {
+            let op = put(&format!("nodes/{}/status", report.name), report)?;
+            within(self.store.txn(Vec::new(), vec![op])).await.map(drop)
+        })
     }
 }
 
+/// The wish that these keys make.
+fn wish(items: &[Arc<KeyValue>]) -> Result<Wish, Problem> {
+    let mut wish = Wish {
+        revision: Revision::ABSENT,
+        desired: NodeDesired::default(),
+        names: BTreeMap::new(),
+    };
+    for item in items {
+        let key = item.key.strip_prefix(PREFIX).unwrap_or_default();
+        let desired = &mut wish.desired;
+        match key.split('/').collect::<Vec<_>>().as_slice() {
+            ["generation"] => {
+                wish.revision = item.mod_revision;
+                desired.generation = item.mod_revision.get();
+            }
+            ["cluster"] => desired.enabled = Some(decode(key, &item.value)?),
+            ["intents", _] => desired.intents.push(decode(key, &item.value)?),
+            ["vms", _, "spec"] => {
+                let spec: VmSpec = decode(key, &item.value)?;
+                wish.names.insert(spec.desired.uuid, spec.name);
+                desired.vms.push(spec.desired);
+            }
+            // A newer version's: kept, not understood.
+            _ => tracing::warn!(key, "an unknown key in the store"),
+        }
+    }
+    Ok(wish)
+}
+
 fn put(key: &str, value: &impl Serialize) -> Result<Op, Problem> {
-    let bytes = serde_json::to_vec(value).map_err(|error| {
+    let versioned = Versioned {
+        schema: SCHEMA,
+        value,
+    };
+    let bytes = serde_json::to_vec(&versioned).map_err(|error| {
         Problem::new(Code::Internal, format!("{key} cannot be written: {error}."))
     })?;
     Ok(Op::put(format!("{PREFIX}{key}"), bytes))
 }
 
 fn decode<T: DeserializeOwned>(key: &str, bytes: &[u8]) -> Result<T, Problem> {
-    serde_json::from_slice(bytes).map_err(|error| {
-        Problem::new(
-            Code::StoreFailed,
-            format!("{key} in the store cannot be read: {error}."),
-        )
+    #[derive(Deserialize)]
+    struct Schema {
+        schema: u32,
+    }
+    let wrong = |reason: String| {
+        let text = format!("{key} in the store cannot be read: {reason}.");
+        Problem::new(Code::StoreFailed, text)
+    };
+    let Schema { schema } =
+        serde_json::from_slice(bytes).map_err(|error| wrong(error.to_string()))?;
+    if schema > SCHEMA {
+        let reason = format!("its schema is {schema}, this version knows {SCHEMA}");
+        return Err(wrong(reason).with_cure("Use the version of accelnetd that wrote it."));
+    }
+    let versioned: Versioned<T> =
+        serde_json::from_slice(bytes).map_err(|error| wrong(error.to_string()))?;
+    Ok(versioned.value)
+}
+
+async fn within_store<T>(work: impl Future<Output = T> + Send) -> Result<T, Problem> {
+    tokio::time::timeout(LIMIT, work).await.map_err(|_| {
+        let text = format!("The store gave no answer within {} s.", LIMIT.as_secs());
+        Problem::new(Code::StoreFailed, text)
     })
 }
 
-#[allow(
-    clippy::needless_pass_by_value,
-    reason = "the shape that map_err wants"
-)]
-fn failed(error: StoreError) -> Problem {
+async fn within<T>(work: impl Future<Output = Result<T, StoreError>> + Send) -> Result<T, Problem> {
+    within_store(work).await?.map_err(|error| failed(&error))
+}
+
+fn failed(error: &StoreError) -> Problem {
     Problem::new(Code::StoreFailed, format!("{error}."))
 }

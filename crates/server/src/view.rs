@@ -1,170 +1,238 @@
 //! What users see: wish and reports together.
+//!
+//! Wanted and effective state are both shown, the effective one from the nodes' evidence. What is not
+//! of now says so: a node that is silent is unreachable, and its VMs carry that as a problem.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, btree_map::Entry};
 
 use accelnet_api::{Adapter, ClusterStatus, EnabledStatus, NodeSummary, Vm};
-use accelnet_model::{Code, Name, NicPath, NodeStatus, Problem, VfUser, VmStatus};
-use accelnet_rules::profile;
+use accelnet_model::{
+    Code, Intent, Name, NicPath, NodeStatus, PciAddress, Problem, VmState, VmStatus,
+};
+use accelnet_rules::{capacity::nodes_down_tolerated, profile};
+use uuid::Uuid;
 
-use crate::state::Wish;
-
-/// Reports of all nodes.
-pub type Statuses = BTreeMap<Name, NodeStatus>;
-
-/// Nodes that may be down with N nodes and p percent: min(⌈N·p/100⌉, N−1).
-pub fn nodes_down_tolerated(nodes: usize, percentage: u8) -> u32 {
-    let wanted = (nodes * usize::from(percentage)).div_ceil(100);
-    wanted.min(nodes.saturating_sub(1)) as u32
-}
+use crate::{admission, audit::printable, reports::Known, state::Wish};
 
 /// The cluster at a glance.
-pub fn cluster(wish: &Wish, names: &[Name], statuses: &Statuses) -> ClusterStatus {
-    let enabled = wish.desired.enabled.as_ref().map(|enabled| EnabledStatus {
-        intent: enabled.intent.clone(),
-        node_reserve_percentage: enabled.node_reserve_percentage,
-        nodes_down_tolerated: nodes_down_tolerated(names.len(), enabled.node_reserve_percentage),
-        when: enabled.when,
+pub fn cluster(wish: &Wish, nodes: &[Known]) -> ClusterStatus {
+    let enabled = wish.desired.enabled.as_ref();
+    let shown = enabled.map(|enabled| {
+        let percentage = enabled.node_reserve_percentage;
+        EnabledStatus {
+            intent: enabled.intent.clone(),
+            node_reserve_percentage: percentage,
+            nodes_down_tolerated: nodes_down_tolerated(nodes.len(), percentage) as u32,
+            when: enabled.when,
+        }
     });
+    let short = enabled
+        .zip(wish.desired.enabled_intent())
+        .and_then(|(enabled, intent)| {
+            admission::shortage(wish, nodes, intent, enabled.node_reserve_percentage)
+        });
     ClusterStatus {
         version: env!("CARGO_PKG_VERSION").to_owned(),
-        enabled,
-        nodes: names
-            .iter()
-            .map(|name| node(wish, name, statuses.get(name)))
-            .collect(),
-        problems: Vec::new(),
+        enabled: shown,
+        nodes: nodes.iter().map(|known| node(wish, known)).collect(),
+        problems: short.into_iter().collect(),
     }
 }
 
-fn node(wish: &Wish, name: &Name, status: Option<&NodeStatus>) -> NodeSummary {
+fn node(wish: &Wish, known: &Known) -> NodeSummary {
     let mut summary = NodeSummary {
-        name: name.clone(),
-        reachable: status.is_some(),
+        name: known.name.clone(),
+        reachable: known.silent.is_none(),
         converged: false,
         vfs: 0,
         vfs_used: 0,
         vms: 0,
         vms_accelerated: 0,
-        problems: Vec::new(),
+        problems: known.silent.iter().cloned().collect(),
     };
-    let Some(status) = status else { return summary };
-    let intent = wish.desired.enabled_intent();
-    let ours = status.adapters.iter().filter(|adapter| {
-        intent.is_some_and(|intent| intent.adapters.contains(&adapter.facts.ifname))
-    });
-    let vfs: Vec<_> = ours.flat_map(|adapter| &adapter.facts.vfs).collect();
-    summary.converged = status.converged && status.generation >= wish.desired.generation;
-    summary.vfs = vfs.len() as u32;
-    summary.vfs_used = vfs.iter().filter(|vf| vf.user != VfUser::Nobody).count() as u32;
+    let Some(status) = &known.status else {
+        return summary;
+    };
+    let generation = wish.desired.generation;
+    summary.converged = summary.reachable && status.converged && status.generation == generation;
     summary.vms = status.vms.len() as u32;
-    summary.vms_accelerated = status.vms.iter().filter(|vm| accelerated(vm)).count() as u32;
-    summary.problems.clone_from(&status.problems);
+    if let Some(intent) = wish.desired.enabled_intent() {
+        let used: BTreeSet<PciAddress> = status
+            .vms
+            .iter()
+            .flat_map(|vm| &vm.nics)
+            .filter_map(|nic| nic.vf)
+            .collect();
+        let mut adapters = status.adapters.iter().map(|adapter| &adapter.facts);
+        let ours = adapters
+            .by_ref()
+            .filter(|facts| intent.adapters.contains(&facts.ifname));
+        for vf in ours.flat_map(|facts| &facts.vfs) {
+            summary.vfs += 1;
+            summary.vfs_used += u32::from(used.contains(&vf.pci));
+        }
+        let accelerated = status.vms.iter().filter(|vm| accelerated(vm, intent));
+        summary.vms_accelerated = accelerated.count() as u32;
+    }
+    summary.problems.extend(status.problems.iter().cloned());
+    if status.generation > generation {
+        let text = format!(
+            "Node '{}' follows generation {} of what is wanted, the server knows {generation}: its \
+             state was restored from an older copy.",
+            known.name, status.generation
+        );
+        let cure = "Stop accelnetd on the node, remove ledger.json from its state directory, and \
+                    start it; VMs keep what they have.";
+        summary
+            .problems
+            .push(Problem::new(Code::Conflict, text).with_cure(cure));
+    }
     summary
 }
 
-fn accelerated(vm: &VmStatus) -> bool {
-    vm.nics.iter().any(|nic| nic.path == NicPath::Vf)
+/// Every NIC of the VM on the intent's bridge really uses a VF, and there is one.
+fn accelerated(vm: &VmStatus, intent: &Intent) -> bool {
+    let mut ours = vm
+        .nics
+        .iter()
+        .filter(|nic| nic.bridge.as_ref() == Some(&intent.bridge))
+        .peekable();
+    ours.peek().is_some() && ours.all(|nic| nic.path == NicPath::Vf)
 }
 
-/// All VMs of all nodes.
-pub fn vms(wish: &Wish, statuses: &Statuses) -> Vec<Vm> {
-    let all = statuses.iter().flat_map(|(name, status)| {
-        status
-            .vms
-            .iter()
-            .map(move |vm| self::vm(wish, name, status, vm))
-    });
-    let mut vms: Vec<Vm> = all.collect();
+/// All VMs: those that nodes have, and those that are wished accelerated and no node has.
+pub fn vms(wish: &Wish, nodes: &[Known]) -> Vec<Vm> {
+    let mut all: BTreeMap<Uuid, Vm> = BTreeMap::new();
+    for node in nodes {
+        for vm in node.status.iter().flat_map(|status| &status.vms) {
+            let seen = self::vm(wish, node, vm);
+            match all.entry(seen.uuid) {
+                Entry::Vacant(entry) => drop(entry.insert(seen)),
+                // After a migration the definition may stay behind.
+                Entry::Occupied(mut entry) if entry.get().state == VmState::Off => {
+                    entry.insert(seen);
+                }
+                Entry::Occupied(_) => {}
+            }
+        }
+    }
+    for (uuid, name) in &wish.names {
+        let wished = wish.vm(*uuid).is_some_and(|vm| vm.level.is_some());
+        if wished && !all.contains_key(uuid) {
+            all.insert(*uuid, unseen(wish, nodes, *uuid, name));
+        }
+    }
+    let mut vms: Vec<Vm> = all.into_values().collect();
     vms.sort_by(|a, b| (&a.name, a.uuid).cmp(&(&b.name, b.uuid)));
     vms
 }
 
-fn vm(wish: &Wish, node: &Name, status: &NodeStatus, vm: &VmStatus) -> Vm {
+fn vm(wish: &Wish, node: &Known, vm: &VmStatus) -> Vm {
+    let generation = node.status.as_ref().map_or(0, |status| status.generation);
+    let mut problems = vm.problems.clone();
+    problems.extend(node.silent.iter().cloned());
     Vm {
         name: vm.facts.name.clone(),
         uuid: vm.facts.uuid,
-        node: Some(node.clone()),
+        node: Some(node.name.clone()),
         state: vm.facts.state,
         level: wish.vm(vm.facts.uuid).and_then(|wish| wish.level),
         vcpus: vm.facts.vcpus,
         nics: vm.nics.clone(),
-        pending: status.generation < wish.desired.generation,
+        pending: generation < wish.desired.generation,
         progress: vm.progress.clone(),
         staged: vm.staged.clone(),
-        problems: vm.problems.clone(),
+        problems,
     }
 }
 
+fn unseen(wish: &Wish, nodes: &[Known], uuid: Uuid, name: &str) -> Vm {
+    let blind = nodes.iter().find_map(Known::blind);
+    let problem = blind.unwrap_or_else(|| {
+        let text = format!("No node has VM '{name}' now; its VF is held for it.");
+        let cure = format!("If it is gone for good: 'accelnet vm disable {uuid}'.");
+        Problem::new(Code::VmNotFound, text)
+            .about("vm", name)
+            .with_cure(cure)
+    });
+    Vm {
+        name: name.to_owned(),
+        uuid,
+        node: None,
+        state: VmState::Off,
+        level: wish.vm(uuid).and_then(|wish| wish.level),
+        vcpus: 0,
+        nics: Vec::new(),
+        pending: false,
+        progress: None,
+        staged: Vec::new(),
+        problems: vec![problem],
+    }
+}
+
+/// Why nobody can say which VMs there are, if no node can.
+pub fn nobody_sees(nodes: &[Known]) -> Option<Problem> {
+    let blind: Option<Vec<Problem>> = nodes.iter().map(Known::blind).collect();
+    blind?.into_iter().next()
+}
+
 /// The one VM that a name or UUID means.
-pub fn find<'a>(vms: &'a [Vm], word: &str) -> Result<&'a Vm, Problem> {
+///
+/// # Errors
+/// `vm_not_found`, `vm_ambiguous`, or why a node cannot tell whether it has the VM.
+pub fn find<'a>(vms: &'a [Vm], nodes: &[Known], word: &str) -> Result<&'a Vm, Problem> {
+    let uuid = Uuid::try_parse(word).ok();
     let matches: Vec<&Vm> = vms
         .iter()
-        .filter(|vm| vm.name == word || vm.uuid.to_string().eq_ignore_ascii_case(word))
+        .filter(|vm| vm.name == word || Some(vm.uuid) == uuid)
         .collect();
-    let shown: String = word.chars().take(80).flat_map(char::escape_debug).collect();
+    let shown = printable(word);
     match matches.as_slice() {
         [one] => Ok(one),
-        [] => Err(
-            Problem::new(Code::VmNotFound, format!("No VM is called '{shown}'."))
-                .about("vm", shown),
-        ),
+        [] => {
+            let text = format!("No VM is called '{shown}'.");
+            let unknown = Problem::new(Code::VmNotFound, text).about("vm", shown);
+            Err(nodes.iter().find_map(Known::blind).unwrap_or(unknown))
+        }
         several => {
-            let uuids: Vec<_> = several.iter().map(|vm| vm.uuid.to_string()).collect();
-            let text = format!("'{shown}' is {}.", uuids.join(", "));
+            let places = several.iter().map(|vm| match &vm.node {
+                Some(node) => format!("{} on {node}", vm.uuid),
+                None => vm.uuid.to_string(),
+            });
+            let places: Vec<String> = places.collect();
+            let text = format!("'{shown}' is {}.", places.join(", "));
             Err(Problem::new(Code::VmAmbiguous, text).about("vm", shown))
         }
     }
 }
 
 /// All adapters of all nodes.
-pub fn adapters(wish: &Wish, statuses: &Statuses) -> Vec<Adapter> {
-    let mut adapters = Vec::new();
-    for (node, status) in statuses {
-        for adapter in &status.adapters {
-            let name = &adapter.facts.ifname;
-            let intent = wish
-                .desired
-                .intents
-                .iter()
-                .find(|intent| intent.adapters.contains(name));
-            adapters.push(Adapter {
-                node: node.clone(),
-                intent: intent.map(|intent| intent.name.clone()),
-                queue_pairs_per_vf: profile::queue_pairs(&adapter.facts)
-                    .map(|pairs| pairs.allotted),
-                levels: if adapter.facts.total_vfs > 0 {
-                    profile::levels(&adapter.facts)
-                } else {
-                    Vec::new()
-                },
-                status: adapter.clone(),
-            });
+pub fn adapters(wish: &Wish, nodes: &[Known]) -> Vec<Adapter> {
+    let mut all = Vec::new();
+    for node in nodes {
+        if let Some(status) = node.status.as_deref() {
+            all.extend(of_node(wish, &node.name, status));
         }
     }
-    adapters
+    all
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_reserve_is_rounded_up_and_leaves_a_node() {
-        for (nodes, percent, down) in [
-            (1, 50, 0),
-            (2, 50, 1),
-            (3, 50, 2),
-            (4, 25, 1),
-            (4, 26, 2),
-            (10, 99, 9),
-            (5, 0, 0),
-            (0, 50, 0),
-        ] {
-            assert_eq!(
-                nodes_down_tolerated(nodes, percent),
-                down,
-                "{nodes} nodes, {percent} %"
-            );
+fn of_node(wish: &Wish, node: &Name, status: &NodeStatus) -> Vec<Adapter> {
+    let adapters = status.adapters.iter().map(|adapter| {
+        let facts = &adapter.facts;
+        let mut intents = wish.desired.intents.iter();
+        let intent = intents.find(|intent| intent.adapters.contains(&facts.ifname));
+        Adapter {
+            node: node.clone(),
+            intent: intent.map(|intent| intent.name.clone()),
+            queue_pairs_per_vf: profile::queue_pairs(facts).map(|pairs| pairs.allotted),
+            levels: if facts.total_vfs > 0 {
+                profile::levels(facts)
+            } else {
+                Vec::new()
+            },
+            status: adapter.clone(),
         }
-    }
+    });
+    adapters.collect()
 }

@@ -3,73 +3,42 @@
 use accelnet_api::{ClusterStatus, EnableRequest, Outcome};
 use axum::{Json, extract::State};
 
-use super::{Answer, Body, Change, Query};
-use crate::{
-    Server, admission,
-    state::{Wish, Write},
-    view,
-};
+use super::{Answer, Body, Change, DryRun};
+use crate::{Changed, Server, admission, audit::Asked, view};
 
-fn outcome(
-    server: &Server,
-    wish: &Wish,
-    change: &Change,
-    changed: bool,
-    plan: Vec<String>,
-) -> Outcome<ClusterStatus> {
-    let object = view::cluster(wish, &server.shared.nodes.names(), &server.statuses());
-    Outcome {
-        dry_run: change.dry_run,
-        changed,
-        plan,
-        object,
-    }
+fn outcome<T>(server: &Server, asked: &Asked, changed: Changed<T>) -> Json<Outcome<ClusterStatus>> {
+    Json(Outcome {
+        dry_run: asked.dry_run,
+        changed: changed.changed,
+        plan: changed.plan,
+        object: view::cluster(&changed.wish, &server.nodes()),
+    })
 }
 
 /// Enables acceleration for an intent, if all prerequisites are met.
-#[utoipa::path(put, path = "/acceleration", params(Change), request_body = EnableRequest,
-    responses((status = 200, body = Outcome<ClusterStatus>)))]
-pub async fn enable(
+#[utoipa::path(put, path = "/acceleration", tag = "cluster", params(DryRun),
+    request_body = EnableRequest,
+    responses((status = 200, description = "What is done", body = Outcome<ClusterStatus>)))]
+pub async fn enable_acceleration(
     State(server): State<Server>,
-    Query(change): Query<Change>,
+    change: Change,
     Body(request): Body<EnableRequest>,
 ) -> Answer<Outcome<ClusterStatus>> {
-    let statuses = server.refresh().await?;
-    let (wish, (changed, plan)) = server
-        .change(|wish| {
-            let (writes, plan) = admission::enable(wish, &statuses, &request)?;
-            let changed = !writes.is_empty();
-            Ok((
-                if change.dry_run { Vec::new() } else { writes },
-                (changed, plan),
-            ))
-        })
-        .await?;
-    Ok(Json(outcome(&server, &wish, &change, changed, plan)))
+    let asked = change.asked("enable", &request.intent);
+    let nodes = server.refresh().await;
+    let decide = |wish: &_| admission::enable(wish, &nodes, &request);
+    let changed = server.change(&asked, decide).await?;
+    Ok(outcome(&server, &asked, changed))
 }
 
 /// Stops managing acceleration. VMs keep their VFs and settings.
-#[utoipa::path(delete, path = "/acceleration", params(Change),
-    responses((status = 200, body = Outcome<ClusterStatus>)))]
-pub async fn disable(
+#[utoipa::path(delete, path = "/acceleration", tag = "cluster", params(DryRun),
+    responses((status = 200, description = "What is done", body = Outcome<ClusterStatus>)))]
+pub async fn disable_acceleration(
     State(server): State<Server>,
-    Query(change): Query<Change>,
+    change: Change,
 ) -> Answer<Outcome<ClusterStatus>> {
-    let (wish, changed) = server
-        .change(|wish| {
-            let changed = wish.desired.enabled.is_some();
-            let writes = if changed && !change.dry_run {
-                vec![Write::Cluster(None)]
-            } else {
-                Vec::new()
-            };
-            Ok((writes, changed))
-        })
-        .await?;
-    let plan = if changed {
-        vec!["stop managing; VMs keep their VFs and settings".to_owned()]
-    } else {
-        Vec::new()
-    };
-    Ok(Json(outcome(&server, &wish, &change, changed, plan)))
+    let asked = change.asked("disable", "");
+    let changed = server.change(&asked, admission::disable).await?;
+    Ok(outcome(&server, &asked, changed))
 }

@@ -5,34 +5,33 @@ use accelnet_model::{Code, Problem};
 use axum::{Json, extract::State};
 
 use super::{Answer, Path};
-use crate::{Server, view};
+use crate::{Server, audit::printable, view};
 
 /// All adapters of all nodes, with their VFs.
-#[utoipa::path(get, path = "/adapters", responses((status = 200, body = Items<Adapter>)))]
-pub async fn list(State(server): State<Server>) -> Answer<Items<Adapter>> {
-    Ok(Json(Items {
-        items: view::adapters(&server.wish().await?, &server.statuses()),
-    }))
+#[utoipa::path(get, path = "/adapters", tag = "adapters",
+    responses((status = 200, description = "The adapters", body = Items<Adapter>)))]
+pub async fn list_adapters(State(server): State<Server>) -> Answer<Items<Adapter>> {
+    let items = view::adapters(&server.wish().await?, &server.nodes());
+    Ok(Json(Items { items }))
 }
 
 /// One adapter, by interface name.
-#[utoipa::path(get, path = "/adapters/{node}/{name}", responses((status = 200, body = Adapter)))]
-pub async fn show(
+#[utoipa::path(get, path = "/adapters/{node}/{name}", tag = "adapters",
+    params(("node" = String, Path, description = "Its node"),
+        ("name" = String, Path, description = "Its interface name")),
+    responses((status = 200, description = "The adapter", body = Adapter)))]
+pub async fn show_adapter(
     State(server): State<Server>,
     Path((node, name)): Path<(String, String)>,
 ) -> Answer<Adapter> {
-    let adapters = view::adapters(&server.wish().await?, &server.statuses());
-    let found = adapters.into_iter().find(|adapter| {
+    let adapters = view::adapters(&server.wish().await?, &server.nodes());
+    let mut adapters = adapters.into_iter();
+    let found = adapters.find(|adapter| {
         adapter.node.as_str() == node && adapter.status.facts.ifname.as_str() == name
     });
-    let text = || {
-        format!(
-            "Node '{}' has no adapter '{}'.",
-            node.escape_debug(),
-            name.escape_debug()
-        )
-    };
     Ok(Json(found.ok_or_else(|| {
-        Problem::new(Code::AdapterNotFound, text())
+        let (node, name) = (printable(&node), printable(&name));
+        let text = format!("Node '{node}' has no adapter '{name}'.");
+        Problem::new(Code::AdapterNotFound, text).about("adapter", name)
     })?))
 }

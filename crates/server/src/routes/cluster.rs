@@ -1,6 +1,10 @@
-//! The cluster at a glance, and its prerequisites.
+//! The cluster at a glance, its nodes, and its prerequisites.
 
-use accelnet_api::{ClusterStatus, Items, NodeSummary};
+#![allow(unused_qualifications, reason = "utoipa's macro writes them")]
+
+use std::collections::BTreeMap;
+
+use accelnet_api::{ClusterStatus, Items, NodeSummary, WatchLine};
 use accelnet_model::{CheckResult, Problem};
 use axum::{
     Json,
@@ -13,60 +17,57 @@ use utoipa::IntoParams;
 use super::{Answer, Query, Watch, stream};
 use crate::{Server, admission, failure::Failure, view};
 
-async fn look(server: Server) -> Result<ClusterStatus, Problem> {
-    let wish = server.wish().await?;
-    Ok(view::cluster(
-        &wish,
-        &server.shared.nodes.names(),
-        &server.statuses(),
-    ))
+async fn look(server: &Server) -> Result<ClusterStatus, Problem> {
+    Ok(view::cluster(&server.wish().await?, &server.nodes()))
 }
 
 /// The cluster at a glance.
-#[utoipa::path(get, path = "/status", params(Watch), responses((status = 200, body = ClusterStatus)))]
-pub async fn status(
+#[utoipa::path(get, path = "/status", tag = "cluster", params(Watch), responses((status = 200,
+    description = "The cluster", content((ClusterStatus = "application/json"),
+    (WatchLine<ClusterStatus> = "application/x-ndjson")))))]
+pub async fn show_status(
     State(server): State<Server>,
     Query(watch): Query<Watch>,
 ) -> Result<Response, Failure> {
-    if watch.watch {
-        return Ok(stream::follow(
-            &server,
-            "status".into(),
-            Box::new(|server| Box::pin(look(server))),
-        ));
+    if !watch.watch {
+        return Ok(Json(look(&server).await?).into_response());
     }
-    Ok(Json(look(server).await?).into_response())
+    Ok(stream::follow(server, stream::Ends::Never, |server| {
+        Box::pin(async move {
+            let status = look(&server).await?;
+            Ok(BTreeMap::from([("status".to_owned(), status)]))
+        })
+    }))
 }
 
 /// All nodes.
-#[utoipa::path(get, path = "/nodes", responses((status = 200, body = Items<NodeSummary>)))]
-pub async fn nodes(State(server): State<Server>) -> Answer<Items<NodeSummary>> {
-    Ok(Json(Items {
-        items: look(server).await?.nodes,
-    }))
+#[utoipa::path(get, path = "/nodes", tag = "cluster",
+    responses((status = 200, description = "The nodes", body = Items<NodeSummary>)))]
+pub async fn list_nodes(State(server): State<Server>) -> Answer<Items<NodeSummary>> {
+    let items = look(&server).await?.nodes;
+    Ok(Json(Items { items }))
 }
 
 #[derive(Debug, Default, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields, default)]
+#[into_params(parameter_in = Query)]
 pub struct Prereq {
     /// Also check this intent, its bridge and its adapters.
     intent: Option<String>,
 }
 
 /// Prerequisite checks, on a fresh look at the nodes.
-#[utoipa::path(get, path = "/prereq", params(Prereq), responses((status = 200, body = Items<CheckResult>)))]
-pub async fn prereq(
+#[utoipa::path(get, path = "/prereq", tag = "cluster", params(Prereq),
+    responses((status = 200, description = "Every check", body = Items<CheckResult>)))]
+pub async fn check_prerequisites(
     State(server): State<Server>,
     Query(query): Query<Prereq>,
 ) -> Answer<Items<CheckResult>> {
-    let statuses = server.refresh().await?;
     let wish = server.wish().await?;
-    let intent = query
-        .intent
-        .as_deref()
+    let name = query.intent.as_deref();
+    let intent = name
         .map(|name| admission::find_intent(&wish, name))
         .transpose()?;
-    Ok(Json(Items {
-        items: admission::checks(&statuses, intent),
-    }))
+    let items = admission::checks(&server.refresh().await, intent);
+    Ok(Json(Items { items }))
 }

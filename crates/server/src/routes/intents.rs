@@ -1,75 +1,66 @@
 //! Intents.
 
-use accelnet_api::{Items, Outcome};
+use accelnet_api::{Items, NewIntent, Outcome};
 use accelnet_model::Intent;
 use axum::{Json, extract::State};
 
-use super::{Answer, Body, Change, Path, Query};
+use super::{Answer, Body, Change, DryRun, Path};
 use crate::{Server, admission};
 
 /// All intents.
-#[utoipa::path(get, path = "/intents", responses((status = 200, body = Items<Intent>)))]
-pub async fn list(State(server): State<Server>) -> Answer<Items<Intent>> {
-    Ok(Json(Items {
-        items: server.wish().await?.desired.intents,
-    }))
+#[utoipa::path(get, path = "/intents", tag = "intents",
+    responses((status = 200, description = "The intents", body = Items<Intent>)))]
+pub async fn list_intents(State(server): State<Server>) -> Answer<Items<Intent>> {
+    let items = server.wish().await?.desired.intents;
+    Ok(Json(Items { items }))
 }
 
 /// One intent.
-#[utoipa::path(get, path = "/intents/{name}", responses((status = 200, body = Intent)))]
-pub async fn show(State(server): State<Server>, Path(name): Path<String>) -> Answer<Intent> {
+#[utoipa::path(get, path = "/intents/{name}", tag = "intents",
+    params(("name" = String, Path, description = "Its name")),
+    responses((status = 200, description = "The intent", body = Intent)))]
+pub async fn show_intent(State(server): State<Server>, Path(name): Path<String>) -> Answer<Intent> {
     let wish = server.wish().await?;
     Ok(Json(admission::find_intent(&wish, &name)?.clone()))
 }
 
 /// Adds an intent that adopts an existing bridge. The same intent again changes nothing.
-#[utoipa::path(post, path = "/intents", params(Change), request_body = Intent,
-    responses((status = 200, body = Outcome<Intent>)))]
-pub async fn add(
+#[utoipa::path(post, path = "/intents", tag = "intents", params(DryRun), request_body = NewIntent,
+    responses((status = 200, description = "What is done", body = Outcome<Intent>)))]
+pub async fn add_intent(
     State(server): State<Server>,
-    Query(change): Query<Change>,
-    Body(intent): Body<Intent>,
+    change: Change,
+    Body(intent): Body<NewIntent>,
 ) -> Answer<Outcome<Intent>> {
-    let statuses = server.refresh().await?;
-    let (_, (changed, plan)) = server
-        .change(|wish| {
-            let (writes, plan) = admission::add_intent(wish, &statuses, &intent)?;
-            let changed = !writes.is_empty();
-            Ok((
-                if change.dry_run { Vec::new() } else { writes },
-                (changed, plan),
-            ))
-        })
-        .await?;
+    let intent = Intent::from(intent);
+    let asked = change.asked("intent add", intent.name.as_str());
+    let nodes = server.refresh().await;
+    let decide = |wish: &_| admission::add_intent(wish, &nodes, &intent);
+    let changed = server.change(&asked, decide).await?;
     Ok(Json(Outcome {
-        dry_run: change.dry_run,
-        changed,
-        plan,
+        dry_run: asked.dry_run,
+        changed: changed.changed,
+        plan: changed.plan,
         object: intent,
     }))
 }
 
 /// Removes an intent. Its bridge stays as it is.
-#[utoipa::path(delete, path = "/intents/{name}", params(Change),
-    responses((status = 200, body = Outcome<Intent>)))]
-pub async fn remove(
+#[utoipa::path(delete, path = "/intents/{name}", tag = "intents",
+    params(DryRun, ("name" = String, Path, description = "Its name")),
+    responses((status = 200, description = "What is done", body = Outcome<Intent>)))]
+pub async fn remove_intent(
     State(server): State<Server>,
     Path(name): Path<String>,
-    Query(change): Query<Change>,
+    change: Change,
 ) -> Answer<Outcome<Intent>> {
-    let (_, (plan, object)) = server
-        .change(|wish| {
-            let (writes, plan, intent) = admission::remove_intent(wish, &name)?;
-            Ok((
-                if change.dry_run { Vec::new() } else { writes },
-                (plan, intent),
-            ))
-        })
-        .await?;
+    let asked = change.asked("intent remove", &name);
+    let decide = |wish: &_| admission::remove_intent(wish, &name);
+    let changed = server.change(&asked, decide).await?;
     Ok(Json(Outcome {
-        dry_run: change.dry_run,
-        changed: true,
-        plan,
-        object,
+        dry_run: asked.dry_run,
+        changed: changed.changed,
+        plan: changed.plan,
+        object: changed.about,
     }))
 }

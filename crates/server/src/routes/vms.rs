@@ -1,123 +1,164 @@
 //! VMs.
 
-use accelnet_api::{AccelerateRequest, Items, Outcome, Vm};
+use std::collections::BTreeMap;
+
+use accelnet_api::{AccelerateRequest, Items, Outcome, Vm, WatchLine};
 use accelnet_model::Problem;
 use axum::{
     Json,
     extract::State,
     response::{IntoResponse, Response},
 };
+use uuid::Uuid;
 
-use super::{Answer, Body, Change, Path, Query, Watch, stream};
+use super::{Answer, Body, Change, DryRun, Path, Query, Watch, stream};
 use crate::{
     Server,
     admission::{self, Decision},
+    audit::Asked,
     failure::Failure,
+    reports::Known,
     state::Wish,
-    view::{self, Statuses},
+    view,
 };
 
 async fn look_at_all(server: &Server) -> Result<Vec<Vm>, Problem> {
-    Ok(view::vms(&server.wish().await?, &server.statuses()))
+    Ok(view::vms(&server.wish().await?, &server.nodes()))
 }
 
-async fn look(server: Server, word: String) -> Result<Vm, Problem> {
-    let vms = look_at_all(&server).await?;
-    view::find(&vms, &word).cloned()
+async fn look(server: &Server, word: &str) -> Result<Vm, Problem> {
+    let vms = look_at_all(server).await?;
+    view::find(&vms, &server.nodes(), word).cloned()
+}
+
+fn follow(server: Server, ends: stream::Ends, only: Option<Uuid>) -> Response {
+    stream::follow(server, ends, move |server| {
+        Box::pin(async move {
+            let vms = look_at_all(&server).await?.into_iter();
+            let wanted = vms.filter(|vm| only.is_none_or(|uuid| vm.uuid == uuid));
+            let named = wanted.map(|vm| (vm.uuid.to_string(), vm));
+            Ok(BTreeMap::from_iter(named))
+        })
+    })
 }
 
 /// All VMs: what is wanted and what is in effect.
-#[utoipa::path(get, path = "/vms", responses((status = 200, body = Items<Vm>)))]
-pub async fn list(State(server): State<Server>) -> Answer<Items<Vm>> {
-    Ok(Json(Items {
-        items: look_at_all(&server).await?,
-    }))
+#[utoipa::path(get, path = "/vms", tag = "vms", params(Watch), responses((status = 200,
+    description = "The VMs", content((Items<Vm> = "application/json"),
+    (WatchLine<Vm> = "application/x-ndjson")))))]
+pub async fn list_vms(
+    State(server): State<Server>,
+    Query(watch): Query<Watch>,
+) -> Result<Response, Failure> {
+    if watch.watch {
+        return Ok(follow(server, stream::Ends::Never, None));
+    }
+    // An empty list would say that there are none.
+    if let Some(problem) = view::nobody_sees(&server.nodes()) {
+        return Err(problem.into());
+    }
+    let items = look_at_all(&server).await?;
+    Ok(Json(Items { items }).into_response())
 }
 
 /// One VM, by name or UUID.
-#[utoipa::path(get, path = "/vms/{vm}", params(Watch), responses((status = 200, body = Vm)))]
-pub async fn show(
+#[utoipa::path(get, path = "/vms/{vm}", tag = "vms",
+    params(Watch, ("vm" = String, Path, description = "Its name or UUID")),
+    responses((status = 200, description = "The VM", content((Vm = "application/json"),
+    (WatchLine<Vm> = "application/x-ndjson")))))]
+pub async fn show_vm(
     State(server): State<Server>,
     Path(vm): Path<String>,
     Query(watch): Query<Watch>,
 ) -> Result<Response, Failure> {
-    let found = look(server.clone(), vm).await?;
-    if watch.watch {
+    let found = look(&server, &vm).await?;
+    Ok(if watch.watch {
         // By UUID from here on: a name can change its owner.
-        let uuid = found.uuid.to_string();
-        let word = uuid.clone();
-        return Ok(stream::follow(
-            &server,
-            uuid,
-            Box::new(move |server| Box::pin(look(server, word.clone()))),
-        ));
-    }
-    Ok(Json(found).into_response())
+        follow(server, stream::Ends::WhenGone, Some(found.uuid))
+    } else {
+        Json(found).into_response()
+    })
 }
 
-/// Decides over a fresh look, writes unless it is a dry run, and answers with the VM.
+/// Decides over these nodes, writes unless it is a dry run, and answers with the VM.
 async fn decide(
-    server: Server,
+    server: &Server,
     word: &str,
-    change: &Change,
-    decide: impl Fn(&Wish, &Statuses, &Vm) -> Decision + Send + Sync,
+    asked: &Asked,
+    nodes: &[Known],
+    decide: impl Fn(&Wish, &Vm) -> Decision + Send + Sync,
 ) -> Answer<Outcome<Vm>> {
-    let statuses = server.refresh().await?;
-    let (_, (uuid, changed, plan)) = server
-        .change(|wish| {
-            let vms = view::vms(wish, &statuses);
-            let vm = view::find(&vms, word).map_err(|problem| vec![problem])?;
-            let (writes, plan) = decide(wish, &statuses, vm)?;
-            let changed = !writes.is_empty();
-            let writes = if change.dry_run { Vec::new() } else { writes };
-            Ok((writes, (vm.uuid, changed, plan)))
+    let changed = server
+        .change(asked, |wish| {
+            let vms = view::vms(wish, nodes);
+            let vm = view::find(&vms, nodes, word).map_err(|problem| vec![problem])?;
+            Ok(decide(wish, vm)?.about(vm.clone()))
         })
         .await?;
-    let object = look(server, uuid.to_string()).await?;
+    let before = changed.about;
+    let after = view::vms(&changed.wish, &server.nodes());
+    let found = after.into_iter().find(|vm| vm.uuid == before.uuid);
+    // One that no node has and nobody wishes for any more.
+    let object = found.unwrap_or_else(|| Vm {
+        level: None,
+        problems: Vec::new(),
+        ..before
+    });
     Ok(Json(Outcome {
-        dry_run: change.dry_run,
-        changed,
-        plan,
+        dry_run: asked.dry_run,
+        changed: changed.changed,
+        plan: changed.plan,
         object,
     }))
 }
 
 /// Accelerates a VM, or changes its level.
-#[utoipa::path(put, path = "/vms/{vm}/acceleration", params(Change), request_body = AccelerateRequest,
-    responses((status = 200, body = Outcome<Vm>)))]
-pub async fn accelerate(
+#[utoipa::path(put, path = "/vms/{vm}/acceleration", tag = "vms",
+    params(DryRun, ("vm" = String, Path, description = "Its name or UUID")),
+    request_body = AccelerateRequest,
+    responses((status = 200, description = "What is done", body = Outcome<Vm>)))]
+pub async fn accelerate_vm(
     State(server): State<Server>,
     Path(vm): Path<String>,
-    Query(change): Query<Change>,
+    change: Change,
     Body(request): Body<AccelerateRequest>,
 ) -> Answer<Outcome<Vm>> {
-    decide(server, &vm, &change, |wish, statuses, vm| {
-        admission::accelerate(wish, statuses, vm, &request)
+    let asked = change.asked("vm accelerate", &format!("{vm} {}", request.performance));
+    let nodes = server.refresh().await;
+    decide(&server, &vm, &asked, &nodes, |wish, vm| {
+        admission::accelerate(wish, &nodes, vm, &request)
     })
     .await
 }
 
 /// Brings a VM back to the software path.
-#[utoipa::path(delete, path = "/vms/{vm}/acceleration", params(Change),
-    responses((status = 200, body = Outcome<Vm>)))]
-pub async fn decelerate(
+#[utoipa::path(delete, path = "/vms/{vm}/acceleration", tag = "vms",
+    params(DryRun, ("vm" = String, Path, description = "Its name or UUID")),
+    responses((status = 200, description = "What is done", body = Outcome<Vm>)))]
+pub async fn decelerate_vm(
     State(server): State<Server>,
     Path(vm): Path<String>,
-    Query(change): Query<Change>,
+    change: Change,
 ) -> Answer<Outcome<Vm>> {
-    decide(server, &vm, &change, |wish, _, vm| {
-        admission::decelerate(wish, vm)
-    })
-    .await
+    let asked = change.asked("vm decelerate", &vm);
+    // Nothing is judged, so what is known is enough: giving back must not wait for anybody.
+    let nodes = server.nodes();
+    decide(&server, &vm, &asked, &nodes, admission::decelerate).await
 }
 
 /// Stages on a VM's definition what acceleration needs, for its next cold start.
-#[utoipa::path(post, path = "/vms/{vm}/prepare", params(Change),
-    responses((status = 200, body = Outcome<Vm>)))]
-pub async fn prepare(
+#[utoipa::path(post, path = "/vms/{vm}/prepare", tag = "vms",
+    params(DryRun, ("vm" = String, Path, description = "Its name or UUID")),
+    responses((status = 200, description = "What is done", body = Outcome<Vm>)))]
+pub async fn prepare_vm(
     State(server): State<Server>,
     Path(vm): Path<String>,
-    Query(change): Query<Change>,
+    change: Change,
 ) -> Answer<Outcome<Vm>> {
-    decide(server, &vm, &change, admission::prepare).await
+    let asked = change.asked("vm prepare", &vm);
+    let nodes = server.refresh().await;
+    decide(&server, &vm, &asked, &nodes, |wish, vm| {
+        admission::prepare(wish, &nodes, vm)
+    })
+    .await
 }

@@ -1,0 +1,161 @@
+//! Room for accelerated VMs, with the reserve held back.
+//!
+//! Every VM that is wished accelerated holds its VFs, running or not. The rules decide; here wish and
+//! reports are put into their terms.
+
+use accelnet_api::Vm;
+use accelnet_model::{
+    AdapterStatus, Intent, Name, NodeStatus, Performance, Problem, VfFacts, VfUser, VmState,
+    VmStatus,
+};
+use accelnet_rules::{
+    capacity::{self, Capacity, Queues, Reserve},
+    observed::nics_on,
+    profile::QueuePairProfile,
+};
+use uuid::Uuid;
+
+use crate::{reports::Known, state::Wish};
+
+/// Why there is no room for a VM at a level; `None` if there is.
+pub fn refused(
+    wish: &Wish,
+    nodes: &[Known],
+    intent: &Intent,
+    vm: &Vm,
+    level: Performance,
+) -> Option<Problem> {
+    let percentage = wish.desired.enabled.as_ref()?.node_reserve_percentage;
+    let asked = of_vm(nodes, intent, vm.uuid, level);
+    let mut capacity = match admitted(wish, nodes, intent, percentage, Some(vm.uuid)) {
+        Ok(capacity) => capacity,
+        Err(problem) => return Some(problem),
+    };
+    let refusal = capacity.admit(asked).err()?;
+    let mut problem = refusal.into_problem(&vm.name);
+    // The rules know the VM by its UUID.
+    problem.detail = problem.detail.replace(&vm.uuid.to_string(), &vm.name);
+    Some(problem)
+}
+
+/// How far the reserve is short for the VMs that are admitted; `None` if it is not.
+pub fn shortage(wish: &Wish, nodes: &[Known], intent: &Intent, percentage: u8) -> Option<Problem> {
+    let capacity = match admitted(wish, nodes, intent, percentage, None) {
+        Ok(capacity) => capacity,
+        Err(problem) => return Some(problem),
+    };
+    let refusal = capacity.holds().err()?;
+    let problem = Problem::new(refusal.code, refusal.reason).about("intent", &intent.name);
+    let lost = refusal.counterexample.iter();
+    Some(lost.fold(problem, |problem, node| problem.about("node", node)))
+}
+
+/// The cluster with all VMs that are admitted, but one.
+fn admitted(
+    wish: &Wish,
+    nodes: &[Known],
+    intent: &Intent,
+    percentage: u8,
+    but: Option<Uuid>,
+) -> Result<Capacity, Problem> {
+    let all = nodes.iter().map(|node| of_node(wish, node, intent));
+    let mut capacity = Capacity::new(all.collect(), Reserve::Percentage(percentage))?;
+    for other in &wish.desired.vms {
+        if let Some(level) = other.level.filter(|_| but != Some(other.uuid)) {
+            capacity.put(of_vm(nodes, intent, other.uuid, level))?;
+        }
+    }
+    Ok(capacity)
+}
+
+fn of_node(wish: &Wish, node: &Known, intent: &Intent) -> capacity::Node {
+    let adapters = node.status.iter().flat_map(|status| {
+        uplinks(status, intent).map(|adapter| capacity::Adapter {
+            name: adapter.facts.ifname.to_string(),
+            vfs: ours(wish, adapter),
+            queues: queues(adapter),
+        })
+    });
+    capacity::Node {
+        name: node.name.to_string(),
+        adapters: adapters.collect(),
+        down: node.silent.is_some(),
+    }
+}
+
+fn uplinks<'a>(
+    status: &'a NodeStatus,
+    intent: &'a Intent,
+) -> impl Iterator<Item = &'a AdapterStatus> {
+    status.adapters.iter().filter(|adapter| {
+        let facts = &adapter.facts;
+        intent.adapters.contains(&facts.ifname) && facts.master.as_ref() == Some(&intent.bridge)
+    })
+}
+
+/// VFs that can be given to VMs: free, or held by a VM that is wished for. What others use, what is
+/// not isolated and what is quarantined is counted out.
+fn ours(wish: &Wish, adapter: &AdapterStatus) -> u32 {
+    let usable = |vf: &&VfFacts| match vf.vm {
+        Some(vm) => wish.vm(vm).is_some(),
+        None => vf.user == VfUser::Nobody && vf.group_peers.is_empty(),
+    };
+    let vfs = adapter.facts.vfs.iter().filter(usable).count();
+    vfs.saturating_sub(adapter.quarantined.len()) as u32
+}
+
+fn queues(adapter: &AdapterStatus) -> Queues {
+    match QueuePairProfile::of(&adapter.facts) {
+        QueuePairProfile::Fixed { pairs } => Queues::PerVf { pairs },
+        // A VF that works at all has one.
+        QueuePairProfile::Unknown => Queues::PerVf { pairs: 1 },
+        // What is left for pairs if every VF is in use.
+        QueuePairProfile::Pool {
+            vectors, overhead, ..
+        } => {
+            let taken = overhead.saturating_mul(adapter.facts.vfs.len() as u32);
+            let total = vectors.saturating_sub(taken);
+            Queues::Pool { total }
+        }
+    }
+}
+
+/// A VM in the rules' terms: where it is, and how many VFs it needs.
+fn of_vm(nodes: &[Known], intent: &Intent, uuid: Uuid, level: Performance) -> capacity::Vm {
+    let seen = find(nodes, uuid);
+    let nics = seen.map_or(1, |(_, vm)| {
+        nics_on(&vm.facts, &intent.bridge).count().max(1)
+    });
+    let running = seen.filter(|(_, vm)| vm.facts.state != VmState::Off);
+    capacity::Vm {
+        name: uuid.to_string(),
+        level,
+        nics: nics as u32,
+        node: running.map(|(node, _)| node.to_string()),
+        adapters: running.and_then(|(_, vm)| adapters(vm, intent)),
+    }
+}
+
+/// The VM where it runs, else where it is defined.
+fn find(nodes: &[Known], uuid: Uuid) -> Option<(&Name, &VmStatus)> {
+    let all = nodes.iter().filter_map(|node| {
+        let status = node.status.as_deref()?;
+        let vm = status.vms.iter().find(|vm| vm.facts.uuid == uuid)?;
+        Some((&node.name, vm))
+    });
+    all.max_by_key(|(_, vm)| vm.facts.state != VmState::Off)
+}
+
+/// The adapter of each of the VM's NICs on the bridge, if all have one.
+fn adapters(vm: &VmStatus, intent: &Intent) -> Option<Vec<String>> {
+    let on_bridge = nics_on(&vm.facts, &intent.bridge).map(|nic| {
+        let status = vm.nics.iter().find(|status| status.mac == nic.mac)?;
+        let adapter = status.adapter.as_ref()?;
+        intent
+            .adapters
+            .contains(adapter)
+            .then(|| adapter.to_string())
+    });
+    let found: Vec<String> = on_bridge.collect::<Option<_>>()?;
+    (!found.is_empty()).then_some(found)
+}

@@ -1,0 +1,126 @@
+//! Intents: added if they can be as given, removed if nothing rests on them.
+
+use std::collections::BTreeSet;
+
+use accelnet_model::{Code, Intent, Problem, VfCount};
+use accelnet_rules::prereq;
+
+use super::{Decided, Decision, all_report, checks};
+use crate::{
+    audit::printable,
+    reports::Known,
+    state::{Wish, Write},
+};
+
+/// The intent that a name means.
+///
+/// # Errors
+/// `intent_not_found`.
+pub fn find<'a>(wish: &'a Wish, name: &str) -> Result<&'a Intent, Problem> {
+    let shown = printable(name);
+    wish.intent(name).ok_or_else(|| {
+        let text = format!("No intent is called '{shown}'.");
+        Problem::new(Code::IntentNotFound, text).about("intent", shown)
+    })
+}
+
+/// Adding an intent: it can be as given, and its bridge and adapters are there on every node.
+pub fn add(wish: &Wish, nodes: &[Known], intent: &Intent) -> Decision {
+    if let Some(existing) = wish.intent(intent.name.as_str()) {
+        if existing == intent {
+            return Ok(Decided::nothing());
+        }
+        let text = format!(
+            "Intent '{}' exists with {}.",
+            existing.name,
+            settings(existing)
+        );
+        let problem = Problem::new(Code::IntentExists, text);
+        return Err(vec![problem.about("intent", &intent.name)]);
+    }
+    let mut problems = impossible(intent);
+    problems.extend(taken_adapters(wish, intent));
+    if !problems.is_empty() {
+        return Err(problems);
+    }
+    all_report(nodes)?;
+    // Only what makes the intent impossible; the rest is told by `prereq` and refused by `enable`.
+    let mut wrong = prereq::errors(&checks(nodes, Some(intent)));
+    wrong.retain(|problem| {
+        matches!(
+            problem.code,
+            Code::BridgeNotFound
+                | Code::BridgeNotSupported
+                | Code::AdapterNotFound
+                | Code::AdapterNotUplink
+        )
+    });
+    if !wrong.is_empty() {
+        return Err(wrong);
+    }
+    let plan = format!("adopt intent '{}' with {}", intent.name, settings(intent));
+    Ok(Decided::one(Write::Intent(intent.clone()), vec![plan]))
+}
+
+fn settings(intent: &Intent) -> String {
+    let list = |items: Vec<String>| items.join(", ");
+    let adapters = list(intent.adapters.iter().map(ToString::to_string).collect());
+    let types = list(intent.types.iter().map(ToString::to_string).collect());
+    let (bridge, vfs) = (&intent.bridge, intent.vfs);
+    format!("bridge {bridge}, adapters {adapters}, type {types}, VFs {vfs}")
+}
+
+/// What is wrong with an intent by itself.
+fn impossible(intent: &Intent) -> Vec<Problem> {
+    let unique: BTreeSet<_> = intent.adapters.iter().collect();
+    let types: BTreeSet<_> = intent.types.iter().collect();
+    let wrong = [
+        (intent.types.is_empty(), "It has no type."),
+        (types.len() < intent.types.len(), "It has a type twice."),
+        (intent.adapters.is_empty(), "It has no adapter."),
+        (
+            unique.len() < intent.adapters.len(),
+            "It has an adapter twice.",
+        ),
+        (
+            intent.adapters.contains(&intent.bridge),
+            "Its bridge is one of its adapters.",
+        ),
+        (
+            intent.vfs == VfCount::Exactly(0),
+            "It has adapters with 0 VFs.",
+        ),
+    ];
+    let found = wrong.into_iter().filter(|(wrong, _)| *wrong);
+    found
+        .map(|(_, text)| Problem::new(Code::IntentInvalid, text).about("intent", &intent.name))
+        .collect()
+}
+
+fn taken_adapters(wish: &Wish, intent: &Intent) -> Vec<Problem> {
+    let taken = intent.adapters.iter().filter_map(|adapter| {
+        let mut others = wish.desired.intents.iter();
+        let other = others.find(|other| other.adapters.contains(adapter))?;
+        let text = format!("{adapter} belongs to intent '{}'.", other.name);
+        Some(Problem::new(Code::AdapterInTwoIntents, text).about("adapter", adapter))
+    });
+    taken.collect()
+}
+
+/// Removing an intent. The decision is about what it was.
+pub fn remove(wish: &Wish, name: &str) -> Result<Decided<Intent>, Vec<Problem>> {
+    let intent = find(wish, name).map_err(|problem| vec![problem])?.clone();
+    let enabled = wish.desired.enabled.as_ref();
+    if enabled.is_some_and(|enabled| enabled.intent == intent.name) {
+        let text = format!("Acceleration is enabled on intent '{name}'.");
+        return Err(vec![
+            Problem::new(Code::IntentInUse, text).about("intent", name),
+        ]);
+    }
+    let plan = format!(
+        "forget intent '{name}'; bridge {} stays as it is",
+        intent.bridge
+    );
+    let write = Write::NoIntent(intent.name.clone());
+    Ok(Decided::one(write, vec![plan]).about(intent))
+}

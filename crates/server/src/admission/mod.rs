@@ -1,0 +1,99 @@
+//! Is this change allowed, and what would it do? Pure, over wish and fresh reports.
+//!
+//! What is not allowed is refused with all reasons at once; what is there already is no change.
+
+mod capacity;
+mod cluster;
+mod intent;
+mod vm;
+
+use accelnet_model::{CheckResult, Code, Intent, Problem, Severity};
+use accelnet_rules::prereq;
+pub use capacity::shortage;
+pub use cluster::{disable, enable};
+pub use intent::{add as add_intent, find as find_intent, remove as remove_intent};
+pub use vm::{accelerate, decelerate, prepare};
+
+use crate::{
+    reports::{Known, observed},
+    state::Write,
+};
+
+/// What was decided.
+pub struct Decided<T = ()> {
+    /// What to write; nothing if all is as it is asked for.
+    pub writes: Vec<Write>,
+    /// The steps, in words.
+    pub plan: Vec<String>,
+    /// What it is about.
+    pub about: T,
+}
+
+impl Decided {
+    /// All is as it is asked for.
+    fn nothing() -> Self {
+        Self {
+            writes: Vec::new(),
+            plan: Vec::new(),
+            about: (),
+        }
+    }
+
+    fn one(write: Write, plan: Vec<String>) -> Self {
+        Self {
+            writes: vec![write],
+            plan,
+            about: (),
+        }
+    }
+}
+
+impl<T> Decided<T> {
+    /// The same about something else.
+    pub fn about<U>(self, about: U) -> Decided<U> {
+        Decided {
+            writes: self.writes,
+            plan: self.plan,
+            about,
+        }
+    }
+}
+
+/// A decision, or every reason against it.
+pub type Decision = Result<Decided, Vec<Problem>>;
+
+/// Checks of the nodes, and of an intent. A node that does not report fails a check of its own.
+pub fn checks(nodes: &[Known], intent: Option<&Intent>) -> Vec<CheckResult> {
+    let mut results = prereq::run(&observed(nodes), intent);
+    let silent = nodes.iter().filter_map(|node| {
+        let problem = node.silent.clone()?;
+        Some(CheckResult {
+            check: "node_reports".to_owned(),
+            node: Some(node.name.clone()),
+            adapter: None,
+            passed: false,
+            severity: Severity::Error,
+            found: "the node's agent does not answer".to_owned(),
+            problem: Some(problem),
+        })
+    });
+    results.extend(silent);
+    results
+}
+
+/// Whether each node can be judged; what cannot be seen must not be taken for granted.
+fn all_report(nodes: &[Known]) -> Result<(), Vec<Problem>> {
+    let silent: Vec<Problem> = nodes
+        .iter()
+        .filter_map(|node| node.silent.clone())
+        .collect();
+    if nodes.is_empty() {
+        let text = "The cluster has no node.";
+        return Err(vec![Problem::new(Code::AgentUnreachable, text)]);
+    }
+    if silent.is_empty() {
+        Ok(())
+    } else {
+        Err(silent)
+    }
+}
