@@ -17,7 +17,19 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("accelnet-api", &["model"]),
     ("accelnet-server", &["model", "rules", "api", "store"]),
     ("accelnet-agent", &["model", "rules", "host", "hypervisor"]),
-    ("accelnet-daemon", &["model", "rules", "api", "store", "server", "agent", "host", "hypervisor"]),
+    (
+        "accelnet-daemon",
+        &[
+            "model",
+            "rules",
+            "api",
+            "store",
+            "server",
+            "agent",
+            "host",
+            "hypervisor",
+        ],
+    ),
     ("accelnet-cli", &["model", "api"]),
     ("accelnet-lab", &["model", "api"]),
     ("xtask", &[]),
@@ -35,7 +47,11 @@ fn check_directions() -> Result<()> {
         .args(["metadata", "--format-version=1", "--no-deps"])
         .output()
         .context("cargo metadata cannot be run")?;
-    ensure!(output.status.success(), "cargo metadata failed: {}", String::from_utf8_lossy(&output.stderr));
+    ensure!(
+        output.status.success(),
+        "cargo metadata failed: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     let metadata: serde_json::Value = serde_json::from_slice(&output.stdout)?;
     let packages = metadata["packages"].as_array().context("no packages")?;
     let allowed: BTreeMap<_, _> = ALLOWED.iter().copied().collect();
@@ -43,19 +59,30 @@ fn check_directions() -> Result<()> {
     for package in packages {
         let name = package["name"].as_str().context("package without a name")?;
         let Some(may_use) = allowed.get(name) else {
-            wrong.push(format!("{name} is not listed: say in xtask what it may use"));
+            wrong.push(format!(
+                "{name} is not listed: say in xtask what it may use"
+            ));
             continue;
         };
-        for dependency in package["dependencies"].as_array().context("no dependencies")? {
+        for dependency in package["dependencies"]
+            .as_array()
+            .context("no dependencies")?
+        {
             // Tests may look anywhere: they are not shipped.
             let used = dependency["name"].as_str().unwrap_or_default();
-            let Some(short) = used.strip_prefix("accelnet-") else { continue };
+            let Some(short) = used.strip_prefix("accelnet-") else {
+                continue;
+            };
             if dependency["kind"].as_str() != Some("dev") && !may_use.contains(&short) {
                 wrong.push(format!("{name} may not use {used}"));
             }
         }
     }
-    ensure!(wrong.is_empty(), "directions between crates:\n  {}", wrong.join("\n  "));
+    ensure!(
+        wrong.is_empty(),
+        "directions between crates:\n  {}",
+        wrong.join("\n  ")
+    );
     println!("{} crates keep their directions", packages.len());
     Ok(())
 }

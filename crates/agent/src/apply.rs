@@ -1,6 +1,6 @@
 //! Carrying out a plan's actions. No choices: what to do was decided by the rules.
 
-use accelnet_host::{DelayLine, Host, HostError};
+use accelnet_host::{HoldQueue, Host, HostError};
 use accelnet_hypervisor::Hypervisor;
 use accelnet_model::{Code, Problem};
 use accelnet_rules::plan::Action;
@@ -29,8 +29,10 @@ pub fn apply(
         Action::BridgeEntry { port, mac, present } => {
             host.ensure_bridge_entry(port, *mac, *present)
         }
-        Action::DelayIdle { tap } => host.ensure_delay_line(tap, DelayLine::Idle),
-        Action::Drain { tap } => host.ensure_delay_line(tap, DelayLine::Drain),
+        Action::HoldQueuePass { tap } => {
+            memory.passing.insert(tap.clone());
+            host.ensure_hold_queue(tap, HoldQueue::Pass)
+        }
         Action::Prepare { vm, nics } => {
             let staged = hypervisor.prepare(*vm, nics).map_err(|error| {
                 Problem::new(Code::HypervisorUnavailable, format!("{error}.")).about("vm", vm)

@@ -54,6 +54,8 @@ pub struct Memory {
     pub action_problems: Vec<Problem>,
     /// What was staged on definitions.
     pub staged: BTreeMap<Uuid, Vec<String>>,
+    /// Taps whose hold queue was told to pass, and not to hold since.
+    pub passing: BTreeSet<IfName>,
     taps: BTreeMap<IfName, TapCount>,
 }
 
@@ -109,6 +111,7 @@ impl Memory {
             quarantined: self.quarantined.keys().copied().collect::<BTreeSet<_>>(),
             learning_off: ledger.learning_off.iter().cloned().collect(),
             filtered: ledger.filtered.iter().copied().collect(),
+            passing: self.passing.clone(),
         }
     }
 }

@@ -375,6 +375,8 @@ impl Loop {
         let steps = if switch.to_vf { ATTACH } else { DETACH };
         let progress = progress_of(switch, steps.len());
         tracing::info!(vm = switch.vm_name, vf = %switch.vf, to_vf = switch.to_vf, "switch-over begins");
+        // Whatever becomes of it, the queue is told to pass once more afterwards.
+        self.memory.passing.remove(&switch.tap);
         self.memory.busy.insert(
             switch.vm,
             Busy {

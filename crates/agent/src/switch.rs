@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use accelnet_host::{DelayLine, Host, HostError};
+use accelnet_host::{HoldQueue, Host, HostError};
 use accelnet_hypervisor::{Hypervisor, HypervisorError, VfAttachment};
 use accelnet_model::{Code, Problem, VfAttributes};
 use accelnet_rules::{
@@ -12,11 +12,6 @@ use accelnet_rules::{
     plan::Switch,
 };
 
-/// How long frames wait in the delay line. Longer than a Linux guest is deaf while it gives up its
-/// primary: 36–87 ms measured in the lab, 120 with a printing console.
-const HOLD: Duration = Duration::from_millis(150);
-/// Until the line is empty: what came last waited `HOLD`, and leaves at 10 Gbit/s.
-const DRAINED: Duration = Duration::from_millis(250);
 /// The guest uses the VF when no frame has come by its tap for this long; "registered" is too early.
 const QUIET: Duration = Duration::from_secs(1);
 /// Plug to link-up took up to 5 s in the lab; a guest that takes six times that has no driver.
@@ -70,20 +65,8 @@ impl Work<'_> {
         let done = match step {
             Step::TapLearningOff => host.ensure_port_learning(tap, false),
             Step::TapLearningOn => host.ensure_port_learning(tap, true),
-            Step::TapDelayIdle => host.ensure_delay_line(tap, DelayLine::Idle),
-            Step::TapHold => {
-                let delay_ms = HOLD.as_millis() as u32;
-                host.ensure_delay_line(tap, DelayLine::Hold { delay_ms })
-            }
-            Step::TapDrain => host.ensure_delay_line(tap, DelayLine::Drain),
-            Step::WaitHold => {
-                host.pause(HOLD);
-                Ok(())
-            }
-            Step::WaitDrained => {
-                host.pause(DRAINED);
-                Ok(())
-            }
+            Step::TapPass => host.ensure_hold_queue(tap, HoldQueue::Pass),
+            Step::TapHold => host.ensure_hold_queue(tap, HoldQueue::Hold),
             Step::FilterAdd => host.ensure_pf_filter(uplink, *mac, true),
             Step::FilterRemove => host.ensure_pf_filter(uplink, *mac, false),
             Step::TapEntryAdd => host.ensure_bridge_entry(tap, *mac, true),

@@ -38,19 +38,14 @@ pub enum HostEvent {
     Idle,
 }
 
-/// State of the delay line of ours on a tap (DESIGN §4.6): the root queueing discipline of the tap
-/// that lets frames for the guest wait while their path changes.
+/// State of the hold queue of ours on a tap (DESIGN §4.6): the tap's root queueing discipline, which
+/// lets frames for the guest wait while their path changes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum DelayLine {
-    /// In place, no delay.
-    Idle,
-    /// Every frame waits this long (milliseconds).
-    Hold {
-        /// The delay in milliseconds.
-        delay_ms: u32,
-    },
-    /// No delay any more; what waits leaves in order, at a rate that does not reorder.
-    Drain,
+pub enum HoldQueue {
+    /// In place; frames pass, and what waited leaves in order.
+    Pass,
+    /// Every frame waits.
+    Hold,
 }
 
 /// A machine that accelnet runs on.
@@ -71,7 +66,7 @@ pub trait Host: Send + Sync + 'static {
     /// Everything on the host path of a tap that restricts or changes its traffic: bridge VLAN
     /// filtering (PVID, trunk), isolation, tc filters and foreign disciplines, eBPF and XDP,
     /// mirroring, nftables/ebtables rules of the bridge family and, with br_netfilter, of inet.
-    /// Our own delay line is not policy. Rules that can be proved irrelevant to this port are left
+    /// Our own hold queue is not policy. Rules that can be proved irrelevant to this port are left
     /// out. `mac` is the guest's address.
     fn observe_policy(
         &self,
@@ -124,10 +119,10 @@ pub trait Host: Send + Sync + 'static {
     /// (static or learned) points `mac` to this port afterwards.
     fn ensure_bridge_entry(&self, port: &IfName, mac: MacAddr, present: bool) -> Result<()>;
 
-    /// The tap's delay line. Once in place it is only ever *changed*, and goes with the tap: grafting
-    /// a root discipline on a device under traffic loses packets. A discipline that is neither the default
-    /// nor ours is [`HostError::ForeignQdisc`].
-    fn ensure_delay_line(&self, tap: &IfName, wanted: DelayLine) -> Result<()>;
+    /// The tap's hold queue. Once in place it is only ever *changed*, and goes with the tap: grafting
+    /// a root discipline on a device under traffic loses packets. A discipline of somebody else that
+    /// restricts something is [`HostError::ForeignQdisc`].
+    fn ensure_hold_queue(&self, tap: &IfName, wanted: HoldQueue) -> Result<()>;
 
     /// Frames the host received from the port (for a tap: sent by the guest).
     fn rx_packets(&self, port: &IfName) -> Result<u64>;

@@ -7,11 +7,11 @@ mod addresses;
 mod attributes;
 mod bridge;
 mod deadline;
-mod delay_line;
 mod ethtool;
 mod fdb;
 #[cfg(test)]
 mod fixture;
+mod hold_queue;
 mod link;
 pub mod netlink;
 mod node;
@@ -33,7 +33,7 @@ use accelnet_model::{
 };
 use sysfs::Root;
 
-use crate::{DelayLine, Host, HostError, HostEvent, Result};
+use crate::{HoldQueue, Host, HostError, HostEvent, Result};
 
 /// The machine this process runs on.
 #[derive(Debug, Clone)]
@@ -137,8 +137,8 @@ impl Host for Linux {
         fdb::ensure_entry(port, bridge::master_of(&self.root, port)?, mac, present)
     }
 
-    fn ensure_delay_line(&self, tap: &IfName, wanted: DelayLine) -> Result<()> {
-        delay_line::ensure(tap, wanted)
+    fn ensure_hold_queue(&self, tap: &IfName, wanted: HoldQueue) -> Result<()> {
+        hold_queue::ensure(tap, wanted)
     }
 
     fn rx_packets(&self, port: &IfName) -> Result<u64> {

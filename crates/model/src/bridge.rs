@@ -33,8 +33,8 @@ pub struct BridgePort {
     pub rx_packets: u64,
     /// Forwarding entries that point to this port.
     pub fdb: Vec<FdbEntry>,
-    /// Delay discipline of ours on the port, in milliseconds (0: idle), if there is one.
-    pub delay_line_ms: Option<u32>,
+    /// Our hold queue is on the port.
+    pub hold_queue: bool,
 }
 
 /// A Linux bridge and everything behind it that we need to know.

@@ -6,7 +6,7 @@
 //!            tap path only                                     VF path only
 //!   filter: MAC in PF's   ──ATTACH──▶ both paths at once ──▶  filter: not in PF's
 //!   bridge: MAC at tap                (copies, no loss)       bridge: MAC at uplink
-//!                         ◀──DETACH── late copies by tap ◀──
+//!                         ◀──DETACH── copies wait at tap ◀──
 //! ```
 //!
 //! Every step is idempotent: a sequence that was interrupted is begun again from its first step.
@@ -20,16 +20,10 @@ pub enum Step {
     TapLearningOff,
     /// It does again.
     TapLearningOn,
-    /// The delay line is on the tap, idle.
-    TapDelayIdle,
-    /// Frames for the guest wait in the tap's delay line.
+    /// The hold queue is on the tap and lets frames pass.
+    TapPass,
+    /// Frames for the guest wait in the tap's hold queue.
     TapHold,
-    /// What waits in it leaves, in order.
-    TapDrain,
-    /// Time for the delay line to fill: every frame under way at the VF has a copy in it.
-    WaitHold,
-    /// Time for the delay line to empty.
-    WaitDrained,
     /// The PF receives frames for the guest's address.
     FilterAdd,
     /// It does not any more: copies cost host CPU.
@@ -60,11 +54,8 @@ impl fmt::Display for Step {
         f.write_str(match self {
             Self::TapLearningOff => "stop learning at the tap",
             Self::TapLearningOn => "learn at the tap again",
-            Self::TapDelayIdle => "put the delay line on the tap",
+            Self::TapPass => "let frames to the guest pass, in order",
             Self::TapHold => "let frames for the guest wait",
-            Self::TapDrain => "let the waiting frames go, in order",
-            Self::WaitHold => "wait until the delay line is full",
-            Self::WaitDrained => "wait until the delay line is empty",
             Self::FilterAdd => "let the adapter receive for the guest",
             Self::FilterRemove => "let only the VF receive for the guest",
             Self::TapEntryAdd => "send the guest's frames to its tap",
@@ -82,7 +73,7 @@ impl fmt::Display for Step {
 
 /// From the software path to the VF.
 pub const ATTACH: &[Step] = &[
-    Step::TapDelayIdle,
+    Step::TapPass,
     Step::TapLearningOff,
     Step::FilterAdd,
     Step::TapEntryRemove,
@@ -99,10 +90,8 @@ pub const DETACH: &[Step] = &[
     Step::TapHold,
     Step::FilterAdd,
     Step::UplinkEntryRemove,
-    Step::WaitHold,
     Step::Unplug,
-    Step::TapDrain,
-    Step::WaitDrained,
+    Step::TapPass,
     Step::TapEntryAdd,
     Step::TapLearningOn,
     Step::VfClean,
@@ -119,7 +108,7 @@ pub fn undo(sequence: &[Step], failed: usize) -> Vec<Step> {
         (Some(plug), _) if failed >= plug => DETACH.to_vec(),
         (Some(_), _) => vec![Step::TapEntryAdd, Step::TapLearningOn, Step::VfClean],
         (None, Some(unplug)) if failed <= unplug => {
-            vec![Step::UplinkEntryAdd, Step::FilterRemove, Step::TapDrain]
+            vec![Step::UplinkEntryAdd, Step::FilterRemove, Step::TapPass]
         }
         // The VF is gone from the VM: what is left is done on the next pass.
         _ => Vec::new(),
@@ -144,10 +133,9 @@ mod tests {
         before(ATTACH, Step::WaitOnVf, Step::UplinkEntryAdd);
         before(ATTACH, Step::UplinkEntryAdd, Step::FilterRemove);
         before(DETACH, Step::TapHold, Step::FilterAdd);
-        before(DETACH, Step::UplinkEntryRemove, Step::WaitHold);
-        before(DETACH, Step::WaitHold, Step::Unplug);
+        before(DETACH, Step::UplinkEntryRemove, Step::Unplug);
         before(DETACH, Step::Unplug, Step::VfClean);
-        before(DETACH, Step::TapDrain, Step::TapEntryAdd);
+        before(DETACH, Step::TapPass, Step::TapEntryAdd);
     }
 
     #[test]

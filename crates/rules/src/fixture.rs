@@ -112,7 +112,7 @@ fn port(name: &str, mac: Option<MacAddr>) -> BridgePort {
                 fixed: false,
             })
             .collect(),
-        delay_line_ms: None,
+        hold_queue: false,
     }
 }
 

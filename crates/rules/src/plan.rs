@@ -7,7 +7,7 @@
 //! | part | decides about |
 //! |---|---|
 //! | [`vfs`] | creating VFs, binding them, cleaning those that came back |
-//! | [`path`] | learning, address filter, forwarding entries, delay lines of the software path |
+//! | [`path`] | learning, address filter, forwarding entries, hold queues of the software path |
 //! | [`switch`] | which NIC goes where |
 
 mod path;
@@ -77,13 +77,8 @@ pub enum Action {
         /// It does.
         present: bool,
     },
-    /// Put the delay line on a tap.
-    DelayIdle {
-        /// The tap.
-        tap: IfName,
-    },
-    /// Let go what a crash left waiting in a delay line.
-    Drain {
+    /// Put the hold queue on a tap, and let everything in it pass.
+    HoldQueuePass {
         /// The tap.
         tap: IfName,
     },
@@ -140,6 +135,8 @@ pub struct Memory {
     pub learning_off: BTreeSet<IfName>,
     /// Addresses that we put into a PF's filter.
     pub filtered: BTreeSet<MacAddr>,
+    /// Taps whose hold queue was told to pass, and not to hold since.
+    pub passing: BTreeSet<IfName>,
 }
 
 /// What to do, and what stands in the way.

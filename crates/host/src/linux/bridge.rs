@@ -7,7 +7,7 @@ use accelnet_model::{BridgeFacts, BridgePort, IfName, MacAddr};
 use super::{
     addresses,
     attributes::push,
-    delay_line, fdb,
+    fdb, hold_queue,
     netlink::{Netlink, ifindex},
     sysfs::{self, Root},
 };
@@ -99,7 +99,7 @@ fn observe_port(
         flood: flag(&port.join("unicast_flood"))?,
         isolated: flag(&port.join("isolated"))?,
         rx_packets: rx_packets(root, &ifname)?,
-        delay_line_ms: delay_line::observe(index)?,
+        hold_queue: hold_queue::present(index)?,
         fdb,
         ifname,
     })

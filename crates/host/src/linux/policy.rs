@@ -11,7 +11,7 @@ use accelnet_model::{IfName, PolicyFinding, PolicyKind};
 
 use super::{
     attributes::{find, text, u32_at},
-    delay_line,
+    hold_queue,
     netlink::{Netlink, ifindex},
     sysfs::{self, Root},
 };
@@ -81,7 +81,7 @@ fn port_flags(root: &Root, tap: &IfName) -> Result<Vec<PolicyFinding>> {
 fn traffic_control(device: &IfName) -> Result<Vec<PolicyFinding>> {
     let index = ifindex(device)?;
     let mut found = Vec::new();
-    if let Some(rule) = delay_line::foreign(index)? {
+    if let Some(rule) = hold_queue::foreign(index)? {
         found.push(finding(PolicyKind::TrafficControl, device, rule));
     }
     for (parent, hook) in PARENTS {

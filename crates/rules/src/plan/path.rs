@@ -134,14 +134,11 @@ fn tap(
     let Some(port) = nic.tap.as_ref().and_then(|tap| bridge.port(tap)) else {
         return;
     };
-    match port.delay_line_ms {
-        None if nic.standby_live => plan.actions.push(Action::DelayIdle {
+    // What a crash left waiting cannot be seen: each queue is told to pass once.
+    if nic.standby_live && !(port.hold_queue && memory.passing.contains(&port.ifname)) {
+        plan.actions.push(Action::HoldQueuePass {
             tap: port.ifname.clone(),
-        }),
-        Some(delay) if delay > 0 => plan.actions.push(Action::Drain {
-            tap: port.ifname.clone(),
-        }),
-        _ => {}
+        });
     }
     if observed.vf_of(vm, nic).is_some() {
         return;

@@ -40,7 +40,7 @@ fn settled() -> Observed {
             local: false,
             fixed: true,
         }];
-        port.delay_line_ms = Some(0);
+        port.hold_queue = true;
         observed.adapters[0].filter.push(mac);
     }
     observed
@@ -63,8 +63,17 @@ fn accelerated() -> Observed {
     observed
 }
 
+/// Every hold queue was told to pass.
+fn memory(observed: &Observed) -> Memory {
+    let ports = observed.bridges.iter().flat_map(|bridge| &bridge.ports);
+    Memory {
+        passing: ports.map(|port| port.ifname.clone()).collect(),
+        ..Memory::default()
+    }
+}
+
 fn actions(observed: &Observed, desired: &NodeDesired) -> Vec<Action> {
-    plan(observed, desired, &Memory::default()).actions
+    plan(observed, desired, &memory(observed)).actions
 }
 
 #[test]
@@ -171,7 +180,7 @@ fn what_is_refused_says_why_and_does_nothing() {
     let plan = plan(
         &settled(),
         &desired(Some(Performance::High)),
-        &Memory::default(),
+        &memory(&settled()),
     );
     assert_eq!(plan.actions, []);
     let codes: Vec<_> = plan.vm_problems[&Uuid::from_u128(1)]
@@ -196,7 +205,7 @@ fn a_rule_added_later_brings_the_vm_back() {
     let plan = plan(
         &observed,
         &desired(Some(Performance::Low)),
-        &Memory::default(),
+        &memory(&observed),
     );
     assert!(
         matches!(&plan.actions[..], [Action::Switch(switch)] if !switch.to_vf),
@@ -245,22 +254,18 @@ fn a_guest_that_restarts_is_served_by_software_meanwhile() {
 #[test]
 fn what_a_crash_left_is_repaired() {
     let mut observed = settled();
-    observed.bridges[0].ports[1].delay_line_ms = Some(150);
     observed.bridges[0].ports[1].learning = false;
     let tap = observed.bridges[0].ports[1].ifname.clone();
-    let memory = Memory {
-        learning_off: [tap.clone()].into(),
-        ..Memory::default()
-    };
+    let mut memory = memory(&observed);
+    memory.passing.remove(&tap);
+    memory.learning_off.insert(tap.clone());
     let done = plan(&observed, &desired(None), &memory).actions;
+    let port = tap.clone();
     assert_eq!(
         done,
         [
-            Action::Drain { tap: tap.clone() },
-            Action::PortLearning {
-                port: tap,
-                on: true
-            }
+            Action::HoldQueuePass { tap },
+            Action::PortLearning { port, on: true }
         ]
     );
 }
