@@ -6,7 +6,7 @@ CARGO ?= cargo
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 LAB := $(TARGET)/debug/accelnet-lab
 
-.PHONY: help deps build demo test check fmt openapi lab-test clean
+.PHONY: help deps build test check fmt openapi lab-test clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -17,14 +17,10 @@ deps: ## install the system packages that build and lab need (says which; Debian
 build: deps ## build all binaries
 	$(CARGO) build --workspace
 
-demo: build ## boot an emulated node with two VMs and see one move to a VF (KEEP=1 leaves it running)
-	$(LAB) demo $(if $(KEEP),--keep)
-
-test: build ## unit, property, component and lab tests
+test: build ## unit, property and component tests
 	$(CARGO) test --workspace
-	$(MAKE) --no-print-directory lab-test
 
-lab-test: ## the lab smoke test alone: real drivers, real libvirt
+lab-test: build ## the lab smoke test: real drivers, real libvirt, an emulated card
 	$(CARGO) test -p accelnet-lab --features lab --test smoke -- --nocapture
 
 check: deps ## formatting, lints, crate directions, licences
