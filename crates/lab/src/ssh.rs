@@ -4,6 +4,7 @@ use std::{
     io::IsTerminal,
     path::{Path, PathBuf},
     process::{Command, Stdio},
+    time::{Duration, Instant},
 };
 
 use anyhow::{Context, Result, bail};
@@ -50,8 +51,34 @@ impl Ssh {
         }
     }
 
+    /// Waits until the node lets us in. It says that it is up before its management address surely
+    /// works, and the first attempt can get lost in QEMU's user network.
+    pub fn wait(&self, limit: Duration) -> Result<()> {
+        let start = Instant::now();
+        loop {
+            let output = self
+                .command_within(false, 5)
+                .arg("true")
+                .stdin(Stdio::null())
+                .output()
+                .context("ssh cannot be run")?;
+            if output.status.success() {
+                return Ok(());
+            }
+            if start.elapsed() > limit {
+                let err = String::from_utf8_lossy(&output.stderr);
+                bail!("the node lets nobody in: {}", err.trim());
+            }
+            std::thread::park_timeout(Duration::from_millis(200));
+        }
+    }
+
     /// The ssh command up to the host's name.
     pub fn command(&self, tty: bool) -> Command {
+        self.command_within(tty, 30)
+    }
+
+    fn command_within(&self, tty: bool, connect_s: u32) -> Command {
         let mut command = Command::new("ssh");
         let keys = self.lab.join("keys");
         let path = |name: &str| keys.join(name).display().to_string();
@@ -60,7 +87,6 @@ impl Ssh {
             .args([
                 "-F",
                 "/dev/null",
-                "-q",
                 "-p",
                 &self.port.to_string(),
                 "-i",
@@ -79,7 +105,9 @@ impl Ssh {
                 "-o",
                 "BatchMode=yes",
                 "-o",
-                "ConnectTimeout=30",
+                &format!("ConnectTimeout={connect_s}"),
+                "-o",
+                "LogLevel=ERROR",
             ])
             .args([
                 "-o",

@@ -145,6 +145,11 @@ const FILES: &[(&str, u32, &str)] = &[
         include_str!("../../image/libvirtd.service"),
     ),
     (
+        "usr/local/sbin/lab-ready",
+        0o755,
+        include_str!("../../image/lab-ready.sh"),
+    ),
+    (
         "usr/local/sbin/lab-prepare",
         0o755,
         include_str!("../../image/lab-prepare.sh"),

@@ -21,6 +21,8 @@ use crate::{
 
 /// The slowest boot seen in software emulation took 40 s with two labs on two cores.
 const BOOT_DEADLINE: Duration = Duration::from_secs(240);
+/// From there until its sshd answers: less than a second, but for packets lost on the way.
+const WAY_IN_DEADLINE: Duration = Duration::from_secs(60);
 
 impl Lab {
     fn node_directory(&self, node: &Node) -> PathBuf {
@@ -98,9 +100,14 @@ impl Lab {
         process::spawn(&mut command, &self.directory(), &directory).map(drop)
     }
 
-    /// Waits until a node that was started says that it is up.
+    /// Waits until a node that was started says that it is up, and lets us in.
     pub fn wait_for_node(&self, name: &str) -> Result<()> {
         let node = self.node(name)?;
+        self.wait_until_it_says_so(node)?;
+        self.ssh(node).wait(WAY_IN_DEADLINE)
+    }
+
+    fn wait_until_it_says_so(&self, node: &Node) -> Result<()> {
         let directory = self.node_directory(node);
         let stream = self.console(node, &directory)?;
         stream.set_read_timeout(Some(Duration::from_secs(2)))?;
@@ -146,7 +153,7 @@ impl Lab {
         let tail = |name: &str| {
             let text = fs::read(directory.join(name)).unwrap_or_default();
             let text = String::from_utf8_lossy(&text).into_owned();
-            let lines: Vec<_> = text.lines().rev().take(8).map(str::to_owned).collect();
+            let lines: Vec<_> = text.lines().rev().take(60).map(str::to_owned).collect();
             lines.into_iter().rev().collect::<Vec<_>>().join("\n    ")
         };
         format!(

@@ -8,7 +8,7 @@ use std::{
     os::unix::process::CommandExt,
     path::Path,
     process::{Child, Command},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use anyhow::{Context, Result, ensure};
@@ -27,12 +27,21 @@ const KILL_DEADLINE: Duration = Duration::from_secs(20);
 /// number to `place`.
 pub fn spawn(command: &mut Command, lab: &Path, place: &Path) -> Result<Child> {
     let shown = format!("{:?}", command.get_program());
-    let child = command
+    let mut child = command
         .env(MARK, lab)
         .process_group(0)
         .spawn()
         .with_context(|| format!("{shown} cannot be run; 'make deps' installs it"))?;
     fs::write(place.join("pid"), child.id().to_string())?;
+    // The kernel shows a program's environment a moment after it has told that the program runs.
+    let start = Instant::now();
+    while running(lab, place).is_none() && child.try_wait()?.is_none() {
+        ensure!(
+            start.elapsed() < KILL_DEADLINE,
+            "{shown} cannot be seen in /proc"
+        );
+        std::thread::yield_now();
+    }
     Ok(child)
 }
 

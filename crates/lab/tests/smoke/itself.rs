@@ -1,0 +1,132 @@
+//! What the lab promises, whatever the product does.
+
+use accelnet_lab::{kvm, lab::ProbeKind};
+use serde_json::Value;
+
+use crate::rig::Rig;
+
+/// `status -o json` names nodes and guests.
+pub fn status_names_everything(rig: &mut Rig) {
+    let output = rig.program(&["status", "-o", "json"]);
+    let document: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(document["nodes"][0]["name"], "node1");
+    assert_eq!(document["nodes"][0]["state"], "running");
+    let guests: Vec<_> = document["guests"].as_array().unwrap().iter().collect();
+    assert_eq!(guests.len(), 2);
+    assert!(
+        guests.iter().all(|guest| guest["node"] == "node1"),
+        "{guests:?}"
+    );
+}
+
+/// Output, errors and exit codes of commands on node and guest come back as they were.
+pub fn commands_pass_through(rig: &mut Rig) {
+    for place in [["exec", "node1"], ["guest", "vm1"]] {
+        let words = [
+            place[0],
+            place[1],
+            "--",
+            "sh",
+            "-c",
+            "echo \"out put\"; echo err >&2; exit 7",
+        ];
+        let output = rig.program(&words);
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        assert_eq!(output.status.code(), Some(7), "{place:?}");
+        assert_eq!(text(&output.stdout), "out put\n", "{place:?}");
+        assert_eq!(text(&output.stderr), "err\n", "{place:?}");
+    }
+    let output = rig.program(&["exec", "node9", "--", "true"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("there is no node 'node9'"));
+}
+
+/// The node has what the product needs: a card with VFs, an IOMMU, nested KVM, guests with a standby
+/// NIC on vhost.
+pub fn the_node_is_what_it_should_be(rig: &mut Rig) {
+    let facts = rig.node(
+        "cat /sys/class/net/pf0/device/sriov_totalvfs\n\
+         basename $(readlink /sys/class/net/pf0/device/driver)\n\
+         basename $(readlink /sys/class/net/pf0/master)\n\
+         ls /sys/class/iommu | grep -c dmar\n\
+         test -c /dev/kvm && echo kvm\n\
+         ps -eLo comm | grep -c ^vhost-\n",
+    );
+    let facts: Vec<_> = facts.lines().collect();
+    assert_eq!(facts, ["7", "igb", "br0", "1", "kvm", "2"]);
+    for guest in ["vm1", "vm2"] {
+        let drivers = rig.guest(
+            guest,
+            "for d in /sys/class/net/eth*; do basename $(readlink $d/device/driver || echo none); done | sort | uniq -c",
+        );
+        // net_failover's master has no device of its own; its standby is the virtio NIC.
+        let words: Vec<_> = drivers.split_whitespace().collect();
+        assert_eq!(words, ["1", "none", "1", "virtio_net"], "{guest}");
+    }
+}
+
+/// Nothing is lost where nothing happens, in both directions.
+pub fn probes_lose_nothing(rig: &mut Rig) {
+    let report = rig
+        .lab
+        .probe("vm1", 5.0, ProbeKind::Rate { pps: 300 })
+        .unwrap();
+    assert!(
+        report.to_guest.sent >= 1400 && report.from_guest.sent >= 1400,
+        "{report:?}"
+    );
+    assert_eq!(
+        (report.to_guest.lost, report.from_guest.lost),
+        (0, 0),
+        "{report:?}"
+    );
+    assert_eq!(report.duplicated, 0, "{report:?}");
+    assert!(
+        report.rtt_p50_us > 0.0 && report.rtt_p50_us <= report.rtt_p99_us,
+        "{report:?}"
+    );
+}
+
+/// A cut cable is seen by the card and by the probe; healing it brings the packets back.
+pub fn cut_and_heal(rig: &mut Rig) {
+    let running = rig
+        .lab
+        .start_probe("vm1", ProbeKind::Rate { pps: 100 })
+        .unwrap();
+    let carrier = |wanted: &str| {
+        format!(
+            "timeout 20 sh -c 'until grep -q {wanted} /sys/class/net/pf0/carrier; do sleep 0.1; done'"
+        )
+    };
+    rig.lab.cut_node("node1", true).unwrap();
+    rig.node(&carrier("0"));
+    rig.lab.cut_node("node1", false).unwrap();
+    rig.node(&carrier("1"));
+    let report = running.stop().unwrap().all();
+    assert!(
+        report.to_guest.lost > 0,
+        "a cut cable loses packets: {report:?}"
+    );
+    let after = rig
+        .lab
+        .probe("vm1", 3.0, ProbeKind::Rate { pps: 100 })
+        .unwrap();
+    assert_eq!(after.lost, 0, "{after:?}");
+}
+
+/// A node that lost its power comes back with its files, and its guests start again.
+pub fn kill_and_start(rig: &mut Rig) {
+    rig.node("echo kept > /root/kept; sync");
+    rig.lab.kill_node("node1").unwrap();
+    assert!(!rig.lab.node_runs(rig.lab.node("node1").unwrap()));
+    let accel = kvm::probe(&rig.directory()).unwrap();
+    rig.lab.start_node("node1", accel).unwrap();
+    rig.lab.wait_for_node("node1").unwrap();
+    assert_eq!(rig.node("cat /root/kept"), "kept\n");
+    rig.node("accelnet-lab-guest wait 101 120; accelnet-lab-guest wait 102 120");
+    let report = rig
+        .lab
+        .probe("vm2", 3.0, ProbeKind::Rate { pps: 100 })
+        .unwrap();
+    assert_eq!(report.lost, 0, "{report:?}");
+}
