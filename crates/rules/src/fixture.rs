@@ -1,4 +1,5 @@
-//! A node with one adapter, one bridge and two VMs, for tests.
+//! A node with one adapter, one bridge and two VMs, for tests; other crates' too, with the feature
+//! `fixture`.
 
 use accelnet_model::{
     AdapterFacts, AdapterId, BridgeFacts, BridgePort, FdbEntry, HostdevFacts, Intent, IntentType,
@@ -9,6 +10,7 @@ use uuid::Uuid;
 
 use crate::Observed;
 
+/// Intent `compute` on bridge `br0` with adapter `pf0`.
 pub fn intent() -> Intent {
     Intent {
         name: "compute".parse().unwrap(),
@@ -19,6 +21,7 @@ pub fn intent() -> Intent {
     }
 }
 
+/// Adapter `pf0`, an 82576 with up to seven VFs of two queue pairs; it has `vfs` of them.
 pub fn adapter(vfs: u32) -> AdapterFacts {
     let mac = MacAddr([2, 0, 0, 0, 0xbb, 1]);
     AdapterFacts {
@@ -67,6 +70,7 @@ fn vf(index: u32) -> VfFacts {
     }
 }
 
+/// Running VM `vmN` with one NIC on `br0`, eligible for Low and Medium.
 pub fn vm(number: u8) -> VmFacts {
     VmFacts {
         uuid: Uuid::from_u128(u128::from(number)),
@@ -96,7 +100,8 @@ pub fn vm(number: u8) -> VmFacts {
     }
 }
 
-fn port(name: &str, mac: Option<MacAddr>) -> BridgePort {
+/// A port of a bridge, behind which `mac` was seen.
+pub fn port(name: &str, mac: Option<MacAddr>) -> BridgePort {
     BridgePort {
         ifname: name.parse().unwrap(),
         learning: true,
@@ -116,6 +121,7 @@ fn port(name: &str, mac: Option<MacAddr>) -> BridgePort {
     }
 }
 
+/// The node with all of these; its VMs are `vm1` and `vm2`.
 pub fn observed() -> Observed {
     let vms = vec![vm(1), vm(2)];
     let mut ports = vec![port("pf0", None)];

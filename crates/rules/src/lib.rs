@@ -12,7 +12,7 @@ pub mod policy;
 pub mod prereq;
 pub mod profile;
 
-#[cfg(test)]
-mod fixture;
+#[cfg(any(test, feature = "fixture"))]
+pub mod fixture;
 
 pub use observed::Observed;

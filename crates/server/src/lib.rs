@@ -20,10 +20,13 @@
 //! | [`admission`] | is this change allowed, and what would it do |
 //! | [`view`] | what users see, from wish and reports |
 //! | [`routes`] | HTTP |
+//! | `fake` | for tests: nodes that are told what to see |
 
 mod admission;
 mod audit;
 mod failure;
+#[cfg(feature = "fake")]
+pub mod fake;
 mod nodes;
 mod reports;
 mod routes;

@@ -1,0 +1,208 @@
+//! VMs are accelerated within the reserve, each VF once, and given back.
+
+use serde_json::{Value, json};
+
+use crate::rig::Rig;
+
+fn done(answer: &Value) -> (bool, Option<&str>) {
+    (
+        answer["changed"] == true,
+        answer["object"]["level"].as_str(),
+    )
+}
+
+#[tokio::test]
+async fn a_vm_is_accelerated_changed_and_brought_back() {
+    let rig = Rig::enabled().await;
+    let planned = rig
+        .http
+        .put(
+            "/vms/vm1/acceleration?dry_run=true",
+            json!({"performance": "Low"}),
+        )
+        .await
+        .done();
+    assert_eq!(done(&planned), (true, None));
+    let steps = planned["plan"].as_array().unwrap();
+    assert!(
+        steps.len() > 3
+            && steps[0]
+                .as_str()
+                .unwrap()
+                .starts_with("NIC 02:00:00:00:77:01")
+    );
+    assert_eq!(
+        rig.http.get("/vms/vm1").await.done()["nics"][0]["path"],
+        "synthetic"
+    );
+
+    assert_eq!(
+        done(&rig.http.accelerate("vm1", "Low").await.done()),
+        (true, Some("Low"))
+    );
+    let vm = rig.http.get("/vms/vm1").await.done();
+    let nic = &vm["nics"][0];
+    assert_eq!(
+        (&nic["path"], &nic["adapter"]),
+        (&json!("vf"), &json!("pf0"))
+    );
+    assert_eq!(nic["queue_pairs"], json!({"allotted": 2, "effective": 1}));
+    let before = rig.wish().await;
+    assert_eq!(
+        done(&rig.http.accelerate("vm1", "Low").await.done()),
+        (false, Some("Low"))
+    );
+    assert_eq!(rig.wish().await, before);
+    let changed = rig.http.accelerate("vm1", "Medium").await.done();
+    assert_eq!(done(&changed), (true, Some("Medium")));
+    assert!(
+        changed["plan"][0]
+            .as_str()
+            .unwrap()
+            .contains("from Low to Medium")
+    );
+
+    let back = rig.http.delete("/vms/vm1/acceleration").await.done();
+    assert_eq!(done(&back), (true, None));
+    assert_eq!(
+        rig.http.get("/vms/vm1").await.done()["nics"][0]["path"],
+        "synthetic"
+    );
+    let again = rig.http.delete("/vms/vm1/acceleration").await.done();
+    assert_eq!(done(&again), (false, None));
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn the_reserve_is_kept() {
+    // Two nodes, one of which may be down: two VFs on each hold two VMs in all.
+    let rig = Rig::two(50).await;
+    for node in ["node1", "node2"] {
+        rig.nodes
+            .sees(node, |seen| seen.adapters[0].vfs.truncate(2));
+    }
+    rig.http.accelerate("vm1", "Low").await.done();
+    rig.http.accelerate("vm3", "Low").await.done();
+    let before = rig.wish().await;
+    let answer = rig.http.accelerate("vm2", "Low").await;
+    answer.refused(422, &["cluster_not_enough_resources"]);
+    let problem = &answer.problems()[0];
+    let detail = problem["detail"].as_str().unwrap();
+    assert!(
+        detail.chars().any(|letter| letter.is_ascii_digit()),
+        "{detail}"
+    );
+    assert!(
+        !detail.contains("00000000-"),
+        "a VM is called by its name: {detail}"
+    );
+    assert!(problem.to_string().contains("vm2"), "{problem}");
+    assert_eq!(rig.wish().await, before);
+    // A higher reserve than what is admitted leaves is refused; a lower one makes room.
+    rig.http.enable(0).await.done();
+    rig.http.accelerate("vm2", "Low").await.done();
+    let answer = rig.http.enable(50).await;
+    answer.refused(422, &["cluster_not_enough_resources"]);
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn a_vm_that_is_off_holds_its_vf() {
+    let rig = Rig::enabled().await;
+    rig.nodes
+        .sees("node1", |seen| seen.adapters[0].vfs.truncate(1));
+    rig.http.accelerate("vm1", "Low").await.done();
+    rig.nodes.sees("node1", |seen| {
+        seen.vms[0].state = accelnet_model::VmState::Off;
+        seen.vms[0].hostdevs.clear();
+        let vf = &mut seen.adapters[0].vfs[0];
+        (vf.user, vf.vm) = (accelnet_model::VfUser::Nobody, None);
+    });
+    let answer = rig.http.accelerate("vm2", "Low").await;
+    answer.refused(422, &["cluster_not_enough_resources"]);
+    rig.http.delete("/vms/vm1/acceleration").await.done();
+    rig.http.accelerate("vm2", "Low").await.done();
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn a_vm_that_is_gone_holds_its_vf_until_it_is_forgotten() {
+    let rig = Rig::enabled().await;
+    rig.http.accelerate("vm1", "Low").await.done();
+    rig.nodes.sees("node1", |seen| {
+        seen.vms.remove(0);
+        let vf = &mut seen.adapters[0].vfs[0];
+        (vf.user, vf.vm) = (accelnet_model::VfUser::Nobody, None);
+    });
+    let vm = rig.http.get("/vms/vm1").await.done();
+    assert_eq!((&vm["node"], &vm["level"]), (&Value::Null, &json!("Low")));
+    assert_eq!(vm["problems"][0]["code"], "vm_not_found");
+    assert_eq!(
+        done(&rig.http.delete("/vms/vm1/acceleration").await.done()),
+        (true, None)
+    );
+    rig.http
+        .get("/vms/vm1")
+        .await
+        .refused(404, &["vm_not_found"]);
+    rig.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_last_vf_is_given_out_once() {
+    let rig = Rig::enabled().await;
+    for _ in 0..10 {
+        rig.nodes
+            .sees("node1", |seen| seen.adapters[0].vfs.truncate(1));
+        let (one, other) = tokio::join!(
+            rig.http.accelerate("vm1", "Low"),
+            rig.http.accelerate("vm2", "Low"),
+        );
+        let (winner, loser, refused) = match (one.status, other.status) {
+            (200, _) => ("vm1", "vm2", other),
+            _ => ("vm2", "vm1", one),
+        };
+        // Its VF may be seen in use already, or only be admitted.
+        let codes = refused.codes();
+        let known = ["cluster_not_enough_resources", "no_free_vf"];
+        assert!(
+            codes.iter().all(|code| known.contains(&code.as_str())),
+            "{codes:?}"
+        );
+        assert_eq!(refused.status, 422);
+        for (vm, level) in [(winner, json!("Low")), (loser, Value::Null)] {
+            let seen = rig.http.get(&format!("/vms/{vm}")).await.done();
+            assert_eq!(seen["level"], level);
+        }
+        rig.http
+            .delete(&format!("/vms/{winner}/acceleration"))
+            .await
+            .done();
+    }
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn what_a_cold_start_brings_is_staged() {
+    let rig = Rig::enabled().await;
+    rig.nodes.sees("node1", |seen| {
+        let nic = &mut seen.vms[0].nics[0];
+        (nic.standby_live, nic.standby_config) = (false, false);
+    });
+    let planned = rig
+        .http
+        .post("/vms/vm1/prepare?dry_run=true", json!(null))
+        .await
+        .done();
+    assert!(
+        planned["plan"][0].as_str().unwrap().contains("cold start"),
+        "{planned}"
+    );
+    assert_eq!(rig.nodes.desired("node1").vms, []);
+    rig.http.post("/vms/vm1/prepare", json!(null)).await.done();
+    let vm = rig.http.get("/vms/vm1").await.done();
+    assert_eq!(vm["staged"].as_array().unwrap().len(), 1, "{vm}");
+    let again = rig.http.post("/vms/vm1/prepare", json!(null)).await.done();
+    assert_eq!(again["changed"], false);
+    rig.stop().await;
+}

@@ -1,0 +1,133 @@
+//! Intents: added once, the same again is no change, removed if nothing rests on them.
+
+use serde_json::json;
+
+use crate::rig::{Rig, intent};
+
+#[tokio::test]
+async fn an_intent_is_added_shown_listed_and_removed() {
+    let rig = Rig::one().await;
+    let added = rig.http.post("/intents", intent()).await.done();
+    assert_eq!(added["changed"], true);
+    assert_eq!(added["dry_run"], false);
+    assert!(
+        added["plan"][0].as_str().unwrap().contains("br0"),
+        "{added}"
+    );
+    let shown = rig.http.get("/intents/compute").await.done();
+    assert_eq!(shown, added["object"]);
+    let list = rig.http.get("/intents").await.done();
+    assert_eq!(list, json!({"items": [shown]}));
+    let removed = rig.http.delete("/intents/compute").await.done();
+    assert_eq!(removed["object"], shown);
+    assert_eq!(rig.http.get("/intents").await.done(), json!({"items": []}));
+    rig.http
+        .delete("/intents/compute")
+        .await
+        .refused(404, &["intent_not_found"]);
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn the_same_again_changes_nothing_and_another_one_is_refused() {
+    let rig = Rig::one().await;
+    rig.http.post("/intents", intent()).await.done();
+    let before = rig.wish().await;
+    let again = rig.http.post("/intents", intent()).await.done();
+    assert_eq!(
+        (&again["changed"], &again["plan"]),
+        (&json!(false), &json!([]))
+    );
+    let mut other = intent();
+    other["vfs"] = json!({"exactly": 3});
+    let answer = rig.http.post("/intents", other).await;
+    answer.refused(409, &["intent_exists"]);
+    let detail = answer.body["detail"].as_str().unwrap();
+    assert!(detail.contains("br0") && detail.contains("pf0"), "{detail}");
+    assert_eq!(rig.wish().await, before);
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn an_adapter_belongs_to_one_intent() {
+    let rig = Rig::one().await;
+    rig.http.post("/intents", intent()).await.done();
+    let mut second = intent();
+    second["name"] = json!("second");
+    let answer = rig.http.post("/intents", second).await;
+    answer.refused(409, &["adapter_in_two_intents"]);
+    assert!(
+        answer.body["detail"]
+            .as_str()
+            .unwrap()
+            .contains("'compute'")
+    );
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn what_cannot_be_is_refused_with_all_reasons() {
+    let rig = Rig::one().await;
+    let empty = json!({"name": "x", "types": [], "adapters": [], "bridge": "br0"});
+    let answer = rig.http.post("/intents", empty).await;
+    answer.refused(422, &["intent_invalid", "intent_invalid"]);
+    let elsewhere =
+        json!({"name": "x", "types": ["compute"], "adapters": ["pf7"], "bridge": "br7"});
+    let answer = rig.http.post("/intents", elsewhere).await;
+    answer.refused(422, &["bridge_not_found", "adapter_not_found"]);
+    assert!(
+        answer.problems()[1]["detail"]
+            .as_str()
+            .unwrap()
+            .contains("pf0")
+    );
+    assert_eq!(rig.wish().await, []);
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn an_intent_in_use_stays() {
+    let rig = Rig::enabled().await;
+    let before = rig.wish().await;
+    rig.http
+        .delete("/intents/compute")
+        .await
+        .refused(409, &["intent_in_use"]);
+    assert_eq!(rig.wish().await, before);
+    rig.http.delete("/acceleration").await.done();
+    rig.http.delete("/intents/compute").await.done();
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn a_dry_run_writes_nothing() {
+    let rig = Rig::one().await;
+    let planned = rig
+        .http
+        .post("/intents?dry_run=true", intent())
+        .await
+        .done();
+    assert_eq!(
+        (&planned["dry_run"], &planned["changed"]),
+        (&json!(true), &json!(true))
+    );
+    assert_eq!(rig.wish().await, []);
+    rig.http.post("/intents", intent()).await.done();
+    let before = rig.wish().await;
+    rig.http
+        .delete("/intents/compute?dry_run=true")
+        .await
+        .done();
+    assert_eq!(rig.wish().await, before);
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn a_silent_node_keeps_an_intent_from_being_judged() {
+    let rig = Rig::one().await;
+    rig.nodes.silent("node1", true);
+    let answer = rig.http.post("/intents", intent()).await;
+    answer.refused(503, &["agent_unreachable"]);
+    assert!(answer.body["detail"].as_str().unwrap().contains("node1"));
+    rig.stop().await;
+}

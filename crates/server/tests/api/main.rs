@@ -1,0 +1,20 @@
+//! The server over its socket, with nodes that see what a test says.
+//!
+//! | module | shows |
+//! |---|---|
+//! | `http` | routes, methods, bodies: whatever is wrong is a problem document |
+//! | `intents` | adding and removing |
+//! | `enabling` | prerequisites, reserve, enabling and disabling |
+//! | `refusals` | each reason against a VM, with its words, and nothing written |
+//! | `acceleration` | the reserve, races, levels, dry runs |
+//! | `watching` | watches, `pending` |
+//! | `state` | what survives a restart |
+
+mod acceleration;
+mod enabling;
+mod http;
+mod intents;
+mod refusals;
+mod rig;
+mod state;
+mod watching;
