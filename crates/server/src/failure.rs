@@ -43,7 +43,16 @@ impl From<Vec<Problem>> for Failure {
 
 fn status(code: Code) -> StatusCode {
     match (code, code.exit_code()) {
-        (Code::Conflict, _) => StatusCode::CONFLICT,
+        // What was asked for may be done, but not beside what is there.
+        (
+            Code::Conflict
+            | Code::VmAmbiguous
+            | Code::IntentExists
+            | Code::IntentInUse
+            | Code::AdapterInTwoIntents
+            | Code::AccelNetEnabledElsewhere,
+            _,
+        ) => StatusCode::CONFLICT,
         (_, exit::USAGE) => StatusCode::BAD_REQUEST,
         (_, exit::NOT_FOUND) => StatusCode::NOT_FOUND,
         (_, exit::PERMISSION) => StatusCode::FORBIDDEN,
