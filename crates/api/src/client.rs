@@ -85,7 +85,7 @@ impl Client {
 
     /// One intent.
     pub async fn intent(&self, name: &str) -> Result<Intent> {
-        self.get(&format!("/intents/{}", encode(name))).await
+        self.get(&format!("/intents/{}", intent(name)?)).await
     }
 
     /// Adds an intent; the same intent again changes nothing.
@@ -100,7 +100,7 @@ impl Client {
 
     /// Removes an intent. The bridge stays.
     pub async fn remove_intent(&self, name: &str, dry_run: bool) -> Result<Outcome<Intent>> {
-        let path = format!("/intents/{}?dry_run={dry_run}", encode(name));
+        let path = format!("/intents/{}?dry_run={dry_run}", intent(name)?);
         self.send(reqwest::Method::DELETE, &path, None::<&()>).await
     }
 
@@ -131,7 +131,7 @@ impl Client {
 
     /// One VM by name or UUID.
     pub async fn vm(&self, vm: &str) -> Result<Vm> {
-        self.get(&format!("/vms/{}", encode(vm))).await
+        self.get(&format!("/vms/{}", self::vm(vm)?)).await
     }
 
     /// Accelerates a VM, or changes its level.
@@ -141,19 +141,19 @@ impl Client {
         request: &AccelerateRequest,
         dry_run: bool,
     ) -> Result<Outcome<Vm>> {
-        let path = format!("/vms/{}/acceleration?dry_run={dry_run}", encode(vm));
+        let path = format!("/vms/{}/acceleration?dry_run={dry_run}", self::vm(vm)?);
         self.send(reqwest::Method::PUT, &path, Some(request)).await
     }
 
     /// Brings a VM back to the software path.
     pub async fn decelerate(&self, vm: &str, dry_run: bool) -> Result<Outcome<Vm>> {
-        let path = format!("/vms/{}/acceleration?dry_run={dry_run}", encode(vm));
+        let path = format!("/vms/{}/acceleration?dry_run={dry_run}", self::vm(vm)?);
         self.send(reqwest::Method::DELETE, &path, None::<&()>).await
     }
 
     /// Stages on a VM's definition what acceleration needs.
     pub async fn prepare(&self, vm: &str, dry_run: bool) -> Result<Outcome<Vm>> {
-        let path = format!("/vms/{}/prepare?dry_run={dry_run}", encode(vm));
+        let path = format!("/vms/{}/prepare?dry_run={dry_run}", self::vm(vm)?);
         self.send(reqwest::Method::POST, &path, None::<&()>).await
     }
 
@@ -165,7 +165,7 @@ impl Client {
     /// Follows one VM: `each` is given the VM as it is at every change and says whether to go on.
     /// Ends with an error if the connection breaks or the VM goes.
     pub async fn follow_vm(&self, vm: &str, each: impl FnMut(&Vm) -> bool) -> Result<()> {
-        self.follow(&format!("/vms/{}?watch=true", encode(vm)), each)
+        self.follow(&format!("/vms/{}?watch=true", self::vm(vm)?), each)
             .await
     }
 
@@ -308,6 +308,25 @@ fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T> {
     })
 }
 
+/// A VM's name or UUID as a part of a path.
+fn vm(word: &str) -> Result<String> {
+    segment(word, Code::VmNotFound)
+}
+
+/// An intent's name as a part of a path.
+fn intent(name: &str) -> Result<String> {
+    segment(name, Code::IntentNotFound)
+}
+
+/// URLs have no such part as `..`, however it is encoded (WHATWG URL, "double-dot URL path segment"):
+/// `vms/../acceleration` would be the cluster's.
+fn segment(word: &str, code: Code) -> Result<String> {
+    if matches!(word, "" | "." | "..") {
+        return Err(Problem::new(code, format!("'{word}' cannot be asked for.")).into());
+    }
+    Ok(encode(word))
+}
+
 /// Percent-encodes a path segment or query value (RFC 3986 unreserved characters stay).
 fn encode(text: &str) -> String {
     use std::fmt::Write;
@@ -329,6 +348,18 @@ mod tests {
     fn names_are_encoded_for_urls() {
         assert_eq!(encode("web 1/ä"), "web%201%2F%C3%A4");
         assert_eq!(encode("web-1_a.b~"), "web-1_a.b~");
+    }
+
+    #[tokio::test]
+    async fn a_name_never_leads_to_another_address() {
+        // Nobody listens: what is refused here was not sent.
+        let client = Client::on_socket(Path::new("/nonexistent/none.sock")).unwrap();
+        for word in ["", ".", ".."] {
+            let refused = client.decelerate(word, false).await.unwrap_err();
+            assert_eq!(refused.into_problems()[0].code, Code::VmNotFound);
+            let refused = client.remove_intent(word, false).await.unwrap_err();
+            assert_eq!(refused.into_problems()[0].code, Code::IntentNotFound);
+        }
     }
 
     #[tokio::test]
