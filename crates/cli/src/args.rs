@@ -96,6 +96,17 @@ pub enum Command {
         /// The shell.
         shell: Shell,
     },
+
+    /// Print the manual page, or write the pages of all commands into a directory.
+    #[command(
+        hide = true,
+        after_help = "Example:\n  accelnet man /usr/local/share/man/man1"
+    )]
+    Man {
+        /// Where to write them.
+        #[arg(value_name = "DIR")]
+        directory: Option<PathBuf>,
+    },
 }
 
 /// Arguments of `prereq`.

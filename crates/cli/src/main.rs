@@ -7,6 +7,7 @@ mod args;
 mod call;
 mod output;
 mod select;
+mod usage;
 mod verbs;
 mod wait;
 
@@ -15,7 +16,10 @@ use std::process::ExitCode;
 use clap::Parser;
 
 fn main() -> ExitCode {
-    let args = args::Args::parse();
+    let args = match args::Args::try_parse() {
+        Ok(args) => args,
+        Err(error) => return ExitCode::from(usage::explain(&error)),
+    };
     let runtime = match tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()

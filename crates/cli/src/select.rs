@@ -33,6 +33,12 @@ pub async fn select(client: &Client, words: &[String]) -> Result<Vec<Selected>, 
             names.push(word.clone());
         }
     }
+    if names.is_empty() {
+        let problem = Problem::new(Code::InvalidArgument, "Standard input names no VM.");
+        return Err(problem
+            .with_cure("Give at least one name, one a line.")
+            .into());
+    }
     let vms = client.vms().await?.items;
     Ok(resolve(&vms, &names))
 }

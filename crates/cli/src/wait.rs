@@ -5,23 +5,58 @@ use std::time::Duration;
 use accelnet_api::{ClientError, Vm};
 use accelnet_model::{Code, Problem};
 use indicatif::{ProgressBar, ProgressStyle};
+use tokio::time::Instant;
 
-use crate::call::Call;
+use crate::{call::Call, output::printable};
 
-/// Follows a VM until what is wanted is in effect, its node says why it cannot be, or time is up.
-pub async fn until_settled(
+/// What is waited for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Until {
+    /// The node has done what can be done now.
+    TakenUp,
+    /// What is wanted is in effect, or the node says why it cannot be.
+    InEffect,
+}
+
+impl Until {
+    fn reached(self, vm: &Vm) -> bool {
+        match self {
+            Self::TakenUp => !vm.pending && vm.progress.is_none(),
+            Self::InEffect => vm.settled(),
+        }
+    }
+}
+
+/// How long is waited.
+#[derive(Debug, Clone, Copy)]
+pub struct Limit {
+    asked: Duration,
+    at: Instant,
+}
+
+impl Limit {
+    /// From now on.
+    pub fn of(asked: Duration) -> Self {
+        let at = Instant::now() + asked;
+        Self { asked, at }
+    }
+}
+
+/// Follows a VM until then, until its node gives up, or until time is up.
+pub async fn follow(
     call: &Call,
     uuid: &str,
     name: &str,
-    timeout: Duration,
+    until: Until,
+    limit: Limit,
 ) -> Result<Vm, ClientError> {
     let bar = progress_bar(name);
     let mut last: Option<Vm> = None;
-    let followed = tokio::time::timeout(
-        timeout,
+    let followed = tokio::time::timeout_at(
+        limit.at,
         call.client.follow_vm(uuid, |vm| {
             show(&bar, vm);
-            let go_on = !vm.settled() && !gave_up(vm);
+            let go_on = !until.reached(vm) && !gave_up(vm);
             last = Some(vm.clone());
             go_on
         }),
@@ -29,17 +64,25 @@ pub async fn until_settled(
     .await;
     bar.finish_and_clear();
     match (followed, last) {
-        (Ok(Ok(())), Some(vm)) if vm.settled() => Ok(vm),
+        (Ok(Ok(())), Some(vm)) if until.reached(&vm) => Ok(vm),
         (Ok(Ok(())), Some(vm)) => Err(ClientError::Problems(vm.problems)),
         (Ok(Ok(())), None) => unreachable_end(name),
         (Ok(Err(error)), _) => Err(error),
-        (Err(_), last) => {
-            let mut problems = last.map(|vm| vm.problems).unwrap_or_default();
-            let text = format!("VM '{name}' was not there after {} s.", timeout.as_secs());
-            problems.push(Problem::new(Code::Timeout, text).about("vm", name));
-            Err(ClientError::Problems(problems))
-        }
+        // Time may have been up before this one's turn: it is there, or it is not.
+        (Err(_), _) => match call.client.vm(uuid).await? {
+            vm if until.reached(&vm) => Ok(vm),
+            vm => Err(ClientError::Problems(too_late(name, limit, vm))),
+        },
     }
+}
+
+fn too_late(name: &str, limit: Limit, vm: Vm) -> Vec<Problem> {
+    let seconds = limit.asked.as_secs();
+    let text = format!("What is wanted of VM '{name}' was not in effect after {seconds} s.");
+    // The first one gives the exit code.
+    let mut problems = vec![Problem::new(Code::Timeout, text).about("vm", name)];
+    problems.extend(vm.problems);
+    problems
 }
 
 fn unreachable_end(name: &str) -> Result<Vm, ClientError> {
@@ -61,7 +104,7 @@ fn progress_bar(name: &str) -> ProgressBar {
     if let Ok(style) = ProgressStyle::with_template("{spinner} {prefix} [{pos}/{len}] {msg}") {
         bar.set_style(style);
     }
-    bar.set_prefix(name.to_owned());
+    bar.set_prefix(printable(name));
     bar.enable_steady_tick(Duration::from_millis(120));
     bar
 }
@@ -71,7 +114,8 @@ fn show(bar: &ProgressBar, vm: &Vm) {
         Some(progress) => {
             bar.set_length(u64::from(progress.of));
             bar.set_position(u64::from(progress.number));
-            bar.set_message(format!("{}: {}", progress.operation, progress.step));
+            let text = format!("{}: {}", progress.operation, progress.step);
+            bar.set_message(printable(&text));
         }
         None if vm.pending => bar.set_message("waiting for the node"),
         None => bar.set_message("waiting for the change to begin"),

@@ -1,10 +1,12 @@
 //! Printing: tables for people, JSON and YAML for programs.
 
+mod printable;
 pub mod tables;
 
 use std::io::{IsTerminal, Write};
 
 use accelnet_model::Problem;
+pub use printable::printable;
 use serde::Serialize;
 
 use crate::args::Format;
@@ -13,13 +15,23 @@ use crate::args::Format;
 pub fn print<T: Serialize>(format: Format, value: &T, table: impl FnOnce(&T) -> String) {
     let text = match format {
         Format::Table => table(value),
-        Format::Json => {
-            serde_json::to_string_pretty(value).unwrap_or_else(|error| error.to_string())
-        }
-        Format::Yaml => yaml_serde::to_string(value).unwrap_or_else(|error| error.to_string()),
+        Format::Json => printable::document(
+            &serde_json::to_string_pretty(value).unwrap_or_else(|error| error.to_string()),
+        ),
+        Format::Yaml => printable::document(
+            &yaml_serde::to_string(value).unwrap_or_else(|error| error.to_string()),
+        ),
     };
+    let text = text.trim_end();
+    if !text.is_empty() {
+        raw(&format!("{text}\n"));
+    }
+}
+
+/// Prints text as it is.
+pub fn raw(text: &str) {
     // A reader that went away (`| head`) is no error of ours.
-    let _ = writeln!(std::io::stdout().lock(), "{}", text.trim_end());
+    let _ = std::io::stdout().lock().write_all(text.as_bytes());
 }
 
 /// Prints problems on standard error: words for people, one JSON document for programs.
@@ -36,11 +48,8 @@ pub fn problems(format: Format, about: Option<&str>, problems: &[Problem]) {
             vm: about,
             problems,
         };
-        let _ = writeln!(
-            err,
-            "{}",
-            serde_json::to_string(&document).unwrap_or_default()
-        );
+        let text = serde_json::to_string(&document).unwrap_or_default();
+        let _ = writeln!(err, "{}", printable::document(&text));
         return;
     }
     for problem in problems {
@@ -54,20 +63,26 @@ pub fn problems(format: Format, about: Option<&str>, problems: &[Problem]) {
 
 /// A problem in words: what happened, why, what to do next.
 pub fn problem_text(problem: &Problem, about: Option<&str>, colour: bool) -> String {
+    words("error", problem, about, colour)
+}
+
+/// The same for something that is not there yet, but will be.
+pub fn waiting_text(problem: &Problem, about: &str) -> String {
+    words("waiting", problem, Some(about), false)
+}
+
+fn words(kind: &str, problem: &Problem, about: Option<&str>, colour: bool) -> String {
     let (red, dim, plain) = if colour {
         ("\x1b[31m", "\x1b[2m", "\x1b[0m")
     } else {
         ("", "", "")
     };
-    let about = about.map(|name| format!("{name}: ")).unwrap_or_default();
-    let Problem {
-        code,
-        title,
-        detail,
-        cure,
-        ..
-    } = problem;
+    let about = about.map(|name| format!("{}: ", printable(name)));
+    let about = about.unwrap_or_default();
+    let code = problem.code;
+    let [title, detail, cure] =
+        [&problem.title, &problem.detail, &problem.cure].map(|text| printable(text));
     format!(
-        "{red}error{plain}: {about}{title} {dim}[{code}]{plain}\n  why:  {detail}\n  cure: {cure}\n"
+        "{red}{kind}{plain}: {about}{title} {dim}[{code}]{plain}\n  why:  {detail}\n  cure: {cure}\n"
     )
 }

@@ -1,10 +1,12 @@
 //! Tables for people.
 
 use accelnet_api::{Adapter, ClusterStatus, Vm};
-use accelnet_model::{CheckResult, Intent, NicPath, NicStatus, Severity, Support, VfUser, VmState};
+use accelnet_model::{
+    CheckResult, Intent, NicPath, NicStatus, Problem, Severity, Support, VfUser, VmState,
+};
 use comfy_table::{ContentArrangement, Table, presets};
 
-use super::problem_text;
+use super::{printable, problem_text, waiting_text};
 
 fn table(header: &[&str]) -> Table {
     let mut table = Table::new();
@@ -13,6 +15,11 @@ fn table(header: &[&str]) -> Table {
         .set_content_arrangement(ContentArrangement::Disabled);
     table.set_header(header.iter().map(|text| text.to_uppercase()));
     table
+}
+
+/// Adds a row; what is in it may be text of others.
+fn add<const N: usize>(table: &mut Table, cells: [String; N]) {
+    table.add_row(cells.map(|cell| printable(&cell)));
 }
 
 fn dash<T: ToString>(value: Option<T>) -> String {
@@ -47,22 +54,43 @@ pub fn status(status: &ClusterStatus) -> String {
             (true, true) => "ready",
             (true, false) => "working",
         };
-        nodes.add_row([
-            node.name.to_string(),
-            state.to_owned(),
-            node.vfs.to_string(),
-            node.vfs_used.to_string(),
-            node.vms.to_string(),
-            node.vms_accelerated.to_string(),
-        ]);
+        add(
+            &mut nodes,
+            [
+                node.name.to_string(),
+                state.to_owned(),
+                node.vfs.to_string(),
+                node.vfs_used.to_string(),
+                node.vms.to_string(),
+                node.vms_accelerated.to_string(),
+            ],
+        );
     }
     out.push_str(&text(&nodes));
     out.push('\n');
-    let of_nodes = status.nodes.iter().flat_map(|node| &node.problems);
-    for problem in status.problems.iter().chain(of_nodes) {
+    for problem in &status.problems {
         out.push_str(&problem_text(problem, None, false));
     }
+    for (node, problem) in of_nodes(status) {
+        out.push_str(&problem_text(problem, Some(node), false));
+    }
     out
+}
+
+/// `accelnet enable`: what is not there yet, and what helps.
+pub fn waiting(status: &ClusterStatus) -> String {
+    let of_cluster = status.problems.iter().map(|problem| ("cluster", problem));
+    let all = of_cluster.chain(of_nodes(status));
+    all.map(|(about, problem)| waiting_text(problem, about))
+        .collect()
+}
+
+/// Problems of nodes, with the node's name.
+fn of_nodes(status: &ClusterStatus) -> impl Iterator<Item = (&str, &Problem)> {
+    status.nodes.iter().flat_map(|node| {
+        let problems = node.problems.iter();
+        problems.map(|problem| (node.name.as_str(), problem))
+    })
 }
 
 /// `accelnet prereq`.
@@ -74,13 +102,16 @@ pub fn checks(checks: &[CheckResult]) -> String {
             (false, Severity::Warning) => "warning",
             (false, Severity::Error) => "FAILED",
         };
-        rows.add_row([
-            check.check.clone(),
-            dash(check.node.as_ref()),
-            dash(check.adapter.as_ref()),
-            result.to_owned(),
-            check.found.clone(),
-        ]);
+        add(
+            &mut rows,
+            [
+                check.check.clone(),
+                dash(check.node.as_ref()),
+                dash(check.adapter.as_ref()),
+                result.to_owned(),
+                check.found.clone(),
+            ],
+        );
     }
     let mut out = text(&rows);
     out.push('\n');
@@ -99,13 +130,16 @@ pub fn intents(intents: &[Intent]) -> String {
     let mut rows = table(&["name", "types", "bridge", "adapters", "vfs"]);
     for intent in intents {
         let join = |words: Vec<String>| words.join(",");
-        rows.add_row([
-            intent.name.to_string(),
-            join(intent.types.iter().map(ToString::to_string).collect()),
-            intent.bridge.to_string(),
-            join(intent.adapters.iter().map(ToString::to_string).collect()),
-            intent.vfs.to_string(),
-        ]);
+        add(
+            &mut rows,
+            [
+                intent.name.to_string(),
+                join(intent.types.iter().map(ToString::to_string).collect()),
+                intent.bridge.to_string(),
+                join(intent.adapters.iter().map(ToString::to_string).collect()),
+                intent.vfs.to_string(),
+            ],
+        );
     }
     text(&rows)
 }
@@ -137,18 +171,21 @@ pub fn vms(vms: &[Vm]) -> String {
             .as_ref()
             .map(|progress| format!("{} {}/{}", progress.operation, progress.number, progress.of))
             .or_else(|| vm.problems.first().map(|problem| problem.code.to_string()));
-        rows.add_row([
-            vm.name.clone(),
-            dash(vm.node.as_ref()),
-            state(vm.state).to_owned(),
-            dash(vm.level),
-            if paths.is_empty() {
-                "-".to_owned()
-            } else {
-                paths.join(",")
-            },
-            note.unwrap_or_default(),
-        ]);
+        add(
+            &mut rows,
+            [
+                vm.name.clone(),
+                dash(vm.node.as_ref()),
+                state(vm.state).to_owned(),
+                dash(vm.level),
+                if paths.is_empty() {
+                    "-".to_owned()
+                } else {
+                    paths.join(",")
+                },
+                note.unwrap_or_default(),
+            ],
+        );
     }
     text(&rows)
 }
@@ -157,7 +194,7 @@ pub fn vms(vms: &[Vm]) -> String {
 pub fn vm(vm: &Vm) -> String {
     let mut out = format!(
         "{} ({})\n  node: {}  state: {}  vCPUs: {}  wanted: {}\n",
-        vm.name,
+        printable(&vm.name),
         vm.uuid,
         dash(vm.node.as_ref()),
         state(vm.state),
@@ -175,18 +212,19 @@ pub fn vm(vm: &Vm) -> String {
         "reason",
     ]);
     for nic in &vm.nics {
-        rows.add_row(nic_row(nic));
+        add(&mut rows, nic_row(nic));
     }
     out.push_str(&text(&rows));
     out.push('\n');
     if let Some(progress) = &vm.progress {
-        let (operation, step) = (&progress.operation, &progress.step);
+        let (operation, step) = (printable(&progress.operation), printable(&progress.step));
         out.push_str(&format!(
             "{operation}: step {} of {}: {step}\n",
             progress.number, progress.of
         ));
     }
     for staged in &vm.staged {
+        let staged = printable(staged);
         out.push_str(&format!("staged for the next cold start: {staged}\n"));
     }
     for problem in &vm.problems {
@@ -218,31 +256,34 @@ pub fn adapters(adapters: &[Adapter]) -> String {
     for adapter in adapters {
         let facts = &adapter.status.facts;
         let levels: Vec<_> = adapter.levels.iter().map(ToString::to_string).collect();
-        rows.add_row([
-            facts.ifname.to_string(),
-            adapter.node.to_string(),
-            dash(adapter.intent.as_ref()),
-            facts.pci.to_string(),
-            dash(facts.driver.as_ref()),
-            if facts.carrier {
-                "up".to_owned()
-            } else {
-                "down".to_owned()
-            },
-            format!("{:?}", facts.sriov),
-            format!("{}/{}", facts.vfs.len(), facts.total_vfs),
-            facts
-                .vfs
-                .iter()
-                .filter(|vf| vf.user != VfUser::Nobody)
-                .count()
-                .to_string(),
-            if levels.is_empty() {
-                "-".to_owned()
-            } else {
-                levels.join(",")
-            },
-        ]);
+        add(
+            &mut rows,
+            [
+                facts.ifname.to_string(),
+                adapter.node.to_string(),
+                dash(adapter.intent.as_ref()),
+                facts.pci.to_string(),
+                dash(facts.driver.as_ref()),
+                if facts.carrier {
+                    "up".to_owned()
+                } else {
+                    "down".to_owned()
+                },
+                format!("{:?}", facts.sriov),
+                format!("{}/{}", facts.vfs.len(), facts.total_vfs),
+                facts
+                    .vfs
+                    .iter()
+                    .filter(|vf| vf.user != VfUser::Nobody)
+                    .count()
+                    .to_string(),
+                if levels.is_empty() {
+                    "-".to_owned()
+                } else {
+                    levels.join(",")
+                },
+            ],
+        );
     }
     text(&rows)
 }
@@ -263,10 +304,10 @@ pub fn adapter(adapter: &Adapter) -> String {
         facts.ifname,
         adapter.node,
         facts.pci,
-        facts.pci_id,
-        dash(facts.driver.as_ref()),
-        facts.driver_version.clone().unwrap_or_default(),
-        dash(facts.firmware.as_ref()),
+        printable(&facts.pci_id),
+        printable(&dash(facts.driver.as_ref())),
+        printable(facts.driver_version.as_deref().unwrap_or_default()),
+        printable(&dash(facts.firmware.as_ref())),
         facts.id.permanent_mac,
         if facts.carrier { "up" } else { "down" },
         facts.mtu,
@@ -289,17 +330,20 @@ pub fn adapter(adapter: &Adapter) -> String {
             (VfUser::HostDriver { driver }, _) => format!("host driver {driver}"),
             (VfUser::Nobody, _) => "free".to_owned(),
         };
-        rows.add_row([
-            vf.index.to_string(),
-            vf.pci.to_string(),
-            dash(vf.driver.as_ref()),
-            vf.attributes.mac.to_string(),
-            vf.attributes.vlan.to_string(),
-            support(&vf.attributes.spoofchk),
-            support(&vf.attributes.trust),
-            support(&vf.attributes.max_tx_rate_mbps),
-            user,
-        ]);
+        add(
+            &mut rows,
+            [
+                vf.index.to_string(),
+                vf.pci.to_string(),
+                dash(vf.driver.as_ref()),
+                vf.attributes.mac.to_string(),
+                vf.attributes.vlan.to_string(),
+                support(&vf.attributes.spoofchk),
+                support(&vf.attributes.trust),
+                support(&vf.attributes.max_tx_rate_mbps),
+                user,
+            ],
+        );
     }
     out.push_str(&text(&rows));
     out.push('\n');

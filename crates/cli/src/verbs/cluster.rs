@@ -2,14 +2,14 @@
 
 use std::time::Duration;
 
-use accelnet_api::{ClusterStatus, EnableRequest};
+use accelnet_api::{ClientError, ClusterStatus, EnableRequest};
 use accelnet_model::{Code, Problem, Severity, problem::exit};
 
-use super::print_outcome;
+use super::{outcome_text, print_outcome};
 use crate::{
     args::{ChangeArgs, EnableArgs},
     call::{Call, Ended},
-    output::{self, tables},
+    output::{self, printable, tables},
 };
 
 /// Runs the checks; the exit code says if any failed.
@@ -41,18 +41,30 @@ pub async fn enable(call: &Call, args: &EnableArgs) -> Ended {
         node_reserve_percentage: args.reserve,
         when: args.when,
     };
-    let outcome = call.client.enable(&request, args.change.dry_run).await?;
-    let done = format!("Accelerated networking is enabled on intent '{intent}'.");
-    if args.change.dry_run || args.change.no_wait {
+    let mut outcome = call.client.enable(&request, args.change.dry_run).await?;
+    let done = format!(
+        "Accelerated networking is enabled on intent '{}'.",
+        printable(&intent)
+    );
+    if args.change.dry_run {
         print_outcome(call.format, &outcome, &done);
         return Ok(exit::OK);
     }
-    until_converged(call, Duration::from_secs(args.change.timeout)).await?;
-    print_outcome(call.format, &outcome, &done);
+    if args.change.no_wait {
+        let done = format!("{done} 'accelnet status' shows what its nodes still do.");
+        print_outcome(call.format, &outcome, &done);
+        return Ok(exit::OK);
+    }
+    // Every node has done what it can now; what has to wait for something stays a problem.
+    outcome.object = until_converged(call, Duration::from_secs(args.change.timeout)).await?;
+    output::print(call.format, &outcome, |outcome| {
+        let waiting = tables::waiting(&outcome.object);
+        format!("{}\n{waiting}", outcome_text(outcome, &done))
+    });
     Ok(exit::OK)
 }
 
-async fn the_only_compute_intent(call: &Call) -> Result<String, accelnet_api::ClientError> {
+async fn the_only_compute_intent(call: &Call) -> Result<String, ClientError> {
     let intents = call.client.intents().await?.items;
     let compute: Vec<_> = intents
         .iter()
@@ -85,28 +97,30 @@ pub async fn disable(call: &Call, change: ChangeArgs) -> Ended {
     Ok(exit::OK)
 }
 
-async fn until_converged(call: &Call, timeout: Duration) -> Result<(), accelnet_api::ClientError> {
-    let all_done = |status: &ClusterStatus| {
-        status
-            .nodes
-            .iter()
-            .all(|node| !node.reachable || node.converged)
-    };
-    let stuck = |status: &ClusterStatus| {
-        let problems = status.nodes.iter().flat_map(|node| node.problems.clone());
-        problems.collect::<Vec<_>>()
-    };
+/// Follows the nodes until each that answers has done its part.
+async fn until_converged(call: &Call, timeout: Duration) -> Result<ClusterStatus, ClientError> {
+    let mut last: Option<ClusterStatus> = None;
     let followed = tokio::time::timeout(
         timeout,
-        call.client.follow_status(|status| !all_done(status)),
+        call.client.follow_status(|status| {
+            let mut nodes = status.nodes.iter();
+            let all_done = nodes.all(|node| !node.reachable || node.converged);
+            last = Some(status.clone());
+            !all_done
+        }),
     );
-    match followed.await {
-        Ok(result) => result,
-        Err(_) => {
-            let mut problems = stuck(&call.client.status().await?);
+    match (followed.await, last) {
+        (Ok(result), last) => {
+            result?;
+            let text = "The watch of the cluster ended without a word.";
+            last.ok_or_else(|| Problem::new(Code::Internal, text).into())
+        }
+        (Err(_), last) => {
             let text = format!("The nodes were not ready after {} s.", timeout.as_secs());
-            problems.push(Problem::new(Code::Timeout, text));
-            Err(accelnet_api::ClientError::Problems(problems))
+            let mut problems = vec![Problem::new(Code::Timeout, text)];
+            let nodes = last.into_iter().flat_map(|status| status.nodes);
+            problems.extend(nodes.flat_map(|node| node.problems));
+            Err(ClientError::Problems(problems))
         }
     }
 }

@@ -6,7 +6,7 @@ use super::print_outcome;
 use crate::{
     args::IntentCommand,
     call::{Call, Ended},
-    output::{self, tables},
+    output::{self, printable, tables},
 };
 
 /// Runs one `intent` command.
@@ -46,7 +46,7 @@ pub async fn run(call: &Call, command: IntentCommand) -> Ended {
             print_outcome(
                 call.format,
                 &outcome,
-                &format!("Intent '{name}' is removed."),
+                &format!("Intent '{}' is removed.", printable(&name)),
             );
         }
     }

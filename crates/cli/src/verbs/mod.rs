@@ -4,6 +4,7 @@ mod adapter;
 mod cluster;
 mod explain;
 mod intent;
+mod man;
 mod vm;
 
 use accelnet_api::{Client, Outcome};
@@ -14,7 +15,7 @@ use serde::Serialize;
 use crate::{
     args::{Args, Command, Format},
     call::{Call, exit_code},
-    output,
+    output::{self, printable},
 };
 
 /// Runs one command line; the result is the process's exit code.
@@ -35,10 +36,12 @@ pub async fn run(args: Args) -> u8 {
         Command::Adapter(command) => adapter::run(&call, command).await,
         Command::Explain { code } => explain::run(format, code.as_deref()),
         Command::Completion { shell } => {
-            let mut command = Args::command();
-            clap_complete::generate(shell, &mut command, "accelnet", &mut std::io::stdout());
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Args::command(), "accelnet", &mut script);
+            output::raw(&String::from_utf8_lossy(&script));
             Ok(exit::OK)
         }
+        Command::Man { directory } => man::run(directory.as_deref()),
     };
     exit_code(ended, format)
 }
@@ -46,20 +49,25 @@ pub async fn run(args: Args) -> u8 {
 /// Prints what a change does or would do. Programs get the whole outcome, people the plan of a dry
 /// run, or one line.
 fn print_outcome<T: Serialize>(format: Format, outcome: &Outcome<T>, done: &str) {
-    output::print(format, outcome, |outcome| {
-        match (outcome.dry_run, outcome.changed) {
-            (_, false) => format!("Nothing to change: {done} already."),
-            (false, true) => done.to_owned(),
-            (true, true) => {
-                let steps = outcome.plan.iter().enumerate();
-                let steps: Vec<_> = steps
-                    .map(|(i, step)| format!("{:>3}. {step}", i + 1))
-                    .collect();
-                format!(
-                    "This would be done (nothing was changed):\n{}",
-                    steps.join("\n")
-                )
-            }
-        }
-    });
+    output::print(format, outcome, |outcome| outcome_text(outcome, done));
+}
+
+fn outcome_text<T>(outcome: &Outcome<T>, done: &str) -> String {
+    match (outcome.dry_run, outcome.changed) {
+        (_, false) => format!("Nothing to change: {done}"),
+        (false, true) => done.to_owned(),
+        (true, true) => format!(
+            "This would be done (nothing was changed):\n{}",
+            numbered(&outcome.plan)
+        ),
+    }
+}
+
+/// The steps of a plan.
+fn numbered(plan: &[String]) -> String {
+    let steps = plan.iter().enumerate();
+    let lines: Vec<String> = steps
+        .map(|(i, step)| format!("{:>3}. {}", i + 1, printable(step)))
+        .collect();
+    lines.join("\n")
 }

@@ -6,12 +6,13 @@ use accelnet_api::{AccelerateRequest, ClientError, Items, Outcome, Vm};
 use accelnet_model::{Performance, Problem, problem::exit};
 use serde::Serialize;
 
+use super::numbered;
 use crate::{
-    args::{ChangeArgs, VmCommand, VmsArgs},
+    args::{ChangeArgs, Format, VmCommand, VmsArgs},
     call::{Call, Ended, worst_code},
-    output::{self, tables},
+    output::{self, printable, tables},
     select::{Selected, select},
-    wait::until_settled,
+    wait::{Limit, Until, follow},
 };
 
 /// What is done for each selected VM.
@@ -74,20 +75,22 @@ async fn many(call: &Call, vms: &VmsArgs, how: ChangeArgs, change: Change) -> En
     let mut results = Vec::new();
     for item in selected {
         results.push(match item {
-            Selected::Problem(problem) => refused(*problem),
+            Selected::Problem(problem) => refused(*problem, how.dry_run),
             Selected::Vm { name, uuid } => ask(call, name, uuid, how.dry_run, change).await,
         });
     }
     let wait = !how.dry_run && !how.no_wait;
+    // One deadline for all: they are worked on at the same time.
+    let limit = Limit::of(Duration::from_secs(how.timeout));
     for result in results.iter_mut().filter(|result| wait && result.ok) {
-        wait_for(call, result, Duration::from_secs(how.timeout)).await;
+        wait_for(call, result, change, limit).await;
     }
     let list = Items { items: results };
-    print_results(call, &list, change);
+    print_results(call, &list, change, how.no_wait);
     Ok(code(&list.items))
 }
 
-fn refused(problem: Problem) -> Done {
+fn refused(problem: Problem, dry_run: bool) -> Done {
     let name = problem
         .objects
         .first()
@@ -98,7 +101,7 @@ fn refused(problem: Problem) -> Done {
         uuid: None,
         ok: false,
         changed: false,
-        dry_run: false,
+        dry_run,
         plan: vec![],
         vm: None,
         problems: vec![problem],
@@ -149,11 +152,15 @@ async fn ask(call: &Call, name: String, uuid: String, dry_run: bool, change: Cha
     }
 }
 
-async fn wait_for(call: &Call, result: &mut Done, timeout: Duration) {
+async fn wait_for(call: &Call, result: &mut Done, change: Change, limit: Limit) {
     let Some(uuid) = result.uuid.clone() else {
         return;
     };
-    match until_settled(call, &uuid, &result.name, timeout).await {
+    let until = match change {
+        Change::Prepare => Until::TakenUp,
+        Change::Enable(_) | Change::Set(_) | Change::Disable => Until::InEffect,
+    };
+    match follow(call, &uuid, &result.name, until, limit).await {
         Ok(vm) => result.vm = Some(vm),
         Err(error) => {
             result.ok = false;
@@ -162,43 +169,45 @@ async fn wait_for(call: &Call, result: &mut Done, timeout: Duration) {
     }
 }
 
-fn print_results(call: &Call, list: &Items<Done>, change: Change) {
+fn print_results(call: &Call, list: &Items<Done>, change: Change, no_wait: bool) {
     output::print(call.format, list, |list| {
-        let lines = list
-            .items
-            .iter()
-            .filter(|done| done.ok)
-            .map(|done| line(done, change));
-        lines.collect::<Vec<_>>().join("\n")
+        let done = list.items.iter().filter(|done| done.ok);
+        let lines: Vec<String> = done.map(|done| line(done, change, no_wait)).collect();
+        lines.join("\n")
     });
     for done in list.items.iter().filter(|done| !done.ok) {
-        if call.format == crate::args::Format::Table {
+        if call.format == Format::Table {
             output::problems(call.format, Some(&done.name), &done.problems);
         }
     }
 }
 
-fn line(done: &Done, change: Change) -> String {
-    let name = &done.name;
+fn line(done: &Done, change: Change, no_wait: bool) -> String {
+    let name = printable(&done.name);
     if done.dry_run {
         if !done.changed {
             return format!("{name}: nothing to change.");
         }
-        let steps = done.plan.iter().enumerate();
-        let steps: Vec<_> = steps
-            .map(|(i, step)| format!("{:>3}. {step}", i + 1))
-            .collect();
         return format!(
             "{name}: this would be done (nothing was changed):\n{}",
-            steps.join("\n")
+            numbered(&done.plan)
         );
+    }
+    if no_wait && done.changed {
+        return match change {
+            Change::Prepare => format!("{name}: is being prepared for its next cold start."),
+            Change::Enable(level) | Change::Set(level) => {
+                format!("{name}: is being accelerated, {level}.")
+            }
+            Change::Disable => format!("{name}: is being brought to the software path."),
+        };
     }
     match change {
         Change::Prepare => match done.vm.as_ref().map(|vm| vm.staged.as_slice()) {
             Some([]) | None => format!("{name}: has what acceleration needs."),
             Some(staged) => format!(
                 "{name}: staged for its next cold start: {}",
-                staged.join("; ")
+                printable(&staged.join("; "))
             ),
         },
         Change::Enable(level) | Change::Set(level) => format!("{name}: accelerated, {level}."),

@@ -1,0 +1,18 @@
+//! The real `accelnet` against a server whose nodes see what a test says.
+//!
+//! | module | shows |
+//! |---|---|
+//! | `tables` | what people read |
+//! | `documents` | what programs read |
+//! | `many` | several VMs: patterns, standard input, partial success |
+//! | `waiting` | `--wait`, `--no-wait`, `--timeout`, what cannot be done yet |
+//! | `failing` | exit codes, usage, a server that is not there or not for us |
+//! | `itself` | help, completion, manual pages, the catalogue |
+
+mod documents;
+mod failing;
+mod itself;
+mod many;
+mod rig;
+mod tables;
+mod waiting;

@@ -1,0 +1,146 @@
+//! When a command ends, and what it says of what is not there yet.
+
+use serde_json::{Value, json};
+
+use crate::rig::{Rig, codes};
+
+#[test]
+fn enabling_says_what_still_waits_and_what_helps() {
+    let rig = Rig::bare();
+    rig.add_intent();
+    rig.nodes.sees("node1", |seen| seen.adapters[0].vfs.clear());
+    for first in ["", "Nothing to change: "] {
+        let out = rig.call(&["enable"]).done();
+        let expected = format!(
+            "{first}Accelerated networking is enabled on intent 'compute'.\nwaiting: node1: The VFs do not exist yet"
+        );
+        assert!(out.starts_with(&expected), "{out}");
+        for words in [
+            "why:  pf0 needs 7 VFs; its link carries VM 'vm1', VM 'vm2'",
+            "cure: Restart the node",
+            "--when now",
+        ] {
+            assert!(out.contains(words), "{words} is not in {out}");
+        }
+    }
+    let document = rig.call(&["enable", "-o", "json"]).json();
+    let problems = &document["object"]["nodes"][0]["problems"];
+    assert_eq!(codes(problems), ["vfs_waiting"]);
+}
+
+#[test]
+fn enabling_waits_for_the_nodes_and_not_for_ever() {
+    let rig = Rig::bare();
+    rig.add_intent();
+    rig.nodes.idle("node1", true);
+    let ended = rig
+        .call(&["enable", "--timeout", "1", "-o", "json"])
+        .with(8);
+    assert_eq!(ended.problem_codes(), ["timeout"]);
+    let out = rig.call(&["enable", "--no-wait", "--reserve", "10"]).done();
+    assert!(out.contains("'accelnet status'"), "{out}");
+    assert!(rig.call(&["status"]).done().contains("working"));
+    rig.nodes.idle("node1", false);
+    rig.call(&["enable"]).done();
+}
+
+#[test]
+fn a_vm_that_is_not_there_in_time_is_exit_code_8() {
+    let rig = Rig::enabled(|_| {});
+    rig.nodes.idle("node1", true);
+    let ended = rig.call(&["vm", "enable", "vm1", "--timeout", "1"]).with(8);
+    ended.says(&[
+        "error: vm1: ",
+        "[timeout]",
+        "after 1 s",
+        "cure: Follow it with",
+    ]);
+    // The wish stays; the node takes it up when it can.
+    let vm = rig.call(&["vm", "show", "vm1", "-o", "json"]).json();
+    assert_eq!(
+        (&vm["level"], &vm["pending"]),
+        (&json!("Medium"), &json!(true))
+    );
+    // One deadline for all of them.
+    let ended = rig
+        .call(&["vm", "enable", "vm1", "vm2", "--timeout", "1", "-o", "json"])
+        .with(8);
+    let document: Value = serde_json::from_str(&ended.out).unwrap();
+    for item in document["items"].as_array().unwrap() {
+        assert_eq!(codes(&item["problems"]), ["timeout"]);
+    }
+    rig.nodes.idle("node1", false);
+    assert_eq!(
+        rig.call(&["vm", "enable", "vm1"]).done(),
+        "vm1: accelerated, Medium.\n"
+    );
+}
+
+#[test]
+fn without_waiting_nothing_is_claimed() {
+    let rig = Rig::enabled(|_| {});
+    rig.nodes.idle("node1", true);
+    for (line, words) in [
+        (
+            &["vm", "enable", "vm1", "-p", "Low"][..],
+            "vm1: is being accelerated, Low.\n",
+        ),
+        (
+            &["vm", "set", "vm1", "-p", "Medium"],
+            "vm1: is being accelerated, Medium.\n",
+        ),
+        (
+            &["vm", "disable", "vm1"],
+            "vm1: is being brought to the software path.\n",
+        ),
+        (
+            &["vm", "prepare", "vm1"],
+            "vm1: is being prepared for its next cold start.\n",
+        ),
+    ] {
+        let mut all = line.to_vec();
+        all.push("--no-wait");
+        assert_eq!(rig.call(&all).done(), words);
+    }
+    let document = rig
+        .call(&["vm", "enable", "vm2", "--no-wait", "-o", "json"])
+        .json();
+    assert_eq!(document["items"][0]["vm"]["pending"], true);
+    // The last one said counts.
+    rig.nodes.idle("node1", false);
+    rig.call(&["vm", "enable", "vm1", "--no-wait", "--wait"])
+        .done();
+}
+
+#[test]
+fn what_cannot_be_put_into_effect_ends_with_its_cause() {
+    let rig = Rig::enabled(|_| {});
+    rig.nodes.idle("node1", true);
+    rig.call(&["vm", "enable", "vm1", "--no-wait"]).done();
+    // Between the decision and the node's deed somebody changes the VM.
+    rig.nodes
+        .sees("node1", |seen| seen.vms[0].free_root_ports_live = 0);
+    rig.nodes.sees("node1", |seen| seen.adapters[0].vfs.clear());
+    rig.nodes.idle("node1", false);
+    let vm = rig.call(&["vm", "show", "vm1"]).with(0);
+    vm.says(&[
+        "wanted: Medium",
+        "synthetic",
+        "[vm_no_free_root_port]",
+        "cure: It is staged already",
+    ]);
+    // Asked again it is refused: the server sees it too.
+    rig.call(&["vm", "enable", "vm1"])
+        .with(3)
+        .says(&["[vm_no_free_root_port]"]);
+    // Preparing waits for the staging only, whatever else is wrong.
+    rig.nodes.sees("node1", |seen| {
+        let vm = &mut seen.vms[0];
+        (vm.nics[0].standby_live, vm.nics[0].standby_config) = (false, false);
+    });
+    let out = rig.call(&["vm", "prepare", "vm1"]).done();
+    assert!(
+        out.starts_with("vm1: staged for its next cold start: "),
+        "{out}"
+    );
+}
