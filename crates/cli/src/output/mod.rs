@@ -5,7 +5,7 @@ pub mod tables;
 
 use std::io::{IsTerminal, Write};
 
-use accelnet_model::Problem;
+use accelnet_model::{Code, Problem, problem::exit};
 pub use printable::printable;
 use serde::Serialize;
 
@@ -28,10 +28,20 @@ pub fn print<T: Serialize>(format: Format, value: &T, table: impl FnOnce(&T) -> 
     }
 }
 
-/// Prints text as it is.
+/// Prints text as it is. If that is not possible the process ends: whoever reads must not take half
+/// of it for all.
 pub fn raw(text: &str) {
-    // A reader that went away (`| head`) is no error of ours.
-    let _ = std::io::stdout().lock().write_all(text.as_bytes());
+    let mut out = std::io::stdout().lock();
+    let written = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+    match written {
+        Ok(()) => {}
+        // A reader that went away (`| head`) is no error of ours.
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => {}
+        Err(error) => {
+            let _ = writeln!(std::io::stderr().lock(), "error: standard output: {error}");
+            std::process::exit(i32::from(exit::FAILED));
+        }
+    }
 }
 
 /// Prints problems on standard error: words for people, one JSON document for programs.
@@ -66,9 +76,13 @@ pub fn problem_text(problem: &Problem, about: Option<&str>, colour: bool) -> Str
     words("error", problem, about, colour)
 }
 
-/// The same for something that is not there yet, but will be.
-pub fn waiting_text(problem: &Problem, about: &str) -> String {
-    words("waiting", problem, Some(about), false)
+/// The same beside something that was done.
+pub fn beside_text(problem: &Problem, about: &str) -> String {
+    let kind = match problem.code {
+        Code::VfsWaiting => "waiting",
+        _ => "warning",
+    };
+    words(kind, problem, Some(about), false)
 }
 
 fn words(kind: &str, problem: &Problem, about: Option<&str>, colour: bool) -> String {

@@ -6,7 +6,7 @@ use accelnet_model::{
 };
 use comfy_table::{ContentArrangement, Table, presets};
 
-use super::{printable, problem_text, waiting_text};
+use super::{beside_text, printable, problem_text};
 
 fn table(header: &[&str]) -> Table {
     let mut table = Table::new();
@@ -81,7 +81,7 @@ pub fn status(status: &ClusterStatus) -> String {
 pub fn waiting(status: &ClusterStatus) -> String {
     let of_cluster = status.problems.iter().map(|problem| ("cluster", problem));
     let all = of_cluster.chain(of_nodes(status));
-    all.map(|(about, problem)| waiting_text(problem, about))
+    all.map(|(about, problem)| beside_text(problem, about))
         .collect()
 }
 

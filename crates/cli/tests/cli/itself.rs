@@ -101,6 +101,19 @@ fn a_reader_that_goes_away_is_no_error() {
 }
 
 #[test]
+fn what_could_not_be_printed_is_not_taken_for_printed() {
+    for line in [&["explain"][..], &["completion", "fish"]] {
+        let full = std::fs::File::options().write(true).open("/dev/full");
+        let mut command = program();
+        command.args(line).stdout(full.unwrap());
+        let output = command.output().unwrap();
+        assert_eq!(output.status.code(), Some(1), "{line:?}");
+        let words = String::from_utf8(output.stderr).unwrap();
+        assert!(words.starts_with("error: standard output: "), "{words}");
+    }
+}
+
+#[test]
 fn manual_pages_are_made() {
     let page = call(&["man"]).done();
     assert!(page.contains(".TH accelnet 1"), "{page}");

@@ -1,8 +1,18 @@
 //! VMs are accelerated within the reserve, each VF once, and given back.
 
-use serde_json::{Value, json};
+use std::sync::{
+    Arc,
+    atomic::{AtomicU32, Ordering::SeqCst},
+};
 
-use crate::rig::Rig;
+use accelnet_server::fake::{FakeNodes, Running};
+use accelnet_store::{
+    Compare, KeyValue, Listing, MemoryStore, Op, Page, Result, Revision, Store, TxnOutcome, Watch,
+};
+use serde_json::{Value, json};
+use tokio::sync::Barrier;
+
+use crate::rig::{Http, Rig, intent};
 
 fn done(answer: &Value) -> (bool, Option<&str>) {
     (
@@ -148,38 +158,68 @@ async fn a_vm_that_is_gone_holds_its_vf_until_it_is_forgotten() {
     rig.stop().await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_last_vf_is_given_out_once() {
-    let rig = Rig::enabled().await;
-    for _ in 0..10 {
-        rig.nodes
-            .sees("node1", |seen| seen.adapters[0].vfs.truncate(1));
-        let (one, other) = tokio::join!(
-            rig.http.accelerate("vm1", "Low"),
-            rig.http.accelerate("vm2", "Low"),
-        );
-        let (winner, loser, refused) = match (one.status, other.status) {
-            (200, _) => ("vm1", "vm2", other),
-            _ => ("vm2", "vm1", one),
-        };
-        // Its VF may be seen in use already, or only be admitted.
-        let codes = refused.codes();
-        let known = ["cluster_not_enough_resources", "no_free_vf"];
-        assert!(
-            codes.iter().all(|code| known.contains(&code.as_str())),
-            "{codes:?}"
-        );
-        assert_eq!(refused.status, 422);
-        for (vm, level) in [(winner, json!("Low")), (loser, Value::Null)] {
-            let seen = rig.http.get(&format!("/vms/{vm}")).await.done();
-            assert_eq!(seen["level"], level);
-        }
-        rig.http
-            .delete(&format!("/vms/{winner}/acceleration"))
-            .await
-            .done();
+/// A store where the next two changes of the wish are made at once: each has been decided on before
+/// the other is written.
+struct AtOnce {
+    store: MemoryStore,
+    both: Barrier,
+    left: AtomicU32,
+}
+
+impl Store for AtOnce {
+    async fn get(&self, key: &str, at: Option<Revision>) -> Result<Option<Arc<KeyValue>>> {
+        self.store.get(key, at).await
     }
-    rig.stop().await;
+
+    async fn list(&self, prefix: &str, page: Page) -> Result<Listing> {
+        self.store.list(prefix, page).await
+    }
+
+    async fn txn(&self, compares: Vec<Compare>, ops: Vec<Op>) -> Result<TxnOutcome> {
+        let one_less = |left: u32| left.checked_sub(1);
+        let changes = ops.iter().any(|op| format!("{op:?}").contains("/vms/"));
+        if changes && self.left.fetch_update(SeqCst, SeqCst, one_less).is_ok() {
+            self.both.wait().await;
+        }
+        self.store.txn(compares, ops).await
+    }
+
+    async fn watch(&self, prefix: &str, from: Revision) -> Result<Watch> {
+        self.store.watch(prefix, from).await
+    }
+}
+
+#[tokio::test]
+async fn the_last_vf_is_given_out_once() {
+    let store = Arc::new(AtOnce {
+        store: MemoryStore::new(),
+        both: Barrier::new(2),
+        left: AtomicU32::new(0),
+    });
+    let nodes = FakeNodes::one();
+    nodes.sees("node1", |seen| seen.adapters[0].vfs.truncate(1));
+    let directory = tempfile::tempdir().unwrap();
+    let socket = directory.path().join("accelnet.sock");
+    let running = Running::start(Arc::clone(&store), &nodes, &socket).await;
+    let http = Http::on(socket);
+    http.post("/intents", intent()).await.done();
+    http.enable(0).await.done();
+    // Between decision and deed the node sees its VF free.
+    nodes.idle("node1", true);
+    store.left.store(2, SeqCst);
+    let (one, other) = tokio::join!(http.accelerate("vm1", "Low"), http.accelerate("vm2", "Low"));
+    assert_eq!(store.left.load(SeqCst), 0, "they did not meet");
+    let (winner, refused) = match one.status {
+        200 => ("vm1", other),
+        _ => ("vm2", one),
+    };
+    refused.refused(422, &["cluster_not_enough_resources"]);
+    for vm in ["vm1", "vm2"] {
+        let seen = http.get(&format!("/vms/{vm}")).await.done();
+        assert_eq!(seen["level"] == "Low", vm == winner, "{seen}");
+    }
+    assert_eq!(nodes.desired("node1").vms.len(), 1);
+    running.stop().await;
 }
 
 #[tokio::test]
