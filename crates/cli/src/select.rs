@@ -87,10 +87,12 @@ fn resolve_one(vms: &[Vm], word: &str) -> Vec<Selected> {
     };
     let problem = |problem: Problem| vec![Selected::Problem(Box::new(problem))];
     let shown: String = word.chars().take(80).flat_map(char::escape_debug).collect();
-    let exact: Vec<&Vm> = vms
-        .iter()
-        .filter(|vm| vm.name == word || vm.uuid.to_string().eq_ignore_ascii_case(word))
-        .collect();
+    // A UUID means its VM, even if somebody gave it to another one as a name.
+    let mut uuids = vms.iter().map(|vm| (vm, vm.uuid.to_string()));
+    if let Some((vm, _)) = uuids.find(|(_, uuid)| uuid.eq_ignore_ascii_case(word)) {
+        return vec![one(vm)];
+    }
+    let exact: Vec<&Vm> = vms.iter().filter(|vm| vm.name == word).collect();
     match exact.as_slice() {
         [vm] => return vec![one(vm)],
         [] => {}
@@ -164,6 +166,7 @@ mod tests {
             vm("twin", 4),
             vm("twin", 5),
             vm("a*b", 6),
+            vm(&Uuid::from_u128(1).to_string(), 7),
         ];
         assert_eq!(
             names(&vms, &["web*", "web1", "db"]),
@@ -183,6 +186,11 @@ mod tests {
         assert_eq!(
             names(&vms, &[&Uuid::from_u128(3).to_string().to_uppercase()]),
             ["db:3"]
+        );
+        assert_eq!(
+            names(&vms, &[&Uuid::from_u128(1).to_string()]),
+            ["web1:1"],
+            "a name that is another's UUID takes nothing from it"
         );
     }
 

@@ -25,8 +25,10 @@ use tokio::{net::UnixListener, sync::oneshot, task::JoinHandle};
 
 use crate::{Nodes, Pending, Server, Shared};
 
+type ChangeOnce = Box<dyn FnOnce(&mut Observed) + Send>;
+
 /// One node.
-#[derive(Debug, Clone, Default)]
+#[derive(Default)]
 struct Fake {
     observed: Observed,
     desired: NodeDesired,
@@ -34,6 +36,7 @@ struct Fake {
     followed: NodeDesired,
     idle: bool,
     silent: bool,
+    meanwhile: Option<ChangeOnce>,
     sequence: u64,
 }
 
@@ -80,6 +83,11 @@ impl FakeNodes {
     /// What the node sees becomes this, and it reports it.
     pub fn sees(&self, node: &str, change: impl FnOnce(&mut Observed)) {
         self.with(node, |fake| change(&mut fake.observed));
+    }
+
+    /// What the node sees becomes this when it is asked for something next, before it does that.
+    pub fn sees_meanwhile(&self, node: &str, change: impl FnOnce(&mut Observed) + Send + 'static) {
+        self.with(node, |fake| fake.meanwhile = Some(Box::new(change)));
     }
 
     /// What the node sees.
@@ -136,6 +144,9 @@ impl Nodes for FakeNodes {
     fn set_desired(&self, node: &Name, desired: NodeDesired) {
         if let Some(fake) = self.lock().get_mut(node) {
             fake.desired = desired;
+            if let Some(change) = fake.meanwhile.take() {
+                change(&mut fake.observed);
+            }
             fake.follow();
         }
         self.report(node);

@@ -181,11 +181,12 @@ pub fn nobody_sees(nodes: &[Known]) -> Option<Problem> {
 /// # Errors
 /// `vm_not_found`, `vm_ambiguous`, or why a node cannot tell whether it has the VM.
 pub fn find<'a>(vms: &'a [Vm], nodes: &[Known], word: &str) -> Result<&'a Vm, Problem> {
+    // A UUID means its VM, even if somebody gave it to another one as a name.
     let uuid = Uuid::try_parse(word).ok();
-    let matches: Vec<&Vm> = vms
-        .iter()
-        .filter(|vm| vm.name == word || Some(vm.uuid) == uuid)
-        .collect();
+    if let Some(vm) = vms.iter().find(|vm| Some(vm.uuid) == uuid) {
+        return Ok(vm);
+    }
+    let matches: Vec<&Vm> = vms.iter().filter(|vm| vm.name == word).collect();
     let shown = printable(word);
     match matches.as_slice() {
         [one] => Ok(one),

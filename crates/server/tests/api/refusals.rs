@@ -302,6 +302,21 @@ async fn a_name_of_two_vms_means_neither() {
 }
 
 #[tokio::test]
+async fn a_uuid_means_its_vm_whatever_others_are_called() {
+    let rig = Rig::enabled().await;
+    let (first, second) = (fixture::vm(1).uuid.to_string(), fixture::vm(2).uuid);
+    let name = first.clone();
+    rig.nodes.sees("node1", |seen| seen.vms[1].name = name);
+    assert_eq!(
+        rig.http.get(&format!("/vms/{first}")).await.done()["name"],
+        "vm1"
+    );
+    let other = rig.http.get(&format!("/vms/{second}")).await.done();
+    assert_eq!(other["name"], first);
+    rig.stop().await;
+}
+
+#[tokio::test]
 async fn a_vm_of_a_silent_node_is_not_judged() {
     let rig = Rig::two(0).await;
     let before = rig.wish().await;
