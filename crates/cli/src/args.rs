@@ -17,6 +17,9 @@ Examples:
 Exit codes: 0 done, 1 failed, 2 wrong usage, 3 refused (nothing changed), 4 not found,
 5 no permission, 6 not reachable, 7 done for some only, 8 not finished in time.";
 
+/// A year; more is a mistake, and clocks need not bear it.
+const TIMEOUT_MAX_SECONDS: u64 = 365 * 24 * 3600;
+
 /// Accelerated networking (SR-IOV) for KVM virtual machines.
 #[derive(Debug, Parser)]
 #[command(name = "accelnet", version, after_help = ROOT_EXAMPLES, max_term_width = 100)]
@@ -130,7 +133,7 @@ pub struct ChangeArgs {
     #[arg(long = "wait")]
     pub _wait: bool,
     /// How long to wait.
-    #[arg(long, value_name = "SECONDS", default_value_t = 180, value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, value_name = "SECONDS", default_value_t = 180, value_parser = clap::value_parser!(u64).range(1..=TIMEOUT_MAX_SECONDS))]
     pub timeout: u64,
 }
 

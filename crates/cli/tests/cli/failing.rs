@@ -2,8 +2,10 @@
 
 use std::{
     fs,
+    io::{Read, Write},
     os::unix::{
         fs::{MetadataExt, PermissionsExt},
+        net::UnixListener,
         process::CommandExt,
     },
 };
@@ -133,6 +135,83 @@ fn names_that_mean_none_or_several_are_exit_code_4() {
 }
 
 #[test]
+fn the_intent_is_named_unless_there_is_one() {
+    let rig = Rig::bare();
+    rig.call(&["enable"])
+        .with(4)
+        .says(&["[intent_not_found]", "no compute intent"]);
+    rig.nodes.sees("node1", |seen| {
+        let mut second = seen.adapters[0].clone();
+        (second.ifname, second.master) = ("pf1".parse().unwrap(), "br1".parse().ok());
+        seen.adapters.push(second);
+        let mut bridge = seen.bridges[0].clone();
+        bridge.ifname = "br1".parse().unwrap();
+        bridge.ports.clear();
+        seen.bridges.push(bridge);
+    });
+    rig.add_intent();
+    rig.call(&["intent", "add", "b", "--bridge", "br1", "--adapter", "pf1"])
+        .done();
+    rig.call(&["enable"])
+        .with(2)
+        .says(&["b, compute", "cure: Say which with --intent."]);
+    rig.call(&["enable", "--intent", "compute"]).done();
+    rig.call(&["enable", "--intent", "b"])
+        .with(3)
+        .says(&["[accel_net_enabled_elsewhere]"]);
+    // The same interface name on two nodes, or a name that nobody has.
+    rig.call(&["adapter", "show", "pf1", "--node", "node1"])
+        .done();
+    rig.call(&["adapter", "show", "pf1", "--node", "node2"])
+        .with(4);
+}
+
+/// Somebody who answers every connection with these bytes.
+fn impostor(rig: &Rig, answer: &'static [u8]) -> String {
+    let path = rig.directory.path().join("impostor.sock");
+    let _ = fs::remove_file(&path);
+    let listener = UnixListener::bind(&path).unwrap();
+    std::thread::spawn(move || {
+        for connection in listener.incoming() {
+            let mut connection = connection.unwrap();
+            let _ = connection.read(&mut [0; 4096]);
+            let _ = connection.write_all(answer);
+        }
+    });
+    path.display().to_string()
+}
+
+#[test]
+fn a_server_that_answers_nonsense_is_said() {
+    let rig = Rig::bare();
+    for (answer, code, problem) in [
+        (
+            &b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nhi"[..],
+            1,
+            "internal",
+        ),
+        (
+            b"HTTP/1.1 500 No\r\ncontent-length: 2\r\n\r\nhi",
+            1,
+            "internal",
+        ),
+        (
+            b"HTTP/1.1 200 OK\r\ncontent-length: 99\r\n\r\n{",
+            6,
+            "server_not_running",
+        ),
+        (b"SSH-2.0-OpenSSH\r\n", 6, "server_not_running"),
+        (b"", 6, "server_not_running"),
+    ] {
+        let socket = impostor(&rig, answer);
+        let ended = rig
+            .call(&["status", "--socket", &socket, "-o", "json"])
+            .with(code);
+        assert_eq!(ended.problem_codes(), [problem]);
+    }
+}
+
+#[test]
 fn libvirt_and_nodes_that_do_not_answer_are_exit_code_6() {
     let rig = Rig::enabled(|_| {});
     let good = rig.nodes.seen("node1");
@@ -167,6 +246,7 @@ fn a_command_line_that_cannot_be_understood_is_exit_code_2() {
         &["vm", "enable", "a", "-p", "Turbo"],
         &["vm", "set", "a"],
         &["vm", "enable", "a", "--timeout", "0"],
+        &["vm", "enable", "a", "--timeout", "18446744073709551615"],
         &["enable", "--reserve", "3.5"],
         &["enable", "--when", "soon"],
         &["intent", "add", "a b", "--bridge", "br0", "--adapter", "x"],

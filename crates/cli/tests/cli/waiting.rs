@@ -115,13 +115,13 @@ fn without_waiting_nothing_is_claimed() {
 #[test]
 fn what_cannot_be_put_into_effect_ends_with_its_cause() {
     let rig = Rig::enabled(|_| {});
-    rig.nodes.idle("node1", true);
-    rig.call(&["vm", "enable", "vm1", "--no-wait"]).done();
     // Between the decision and the node's deed somebody changes the VM.
-    rig.nodes
-        .sees("node1", |seen| seen.vms[0].free_root_ports_live = 0);
-    rig.nodes.sees("node1", |seen| seen.adapters[0].vfs.clear());
-    rig.nodes.idle("node1", false);
+    rig.nodes.sees_meanwhile("node1", |seen| {
+        seen.vms[0].free_root_ports_live = 0;
+        seen.adapters[0].vfs.clear();
+    });
+    let ended = rig.call(&["vm", "enable", "vm1"]).with(3);
+    ended.says(&["error: vm1: ", "[vm_no_free_root_port]", "[vfs_waiting]"]);
     let vm = rig.call(&["vm", "show", "vm1"]).with(0);
     vm.says(&[
         "wanted: Medium",
