@@ -46,7 +46,11 @@ fn a_socket_that_is_not_for_us_is_exit_code_5() {
     if fs::metadata(rig.directory.path()).unwrap().uid() == 0 {
         // Root may open all: somebody else asks, with a copy of the program that they may run.
         let copy = rig.directory.path().join("accelnet");
-        fs::copy(env!("CARGO_BIN_EXE_accelnet"), &copy).unwrap();
+        // By a process of its own: a file that is open for writing cannot be run, and processes that
+        // other tests start meanwhile would hold what this one has open.
+        let mut cp = std::process::Command::new("cp");
+        cp.arg(env!("CARGO_BIN_EXE_accelnet")).arg(&copy);
+        run(cp, b"").done();
         fs::set_permissions(rig.directory.path(), fs::Permissions::from_mode(0o755)).unwrap();
         command = std::process::Command::new(copy);
         command
