@@ -167,11 +167,17 @@ pub enum VmCommand {
     /// All VMs: wanted level and the path really in use.
     List,
     /// One VM with its NICs and problems.
+    #[command(
+        after_help = "Examples:\n  accelnet vm show web1\n  accelnet vm show web1 -o json | jq -r '.nics[].path'"
+    )]
     Show {
         /// Name or UUID.
         vm: String,
     },
     /// Stage on VMs' definitions what acceleration needs, for their next cold start.
+    #[command(
+        after_help = "Example:\n  accelnet vm prepare 'web*'   then shut each down and start it again"
+    )]
     Prepare {
         /// Which VMs.
         #[command(flatten)]
@@ -196,6 +202,7 @@ pub enum VmCommand {
         change: ChangeArgs,
     },
     /// Change the level of accelerated VMs.
+    #[command(after_help = "Example:\n  accelnet vm set 'web*' --performance Low")]
     Set {
         /// Which VMs.
         #[command(flatten)]
@@ -208,6 +215,7 @@ pub enum VmCommand {
         change: ChangeArgs,
     },
     /// Bring VMs back to the software switch and give their VFs back clean.
+    #[command(after_help = "Example:\n  accelnet vm disable web1 'db*'")]
     Disable {
         /// Which VMs.
         #[command(flatten)]
