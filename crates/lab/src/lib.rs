@@ -12,7 +12,9 @@
 //! | [`wire`] | the switch and the host on it that runs one end of probes |
 //! | [`probe`] | loss, order, delay of sequence-numbered traffic in both directions |
 //! | [`guest`] | the protocol to the agent inside a guest |
+//! | [`demo`] | the story of a VM that moves to a VF and back, measured |
 
+pub mod demo;
 pub mod guest;
 pub mod image;
 pub mod kvm;

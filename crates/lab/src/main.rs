@@ -3,8 +3,8 @@
 use std::{path::PathBuf, process::ExitCode};
 
 use accelnet_lab::{
-    image, kvm,
-    lab::{Guest, Lab, Options, ProbeKind, guests},
+    demo, image, kvm,
+    lab::{Guest, Lab, Options, ProbeKind, down_on_interrupt, guests},
     progress::Progress,
     wire,
 };
@@ -114,6 +114,8 @@ enum Command {
     Define(DefineArgs),
     /// Copy the product's programs to the nodes anew (used from their next start on).
     Push,
+    /// Tell the whole story, measured: a VM moves from the software switch to a VF and back.
+    Demo(DemoArgs),
     /// Take the lab down; leaves nothing behind.
     Down,
     /// Build the images only.
@@ -153,6 +155,22 @@ struct UpArgs {
     /// Do not start the product on the nodes.
     #[arg(long)]
     without_accelnet: bool,
+}
+
+#[derive(Debug, ClapArgs)]
+struct DemoArgs {
+    /// Rounds; in each the VM goes there and back.
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    rounds: u32,
+    /// Directory for report.json and picture.txt.
+    #[arg(long, default_value = "target/demo")]
+    out: PathBuf,
+    /// Leave the lab running at the end, and say how to reach it.
+    #[arg(long)]
+    keep: bool,
+    /// Directory with 'accelnet' and 'accelnetd' (default: this program's).
+    #[arg(long, env = "ACCELNET_BIN_DIR")]
+    bin_dir: Option<PathBuf>,
 }
 
 #[derive(Debug, ClapArgs)]
@@ -249,6 +267,7 @@ fn run(args: Args) -> Result<i32> {
         }
         Command::Define(define) => define_guest(&mut Lab::open(name)?, &define)?,
         Command::Push => Lab::open(name)?.push_programs()?,
+        Command::Demo(demo) => tell_the_story(name, demo, progress)?,
         Command::Down => Lab::down(name)?,
         Command::Build => {
             image::ensure(progress)?;
@@ -258,9 +277,28 @@ fn run(args: Args) -> Result<i32> {
     Ok(0)
 }
 
-fn bring_up(name: &str, up: UpArgs, progress: Progress) -> Result<()> {
+/// Where the product's programs are: as given, or beside this one.
+fn bin_dir(given: Option<PathBuf>) -> Result<PathBuf> {
     let own = std::env::current_exe()?;
-    let bin_dir = up.bin_dir.or_else(|| own.parent().map(PathBuf::from));
+    given
+        .or_else(|| own.parent().map(PathBuf::from))
+        .context("this program has no directory")
+}
+
+fn tell_the_story(name: &str, demo: DemoArgs, progress: Progress) -> Result<()> {
+    let options = demo::Options {
+        name: name.to_owned(),
+        rounds: demo.rounds,
+        out: demo.out,
+        keep: demo.keep,
+        bin_dir: bin_dir(demo.bin_dir)?,
+    };
+    down_on_interrupt(name)?;
+    demo::run(&options, progress)
+}
+
+fn bring_up(name: &str, up: UpArgs, progress: Progress) -> Result<()> {
+    let bin_dir = Some(bin_dir(up.bin_dir)?);
     let options = Options {
         nodes: up.nodes,
         guests: up.guests,
@@ -272,23 +310,6 @@ fn bring_up(name: &str, up: UpArgs, progress: Progress) -> Result<()> {
     };
     down_on_interrupt(name)?;
     Lab::up(name, options, progress)?;
-    Ok(())
-}
-
-/// Ctrl-C while a lab comes up takes down what there is of it.
-fn down_on_interrupt(name: &str) -> Result<()> {
-    let mut signals = signal_hook::iterator::Signals::new([
-        signal_hook::consts::SIGINT,
-        signal_hook::consts::SIGTERM,
-    ])?;
-    let name = name.to_owned();
-    std::thread::spawn(move || {
-        if signals.forever().next().is_some() {
-            eprintln!("interrupted; taking the lab down");
-            let _ = Lab::down(&name);
-            std::process::exit(130);
-        }
-    });
     Ok(())
 }
 

@@ -137,7 +137,7 @@ fn kernel_arguments(lab: &str, number: u8, options: &Options) -> String {
         "intel_iommu=off"
     };
     format!(
-        "console=ttyS0 quiet loglevel=3 {iommu} mitigations=off nokaslr no_timer_check tsc=reliable \
+        "console=ttyS0 quiet loglevel=4 {iommu} mitigations=off nokaslr no_timer_check tsc=reliable \
          panic=-1 systemd.show_status=0 systemd.hostname=node{number} \
          systemd.machine_id={} lab.node={number}",
         machine_id(lab, number)

@@ -3,6 +3,10 @@
 use std::{fs, io::ErrorKind};
 
 use anyhow::{Context, Result};
+use signal_hook::{
+    consts::{SIGINT, SIGTERM},
+    iterator::Signals,
+};
 
 use super::{Lab, process};
 
@@ -30,4 +34,25 @@ impl Lab {
         fs::remove_dir_all(&directory)
             .with_context(|| format!("cannot remove {}", directory.display()))
     }
+}
+
+/// Takes the lab down and ends this process when it is interrupted (Ctrl-C) or asked to end.
+pub fn on_interrupt(name: &str) -> Result<()> {
+    let mut signals = Signals::new([SIGINT, SIGTERM])?;
+    let name = name.to_owned();
+    std::thread::spawn(move || {
+        if signals.forever().next().is_some() {
+            eprintln!("interrupted; taking the lab down");
+            let ended = match Lab::down(&name) {
+                // As a shell reports a process that was interrupted.
+                Ok(()) => 130,
+                Err(error) => {
+                    eprintln!("error: {error:#}");
+                    1
+                }
+            };
+            std::process::exit(ended);
+        }
+    });
+    Ok(())
 }

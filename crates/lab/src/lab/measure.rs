@@ -4,7 +4,7 @@ use std::{
     io::{BufRead, BufReader},
     net::SocketAddr,
     process::{Child, ChildStdin, ChildStdout, Stdio},
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
 
 use anyhow::{Context, Result, ensure};
@@ -14,6 +14,7 @@ use crate::{
     probe::{
         GUEST_PORT, Log,
         analysis::{Report, analyse},
+        now_ns,
     },
     shell,
     wire::control::{Control, Counters, Request, Started},
@@ -59,9 +60,12 @@ pub struct Logs {
 }
 
 impl Logs {
-    /// Packets sent between two moments of the wire's clock ([`now_ns`]).
+    /// Packets sent between two moments of the wire's clock ([`now_ns`], which is this machine's).
     pub fn between(&self, from_ns: u64, to_ns: u64) -> Report {
-        analyse(&self.wire, &self.guest, self.rate_pps, from_ns, to_ns)
+        let mut report = analyse(&self.wire, &self.guest, self.rate_pps, from_ns, to_ns);
+        let first_ns = self.wire.sent_ns.first().copied().unwrap_or(0).max(from_ns);
+        report.began_unix_s = unix_s(first_ns);
+        report
     }
 
     /// Everything.
@@ -136,6 +140,13 @@ impl Lab {
         wait(Duration::from_secs_f64(seconds));
         Ok(running.stop()?.all())
     }
+}
+
+/// A moment of our monotonic clock, as seconds since 1970.
+fn unix_s(at_ns: u64) -> f64 {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    let ago_s = (now_ns() as f64 - at_ns as f64) / 1e9;
+    now.unwrap_or_default().as_secs_f64() - ago_s
 }
 
 /// Lets time pass: a measurement of a given length has no event to wait for.

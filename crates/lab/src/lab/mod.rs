@@ -13,7 +13,8 @@ mod up;
 use std::{fs, path::PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
-pub use measure::{ProbeKind, Running};
+pub use down::on_interrupt as down_on_interrupt;
+pub use measure::{Logs, ProbeKind, Running, wait};
 use serde::{Deserialize, Serialize};
 
 use crate::{paths, shell, ssh::Ssh};

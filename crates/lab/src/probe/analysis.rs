@@ -39,6 +39,9 @@ pub struct Direction {
 /// Both directions and the round trip.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Report {
+    /// When the first packet was sent: seconds since 1970 by the clock of the machine that the lab
+    /// runs on. Outages are told relative to it.
+    pub began_unix_s: f64,
     /// Length of the probe in seconds.
     pub seconds: f64,
     /// Packets a second that were asked for, each way.
@@ -98,6 +101,7 @@ pub fn analyse(wire: &Log, guest: &Log, rate_pps: u32, from_ns: u64, to_ns: u64)
     let first = wire.sent_ns.first().copied().unwrap_or(0).max(from_ns);
     let last = wire.sent_ns.last().copied().unwrap_or(0).min(to_ns);
     Report {
+        began_unix_s: 0.0,
         seconds: last.saturating_sub(first) as f64 / 1e9,
         rate_pps,
         sent: to_guest.sent + from_guest.sent,

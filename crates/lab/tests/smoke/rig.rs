@@ -8,7 +8,7 @@ use std::{
 
 use accelnet_lab::{
     image,
-    lab::{Lab, Options},
+    lab::{Lab, Options, down_on_interrupt},
     progress::Progress,
 };
 
@@ -22,7 +22,7 @@ impl Rig {
     /// Boots one node with two guests.
     pub fn up(with_product: bool) -> Self {
         let name = format!("smoke-{}", std::process::id());
-        down_on_interrupt(name.clone());
+        down_on_interrupt(&name).unwrap();
         let programs = image::guest_agent().unwrap();
         let options = Options {
             nodes: 1,
@@ -86,15 +86,4 @@ impl Drop for Rig {
             eprintln!("the lab could not be taken down: {error:#}");
         }
     }
-}
-
-fn down_on_interrupt(name: String) {
-    use signal_hook::consts::{SIGINT, SIGTERM};
-    let mut signals = signal_hook::iterator::Signals::new([SIGINT, SIGTERM]).unwrap();
-    std::thread::spawn(move || {
-        if signals.forever().next().is_some() {
-            let _ = Lab::down(&name);
-            std::process::exit(130);
-        }
-    });
 }
