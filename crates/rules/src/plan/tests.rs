@@ -103,6 +103,16 @@ fn a_fresh_node_is_put_in_order_first() {
 }
 
 #[test]
+fn the_uplink_stops_learning_before_vfs_are_made() {
+    let mut observed = fixture::observed();
+    observed.adapters[0].vfs.clear();
+    let done = actions(&observed, &desired(None));
+    let learning = |action: &Action| matches!(action, Action::PortLearning { on: false, .. });
+    let created = |action: &Action| matches!(action, Action::CreateVfs { .. });
+    assert!(done.iter().position(learning).unwrap() < done.iter().position(created).unwrap());
+}
+
+#[test]
 fn vfs_are_created_when_nothing_is_interrupted_or_it_was_asked_for() {
     let mut observed = settled();
     observed.adapters[0].vfs.clear();

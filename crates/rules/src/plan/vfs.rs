@@ -4,7 +4,7 @@ use accelnet_model::{
     AdapterFacts, Code, Intent, Problem, VfAttributes, VfCount, VfFacts, VfUser, WhenToCreateVfs,
 };
 
-use super::{Action, Memory, Plan};
+use super::{Action, Memory, Plan, path};
 use crate::{Observed, profile};
 
 pub fn plan(
@@ -64,6 +64,9 @@ fn count(
         WhenToCreateVfs::Boot => false,
     };
     if now {
+        if let Some(bridge) = observed.bridge(&intent.bridge) {
+            path::uplink_learning_off(bridge, adapter, plan);
+        }
         plan.actions.push(Action::CreateVfs {
             pf: adapter.pci,
             count: wanted,
