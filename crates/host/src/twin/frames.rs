@@ -62,7 +62,7 @@ impl Machine {
         let at_tap = copies.taps.contains(&guest.tap);
         let waits = self.holds.get(&guest.tap) == Some(&HoldQueue::Hold);
         Arrival {
-            by_vf: copies.vf && guest.drives_vf(self.now),
+            by_vf: copies.vf && guest.is_on_vf(self.now),
             by_tap: at_tap && !waits && !guest.is_on_vf(self.now),
             waits: at_tap && waits,
         }

@@ -58,7 +58,8 @@ impl Guest {
         self.up && self.habits.vf_driver && self.vf.is_some_and(|(_, since)| seen(since))
     }
 
-    /// It sends by the VF, and discards what comes by the tap.
+    /// It sends and takes by the VF, and discards what comes by the tap. Without failover its VF is a
+    /// NIC that nobody uses.
     pub fn is_on_vf(&self, now: Duration) -> bool {
         self.habits.failover && self.drives_vf(now)
     }

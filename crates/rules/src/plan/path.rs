@@ -44,15 +44,16 @@ pub fn plan(observed: &Observed, intent: &Intent, memory: &Memory, plan: &mut Pl
     }
 }
 
-/// The bridge does not learn at the uplink. Needed before VFs are there: a card that echoes the PF's
-/// broadcasts would teach the bridge that its guests are on the wire.
-pub fn uplink_learning_off(bridge: &BridgeFacts, uplink: &AdapterFacts, plan: &mut Plan) {
+/// The bridge does not learn at the uplink; true if that is so already. Needed before VFs are there: a
+/// card that echoes the PF's broadcasts would teach the bridge that its guests are on the wire.
+pub fn uplink_learning_off(bridge: &BridgeFacts, uplink: &AdapterFacts, plan: &mut Plan) -> bool {
     let port = uplink.ifname.clone();
     let learns = bridge.port(&port).is_some_and(|port| port.learning);
     let action = Action::PortLearning { port, on: false };
     if learns && !plan.actions.contains(&action) {
         plan.actions.push(action);
     }
+    !learns
 }
 
 /// Addresses that must be reached by software, and that must not.

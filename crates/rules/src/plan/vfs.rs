@@ -64,13 +64,15 @@ fn count(
         WhenToCreateVfs::Boot => false,
     };
     if now {
-        if let Some(bridge) = observed.bridge(&intent.bridge) {
-            path::uplink_learning_off(bridge, adapter, plan);
+        let bridge = observed.bridge(&intent.bridge);
+        let ready = bridge.is_none_or(|bridge| path::uplink_learning_off(bridge, adapter, plan));
+        // Else in the next round.
+        if ready {
+            plan.actions.push(Action::CreateVfs {
+                pf: adapter.pci,
+                count: wanted,
+            });
         }
-        plan.actions.push(Action::CreateVfs {
-            pf: adapter.pci,
-            count: wanted,
-        });
         return;
     }
     let text = format!(
