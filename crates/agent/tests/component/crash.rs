@@ -36,6 +36,7 @@ fn die_at_every_call(
                 break;
             }
             world.start(None);
+            world.repeat();
             let what = format!("recovery from death at {:?}", calls.last());
             world.wait(&what, fulfilled);
             assert_end(&world);

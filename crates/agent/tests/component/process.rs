@@ -3,7 +3,7 @@
 //! A dead process calls nothing any more: whichever of its threads tries panics, and ends.
 
 use std::{
-    sync::{Mutex, PoisonError, mpsc},
+    sync::{Mutex, PoisonError, RwLock, mpsc},
     time::Duration,
 };
 
@@ -40,6 +40,8 @@ pub struct Process {
     host: HostTwin,
     hypervisor: HypervisorTwin,
     life: Mutex<Life>,
+    /// Read while a call is carried out: one that has begun comes to its end, as in a kernel.
+    under_way: RwLock<()>,
 }
 
 impl Process {
@@ -52,6 +54,7 @@ impl Process {
             host,
             hypervisor,
             life: Mutex::new(life),
+            under_way: RwLock::new(()),
         }
     }
 
@@ -64,17 +67,22 @@ impl Process {
         self.with(|life| life.calls.clone())
     }
 
-    pub fn set_fault(&self, fault: Option<Fault>) {
-        self.with(|life| life.fault = fault);
+    /// It dies at the changing call after `more` others.
+    pub fn dies_after(&self, more: usize, carried_out: bool) {
+        self.with(|life| {
+            let at = life.calls.len() + more;
+            life.fault = Some(Fault::Dies { at, carried_out });
+        });
     }
 
     pub fn is_dead(&self) -> bool {
         self.with(|life| life.dead)
     }
 
-    /// SIGKILL.
+    /// SIGKILL; returns when nothing of it is under way.
     pub fn kill(&self) {
         self.with(|life| life.dead = true);
+        drop(self.under_way.write());
     }
 
     fn alive(&self) {
@@ -82,7 +90,7 @@ impl Process {
     }
 
     fn die(&self, call: &str) -> ! {
-        self.kill();
+        self.with(|life| life.dead = true);
         panic!("the process dies at {call}");
     }
 
@@ -92,6 +100,7 @@ impl Process {
         error: impl FnOnce() -> E,
         carry_out: impl FnOnce() -> Result<T, E>,
     ) -> Result<T, E> {
+        let _under_way = self.under_way.read();
         self.alive();
         let (number, fault) = self.with(|life| {
             life.calls.push(call.to_owned());

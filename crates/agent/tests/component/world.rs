@@ -12,8 +12,8 @@ use accelnet_host::twin::{Habits, HostTwin, Machine};
 use accelnet_hypervisor::twin::{Hardware, HypervisorTwin, definition};
 use accelnet_model::{
     BridgePort, ClusterEnable, Code, IfName, Intent, IntentType, MacAddr, NicPath, NodeDesired,
-    NodeStatus, PciAddress, Performance, VfAttributes, VfCount, VfUser, VmDesired, VmStatus,
-    WhenToCreateVfs,
+    NodeStatus, PciAddress, Performance, Problem, VfAttributes, VfCount, VfUser, VmDesired,
+    VmStatus, WhenToCreateVfs,
 };
 use tempfile::TempDir;
 use uuid::Uuid;
@@ -22,7 +22,7 @@ use crate::process::{Fault, Process, check};
 
 /// Real time an answer may take. Nothing waits for real time, so this is only for a machine that is
 /// busy with something else.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(20);
 /// Virtual time until everything is as wanted; the longest rest after failures is five minutes.
 const VIRTUAL_LIMIT: Duration = Duration::from_secs(1800);
 
@@ -90,6 +90,8 @@ pub struct World {
     habits: Arc<Mutex<BTreeMap<MacAddr, Habits>>>,
     directory: TempDir,
     running: Option<Running>,
+    /// Everything that the agent told to be wrong since its start.
+    pub told: Vec<Problem>,
 }
 
 impl World {
@@ -119,6 +121,7 @@ impl World {
             habits,
             directory: tempfile::tempdir().unwrap(),
             running: None,
+            told: Vec::new(),
         };
         world.advance(Duration::from_secs(1));
         world
@@ -173,6 +176,20 @@ impl World {
         self.running().agent.set_desired(self.desired.clone());
     }
 
+    /// Tells an agent the same once more.
+    pub fn repeat(&self) {
+        self.running().agent.set_desired(self.desired.clone());
+    }
+
+    /// Takes the next report, if there is one in time.
+    fn next_report(&mut self, patience: Duration) -> Option<NodeStatus> {
+        let status = self.running().reports.recv_timeout(patience).ok()?;
+        self.told.extend(status.problems.iter().cloned());
+        let vms = status.vms.iter().flat_map(|vm| &vm.problems);
+        self.told.extend(vms.cloned());
+        Some(status)
+    }
+
     pub fn agent(&self) -> &Agent {
         &self.running().agent
     }
@@ -188,6 +205,7 @@ impl World {
     /// Starts an agent; one that runs is killed before.
     pub fn start(&mut self, fault: Option<Fault>) {
         self.kill();
+        self.told.clear();
         let process = Arc::new(Process::new(
             self.host.clone(),
             self.hypervisor.clone(),
@@ -245,14 +263,13 @@ impl World {
         let begun = self.host.with(|machine| machine.now());
         loop {
             self.assert_nothing_lost();
-            let status = match self.running().agent.refresh(PATIENCE) {
-                Ok(status) => status,
-                Err(problem) => {
-                    assert!(self.process().is_dead(), "{problem}");
-                    return Err(None);
-                }
+            // Before the look: a report after it may be the last one for long.
+            while self.next_report(Duration::ZERO).is_some() {}
+            let Some(status) = self.look() else {
+                return Err(None);
             };
             if status.generation == self.desired.generation && reached(&status) {
+                while self.next_report(Duration::ZERO).is_some() {}
                 self.assert_nothing_lost();
                 return Ok(status);
             }
@@ -261,12 +278,19 @@ impl World {
             }
             if status.vms.iter().any(|vm| vm.progress.is_some()) {
                 // Its end, at the latest, is reported.
-                let report = self.running().reports.recv_timeout(PATIENCE);
-                assert!(report.is_ok() || self.process().is_dead(), "no report");
+                let report = self.next_report(PATIENCE);
+                assert!(report.is_some() || self.process().is_dead(), "no report");
             } else {
                 self.advance(Duration::from_secs(1));
             }
         }
+    }
+
+    /// Lets the agent look; `None` if it is dead.
+    pub fn look(&self) -> Option<NodeStatus> {
+        let status = self.running().agent.refresh(PATIENCE);
+        assert!(status.is_ok() || self.process().is_dead(), "{status:?}");
+        status.ok()
     }
 
     /// Waits for the next report that fulfils something, without asking for one or moving the clock.
@@ -410,5 +434,9 @@ pub fn vfs(status: &NodeStatus) -> usize {
 /// Nothing is left to do, and nothing is wrong.
 pub fn is_quiet(status: &NodeStatus) -> bool {
     let well = status.vms.iter().all(|vm| vm.problems.is_empty());
-    status.converged && well && status.problems.is_empty()
+    let clean = status
+        .adapters
+        .iter()
+        .all(|adapter| adapter.quarantined.is_empty());
+    status.converged && well && clean && status.problems.is_empty()
 }
