@@ -6,7 +6,7 @@ use accelnet_model::{NicPath, NodeStatus, Performance};
 
 use crate::{
     process::Fault,
-    world::{World, is_quiet, path, vfs},
+    world::{World, is_quiet, path, uuid, vfs},
 };
 
 const LOW: Option<Performance> = Some(Performance::Low);
@@ -92,6 +92,53 @@ fn while_a_vm_comes_back() {
     );
 }
 
+/// Somebody changed the VF that VM 1 uses.
+fn changed_behind_its_back() -> World {
+    let world = World::accelerated(2);
+    let vf = world.vf_of(1).unwrap();
+    world
+        .host
+        .with(|machine| machine.vf_mut(vf).unwrap().attributes.vlan = 7);
+    world
+}
+
+#[test]
+fn while_a_vf_in_use_is_put_right() {
+    die_at_every_call(
+        changed_behind_its_back,
+        |status| path(status, 1) == NicPath::Vf,
+        |world| {
+            world.assert_on_vf(1);
+            world.assert_on_vf(2);
+            world.assert_free_vfs_clean();
+        },
+    );
+}
+
+#[test]
+fn while_a_vm_that_stopped_is_cleaned_up_after() {
+    let begin = || {
+        let world = World::accelerated(2);
+        world.hypervisor.stop(uuid(1));
+        world
+    };
+    for carried_out in [false, true] {
+        for at in 0..3 {
+            let mut world = begin();
+            world.start(Some(Fault::Dies { at, carried_out }));
+            let clean = |status: &NodeStatus| {
+                status.converged && status.adapters.iter().all(|pf| pf.quarantined.is_empty())
+            };
+            if world.wait_or_death(&mut |status| clean(status)).is_err() {
+                world.start(None);
+                world.wait("the end", clean);
+            }
+            world.assert_free_vfs_clean();
+            world.assert_on_vf(2);
+        }
+    }
+}
+
 /// The wish changes while no agent runs.
 #[test]
 fn and_then_something_else_is_wanted() {
@@ -122,7 +169,7 @@ fn a_node_that_starts_again_has_its_vfs_from_the_ledger_alone() {
     let mut world = World::accelerated(2);
     world.kill();
     for number in [1, 2] {
-        world.hypervisor.stop(crate::world::uuid(number));
+        world.hypervisor.stop(uuid(number));
     }
     world.host.with(accelnet_host::twin::Machine::reboot);
     world.hypervisor.with(|vms| vms.down = true);
@@ -133,7 +180,7 @@ fn a_node_that_starts_again_has_its_vfs_from_the_ledger_alone() {
 
     world.hypervisor.with(|vms| vms.down = false);
     for number in [1, 2] {
-        world.hypervisor.start(crate::world::uuid(number)).unwrap();
+        world.hypervisor.start(uuid(number)).unwrap();
     }
     world.start(None);
     for number in [1, 2] {

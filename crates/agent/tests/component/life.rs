@@ -76,12 +76,13 @@ fn a_vm_without_a_wish_is_left_alone_and_disabling_leaves_vms_as_they_are() {
 }
 
 #[test]
-fn six_vms_at_once_never_share_a_vf() {
+fn six_vms_at_once_never_share_a_vf_and_four_switch_at_a_time() {
     let mut world = World::accelerated(6);
     let mut vfs: Vec<_> = (1..=6).map(|number| world.vf_of(number).unwrap()).collect();
     vfs.sort_unstable();
     vfs.dedup();
     assert_eq!(vfs.len(), 6);
+    assert_eq!(world.most_busy, 4);
     for number in 1..=6 {
         world.want(number, None);
     }

@@ -75,19 +75,29 @@ fn happen(world: &mut World, event: Event) {
             world.tell();
         }
         Event::Stop(vm) => world.hypervisor.stop(uuid(vm)),
-        Event::Start(vm) => world.hypervisor.start(uuid(vm)).unwrap(),
+        Event::Start(vm) => start(world, vm),
         Event::Reboot(vm) => reboot(world, vm),
         Event::Kill => revive(world),
         Event::DieAfter { more, carried_out } => world.process().dies_after(more, carried_out),
         Event::Take => take(world),
         Event::Release => release(world),
-        Event::Look => {
-            if world.look().is_none() {
-                revive(world);
-            }
-        }
+        Event::Look => look(world),
         Event::Rest => rest(world),
     }
+}
+
+fn look(world: &mut World) {
+    if world.look().is_none() {
+        revive(world);
+    }
+}
+
+/// A VM starts, and the agent, which is told of it, sees that before anything else happens: VFs reach
+/// a new guest only once the agent has put its address into the PF's filter.
+fn start(world: &mut World, vm: u8) {
+    rest(world);
+    world.hypervisor.start(uuid(vm)).unwrap();
+    look(world);
 }
 
 /// Guests restart between switch-overs: one that goes away at the very moment when its frames are

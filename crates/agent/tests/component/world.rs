@@ -92,6 +92,8 @@ pub struct World {
     running: Option<Running>,
     /// Everything that the agent told to be wrong since its start.
     pub told: Vec<Problem>,
+    /// The most switch-overs that it told to be under way at the same time.
+    pub most_busy: usize,
 }
 
 impl World {
@@ -122,6 +124,7 @@ impl World {
             directory: tempfile::tempdir().unwrap(),
             running: None,
             told: Vec::new(),
+            most_busy: 0,
         };
         world.advance(Duration::from_secs(1));
         world
@@ -187,6 +190,8 @@ impl World {
         self.told.extend(status.problems.iter().cloned());
         let vms = status.vms.iter().flat_map(|vm| &vm.problems);
         self.told.extend(vms.cloned());
+        let busy = status.vms.iter().filter(|vm| vm.progress.is_some());
+        self.most_busy = self.most_busy.max(busy.count());
         Some(status)
     }
 
