@@ -251,6 +251,11 @@ impl Loop {
             );
             self.count_taps(&observed, round == 1);
             self.remember_adapters(&observed);
+            // What could not be seen is not gone.
+            let all_seen = problems.is_empty() && self.memory.busy.is_empty();
+            if all_seen && self.ledger.forget_gone(&observed) {
+                self.save();
+            }
             let now = self.host.now();
             let plan = plan(
                 &observed,

@@ -5,7 +5,7 @@ use std::fs;
 use accelnet_agent::ledger;
 use accelnet_model::{Code, NicPath, Performance};
 
-use crate::world::{World, is_quiet, path};
+use crate::world::{World, is_quiet, path, uuid};
 
 #[test]
 fn an_older_generation_is_ignored() {
@@ -26,8 +26,8 @@ fn an_older_generation_is_ignored() {
 fn the_last_wish_is_kept() {
     let mut world = World::accelerated(1);
     world.start(None);
-    world.hypervisor.stop(crate::world::uuid(1));
-    world.hypervisor.start(crate::world::uuid(1)).unwrap();
+    world.hypervisor.stop(uuid(1));
+    world.hypervisor.start(uuid(1)).unwrap();
     world.wait_path(1, NicPath::Vf);
 }
 
@@ -58,4 +58,23 @@ fn a_damaged_ledger_is_told_and_nothing_is_done_until_there_is_a_wish() {
     world.want(1, Some(Performance::Low));
     world.tell();
     world.wait_path(1, NicPath::Vf);
+}
+
+/// VMs come and go for years, each with a tap of its own.
+#[test]
+fn the_ledger_does_not_grow_with_every_start_of_a_vm() {
+    let mut world = World::accelerated(2);
+    for _ in 0..5 {
+        world.hypervisor.stop(uuid(1));
+        world.wait("VM 1 is off", |status| {
+            path(status, 1) == NicPath::None && status.converged
+        });
+        world.hypervisor.start(uuid(1)).unwrap();
+        world.wait_path(1, NicPath::Vf);
+    }
+    let kept = ledger::Ledger::load(world.state_dir()).unwrap();
+    let ports = world.host.with(|machine| machine.bridges[0].ports.len());
+    assert!(kept.learning_off.len() <= ports, "{:?}", kept.learning_off);
+    // The uplink's own; those of VMs on VFs are taken out of the filter.
+    assert!(kept.filtered.len() <= 2, "{:?}", kept.filtered);
 }
