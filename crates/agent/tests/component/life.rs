@@ -2,7 +2,7 @@
 
 use accelnet_model::{Code, NicPath, Performance, VfCount, VfUser};
 
-use crate::world::{World, is_quiet, name, path, vfs, vm};
+use crate::world::{World, is_quiet, name, path, uuid, vfs, vm};
 
 const LOW: Option<Performance> = Some(Performance::Low);
 
@@ -137,4 +137,46 @@ fn existing_vfs_in_use_are_kept_whatever_number_is_wanted() {
         assert_ne!(machine.vf(before.unwrap()).unwrap().user, VfUser::Nobody);
         assert!(machine.port(&name("pf0")).is_some());
     });
+}
+
+#[test]
+fn what_a_vm_lacks_is_staged_once_and_used_after_its_next_cold_start() {
+    let mut world = World::settled(1);
+    world.hypervisor.with(|vms| {
+        let facts = &mut vms.vm_mut(uuid(1)).unwrap().facts;
+        (facts.nics[0].standby_config, facts.free_root_ports_config) = (false, 0);
+    });
+    world.hypervisor.stop(uuid(1));
+    world.hypervisor.start(uuid(1)).unwrap();
+    world.want(1, LOW);
+    world.desired.vms[0].prepare = true;
+    world.tell();
+    let status = world.wait_problem(1, Code::VmNeedsColdStart);
+    assert_eq!(vm(&status, 1).staged.len(), 2);
+    world.wait("another look", |status| status.converged);
+    let calls = world.process().calls();
+    assert_eq!(calls.iter().filter(|call| *call == "prepare").count(), 1);
+    world.hypervisor.stop(uuid(1));
+    world.hypervisor.start(uuid(1)).unwrap();
+    world.wait_path(1, NicPath::Vf);
+}
+
+#[test]
+fn a_full_filter_is_told_and_keeps_further_vms_off_vfs() {
+    let mut world = World::accelerated(1);
+    let room = world.host.with(|machine| machine.adapters[0].filter.len());
+    world.host.with(|machine| machine.filter_room = room + 1);
+    for number in [2, 3] {
+        world.add_vm(number);
+    }
+    world.want(2, LOW);
+    world.tell();
+    let full = |status: &accelnet_model::NodeStatus| {
+        let texts = status.problems.iter().map(|problem| &problem.detail);
+        texts.into_iter().any(|text| text.contains("is full"))
+    };
+    let status = world.wait("it is told", full);
+    assert_eq!(path(&status, 2), NicPath::Synthetic);
+    world.host.with(|machine| machine.filter_room = 64);
+    world.wait_path(2, NicPath::Vf);
 }

@@ -107,15 +107,6 @@ impl World {
             habits: Arc::clone(&habits),
         };
         let hypervisor = HypervisorTwin::new(Arc::new(below));
-        for vm in 1..=vms {
-            hypervisor.define(definition(
-                uuid(vm),
-                &format!("vm{vm}"),
-                mac(vm),
-                &name("br0"),
-            ));
-            hypervisor.start(uuid(vm)).unwrap();
-        }
         let world = Self {
             host,
             hypervisor,
@@ -126,8 +117,18 @@ impl World {
             told: Vec::new(),
             most_busy: 0,
         };
+        for vm in 1..=vms {
+            world.add_vm(vm);
+        }
         world.advance(Duration::from_secs(1));
         world
+    }
+
+    /// One more VM that runs.
+    pub fn add_vm(&self, vm: u8) {
+        let facts = definition(uuid(vm), &format!("vm{vm}"), mac(vm), &name("br0"));
+        self.hypervisor.define(facts);
+        self.hypervisor.start(uuid(vm)).unwrap();
     }
 
     /// The same with an agent that has put everything in order.
