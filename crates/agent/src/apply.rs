@@ -19,9 +19,12 @@ pub fn apply(
         Action::CreateVfs { pf, count } => host.ensure_vf_count(*pf, *count),
         Action::BindVf { vf } => host.ensure_vf_vfio(*vf),
         Action::CleanVf { pf, index, vf } => {
-            return clean_vf(host, *pf, *index, *vf).inspect_err(|problem| {
-                memory.quarantined.insert(*vf, problem.clone());
-            });
+            let cleaned = clean_vf(host, *pf, *index, *vf);
+            match &cleaned {
+                Ok(()) => drop(memory.quarantined.remove(vf)),
+                Err(problem) => memory.quarantine(*vf, host.now(), problem.clone()),
+            }
+            return cleaned;
         }
         Action::PinBridge { bridge } => host.ensure_bridge_mac_pinned(bridge),
         Action::PortLearning { port, on } => host.ensure_port_learning(port, *on),
@@ -30,8 +33,11 @@ pub fn apply(
             host.ensure_bridge_entry(port, *mac, *present)
         }
         Action::HoldQueuePass { tap } => {
-            memory.passing.insert(tap.clone());
-            host.ensure_hold_queue(tap, HoldQueue::Pass)
+            let told = host.ensure_hold_queue(tap, HoldQueue::Pass);
+            if told.is_ok() {
+                memory.passing.insert(tap.clone());
+            }
+            told
         }
         Action::Prepare { vm, nics } => {
             let staged = hypervisor.prepare(*vm, nics).map_err(|error| {
@@ -47,6 +53,22 @@ pub fn apply(
         // What went away between look and deed needs nothing.
         Err(error) if error.is_gone() => Ok(()),
         other => other.map_err(|error| host_problem(&error)),
+    }
+}
+
+/// True if an action concerns one VM or VF: its failure keeps no other back.
+pub fn is_for_one(action: &Action) -> bool {
+    match action {
+        Action::BindVf { .. }
+        | Action::CleanVf { .. }
+        | Action::HoldQueuePass { .. }
+        | Action::Prepare { .. }
+        | Action::Switch(_) => true,
+        Action::CreateVfs { .. }
+        | Action::PinBridge { .. }
+        | Action::PortLearning { .. }
+        | Action::Filter { .. }
+        | Action::BridgeEntry { .. } => false,
     }
 }
 

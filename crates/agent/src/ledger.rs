@@ -12,6 +12,7 @@ use std::{
 };
 
 use accelnet_model::{AdapterId, IfName, MacAddr, NodeDesired};
+use accelnet_rules::Observed;
 use serde::{Deserialize, Serialize};
 
 /// Layout of the file; a newer one is refused rather than misread.
@@ -92,6 +93,24 @@ impl Ledger {
             error,
         })?;
         Err(LedgerError::Damaged { path, reason, kept })
+    }
+
+    /// Forgets ports that are gone and addresses that are in no filter: there is nothing of ours left
+    /// to take away. True if that changed something. Not to be called while a switch-over is under
+    /// way: it may be about to add what is not there yet.
+    pub fn forget_gone(&mut self, observed: &Observed) -> bool {
+        let before = (self.learning_off.len(), self.filtered.len());
+        let exists = |name: &IfName| {
+            observed
+                .bridges
+                .iter()
+                .any(|bridge| bridge.port(name).is_some())
+        };
+        self.learning_off.retain(exists);
+        let adapters = &observed.adapters;
+        let filtered = |mac: &MacAddr| adapters.iter().any(|adapter| adapter.filter.contains(mac));
+        self.filtered.retain(filtered);
+        (self.learning_off.len(), self.filtered.len()) != before
     }
 
     /// Replaces the ledger.

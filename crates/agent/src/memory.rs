@@ -13,6 +13,8 @@ use crate::ledger::Ledger;
 /// First pause after a failure, doubled with each further one up to [`LONGEST_REST`].
 const FIRST_REST: Duration = Duration::from_secs(5);
 const LONGEST_REST: Duration = Duration::from_secs(300);
+/// A VF that did not come clean is tried again after this: a card that is being reset answers so, too.
+const QUARANTINE: Duration = LONGEST_REST;
 
 /// A switch-over that failed.
 #[derive(Debug, Clone)]
@@ -22,6 +24,15 @@ pub struct Failure {
     pub again_at: Duration,
     /// Why.
     pub problems: Vec<Problem>,
+}
+
+/// A VF that did not come clean.
+#[derive(Debug, Clone)]
+pub struct Quarantine {
+    /// When it may be tried again, on the host's clock.
+    again_at: Duration,
+    /// Why.
+    pub problem: Problem,
 }
 
 /// A switch-over under way.
@@ -49,7 +60,7 @@ pub struct Memory {
     /// Those that failed, by VM.
     pub failures: BTreeMap<Uuid, Failure>,
     /// VFs that did not come clean, and why.
-    pub quarantined: BTreeMap<PciAddress, Problem>,
+    pub quarantined: BTreeMap<PciAddress, Quarantine>,
     /// Other actions that failed in the last pass.
     pub action_problems: Vec<Problem>,
     /// What was staged on definitions.
@@ -79,9 +90,27 @@ impl Memory {
         );
     }
 
-    /// When the first resting VM may be tried again.
-    pub fn next_try(&self) -> Option<Duration> {
-        self.failures.values().map(|failure| failure.again_at).min()
+    /// Drops failures of VMs that are where they shall be: those whose rest is over and for which the
+    /// plan has nothing to try. An old failure says nothing about them.
+    pub fn forget_failures(&mut self, now: Duration, tried: &BTreeSet<Uuid>) {
+        let busy = &self.busy;
+        self.failures.retain(|vm, failure| {
+            failure.again_at > now || tried.contains(vm) || busy.contains_key(vm)
+        });
+    }
+
+    /// Notes a VF that did not come clean.
+    pub fn quarantine(&mut self, vf: PciAddress, now: Duration, problem: Problem) {
+        let again_at = now + QUARANTINE;
+        self.quarantined
+            .insert(vf, Quarantine { again_at, problem });
+    }
+
+    /// When the next resting VM may be tried again. Those whose rest is over are not waited for: the
+    /// pass before has seen them.
+    pub fn next_try(&self, now: Duration) -> Option<Duration> {
+        let all = self.failures.values().map(|failure| failure.again_at);
+        all.filter(|again_at| *again_at > now).min()
     }
 
     /// Notes a tap's count; true if frames came since the look before.
@@ -104,11 +133,13 @@ impl Memory {
             .failures
             .iter()
             .filter(|(_, failure)| failure.again_at > now);
+        let quarantined = self.quarantined.iter();
+        let quarantined = quarantined.filter(|(_, quarantine)| quarantine.again_at > now);
         accelnet_rules::plan::Memory {
             busy: self.busy.keys().copied().collect(),
             busy_vfs: self.busy.values().map(|busy| busy.vf).collect(),
             resting: resting.map(|(vm, _)| *vm).collect(),
-            quarantined: self.quarantined.keys().copied().collect::<BTreeSet<_>>(),
+            quarantined: quarantined.map(|(vf, _)| *vf).collect(),
             learning_off: ledger.learning_off.iter().cloned().collect(),
             filtered: ledger.filtered.iter().copied().collect(),
             passing: self.passing.clone(),
@@ -130,6 +161,20 @@ mod tests {
             rests.push(memory.failures[&vm].again_at.as_secs());
         }
         assert_eq!(rests, [5, 10, 20, 40, 80, 160, 300, 300, 300]);
+    }
+
+    #[test]
+    fn a_failure_is_forgotten_when_its_rest_is_over_and_nothing_is_left_to_try() {
+        let mut memory = Memory::default();
+        let (vm, second) = (Uuid::from_u128(1), Duration::from_secs(1));
+        memory.failed(vm, Duration::ZERO, vec![]);
+        memory.forget_failures(FIRST_REST - second, &BTreeSet::new());
+        assert_eq!(memory.next_try(FIRST_REST - second), Some(FIRST_REST));
+        assert_eq!(memory.next_try(FIRST_REST), None);
+        memory.forget_failures(FIRST_REST, &BTreeSet::from([vm]));
+        assert!(memory.failures.contains_key(&vm));
+        memory.forget_failures(FIRST_REST, &BTreeSet::new());
+        assert!(memory.failures.is_empty());
     }
 
     #[test]

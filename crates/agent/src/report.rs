@@ -35,7 +35,8 @@ pub fn status(
         let quarantined = facts
             .vfs
             .iter()
-            .filter_map(|vf| memory.quarantined.get(&vf.pci).cloned());
+            .filter_map(|vf| memory.quarantined.get(&vf.pci))
+            .map(|quarantine| quarantine.problem.clone());
         AdapterStatus {
             quarantined: quarantined.collect(),
             facts: facts.clone(),
@@ -65,7 +66,6 @@ fn vm_status(
     let wish = desired.vm(vm.uuid);
     let level = wish.and_then(|wish| wish.level);
     let mut problems = plan.vm_problems.get(&vm.uuid).cloned().unwrap_or_default();
-    // An old failure says nothing about a VM that is where it shall be.
     if let Some(failure) = memory.failures.get(&vm.uuid) {
         problems.extend(failure.problems.iter().cloned());
     }

@@ -1,6 +1,7 @@
 //! The loop: observe, plan, apply, report.
 
 use std::{
+    collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex, PoisonError, mpsc},
     time::Duration,
 };
@@ -45,7 +46,7 @@ pub struct Loop {
     ledger: Ledger,
     ledger_problem: Option<Problem>,
     memory: Memory,
-    progress: std::collections::BTreeMap<Uuid, Arc<Mutex<Progress>>>,
+    progress: BTreeMap<Uuid, Arc<Mutex<Progress>>>,
     workers: Workers,
     last: NodeStatus,
 }
@@ -74,7 +75,7 @@ impl Loop {
             ledger,
             ledger_problem,
             memory: Memory::default(),
-            progress: std::collections::BTreeMap::new(),
+            progress: BTreeMap::new(),
             workers: Workers::default(),
             last: NodeStatus::default(),
         }
@@ -143,7 +144,7 @@ impl Loop {
         let now = self.host.now();
         let next_try = self
             .memory
-            .next_try()
+            .next_try(now)
             .map(|at| at.saturating_sub(now) + BURST);
         next_try.map_or(usual, |due| due.min(usual))
     }
@@ -250,23 +251,32 @@ impl Loop {
             );
             self.count_taps(&observed, round == 1);
             self.remember_adapters(&observed);
+            // What could not be seen is not gone.
+            let all_seen = problems.is_empty() && self.memory.busy.is_empty();
+            if all_seen && self.ledger.forget_gone(&observed) {
+                self.save();
+            }
             let now = self.host.now();
             let plan = plan(
                 &observed,
                 &self.ledger.desired,
                 &self.memory.for_plan(&self.ledger, now),
             );
+            self.memory.forget_failures(now, &switched(&plan));
             let (switches, actions): (Vec<&Action>, Vec<&Action>) = plan
                 .actions
                 .iter()
                 .partition(|action| matches!(action, Action::Switch(_)));
             self.memory.action_problems.clear();
-            let failed = self.act(&actions);
-            // Switch-overs begin on a path that is in order.
-            if !failed && actions.is_empty() {
-                self.begin(&switches);
+            let outcome = self.act(&actions);
+            match outcome {
+                // On a path that is in order.
+                Outcome::Nothing | Outcome::FailedForOne => self.begin(&switches),
+                // The way back is always open: it does what it needs itself.
+                Outcome::Failed => self.begin(&back(switches)),
+                Outcome::Done => {}
             }
-            let more = !actions.is_empty() && !failed && round < ROUNDS;
+            let more = outcome == Outcome::Done && round < ROUNDS;
             if !more {
                 let converged = plan.actions.is_empty() && self.memory.busy.is_empty();
                 return self.status(observed, &plan, problems, converged);
@@ -334,8 +344,8 @@ impl Loop {
         }
     }
 
-    /// Does everything but switch-overs; true if something failed.
-    fn act(&mut self, actions: &[&Action]) -> bool {
+    /// Does everything but switch-overs.
+    fn act(&mut self, actions: &[&Action]) -> Outcome {
         let noted = actions
             .iter()
             .filter(|action| apply::note(action, &mut self.ledger))
@@ -343,17 +353,25 @@ impl Loop {
         if noted > 0 {
             self.save();
         }
-        let mut failed = false;
+        let mut outcome = if actions.is_empty() {
+            Outcome::Nothing
+        } else {
+            Outcome::Done
+        };
         for action in actions {
             tracing::info!(?action, "to do");
             let done = apply::apply(action, &*self.host, &*self.hypervisor, &mut self.memory);
             if let Err(problem) = done {
                 tracing::warn!(?action, %problem, "failed");
                 self.memory.action_problems.push(problem);
-                failed = true;
+                outcome = match outcome {
+                    Outcome::Failed => Outcome::Failed,
+                    _ if apply::is_for_one(action) => Outcome::FailedForOne,
+                    _ => Outcome::Failed,
+                };
             }
         }
-        failed
+        outcome
     }
 
     fn begin(&mut self, switches: &[&Action]) {
@@ -395,4 +413,32 @@ impl Loop {
             self.messages.clone(),
         );
     }
+}
+
+/// What became of a round's actions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Outcome {
+    /// There were none.
+    Nothing,
+    /// All done.
+    Done,
+    /// Some failed, each of which concerns one VM or VF.
+    FailedForOne,
+    /// Some failed that concern all.
+    Failed,
+}
+
+/// Switch-overs back to the tap.
+fn back(switches: Vec<&Action>) -> Vec<&Action> {
+    let is_back = |action: &&Action| matches!(action, Action::Switch(switch) if !switch.to_vf);
+    switches.into_iter().filter(is_back).collect()
+}
+
+/// VMs that the plan has a switch-over for.
+fn switched(plan: &Plan) -> BTreeSet<Uuid> {
+    let switches = plan.actions.iter().filter_map(|action| match action {
+        Action::Switch(switch) => Some(switch.vm),
+        _ => None,
+    });
+    switches.collect()
 }

@@ -8,7 +8,7 @@ use accelnet_host::{HoldQueue, Host, HostError};
 use accelnet_hypervisor::{Hypervisor, HypervisorError, VfAttachment};
 use accelnet_model::{Code, Problem, VfAttributes};
 use accelnet_rules::{
-    attach::{ATTACH, DETACH, Step, undo},
+    attach::{ATTACH, DETACH, STILL_PLUGGED, Step, undo},
     plan::Switch,
 };
 
@@ -45,9 +45,7 @@ impl Work<'_> {
             if let Err(problem) = self.step(*step) {
                 tracing::warn!(vm = self.switch.vm_name, %step, %problem, "switch-over failed");
                 let mut problems = vec![problem];
-                for step in undo(sequence, number) {
-                    problems.extend(self.step(step).err());
-                }
+                problems.extend(self.undo(number));
                 return Err(problems
                     .into_iter()
                     .map(|p| p.about("vm", &self.switch.vm_name))
@@ -55,6 +53,23 @@ impl Work<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Undoes a sequence that failed at step number `failed`; what goes wrong meanwhile.
+    fn undo(&self, failed: usize) -> Vec<Problem> {
+        let mut problems = Vec::new();
+        for step in undo(self.sequence(), failed, self.switch.standing) {
+            let Err(problem) = self.step(step) else {
+                continue;
+            };
+            problems.push(problem);
+            if step == Step::Unplug {
+                let left = STILL_PLUGGED.iter();
+                problems.extend(left.filter_map(|step| self.step(*step).err()));
+                break;
+            }
+        }
+        problems
     }
 
     fn step(&self, step: Step) -> Result<(), Problem> {

@@ -1,1 +1,283 @@
-//! A simulated machine.
+//! A simulated machine: adapters with VFs, a bridge, and the guests behind both.
+//!
+//! [`Machine`] is plain state that a test arranges and examines; [`HostTwin`] is the port to it. The
+//! model keeps what decides where a frame goes ([`frames`]): the card's filters, the bridge's
+//! forwarding table, the hold queue of a tap, and what a guest does with copies.
+//!
+//! Time is virtual: it stands still but for [`Host::pause`](crate::Host::pause) and
+//! [`HostTwin::advance`]. Nothing here sleeps.
+
+pub mod frames;
+pub mod guest;
+mod port;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc},
+    time::Duration,
+};
+
+use accelnet_model::{
+    AdapterFacts, AdapterId, BridgeFacts, BridgePort, FdbEntry, IfName, MacAddr, NodeFacts,
+    PciAddress, PolicyFinding, SriovSupport, Support, VfAttributes, VfFacts, VfUser,
+};
+pub use frames::{Arrival, Station};
+pub use guest::{Guest, Habits};
+
+use crate::{HoldQueue, HostEvent};
+
+/// State of the simulated machine. Everything may be changed by a test, as anybody with root can
+/// change a real one.
+#[derive(Debug)]
+pub struct Machine {
+    /// Facts about the machine as a whole.
+    pub node: NodeFacts,
+    /// Adapters with their VFs. `active_vectors` is not kept here but follows from the guests.
+    pub adapters: Vec<AdapterFacts>,
+    /// Bridges.
+    pub bridges: Vec<BridgeFacts>,
+    /// Hold queues, by tap.
+    pub holds: BTreeMap<IfName, HoldQueue>,
+    /// Policy on taps.
+    pub policy: BTreeMap<IfName, Vec<PolicyFinding>>,
+    /// Taps with a queueing discipline of somebody else.
+    pub foreign_qdiscs: BTreeSet<IfName>,
+    /// Guests that run.
+    pub guests: Vec<Guest>,
+    /// VFs that take no attributes, whatever is asked.
+    pub stubborn: BTreeSet<PciAddress>,
+    /// How many addresses the filter of an adapter has room for.
+    pub filter_room: usize,
+    /// What should never happen and did, in words.
+    pub violations: Vec<String>,
+    now: Duration,
+    watchers: Vec<mpsc::Sender<HostEvent>>,
+}
+
+impl Machine {
+    /// A machine with one 82576-like adapter that offers seven VFs and is the uplink of a bridge.
+    pub fn igb(hostname: &str, bridge: &IfName, uplink: &IfName) -> Self {
+        let adapter = adapter(bridge, uplink);
+        let bridge = BridgeFacts {
+            ifname: bridge.clone(),
+            kind: "bridge".into(),
+            mac: adapter.mac,
+            mac_pinned: false,
+            mtu: 1500,
+            up: true,
+            vlan_filtering: false,
+            has_host_address: true,
+            ports: vec![new_port(uplink, adapter.mac)],
+        };
+        Self {
+            node: node(hostname),
+            adapters: vec![adapter],
+            bridges: vec![bridge],
+            holds: BTreeMap::new(),
+            policy: BTreeMap::new(),
+            foreign_qdiscs: BTreeSet::new(),
+            guests: Vec::new(),
+            stubborn: BTreeSet::new(),
+            filter_room: 64,
+            violations: Vec::new(),
+            now: Duration::ZERO,
+            watchers: Vec::new(),
+        }
+    }
+
+    /// The virtual time.
+    pub fn now(&self) -> Duration {
+        self.now
+    }
+
+    /// The VF with this address.
+    pub fn vf(&self, pci: PciAddress) -> Option<&VfFacts> {
+        let mut vfs = self.adapters.iter().flat_map(|adapter| &adapter.vfs);
+        vfs.find(|vf| vf.pci == pci)
+    }
+
+    /// The VF with this address, to change it behind everybody's back.
+    pub fn vf_mut(&mut self, pci: PciAddress) -> Option<&mut VfFacts> {
+        let mut vfs = self
+            .adapters
+            .iter_mut()
+            .flat_map(|adapter| &mut adapter.vfs);
+        vfs.find(|vf| vf.pci == pci)
+    }
+
+    /// The bridge port with this name.
+    pub fn port(&self, name: &IfName) -> Option<&BridgePort> {
+        let mut ports = self.bridges.iter().flat_map(|bridge| &bridge.ports);
+        ports.find(|port| &port.ifname == name)
+    }
+
+    fn port_mut(&mut self, name: &IfName) -> Option<&mut BridgePort> {
+        let mut ports = self.bridges.iter_mut().flat_map(|bridge| &mut bridge.ports);
+        ports.find(|port| &port.ifname == name)
+    }
+
+    fn adapter_mut(&mut self, pf: PciAddress) -> Option<&mut AdapterFacts> {
+        self.adapters.iter_mut().find(|adapter| adapter.pci == pf)
+    }
+
+    /// Exactly `count` fresh VFs, as a driver makes them.
+    fn make_vfs(&mut self, pf: PciAddress, count: u32) {
+        if let Some(adapter) = self.adapter_mut(pf) {
+            adapter.vfs = (0..count).map(|index| new_vf(pf, index)).collect();
+        }
+    }
+
+    /// What a power cycle leaves: no guests, no VFs, none of the settings of ports and filters.
+    pub fn reboot(&mut self) {
+        self.guests.clear();
+        self.holds.clear();
+        self.watchers.clear();
+        for adapter in &mut self.adapters {
+            adapter.vfs.clear();
+            adapter.filter.clear();
+            adapter.drivers_autoprobe = Support::Supported(true);
+        }
+        let uplinks: Vec<(IfName, MacAddr)> = self
+            .adapters
+            .iter()
+            .map(|adapter| (adapter.ifname.clone(), adapter.mac))
+            .collect();
+        for bridge in &mut self.bridges {
+            bridge.mac_pinned = false;
+            let here = |name: &IfName| bridge.ports.iter().any(|port| &port.ifname == name);
+            let ports = uplinks.iter().filter(|(name, _)| here(name));
+            bridge.ports = ports.map(|(name, mac)| new_port(name, *mac)).collect();
+        }
+    }
+
+    /// Tells whoever watches.
+    pub fn tell(&mut self, event: &HostEvent) {
+        self.watchers
+            .retain(|watcher| watcher.send(event.clone()).is_ok());
+    }
+
+    /// Ends all watches: their process is gone.
+    pub fn end_watches(&mut self) {
+        self.watchers.clear();
+    }
+}
+
+/// The simulated machine as a [`Host`](crate::Host). Clones are the same machine.
+#[derive(Debug, Clone)]
+pub struct HostTwin(Arc<Mutex<Machine>>);
+
+impl HostTwin {
+    /// The port to this machine.
+    pub fn new(machine: Machine) -> Self {
+        Self(Arc::new(Mutex::new(machine)))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Machine> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Looks at or changes the machine.
+    pub fn with<R>(&self, f: impl FnOnce(&mut Machine) -> R) -> R {
+        f(&mut self.lock())
+    }
+
+    /// Lets time pass. Guests go on meanwhile.
+    pub fn advance(&self, time: Duration) {
+        self.with(|machine| {
+            machine.now += time;
+            machine.chatter();
+        });
+    }
+}
+
+fn node(hostname: &str) -> NodeFacts {
+    NodeFacts {
+        hostname: hostname.to_owned(),
+        kernel: "6.12.0".into(),
+        smt_active: Support::Supported(false),
+        kvm: true,
+        iommu: true,
+        interrupt_remapping: Support::Supported(true),
+        vfio: true,
+        memory_available_mib: 64 * 1024,
+        boot_id: "twin".into(),
+        ..NodeFacts::default()
+    }
+}
+
+fn adapter(bridge: &IfName, uplink: &IfName) -> AdapterFacts {
+    let mac = MacAddr([2, 0, 0, 0, 0xbb, 1]);
+    AdapterFacts {
+        id: AdapterId {
+            pci_path: "pci0000:00/10.0/00.0".into(),
+            permanent_mac: mac,
+            port: 0,
+        },
+        ifname: uplink.clone(),
+        pci: PciAddress {
+            domain: 0,
+            bus: 1,
+            device: 0,
+            function: 0,
+        },
+        pci_id: "8086:10c9".into(),
+        driver: Some("igb".into()),
+        driver_version: None,
+        firmware: None,
+        numa_node: None,
+        up: true,
+        carrier: true,
+        speed_mbps: Some(1000),
+        mtu: 1500,
+        mac,
+        master: Some(bridge.clone()),
+        sriov: SriovSupport::Supported,
+        sriov_evidence: None,
+        total_vfs: 7,
+        drivers_autoprobe: Support::Supported(true),
+        vf_total_msix: Support::Supported(0),
+        vf_pci_id: Some("8086:10ca".into()),
+        filter: Vec::new(),
+        vfs: Vec::new(),
+    }
+}
+
+/// VFs follow their PF as on an 82576: from device 16 on, every second function.
+fn new_vf(pf: PciAddress, index: u32) -> VfFacts {
+    let pci = PciAddress {
+        device: 16 + (index / 4) as u8,
+        function: (index % 4 * 2) as u8,
+        ..pf
+    };
+    VfFacts {
+        index,
+        pci,
+        driver: None,
+        iommu_group: Some(20 + index),
+        group_peers: Vec::new(),
+        attributes: VfAttributes::baseline(),
+        user: VfUser::Nobody,
+        active_vectors: 0,
+        vm: None,
+    }
+}
+
+fn new_port(name: &IfName, mac: MacAddr) -> BridgePort {
+    BridgePort {
+        ifname: name.clone(),
+        learning: true,
+        flood: true,
+        isolated: false,
+        rx_packets: 0,
+        fdb: vec![FdbEntry {
+            mac,
+            vlan: None,
+            local: true,
+            fixed: true,
+        }],
+        hold_queue: false,
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,1 +1,240 @@
-//! A simulated hypervisor.
+//! A simulated hypervisor: VMs that start, stop, take VFs and give them back.
+//!
+//! What lies below the VMs (taps, VFs, what guests do with them) is another's: [`Hardware`] is the
+//! way there, so that this twin and that of the host can be one world.
+
+mod port;
+
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc},
+    time::Duration,
+};
+
+use accelnet_model::{IfName, MacAddr, NicFacts, PciAddress, VmFacts, VmState};
+use uuid::Uuid;
+
+use crate::{HypervisorError, HypervisorEvent, Result};
+
+/// The machine below the VMs.
+pub trait Hardware: Send + Sync + 'static {
+    /// A NIC of a VM that starts: its tap becomes a port of the bridge.
+    ///
+    /// # Errors
+    /// In words.
+    fn start_nic(
+        &self,
+        pid: u32,
+        mac: MacAddr,
+        bridge: &IfName,
+        tap: &IfName,
+    ) -> std::result::Result<(), String>;
+
+    /// A VM stopped: its taps and VFs are free.
+    fn stopped(&self, pid: u32);
+
+    /// Plugs a VF as the fast half of the NIC with this address.
+    ///
+    /// # Errors
+    /// In words, as QEMU would refuse it.
+    fn plug(&self, pid: u32, mac: MacAddr, vf: PciAddress) -> std::result::Result<(), String>;
+
+    /// The guest has let go of a VF.
+    fn unplugged(&self, pid: u32, vf: PciAddress);
+
+    /// Lets time pass.
+    fn pause(&self, time: Duration);
+}
+
+/// A VM and how it behaves.
+#[derive(Debug, Clone)]
+pub struct Vm {
+    /// What can be seen of it.
+    pub facts: VmFacts,
+    /// The guest does not release a device.
+    pub refuses_unplug: bool,
+}
+
+/// The definition of a VM that can be accelerated: PCI Express, two free root ports, one virtio NIC
+/// that stands by.
+pub fn definition(uuid: Uuid, name: &str, mac: MacAddr, bridge: &IfName) -> VmFacts {
+    VmFacts {
+        uuid,
+        name: name.to_owned(),
+        state: VmState::Off,
+        pid: None,
+        persistent: true,
+        managed_by: None,
+        machine: "pc-q35-10.0".into(),
+        vcpus: 2,
+        memory_mib: 192,
+        memory_unpinnable: None,
+        free_root_ports_live: 0,
+        free_root_ports_config: 2,
+        nics: vec![NicFacts {
+            mac,
+            alias: None,
+            model: "virtio".into(),
+            bridge: Some(bridge.clone()),
+            tap: None,
+            standby_live: false,
+            standby_config: true,
+            link_up: true,
+            policy: Vec::new(),
+        }],
+        hostdevs: Vec::new(),
+    }
+}
+
+/// State of the simulated hypervisor.
+#[derive(Debug)]
+pub struct Vms {
+    /// All VMs.
+    pub vms: Vec<Vm>,
+    /// libvirt does not answer.
+    pub down: bool,
+    next_pid: u32,
+    watchers: Vec<mpsc::Sender<HypervisorEvent>>,
+}
+
+impl Vms {
+    /// The VM with this identity.
+    pub fn vm(&self, uuid: Uuid) -> Option<&Vm> {
+        self.vms.iter().find(|vm| vm.facts.uuid == uuid)
+    }
+
+    /// The VM with this identity, to change how it behaves.
+    pub fn vm_mut(&mut self, uuid: Uuid) -> Option<&mut Vm> {
+        self.vms.iter_mut().find(|vm| vm.facts.uuid == uuid)
+    }
+
+    /// Tells whoever watches.
+    pub fn tell(&mut self, event: HypervisorEvent) {
+        self.watchers.retain(|watcher| watcher.send(event).is_ok());
+    }
+
+    /// Ends all watches: their process is gone.
+    pub fn end_watches(&mut self) {
+        self.watchers.clear();
+    }
+}
+
+/// The simulated hypervisor. Clones are the same one.
+#[derive(Clone)]
+pub struct HypervisorTwin {
+    state: Arc<Mutex<Vms>>,
+    hardware: Arc<dyn Hardware>,
+}
+
+impl std::fmt::Debug for HypervisorTwin {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("HypervisorTwin").field(&self.state).finish()
+    }
+}
+
+impl HypervisorTwin {
+    /// A hypervisor without VMs.
+    pub fn new(hardware: Arc<dyn Hardware>) -> Self {
+        let vms = Vms {
+            vms: Vec::new(),
+            down: false,
+            next_pid: 100,
+            watchers: Vec::new(),
+        };
+        Self {
+            state: Arc::new(Mutex::new(vms)),
+            hardware,
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vms> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Looks at or changes the VMs.
+    pub fn with<R>(&self, f: impl FnOnce(&mut Vms) -> R) -> R {
+        f(&mut self.lock())
+    }
+
+    /// Defines a VM that is off. `facts` of a VM that runs are those of its next start.
+    pub fn define(&self, mut facts: VmFacts) {
+        facts.state = VmState::Off;
+        facts.pid = None;
+        facts.hostdevs.clear();
+        facts.free_root_ports_live = 0;
+        for nic in &mut facts.nics {
+            (nic.alias, nic.tap, nic.standby_live) = (None, None, false);
+        }
+        self.with(|vms| {
+            vms.vms.push(Vm {
+                facts,
+                refuses_unplug: false,
+            });
+        });
+    }
+
+    /// A cold start; what was staged on the definition takes effect.
+    ///
+    /// # Errors
+    /// If there is no such VM, or its bridge is not there.
+    pub fn start(&self, uuid: Uuid) -> Result<()> {
+        let mut vms = self.lock();
+        let pid = vms.next_pid;
+        vms.next_pid += 1;
+        let vm = vms.vm_mut(uuid).ok_or(HypervisorError::NoSuchVm(uuid))?;
+        if vm.facts.state != VmState::Off {
+            return Ok(());
+        }
+        for (number, nic) in vm.facts.nics.iter_mut().enumerate() {
+            self.start_nic(pid, number, nic)?;
+        }
+        vm.facts.free_root_ports_live = vm.facts.free_root_ports_config;
+        (vm.facts.state, vm.facts.pid) = (VmState::Running, Some(pid));
+        vms.tell(HypervisorEvent::Vm(uuid));
+        Ok(())
+    }
+
+    fn start_nic(&self, pid: u32, number: usize, nic: &mut NicFacts) -> Result<()> {
+        let refused = |message: String| HypervisorError::Refused {
+            operation: "start".into(),
+            message,
+        };
+        nic.alias = Some(format!("net{number}"));
+        nic.standby_live = nic.standby_config;
+        let Some(bridge) = &nic.bridge else {
+            return Ok(());
+        };
+        let tap: IfName = format!("vnet{pid}-{number}")
+            .parse()
+            .map_err(|error| refused(format!("{error}")))?;
+        self.hardware
+            .start_nic(pid, nic.mac, bridge, &tap)
+            .map_err(refused)?;
+        nic.tap = Some(tap);
+        Ok(())
+    }
+
+    /// The VM stops: by itself or not, it looks the same.
+    pub fn stop(&self, uuid: Uuid) {
+        let mut vms = self.lock();
+        let Some(vm) = vms.vm_mut(uuid) else { return };
+        let Some(pid) = vm.facts.pid.take() else {
+            return;
+        };
+        vm.facts.state = VmState::Off;
+        vm.facts.hostdevs.clear();
+        vm.facts.free_root_ports_live = 0;
+        for nic in &mut vm.facts.nics {
+            (nic.alias, nic.tap, nic.standby_live) = (None, None, false);
+        }
+        self.hardware.stopped(pid);
+        vms.tell(HypervisorEvent::Vm(uuid));
+    }
+
+    /// Process id of a VM that runs.
+    pub fn pid(&self, uuid: Uuid) -> Option<u32> {
+        self.with(|vms| vms.vm(uuid).and_then(|vm| vm.facts.pid))
+    }
+}
+
+#[cfg(test)]
+mod tests;

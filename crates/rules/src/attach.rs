@@ -97,23 +97,42 @@ pub const DETACH: &[Step] = &[
     Step::VfClean,
 ];
 
+/// Where a NIC is when a switch-over begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Standing {
+    /// It has no VF.
+    OnTap,
+    /// It has a VF, but both paths are open, or were meant to be.
+    BothPaths,
+    /// It has a VF and all its frames go there.
+    OnVf,
+}
+
 /// What brings the VM back to where it was when `sequence` failed at step number `failed`.
 ///
 /// An attach that failed once the VF is plugged (or may be) is undone by a whole detach; before
-/// that, by putting back the tap's entry. A detach that the guest refuses leaves it on the VF.
-pub fn undo(sequence: &[Step], failed: usize) -> Vec<Step> {
+/// that, by putting back the tap's entry. A detach that the guest refuses leaves it where it was: one
+/// that did not use its VF must not be sent its frames there.
+///
+/// If [`Step::Unplug`] is among these steps and fails, [`STILL_PLUGGED`] follows instead of the rest.
+pub fn undo(sequence: &[Step], failed: usize, standing: Standing) -> Vec<Step> {
     let plug = sequence.iter().position(|step| *step == Step::Plug);
     let unplug = sequence.iter().position(|step| *step == Step::Unplug);
     match (plug, unplug) {
-        (Some(plug), _) if failed >= plug => DETACH.to_vec(),
+        (Some(plug), _) if failed >= plug || standing != Standing::OnTap => DETACH.to_vec(),
         (Some(_), _) => vec![Step::TapEntryAdd, Step::TapLearningOn, Step::VfClean],
-        (None, Some(unplug)) if failed <= unplug => {
+        (None, Some(unplug)) if failed <= unplug && standing == Standing::OnVf => {
             vec![Step::UplinkEntryAdd, Step::FilterRemove, Step::TapPass]
         }
+        (None, Some(unplug)) if failed <= unplug => STILL_PLUGGED.to_vec(),
         // The VF is gone from the VM: what is left is done on the next pass.
         _ => Vec::new(),
     }
 }
+
+/// What is left to do when an attach is undone and the guest keeps the VF: both paths stay open, and
+/// nothing is reset under it.
+pub const STILL_PLUGGED: &[Step] = &[Step::TapPass];
 
 #[cfg(test)]
 mod tests {
@@ -141,7 +160,7 @@ mod tests {
     #[test]
     fn every_failure_ends_on_one_path() {
         for failed in 0..ATTACH.len() {
-            let steps = undo(ATTACH, failed);
+            let steps = undo(ATTACH, failed, Standing::OnTap);
             assert!(
                 steps.contains(&Step::TapEntryAdd) && steps.contains(&Step::VfClean),
                 "{failed}"
@@ -152,7 +171,18 @@ mod tests {
             );
         }
         for failed in 0..=at(DETACH, Step::Unplug) {
-            assert!(undo(DETACH, failed).contains(&Step::UplinkEntryAdd));
+            assert!(undo(DETACH, failed, Standing::OnVf).contains(&Step::UplinkEntryAdd));
+        }
+    }
+
+    #[test]
+    fn nothing_is_reset_or_sent_to_a_vf_while_a_guest_has_it_and_may_not_use_it() {
+        for failed in 0..ATTACH.len() {
+            assert_eq!(undo(ATTACH, failed, Standing::BothPaths), DETACH);
+            assert_eq!(undo(ATTACH, failed, Standing::OnVf), DETACH);
+        }
+        for failed in 0..=at(DETACH, Step::Unplug) {
+            assert_eq!(undo(DETACH, failed, Standing::BothPaths), [Step::TapPass]);
         }
     }
 }

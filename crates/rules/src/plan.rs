@@ -19,7 +19,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use accelnet_model::{IfName, MacAddr, NodeDesired, PciAddress, Problem, VfAttributes};
 use uuid::Uuid;
 
-use crate::Observed;
+use crate::{Observed, attach::Standing};
 pub use switch::is_settled;
 pub use vfs::interrupted;
 
@@ -102,6 +102,8 @@ pub struct Switch {
     pub vm_name: String,
     /// To the VF, or back to the tap.
     pub to_vf: bool,
+    /// Where the NIC is now.
+    pub standing: Standing,
     /// The NIC.
     pub mac: MacAddr,
     /// Its alias in the live definition.

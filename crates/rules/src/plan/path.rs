@@ -30,15 +30,7 @@ pub fn plan(observed: &Observed, intent: &Intent, memory: &Memory, plan: &mut Pl
         });
     }
     for uplink in &uplinks {
-        if bridge
-            .port(&uplink.ifname)
-            .is_some_and(|port| port.learning)
-        {
-            plan.actions.push(Action::PortLearning {
-                port: uplink.ifname.clone(),
-                on: false,
-            });
-        }
+        uplink_learning_off(bridge, uplink, plan);
     }
     filters(observed, intent, bridge, &uplinks, memory, plan);
     for vm in observed
@@ -50,6 +42,18 @@ pub fn plan(observed: &Observed, intent: &Intent, memory: &Memory, plan: &mut Pl
             tap(observed, bridge, vm, nic, &uplinks, memory, plan);
         }
     }
+}
+
+/// The bridge does not learn at the uplink; true if that is so already. Needed before VFs are there: a
+/// card that echoes the PF's broadcasts would teach the bridge that its guests are on the wire.
+pub fn uplink_learning_off(bridge: &BridgeFacts, uplink: &AdapterFacts, plan: &mut Plan) -> bool {
+    let port = uplink.ifname.clone();
+    let learns = bridge.port(&port).is_some_and(|port| port.learning);
+    let action = Action::PortLearning { port, on: false };
+    if learns && !plan.actions.contains(&action) {
+        plan.actions.push(action);
+    }
+    !learns
 }
 
 /// Addresses that must be reached by software, and that must not.

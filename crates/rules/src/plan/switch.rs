@@ -13,6 +13,7 @@ use accelnet_model::{
 use super::{Action, Memory, Plan, Switch};
 use crate::{
     Observed,
+    attach::Standing,
     eligibility::{self, free_vfs},
     observed::nics_on,
     policy, profile,
@@ -55,6 +56,7 @@ fn prepare(vm: &VmFacts, wish: &VmDesired, intent: &Intent, plan: &mut Plan) {
 
 fn switch(
     to_vf: bool,
+    standing: Standing,
     vm: &VmFacts,
     nic: &NicFacts,
     adapter: &AdapterFacts,
@@ -65,6 +67,7 @@ fn switch(
         vm: vm.uuid,
         vm_name: vm.name.clone(),
         to_vf,
+        standing,
         mac: nic.mac,
         alias: nic.alias.clone()?,
         tap: nic.tap.clone()?,
@@ -109,8 +112,10 @@ fn accelerate(
                     .or_default()
                     .push(problem.about("vm", &vm.name));
                 if !memory.resting.contains(&vm.uuid) {
+                    let standing = standing(observed, intent, nic, adapter, vf);
+                    let attributes = vf.attributes.clone();
                     plan.actions
-                        .extend(switch(false, vm, nic, adapter, vf, vf.attributes.clone()));
+                        .extend(switch(false, standing, vm, nic, adapter, vf, attributes));
                 }
                 return;
             }
@@ -118,8 +123,9 @@ fn accelerate(
                 if !settled(observed, intent, nic, adapter, vf, &attributes)
                     && !memory.resting.contains(&vm.uuid)
                 {
+                    let standing = standing(observed, intent, nic, adapter, vf);
                     plan.actions
-                        .extend(switch(true, vm, nic, adapter, vf, attributes));
+                        .extend(switch(true, standing, vm, nic, adapter, vf, attributes));
                     return;
                 }
             }
@@ -148,8 +154,9 @@ fn accelerate(
         && let Some((adapter, vf)) = choose(observed, intent, level, memory, plan)
         && let Ok(attributes) = judge(observed, vm, nic)
     {
+        let standing = Standing::OnTap;
         plan.actions
-            .extend(switch(true, vm, nic, adapter, vf, attributes));
+            .extend(switch(true, standing, vm, nic, adapter, vf, attributes));
     }
 }
 
@@ -207,6 +214,21 @@ fn settled(
     entry && !adapter.filter.contains(&nic.mac) && vf.attributes.fulfils(attributes)
 }
 
+/// Where a NIC with a VF is: on the VF if its frames all go there and the guest takes them.
+fn standing(
+    observed: &Observed,
+    intent: &Intent,
+    nic: &NicFacts,
+    adapter: &AdapterFacts,
+    vf: &VfFacts,
+) -> Standing {
+    if vf.active_vectors > 0 && settled(observed, intent, nic, adapter, vf, &vf.attributes) {
+        Standing::OnVf
+    } else {
+        Standing::BothPaths
+    }
+}
+
 /// True if the NIC's frames all go to its VF, as far as bridge and filter show.
 pub fn is_settled(observed: &Observed, intent: &Intent, vm: &VmFacts, nic: &NicFacts) -> bool {
     observed
@@ -258,8 +280,10 @@ fn decelerate(
     }
     for nic in nics_on(vm, &intent.bridge) {
         if let Some((adapter, vf)) = observed.vf_of(vm, nic) {
+            let standing = standing(observed, intent, nic, adapter, vf);
+            let attributes = vf.attributes.clone();
             plan.actions
-                .extend(switch(false, vm, nic, adapter, vf, vf.attributes.clone()));
+                .extend(switch(false, standing, vm, nic, adapter, vf, attributes));
             return;
         }
     }

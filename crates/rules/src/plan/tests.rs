@@ -103,6 +103,18 @@ fn a_fresh_node_is_put_in_order_first() {
 }
 
 #[test]
+fn vfs_are_made_only_when_the_uplink_has_stopped_learning() {
+    let mut observed = fixture::observed();
+    observed.adapters[0].vfs.clear();
+    let port = observed.adapters[0].ifname.clone();
+    let done = actions(&observed, &desired(None));
+    assert_eq!(done, [Action::PortLearning { port, on: false }]);
+    observed.bridges[0].ports[0].learning = false;
+    let done = actions(&observed, &desired(None));
+    assert!(matches!(done[..], [Action::CreateVfs { count: 7, .. }]));
+}
+
+#[test]
 fn vfs_are_created_when_nothing_is_interrupted_or_it_was_asked_for() {
     let mut observed = settled();
     observed.adapters[0].vfs.clear();

@@ -4,7 +4,7 @@ use accelnet_model::{
     AdapterFacts, Code, Intent, Problem, VfAttributes, VfCount, VfFacts, VfUser, WhenToCreateVfs,
 };
 
-use super::{Action, Memory, Plan};
+use super::{Action, Memory, Plan, path};
 use crate::{Observed, profile};
 
 pub fn plan(
@@ -64,10 +64,15 @@ fn count(
         WhenToCreateVfs::Boot => false,
     };
     if now {
-        plan.actions.push(Action::CreateVfs {
-            pf: adapter.pci,
-            count: wanted,
-        });
+        let bridge = observed.bridge(&intent.bridge);
+        let ready = bridge.is_none_or(|bridge| path::uplink_learning_off(bridge, adapter, plan));
+        // Else in the next round.
+        if ready {
+            plan.actions.push(Action::CreateVfs {
+                pf: adapter.pci,
+                count: wanted,
+            });
+        }
         return;
     }
     let text = format!(

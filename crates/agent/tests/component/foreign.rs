@@ -1,0 +1,157 @@
+//! What others use or did is left alone, and said.
+
+use accelnet_host::HostEvent;
+use accelnet_model::{Code, NicPath, NodeStatus, Performance, PolicyFinding, PolicyKind, VfUser};
+
+use crate::world::{World, codes, is_quiet, path, uuid, vm};
+
+const LOW: Option<Performance> = Some(Performance::Low);
+
+fn taken() -> VfUser {
+    VfUser::Process {
+        pid: 4711,
+        command: "dpdk-app".into(),
+    }
+}
+
+#[test]
+fn a_vf_that_somebody_else_uses_is_never_touched() {
+    let mut world = World::settled(2);
+    // Six of seven are somebody's, each with attributes of its own.
+    world.host.with(|machine| {
+        for vf in &mut machine.adapters[0].vfs[..6] {
+            vf.user = taken();
+            vf.attributes.vlan = 7;
+        }
+    });
+    world.want(1, LOW);
+    world.want(2, LOW);
+    world.tell();
+    let one = |status: &NodeStatus| {
+        [1, 2]
+            .into_iter()
+            .filter(|vm| path(status, *vm) == NicPath::Vf)
+            .count()
+    };
+    let status = world.wait("one VM on the last VF", |status| {
+        one(status) == 1 && status.converged
+    });
+    let other = if path(&status, 1) == NicPath::Vf {
+        2
+    } else {
+        1
+    };
+    assert!(!codes(&status, other).is_empty());
+    world.host.with(|machine| {
+        for vf in &machine.adapters[0].vfs[..6] {
+            assert_eq!((vf.attributes.vlan, &vf.user), (7, &taken()));
+        }
+        // They come back as they are.
+        for vf in &mut machine.adapters[0].vfs[..6] {
+            vf.user = VfUser::Nobody;
+        }
+    });
+    world.wait_path(other, NicPath::Vf);
+    world.assert_free_vfs_clean();
+}
+
+#[test]
+fn a_vf_that_does_not_come_clean_is_kept_back_and_reported_until_it_does() {
+    let mut world = World::accelerated(1);
+    let vf = world.vf_of(1).unwrap();
+    world.host.with(|machine| machine.stubborn.insert(vf));
+    world.want(1, None);
+    world.tell();
+    let quarantined = |status: &NodeStatus| {
+        status.adapters[0]
+            .quarantined
+            .iter()
+            .any(|problem| problem.code == Code::VfQuarantined)
+    };
+    world.wait("the quarantine", |status| {
+        quarantined(status) && status.converged
+    });
+    world.assert_synthetic(1);
+    world.want(1, LOW);
+    world.tell();
+    world.wait("on another VF", |status| {
+        path(status, 1) == NicPath::Vf && quarantined(status)
+    });
+    assert_ne!(world.vf_of(1), Some(vf));
+    world.host.with(|machine| machine.stubborn.clear());
+    world.wait("clean at last", is_quiet);
+    world.assert_free_vfs_clean();
+}
+
+#[test]
+fn policy_that_comes_later_brings_the_vm_back_at_once() {
+    let mut world = World::accelerated(2);
+    let tap = world.tap_of(1);
+    let finding = PolicyFinding {
+        kind: PolicyKind::Firewall,
+        place: tap.to_string(),
+        rule: "drop".into(),
+    };
+    world.host.with(|machine| {
+        machine.policy.insert(tap.clone(), vec![finding]);
+        machine.tell(&HostEvent::Firewall);
+    });
+    let before = world.host.with(|machine| machine.now());
+    let back = |status: &NodeStatus| {
+        path(status, 1) == NicPath::Synthetic
+            && status.converged
+            && codes(status, 1).contains(&Code::PolicyNotOffloadable)
+    };
+    // By the event alone: nobody asks, and no time passes.
+    world.wait_report("back on the tap", back);
+    assert_eq!(world.host.with(|machine| machine.now()), before);
+    world.assert_synthetic(1);
+    world.assert_on_vf(2);
+    world.host.with(|machine| machine.policy.clear());
+    world.wait_path(1, NicPath::Vf);
+}
+
+#[test]
+fn without_libvirt_nothing_is_concluded() {
+    let mut world = World::accelerated(2);
+    let calls = world.process().calls();
+    world.hypervisor.with(|vms| vms.down = true);
+    let down = |status: &NodeStatus| {
+        status
+            .problems
+            .iter()
+            .any(|problem| problem.code == Code::HypervisorUnavailable)
+    };
+    let status = world.wait("libvirt is missed", down);
+    assert!(status.vms.is_empty());
+    world.want(2, None);
+    world.tell();
+    world.wait("a look with the new wish", down);
+    assert_eq!(world.process().calls(), calls);
+    for number in [1, 2] {
+        world.assert_on_vf(number);
+    }
+    world.hypervisor.with(|vms| vms.down = false);
+    world.wait_path(2, NicPath::Synthetic);
+    world.assert_on_vf(1);
+}
+
+/// One VM's tap that somebody shapes is no reason to leave the others where they are.
+#[test]
+fn a_queue_of_somebody_else_concerns_its_vm_alone() {
+    let mut world = World::settled(2);
+    world.hypervisor.stop(uuid(2));
+    world.hypervisor.start(uuid(2)).unwrap();
+    let tap = world.tap_of(2);
+    world
+        .host
+        .with(|machine| machine.foreign_qdiscs.insert(tap));
+    world.want(1, LOW);
+    world.tell();
+    let status = world.wait("VM 1 on a VF", |status| path(status, 1) == NicPath::Vf);
+    assert!(vm(&status, 1).problems.is_empty() && !status.problems.is_empty());
+    world.want(1, None);
+    world.tell();
+    world.wait("and back", |status| path(status, 1) == NicPath::Synthetic);
+    world.assert_synthetic(1);
+}

@@ -1,0 +1,15 @@
+//! The real agent on simulated twins of host and hypervisor.
+//!
+//! After every single call that changes something, and whenever time passes, the twins are asked
+//! whether every guest is still in reach ([`process`]); a test cannot end while anything was lost.
+
+mod crash;
+mod drift;
+mod failure;
+mod foreign;
+mod guest;
+mod life;
+mod process;
+mod random;
+mod wish;
+mod world;

@@ -1,0 +1,448 @@
+//! A node with its VMs, the wish for it, and the agent that is to fulfil it.
+
+use std::{
+    collections::BTreeMap,
+    path::Path,
+    sync::{Arc, Mutex, mpsc},
+    time::Duration,
+};
+
+use accelnet_agent::{Agent, Config};
+use accelnet_host::twin::{Habits, HostTwin, Machine};
+use accelnet_hypervisor::twin::{Hardware, HypervisorTwin, definition};
+use accelnet_model::{
+    BridgePort, ClusterEnable, Code, IfName, Intent, IntentType, MacAddr, NicPath, NodeDesired,
+    NodeStatus, PciAddress, Performance, Problem, VfAttributes, VfCount, VfUser, VmDesired,
+    VmStatus, WhenToCreateVfs,
+};
+use tempfile::TempDir;
+use uuid::Uuid;
+
+use crate::process::{Fault, Process, check};
+
+/// Real time an answer may take. Nothing waits for real time, so this is only for a machine that is
+/// busy with something else.
+const PATIENCE: Duration = Duration::from_secs(20);
+/// Virtual time until everything is as wanted; the longest rest after failures is five minutes.
+const VIRTUAL_LIMIT: Duration = Duration::from_secs(1800);
+
+pub fn name(text: &str) -> IfName {
+    text.parse().unwrap()
+}
+
+pub fn uuid(vm: u8) -> Uuid {
+    Uuid::from_u128(u128::from(vm))
+}
+
+pub fn mac(vm: u8) -> MacAddr {
+    MacAddr([2, 0, 0, 0, 0x77, vm])
+}
+
+/// The host twin below the hypervisor twin.
+struct Below {
+    host: HostTwin,
+    habits: Arc<Mutex<BTreeMap<MacAddr, Habits>>>,
+}
+
+impl Hardware for Below {
+    fn start_nic(
+        &self,
+        pid: u32,
+        mac: MacAddr,
+        bridge: &IfName,
+        tap: &IfName,
+    ) -> Result<(), String> {
+        let habits = self.habits.lock().unwrap().get(&mac).copied();
+        let started = self
+            .host
+            .with(|machine| machine.start_guest(pid, mac, bridge, tap, habits.unwrap_or_default()));
+        started.map_err(|error| error.to_string())
+    }
+
+    fn stopped(&self, pid: u32) {
+        self.host.with(|machine| machine.stop_guest(pid));
+    }
+
+    fn plug(&self, pid: u32, mac: MacAddr, vf: PciAddress) -> Result<(), String> {
+        self.host.with(|machine| machine.plug(pid, mac, vf))
+    }
+
+    fn unplugged(&self, pid: u32, vf: PciAddress) {
+        self.host.with(|machine| machine.unplug(pid, vf));
+    }
+
+    fn pause(&self, time: Duration) {
+        self.host.advance(time);
+    }
+}
+
+/// An agent that runs.
+struct Running {
+    agent: Agent,
+    process: Arc<Process>,
+    reports: mpsc::Receiver<NodeStatus>,
+}
+
+pub struct World {
+    pub host: HostTwin,
+    pub hypervisor: HypervisorTwin,
+    pub desired: NodeDesired,
+    habits: Arc<Mutex<BTreeMap<MacAddr, Habits>>>,
+    directory: TempDir,
+    running: Option<Running>,
+    /// Everything that the agent told to be wrong since its start.
+    pub told: Vec<Problem>,
+    /// The most switch-overs that it told to be under way at the same time.
+    pub most_busy: usize,
+}
+
+impl World {
+    /// VMs 1 to `vms` run; acceleration is wanted on their network and VFs may be made at once; no
+    /// agent runs yet.
+    pub fn new(vms: u8) -> Self {
+        let host = HostTwin::new(Machine::igb("node1", &name("br0"), &name("pf0")));
+        let habits = Arc::new(Mutex::new(BTreeMap::new()));
+        let below = Below {
+            host: host.clone(),
+            habits: Arc::clone(&habits),
+        };
+        let hypervisor = HypervisorTwin::new(Arc::new(below));
+        let world = Self {
+            host,
+            hypervisor,
+            desired: enabled(),
+            habits,
+            directory: tempfile::tempdir().unwrap(),
+            running: None,
+            told: Vec::new(),
+            most_busy: 0,
+        };
+        for vm in 1..=vms {
+            world.add_vm(vm);
+        }
+        world.advance(Duration::from_secs(1));
+        world
+    }
+
+    /// One more VM that runs.
+    pub fn add_vm(&self, vm: u8) {
+        let facts = definition(uuid(vm), &format!("vm{vm}"), mac(vm), &name("br0"));
+        self.hypervisor.define(facts);
+        self.hypervisor.start(uuid(vm)).unwrap();
+    }
+
+    /// The same with an agent that has put everything in order.
+    pub fn settled(vms: u8) -> Self {
+        let mut world = Self::new(vms);
+        world.start(None);
+        world.tell();
+        world.wait("the node is in order", |status| {
+            status.converged && vfs(status) == 7
+        });
+        world
+    }
+
+    /// VMs 1 to `vms` are on VFs.
+    pub fn accelerated(vms: u8) -> Self {
+        let mut world = Self::settled(vms);
+        for vm in 1..=vms {
+            world.want(vm, Some(Performance::Low));
+        }
+        world.tell();
+        for vm in 1..=vms {
+            world.wait_path(vm, NicPath::Vf);
+        }
+        world
+    }
+
+    pub fn state_dir(&self) -> &Path {
+        self.directory.path()
+    }
+
+    /// How a VM's guest behaves from its next start on.
+    pub fn set_habits(&self, vm: u8, habits: Habits) {
+        self.habits.lock().unwrap().insert(mac(vm), habits);
+    }
+
+    /// Changes the wish for a VM; [`World::tell`] tells it.
+    pub fn want(&mut self, vm: u8, level: Option<Performance>) {
+        self.desired.vms.retain(|wish| wish.uuid != uuid(vm));
+        self.desired.vms.push(VmDesired {
+            uuid: uuid(vm),
+            level,
+            prepare: false,
+        });
+    }
+
+    /// Tells the agent the wish, as a new generation.
+    pub fn tell(&mut self) {
+        self.desired.generation += 1;
+        self.running().agent.set_desired(self.desired.clone());
+    }
+
+    /// Tells an agent the same once more.
+    pub fn repeat(&self) {
+        self.running().agent.set_desired(self.desired.clone());
+    }
+
+    /// Takes the next report, if there is one in time.
+    fn next_report(&mut self, patience: Duration) -> Option<NodeStatus> {
+        let status = self.running().reports.recv_timeout(patience).ok()?;
+        self.told.extend(status.problems.iter().cloned());
+        let vms = status.vms.iter().flat_map(|vm| &vm.problems);
+        self.told.extend(vms.cloned());
+        let busy = status.vms.iter().filter(|vm| vm.progress.is_some());
+        self.most_busy = self.most_busy.max(busy.count());
+        Some(status)
+    }
+
+    pub fn agent(&self) -> &Agent {
+        &self.running().agent
+    }
+
+    pub fn process(&self) -> &Process {
+        &self.running().process
+    }
+
+    fn running(&self) -> &Running {
+        self.running.as_ref().expect("an agent runs")
+    }
+
+    /// Starts an agent; one that runs is killed before.
+    pub fn start(&mut self, fault: Option<Fault>) {
+        self.kill();
+        self.told.clear();
+        let process = Arc::new(Process::new(
+            self.host.clone(),
+            self.hypervisor.clone(),
+            fault,
+        ));
+        let (sender, reports) = mpsc::channel();
+        let config = Config {
+            state_dir: self.directory.path().to_owned(),
+        };
+        let agent = Agent::start(config, process.clone(), process.clone(), move |status| {
+            // A test that has ended does not listen any more.
+            let _ = sender.send(status);
+        });
+        self.running = Some(Running {
+            agent,
+            process,
+            reports,
+        });
+    }
+
+    /// Kills the agent.
+    pub fn kill(&mut self) {
+        if let Some(running) = self.running.take() {
+            running.process.kill();
+        }
+        self.host.with(Machine::end_watches);
+        self.hypervisor
+            .with(accelnet_hypervisor::twin::Vms::end_watches);
+    }
+
+    /// Lets time pass for everybody.
+    pub fn advance(&self, time: Duration) {
+        self.host.advance(time);
+        check(&self.host, "some time");
+    }
+
+    /// Waits for a status, letting virtual time pass whenever nothing is under way.
+    pub fn wait(&mut self, what: &str, mut reached: impl FnMut(&NodeStatus) -> bool) -> NodeStatus {
+        match self.wait_or_death(&mut reached) {
+            Ok(status) => status,
+            Err(Some(status)) => panic!("'{what}' was not reached: {status:#?}"),
+            Err(None) => panic!(
+                "the agent died before '{what}': {:#?}",
+                self.process().calls()
+            ),
+        }
+    }
+
+    /// Like [`World::wait`], for an agent that may die: `Err(None)` if it did, the last status if
+    /// nothing came of it.
+    pub fn wait_or_death(
+        &mut self,
+        reached: &mut dyn FnMut(&NodeStatus) -> bool,
+    ) -> Result<NodeStatus, Option<Box<NodeStatus>>> {
+        let begun = self.host.with(|machine| machine.now());
+        loop {
+            self.assert_nothing_lost();
+            // Before the look: a report after it may be the last one for long.
+            while self.next_report(Duration::ZERO).is_some() {}
+            let Some(status) = self.look() else {
+                return Err(None);
+            };
+            if status.generation == self.desired.generation && reached(&status) {
+                while self.next_report(Duration::ZERO).is_some() {}
+                self.assert_nothing_lost();
+                return Ok(status);
+            }
+            if self.host.with(|machine| machine.now()) > begun + VIRTUAL_LIMIT {
+                return Err(Some(Box::new(status)));
+            }
+            if status.vms.iter().any(|vm| vm.progress.is_some()) {
+                // Its end, at the latest, is reported.
+                let report = self.next_report(PATIENCE);
+                assert!(report.is_some() || self.process().is_dead(), "no report");
+            } else {
+                self.advance(Duration::from_secs(1));
+            }
+        }
+    }
+
+    /// Lets the agent look; `None` if it is dead.
+    pub fn look(&self) -> Option<NodeStatus> {
+        let status = self.running().agent.refresh(PATIENCE);
+        assert!(status.is_ok() || self.process().is_dead(), "{status:?}");
+        status.ok()
+    }
+
+    /// Waits for the next report that fulfils something, without asking for one or moving the clock.
+    pub fn wait_report(&mut self, what: &str, reached: impl Fn(&NodeStatus) -> bool) -> NodeStatus {
+        loop {
+            let report = self.running().reports.recv_timeout(PATIENCE);
+            let status =
+                report.unwrap_or_else(|error| panic!("'{what}' was not reported: {error}"));
+            if reached(&status) {
+                return status;
+            }
+        }
+    }
+
+    pub fn wait_path(&mut self, vm: u8, path: NicPath) -> NodeStatus {
+        let reached = |status: &NodeStatus| self::path(status, vm) == path && is_quiet(status);
+        self.wait(&format!("VM {vm} on {path:?}"), reached)
+    }
+
+    pub fn wait_problem(&mut self, vm: u8, code: Code) -> NodeStatus {
+        self.wait(&format!("{code} of VM {vm}"), |status| {
+            codes(status, vm).contains(&code)
+        })
+    }
+
+    /// What must never happen did not.
+    pub fn assert_nothing_lost(&self) {
+        let violations = self.host.with(|machine| machine.violations.clone());
+        let calls = self.running.as_ref().map(|running| running.process.calls());
+        assert!(violations.is_empty(), "{violations:#?} in {calls:#?}");
+    }
+
+    /// The VF that a VM has.
+    pub fn vf_of(&self, vm: u8) -> Option<PciAddress> {
+        let facts = self
+            .hypervisor
+            .with(|vms| vms.vm(uuid(vm)).map(|vm| vm.facts.clone()));
+        facts?.hostdevs.first().map(|hostdev| hostdev.pci)
+    }
+
+    pub fn tap_of(&self, vm: u8) -> IfName {
+        let facts = self
+            .hypervisor
+            .with(|vms| vms.vm(uuid(vm)).unwrap().facts.clone());
+        facts.nics[0].tap.clone().expect("the VM runs")
+    }
+
+    fn port(&self, name: &IfName) -> BridgePort {
+        self.host
+            .with(|machine| machine.port(name).unwrap().clone())
+    }
+
+    /// The VM uses no VF, and nothing that it needed for one is left.
+    pub fn assert_synthetic(&self, vm: u8) {
+        assert_eq!(self.vf_of(vm), None);
+        let (tap, uplink) = (self.port(&self.tap_of(vm)), self.port(&name("pf0")));
+        let here = |port: &BridgePort| port.fdb.iter().any(|entry| entry.mac == mac(vm));
+        assert!(
+            tap.learning && here(&tap) && !here(&uplink),
+            "{tap:?} {uplink:?}"
+        );
+        self.host.with(|machine| {
+            let held = machine.holds.get(&tap.ifname);
+            assert_ne!(held, Some(&accelnet_host::HoldQueue::Hold));
+            assert!(machine.adapters[0].filter.contains(&mac(vm)));
+        });
+    }
+
+    /// Only the VM's VF carries its address and everything goes there.
+    pub fn assert_on_vf(&self, vm: u8) {
+        let vf = self.vf_of(vm).expect("the VM has a VF");
+        self.host.with(|machine| {
+            let found = machine.vf(vf).unwrap();
+            assert_eq!(found.attributes, VfAttributes::for_mac(mac(vm)));
+            assert!(!machine.adapters[0].filter.contains(&mac(vm)));
+        });
+    }
+
+    /// Every VF that nobody uses is bound, clean and free.
+    pub fn assert_free_vfs_clean(&self) {
+        let vfs = self.host.with(|machine| machine.adapters[0].vfs.clone());
+        assert_eq!(vfs.len(), 7);
+        for vf in vfs.iter().filter(|vf| vf.user == VfUser::Nobody) {
+            assert_eq!(vf.attributes, VfAttributes::baseline(), "{}", vf.pci);
+            assert_eq!(vf.driver.as_deref(), Some("vfio-pci"), "{}", vf.pci);
+        }
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        self.kill();
+        if !std::thread::panicking() {
+            self.assert_nothing_lost();
+        }
+    }
+}
+
+fn enabled() -> NodeDesired {
+    let intent = Intent {
+        name: "compute".parse().unwrap(),
+        types: vec![IntentType::Compute],
+        adapters: vec![name("pf0")],
+        bridge: name("br0"),
+        vfs: VfCount::Auto,
+    };
+    NodeDesired {
+        generation: 0,
+        enabled: Some(ClusterEnable {
+            intent: intent.name.clone(),
+            node_reserve_percentage: 50,
+            when: WhenToCreateVfs::Now,
+        }),
+        intents: vec![intent],
+        vms: Vec::new(),
+    }
+}
+
+pub fn vm(status: &NodeStatus, number: u8) -> &VmStatus {
+    let mut vms = status.vms.iter();
+    vms.find(|vm| vm.facts.uuid == uuid(number))
+        .expect("the VM is reported")
+}
+
+pub fn path(status: &NodeStatus, number: u8) -> NicPath {
+    vm(status, number).nics[0].path
+}
+
+pub fn codes(status: &NodeStatus, number: u8) -> Vec<Code> {
+    vm(status, number)
+        .problems
+        .iter()
+        .map(|problem| problem.code)
+        .collect()
+}
+
+pub fn vfs(status: &NodeStatus) -> usize {
+    status.adapters[0].facts.vfs.len()
+}
+
+/// Nothing is left to do, and nothing is wrong.
+pub fn is_quiet(status: &NodeStatus) -> bool {
+    let well = status.vms.iter().all(|vm| vm.problems.is_empty());
+    let clean = status
+        .adapters
+        .iter()
+        .all(|adapter| adapter.quarantined.is_empty());
+    status.converged && well && clean && status.problems.is_empty()
+}

@@ -1,0 +1,229 @@
+//! Where a unicast frame goes now.
+//!
+//! ```text
+//!   wire ──┐                      ┌── tap (hold queue) ── guest
+//!          card ── PF ── bridge ──┤
+//!   VF  ───┘                      └── host
+//! ```
+//!
+//! The card gives a frame to every VF that carries its destination, driven or not, and to the PF if
+//! the PF's filter has it. A guest that is on its VF discards what comes by the tap.
+
+use accelnet_model::{AdapterFacts, BridgeFacts, IfName, MacAddr};
+
+use super::{Guest, Machine};
+use crate::HoldQueue;
+
+/// Where a frame starts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Station {
+    /// Another machine.
+    Wire,
+    /// The host itself, on the bridge.
+    Host,
+    /// The guest with this address, by the path it sends on.
+    Guest(MacAddr),
+}
+
+/// What became of a frame for a guest. Copies are allowed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Arrival {
+    /// A copy came by the VF.
+    pub by_vf: bool,
+    /// A copy came by the tap, and the guest took it.
+    pub by_tap: bool,
+    /// A copy waits at the tap.
+    pub waits: bool,
+}
+
+impl Arrival {
+    /// The frame is not lost.
+    pub fn arrives(self) -> bool {
+        self.by_vf || self.by_tap || self.waits
+    }
+}
+
+/// Copies of a frame on their way.
+#[derive(Debug, Default)]
+struct Copies {
+    vf: bool,
+    taps: Vec<IfName>,
+    host: bool,
+    wire: bool,
+}
+
+impl Machine {
+    /// What becomes of a frame from `from` to the guest with address `mac`.
+    pub fn frame_to_guest(&self, mac: MacAddr, from: Station) -> Arrival {
+        let Some(guest) = self.guests.iter().find(|guest| guest.mac == mac) else {
+            return Arrival::default();
+        };
+        let copies = self.send(mac, from);
+        let at_tap = copies.taps.contains(&guest.tap);
+        let waits = self.holds.get(&guest.tap) == Some(&HoldQueue::Hold);
+        Arrival {
+            by_vf: copies.vf && guest.is_on_vf(self.now),
+            by_tap: at_tap && !waits && !guest.is_on_vf(self.now),
+            waits: at_tap && waits,
+        }
+    }
+
+    /// True if a frame from a guest to the host itself arrives.
+    pub fn frame_to_host(&self, from: MacAddr) -> bool {
+        let own = self.bridges.iter().map(|bridge| bridge.mac);
+        own.into_iter()
+            .all(|mac| self.send(mac, Station::Guest(from)).host)
+    }
+
+    /// True if a frame from a guest to an address elsewhere leaves on the wire.
+    pub fn frame_to_wire(&self, from: MacAddr) -> bool {
+        const ELSEWHERE: MacAddr = MacAddr([2, 0, 0, 0, 0xee, 0xee]);
+        self.send(ELSEWHERE, Station::Guest(from)).wire
+    }
+
+    /// Guests that cannot be reached from somewhere, or cannot reach it, in words. One that is
+    /// excused is left out until it was in reach again.
+    pub fn unreachable(&mut self) -> Vec<String> {
+        let running: Vec<Guest> = self
+            .guests
+            .iter()
+            .filter(|guest| guest.up)
+            .cloned()
+            .collect();
+        let mut lost = Vec::new();
+        let mut in_reach = Vec::new();
+        for guest in &running {
+            let mac = guest.mac;
+            let neighbours = running
+                .iter()
+                .map(|other| other.mac)
+                .filter(|other| *other != mac);
+            let from = [Station::Wire, Station::Host]
+                .into_iter()
+                .chain(neighbours.map(Station::Guest));
+            let mut ways: Vec<String> = from
+                .filter(|from| !self.frame_to_guest(mac, *from).arrives())
+                .map(|from| format!("{from:?} to {mac}"))
+                .collect();
+            if !self.frame_to_host(mac) {
+                ways.push(format!("{mac} to the host"));
+            }
+            if !self.frame_to_wire(mac) {
+                ways.push(format!("{mac} to the wire"));
+            }
+            if ways.is_empty() {
+                in_reach.push(mac);
+            } else if !guest.excused {
+                lost.extend(ways);
+            }
+        }
+        for guest in &mut self.guests {
+            guest.excused &= !in_reach.contains(&guest.mac);
+        }
+        // A frame between two guests is lost because of either: one that is excused excuses it.
+        let excused: Vec<MacAddr> = self
+            .guests
+            .iter()
+            .filter(|guest| guest.excused)
+            .map(|guest| guest.mac)
+            .collect();
+        lost.retain(|way| !excused.iter().any(|mac| way.contains(&mac.to_string())));
+        lost
+    }
+
+    fn send(&self, mac: MacAddr, from: Station) -> Copies {
+        let mut copies = Copies::default();
+        match from {
+            Station::Wire => {
+                for adapter in &self.adapters {
+                    self.at_card(adapter, mac, &Source::Wire, &mut copies);
+                }
+            }
+            Station::Host => {
+                for bridge in &self.bridges {
+                    self.at_bridge(bridge, None, mac, &mut copies);
+                }
+            }
+            Station::Guest(sender) => self.sent_by(sender, mac, &mut copies),
+        }
+        copies
+    }
+
+    fn sent_by(&self, sender: MacAddr, mac: MacAddr, copies: &mut Copies) {
+        let Some(guest) = self.guests.iter().find(|guest| guest.mac == sender) else {
+            return;
+        };
+        let on_vf = guest.vf.filter(|_| guest.is_on_vf(self.now));
+        if let Some((pci, _)) = on_vf {
+            let has_it = |adapter: &&AdapterFacts| adapter.vfs.iter().any(|vf| vf.pci == pci);
+            // The spoof check lets through what carries the VF's own address.
+            let genuine = self.vf(pci).is_some_and(|vf| vf.attributes.mac == sender);
+            if let Some(adapter) = self.adapters.iter().find(has_it).filter(|_| genuine) {
+                self.at_card(adapter, mac, &Source::Vf, copies);
+            }
+            return;
+        }
+        let bridge = self
+            .bridges
+            .iter()
+            .find(|bridge| bridge.port(&guest.tap).is_some());
+        if let Some(bridge) = bridge {
+            self.at_bridge(bridge, Some(&guest.tap), mac, copies);
+        }
+    }
+
+    fn at_card(&self, card: &AdapterFacts, mac: MacAddr, from: &Source, copies: &mut Copies) {
+        let vf = card.vfs.iter().any(|vf| vf.attributes.mac == mac);
+        copies.vf |= vf;
+        let in_filter = card.filter.contains(&mac) || card.mac == mac;
+        let to_pf = match from {
+            // As a bridge port the PF is promiscuous, for what comes by the wire.
+            Source::Wire => in_filter || !vf,
+            Source::Vf => in_filter,
+            Source::Pf => false,
+        };
+        let bridge = self
+            .bridges
+            .iter()
+            .find(|bridge| Some(&bridge.ifname) == card.master.as_ref());
+        if let (true, Some(bridge)) = (to_pf, bridge) {
+            self.at_bridge(bridge, Some(&card.ifname), mac, copies);
+        }
+        copies.wire |= !matches!(from, Source::Wire) && !vf && !to_pf;
+    }
+
+    fn at_bridge(
+        &self,
+        bridge: &BridgeFacts,
+        from: Option<&IfName>,
+        mac: MacAddr,
+        copies: &mut Copies,
+    ) {
+        if mac == bridge.mac {
+            copies.host |= from.is_some();
+            return;
+        }
+        let known = bridge.ports.iter().find(|port| {
+            port.fdb
+                .iter()
+                .any(|entry| entry.mac == mac && !entry.local)
+        });
+        let out = bridge.ports.iter().filter(|port| match known {
+            Some(known) => port.ifname == known.ifname,
+            None => port.flood,
+        });
+        for port in out.filter(|port| Some(&port.ifname) != from) {
+            match self.adapters.iter().find(|card| card.ifname == port.ifname) {
+                Some(card) => self.at_card(card, mac, &Source::Pf, copies),
+                None => copies.taps.push(port.ifname.clone()),
+            }
+        }
+    }
+}
+
+/// Where a frame enters a card.
+enum Source {
+    Wire,
+    Pf,
+    Vf,
+}

@@ -1,0 +1,268 @@
+//! The simulated machine as the agent sees and changes it.
+
+use std::{sync::mpsc, time::Duration};
+
+use accelnet_model::{
+    AdapterFacts, BridgeFacts, FdbEntry, IfName, MacAddr, NodeFacts, PciAddress, PolicyFinding,
+    Support, VfAttributes, VfUser,
+};
+
+use super::{HostTwin, Machine};
+use crate::{HoldQueue, Host, HostError, HostEvent, Result};
+
+fn gone(what: impl std::fmt::Display) -> HostError {
+    HostError::Gone(what.to_string())
+}
+
+impl Machine {
+    fn vectors(&self, pci: PciAddress) -> u32 {
+        let driven = self
+            .guests
+            .iter()
+            .any(|guest| guest.drives_vf(self.now()) && guest.vf.is_some_and(|(vf, _)| vf == pci));
+        // igbvf: TX, RX, mailbox.
+        if driven { 3 } else { 0 }
+    }
+
+    fn ensure_count(&mut self, pf: PciAddress, count: u32) -> Result<()> {
+        let adapter = self.adapter_mut(pf).ok_or_else(|| gone(pf))?;
+        let total = adapter.total_vfs;
+        if count > total {
+            return Err(HostError::TooManyVfs {
+                pf,
+                total,
+                wanted: count,
+            });
+        }
+        adapter.drivers_autoprobe = Support::Supported(false);
+        if adapter.vfs.len() == count as usize {
+            return Ok(());
+        }
+        let used = adapter.vfs.iter().filter(|vf| vf.user != VfUser::Nobody);
+        let users: Vec<String> = used.map(|vf| format!("VF {}", vf.index)).collect();
+        if !users.is_empty() {
+            return Err(HostError::VfsInUse { pf, users });
+        }
+        self.make_vfs(pf, count);
+        Ok(())
+    }
+
+    fn ensure_vfio(&mut self, pci: PciAddress) -> Result<()> {
+        self.not_anothers(pci, "bound to vfio-pci");
+        let vf = self.vf_mut(pci).ok_or_else(|| gone(pci))?;
+        vf.driver = Some("vfio-pci".into());
+        Ok(())
+    }
+
+    fn reset(&mut self, pci: PciAddress) -> Result<()> {
+        let vf = self.vf(pci).ok_or_else(|| gone(pci))?;
+        if vf.user != VfUser::Nobody {
+            self.violations
+                .push(format!("VF {pci} is reset while it is used"));
+            let users = vec![format!("VF {pci}")];
+            return Err(HostError::VfsInUse { pf: pci, users });
+        }
+        Ok(())
+    }
+
+    fn ensure_attributes(
+        &mut self,
+        pf: PciAddress,
+        index: u32,
+        wanted: &VfAttributes,
+    ) -> Result<VfAttributes> {
+        let missing = || gone(format!("VF {index} of {pf}"));
+        let adapter = self.adapter_mut(pf).ok_or_else(missing)?;
+        let vf = adapter.vfs.iter().find(|vf| vf.index == index);
+        let pci = vf.ok_or_else(missing)?.pci;
+        self.not_anothers(pci, "changed");
+        let stubborn = self.stubborn.contains(&pci);
+        let vf = self.vf_mut(pci).ok_or_else(missing)?;
+        if stubborn && &vf.attributes != wanted {
+            return Err(HostError::NotAsAsked {
+                operation: format!("set attributes of VF {index}"),
+                wanted: format!("{wanted:?}"),
+                found: format!("{:?}", vf.attributes),
+            });
+        }
+        vf.attributes = wanted.clone();
+        Ok(vf.attributes.clone())
+    }
+
+    /// A VF whose user is not one of the VMs is somebody's own.
+    fn not_anothers(&mut self, pci: PciAddress, what: &str) {
+        let user = self.vf(pci).map(|vf| vf.user.clone()).unwrap_or_default();
+        let ours = match &user {
+            VfUser::Nobody => true,
+            VfUser::Process { pid, .. } => self.guests.iter().any(|guest| guest.pid == *pid),
+            VfUser::HostDriver { .. } => false,
+        };
+        if !ours {
+            self.violations
+                .push(format!("VF {pci} of {user:?} is {what}"));
+        }
+    }
+
+    fn ensure_filter(&mut self, pf: &IfName, mac: MacAddr, present: bool) -> Result<()> {
+        let room = self.filter_room;
+        let adapter = self.adapters.iter_mut().find(|found| &found.ifname == pf);
+        let adapter = adapter.ok_or_else(|| gone(pf))?;
+        match (adapter.filter.contains(&mac), present) {
+            (false, true) if adapter.filter.len() >= room => {
+                return Err(HostError::FilterFull(pf.clone()));
+            }
+            (false, true) => adapter.filter.push(mac),
+            (true, false) => adapter.filter.retain(|other| *other != mac),
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn ensure_entry(&mut self, port: &IfName, mac: MacAddr, present: bool) -> Result<()> {
+        let bridge = self
+            .bridges
+            .iter_mut()
+            .find(|bridge| bridge.port(port).is_some())
+            .ok_or_else(|| gone(port))?;
+        for found in &mut bridge.ports {
+            if present || &found.ifname == port {
+                found.fdb.retain(|entry| entry.mac != mac || entry.local);
+            }
+            if present && &found.ifname == port {
+                found.fdb.push(FdbEntry {
+                    mac,
+                    vlan: None,
+                    local: false,
+                    fixed: true,
+                });
+            }
+        }
+        Ok(())
+    }
+
+    fn ensure_hold(&mut self, tap: &IfName, wanted: HoldQueue) -> Result<()> {
+        if self.foreign_qdiscs.contains(tap) {
+            return Err(HostError::ForeignQdisc {
+                tap: tap.clone(),
+                kind: "tbf".into(),
+            });
+        }
+        self.port_mut(tap).ok_or_else(|| gone(tap))?.hold_queue = true;
+        self.holds.insert(tap.clone(), wanted);
+        Ok(())
+    }
+}
+
+impl Host for HostTwin {
+    fn observe_node(&self) -> Result<NodeFacts> {
+        Ok(self.with(|machine| machine.node.clone()))
+    }
+
+    fn observe_adapters(&self) -> Result<Vec<AdapterFacts>> {
+        Ok(self.with(|machine| {
+            let mut adapters = machine.adapters.clone();
+            for vf in adapters.iter_mut().flat_map(|adapter| &mut adapter.vfs) {
+                vf.active_vectors = machine.vectors(vf.pci);
+            }
+            adapters
+        }))
+    }
+
+    fn observe_bridge(&self, name: &IfName) -> Result<Option<BridgeFacts>> {
+        Ok(self.with(|machine| {
+            let mut bridges = machine.bridges.iter();
+            bridges.find(|bridge| &bridge.ifname == name).cloned()
+        }))
+    }
+
+    fn observe_policy(
+        &self,
+        _bridge: &IfName,
+        tap: &IfName,
+        _uplink: &IfName,
+        _mac: MacAddr,
+    ) -> Result<Vec<PolicyFinding>> {
+        Ok(self.with(|machine| machine.policy.get(tap).cloned().unwrap_or_default()))
+    }
+
+    fn watch(&self) -> Result<mpsc::Receiver<HostEvent>> {
+        let (sender, receiver) = mpsc::channel();
+        self.with(|machine| machine.watchers.push(sender));
+        Ok(receiver)
+    }
+
+    fn ensure_vf_count(&self, pf: PciAddress, count: u32) -> Result<()> {
+        self.with(|machine| machine.ensure_count(pf, count))
+    }
+
+    fn ensure_vf_vfio(&self, vf: PciAddress) -> Result<()> {
+        self.with(|machine| machine.ensure_vfio(vf))
+    }
+
+    fn reset_vf(&self, vf: PciAddress) -> Result<()> {
+        self.with(|machine| machine.reset(vf))
+    }
+
+    fn ensure_vf_attributes(
+        &self,
+        pf: PciAddress,
+        index: u32,
+        wanted: &VfAttributes,
+    ) -> Result<VfAttributes> {
+        self.with(|machine| machine.ensure_attributes(pf, index, wanted))
+    }
+
+    fn ensure_port_learning(&self, port: &IfName, on: bool) -> Result<()> {
+        self.with(|machine| {
+            machine.port_mut(port).ok_or_else(|| gone(port))?.learning = on;
+            Ok(())
+        })
+    }
+
+    fn ensure_port_flood(&self, port: &IfName, on: bool) -> Result<()> {
+        self.with(|machine| {
+            machine.port_mut(port).ok_or_else(|| gone(port))?.flood = on;
+            Ok(())
+        })
+    }
+
+    fn ensure_bridge_mac_pinned(&self, bridge: &IfName) -> Result<()> {
+        self.with(|machine| {
+            let mut bridges = machine.bridges.iter_mut();
+            let found = bridges.find(|found| &found.ifname == bridge);
+            found.ok_or_else(|| gone(bridge))?.mac_pinned = true;
+            Ok(())
+        })
+    }
+
+    fn ensure_pf_filter(&self, pf: &IfName, mac: MacAddr, present: bool) -> Result<()> {
+        self.with(|machine| machine.ensure_filter(pf, mac, present))
+    }
+
+    fn ensure_bridge_entry(&self, port: &IfName, mac: MacAddr, present: bool) -> Result<()> {
+        self.with(|machine| machine.ensure_entry(port, mac, present))
+    }
+
+    fn ensure_hold_queue(&self, tap: &IfName, wanted: HoldQueue) -> Result<()> {
+        self.with(|machine| machine.ensure_hold(tap, wanted))
+    }
+
+    fn rx_packets(&self, port: &IfName) -> Result<u64> {
+        self.with(|machine| {
+            let port = machine.port(port).ok_or_else(|| gone(port))?;
+            Ok(port.rx_packets)
+        })
+    }
+
+    fn active_vectors(&self, vf: PciAddress) -> Result<u32> {
+        Ok(self.with(|machine| machine.vectors(vf)))
+    }
+
+    fn pause(&self, time: Duration) {
+        self.advance(time);
+    }
+
+    fn now(&self) -> Duration {
+        self.with(|machine| machine.now())
+    }
+}

@@ -1,0 +1,136 @@
+//! The model says of frames what the lab measured (docs/reference/switch-over.md).
+
+use super::*;
+use crate::Host;
+
+const GUEST: MacAddr = MacAddr([2, 0, 0, 0, 0x77, 1]);
+const OTHER: MacAddr = MacAddr([2, 0, 0, 0, 0x77, 2]);
+
+fn name(text: &str) -> IfName {
+    text.parse().unwrap()
+}
+
+/// A machine with VFs and two guests on taps; VF 0 is ready to be plugged into the first.
+fn machine() -> (HostTwin, PciAddress) {
+    let twin = HostTwin::new(Machine::igb("node1", &name("br0"), &name("pf0")));
+    let pf = twin.observe_adapters().unwrap()[0].pci;
+    twin.ensure_vf_count(pf, 7).unwrap();
+    twin.ensure_port_learning(&name("pf0"), false).unwrap();
+    let vf = twin.with(|machine| {
+        for (pid, mac) in [(1, GUEST), (2, OTHER)] {
+            let tap = name(&format!("vnet{pid}"));
+            machine
+                .start_guest(pid, mac, &name("br0"), &tap, Habits::default())
+                .unwrap();
+        }
+        machine.chatter();
+        machine.adapters[0].vfs[0].pci
+    });
+    twin.ensure_vf_vfio(vf).unwrap();
+    (twin, vf)
+}
+
+fn from_wire(twin: &HostTwin) -> Arrival {
+    twin.with(|machine| machine.frame_to_guest(GUEST, Station::Wire))
+}
+
+#[test]
+fn a_vf_that_carries_an_address_takes_its_frames_driven_or_not() {
+    let (twin, _) = machine();
+    let pf = twin.observe_adapters().unwrap()[0].pci;
+    assert!(from_wire(&twin).by_tap);
+    twin.ensure_vf_attributes(pf, 0, &VfAttributes::for_mac(GUEST))
+        .unwrap();
+    assert!(!from_wire(&twin).arrives(), "nobody drives the VF");
+    twin.ensure_pf_filter(&name("pf0"), GUEST, true).unwrap();
+    assert!(from_wire(&twin).by_tap, "the PF gets a copy");
+}
+
+#[test]
+fn a_guest_on_its_vf_discards_what_comes_by_the_tap() {
+    let (twin, vf) = machine();
+    twin.with(|machine| machine.plug(1, GUEST, vf)).unwrap();
+    twin.ensure_pf_filter(&name("pf0"), GUEST, true).unwrap();
+    twin.ensure_bridge_entry(&name("vnet1"), GUEST, false)
+        .unwrap();
+    assert_eq!(twin.active_vectors(vf).unwrap(), 0);
+    assert_eq!(
+        (from_wire(&twin).by_vf, from_wire(&twin).by_tap),
+        (false, true)
+    );
+    twin.ensure_port_learning(&name("vnet1"), false).unwrap();
+    twin.pause(Habits::default().takes);
+    assert_eq!(twin.active_vectors(vf).unwrap(), 3);
+    assert_eq!(
+        (from_wire(&twin).by_vf, from_wire(&twin).by_tap),
+        (true, false)
+    );
+    let neighbour = |twin: &HostTwin| {
+        twin.with(|machine| {
+            machine
+                .frame_to_guest(GUEST, Station::Guest(OTHER))
+                .arrives()
+        })
+    };
+    assert!(neighbour(&twin), "flooded to the uplink, and so to the VF");
+    twin.ensure_bridge_entry(&name("vnet1"), GUEST, true)
+        .unwrap();
+    assert!(!neighbour(&twin), "sent to the tap only");
+}
+
+#[test]
+fn frames_from_a_vf_reach_only_addresses_in_the_pfs_filter() {
+    let (twin, vf) = machine();
+    twin.with(|machine| machine.plug(1, GUEST, vf)).unwrap();
+    twin.pause(Habits::default().takes);
+    let reached = |twin: &HostTwin| {
+        twin.with(|machine| {
+            machine
+                .frame_to_guest(OTHER, Station::Guest(GUEST))
+                .arrives()
+        })
+    };
+    assert!(!reached(&twin));
+    twin.ensure_pf_filter(&name("pf0"), OTHER, true).unwrap();
+    assert!(reached(&twin));
+    assert!(twin.with(|machine| machine.frame_to_wire(GUEST) && machine.frame_to_host(GUEST)));
+}
+
+#[test]
+fn held_frames_wait_and_learning_moves_entries_that_were_set() {
+    let (twin, _) = machine();
+    twin.ensure_hold_queue(&name("vnet1"), HoldQueue::Hold)
+        .unwrap();
+    assert_eq!(
+        (from_wire(&twin).by_tap, from_wire(&twin).waits),
+        (false, true)
+    );
+    twin.ensure_hold_queue(&name("vnet1"), HoldQueue::Pass)
+        .unwrap();
+    assert!(from_wire(&twin).by_tap);
+    // The card's echo at an uplink that learns.
+    twin.ensure_bridge_entry(&name("vnet1"), GUEST, true)
+        .unwrap();
+    twin.ensure_port_learning(&name("pf0"), true).unwrap();
+    twin.pause(Duration::from_secs(1));
+    assert!(!from_wire(&twin).arrives());
+}
+
+#[test]
+fn vfs_in_use_are_never_destroyed_or_given_out_twice() {
+    let (twin, vf) = machine();
+    let pf = twin.observe_adapters().unwrap()[0].pci;
+    twin.with(|machine| machine.plug(1, GUEST, vf)).unwrap();
+    assert!(matches!(
+        twin.ensure_vf_count(pf, 3),
+        Err(crate::HostError::VfsInUse { .. })
+    ));
+    assert!(twin.with(|machine| machine.plug(2, OTHER, vf)).is_err());
+    assert_eq!(twin.with(|machine| machine.violations.len()), 1);
+    twin.with(|machine| machine.stop_guest(1));
+    assert_eq!(
+        twin.with(|machine| machine.vf(vf).unwrap().user.clone()),
+        VfUser::Nobody
+    );
+    twin.ensure_vf_count(pf, 3).unwrap();
+}

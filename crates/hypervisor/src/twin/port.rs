@@ -1,0 +1,120 @@
+//! The simulated hypervisor as the agent sees and changes it.
+
+use std::{sync::mpsc, time::Duration};
+
+use accelnet_model::{HostdevFacts, MacAddr, PciAddress, VmFacts};
+use uuid::Uuid;
+
+use super::{HypervisorTwin, Vm, Vms};
+use crate::{Hypervisor, HypervisorError, HypervisorEvent, Result, Staged, Versions, VfAttachment};
+
+impl Vms {
+    fn answers(&self) -> Result<()> {
+        if self.down {
+            let text = "the connection was refused".into();
+            return Err(HypervisorError::Unavailable(text));
+        }
+        Ok(())
+    }
+
+    /// A VM and its process id, if it runs.
+    fn running(&mut self, uuid: Uuid) -> Result<(&mut Vm, u32)> {
+        self.answers()?;
+        let vm = self.vm_mut(uuid).ok_or(HypervisorError::NoSuchVm(uuid))?;
+        let pid = vm.facts.pid.ok_or(HypervisorError::NotRunning)?;
+        Ok((vm, pid))
+    }
+}
+
+fn refused(operation: &str, message: String) -> HypervisorError {
+    HypervisorError::Refused {
+        operation: operation.to_owned(),
+        message,
+    }
+}
+
+impl Hypervisor for HypervisorTwin {
+    fn observe_versions(&self) -> Result<Versions> {
+        self.lock().answers()?;
+        Ok(Versions {
+            libvirt: (11, 3, 0),
+            qemu: (10, 0, 2),
+        })
+    }
+
+    fn observe_vms(&self) -> Result<Vec<VmFacts>> {
+        let vms = self.lock();
+        vms.answers()?;
+        Ok(vms.vms.iter().map(|vm| vm.facts.clone()).collect())
+    }
+
+    fn watch(&self) -> Result<mpsc::Receiver<HypervisorEvent>> {
+        let (sender, receiver) = mpsc::channel();
+        self.lock().watchers.push(sender);
+        Ok(receiver)
+    }
+
+    fn attach_vf(&self, uuid: Uuid, vf: &VfAttachment) -> Result<()> {
+        let mut vms = self.lock();
+        let (vm, pid) = vms.running(uuid)?;
+        if vm.facts.hostdevs.iter().any(|has| has.pci == vf.pci) {
+            return Ok(());
+        }
+        let alias = Some(&vf.persistent_alias);
+        let nic = vm.facts.nics.iter().find(|nic| nic.alias.as_ref() == alias);
+        if !nic.is_some_and(|nic| nic.standby_live && nic.mac == vf.mac) {
+            let text = format!("no standby NIC {} to team with", vf.persistent_alias);
+            return Err(refused("attach", text));
+        }
+        if vm.facts.free_root_ports_live == 0 {
+            return Err(refused("attach", "no more available PCI slots".into()));
+        }
+        self.hardware
+            .plug(pid, vf.mac, vf.pci)
+            .map_err(|text| refused("attach", text))?;
+        vm.facts.free_root_ports_live -= 1;
+        vm.facts.hostdevs.push(HostdevFacts {
+            pci: vf.pci,
+            mac: Some(vf.mac),
+            alias: Some(format!("ua-{}", vf.pci)),
+            teaming_with: Some(vf.persistent_alias.clone()),
+        });
+        Ok(())
+    }
+
+    fn detach_vf(&self, uuid: Uuid, pci: PciAddress, deadline: Duration) -> Result<()> {
+        let mut vms = self.lock();
+        let (vm, pid) = vms.running(uuid)?;
+        let Some(at) = vm.facts.hostdevs.iter().position(|has| has.pci == pci) else {
+            return Ok(());
+        };
+        if vm.refuses_unplug {
+            drop(vms);
+            self.hardware.pause(deadline);
+            return Err(HypervisorError::GuestRefused {
+                seconds: deadline.as_secs(),
+            });
+        }
+        vm.facts.hostdevs.remove(at);
+        vm.facts.free_root_ports_live += 1;
+        self.hardware.unplugged(pid, pci);
+        Ok(())
+    }
+
+    fn prepare(&self, uuid: Uuid, nics: &[MacAddr]) -> Result<Staged> {
+        let mut vms = self.lock();
+        vms.answers()?;
+        let vm = vms.vm_mut(uuid).ok_or(HypervisorError::NoSuchVm(uuid))?;
+        let mut staged = Staged::default();
+        let missing = vm.facts.nics.iter_mut();
+        for nic in missing.filter(|nic| nics.contains(&nic.mac) && !nic.standby_config) {
+            nic.standby_config = true;
+            staged.changes.push(format!("NIC {} stands by", nic.mac));
+        }
+        while (vm.facts.free_root_ports_config as usize) < nics.len() {
+            vm.facts.free_root_ports_config += 1;
+            staged.changes.push("a PCIe root port".into());
+        }
+        Ok(staged)
+    }
+}

@@ -1,0 +1,130 @@
+use super::*;
+use crate::{Hypervisor, VfAttachment};
+
+/// Hardware that takes everything and notes it.
+#[derive(Default)]
+struct Notes(Mutex<Vec<String>>);
+
+impl Notes {
+    fn note(&self, text: String) {
+        self.0.lock().unwrap().push(text);
+    }
+
+    fn taken(&self) -> Vec<String> {
+        std::mem::take(&mut self.0.lock().unwrap())
+    }
+}
+
+impl Hardware for Notes {
+    fn start_nic(
+        &self,
+        pid: u32,
+        _mac: MacAddr,
+        bridge: &IfName,
+        tap: &IfName,
+    ) -> std::result::Result<(), String> {
+        self.note(format!("{pid}: {tap} on {bridge}"));
+        Ok(())
+    }
+
+    fn stopped(&self, pid: u32) {
+        self.note(format!("{pid}: stopped"));
+    }
+
+    fn plug(&self, pid: u32, _mac: MacAddr, vf: PciAddress) -> std::result::Result<(), String> {
+        self.note(format!("{pid}: plug {vf}"));
+        Ok(())
+    }
+
+    fn unplugged(&self, pid: u32, vf: PciAddress) {
+        self.note(format!("{pid}: unplug {vf}"));
+    }
+
+    fn pause(&self, time: Duration) {
+        self.note(format!("pause {}", time.as_secs()));
+    }
+}
+
+const MAC: MacAddr = MacAddr([2, 0, 0, 0, 0x77, 1]);
+
+fn one_vm(standby: bool) -> (HypervisorTwin, Arc<Notes>, Uuid) {
+    let notes = Arc::new(Notes::default());
+    let twin = HypervisorTwin::new(notes.clone());
+    let uuid = Uuid::from_u128(1);
+    let mut facts = definition(uuid, "vm1", MAC, &"br0".parse().unwrap());
+    facts.nics[0].standby_config = standby;
+    twin.define(facts);
+    twin.start(uuid).unwrap();
+    (twin, notes, uuid)
+}
+
+fn vf() -> VfAttachment {
+    VfAttachment {
+        pci: "0000:01:10.0".parse().unwrap(),
+        mac: MAC,
+        persistent_alias: "net0".into(),
+    }
+}
+
+#[test]
+fn a_vf_is_plugged_once_and_unplugged_once() {
+    let (twin, notes, uuid) = one_vm(true);
+    for _ in 0..2 {
+        twin.attach_vf(uuid, &vf()).unwrap();
+    }
+    let facts = &twin.observe_vms().unwrap()[0];
+    assert_eq!((facts.hostdevs.len(), facts.free_root_ports_live), (1, 1));
+    for _ in 0..2 {
+        twin.detach_vf(uuid, vf().pci, Duration::from_secs(1))
+            .unwrap();
+    }
+    assert!(twin.observe_vms().unwrap()[0].hostdevs.is_empty());
+    let expected = [
+        "100: vnet100-0 on br0",
+        "100: plug 0000:01:10.0",
+        "100: unplug 0000:01:10.0",
+    ];
+    assert_eq!(notes.taken(), expected);
+}
+
+#[test]
+fn a_guest_that_refuses_keeps_the_vf() {
+    let (twin, notes, uuid) = one_vm(true);
+    twin.attach_vf(uuid, &vf()).unwrap();
+    twin.with(|vms| vms.vm_mut(uuid).unwrap().refuses_unplug = true);
+    notes.taken();
+    let error = twin
+        .detach_vf(uuid, vf().pci, Duration::from_secs(20))
+        .unwrap_err();
+    assert_eq!(error, HypervisorError::GuestRefused { seconds: 20 });
+    assert_eq!(twin.observe_vms().unwrap()[0].hostdevs.len(), 1);
+    assert_eq!(notes.taken(), ["pause 20"]);
+}
+
+#[test]
+fn what_is_staged_takes_effect_at_the_next_cold_start() {
+    let (twin, _, uuid) = one_vm(false);
+    assert!(twin.attach_vf(uuid, &vf()).is_err());
+    assert_eq!(twin.prepare(uuid, &[MAC]).unwrap().changes.len(), 1);
+    assert!(twin.prepare(uuid, &[MAC]).unwrap().changes.is_empty());
+    assert!(twin.attach_vf(uuid, &vf()).is_err(), "not yet");
+    twin.stop(uuid);
+    let off = twin.attach_vf(uuid, &vf()).unwrap_err();
+    assert_eq!(off, HypervisorError::NotRunning);
+    twin.start(uuid).unwrap();
+    twin.attach_vf(uuid, &vf()).unwrap();
+}
+
+#[test]
+fn without_libvirt_nothing_is_answered() {
+    let (twin, _, uuid) = one_vm(true);
+    twin.with(|vms| vms.down = true);
+    assert!(matches!(
+        twin.observe_vms(),
+        Err(HypervisorError::Unavailable(_))
+    ));
+    assert!(matches!(
+        twin.attach_vf(uuid, &vf()),
+        Err(HypervisorError::Unavailable(_))
+    ));
+}
