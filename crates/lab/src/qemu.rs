@@ -53,7 +53,7 @@ impl Machine<'_> {
             Accel::Kvm => add(&["-accel", "kvm", "-cpu", "host"]),
             Accel::Tcg => add(&[
                 "-accel",
-                "tcg,thread=single,tb-size=512",
+                "tcg,thread=multi,tb-size=512",
                 "-cpu",
                 "max,la57=off",
             ]),
