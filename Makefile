@@ -6,7 +6,7 @@ CARGO ?= cargo
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 LAB := $(TARGET)/debug/accelnet-lab
 
-.PHONY: help deps build test check fmt openapi lab-test clean
+.PHONY: help deps build demo test unit-test lab-test check fmt openapi clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -17,10 +17,15 @@ deps: ## install the system packages that build and lab need (says which; Debian
 build: deps ## build all binaries
 	$(CARGO) build --workspace
 
-test: build ## unit, property and component tests
+demo: build ## a running VM goes to a VF and back, measured (KEEP=1 leaves it running)
+	$(LAB) --name demo demo --out $(TARGET)/demo $(if $(KEEP),--keep)
+
+test: unit-test lab-test ## all tests, on simulated twins and in the lab
+
+unit-test: build ## unit, property and component tests only
 	$(CARGO) test --workspace
 
-lab-test: build ## the lab smoke test: real drivers, real libvirt, an emulated card
+lab-test: build ## the lab smoke test only: real drivers, real libvirt, an emulated card
 	$(CARGO) test -p accelnet-lab --features lab --test smoke -- --nocapture
 
 check: deps ## formatting, lints, crate directions, licences

@@ -10,21 +10,25 @@ use super::{
     product::Product,
 };
 use crate::{
-    lab::{Lab, Logs, ProbeKind, wait},
+    lab::{Lab, ProbeKind, wait},
     probe::{analysis::Direction, now_ns},
     progress::Progress,
 };
 
-/// Numbered packets a second, each way, while paths change and are measured.
+/// Numbered packets a second, each way, while paths change.
 pub const RATE_PPS: u32 = 300;
+/// Echoes a second when delays and processor time are measured: far from what the emulated node can
+/// do at most, so that nothing queues.
+const PING_PPS: u32 = 115;
+const PING: Duration = Duration::from_secs(5);
 /// Echoes on their way at any time when packets a second are measured.
 const OUTSTANDING: u32 = 16;
-/// Length of the parts of a measurement.
-const STEADY: Duration = Duration::from_secs(4);
 const FLOOD: Duration = Duration::from_secs(2);
+/// How long the node is watched doing nothing.
 const REST: Duration = Duration::from_secs(2);
-/// A change may have effects for so long after its command has ended; they are counted as its own.
-const AFTERMATH: Duration = Duration::from_millis(500);
+/// Traffic flows so long before a change, and for so long after its command has ended effects of it
+/// are looked for.
+const AROUND: Duration = Duration::from_millis(1000);
 
 /// What the rounds found.
 #[derive(Debug, Default)]
@@ -39,7 +43,7 @@ pub struct Measured {
 struct Half {
     switch: SwitchOver,
     path: Path,
-    lost_after: u64,
+    lost_before: u64,
 }
 
 /// Runs them. The guest begins and ends on the software path.
@@ -65,7 +69,7 @@ pub fn run(lab: &Lab, product: &Product<'_>, rounds: u32, progress: Progress) ->
                 half.path.host_cpu_us_per_packet,
             ));
             measured.switches.push(half.switch);
-            measured.lost_between += half.lost_after;
+            measured.lost_between += half.lost_before;
             match operation {
                 "enable" => vf.push(half.path),
                 _ => synthetic.push(half.path),
@@ -77,19 +81,14 @@ pub fn run(lab: &Lab, product: &Product<'_>, rounds: u32, progress: Progress) ->
     Ok(measured)
 }
 
-/// Changes the path under traffic, goes on under the same traffic, rests, and measures packets a
-/// second.
+/// Changes the path under traffic, then measures the new one.
 fn half(lab: &Lab, product: &Product<'_>, operation: &str) -> Result<Half> {
     let probe = lab.start_probe(GUEST, ProbeKind::Rate { pps: RATE_PPS })?;
-    // Traffic flows before anything is changed.
-    wait(AFTERMATH);
+    wait(AROUND);
     let begun = now_ns();
     product.text(&["vm", operation, GUEST])?;
     let took_s = now_ns().saturating_sub(begun) as f64 / 1e9;
-    wait(AFTERMATH);
-    let (steady, cpu) = (now_ns(), CpuTime::read(lab, NODE)?);
-    wait(STEADY);
-    let (over, cpu_after) = (now_ns(), CpuTime::read(lab, NODE)?);
+    wait(AROUND);
     let logs = probe.stop()?;
     let expected = if operation == "enable" {
         "vf"
@@ -101,35 +100,36 @@ fn half(lab: &Lab, product: &Product<'_>, operation: &str) -> Result<Half> {
         found == expected,
         "after 'vm {operation}' the path is '{found}', not '{expected}'"
     );
+    Ok(Half {
+        switch: switch_over(operation, took_s, &logs.between(begun, u64::MAX)),
+        lost_before: logs.between(0, begun).lost,
+        path: path(lab)?,
+    })
+}
+
+fn path(lab: &Lab) -> Result<Path> {
     let rest = CpuTime::read(lab, NODE)?;
     wait(REST);
     let idle = CpuTime::read(lab, NODE)?.idle_since(&rest);
+    let pinging = lab.start_probe(GUEST, ProbeKind::Ping { pps: PING_PPS })?;
+    let before = CpuTime::read(lab, NODE)?;
+    wait(PING);
+    let after = CpuTime::read(lab, NODE)?;
+    let pings = pinging.stop()?.all();
     let flood = lab.probe(
         GUEST,
         FLOOD.as_secs_f64(),
         ProbeKind::Outstanding { count: OUTSTANDING },
     )?;
-    let during = logs.between(begun, steady);
-    let after = logs.between(steady, over);
-    let echoes = after.to_guest.sent / u64::from(crate::probe::ECHO_EVERY);
-    let path = Path {
-        rtt_p50_us: after.rtt_p50_us,
-        rtt_p99_us: after.rtt_p99_us,
-        jitter_us: after.jitter_us,
+    let answered = flood.to_guest.sent - flood.to_guest.lost;
+    Ok(Path {
+        rtt_p50_us: pings.rtt_p50_us,
+        rtt_p99_us: pings.rtt_p99_us,
+        jitter_us: pings.jitter_us,
         // Each of them goes there and, as an echo, back.
-        packets_per_s: 2.0 * (flood.to_guest.sent - flood.to_guest.lost) as f64 / flood.seconds,
-        host_cpu_us_per_packet: cpu_after.per_packet(&cpu, idle, after.sent + echoes),
-    };
-    Ok(Half {
-        switch: switch_over(operation, took_s, &during),
-        path,
-        lost_after: rest_of(&logs, steady).lost,
+        packets_per_s: 2.0 * answered as f64 / flood.seconds.max(0.001),
+        host_cpu_us_per_packet: after.per_packet(&before, idle, 2 * pings.to_guest.sent),
     })
-}
-
-/// What was sent after the change and its aftermath.
-fn rest_of(logs: &Logs, from_ns: u64) -> crate::probe::analysis::Report {
-    logs.between(from_ns, u64::MAX)
 }
 
 fn switch_over(

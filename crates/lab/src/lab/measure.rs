@@ -12,7 +12,7 @@ use anyhow::{Context, Result, ensure};
 use super::{Guest, Lab};
 use crate::{
     probe::{
-        GUEST_PORT, Log,
+        ECHO_EVERY, GUEST_PORT, Log,
         analysis::{Report, analyse},
         now_ns,
     },
@@ -30,6 +30,11 @@ pub enum ProbeKind {
     /// Numbered packets in both directions at a fixed rate.
     Rate {
         /// Packets a second, each way.
+        pps: u32,
+    },
+    /// Echoes only at a fixed rate, as ping(8) sends them; the guest sends nothing by itself.
+    Ping {
+        /// Echo requests a second.
         pps: u32,
     },
     /// Echoes only, so many on their way at any time.
@@ -126,8 +131,14 @@ impl Lab {
         kind: ProbeKind,
     ) -> Result<(u32, Started)> {
         let peer: SocketAddr = format!("10.77.0.{}:{GUEST_PORT}", guest.host).parse()?;
+        let at_rate = |pps, echo_every| Request::Rate {
+            peer,
+            pps,
+            echo_every,
+        };
         Ok(match kind {
-            ProbeKind::Rate { pps } => (pps, control.ask(&Request::Rate { peer, pps })?),
+            ProbeKind::Rate { pps } => (pps, control.ask(&at_rate(pps, ECHO_EVERY))?),
+            ProbeKind::Ping { pps } => (0, control.ask(&at_rate(pps, 1))?),
             ProbeKind::Outstanding { count } => {
                 (0, control.ask(&Request::Outstanding { peer, count })?)
             }

@@ -30,6 +30,8 @@ pub enum Request {
         peer: SocketAddr,
         /// Packets a second.
         pps: u32,
+        /// Every so many of them ask for an echo.
+        echo_every: u32,
     },
     /// Open a probe with a fixed number of echoes on their way; it sends nothing yet. The answer is [`Started`].
     Outstanding {
@@ -91,7 +93,11 @@ pub fn serve(
 fn serve_one(stream: &UnixStream, commands: &Sender<Command>, switch: &Switch) -> Result<()> {
     for line in BufReader::new(stream).lines() {
         let answer = match serde_json::from_str(&line?)? {
-            Request::Rate { peer, pps } => open(commands, peer, Mode::Rate { pps })?,
+            Request::Rate {
+                peer,
+                pps,
+                echo_every,
+            } => open(commands, peer, Mode::Rate { pps, echo_every })?,
             Request::Outstanding { peer, count } => {
                 open(commands, peer, Mode::Outstanding { count })?
             }

@@ -21,7 +21,7 @@ use smoltcp::{
 };
 
 use super::switch::{Port, QUEUE, Switch};
-use crate::probe::{ECHO_EVERY, Kind, Log, Packet, now_ns};
+use crate::probe::{Kind, Log, Packet, now_ns};
 
 const MAC: [u8; 6] = [0x52, 0x54, 0x00, 0xcc, 0x00, 0x01];
 const FIRST_PORT: u16 = 20_000;
@@ -35,6 +35,8 @@ pub enum Mode {
     Rate {
         /// Packets a second.
         pps: u32,
+        /// Every so many of them ask for an echo.
+        echo_every: u32,
     },
     /// Echo requests, so many on their way at any time.
     Outstanding {
@@ -260,7 +262,7 @@ impl Probe {
         let Some(began_ns) = self.began_ns else {
             return Duration::MAX;
         };
-        let Mode::Rate { pps } = self.mode else {
+        let Mode::Rate { pps, .. } = self.mode else {
             return Duration::from_millis(1);
         };
         let due = began_ns
@@ -292,10 +294,10 @@ impl Probe {
         }
         let now = now_ns();
         match self.mode {
-            Mode::Rate { pps } => {
+            Mode::Rate { pps, echo_every } => {
                 while self.next_send_in().is_zero() && pps > 0 {
                     let seq = self.log.sent_ns.len() as u32;
-                    let kind = if seq.is_multiple_of(ECHO_EVERY) {
+                    let kind = if seq.is_multiple_of(echo_every.max(1)) {
                         Kind::EchoRequest
                     } else {
                         Kind::Data

@@ -1,6 +1,6 @@
 //! What the lab promises, whatever the product does.
 
-use accelnet_lab::{kvm, lab::ProbeKind};
+use accelnet_lab::lab::ProbeKind;
 use serde_json::Value;
 
 use crate::rig::Rig;
@@ -112,21 +112,4 @@ pub fn cut_and_heal(rig: &mut Rig) {
         .probe("vm1", 3.0, ProbeKind::Rate { pps: 100 })
         .unwrap();
     assert_eq!(after.lost, 0, "{after:?}");
-}
-
-/// A node that lost its power comes back with its files, and its guests start again.
-pub fn kill_and_start(rig: &mut Rig) {
-    rig.node("echo kept > /root/kept; sync");
-    rig.lab.kill_node("node1").unwrap();
-    assert!(!rig.lab.node_runs(rig.lab.node("node1").unwrap()));
-    let accel = kvm::probe(&rig.directory()).unwrap();
-    rig.lab.start_node("node1", accel).unwrap();
-    rig.lab.wait_for_node("node1").unwrap();
-    assert_eq!(rig.node("cat /root/kept"), "kept\n");
-    rig.node("accelnet-lab-guest wait 101 120; accelnet-lab-guest wait 102 120");
-    let report = rig
-        .lab
-        .probe("vm2", 3.0, ProbeKind::Rate { pps: 100 })
-        .unwrap();
-    assert_eq!(report.lost, 0, "{report:?}");
 }

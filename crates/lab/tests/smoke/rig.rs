@@ -2,15 +2,20 @@
 
 use std::{
     path::PathBuf,
-    process::{Command, Output},
+    process::{Command, Output, Stdio},
     time::Instant,
 };
 
 use accelnet_lab::{
     image,
-    lab::{Lab, Options, down_on_interrupt},
+    lab::{
+        Guest, Lab, Options, down_on_interrupt,
+        guests::{Shape, definition},
+    },
     progress::Progress,
+    shell,
 };
+use serde_json::Value;
 
 /// A lab and what the steps need.
 pub struct Rig {
@@ -18,9 +23,48 @@ pub struct Rig {
     started: Instant,
 }
 
+/// What became of a command of the product.
+#[derive(Debug)]
+pub struct Run {
+    pub code: i32,
+    pub out: String,
+    pub err: String,
+}
+
+impl Run {
+    /// Codes of all problems, wherever the documents have them.
+    pub fn codes(&self) -> Vec<String> {
+        let mut codes = Vec::new();
+        for text in [&self.out, &self.err] {
+            if let Ok(document) = serde_json::from_str(text) {
+                find_codes(&document, &mut codes);
+            }
+        }
+        codes
+    }
+}
+
+fn find_codes(document: &Value, codes: &mut Vec<String>) {
+    match document {
+        Value::Object(fields) => {
+            if let Some(code) = fields.get("code").and_then(Value::as_str) {
+                let cure = fields.get("cure").and_then(Value::as_str);
+                assert!(
+                    cure.is_some_and(|cure| !cure.is_empty()),
+                    "no cure: {document}"
+                );
+                codes.push(code.to_owned());
+            }
+            fields.values().for_each(|value| find_codes(value, codes));
+        }
+        Value::Array(items) => items.iter().for_each(|item| find_codes(item, codes)),
+        _ => {}
+    }
+}
+
 impl Rig {
-    /// Boots one node with two guests.
-    pub fn up(with_product: bool) -> Self {
+    /// Boots one node with two guests and the product.
+    pub fn up() -> Self {
         let name = format!("smoke-{}", std::process::id());
         down_on_interrupt(&name).unwrap();
         let programs = image::guest_agent().unwrap();
@@ -31,7 +75,7 @@ impl Rig {
             vfs: 0,
             iommu: true,
             memory_mib: 2048,
-            bin_dir: with_product.then(|| programs.parent().unwrap().to_owned()),
+            bin_dir: Some(programs.parent().unwrap().to_owned()),
         };
         let started = Instant::now();
         let lab = Lab::up(&name, options, Progress::new(false)).unwrap_or_else(|error| {
@@ -73,6 +117,65 @@ impl Rig {
             .unwrap_or_else(|error| panic!("in {guest}: {script}\n{error:#}"))
     }
 
+    /// `accelnet …` on the node.
+    pub fn accelnet(&self, words: &[&str]) -> Run {
+        let line: Vec<String> = ["accelnet"]
+            .iter()
+            .chain(words)
+            .map(ToString::to_string)
+            .collect();
+        let output = self
+            .lab
+            .ssh(self.lab.node("node1").unwrap())
+            .command(false)
+            .arg(shell::join(&line))
+            .stdin(Stdio::null())
+            .output()
+            .unwrap();
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        Run {
+            code: output.status.code().unwrap_or(255),
+            out: text(&output.stdout),
+            err: text(&output.stderr),
+        }
+    }
+
+    /// The document that a command prints, which must succeed.
+    pub fn json(&self, words: &[&str]) -> Value {
+        let run = self.accelnet(&[words, &["-o", "json"]].concat());
+        assert_eq!(run.code, 0, "{words:?}: {run:?}");
+        serde_json::from_str(&run.out).unwrap_or_else(|error| panic!("{words:?}: {error}: {run:?}"))
+    }
+
+    /// A VM as the product shows it.
+    pub fn vm(&self, name: &str) -> Value {
+        self.json(&["vm", "show", name])
+    }
+
+    /// Waits until a VM's path is this one, by itself.
+    pub fn until_path(&self, name: &str, path: &str, seconds: u32) {
+        let script = format!(
+            "timeout {seconds} sh -c 'until accelnet vm show {name} -o json | grep -q \"\\\"path\\\": \\\"{path}\\\"\"; \
+             do sleep 0.5; done' || {{ accelnet vm show {name} >&2; journalctl -u accelnetd --no-pager -n 30 >&2; exit 1; }}"
+        );
+        self.node(&script);
+    }
+
+    /// Defines a VM of an odd shape and leaves it off, or starts it without letting it run: enough for
+    /// everything that can be known without asking the guest.
+    pub fn odd_vm(&self, name: &str, host: u8, shape: &Shape, how: &str) {
+        let guest = Guest {
+            name: name.to_owned(),
+            node: "node1".to_owned(),
+            host,
+            mac: format!("52:54:00:77:01:{host:02x}"),
+        };
+        let xml = definition(&guest, shape);
+        self.node(&format!(
+            "cat > /root/{name}.xml <<'END_OF_XML'\n{xml}\nEND_OF_XML\n{how}\n"
+        ));
+    }
+
     /// The lab's private directory.
     pub fn directory(&self) -> PathBuf {
         self.lab.directory()
@@ -81,6 +184,10 @@ impl Rig {
 
 impl Drop for Rig {
     fn drop(&mut self) {
+        if std::thread::panicking() && std::env::var_os("ACCELNET_LAB_KEEP").is_some() {
+            eprintln!("the lab is kept: accelnet-lab --name {} …", self.lab.name);
+            return;
+        }
         // Also while a failed assertion unwinds.
         if let Err(error) = Lab::down(&self.lab.name) {
             eprintln!("the lab could not be taken down: {error:#}");

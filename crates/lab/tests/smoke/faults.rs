@@ -1,0 +1,93 @@
+//! Killed servers, absent libvirt, nodes without power.
+
+use accelnet_lab::{kvm, lab::ProbeKind};
+
+use crate::{rig::Rig, story::PRIMARY};
+
+/// A rule that comes while the VM is on a VF sends it back at once; it returns when the rule is gone.
+pub fn policy_later(rig: &mut Rig) {
+    rig.node(
+        "nft add table bridge lab; nft add chain bridge lab f '{ type filter hook forward priority 0; }'; \
+         nft add rule bridge lab f ether saddr 52:54:00:77:00:65 udp dport 9 drop",
+    );
+    rig.until_path("vm1", "synthetic", 30);
+    let vm = rig.vm("vm1");
+    assert_eq!(vm["level"], "Medium", "the wish stays: {vm}");
+    assert!(
+        vm["problems"]
+            .to_string()
+            .contains("policy_not_offloadable"),
+        "{vm}"
+    );
+    rig.node("nft delete table bridge lab");
+    rig.until_path("vm1", "vf", 60);
+}
+
+/// The daemon is killed and started again: everything is as before, and nobody noticed.
+pub fn server_killed(rig: &mut Rig) {
+    let running = rig
+        .lab
+        .start_probe("vm1", ProbeKind::Rate { pps: 100 })
+        .unwrap();
+    let before = rig.vm("vm1");
+    rig.node(
+        "old=$(systemctl show -P MainPID accelnetd); kill -9 $old\n\
+         timeout 60 sh -c \"until [ \\$(systemctl show -P MainPID accelnetd) != $old ] && accelnet status >/dev/null 2>&1; do sleep 0.2; done\"",
+    );
+    let after = rig.vm("vm1");
+    for key in ["uuid", "level", "node"] {
+        assert_eq!(before[key], after[key], "{after}");
+    }
+    assert_eq!(before["nics"][0]["vf"], after["nics"][0]["vf"], "{after}");
+    rig.until_path("vm1", "vf", 30);
+    assert_eq!(rig.json(&["status"])["enabled"]["intent"], "compute");
+    let report = running.stop().unwrap().all();
+    assert_eq!(report.lost, 0, "{report:?}");
+}
+
+/// Without libvirt every command says so, nothing is concluded, and the VM stays where it is.
+pub fn libvirt_restarted(rig: &mut Rig) {
+    let running = rig
+        .lab
+        .start_probe("vm1", ProbeKind::Rate { pps: 100 })
+        .unwrap();
+    rig.node("systemctl stop libvirtd");
+    let run = rig.accelnet(&["vm", "enable", "vm2", "-p", "Low", "-o", "json"]);
+    assert_ne!(run.code, 0, "{run:?}");
+    assert!(
+        run.codes().contains(&"hypervisor_unavailable".to_owned()),
+        "{run:?}"
+    );
+    rig.node("systemctl start libvirtd");
+    rig.until_path("vm1", "vf", 60);
+    let report = running.stop().unwrap().all();
+    assert_eq!(report.lost, 0, "{report:?}");
+}
+
+/// A node that lost its power comes back with its VFs, and the VM with its VF, without help; guests
+/// start, files are kept.
+pub fn node_rebooted(rig: &mut Rig) {
+    rig.node("echo kept > /root/kept; sync");
+    rig.lab.kill_node("node1").unwrap();
+    assert!(!rig.lab.node_runs(rig.lab.node("node1").unwrap()));
+    let accel = kvm::probe(&rig.directory()).unwrap();
+    rig.lab.start_node("node1", accel).unwrap();
+    rig.lab.wait_for_node("node1").unwrap();
+    assert_eq!(rig.node("cat /root/kept"), "kept\n");
+    // From the ledger alone, before libvirt and guests.
+    let made =
+        rig.node("cat /sys/class/net/pf0/device/sriov_numvfs; systemctl is-active accelnet-boot");
+    assert_eq!(made.split_whitespace().collect::<Vec<_>>(), ["7", "active"]);
+    rig.node("accelnet-lab-guest wait 101 120; accelnet-lab-guest wait 102 120");
+    rig.until_path("vm1", "vf", 120);
+    let vm = rig.vm("vm1");
+    assert_eq!(vm["level"], "Medium", "{vm}");
+    assert!(!rig.guest("vm1", PRIMARY).trim().is_empty());
+    for guest in ["vm1", "vm2"] {
+        let report = rig
+            .lab
+            .probe(guest, 3.0, ProbeKind::Rate { pps: 100 })
+            .unwrap();
+        assert_eq!(report.lost, 0, "{guest}: {report:?}");
+    }
+}

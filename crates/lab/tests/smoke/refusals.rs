@@ -1,0 +1,206 @@
+//! What must not be accelerated, and why: one clear problem each, and nothing changed.
+
+use accelnet_lab::lab::guests::Shape;
+
+use crate::rig::Rig;
+
+/// A refused command: its exit code, its code, and the VM where it was.
+fn refused(rig: &Rig, words: &[&str], code: &str) {
+    let run = rig.accelnet(&[words, &["-o", "json"]].concat());
+    assert_ne!(run.code, 0, "{words:?}: {run:?}");
+    assert!(
+        run.codes().contains(&code.to_owned()),
+        "{words:?} should say {code}: {run:?}"
+    );
+}
+
+/// Before anything is enabled, and with names that mean nothing.
+pub fn not_enabled_yet(rig: &mut Rig) {
+    refused(rig, &["vm", "enable", "vm1"], "accel_net_not_enabled");
+    refused(rig, &["enable", "--intent", "nonsense"], "intent_not_found");
+    refused(
+        rig,
+        &["enable", "--intent", "compute", "--reserve", "100"],
+        "reserve_out_of_range",
+    );
+    rig.json(&[
+        "intent",
+        "add",
+        "mgmt",
+        "--type",
+        "management",
+        "--bridge",
+        "br9",
+        "--adapter",
+        "eth9",
+    ]);
+    refused(
+        rig,
+        &["enable", "--intent", "mgmt"],
+        "intent_type_check_failed",
+    );
+    rig.json(&["intent", "remove", "mgmt"]);
+    // Nobody is let in but root and group accelnet.
+    let run = rig.node(
+        "setpriv --reuid 65534 --regid 65534 --clear-groups accelnet status -o json 2>&1; echo \" exit $?\"",
+    );
+    assert!(
+        run.contains("permission_denied") && run.trim().ends_with("exit 5"),
+        "{run}"
+    );
+}
+
+/// VMs of odd shapes.
+pub fn odd_vms(rig: &mut Rig) {
+    let paused = |name: &str| format!("virsh -q define {name}.xml; virsh -q start --paused {name}");
+    let off = |name: &str| format!("virsh -q define {name}.xml");
+    let transient = |name: &str| format!("virsh -q create --paused {name}.xml");
+    let shape = Shape::default;
+    type Start<'a> = &'a dyn Fn(&str) -> String;
+    let cases: [(&str, Shape, Start<'_>, &str); 9] = [
+        ("off", shape(), &off, "vm_not_running"),
+        (
+            "i440fx",
+            Shape {
+                machine: "pc".into(),
+                ..shape()
+            },
+            &off,
+            "vm_machine_not_pcie",
+        ),
+        (
+            "nonic",
+            Shape {
+                nic: false,
+                ..shape()
+            },
+            &paused,
+            "get_network_adapter_failed",
+        ),
+        (
+            "noport",
+            Shape {
+                root_ports: 0,
+                ..shape()
+            },
+            &paused,
+            "vm_no_free_root_port",
+        ),
+        (
+            "nostandby",
+            Shape {
+                standby: false,
+                ..shape()
+            },
+            &paused,
+            "vm_needs_cold_start",
+        ),
+        (
+            "transient",
+            Shape {
+                standby: false,
+                ..shape()
+            },
+            &transient,
+            "vm_definition_not_ours",
+        ),
+        (
+            "onecpu",
+            Shape {
+                vcpus: 1,
+                ..shape()
+            },
+            &paused,
+            "vm_not_enough_vcpus",
+        ),
+        (
+            "e1000",
+            Shape {
+                model: "e1000e".into(),
+                standby: false,
+                ..shape()
+            },
+            &paused,
+            "vm_nic_not_virtio",
+        ),
+        (
+            "limited",
+            Shape {
+                nic_extra: "<bandwidth><outbound average='1000'/></bandwidth>".into(),
+                ..shape()
+            },
+            &paused,
+            "policy_not_offloadable",
+        ),
+    ];
+    for (i, (name, shape, start, code)) in cases.iter().enumerate() {
+        rig.odd_vm(name, 200 + i as u8, shape, &start(name));
+        refused(rig, &["vm", "enable", name], code);
+        let vm = rig.vm(name);
+        assert!(vm["level"].is_null(), "{name}: {vm}");
+        if *name == "nostandby" {
+            staged(rig, name);
+        }
+        rig.node(&format!(
+            "virsh -q destroy {name} 2>/dev/null || true; virsh -q undefine {name} 2>/dev/null || true"
+        ));
+    }
+    refused(rig, &["vm", "enable", "nobody"], "vm_not_found");
+}
+
+/// `prepare` puts on the definition what a cold start then brings.
+fn staged(rig: &Rig, name: &str) {
+    rig.json(&["vm", "prepare", name]);
+    let xml = rig.node(&format!("virsh dumpxml --inactive {name}"));
+    assert!(xml.contains("<teaming type='persistent'/>"), "{xml}");
+    // The running VM is as before.
+    refused(rig, &["vm", "enable", name], "vm_needs_cold_start");
+    rig.node(&format!(
+        "virsh -q destroy {name}; virsh -q start --paused {name}"
+    ));
+    let plan = rig.json(&["vm", "enable", name, "--dry-run"]);
+    assert_eq!(plan["items"][0]["ok"], true, "{plan}");
+}
+
+/// The card has two queue pairs a VF.
+pub fn level(rig: &mut Rig) {
+    refused(
+        rig,
+        &["vm", "enable", "vm1", "-p", "High"],
+        "cannot_provision_performance",
+    );
+}
+
+/// Each kind of policy on the way of the guest's frames refuses, names its place, and is forgotten
+/// when it is gone.
+pub fn policy_on_the_port(rig: &mut Rig) {
+    let tap = rig.node("virsh domiflist vm1 | awk '/br0/ {print $1}'");
+    let tap = tap.trim();
+    let rules = [
+        (
+            "nft add table bridge lab; nft add chain bridge lab f '{ type filter hook forward priority 0; }'; \
+             nft add rule bridge lab f ether saddr 52:54:00:77:00:65 udp dport 9 drop"
+                .to_owned(),
+            "nft delete table bridge lab".to_owned(),
+        ),
+        (
+            format!("bridge link set dev {tap} isolated on"),
+            format!("bridge link set dev {tap} isolated off"),
+        ),
+        (
+            format!("tc qdisc add dev {tap} clsact; tc filter add dev {tap} ingress matchall action drop continue"),
+            format!("tc qdisc del dev {tap} clsact"),
+        ),
+    ];
+    for (add, remove) in &rules {
+        rig.node(add);
+        let run = rig.accelnet(&["vm", "enable", "vm1", "-p", "Low", "-o", "json"]);
+        rig.node(remove);
+        assert!(
+            run.code == 3 && run.codes().contains(&"policy_not_offloadable".to_owned()),
+            "{add}: {run:?}"
+        );
+    }
+    let plan = rig.json(&["vm", "enable", "vm1", "-p", "Low", "--dry-run"]);
+    assert_eq!(plan["items"][0]["ok"], true, "{plan}");
+}
