@@ -72,12 +72,22 @@ impl Lab {
             }
         }
         if !off {
-            script.push_str(&format!("accelnet-lab-guest wait {} 180\n", guest.host));
+            script.push_str(&wait_until_up(&guest));
         }
         self.script(&node, &script)?;
         self.guests.push(guest);
         self.save()
     }
+}
+
+/// Script lines that wait until a started guest answers. Booting takes up to 30 s; one in about fifty
+/// boots under nested software emulation ends in a guest that never answers, so it is started anew.
+pub fn wait_until_up(guest: &Guest) -> String {
+    let Guest { name, host, .. } = guest;
+    format!(
+        "accelnet-lab-guest wait {host} 60 || {{ virsh -q destroy {name}; virsh -q start {name}; \
+         accelnet-lab-guest wait {host} 120; }}\n"
+    )
 }
 
 /// The definition of a guest.

@@ -190,7 +190,7 @@ impl Lab {
             ));
         }
         for guest in &mine {
-            script.push_str(&format!("accelnet-lab-guest wait {} 180\n", guest.host));
+            script.push_str(&guests::wait_until_up(guest));
         }
         self.script(node, &script)
             .with_context(|| format!("the guests of {node} do not start"))?;

@@ -1,6 +1,9 @@
 //! Killed servers, absent libvirt, nodes without power.
 
-use accelnet_lab::{kvm, lab::ProbeKind};
+use accelnet_lab::{
+    kvm,
+    lab::{ProbeKind, guests::wait_until_up},
+};
 
 use crate::{rig::Rig, story::PRIMARY};
 
@@ -78,7 +81,9 @@ pub fn node_rebooted(rig: &mut Rig) {
     let made =
         rig.node("cat /sys/class/net/pf0/device/sriov_numvfs; systemctl is-active accelnet-boot");
     assert_eq!(made.split_whitespace().collect::<Vec<_>>(), ["7", "active"]);
-    rig.node("accelnet-lab-guest wait 101 120; accelnet-lab-guest wait 102 120");
+    for guest in &rig.lab.guests {
+        rig.node(&wait_until_up(guest));
+    }
     rig.until_path("vm1", "vf", 120);
     let vm = rig.vm("vm1");
     assert_eq!(vm["level"], "Medium", "{vm}");

@@ -23,26 +23,23 @@ pub fn not_enabled_yet(rig: &mut Rig) {
         &["enable", "--intent", "compute", "--reserve", "100"],
         "reserve_out_of_range",
     );
-    rig.json(&[
-        "intent",
-        "add",
-        "mgmt",
-        "--type",
-        "management",
-        "--bridge",
-        "br9",
-        "--adapter",
-        "eth9",
-    ]);
-    refused(
-        rig,
-        &["enable", "--intent", "mgmt"],
-        "intent_type_check_failed",
-    );
-    rig.json(&["intent", "remove", "mgmt"]);
+    let add = |bridge, adapter| {
+        [
+            "intent",
+            "add",
+            "other",
+            "--bridge",
+            bridge,
+            "--adapter",
+            adapter,
+        ]
+    };
+    refused(rig, &add("br9", "eth9"), "bridge_not_found");
+    refused(rig, &add("br9", "eth9"), "adapter_not_found");
+    refused(rig, &add("br0", "pf0"), "adapter_in_two_intents");
     // Nobody is let in but root and group accelnet.
     let run = rig.node(
-        "setpriv --reuid 65534 --regid 65534 --clear-groups accelnet status -o json 2>&1; echo \" exit $?\"",
+        "setpriv --reuid 65534 --regid 65534 --clear-groups accelnet status -o json 2>&1 || echo \"exit $?\"",
     );
     assert!(
         run.contains("permission_denied") && run.trim().ends_with("exit 5"),
@@ -65,7 +62,7 @@ pub fn odd_vms(rig: &mut Rig) {
                 machine: "pc".into(),
                 ..shape()
             },
-            &off,
+            &paused,
             "vm_machine_not_pcie",
         ),
         (
