@@ -124,9 +124,14 @@ impl Client {
         self.send(reqwest::Method::DELETE, &path, None::<&()>).await
     }
 
-    /// All VMs.
+    /// All VMs, as the nodes reported them last.
     pub async fn vms(&self) -> Result<Items<Vm>> {
         self.get("/vms").await
+    }
+
+    /// All VMs, after a fresh look at the nodes: also one that was defined a moment ago.
+    pub async fn vms_now(&self) -> Result<Items<Vm>> {
+        self.get("/vms?fresh=true").await
     }
 
     /// One VM by name or UUID.

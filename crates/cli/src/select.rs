@@ -39,8 +39,13 @@ pub async fn select(client: &Client, words: &[String]) -> Result<Vec<Selected>, 
             .with_cure("Give at least one name, one a line.")
             .into());
     }
-    let vms = client.vms().await?.items;
-    Ok(resolve(&vms, &names))
+    let selected = resolve(&client.vms().await?.items, &names);
+    let unknown = |item: &Selected| matches!(item, Selected::Problem(problem) if problem.code == Code::VmNotFound);
+    if !selected.iter().any(unknown) {
+        return Ok(selected);
+    }
+    // It may have been defined a moment ago.
+    Ok(resolve(&client.vms_now().await?.items, &names))
 }
 
 fn read_names(input: impl Read) -> Result<Vec<String>, Problem> {

@@ -36,10 +36,14 @@ pub fn check(
             VmState::Paused => "paused",
             VmState::Running | VmState::Off => "off",
         };
-        // Nearly all else is judged on the running VM only.
         let text = format!("VM '{}' is {state}.", vm.name);
         problems.push(Problem::new(Code::VmNotRunning, text));
+    }
+    if vm.state == VmState::Off {
+        // The rest shows on a running VM only; but what starting it would not change is told at once.
+        problems.extend(definition::check_prepare(vm, &nics));
         problems.extend(size::vcpus(observed, vm, level));
+        supply::check(observed, intent, level, 0, &mut problems);
         return about(vm, problems);
     }
     let waiting = waiting(observed, vm, &nics);

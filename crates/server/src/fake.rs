@@ -85,6 +85,12 @@ impl FakeNodes {
         self.with(node, |fake| change(&mut fake.observed));
     }
 
+    /// What the node sees becomes this; it has not reported it yet.
+    pub fn sees_but_has_not_said(&self, node: &str, change: impl FnOnce(&mut Observed)) {
+        let name: Name = node.parse().unwrap();
+        change(&mut self.lock().get_mut(&name).unwrap().observed);
+    }
+
     /// What the node sees becomes this when it is asked for something next, before it does that.
     pub fn sees_meanwhile(&self, node: &str, change: impl FnOnce(&mut Observed) + Send + 'static) {
         self.with(node, |fake| fake.meanwhile = Some(Box::new(change)));

@@ -314,6 +314,26 @@ fn all_obstacles_are_reported_at_once() {
 }
 
 #[test]
+fn of_a_vm_that_is_off_all_is_told_that_starting_it_would_not_change() {
+    let mut observed = fixture::observed();
+    observed.vms[0].state = VmState::Off;
+    observed.vms[0].machine = "pc-i440fx-10.0".into();
+    observed.vms[0].vcpus = 1;
+    // Shows on the running VM only.
+    observed.vms[0].nics[0].standby_live = false;
+    let found = codes(&observed, Performance::High);
+    assert_eq!(
+        found,
+        [
+            Code::VmNotRunning,
+            Code::VmMachineNotPcie,
+            Code::VmNotEnoughVcpus,
+            Code::CannotProvisionPerformance
+        ]
+    );
+}
+
+#[test]
 fn what_a_vm_has_already_is_not_asked_for_again() {
     let mut observed = fixture::observed();
     fixture::put_on_vf(&mut observed, 0, 0);

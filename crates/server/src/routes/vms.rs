@@ -1,5 +1,7 @@
 //! VMs.
 
+#![allow(unused_qualifications, reason = "utoipa's macro writes them")]
+
 use std::collections::BTreeMap;
 
 use accelnet_api::{AccelerateRequest, Items, Outcome, Vm, WatchLine};
@@ -9,6 +11,8 @@ use axum::{
     extract::State,
     response::{IntoResponse, Response},
 };
+use serde::Deserialize;
+use utoipa::IntoParams;
 use uuid::Uuid;
 
 use super::{Answer, Body, Change, DryRun, Path, Query, Watch, stream};
@@ -28,7 +32,26 @@ async fn look_at_all(server: &Server) -> Result<Vec<Vm>, Problem> {
 
 async fn look(server: &Server, word: &str) -> Result<Vm, Problem> {
     let vms = look_at_all(server).await?;
-    view::find(&vms, &server.nodes(), word).cloned()
+    let found = view::find(&vms, &server.nodes(), word).cloned();
+    if found.is_ok() {
+        return found;
+    }
+    // It may have been defined a moment ago.
+    let nodes = server.refresh().await;
+    let vms = look_at_all(server).await?;
+    view::find(&vms, &nodes, word).cloned()
+}
+
+#[derive(Debug, Default, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields, default)]
+#[into_params(parameter_in = Query)]
+pub struct Listing {
+    /// Keep the connection and send what changes (NDJSON).
+    #[param(required = false)]
+    watch: bool,
+    /// Look at all nodes afresh before answering.
+    #[param(required = false)]
+    fresh: bool,
 }
 
 fn follow(server: Server, ends: stream::Ends, only: Option<Uuid>) -> Response {
@@ -43,14 +66,17 @@ fn follow(server: Server, ends: stream::Ends, only: Option<Uuid>) -> Response {
 }
 
 /// All VMs: what is wanted and what is in effect.
-#[utoipa::path(get, path = "/vms", tag = "vms", params(Watch), responses((status = 200,
+#[utoipa::path(get, path = "/vms", tag = "vms", params(Listing), responses((status = 200,
     description = "The VMs", content((Items<Vm> = "application/json"),
     (WatchLine<Vm> = "application/x-ndjson")))))]
 pub async fn list_vms(
     State(server): State<Server>,
-    Query(watch): Query<Watch>,
+    Query(listing): Query<Listing>,
 ) -> Result<Response, Failure> {
-    if watch.watch {
+    if listing.fresh {
+        server.refresh().await;
+    }
+    if listing.watch {
         return Ok(follow(server, stream::Ends::Never, None));
     }
     // An empty list would say that there are none.

@@ -49,6 +49,20 @@ async fn names_that_nobody_has_are_not_found_and_not_repeated_raw() {
 }
 
 #[tokio::test]
+async fn a_vm_that_was_defined_a_moment_ago_is_found() {
+    let rig = Rig::enabled().await;
+    rig.nodes
+        .sees_but_has_not_said("node1", |seen| seen.vms[0].name = "fresh".into());
+    let named = |answer: &Value| answer["items"].to_string().contains("fresh");
+    assert!(!named(&rig.http.get("/vms").await.done()));
+    assert!(named(&rig.http.get("/vms?fresh=true").await.done()));
+    rig.nodes
+        .sees_but_has_not_said("node1", |seen| seen.vms[0].name = "fresher".into());
+    assert_eq!(rig.http.get("/vms/fresher").await.done()["name"], "fresher");
+    rig.stop().await;
+}
+
+#[tokio::test]
 async fn bodies_that_cannot_be_understood_name_the_field() {
     let rig = Rig::enabled().await;
     let before = rig.wish().await;
