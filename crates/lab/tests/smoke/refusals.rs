@@ -155,8 +155,12 @@ fn staged(rig: &Rig, name: &str) {
     rig.node(&format!(
         "virsh -q destroy {name}; virsh -q start --paused {name}"
     ));
-    let plan = rig.json(&["vm", "enable", name, "--dry-run"]);
-    assert_eq!(plan["items"][0]["ok"], true, "{plan}");
+    let run = rig.accelnet(&["vm", "enable", name, "-o", "json"]);
+    assert_eq!(
+        run.codes(),
+        ["vm_not_running"],
+        "it is paused, nothing else: {run:?}"
+    );
 }
 
 /// The card has two queue pairs a VF.
