@@ -7,8 +7,10 @@
 //! | `many` | several VMs: patterns, standard input, partial success |
 //! | `waiting` | `--wait`, `--no-wait`, `--timeout`, what cannot be done yet |
 //! | `failing` | exit codes, usage, a server that is not there or not for us |
+//! | `cmdlets` | the reference's command lines, typed into bash |
 //! | `itself` | help, completion, manual pages, the catalogue |
 
+mod cmdlets;
 mod documents;
 mod failing;
 mod itself;
