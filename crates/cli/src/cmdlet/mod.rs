@@ -97,7 +97,7 @@ fn list(format: Format) {
         let lines = list
             .items
             .iter()
-            .map(|entry| format!("{:<44}{}", entry.name, entry.does));
+            .map(|entry| format!("{:<45}{}", entry.name, entry.does));
         lines.collect::<Vec<_>>().join("\n")
     });
 }

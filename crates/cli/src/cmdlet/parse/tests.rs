@@ -246,8 +246,11 @@ fn what_is_wrong_is_named() {
             (&["", "Low"], "The value of -VMName is empty."),
             (&["-VMName: ", "Low"], "The value of -VMName is empty."),
             (&["a,,b", "Low"], "A name in 'a,,b' of -VMName is empty."),
-            (&["a, ", "Low"], "A name in 'a, ' of -VMName is empty."),
-            (&[",", "Low"], "A name in ',' of -VMName is empty."),
+            (
+                &["-VMName", "a, ", "-Perf", "Low"],
+                "A name in 'a, ' of -VMName is empty.",
+            ),
+            (&[",", "Low"], "A name in ',Low' of -VMName is empty."),
             (
                 &["-x\u{1b}[31m\u{7}"],
                 "Enable-AccelNetVM has no parameter '-x\\u{1b}[31m\\u{7}'.",
