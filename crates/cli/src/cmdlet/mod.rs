@@ -34,7 +34,7 @@ use crate::{
     output::{self, printable},
 };
 use parse::{Bound, ErrorAction};
-use table::{Action, CMDLETS, Cmdlet};
+use table::{Action, CMDLETS, Cmdlet, Need};
 
 /// A cmdlet with its parameters.
 struct Run {
@@ -111,7 +111,7 @@ async fn cmdlet(call: Call, name: &str, words: Vec<OsString>) -> u8 {
         })
         .and_then(|cmdlet| {
             let words = texts(words)?;
-            let piped = cmdlet.piped && objects::comes_piped();
+            let piped = cmdlet.comes_piped();
             Ok((cmdlet, parse::parse(cmdlet, &words, piped)?))
         });
     let (cmdlet, bound) = match understood {
@@ -142,6 +142,15 @@ fn texts(words: Vec<OsString>) -> Result<Vec<String>, Problem> {
         })
     });
     texts.collect()
+}
+
+impl Cmdlet {
+    /// VMs may come through standard input now.
+    fn comes_piped(&self) -> bool {
+        let mut parameters = self.parameters.iter();
+        let must = parameters.any(|parameter| parameter.need == Need::OrPipeline);
+        self.piped && objects::comes_piped(must)
+    }
 }
 
 impl Run {

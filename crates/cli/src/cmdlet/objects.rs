@@ -166,11 +166,12 @@ fn is_pipe(fd: std::os::fd::BorrowedFd<'_>) -> bool {
     kind(fd).is_some_and(|kind| kind.is_fifo())
 }
 
-/// Standard input may carry objects: it is a pipe or a file. Terminals and `/dev/null` are not
-/// waited for, nor are sockets, which remote shells give to commands that read nothing.
-pub fn comes_piped() -> bool {
+/// Standard input may carry objects: it is a pipe or, where VMs must come from somewhere, a file.
+/// Terminals and `/dev/null` are not waited for, nor are sockets, which remote shells give to
+/// commands that read nothing; and the file that a loop of the shell reads is not taken from it.
+pub fn comes_piped(must: bool) -> bool {
     kind(std::io::stdin().as_fd())
-        .is_some_and(|kind| kind.is_fifo() || kind.is_file() || kind.is_dir())
+        .is_some_and(|kind| kind.is_fifo() || must && (kind.is_file() || kind.is_dir()))
 }
 
 /// Names or UUIDs of the VMs that come through standard input; `None` if nobody wrote anything.

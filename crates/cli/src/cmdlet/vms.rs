@@ -29,7 +29,7 @@ fn names(run: &Run) -> Result<Option<Vec<String>>, Problem> {
     if !given.is_empty() {
         return Ok(Some(given));
     }
-    if run.cmdlet.piped && objects::comes_piped() {
+    if run.cmdlet.comes_piped() {
         return objects::read_vms();
     }
     Ok(None)

@@ -4,7 +4,10 @@ use accelnet_model::{SriovSupport, VmState};
 use accelnet_rules::fixture;
 use serde_json::{Value, json};
 
-use crate::shell::{Shell, names, objects};
+use crate::{
+    rig::run,
+    shell::{Shell, names, objects},
+};
 
 #[test]
 fn the_documentations_lines_do_their_work() {
@@ -284,4 +287,13 @@ fn people_read_tables() {
         "{out}"
     );
     assert!(out.contains(" PASSED ") && out.contains(" True "), "{out}");
+    // A terminal is not read from, but for an answer.
+    let line = "script -qec 'Enable-AccelNetVM -Performance Low' /dev/null < /dev/null";
+    shell.types(line).with(2).says(&["needs parameter -VMName"]);
+    let line = "script -qec 'Disable-AccelNetVM \"web 1\" -Confirm' /dev/null";
+    for (answer, left) in [("n\n", &[("web 1", "Low")][..]), ("y\n", &[])] {
+        let ended = run(shell.command(line), answer.as_bytes()).with(0);
+        ended.says(&["Disable-AccelNetVM: are you sure? [y/N]"]);
+        shell.has(left);
+    }
 }

@@ -256,6 +256,9 @@ fn nothing_found_is_not_everything() {
         .output();
     let out = String::from_utf8(output.unwrap().stdout).unwrap();
     assert_eq!(names(&out), ["MyVM01", "MyVM02"]);
+    // What a loop reads is not taken from it.
+    let line = "printf 'a\\nb\\n' > lines; while read -r _; do Get-AccelNetVM; done < lines";
+    assert_eq!(names(&shell.types(line).done()).len(), 4);
     let ended = shell.types("set -o pipefail; Get-VM MyVM01, nobody | Disable-AccelNetVM");
     ended.with(7).says(&["error: nobody: "]);
     shell.has(&[("MyVM02", "Low")]);

@@ -152,6 +152,10 @@ async fn another_intent_takes_the_place_of_the_present_one() {
     let vm = rig.http.get("/vms/vm1").await.done();
     assert_eq!(vm["nics"][0]["path"], "vf");
     rig.http.accelerate("vm2", "Low").await.done();
+    // Nobody would bring it back: said at once, not waited for.
+    let answer = rig.http.delete("/vms/vm1/acceleration").await;
+    answer.refused(422, &["vm_no_nic_on_intent"]);
+    assert_eq!(rig.http.get("/vms/vm1").await.done()["level"], "Medium");
     // And back again: what was kept is found.
     let back = json!({"intent": "compute", "node_reserve_percentage": 0});
     assert_eq!(enabled(&set(&rig, back).await.done()), ("compute", 0));
