@@ -223,12 +223,8 @@ pub enum CmdletCommand {
     Run {
         /// Its name.
         name: String,
-        /// Its parameters, as PowerShell takes them.
-        #[arg(
-            trailing_var_arg = true,
-            allow_hyphen_values = true,
-            value_name = "PARAMETERS"
-        )]
+        /// Its parameters, as PowerShell takes them; after the hyphens none is an option of ours.
+        #[arg(last = true, value_name = "PARAMETERS")]
         words: Vec<OsString>,
     },
     /// Print the reference page.

@@ -137,14 +137,17 @@ async fn set_vms(run: &Run, of_cluster: bool) -> Ended {
             Err(problem.with_cure(cure).into())
         }
     };
-    let code = ended.unwrap_or_else(|error| Some(run.say(None, &error.into_problems())));
+    let ended = ended.unwrap_or_else(|error| Some(run.say(None, &error.into_problems())));
+    let Some(code) = ended else {
+        return Ok(exit::OK);
+    };
     match code {
-        // Nothing was to be done.
-        None => return Ok(exit::OK),
-        Some(exit::OK) => output::raw("True\n"),
-        Some(_) => output::raw("False\n"),
+        // A plan alone is neither.
+        exit::OK if run.how().dry_run => {}
+        exit::OK => output::raw("True\n"),
+        _ => output::raw("False\n"),
     }
-    Ok(code.unwrap_or(exit::OK))
+    Ok(code)
 }
 
 /// `Get-AccelNetManagement`.

@@ -56,12 +56,10 @@ pub async fn disable(run: &Run) -> Ended {
     Ok(ended.map_or(exit::OK, |results| code(&results)))
 }
 
-/// `Set-AccelNetManagement -VMName … -Performance …`; `None` if nothing was to be done.
+/// `Set-AccelNetManagement -VMName … -Performance …`; `None` if somebody said no.
 pub async fn set_to(run: &Run, level: Performance) -> Result<Option<u8>, ClientError> {
     let results = change(run, Change::Set(level)).await?;
-    Ok(results
-        .filter(|_| !run.how().dry_run)
-        .map(|results| code(&results)))
+    Ok(results.map(|results| code(&results)))
 }
 
 async fn change_and_show(run: &Run, how: Change) -> Result<Option<u8>, ClientError> {

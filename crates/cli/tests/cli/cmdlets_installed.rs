@@ -56,6 +56,21 @@ fn cmdlets_are_installed_and_removed() {
     ] {
         shell.rig.call(&line).with(2).says(&["cure: "]);
     }
+    // As the scripts do it: no word is taken for an option of the program.
+    let cmdlet = |words: &[&str]| {
+        let line = [&["cmdlet", "run", "get-vm", "--"], words].concat();
+        shell.rig.call(&line)
+    };
+    for words in [&["-VMName", "MyVM02"][..], &["--", "MyVM02"]] {
+        assert_eq!(names(&cmdlet(words).done()), ["MyVM02"]);
+    }
+    for (word, said) in [
+        ("-o", "has no parameter '-o'"),
+        ("--output", "has no parameter '--output'"),
+        ("-v", "could be -VMName, -Verbose"),
+    ] {
+        cmdlet(&[word, "json"]).with(2).says(&[said]);
+    }
     let mut command = program();
     command.args(["cmdlet", "run", "Get-Nothing"]);
     run(command, b"").with(2).says(&["'Get-Nothing'"]);

@@ -194,6 +194,9 @@ fn what_if_and_verbose_tell_and_errors_can_be_silent() {
         .with(0);
     ended.says(&["What if: change the reserve from 50 % to 1 %"]);
     shell.has(&[]);
+    let line = "Set-AccelNetManagement -VMName MyVM01 -Perf Low -WhatIf";
+    let ended = shell.types(line).with(3);
+    assert_eq!(ended.out, "False\n", "it would be refused");
     let ended = shell.types("Disable-AccelNetManagement -WhatIf").with(0);
     ended.says(&["What if: stop managing"]);
     assert_eq!(shell.management(), Some(("compute".into(), 50)));

@@ -1,6 +1,11 @@
 //! Command lines as a shell hands them on, documented ones and hostile ones.
 
-use super::{super::table::find, *};
+use proptest::prelude::*;
+
+use super::{
+    super::table::{CMDLETS, find},
+    *,
+};
 
 fn parse_words(cmdlet: &str, words: &[&str], piped: bool) -> Result<Bound, Problem> {
     let words: Vec<String> = words.iter().map(|word| (*word).to_owned()).collect();
@@ -264,4 +269,36 @@ fn what_is_wrong_is_named() {
     let long = "x".repeat(100_000);
     let words = ["-Performance", long.as_str()];
     assert!(bound("Enable-AccelNetVM", &words, true).len() < 200);
+}
+
+proptest! {
+    /// Whatever is typed is understood or refused with one clear problem.
+    #[test]
+    fn any_words_are_answered(
+        words in proptest::collection::vec("(-[A-Za-z]{0,3}:?)?[a ,:\\-$\u{2013}\u{7}0-9ä]{0,4}", 0..6),
+        piped: bool,
+    ) {
+        for cmdlet in CMDLETS {
+            if let Err(problem) = parse(cmdlet, &words, piped) {
+                prop_assert_eq!(problem.code, Code::InvalidArgument);
+                prop_assert!(!problem.detail.contains(char::is_control));
+            }
+        }
+    }
+
+    /// Names arrive as they are, in one text or in as many words as a shell makes of them.
+    #[test]
+    fn names_arrive_as_they_are(
+        names in proptest::collection::vec("[a-z*?/'\"][a-z '\"/:.$-]{0,6}[a-z\"]", 1..5),
+    ) {
+        let joined = names.join(", ");
+        let mut cut: Vec<String> = names.iter().map(|name| format!("{name},")).collect();
+        if let Some(last) = cut.last_mut() {
+            last.pop();
+        }
+        for words in [vec!["-VMName".to_owned(), joined.clone()], vec![joined], cut] {
+            let bound = parse(find("Get-VM").unwrap(), &words, false).unwrap();
+            prop_assert_eq!(bound.names("VMName"), &names);
+        }
+    }
 }
