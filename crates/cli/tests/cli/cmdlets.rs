@@ -1,5 +1,7 @@
 //! The reference's command lines, typed into bash, and the state after each.
 
+use std::{process::Stdio, time::Duration};
+
 use accelnet_model::{SriovSupport, VmState};
 use accelnet_rules::fixture;
 use serde_json::{Value, json};
@@ -294,6 +296,32 @@ fn people_read_tables() {
     for (answer, left) in [("n\n", &[("web 1", "Low")][..]), ("y\n", &[])] {
         let ended = run(shell.command(line), answer.as_bytes()).with(0);
         ended.says(&["Disable-AccelNetVM: are you sure? [y/N]"]);
+        shell.has(left);
+    }
+}
+
+#[test]
+fn a_cmdlet_ends_when_what_it_asked_for_is_in_effect() {
+    let shell = Shell::enabled();
+    let nodes = &shell.rig.nodes;
+    for (line, left) in [
+        ("Enable-AccelNetVM MyVM01 Low", &[("MyVM01", "Low")][..]),
+        ("Disable-AccelNetVM MyVM01", &[]),
+    ] {
+        let (asked, was_asked) = std::sync::mpsc::channel();
+        nodes.idle("node1", true);
+        nodes.sees_meanwhile("node1", move |_| asked.send(()).unwrap());
+        let mut command = shell.command(line);
+        let mut typed = command.stdout(Stdio::null()).spawn().unwrap();
+        was_asked.recv_timeout(Duration::from_secs(60)).unwrap();
+        // Other commands come and go meanwhile; one that does not wait would be gone too.
+        for _ in 0..20 {
+            let vm = shell.rig.call(&["vm", "show", "MyVM01", "-o", "json"]);
+            assert_eq!(vm.json()["pending"], true);
+        }
+        assert!(typed.try_wait().unwrap().is_none(), "it waits");
+        nodes.idle("node1", false);
+        assert!(typed.wait().unwrap().success());
         shell.has(left);
     }
 }

@@ -278,3 +278,32 @@ fn pipe_that_stays_open(shell: &Shell) -> fs::File {
         .open(path)
         .unwrap()
 }
+
+#[test]
+fn a_server_that_is_not_there_is_said_by_each() {
+    let mut shell = Shell::new();
+    shell.rig.stop();
+    for (line, out) in [
+        ("Get-VM", ""),
+        ("Get-AccelNetManagementPreReq", ""),
+        ("Get-AccelNetManagement", ""),
+        ("Enable-AccelNetManagement compute", "False\n"),
+        ("Set-AccelNetManagement compute", "False\n"),
+        (
+            "Set-AccelNetManagement -VMName MyVM01 -Performance Low",
+            "False\n",
+        ),
+        ("Disable-AccelNetManagement", ""),
+        ("Enable-AccelNetVM MyVM01 Low", ""),
+        ("Enable-NetAdapterSriov", ""),
+        ("Get-NetIntentStatus", ""),
+    ] {
+        let ended = shell.types(line).with(6);
+        assert_eq!(ended.out, out, "{line}");
+        assert_eq!(
+            ended.err.matches("[server_not_running]").count(),
+            1,
+            "{line}"
+        );
+    }
+}
