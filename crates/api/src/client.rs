@@ -10,8 +10,8 @@ use accelnet_model::{Code, Intent, Problem};
 use serde::{Serialize, de::DeserializeOwned};
 
 use crate::types::{
-    AccelerateRequest, Adapter, ClusterStatus, EnableRequest, Items, Outcome, ProblemDocument, Vm,
-    WatchLine,
+    AccelerateRequest, Adapter, ClusterStatus, EnableRequest, Items, Outcome, ProblemDocument,
+    SetRequest, Vm, WatchLine,
 };
 
 /// How long one answer may take. Enabling reads the whole machine afresh, which took up to 4 s in
@@ -116,6 +116,13 @@ impl Client {
             Some(request),
         )
         .await
+    }
+
+    /// Changes how acceleration is enabled.
+    pub async fn set(&self, request: &SetRequest, dry_run: bool) -> Result<Outcome<ClusterStatus>> {
+        let path = format!("/acceleration?dry_run={dry_run}");
+        self.send(reqwest::Method::PATCH, &path, Some(request))
+            .await
     }
 
     /// Disables acceleration; VMs keep what they have.

@@ -165,6 +165,21 @@ pub struct EnableRequest {
     pub when: WhenToCreateVfs,
 }
 
+/// Body of `PATCH /acceleration`: change how acceleration is enabled. What is left out stays.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SetRequest {
+    /// Another intent: the present configuration is disabled, and this one enabled.
+    #[serde(default)]
+    pub intent: Option<String>,
+    /// Percentage of nodes that may be down at once, 0..=99.
+    #[serde(default)]
+    pub node_reserve_percentage: Option<i64>,
+    /// When missing VFs may be created.
+    #[serde(default)]
+    pub when: Option<WhenToCreateVfs>,
+}
+
 /// Body of `PUT /vms/{vm}/acceleration`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]

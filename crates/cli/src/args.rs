@@ -1,6 +1,6 @@
 //! The command line as types: names, help and examples in one place.
 
-use std::path::PathBuf;
+use std::{ffi::OsString, path::PathBuf};
 
 use accelnet_model::{IfName, IntentType, Name, Performance, VfCount, WhenToCreateVfs};
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
@@ -17,6 +17,8 @@ Examples:
 Exit codes: 0 done, 1 failed, 2 wrong usage, 3 refused (nothing changed), 4 not found,
 5 no permission, 6 not reachable, 7 done for some only, 8 not finished in time.";
 
+/// A switch-over takes seconds; a guest that is slow to give up its VF, a minute.
+pub const TIMEOUT_SECONDS: u64 = 180;
 /// A year; more is a mistake, and clocks need not bear it.
 const TIMEOUT_MAX_SECONDS: u64 = 365 * 24 * 3600;
 
@@ -66,6 +68,14 @@ pub enum Command {
     )]
     Enable(EnableArgs),
 
+    /// Change the reserve, or move to another intent.
+    ///
+    /// Another intent takes the place of the present one. What happens to each VM is said first.
+    #[command(
+        after_help = "Examples:\n  accelnet set --reserve 25\n  accelnet set --intent storage2 --dry-run"
+    )]
+    Set(SetArgs),
+
     /// Stop managing accelerated networking. VMs keep their VFs and settings.
     Disable(ChangeArgs),
 
@@ -90,6 +100,10 @@ pub enum Command {
         /// The code; all codes if left out.
         code: Option<String>,
     },
+
+    /// Commands with the names and parameters of the reference's PowerShell cmdlets.
+    #[command(subcommand)]
+    Cmdlet(CmdletCommand),
 
     /// Print a completion script for a shell.
     #[command(
@@ -133,7 +147,7 @@ pub struct ChangeArgs {
     #[arg(long = "wait")]
     pub _wait: bool,
     /// How long to wait.
-    #[arg(long, value_name = "SECONDS", default_value_t = 180, value_parser = clap::value_parser!(u64).range(1..=TIMEOUT_MAX_SECONDS))]
+    #[arg(long, value_name = "SECONDS", default_value_t = TIMEOUT_SECONDS, value_parser = clap::value_parser!(u64).range(1..=TIMEOUT_MAX_SECONDS))]
     pub timeout: u64,
 }
 
@@ -159,6 +173,63 @@ pub struct EnableArgs {
     /// How the change is made.
     #[command(flatten)]
     pub change: ChangeArgs,
+}
+
+/// Arguments of `set`.
+#[derive(Debug, ClapArgs)]
+#[group(id = "what", required = true, multiple = true, args = ["intent", "reserve", "when"])]
+pub struct SetArgs {
+    /// Another compute intent; the present one is disabled.
+    #[arg(long, value_name = "INTENT")]
+    pub intent: Option<String>,
+    /// Percentage of nodes that may be down at once, 0 to 99; left out, it stays.
+    #[arg(
+        long,
+        alias = "node-reserve-percentage",
+        value_name = "PERCENT",
+        allow_negative_numbers = true
+    )]
+    pub reserve: Option<i64>,
+    /// When VFs that are missing may be created; left out, it stays.
+    #[arg(long, value_name = "empty|boot|now")]
+    pub when: Option<WhenToCreateVfs>,
+    /// How the change is made.
+    #[command(flatten)]
+    pub change: ChangeArgs,
+}
+
+/// `accelnet cmdlet …`
+#[derive(Debug, Subcommand)]
+pub enum CmdletCommand {
+    /// Put a command for each cmdlet into a directory; the same again changes nothing.
+    #[command(
+        after_help = "Example:\n  accelnet cmdlet install ~/.local/bin\n  Enable-AccelNetVM -VMName web1 -Performance Low"
+    )]
+    Install {
+        /// Where to; it is made if it does not exist.
+        #[arg(value_name = "DIR")]
+        directory: PathBuf,
+    },
+    /// The cmdlets and what they do.
+    List,
+    /// Remove from a directory what 'install' put there, and nothing else.
+    Uninstall {
+        /// Where from.
+        #[arg(value_name = "DIR")]
+        directory: PathBuf,
+    },
+    /// Run a cmdlet, as the installed commands do.
+    #[command(after_help = "Example:\n  accelnet cmdlet run Get-VM -- -VMName web1")]
+    Run {
+        /// Its name.
+        name: String,
+        /// Its parameters, as PowerShell takes them; after the hyphens none is an option of ours.
+        #[arg(last = true, value_name = "PARAMETERS")]
+        words: Vec<OsString>,
+    },
+    /// Print the reference page.
+    #[command(hide = true)]
+    Document,
 }
 
 /// `accelnet vm …`

@@ -5,6 +5,7 @@
 
 mod args;
 mod call;
+mod cmdlet;
 mod output;
 mod select;
 mod usage;

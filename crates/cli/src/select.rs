@@ -28,7 +28,8 @@ pub async fn select(client: &Client, words: &[String]) -> Result<Vec<Selected>, 
     let mut names = Vec::new();
     for word in words {
         if word == "-" {
-            names.extend(read_names(std::io::stdin().lock())?);
+            let text = read_text(std::io::stdin().lock(), STDIN_LIMIT_BYTES)?;
+            names.extend(lines(&text));
         } else {
             names.push(word.clone());
         }
@@ -48,10 +49,11 @@ pub async fn select(client: &Client, words: &[String]) -> Result<Vec<Selected>, 
     Ok(resolve(&client.vms_now().await?.items, &names))
 }
 
-fn read_names(input: impl Read) -> Result<Vec<String>, Problem> {
+/// All of an input that is not longer than this.
+pub fn read_text(input: impl Read, limit_bytes: u64) -> Result<String, Problem> {
     let mut text = String::new();
     input
-        .take(STDIN_LIMIT_BYTES + 1)
+        .take(limit_bytes + 1)
         .read_to_string(&mut text)
         .map_err(|error| {
             Problem::new(
@@ -59,21 +61,23 @@ fn read_names(input: impl Read) -> Result<Vec<String>, Problem> {
                 format!("Standard input cannot be read: {error}."),
             )
         })?;
-    if text.len() as u64 > STDIN_LIMIT_BYTES {
+    if text.len() as u64 > limit_bytes {
         return Err(Problem::new(
             Code::InvalidArgument,
-            format!("Standard input is longer than {STDIN_LIMIT_BYTES} bytes."),
+            format!("Standard input is longer than {limit_bytes} bytes."),
         ));
     }
-    Ok(text
-        .lines()
-        .map(str::trim)
-        .filter(|line| !line.is_empty())
-        .map(str::to_owned)
-        .collect())
+    Ok(text)
 }
 
-fn resolve(vms: &[Vm], names: &[String]) -> Vec<Selected> {
+/// Names, one a line.
+pub fn lines(text: &str) -> impl Iterator<Item = String> {
+    let lines = text.lines().map(str::trim);
+    lines.filter(|line| !line.is_empty()).map(str::to_owned)
+}
+
+/// The VMs that these names mean, each once, in the order of the names.
+pub fn resolve(vms: &[Vm], names: &[String]) -> Vec<Selected> {
     let mut selected: Vec<Selected> = Vec::new();
     for name in names {
         for item in resolve_one(vms, name) {
@@ -201,15 +205,12 @@ mod tests {
 
     #[test]
     fn unreadable_input_is_a_clear_problem() {
-        assert_eq!(read_names(&b" web1 \n\n db\n"[..]).unwrap(), ["web1", "db"]);
-        assert_eq!(
-            read_names(&b"\xff\xfe"[..]).unwrap_err().code,
-            Code::InvalidArgument
-        );
-        let long = vec![b'x'; STDIN_LIMIT_BYTES as usize + 1];
-        assert_eq!(
-            read_names(&long[..]).unwrap_err().code,
-            Code::InvalidArgument
-        );
+        let names: Vec<String> = lines(" web1 \n\n db\n").collect();
+        assert_eq!(names, ["web1", "db"]);
+        for input in [&b"\xff\xfe"[..], b"12345"] {
+            let problem = read_text(input, 4).unwrap_err();
+            assert_eq!(problem.code, Code::InvalidArgument);
+        }
+        assert_eq!(read_text(&b"1234"[..], 4).unwrap(), "1234");
     }
 }

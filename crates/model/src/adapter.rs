@@ -6,6 +6,7 @@ use uuid::Uuid;
 
 use crate::{
     ids::{IfName, MacAddr, PciAddress},
+    problem::Code,
     support::Support,
 };
 
@@ -42,6 +43,22 @@ pub enum SriovSupport {
     NoVfBarSpace,
     /// Firmware did not hand control of PCIe features to the system (_OSC).
     NoOscSupport,
+}
+
+impl SriovSupport {
+    /// The catalogue's entry of the state; `None` if SR-IOV is supported.
+    pub fn code(self) -> Option<Code> {
+        Some(match self {
+            Self::Supported => return None,
+            Self::Unknown => Code::SriovSupportUnknown,
+            Self::MissingAcs => Code::SriovSupportMissingAcs,
+            Self::MissingPfDriver => Code::SriovSupportMissingPfDriver,
+            Self::NoBusResources => Code::SriovSupportNoBusResources,
+            Self::NoIoMmuSupport => Code::SriovSupportNoIommu,
+            Self::NoVfBarSpace => Code::SriovSupportNoVfBarSpace,
+            Self::NoOscSupport => Code::SriovSupportNoOsc,
+        })
+    }
 }
 
 /// Attributes of a VF that the PF's driver enforces (rtnetlink `IFLA_VF_*`).

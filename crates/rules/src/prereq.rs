@@ -16,7 +16,7 @@ mod likeness;
 mod platform;
 mod smt;
 mod spoof_check;
-pub mod sriov;
+mod sriov;
 mod vf_count;
 
 use accelnet_model::{CheckResult, Code, IfName, Intent, Name, Problem, Severity};

@@ -6,7 +6,7 @@ pub mod tables;
 use std::io::{IsTerminal, Write};
 
 use accelnet_model::{Code, Problem, problem::exit};
-pub use printable::printable;
+pub use printable::{document, printable};
 use serde::Serialize;
 
 use crate::args::Format;
@@ -15,12 +15,12 @@ use crate::args::Format;
 pub fn print<T: Serialize>(format: Format, value: &T, table: impl FnOnce(&T) -> String) {
     let text = match format {
         Format::Table => table(value),
-        Format::Json => printable::document(
-            &serde_json::to_string_pretty(value).unwrap_or_else(|error| error.to_string()),
-        ),
-        Format::Yaml => printable::document(
-            &yaml_serde::to_string(value).unwrap_or_else(|error| error.to_string()),
-        ),
+        Format::Json => {
+            document(&serde_json::to_string_pretty(value).unwrap_or_else(|error| error.to_string()))
+        }
+        Format::Yaml => {
+            document(&yaml_serde::to_string(value).unwrap_or_else(|error| error.to_string()))
+        }
     };
     let text = text.trim_end();
     if !text.is_empty() {
@@ -54,12 +54,12 @@ pub fn problems(format: Format, about: Option<&str>, problems: &[Problem]) {
     }
     let mut err = std::io::stderr().lock();
     if format != Format::Table {
-        let document = Document {
+        let all = Document {
             vm: about,
             problems,
         };
-        let text = serde_json::to_string(&document).unwrap_or_default();
-        let _ = writeln!(err, "{}", printable::document(&text));
+        let text = serde_json::to_string(&all).unwrap_or_default();
+        let _ = writeln!(err, "{}", document(&text));
         return;
     }
     for problem in problems {

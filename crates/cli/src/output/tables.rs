@@ -8,6 +8,15 @@ use comfy_table::{ContentArrangement, Table, presets};
 
 use super::{beside_text, printable, problem_text};
 
+/// Rows of anything, for people.
+pub fn rows(header: &[&str], rows: Vec<Vec<String>>) -> String {
+    let mut all = table(header);
+    for row in rows {
+        all.add_row(row.iter().map(|cell| printable(cell)));
+    }
+    text(&all)
+}
+
 fn table(header: &[&str]) -> Table {
     let mut table = Table::new();
     table

@@ -24,6 +24,13 @@ pub async fn run(call: &Call, command: AdapterCommand) -> Ended {
     Ok(exit::OK)
 }
 
+/// The word is the adapter's interface name, PCI address or permanent address.
+pub fn is_called(adapter: &Adapter, word: &str) -> bool {
+    let facts = &adapter.status.facts;
+    let mac = facts.id.permanent_mac.to_string();
+    facts.ifname.as_str() == word || facts.pci.to_string() == word || mac.eq_ignore_ascii_case(word)
+}
+
 fn find<'a>(
     adapters: &'a [Adapter],
     word: &str,
@@ -32,16 +39,7 @@ fn find<'a>(
     let matches: Vec<&Adapter> = adapters
         .iter()
         .filter(|adapter| node.is_none_or(|node| adapter.node.as_str() == node))
-        .filter(|adapter| {
-            let facts = &adapter.status.facts;
-            facts.ifname.as_str() == word
-                || facts.pci.to_string() == word
-                || facts
-                    .id
-                    .permanent_mac
-                    .to_string()
-                    .eq_ignore_ascii_case(word)
-        })
+        .filter(|adapter| is_called(adapter, word))
         .collect();
     match matches.as_slice() {
         [one] => Ok(one),

@@ -1,13 +1,13 @@
-//! `accelnet prereq`, `enable`, `disable`, `status`.
+//! `accelnet prereq`, `enable`, `set`, `disable`, `status`.
 
 use std::time::Duration;
 
-use accelnet_api::{ClientError, ClusterStatus, EnableRequest};
-use accelnet_model::{Code, Problem, Severity, problem::exit};
+use accelnet_api::{ClientError, ClusterStatus, EnableRequest, Outcome, SetRequest};
+use accelnet_model::{CheckResult, Code, Problem, Severity, problem::exit};
 
-use super::{outcome_text, print_outcome};
+use super::{numbered, outcome_text, print_outcome};
 use crate::{
-    args::{ChangeArgs, EnableArgs},
+    args::{ChangeArgs, EnableArgs, Format, SetArgs},
     call::{Call, Ended},
     output::{self, printable, tables},
 };
@@ -16,11 +16,14 @@ use crate::{
 pub async fn prereq(call: &Call, intent: Option<&str>) -> Ended {
     let checks = call.client.prereq(intent).await?;
     output::print(call.format, &checks, |checks| tables::checks(&checks.items));
-    let failed = checks
-        .items
-        .iter()
-        .any(|check| !check.passed && check.severity == Severity::Error);
-    Ok(if failed { exit::REFUSED } else { exit::OK })
+    Ok(checks_code(&checks.items))
+}
+
+/// Refused if a check failed that keeps acceleration from being enabled.
+pub fn checks_code(checks: &[CheckResult]) -> u8 {
+    let mut checks = checks.iter();
+    let failed = checks.any(|check| !check.passed && check.severity == Severity::Error);
+    if failed { exit::REFUSED } else { exit::OK }
 }
 
 /// The cluster at a glance.
@@ -41,26 +44,82 @@ pub async fn enable(call: &Call, args: &EnableArgs) -> Ended {
         node_reserve_percentage: args.reserve,
         when: args.when,
     };
-    let mut outcome = call.client.enable(&request, args.change.dry_run).await?;
+    let outcome = ensure_enabled(call, &request, args.change).await?;
     let done = format!(
         "Accelerated networking is enabled on intent '{}'.",
         printable(&intent)
     );
-    if args.change.dry_run {
-        print_outcome(call.format, &outcome, &done);
-        return Ok(exit::OK);
+    print_enabled(call, &outcome, &done, args.change);
+    Ok(exit::OK)
+}
+
+/// Enables, and waits unless that is not wanted. Every node has done what it can then; what has to
+/// wait for something stays a problem of the node.
+pub async fn ensure_enabled(
+    call: &Call,
+    request: &EnableRequest,
+    change: ChangeArgs,
+) -> Result<Outcome<ClusterStatus>, ClientError> {
+    let outcome = call.client.enable(request, change.dry_run).await?;
+    awaited(call, outcome, change).await
+}
+
+/// The same for a change of how acceleration is enabled.
+pub async fn ensure_set(
+    call: &Call,
+    request: &SetRequest,
+    change: ChangeArgs,
+) -> Result<Outcome<ClusterStatus>, ClientError> {
+    let outcome = call.client.set(request, change.dry_run).await?;
+    awaited(call, outcome, change).await
+}
+
+async fn awaited(
+    call: &Call,
+    mut outcome: Outcome<ClusterStatus>,
+    change: ChangeArgs,
+) -> Result<Outcome<ClusterStatus>, ClientError> {
+    if !change.dry_run && !change.no_wait {
+        outcome.object = until_converged(call, Duration::from_secs(change.timeout)).await?;
     }
-    if args.change.no_wait {
+    Ok(outcome)
+}
+
+fn print_enabled(call: &Call, outcome: &Outcome<ClusterStatus>, done: &str, change: ChangeArgs) {
+    if change.dry_run {
+        print_outcome(call.format, outcome, done);
+    } else if change.no_wait {
         let done = format!("{done} 'accelnet status' shows what its nodes still do.");
-        print_outcome(call.format, &outcome, &done);
-        return Ok(exit::OK);
+        print_outcome(call.format, outcome, &done);
+    } else {
+        output::print(call.format, outcome, |outcome| {
+            let waiting = tables::waiting(&outcome.object);
+            format!("{}\n{waiting}", outcome_text(outcome, done))
+        });
     }
-    // Every node has done what it can now; what has to wait for something stays a problem.
-    outcome.object = until_converged(call, Duration::from_secs(args.change.timeout)).await?;
-    output::print(call.format, &outcome, |outcome| {
-        let waiting = tables::waiting(&outcome.object);
-        format!("{}\n{waiting}", outcome_text(outcome, &done))
+}
+
+/// Changes reserve, intent, or when VFs are created.
+pub async fn set(call: &Call, args: &SetArgs) -> Ended {
+    let request = SetRequest {
+        intent: args.intent.clone(),
+        node_reserve_percentage: args.reserve,
+        when: args.when,
+    };
+    if request.intent.is_some() && !args.change.dry_run && call.format == Format::Table {
+        // What happens to each VM is said before it happens.
+        let planned = call.client.set(&request, true).await?;
+        if planned.changed {
+            output::raw(&format!("{}\n", numbered(&planned.plan)));
+        }
+    }
+    let outcome = ensure_set(call, &request, args.change).await?;
+    let enabled = outcome.object.enabled.as_ref();
+    let done = enabled.map_or_else(String::new, |enabled| {
+        let (intent, reserve) = (&enabled.intent, enabled.node_reserve_percentage);
+        format!("Accelerated networking is enabled on intent '{intent}', reserve {reserve} %.")
     });
+    print_enabled(call, &outcome, &done, args.change);
     Ok(exit::OK)
 }
 

@@ -1,11 +1,11 @@
 //! The verbs, a file per group.
 
-mod adapter;
-mod cluster;
+pub mod adapter;
+pub mod cluster;
 mod explain;
 mod intent;
 mod man;
-mod vm;
+pub mod vm;
 
 use accelnet_api::{Client, Outcome};
 use accelnet_model::problem::exit;
@@ -15,6 +15,7 @@ use serde::Serialize;
 use crate::{
     args::{Args, Command, Format},
     call::{Call, exit_code},
+    cmdlet,
     output::{self, printable},
 };
 
@@ -29,6 +30,7 @@ pub async fn run(args: Args) -> u8 {
     let ended = match args.command {
         Command::Prereq(args) => cluster::prereq(&call, args.intent.as_deref()).await,
         Command::Enable(args) => cluster::enable(&call, &args).await,
+        Command::Set(args) => cluster::set(&call, &args).await,
         Command::Disable(change) => cluster::disable(&call, change).await,
         Command::Status => cluster::status(&call).await,
         Command::Vm(command) => vm::run(&call, command).await,
@@ -42,6 +44,7 @@ pub async fn run(args: Args) -> u8 {
             Ok(exit::OK)
         }
         Command::Man { directory } => man::run(directory.as_deref()),
+        Command::Cmdlet(command) => return cmdlet::run(call, command).await,
     };
     exit_code(ended, format)
 }

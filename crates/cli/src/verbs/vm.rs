@@ -17,28 +17,40 @@ use crate::{
 
 /// What is done for each selected VM.
 #[derive(Debug, Clone, Copy)]
-enum Change {
+pub enum Change {
+    /// Stage what acceleration needs.
     Prepare,
+    /// Accelerate at a level, whatever it is now.
     Enable(Performance),
+    /// Change the level of an accelerated one.
     Set(Performance),
+    /// Bring it back to the software path.
     Disable,
 }
 
 /// What became of one VM.
 #[derive(Debug, Serialize)]
-struct Done {
-    name: String,
+pub struct Done {
+    /// Its name, or what was typed.
+    pub name: String,
+    /// Its identity, if it was found.
     #[serde(skip_serializing_if = "Option::is_none")]
-    uuid: Option<String>,
-    ok: bool,
-    changed: bool,
-    dry_run: bool,
+    pub uuid: Option<String>,
+    /// It is as it was asked for.
+    pub ok: bool,
+    /// That was not so before.
+    pub changed: bool,
+    /// Nothing was changed because only the plan was asked for.
+    pub dry_run: bool,
+    /// The steps.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    plan: Vec<String>,
+    pub plan: Vec<String>,
+    /// The VM as it is then.
     #[serde(skip_serializing_if = "Option::is_none")]
-    vm: Option<Vm>,
+    pub vm: Option<Vm>,
+    /// Why it is not as it was asked for.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    problems: Vec<Problem>,
+    pub problems: Vec<Problem>,
 }
 
 /// Runs one `vm` command.
@@ -69,9 +81,21 @@ pub async fn run(call: &Call, command: VmCommand) -> Ended {
     }
 }
 
-/// Asks for every VM first, then waits for each: the nodes work on them at the same time.
 async fn many(call: &Call, vms: &VmsArgs, how: ChangeArgs, change: Change) -> Ended {
     let selected = select(&call.client, &vms.vms).await?;
+    let items = ensure_all(call, selected, how, change).await;
+    let list = Items { items };
+    print_results(call, &list, change, how.no_wait);
+    Ok(code(&list.items))
+}
+
+/// Asks for every VM first, then waits for each: the nodes work on them at the same time.
+pub async fn ensure_all(
+    call: &Call,
+    selected: Vec<Selected>,
+    how: ChangeArgs,
+    change: Change,
+) -> Vec<Done> {
     let mut results = Vec::new();
     for item in selected {
         results.push(match item {
@@ -85,9 +109,7 @@ async fn many(call: &Call, vms: &VmsArgs, how: ChangeArgs, change: Change) -> En
     for result in results.iter_mut().filter(|result| wait && result.ok) {
         wait_for(call, result, change, limit).await;
     }
-    let list = Items { items: results };
-    print_results(call, &list, change, how.no_wait);
-    Ok(code(&list.items))
+    results
 }
 
 fn refused(problem: Problem, dry_run: bool) -> Done {
@@ -216,7 +238,7 @@ fn line(done: &Done, change: Change, no_wait: bool) -> String {
 }
 
 /// 0 if all went well, the first problem's code if none did, 7 if some did.
-fn code(results: &[Done]) -> u8 {
+pub fn code(results: &[Done]) -> u8 {
     let failed: Vec<_> = results.iter().filter(|done| !done.ok).collect();
     match failed.first() {
         None => exit::OK,

@@ -7,12 +7,19 @@
 //! | `many` | several VMs: patterns, standard input, partial success |
 //! | `waiting` | `--wait`, `--no-wait`, `--timeout`, what cannot be done yet |
 //! | `failing` | exit codes, usage, a server that is not there or not for us |
+//! | `cmdlets` | the reference's command lines, typed into bash |
+//! | `cmdlets_wrong` | the same typed wrong, planned only, given nothing |
+//! | `cmdlets_installed` | made, moved, removed |
 //! | `itself` | help, completion, manual pages, the catalogue |
 
+mod cmdlets;
+mod cmdlets_installed;
+mod cmdlets_wrong;
 mod documents;
 mod failing;
 mod itself;
 mod many;
 mod rig;
+mod shell;
 mod tables;
 mod waiting;

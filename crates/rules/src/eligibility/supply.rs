@@ -2,7 +2,7 @@
 
 use accelnet_model::{AdapterFacts, Code, Intent, Performance, Problem, Support, VfFacts, VfUser};
 
-use crate::{Observed, prereq::sriov, profile};
+use crate::{Observed, profile};
 
 /// `needed` VFs are wanted at the level. If none is, only the level itself is asked for.
 pub(super) fn check(
@@ -100,7 +100,7 @@ fn cannot_provision(uplinks: &[&AdapterFacts], level: Performance) -> Problem {
 /// An uplink that gives nobody a VF now.
 fn unusable(adapter: &AdapterFacts) -> Option<Problem> {
     let name = &adapter.ifname;
-    let problem = if let Some(code) = sriov::code(adapter.sriov) {
+    let problem = if let Some(code) = adapter.sriov.code() {
         let evidence = adapter
             .sriov_evidence
             .as_deref()

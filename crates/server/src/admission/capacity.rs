@@ -5,8 +5,8 @@
 
 use accelnet_api::Vm;
 use accelnet_model::{
-    AdapterStatus, Intent, Name, NodeStatus, Performance, Problem, VfFacts, VfUser, VmState,
-    VmStatus,
+    AdapterStatus, IfName, Intent, Name, NodeStatus, Performance, Problem, VfFacts, VfUser,
+    VmState, VmStatus,
 };
 use accelnet_rules::{
     capacity::{self, Capacity, Queues, Reserve},
@@ -61,7 +61,8 @@ fn admitted(
     let all = nodes.iter().map(|node| of_node(wish, node, intent));
     let mut capacity = Capacity::new(all.collect(), Reserve::Percentage(percentage))?;
     for other in &wish.desired.vms {
-        if let Some(level) = other.level.filter(|_| but != Some(other.uuid)) {
+        let counts = but != Some(other.uuid) && !elsewhere(nodes, intent, other.uuid);
+        if let Some(level) = other.level.filter(|_| counts) {
             capacity.put(of_vm(nodes, intent, other.uuid, level))?;
         }
     }
@@ -134,6 +135,16 @@ fn of_vm(nodes: &[Known], intent: &Intent, uuid: Uuid, level: Performance) -> ca
         node: running.map(|(node, _)| node.to_string()),
         adapters: running.and_then(|(_, vm)| adapters(vm, intent)),
     }
+}
+
+/// All NICs of the VM are on other bridges: it was accelerated on another intent, keeps its VF
+/// there, and needs nothing here.
+fn elsewhere(nodes: &[Known], intent: &Intent, uuid: Uuid) -> bool {
+    find(nodes, uuid).is_some_and(|(_, vm)| {
+        let mut nics = vm.facts.nics.iter().peekable();
+        let other = |bridge: &IfName| *bridge != intent.bridge;
+        nics.peek().is_some() && nics.all(|nic| nic.bridge.as_ref().is_some_and(other))
+    })
 }
 
 /// The VM where it runs, else where it is defined.

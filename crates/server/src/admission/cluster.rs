@@ -1,8 +1,11 @@
 //! Acceleration of the cluster: enabled if all prerequisites are met.
 
-use accelnet_api::EnableRequest;
-use accelnet_model::{AdapterFacts, ClusterEnable, Code, Intent, Problem, WhenToCreateVfs};
-use accelnet_rules::{Observed, plan::interrupted, prereq, profile};
+use accelnet_api::{EnableRequest, SetRequest};
+use accelnet_model::{
+    AdapterFacts, ClusterEnable, Code, Intent, Name, NodeStatus, Performance, Problem, VmDesired,
+    VmStatus, WhenToCreateVfs,
+};
+use accelnet_rules::{Observed, observed::nics_on, plan::interrupted, prereq, profile};
 
 use super::{Decided, Decision, all_report, capacity, checks, intent};
 use crate::{
@@ -17,7 +20,8 @@ const HIGHEST_RESERVE: u8 = 99;
 
 /// Enabling acceleration, or changing how it is enabled.
 pub fn enable(wish: &Wish, nodes: &[Known], request: &EnableRequest) -> Decision {
-    let (found, reserve) = (intent::find(wish, &request.intent), reserve(request));
+    let asked = request.node_reserve_percentage.unwrap_or(DEFAULT_RESERVE);
+    let (found, reserve) = (intent::find(wish, &request.intent), reserve(asked));
     let (intent, percentage) = match (found, reserve) {
         (Ok(intent), Ok(percentage)) => (intent, percentage),
         (found, reserve) => return Err(found.err().into_iter().chain(reserve.err()).collect()),
@@ -48,8 +52,114 @@ pub fn enable(wish: &Wish, nodes: &[Known], request: &EnableRequest) -> Decision
     Ok(Decided::one(Write::Cluster(Some(enable)), plan))
 }
 
-fn reserve(request: &EnableRequest) -> Result<u8, Problem> {
-    let asked = request.node_reserve_percentage.unwrap_or(DEFAULT_RESERVE);
+/// Changing how acceleration is enabled. Another intent takes the present one's place in one step:
+/// what is wrong with it is said before anything is disabled.
+pub fn set(wish: &Wish, nodes: &[Known], request: &SetRequest) -> Decision {
+    let enabled = wish.desired.enabled.as_ref();
+    let Some((before, old)) = enabled.zip(wish.desired.enabled_intent()) else {
+        let text = "There is nothing to change.";
+        return Err(vec![Problem::new(Code::AccelNetNotEnabled, text)]);
+    };
+    if *request == SetRequest::default() {
+        let text = "Nothing is said that is to be changed.";
+        let problem = Problem::new(Code::InvalidArgument, text);
+        return Err(vec![problem.with_cure("Name an intent or a reserve.")]);
+    }
+    let name = request.intent.as_deref().unwrap_or(old.name.as_str());
+    let present = i64::from(before.node_reserve_percentage);
+    let asked = request.node_reserve_percentage.unwrap_or(present);
+    let (intent, percentage) = match (intent::find(wish, name), reserve(asked)) {
+        (Ok(intent), Ok(percentage)) => (intent, percentage),
+        (found, reserve) => return Err(found.err().into_iter().chain(reserve.err()).collect()),
+    };
+    let after = ClusterEnable {
+        intent: intent.name.clone(),
+        node_reserve_percentage: percentage,
+        when: request.when.unwrap_or(before.when),
+    };
+    if *before == after {
+        return Ok(Decided::nothing());
+    }
+    let moves = intent.name != old.name;
+    let mut failed = Vec::new();
+    if moves {
+        failed.extend(prereq::errors(&checks(nodes, Some(intent))));
+    }
+    if moves || before.node_reserve_percentage < percentage {
+        failed.extend(capacity::shortage(wish, nodes, intent, percentage));
+    }
+    if !failed.is_empty() {
+        return Err(failed);
+    }
+    let mut steps = Vec::new();
+    if moves {
+        // What cannot be seen must not be enabled.
+        all_report(nodes)?;
+        steps.push(stop(&old.name));
+        let wished = wish.desired.vms.iter();
+        steps.extend(wished.filter_map(|vm| fate(wish, nodes, vm, old, intent)));
+        steps.push(format!("enable acceleration on intent '{}'", intent.name));
+    }
+    if before.node_reserve_percentage != percentage {
+        let present = before.node_reserve_percentage;
+        steps.push(format!(
+            "change the reserve from {present} % to {percentage} %"
+        ));
+    }
+    if moves || before.when != after.when {
+        steps.extend(plan(nodes, intent, after.when).map_err(|problem| vec![problem])?);
+    }
+    Ok(Decided::one(Write::Cluster(Some(after)), steps))
+}
+
+/// What another intent means for a VM; `None` for one that is not accelerated.
+fn fate(
+    wish: &Wish,
+    nodes: &[Known],
+    vm: &VmDesired,
+    old: &Intent,
+    new: &Intent,
+) -> Option<String> {
+    let level = vm.level?;
+    let statuses = nodes.iter().filter_map(Known::current);
+    let seen = statuses
+        .flat_map(|status: &NodeStatus| &status.vms)
+        .find(|seen| seen.facts.uuid == vm.uuid);
+    let name = match seen {
+        Some(seen) => seen.facts.name.clone(),
+        None => wish.names.get(&vm.uuid).cloned().unwrap_or_default(),
+    };
+    let Some(seen) = seen else {
+        return Some(format!(
+            "VM '{name}': no node has it now; a VF stays held for it"
+        ));
+    };
+    Some(format!("VM '{name}': {}", nics(seen, level, old, new)))
+}
+
+fn nics(vm: &VmStatus, level: Performance, old: &Intent, new: &Intent) -> String {
+    let on = |intent: &Intent| {
+        let nics = nics_on(&vm.facts, &intent.bridge).map(|nic| format!("NIC {}", nic.mac));
+        nics.collect::<Vec<_>>().join(", ")
+    };
+    let (stay, come) = (on(old), on(new));
+    let (before, after) = (&old.bridge, &new.bridge);
+    let same = before == after;
+    let stays = (!stay.is_empty() && !same)
+        .then(|| format!("{stay} on {before} stays as it is, no longer managed"));
+    let comes = if come.is_empty() {
+        format!("it has no NIC on {after} to accelerate")
+    } else {
+        format!("{come} on {after} is accelerated at {level} as soon as possible")
+    };
+    stays
+        .into_iter()
+        .chain([comes])
+        .collect::<Vec<_>>()
+        .join("; ")
+}
+
+fn reserve(asked: i64) -> Result<u8, Problem> {
     let percentage = u8::try_from(asked).ok();
     percentage
         .filter(|percentage| *percentage <= HIGHEST_RESERVE)
@@ -105,14 +215,17 @@ fn vfs(
     Ok(format!("create {count} VFs on {port} ({because}): {when}"))
 }
 
+fn stop(intent: &Name) -> String {
+    format!("stop managing intent '{intent}'; VMs keep their VFs and settings")
+}
+
 /// Disabling acceleration. VMs keep what they have.
 pub fn disable(wish: &Wish) -> Decision {
     let Some(enabled) = &wish.desired.enabled else {
         return Ok(Decided::nothing());
     };
-    let plan = format!(
-        "stop managing intent '{}'; VMs keep their VFs and settings",
-        enabled.intent
-    );
-    Ok(Decided::one(Write::Cluster(None), vec![plan]))
+    Ok(Decided::one(
+        Write::Cluster(None),
+        vec![stop(&enabled.intent)],
+    ))
 }

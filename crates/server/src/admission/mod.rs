@@ -10,7 +10,7 @@ mod vm;
 use accelnet_model::{CheckResult, Code, Intent, Problem, Severity};
 use accelnet_rules::prereq;
 pub use capacity::shortage;
-pub use cluster::{disable, enable};
+pub use cluster::{disable, enable, set};
 pub use intent::{add as add_intent, find as find_intent, remove as remove_intent};
 pub use vm::{accelerate, decelerate, prepare};
 

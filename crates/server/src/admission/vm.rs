@@ -1,7 +1,7 @@
 //! VMs: accelerated if they are eligible and there is room, brought back whenever it is asked for.
 
 use accelnet_api::{AccelerateRequest, Vm};
-use accelnet_model::{Code, Intent, NodeStatus, Performance, Problem, VmDesired};
+use accelnet_model::{Code, IfName, Intent, NodeStatus, Performance, Problem, VmDesired};
 use accelnet_rules::{
     Observed,
     attach::{ATTACH, DETACH, Step},
@@ -113,7 +113,10 @@ pub fn decelerate(wish: &Wish, vm: &Vm) -> Decision {
         let plan = vec!["give back the VFs that are held for it, on all nodes".to_owned()];
         return Ok(Decided::one(Write::NoVm(vm.uuid), plan));
     }
-    enabled_intent(wish)?;
+    let intent = enabled_intent(wish)?;
+    if let Some(problem) = on_another_bridge(vm, intent) {
+        return Err(vec![problem]);
+    }
     let on_vf = vm.nics.iter().filter(|nic| nic.vf.is_some());
     let mut plan: Vec<String> = on_vf
         .flat_map(|nic| steps(&nic.mac.to_string(), DETACH))
@@ -123,6 +126,25 @@ pub fn decelerate(wish: &Wish, vm: &Vm) -> Decision {
     }
     let write = write(wish, vm, |desired| desired.level = None);
     Ok(Decided::one(write, plan))
+}
+
+/// All its VFs are on bridges of other intents, which nobody manages now: it would never come back.
+fn on_another_bridge(vm: &Vm, intent: &Intent) -> Option<Problem> {
+    let with_vf = vm.nics.iter().filter(|nic| nic.vf.is_some());
+    let bridges: Vec<_> = with_vf.map(|nic| nic.bridge.as_ref()).collect();
+    let first = bridges.first().copied().flatten()?;
+    let elsewhere =
+        |bridge: &Option<&IfName>| bridge.is_some_and(|bridge| *bridge != intent.bridge);
+    if !bridges.iter().all(elsewhere) {
+        return None;
+    }
+    let (name, enabled) = (&vm.name, &intent.name);
+    let text =
+        format!("VM '{name}' has its VF on {first}, which intent '{enabled}' does not manage.");
+    let cure =
+        format!("Run 'accelnet set --intent …' with the intent of {first}, then disable the VM.");
+    let problem = Problem::new(Code::VmNoNicOnIntent, text).with_cure(cure);
+    Some(problem.about("vm", name))
 }
 
 /// Staging on a VM's definition what acceleration needs.

@@ -1,6 +1,6 @@
-//! Acceleration of the cluster: enable, disable.
+//! Acceleration of the cluster: enable, set, disable.
 
-use accelnet_api::{ClusterStatus, EnableRequest, Outcome};
+use accelnet_api::{ClusterStatus, EnableRequest, Outcome, SetRequest};
 use axum::{Json, extract::State};
 
 use super::{Answer, Body, Change, DryRun};
@@ -27,6 +27,22 @@ pub async fn enable_acceleration(
     let asked = change.asked("enable", &request.intent);
     let nodes = server.refresh().await;
     let decide = |wish: &_| admission::enable(wish, &nodes, &request);
+    let changed = server.change(&asked, decide).await?;
+    Ok(outcome(&server, &asked, changed))
+}
+
+/// Changes reserve, intent, or when VFs are created. What is left out stays as it is.
+#[utoipa::path(patch, path = "/acceleration", tag = "cluster", params(DryRun),
+    request_body = SetRequest,
+    responses((status = 200, description = "What is done", body = Outcome<ClusterStatus>)))]
+pub async fn set_acceleration(
+    State(server): State<Server>,
+    change: Change,
+    Body(request): Body<SetRequest>,
+) -> Answer<Outcome<ClusterStatus>> {
+    let asked = change.asked("set", request.intent.as_deref().unwrap_or_default());
+    let nodes = server.refresh().await;
+    let decide = |wish: &_| admission::set(wish, &nodes, &request);
     let changed = server.change(&asked, decide).await?;
     Ok(outcome(&server, &asked, changed))
 }

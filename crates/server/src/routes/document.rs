@@ -33,6 +33,7 @@ pub fn documented(api: OpenApiRouter<Server>) -> (Router<Server>, utoipa::openap
             &mut item.get,
             &mut item.put,
             &mut item.post,
+            &mut item.patch,
             &mut item.delete,
         ];
         for operation in operations.into_iter().flatten() {

@@ -36,6 +36,7 @@ fn api() -> OpenApiRouter<Server> {
         .routes(routes!(cluster::list_nodes))
         .routes(routes!(
             acceleration::enable_acceleration,
+            acceleration::set_acceleration,
             acceleration::disable_acceleration
         ))
         .routes(routes!(intents::list_intents, intents::add_intent))

@@ -5,6 +5,7 @@
 //! | `http` | routes, methods, bodies: whatever is wrong is a problem document |
 //! | `intents` | adding and removing |
 //! | `enabling` | prerequisites, reserve, enabling and disabling |
+//! | `setting` | another reserve, another intent, and what becomes of VMs |
 //! | `refusals` | each reason against a VM, with its words, and nothing written |
 //! | `acceleration` | the reserve, races, levels, dry runs |
 //! | `watching` | watches, `pending` |
@@ -16,5 +17,6 @@ mod http;
 mod intents;
 mod refusals;
 mod rig;
+mod setting;
 mod state;
 mod watching;

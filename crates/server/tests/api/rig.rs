@@ -68,6 +68,11 @@ impl Http {
             .await
     }
 
+    pub async fn patch(&self, path: &str, body: Value) -> Answer {
+        self.send(self.request(Method::PATCH, path).json(&body))
+            .await
+    }
+
     pub async fn accelerate(&self, vm: &str, level: &str) -> Answer {
         let path = format!("/vms/{vm}/acceleration");
         self.put(&path, json!({"performance": level})).await

@@ -1,0 +1,183 @@
+//! Changing how acceleration is enabled: reserve, intent, and what becomes of VMs.
+
+use accelnet_model::{MacAddr, VfUser};
+use accelnet_rules::{Observed, fixture};
+use accelnet_server::fake::FakeNodes;
+use serde_json::{Value, json};
+
+use crate::rig::{Answer, Rig, intent};
+
+/// A node with a second adapter `pf1` on a bridge `br1`, with `vm2`'s NIC on it.
+fn with_second_bridge() -> Observed {
+    let mut seen = fixture::observed();
+    let mut second = seen.adapters[0].clone();
+    second.ifname = "pf1".parse().unwrap();
+    second.master = "br1".parse().ok();
+    second.pci = "0000:02:00.0".parse().unwrap();
+    second.id.permanent_mac = MacAddr([2, 0, 0, 0, 0xbb, 2]);
+    for vf in &mut second.vfs {
+        vf.pci.bus = 2;
+        vf.user = VfUser::Nobody;
+    }
+    seen.adapters.push(second);
+    let mut bridge = seen.bridges[0].clone();
+    bridge.ifname = "br1".parse().unwrap();
+    bridge.ports = vec![fixture::port("pf1", None)];
+    let port = seen.bridges[0].ports.remove(2);
+    bridge.ports.push(port);
+    seen.bridges.push(bridge);
+    seen.vms[1].nics[0].bridge = "br1".parse().ok();
+    seen
+}
+
+fn second() -> Value {
+    json!({"name": "b", "types": ["compute"], "adapters": ["pf1"], "bridge": "br1"})
+}
+
+async fn set(rig: &Rig, body: Value) -> Answer {
+    rig.http.patch("/acceleration", body).await
+}
+
+fn enabled(answer: &Value) -> (&str, i64) {
+    let enabled = &answer["object"]["enabled"];
+    let reserve = enabled["node_reserve_percentage"].as_i64();
+    (enabled["intent"].as_str().unwrap(), reserve.unwrap())
+}
+
+#[tokio::test]
+async fn the_reserve_is_changed_if_it_holds() {
+    let rig = Rig::two(50).await;
+    let planned = rig
+        .http
+        .patch(
+            "/acceleration?dry_run=true",
+            json!({"node_reserve_percentage": 0}),
+        )
+        .await
+        .done();
+    assert_eq!(
+        planned["plan"],
+        json!(["change the reserve from 50 % to 0 %"])
+    );
+    assert_eq!(enabled(&planned), ("compute", 50));
+    let done = set(&rig, json!({"node_reserve_percentage": 0}))
+        .await
+        .done();
+    assert_eq!(enabled(&done), ("compute", 0));
+    let again = set(
+        &rig,
+        json!({"node_reserve_percentage": 0, "intent": "compute"}),
+    )
+    .await;
+    assert_eq!(again.done()["changed"], false);
+    // One VF a node is left: two VMs fit on two nodes, not on one.
+    for node in ["node1", "node2"] {
+        rig.nodes
+            .sees(node, |seen| seen.adapters[0].vfs.truncate(1));
+    }
+    rig.http.accelerate("vm1", "Low").await.done();
+    rig.http.accelerate("vm3", "Low").await.done();
+    let before = rig.wish().await;
+    let answer = set(&rig, json!({"node_reserve_percentage": 50})).await;
+    answer.refused(422, &["cluster_not_enough_resources"]);
+    assert_eq!(rig.wish().await, before);
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn what_is_wrong_is_said_and_nothing_changed() {
+    let rig = Rig::one().await;
+    let not_enabled = set(&rig, json!({"node_reserve_percentage": 10})).await;
+    not_enabled.refused(422, &["accel_net_not_enabled"]);
+    rig.enable(50).await;
+    let mut storage = second();
+    storage["types"] = json!(["storage"]);
+    rig.nodes.sees("node1", |seen| *seen = with_second_bridge());
+    rig.http.post("/intents", storage).await.done();
+    let before = rig.wish().await;
+    set(&rig, json!({}))
+        .await
+        .refused(400, &["invalid_argument"]);
+    for reserve in [json!(100), json!(-1)] {
+        let answer = set(&rig, json!({"node_reserve_percentage": reserve})).await;
+        answer.refused(422, &["reserve_out_of_range"]);
+    }
+    for reserve in [json!(3.5), json!("abc")] {
+        let answer = set(&rig, json!({"node_reserve_percentage": reserve})).await;
+        answer.refused(400, &["invalid_argument"]);
+    }
+    let both = json!({"intent": "nobody", "node_reserve_percentage": 100});
+    let answer = set(&rig, both).await;
+    answer.refused(404, &["intent_not_found", "reserve_out_of_range"]);
+    let answer = set(&rig, json!({"intent": "b"})).await;
+    answer.refused(422, &["intent_type_check_failed"]);
+    assert_eq!(rig.wish().await, before);
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn another_intent_takes_the_place_of_the_present_one() {
+    let rig = Rig::of(FakeNodes::new([("node1", with_second_bridge())])).await;
+    rig.http.post("/intents", intent()).await.done();
+    rig.http.post("/intents", second()).await.done();
+    rig.http.enable(10).await.done();
+    rig.http.accelerate("vm1", "Medium").await.done();
+    rig.http
+        .accelerate("vm2", "Low")
+        .await
+        .refused(422, &["vm_no_nic_on_intent"]);
+
+    let planned = rig
+        .http
+        .patch("/acceleration?dry_run=true", json!({"intent": "b"}))
+        .await
+        .done();
+    let steps = planned["plan"].as_array().unwrap();
+    let expected = [
+        "stop managing intent 'compute'; VMs keep their VFs and settings",
+        "VM 'vm1': NIC 02:00:00:00:77:01 on br0 stays as it is, no longer managed; \
+         it has no NIC on br1 to accelerate",
+        "enable acceleration on intent 'b'",
+    ];
+    assert_eq!(steps[..3], expected.map(|step| json!(step)));
+    assert_eq!(enabled(&planned), ("compute", 10));
+
+    // The reserve stays, and so does the VM's VF.
+    let done = set(&rig, json!({"intent": "b"})).await.done();
+    assert_eq!(enabled(&done), ("b", 10));
+    assert_eq!(
+        rig.nodes.desired("node1").enabled.unwrap().intent.as_str(),
+        "b"
+    );
+    let vm = rig.http.get("/vms/vm1").await.done();
+    assert_eq!(vm["nics"][0]["path"], "vf");
+    rig.http.accelerate("vm2", "Low").await.done();
+    // Nobody would bring it back: said at once, not waited for.
+    let answer = rig.http.delete("/vms/vm1/acceleration").await;
+    answer.refused(422, &["vm_no_nic_on_intent"]);
+    assert_eq!(rig.http.get("/vms/vm1").await.done()["level"], "Medium");
+    // And back again: what was kept is found.
+    let back = json!({"intent": "compute", "node_reserve_percentage": 0});
+    assert_eq!(enabled(&set(&rig, back).await.done()), ("compute", 0));
+    let vm = rig.http.get("/vms/vm1").await.done();
+    assert_eq!(
+        (&vm["level"], &vm["problems"]),
+        (&json!("Medium"), &json!([]))
+    );
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn vms_of_another_bridge_take_no_room() {
+    let mut seen = with_second_bridge();
+    seen.adapters[1].vfs.truncate(1);
+    let rig = Rig::of(FakeNodes::new([("node1", seen)])).await;
+    rig.http.post("/intents", intent()).await.done();
+    rig.http.post("/intents", second()).await.done();
+    rig.http.enable(0).await.done();
+    rig.http.accelerate("vm1", "Low").await.done();
+    set(&rig, json!({"intent": "b"})).await.done();
+    // The only VF of `b` is for the VM that is on its bridge.
+    rig.http.accelerate("vm2", "Low").await.done();
+    rig.stop().await;
+}
