@@ -40,6 +40,7 @@ mod index;
 mod ledger;
 mod model;
 mod offline;
+mod planning;
 mod recovery;
 mod region;
 mod state;
@@ -52,6 +53,7 @@ pub use model::{Adapter, Node, Queues, Refusal, Reserve, Vm};
 pub use offline::{
     AdapterEntry, CapacityFile, CapacityReport, FitsMore, NodeEntry, Refused, VmEntry,
 };
+pub use planning::{Figures, Offer};
 pub use recovery::{Placement, Recovery};
 
 /// How many of `nodes` nodes may be down at once with a reserve of `percent` percent: ⌈N·p/100⌉, but

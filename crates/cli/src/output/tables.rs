@@ -8,7 +8,7 @@ use comfy_table::{ContentArrangement, Table, presets};
 
 use super::{beside_text, printable, problem_text};
 
-fn table(header: &[&str]) -> Table {
+pub(super) fn table(header: &[&str]) -> Table {
     let mut table = Table::new();
     table
         .load_preset(presets::NOTHING)
@@ -18,16 +18,16 @@ fn table(header: &[&str]) -> Table {
 }
 
 /// Adds a row; what is in it may be text of others.
-fn add<const N: usize>(table: &mut Table, cells: [String; N]) {
+pub(super) fn add<const N: usize>(table: &mut Table, cells: [String; N]) {
     table.add_row(cells.map(|cell| printable(&cell)));
 }
 
-fn dash<T: ToString>(value: Option<T>) -> String {
+pub(super) fn dash<T: ToString>(value: Option<T>) -> String {
     value.map_or_else(|| "-".to_owned(), |value| value.to_string())
 }
 
 /// Every line without blanks at its end.
-fn text(table: &Table) -> String {
+pub(super) fn text(table: &Table) -> String {
     table
         .lines()
         .map(|line| line.trim_end().to_owned())

@@ -5,10 +5,12 @@
 //! | `tables` | what people read |
 //! | `documents` | what programs read |
 //! | `many` | several VMs: patterns, standard input, partial success |
+//! | `capacity` | room with the reserve held back: of files, of the cluster |
 //! | `waiting` | `--wait`, `--no-wait`, `--timeout`, what cannot be done yet |
 //! | `failing` | exit codes, usage, a server that is not there or not for us |
 //! | `itself` | help, completion, manual pages, the catalogue |
 
+mod capacity;
 mod documents;
 mod failing;
 mod itself;

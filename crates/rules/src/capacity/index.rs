@@ -96,6 +96,12 @@ impl Capacity {
         self.tolerated
     }
 
+    /// Keeps another reserve from now on, whether it can be kept or not.
+    pub(super) fn set_reserve(&mut self, reserve: Reserve) {
+        self.tolerated = reserve.nodes_down(self.nodes.len());
+        self.rebuild();
+    }
+
     /// Nodes that are down now.
     pub(super) fn down(&self) -> Vec<u32> {
         self.down.iter().copied().collect()

@@ -51,7 +51,7 @@ pub fn shortage(wish: &Wish, nodes: &[Known], intent: &Intent, percentage: u8) -
 }
 
 /// The cluster with all VMs that are admitted, but one.
-fn admitted(
+pub(super) fn admitted(
     wish: &Wish,
     nodes: &[Known],
     intent: &Intent,
@@ -121,7 +121,12 @@ fn queues(adapter: &AdapterStatus) -> Queues {
 }
 
 /// A VM in the rules' terms: where it is, and how many VFs it needs.
-fn of_vm(nodes: &[Known], intent: &Intent, uuid: Uuid, level: Performance) -> capacity::Vm {
+pub(super) fn of_vm(
+    nodes: &[Known],
+    intent: &Intent,
+    uuid: Uuid,
+    level: Performance,
+) -> capacity::Vm {
     let seen = find(nodes, uuid);
     let nics = seen.map_or(1, |(_, vm)| {
         nics_on(&vm.facts, &intent.bridge).count().max(1)
