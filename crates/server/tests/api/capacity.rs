@@ -166,3 +166,17 @@ async fn only_what_is_enabled_has_a_capacity() {
     }
     rig.stop().await;
 }
+
+#[tokio::test]
+async fn an_adapter_taken_off_the_bridge_does_not_stop_others() {
+    let rig = two().await;
+    rig.http.enable(0).await.done();
+    rig.http.accelerate("vm1", "Low").await.done();
+    rig.nodes
+        .sees("node1", |seen| seen.adapters[0].master = None);
+    // The VM has its VF still, which no adapter of the intent gives; that is told as what it is.
+    let seen = rig.http.get("/status").await.done();
+    assert_eq!(seen["problems"][0]["code"], "cluster_not_enough_resources");
+    assert_eq!(rig.http.get("/capacity").await.done()["holds"], false);
+    rig.stop().await;
+}
