@@ -201,8 +201,7 @@ impl Capacity {
         let mut places = self.places;
         for number in lost {
             let node = &self.nodes[*number as usize];
-            let more = demand_of(&node.counts);
-            demand = std::array::from_fn(|level| demand[level] + more[level]);
+            demand = std::array::from_fn(|level| demand[level] + node.demand[level]);
             places = std::array::from_fn(|level| places[level] - node.places[level]);
         }
         let with = match vm {

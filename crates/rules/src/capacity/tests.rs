@@ -338,6 +338,7 @@ fn never_unsafe(question: &Question) -> Result<(), TestCaseError> {
     let capacity = cluster(nodes, vms, *percent);
     let fits = brute::holds(nodes, vms, *percent);
     prop_assert!(!capacity.is_sufficient() || fits);
+    prop_assert_eq!(capacity.exceeded(), capacity.exceeded_anew());
     if let Some(lost) = capacity.exceeded() {
         let lost = |number: usize| lost.contains(&(number as u32));
         prop_assert!(!brute::fits_without(nodes, vms, lost), "the bound is wrong");
@@ -430,6 +431,8 @@ proptest! {
         let fresh = cluster(&nodes, &present, percent);
         prop_assert_eq!(capacity.further(), fresh.further());
         prop_assert_eq!(capacity.is_exact(), fresh.is_exact());
+        prop_assert_eq!(capacity.exceeded(), fresh.exceeded());
+        prop_assert_eq!(capacity.exceeded(), capacity.exceeded_anew());
         let known = present.iter().all(|vm| vm.node.is_none() || vm.adapters.is_some());
         if known {
             prop_assert_eq!(capacity.is_sufficient(), fresh.is_sufficient());
