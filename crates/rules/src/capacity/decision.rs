@@ -94,9 +94,14 @@ impl Capacity {
         fitting
     }
 
+    /// Whether the reserve is kept, without the reason why not.
+    pub(super) fn fits(&self) -> bool {
+        matches!(self.verdict(), Verdict::Fits)
+    }
+
     fn fits_with(&mut self, level: Performance, count: u64) -> bool {
         self.add_off(level, count);
-        let fits = matches!(self.verdict(), Verdict::Fits);
+        let fits = self.fits();
         self.remove_off(level, count);
         fits
     }

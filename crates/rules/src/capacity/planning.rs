@@ -103,6 +103,10 @@ impl Capacity {
     pub fn fits_more_by_node(&mut self) -> Vec<FitsMore> {
         let mut known: BTreeMap<Likeness, FitsMore> = BTreeMap::new();
         let mut all = Vec::with_capacity(self.nodes.len());
+        let total = self.fits_more_of_each();
+        // Where VMs could run on one node they could be off: every choice of lost nodes leaves the same
+        // places, or one more for each.
+        let total = [total.low, total.medium, total.high];
         for number in 0..self.nodes.len() as u32 {
             let node = &self.nodes[number as usize];
             let down = node.down;
@@ -111,8 +115,8 @@ impl Capacity {
             let fits = match known.get(&likeness) {
                 Some(fits) => *fits,
                 None => {
-                    let [low, medium, high] =
-                        Performance::ALL.map(|level| self.fits_more_on(number, level));
+                    let [low, medium, high] = Performance::ALL
+                        .map(|level| self.fits_more_on(number, level, total[position(level)]));
                     let fits = FitsMore { low, medium, high };
                     known.insert(likeness, fits);
                     fits
@@ -123,14 +127,14 @@ impl Capacity {
         all
     }
 
-    fn fits_more_on(&mut self, number: u32, level: Performance) -> u64 {
+    fn fits_more_on(&mut self, number: u32, level: Performance, most: u64) -> u64 {
         let node = &self.nodes[number as usize];
         if node.down || self.down().len() > self.tolerated {
             return 0;
         }
         // One VM more takes nothing from the others' chances but what it needs, so the answers are
         // "yes" up to a number and "no" after.
-        let (mut fitting, mut not) = (0, node.places[position(level)] + 1);
+        let (mut fitting, mut not) = (0, node.places[position(level)].min(most) + 1);
         while not - fitting > 1 {
             let middle = fitting + (not - fitting) / 2;
             if self.fits_on(number, level, middle) {
@@ -164,7 +168,7 @@ impl Capacity {
             }
             added.push(name);
         }
-        let fits = fits && self.holds().is_ok();
+        let fits = fits && self.fits();
         for name in added {
             self.remove(&name);
         }
@@ -235,9 +239,9 @@ impl Capacity {
         if self.put(vm).is_err() {
             return false;
         }
-        let holds = self.holds().is_ok();
+        let fits = self.fits();
         self.remove(&name);
-        holds
+        fits
     }
 
     /// The largest reserve that the VMs that are admitted leave: how many nodes may be down, and the
@@ -246,7 +250,7 @@ impl Capacity {
         let mut asked = self.clone();
         let mut holds = |count: usize| {
             asked.set_reserve(Reserve::NodesDown(count));
-            asked.holds().is_ok()
+            asked.fits()
         };
         // Where the loss of more nodes is borne, that of fewer is.
         let (mut kept, mut not) = (0, self.nodes.len().max(1));
