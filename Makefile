@@ -6,7 +6,7 @@ CARGO ?= cargo
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 LAB := $(TARGET)/debug/accelnet-lab
 
-.PHONY: help deps build demo test unit-test lab-test check fmt openapi clean
+.PHONY: help deps build demo test unit-test lab-test bench check fmt openapi clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -27,6 +27,9 @@ unit-test: build ## unit, property and component tests only
 
 lab-test: build ## the lab smoke test only: real drivers, real libvirt, an emulated card
 	$(CARGO) test -p accelnet-lab --features lab --test smoke -- --nocapture
+
+bench: ## capacity decisions at 10,000 nodes and 200,000 VMs: time and memory, against their bars
+	$(CARGO) bench -p accelnet-rules --bench admission
 
 check: deps ## formatting, lints, crate directions, licences
 	$(CARGO) fmt --all --check

@@ -30,7 +30,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "hypervisor",
         ],
     ),
-    ("accelnet-cli", &["model", "api"]),
+    ("accelnet-cli", &["model", "rules", "api"]),
     ("accelnet-lab", &["model", "api"]),
     ("xtask", &[]),
 ];

@@ -6,12 +6,15 @@ use std::{
     time::Duration,
 };
 
-use accelnet_model::{Code, Intent, Problem};
+use accelnet_model::{Code, Intent, Performance, Problem};
 use serde::{Serialize, de::DeserializeOwned};
 
-use crate::types::{
-    AccelerateRequest, Adapter, ClusterStatus, EnableRequest, Items, Outcome, ProblemDocument,
-    SetRequest, Vm, WatchLine,
+use crate::{
+    capacity::{Capacity, VmPlaces},
+    types::{
+        AccelerateRequest, Adapter, ClusterStatus, EnableRequest, Items, Outcome, ProblemDocument,
+        SetRequest, Vm, WatchLine,
+    },
 };
 
 /// How long one answer may take. Enabling reads the whole machine afresh, which took up to 4 s in
@@ -167,6 +170,25 @@ impl Client {
     pub async fn prepare(&self, vm: &str, dry_run: bool) -> Result<Outcome<Vm>> {
         let path = format!("/vms/{}/prepare?dry_run={dry_run}", self::vm(vm)?);
         self.send(reqwest::Method::POST, &path, None::<&()>).await
+    }
+
+    /// Room with the reserve held back, and what would become of VMs without these nodes, if any are
+    /// named.
+    pub async fn capacity(&self, without: &[String]) -> Result<Capacity> {
+        if without.is_empty() {
+            return self.get("/capacity").await;
+        }
+        let without = encode(&without.join(","));
+        self.get(&format!("/capacity?without={without}")).await
+    }
+
+    /// Nodes that could take a VM now, at its own level or another.
+    pub async fn places(&self, vm: &str, level: Option<Performance>) -> Result<VmPlaces> {
+        let path = format!("/vms/{}/where", self::vm(vm)?);
+        match level {
+            None => self.get(&path).await,
+            Some(level) => self.get(&format!("{path}?performance={level}")).await,
+        }
     }
 
     /// All adapters of all nodes.

@@ -4,9 +4,11 @@
 //! `application/problem+json` (RFC 9457) in the shape of [`ProblemDocument`]. The served OpenAPI
 //! document is generated from these types and from the server's routes.
 
+pub mod capacity;
 pub mod client;
 pub mod types;
 
+pub use capacity::*;
 pub use client::{Client, ClientError};
 pub use types::*;
 

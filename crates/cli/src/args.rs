@@ -82,6 +82,15 @@ pub enum Command {
     /// The cluster at a glance.
     Status,
 
+    /// How much room there is with the reserve held back, now or for planning.
+    ///
+    /// Of the cluster: VFs and queue pairs, how many more VMs of each level fit, and the largest reserve
+    /// that would still hold. Of a file: the same rules, without a server.
+    #[command(
+        after_help = "Examples:\n  accelnet capacity\n  accelnet capacity --without node3,node7   who would go where\n  accelnet capacity --from plan.json -o json\n  jq '.reserve_percentage = 25' plan.json | accelnet capacity --from -\n\nThe file's format: docs/reference/capacity.md."
+    )]
+    Capacity(CapacityArgs),
+
     /// Virtual machines.
     #[command(subcommand)]
     Vm(VmCommand),
@@ -132,6 +141,17 @@ pub struct PrereqArgs {
     /// Also check this intent.
     #[arg(long, value_name = "INTENT")]
     pub intent: Option<String>,
+}
+
+/// Arguments of `capacity`.
+#[derive(Debug, ClapArgs)]
+pub struct CapacityArgs {
+    /// Answer the question in this file ('-' for standard input) instead of asking the server.
+    #[arg(long, value_name = "FILE", conflicts_with = "without")]
+    pub from: Option<PathBuf>,
+    /// Also say where VMs would go, and which would not fit, if these nodes were down.
+    #[arg(long, value_name = "NODE", value_delimiter = ',')]
+    pub without: Vec<String>,
 }
 
 /// What all changing commands share.
@@ -244,6 +264,17 @@ pub enum VmCommand {
     Show {
         /// Name or UUID.
         vm: String,
+    },
+    /// Nodes that could take a VM with its VFs now.
+    #[command(
+        after_help = "Examples:\n  accelnet vm where web1\n  accelnet vm where web1 --performance High -o json | jq -r '.nodes[] | select(.fits and .keeps_reserve).node'"
+    )]
+    Where {
+        /// Name or UUID.
+        vm: String,
+        /// Low, Medium or High; if left out, the VM's own level, or Medium if it has none.
+        #[arg(short, long, alias = "level")]
+        performance: Option<Performance>,
     },
     /// Stage on VMs' definitions what acceleration needs, for their next cold start.
     #[command(

@@ -172,6 +172,9 @@ catalogue! {
     ReserveOutOfRange "reserve_out_of_range" REFUSED
         "The node reserve must be a whole percentage from 0 to 99."
         "Give a whole number from 0 to 99; 50 is the default."
+    NodeNotFound "node_not_found" NOT_FOUND
+        "There is no node with this name."
+        "See the nodes with 'accelnet status'."
     VmNotFound "vm_not_found" NOT_FOUND
         "There is no VM with this name or UUID."
         "List the VMs with 'accelnet vm list'."

@@ -14,7 +14,7 @@
 //!               │ no                                 (kept up to date, no set is enumerated)
 //!               ▼
 //!            necessary? ──no──▶ refused, with the set S that proves it
-//!               │ yes                                (one pass over the nodes)
+//!               │ yes                                (kept up to date too)
 //!               ▼
 //!             exact ──▶ admitted or refused, with S  (small clusters, bounded work)
 //!               │ too large
@@ -27,12 +27,14 @@
 //!   the worst S is simply the k nodes with the largest supply plus load ([`top`]). For VMs with one
 //!   NIC on adapters with a fixed number of queue pairs, or whose VFs outnumber their queue pairs, or
 //!   whose queue pairs are plenty, this is also necessary: the decision is exact at any size.
-//! * [`bound`]: weights that no placement whatever can exceed, to prove a refusal.
+//! * [`bound`]: weights that no placement whatever can exceed, to prove a refusal; [`bounds_kept`]
+//!   has their sums.
 //! * [`exact`]: every S (up to nodes that are alike) and every placement, within a budget of steps.
 //!
 //! What is never done: admit what does not fit. The tests prove it against brute force.
 
 mod bound;
+mod bounds_kept;
 mod criteria;
 mod decision;
 mod exact;
@@ -40,6 +42,7 @@ mod index;
 mod ledger;
 mod model;
 mod offline;
+mod planning;
 mod recovery;
 mod region;
 mod state;
@@ -52,6 +55,7 @@ pub use model::{Adapter, Node, Queues, Refusal, Reserve, Vm};
 pub use offline::{
     AdapterEntry, CapacityFile, CapacityReport, FitsMore, NodeEntry, Refused, VmEntry,
 };
+pub use planning::{Figures, Offer};
 pub use recovery::{Placement, Recovery};
 
 /// How many of `nodes` nodes may be down at once with a reserve of `percent` percent: ⌈N·p/100⌉, but

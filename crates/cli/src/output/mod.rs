@@ -1,5 +1,6 @@
 //! Printing: tables for people, JSON and YAML for programs.
 
+pub mod capacity;
 mod printable;
 pub mod tables;
 

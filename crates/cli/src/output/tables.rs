@@ -17,7 +17,7 @@ pub fn rows(header: &[&str], rows: Vec<Vec<String>>) -> String {
     text(&all)
 }
 
-fn table(header: &[&str]) -> Table {
+pub(super) fn table(header: &[&str]) -> Table {
     let mut table = Table::new();
     table
         .load_preset(presets::NOTHING)
@@ -27,16 +27,16 @@ fn table(header: &[&str]) -> Table {
 }
 
 /// Adds a row; what is in it may be text of others.
-fn add<const N: usize>(table: &mut Table, cells: [String; N]) {
+pub(super) fn add<const N: usize>(table: &mut Table, cells: [String; N]) {
     table.add_row(cells.map(|cell| printable(&cell)));
 }
 
-fn dash<T: ToString>(value: Option<T>) -> String {
+pub(super) fn dash<T: ToString>(value: Option<T>) -> String {
     value.map_or_else(|| "-".to_owned(), |value| value.to_string())
 }
 
 /// Every line without blanks at its end.
-fn text(table: &Table) -> String {
+pub(super) fn text(table: &Table) -> String {
     table
         .lines()
         .map(|line| line.trim_end().to_owned())

@@ -1,6 +1,7 @@
 //! The verbs, a file per group.
 
 pub mod adapter;
+mod capacity;
 pub mod cluster;
 mod explain;
 mod intent;
@@ -33,6 +34,10 @@ pub async fn run(args: Args) -> u8 {
         Command::Set(args) => cluster::set(&call, &args).await,
         Command::Disable(change) => cluster::disable(&call, change).await,
         Command::Status => cluster::status(&call).await,
+        Command::Capacity(args) => match &args.from {
+            Some(path) => capacity::of_file(format, path),
+            None => capacity::of_cluster(&call, &args.without).await,
+        },
         Command::Vm(command) => vm::run(&call, command).await,
         Command::Intent(command) => intent::run(&call, command).await,
         Command::Adapter(command) => adapter::run(&call, command).await,

@@ -66,6 +66,11 @@ pub async fn run(call: &Call, command: VmCommand) -> Ended {
             output::print(call.format, &vm, tables::vm);
             Ok(exit::OK)
         }
+        VmCommand::Where { vm, performance } => {
+            let places = call.client.places(&vm, performance).await?;
+            output::print(call.format, &places, output::capacity::places);
+            Ok(exit::OK)
+        }
         VmCommand::Prepare { vms, change } => many(call, &vms, change, Change::Prepare).await,
         VmCommand::Enable {
             vms,

@@ -5,6 +5,7 @@
 //! | `tables` | what people read |
 //! | `documents` | what programs read |
 //! | `many` | several VMs: patterns, standard input, partial success |
+//! | `capacity` | room with the reserve held back: of files, of the cluster |
 //! | `waiting` | `--wait`, `--no-wait`, `--timeout`, what cannot be done yet |
 //! | `failing` | exit codes, usage, a server that is not there or not for us |
 //! | `cmdlets` | the reference's command lines, typed into bash |
@@ -12,6 +13,7 @@
 //! | `cmdlets_installed` | made, moved, removed |
 //! | `itself` | help, completion, manual pages, the catalogue |
 
+mod capacity;
 mod cmdlets;
 mod cmdlets_installed;
 mod cmdlets_wrong;

@@ -82,7 +82,7 @@ fn missing(rig: &Rig, from: &str, to: &str, stop: &AtomicBool) -> u64 {
         let text = run_at(
             rig,
             from,
-            &format!("ping -c 20 -i 0.1 -W 5 {to} 2>&1; true"),
+            &format!("ping -c 20 -i 0.1 -W 9 -w 12 {to} 2>&1; true"),
         );
         let received = text
             .lines()

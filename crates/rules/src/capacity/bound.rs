@@ -40,7 +40,7 @@ impl Capacity {
     pub(super) fn known(&self, number: u32) -> Known {
         let node = &self.nodes[number as usize];
         let running = || node.vms.iter().filter_map(|name| self.vms.get(name));
-        if running().all(|state| state.vm.adapters.is_some()) {
+        if node.unpinned == 0 {
             return Known {
                 rests: node.adapters.iter().map(AdapterState::rest).collect(),
                 unpinned: [0; LEVELS],
@@ -68,8 +68,8 @@ impl Capacity {
         }
     }
 
-    /// Nodes to lose that prove that not everything fits, if a bound shows it.
-    pub(super) fn exceeded(&self) -> Option<Vec<u32>> {
+    /// Nodes to lose that prove that not everything fits, if a bound shows it, by a look at every node.
+    pub(super) fn exceeded_anew(&self) -> Option<Vec<u32>> {
         let known: Vec<Known> = (0..self.nodes.len() as u32)
             .map(|number| self.known(number))
             .collect();
@@ -157,7 +157,7 @@ fn most(
     }
 }
 
-fn most_in_pool(vfs: u64, queues: u64, weights: PerLevel<u64>) -> u64 {
+pub(super) fn most_in_pool(vfs: u64, queues: u64, weights: PerLevel<u64>) -> u64 {
     let [low_cost, medium_cost, high_cost] = cost();
     let with_high = |high: u64| {
         let (vfs, queues) = (vfs - high, queues - high * high_cost);

@@ -94,9 +94,14 @@ impl Capacity {
         fitting
     }
 
+    /// Whether the reserve is kept, without the reason why not.
+    pub(super) fn fits(&self) -> bool {
+        matches!(self.verdict(), Verdict::Fits)
+    }
+
     fn fits_with(&mut self, level: Performance, count: u64) -> bool {
         self.add_off(level, count);
-        let fits = matches!(self.verdict(), Verdict::Fits);
+        let fits = self.fits();
         self.remove_off(level, count);
         fits
     }
@@ -201,8 +206,7 @@ impl Capacity {
         let mut places = self.places;
         for number in lost {
             let node = &self.nodes[*number as usize];
-            let more = demand_of(&node.counts);
-            demand = std::array::from_fn(|level| demand[level] + more[level]);
+            demand = std::array::from_fn(|level| demand[level] + node.demand[level]);
             places = std::array::from_fn(|level| places[level] - node.places[level]);
         }
         let with = match vm {

@@ -34,15 +34,11 @@ struct Kind {
     unpinned: PerLevel<u64>,
     counts: Counts,
     numbers: Vec<u32>,
+    /// The most of each of [`WEIGHTS`] that it takes beside what must stay.
+    takes: [u64; WEIGHTS.len()],
 }
 
 impl Kind {
-    /// The most weight it takes beside what must stay.
-    fn takes(&self, weights: PerLevel<u64>) -> u64 {
-        let most = self.region.most(weights);
-        most.saturating_sub(weigh(self.unpinned, weights))
-    }
-
     fn fits(&self, nics: PerLevel<u64>) -> bool {
         let together = std::array::from_fn(|level| nics[level] + self.unpinned[level]);
         self.region.fits(together)
@@ -111,8 +107,14 @@ impl Capacity {
         let kinds = kinds
             .into_iter()
             .map(|((rests, unpinned, counts), numbers)| {
+                let region = Region::of(&rests)?;
+                let takes = |weights| {
+                    let most = region.most(weights);
+                    most.saturating_sub(weigh(unpinned, weights))
+                };
                 Some(Kind {
-                    region: Region::of(&rests)?,
+                    takes: WEIGHTS.map(takes),
+                    region,
                     unpinned,
                     counts: counts.clone(),
                     numbers,
@@ -202,8 +204,7 @@ impl<'a> Search<'a> {
         let mut takes_from = vec![[0; WEIGHTS.len()]; survivors.len() + 1];
         for (position, (kind, _)) in survivors.iter().enumerate().rev() {
             let after = takes_from[position + 1];
-            takes_from[position] =
-                std::array::from_fn(|which| after[which] + kind.takes(WEIGHTS[which]));
+            takes_from[position] = std::array::from_fn(|which| after[which] + kind.takes[which]);
         }
         Some(Self {
             survivors,

@@ -9,6 +9,7 @@ use accelnet_model::{Code, Problem};
 
 use super::{
     LEVELS, PerLevel,
+    bounds_kept::{Bound, Pools},
     criteria::{Counts, Criterion, Sorts},
     ledger::Ledger,
     model::{Node, Reserve, Vm},
@@ -34,9 +35,14 @@ pub struct Capacity {
     /// The highest level (position) of any VM, as the ledgers know it.
     highest: usize,
     ledgers: Vec<(View, Vec<Ledger>)>,
+    /// Bounds, where the ledgers are not exact whatever VMs come; else none.
+    pub(super) bounds: Vec<Bound>,
+    pools: Pools,
     /// Sum of the nodes' `places`.
     pub(super) places: PerLevel<u64>,
     overdrawn: BTreeSet<u32>,
+    /// VMs that run and of which the adapters are not known.
+    unpinned: u64,
 }
 
 fn invalid(text: String) -> Problem {
@@ -84,8 +90,11 @@ impl Capacity {
             nics: BTreeSet::from([1]),
             highest: 0,
             ledgers: Vec::new(),
+            bounds: Vec::new(),
+            pools: Pools::default(),
             places: [0; LEVELS],
             overdrawn: BTreeSet::new(),
+            unpinned: 0,
         };
         capacity.rebuild();
         Ok(capacity)
@@ -94,6 +103,12 @@ impl Capacity {
     /// How many nodes may be down at once.
     pub fn nodes_down_tolerated(&self) -> usize {
         self.tolerated
+    }
+
+    /// Keeps another reserve from now on, whether it can be kept or not.
+    pub(super) fn set_reserve(&mut self, reserve: Reserve) {
+        self.tolerated = reserve.nodes_down(self.nodes.len());
+        self.rebuild();
     }
 
     /// Nodes that are down now.
@@ -124,6 +139,8 @@ impl Capacity {
                     node.adapters[*adapter as usize].give(position(vm.level));
                 }
                 node.unpinned += u32::from(vm.adapters.is_none());
+                self.unpinned += u64::from(vm.adapters.is_none());
+                node.demand[position(vm.level)] += u64::from(vm.nics);
                 *node.counts.entry(key).or_default() += 1;
                 node.vms.insert(vm.name.clone());
             }
@@ -147,6 +164,8 @@ impl Capacity {
                     node.adapters[adapter as usize].take_back(position(vm.level));
                 }
                 node.unpinned -= u32::from(vm.adapters.is_none());
+                self.unpinned -= u64::from(vm.adapters.is_none());
+                node.demand[position(vm.level)] -= u64::from(vm.nics);
                 decrease(&mut node.counts, key, 1);
                 node.vms.remove(name);
             }
@@ -262,6 +281,13 @@ impl Capacity {
 
     /// Brings one node's values up to date in all ledgers.
     fn refresh(&mut self, number: u32) {
+        if !self.bounds.is_empty() {
+            let known = self.known(number);
+            let node = &self.nodes[number as usize];
+            for bound in &mut self.bounds {
+                bound.refresh(number, node.down, &known, &node.counts, &mut self.pools);
+            }
+        }
         let node = &mut self.nodes[number as usize];
         for level in 0..LEVELS {
             let rests = node.adapters.iter().map(AdapterState::rest);
@@ -276,7 +302,7 @@ impl Capacity {
                     ledger.criterion.supply(&supply),
                     ledger.criterion.demand(&node.counts),
                 );
-                ledger.set(number, node.down, new);
+                ledger.balance.set(number, node.down, new);
             }
         }
     }
@@ -315,6 +341,11 @@ impl Capacity {
             all.push((*view, ledgers));
         }
         self.ledgers = all;
+        self.bounds = if both || most_nics > 1 {
+            Bound::all(self.sizes(), count, k)
+        } else {
+            Vec::new()
+        };
         for number in 0..count as u32 {
             self.refresh(number);
         }
@@ -357,8 +388,7 @@ impl Capacity {
     /// True if for VMs like these the inequalities decide exactly: one NIC each, adapters known, and no
     /// adapter of which VFs and queue pairs can both run out.
     pub(super) fn is_exact(&self) -> bool {
-        let chosen = |node: &NodeState| node.unpinned > 0;
-        self.ledgers.len() == 1 && self.nics.last() == Some(&1) && !self.nodes.iter().any(chosen)
+        self.ledgers.len() == 1 && self.nics.last() == Some(&1) && self.unpinned == 0
     }
 
     /// The nodes to lose of the first inequality that does not hold, in the first view: those that are
@@ -369,15 +399,19 @@ impl Capacity {
             .into_iter()
             .flatten()
             .filter(|ledger| !ledger.holds(&self.all, &self.off));
-        let mut lost = self.down();
-        lost.extend(
-            failing
-                .next()
-                .into_iter()
-                .flat_map(|ledger| ledger.top.numbers()),
-        );
-        lost.sort_unstable();
-        lost
+        let heaviest = failing.next().into_iter();
+        self.with_down(heaviest.flat_map(|ledger| ledger.balance.top.numbers()))
+    }
+
+    /// These nodes and those that are down.
+    pub(super) fn with_down(&self, others: impl Iterator<Item = u32>) -> Vec<u32> {
+        // Thousands of them, in the order of the nodes: marking is quicker than sorting.
+        let mut lost = vec![false; self.nodes.len()];
+        for number in others.chain(self.down.iter().copied()) {
+            lost[number as usize] = true;
+        }
+        let numbers = (0..lost.len() as u32).filter(|number| lost[*number as usize]);
+        numbers.collect()
     }
 }
 

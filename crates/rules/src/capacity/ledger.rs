@@ -1,14 +1,13 @@
-//! One inequality over all nodes, kept up to date.
+//! Sums over all nodes, kept up to date: one inequality, or one bound.
 
 use super::{
     criteria::{Counts, Criterion},
     top::TopSum,
 };
 
-/// Supply and load of all nodes for one criterion.
+/// Supply and load of all nodes by one measure, and what remains if the worst of them go down.
 #[derive(Debug, Clone)]
-pub(super) struct Ledger {
-    pub(super) criterion: Criterion,
+pub(super) struct Balance {
     /// Supply of all nodes.
     supply: u64,
     /// Supply plus load of nodes that are down: none of it counts.
@@ -19,14 +18,13 @@ pub(super) struct Ledger {
     nodes: Vec<(u64, u64)>,
 }
 
-impl Ledger {
-    pub(super) fn new(criterion: Criterion, nodes: usize, k: usize) -> Self {
+impl Balance {
+    pub(super) fn new(nodes: usize, k: usize) -> Self {
         let mut top = TopSum::new(k);
         for number in 0..nodes as u32 {
             top.insert(0, number);
         }
         Self {
-            criterion,
             supply: 0,
             down: 0,
             top,
@@ -49,13 +47,27 @@ impl Ledger {
         }
     }
 
-    /// Σ supply of survivors ≥ load of the others + VMs that are off, for the worst choice of nodes.
-    /// A criterion for VMs of a sort that does not occur says nothing.
+    /// Σ supply of survivors ≥ load of the others + `demand`, for the worst choice of nodes.
+    pub(super) fn bears(&self, demand: u64) -> bool {
+        self.supply >= self.down + self.top.sum() + demand
+    }
+}
+
+/// One inequality over all nodes.
+#[derive(Debug, Clone)]
+pub(super) struct Ledger {
+    pub(super) criterion: Criterion,
+    pub(super) balance: Balance,
+}
+
+impl Ledger {
+    pub(super) fn new(criterion: Criterion, nodes: usize, k: usize) -> Self {
+        let balance = Balance::new(nodes, k);
+        Self { criterion, balance }
+    }
+
+    /// Whether the inequality holds. A criterion for VMs of a sort that does not occur says nothing.
     pub(super) fn holds(&self, all: &Counts, off: &Counts) -> bool {
-        if !self.criterion.concerns(all) {
-            return true;
-        }
-        let lost = self.down + self.top.sum() + self.criterion.demand(off);
-        self.supply >= lost
+        !self.criterion.concerns(all) || self.balance.bears(self.criterion.demand(off))
     }
 }

@@ -8,16 +8,12 @@
 //! ```
 //! VMs of `vms` are admitted as they are; those of `add` are off and are decided one after the other.
 
+mod check;
+
 use accelnet_model::{Code, Performance, Problem};
 use serde::{Deserialize, Deserializer, Serialize, de};
 
-use super::{Adapter, Capacity, Node, Queues, Reserve, Vm};
-
-/// More than any card has, so that sums stay far from overflowing: VFs are numbered by 16 bits (PCI
-/// Express, SR-IOV capability: NumVFs), and the largest cards have some thousands of vectors.
-const MOST_VFS: u32 = 65_535;
-const MOST_QUEUE_PAIRS: u32 = 1 << 20;
-const MOST_NICS: u32 = 1024;
+use super::{Capacity, Reserve};
 
 /// A capacity question.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -142,33 +138,18 @@ impl CapacityFile {
     /// Answers the question.
     ///
     /// # Errors
-    /// `reserve_out_of_range`, or `invalid_argument` for whatever else cannot be: names that are empty,
-    /// occur twice or do not exist, a VM without NICs, an adapter with both or no number of queue pairs.
+    /// `reserve_out_of_range`, or `invalid_argument` for whatever else cannot be, with the field's
+    /// name: names that are empty, occur twice or do not exist, a VM without NICs or with another
+    /// number of adapters, an adapter with both or no number of queue pairs.
     pub fn answer(self) -> Result<CapacityReport, Problem> {
-        let percent = u8::try_from(self.reserve_percentage)
-            .ok()
-            .filter(|percent| *percent <= 99)
-            .ok_or_else(|| {
-                let text = format!("{} is not from 0 to 99.", self.reserve_percentage);
-                Problem::new(Code::ReserveOutOfRange, text)
-            })?;
-        let nodes: Result<Vec<Node>, Problem> =
-            self.nodes.into_iter().map(NodeEntry::check).collect();
-        let mut capacity = Capacity::new(nodes?, Reserve::Percentage(percent))?;
-        for vm in self.vms {
-            capacity.put(vm.check()?)?;
-        }
-        for node in &self.down {
-            capacity.set_down(node, true)?;
+        let question = check::check(self)?;
+        let mut capacity = Capacity::new(question.nodes, Reserve::Percentage(question.percent))?;
+        for vm in question.vms {
+            capacity.put(vm)?;
         }
         let holds = capacity.holds().is_ok();
         let (mut admitted, mut refused) = (Vec::new(), Vec::new());
-        for vm in self.add {
-            let vm = vm.check()?;
-            if vm.node.is_some() {
-                let text = format!("VM '{}' of 'add' is off, so it has no node.", vm.name);
-                return Err(Problem::new(Code::InvalidArgument, text));
-            }
+        for vm in question.add {
             let name = vm.name.clone();
             match capacity.admit(vm) {
                 Ok(()) => admitted.push(name),
@@ -188,86 +169,10 @@ impl CapacityFile {
             holds,
             admitted,
             refused,
-            fits_more: FitsMore {
-                low: capacity.fits_more(Performance::Low),
-                medium: capacity.fits_more(Performance::Medium),
-                high: capacity.fits_more(Performance::High),
-            },
+            fits_more: capacity.fits_more_of_each(),
         })
     }
 }
 
-fn invalid<T>(text: String) -> Result<T, Problem> {
-    Err(Problem::new(Code::InvalidArgument, text))
-}
-
-/// Names stand in tables and shell lines.
-fn named(kind: &str, name: String) -> Result<String, Problem> {
-    if name.is_empty() || name.chars().any(char::is_control) || name.len() > 255 {
-        let shown: String = name
-            .chars()
-            .take(80)
-            .flat_map(char::escape_default)
-            .collect();
-        return invalid(format!(
-            "'{shown}' cannot be the name of a {kind}: it is empty, longer than 255 bytes or has control \
-             characters."
-        ));
-    }
-    Ok(name)
-}
-
-impl NodeEntry {
-    fn check(self) -> Result<Node, Problem> {
-        let adapters: Result<Vec<Adapter>, Problem> =
-            self.adapters.into_iter().map(AdapterEntry::check).collect();
-        Ok(Node {
-            name: named("node", self.name)?,
-            adapters: adapters?,
-            down: false,
-        })
-    }
-}
-
-impl AdapterEntry {
-    fn check(self) -> Result<Adapter, Problem> {
-        let name = named("adapter", self.name)?;
-        let queues = match (self.queue_pairs_total, self.queue_pairs_per_vf) {
-            (Some(total), None) if total <= MOST_QUEUE_PAIRS => Queues::Pool { total },
-            (None, Some(pairs)) if pairs <= MOST_QUEUE_PAIRS => Queues::PerVf { pairs },
-            (Some(_), Some(_)) | (None, None) => {
-                return invalid(format!(
-                    "Adapter '{name}' needs one of queue_pairs_total and queue_pairs_per_vf."
-                ));
-            }
-            _ => return invalid(format!("Adapter '{name}' has too many queue pairs.")),
-        };
-        if self.vfs > MOST_VFS {
-            return invalid(format!("Adapter '{name}' has more than {MOST_VFS} VFs."));
-        }
-        Ok(Adapter {
-            name,
-            vfs: self.vfs,
-            queues,
-        })
-    }
-}
-
-impl VmEntry {
-    fn check(self) -> Result<Vm, Problem> {
-        let name = named("VM", self.name)?;
-        if !(1..=MOST_NICS).contains(&self.nics) {
-            return invalid(format!(
-                "VM '{name}' has {} NICs; 1 to {MOST_NICS} are possible.",
-                self.nics
-            ));
-        }
-        Ok(Vm {
-            name,
-            level: self.level,
-            nics: self.nics,
-            node: self.node,
-            adapters: self.adapters,
-        })
-    }
-}
+#[cfg(test)]
+mod tests;

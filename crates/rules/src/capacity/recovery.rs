@@ -170,7 +170,7 @@ fn draw(shares: &mut [PerLevel<u64>], level: usize) -> Option<usize> {
 
 /// Puts all NICs of a VM on adapters of one sort of a node, if they fit: fixed VFs of the lowest
 /// sufficient kind first.
-fn put(
+pub(super) fn put(
     adapters: &mut [AdapterState],
     level: usize,
     nics: u32,

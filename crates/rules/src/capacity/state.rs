@@ -76,6 +76,8 @@ pub(super) struct NodeState {
     pub(super) adapters: Vec<AdapterState>,
     pub(super) vms: BTreeSet<String>,
     pub(super) counts: Counts,
+    /// NICs of each level of those VMs.
+    pub(super) demand: PerLevel<u64>,
     /// VMs that run here of which the adapters are not known.
     pub(super) unpinned: u32,
     /// NICs of those for which no adapter was found.
@@ -101,6 +103,7 @@ impl NodeState {
             adapters: node.adapters.into_iter().map(AdapterState::new).collect(),
             vms: BTreeSet::new(),
             counts: Counts::new(),
+            demand: [0; LEVELS],
             unpinned: 0,
             unplaced: 0,
             places: [0; LEVELS],

@@ -1,5 +1,5 @@
-//! Decisions against brute force, on clusters of up to 8 nodes; the offline format; the incremental
-//! state against one made anew.
+//! Decisions against brute force, on clusters of up to 8 nodes; the incremental state against one made
+//! anew.
 
 use Performance::{High, Low, Medium};
 use accelnet_model::Code;
@@ -7,7 +7,7 @@ use proptest::prelude::*;
 
 use super::*;
 
-fn cluster(nodes: &[Node], vms: &[Vm], percent: u8) -> Capacity {
+pub(super) fn cluster(nodes: &[Node], vms: &[Vm], percent: u8) -> Capacity {
     let mut capacity = Capacity::new(nodes.to_vec(), Reserve::Percentage(percent)).unwrap();
     for vm in vms {
         capacity.put(vm.clone()).unwrap();
@@ -15,7 +15,7 @@ fn cluster(nodes: &[Node], vms: &[Vm], percent: u8) -> Capacity {
     capacity
 }
 
-fn node(number: usize, adapters: &[(u32, Queues)]) -> Node {
+pub(super) fn node(number: usize, adapters: &[(u32, Queues)]) -> Node {
     let adapter = |(index, (vfs, queues)): (usize, &(u32, Queues))| Adapter {
         name: format!("pf{index}"),
         vfs: *vfs,
@@ -28,7 +28,7 @@ fn node(number: usize, adapters: &[(u32, Queues)]) -> Node {
     }
 }
 
-fn off(name: &str, level: Performance, nics: u32) -> Vm {
+pub(super) fn off(name: &str, level: Performance, nics: u32) -> Vm {
     Vm {
         name: name.into(),
         level,
@@ -38,8 +38,8 @@ fn off(name: &str, level: Performance, nics: u32) -> Vm {
     }
 }
 
-const FIXED_2: Queues = Queues::PerVf { pairs: 2 };
-const FIXED_4: Queues = Queues::PerVf { pairs: 4 };
+pub(super) const FIXED_2: Queues = Queues::PerVf { pairs: 2 };
+pub(super) const FIXED_4: Queues = Queues::PerVf { pairs: 4 };
 
 #[test]
 fn nodes_down_for_a_percentage() {
@@ -190,12 +190,12 @@ fn what_cannot_be_is_refused_by_name() {
 
 // ---- against brute force ----
 
-fn any_level() -> impl Strategy<Value = Performance> {
+pub(super) fn any_level() -> impl Strategy<Value = Performance> {
     prop::sample::select(Performance::ALL.to_vec())
 }
 
 /// Only VFs or only queue pairs can run out.
-fn simple_adapter() -> impl Strategy<Value = (u32, Queues)> {
+pub(super) fn simple_adapter() -> impl Strategy<Value = (u32, Queues)> {
     prop_oneof![
         (0..4_u32, 0..6_u32).prop_map(|(vfs, pairs)| (vfs, Queues::PerVf { pairs })),
         (0..9_u32, 0..3_u32).prop_map(|(total, more)| (total + more, Queues::Pool { total })),
@@ -208,7 +208,7 @@ fn simple_adapter() -> impl Strategy<Value = (u32, Queues)> {
     ]
 }
 
-fn any_adapter() -> impl Strategy<Value = (u32, Queues)> {
+pub(super) fn any_adapter() -> impl Strategy<Value = (u32, Queues)> {
     prop_oneof![
         simple_adapter(),
         (0..5_u32, 0..14_u32).prop_map(|(vfs, total)| (vfs, Queues::Pool { total })),
@@ -218,11 +218,11 @@ fn any_adapter() -> impl Strategy<Value = (u32, Queues)> {
 type Choices = Vec<(Performance, u32, Option<(usize, Vec<usize>, bool)>)>;
 
 #[derive(Debug, Clone)]
-struct Question {
-    nodes: Vec<Node>,
-    vms: Vec<Vm>,
-    new: Vec<Vm>,
-    percent: u8,
+pub(super) struct Question {
+    pub(super) nodes: Vec<Node>,
+    pub(super) vms: Vec<Vm>,
+    pub(super) new: Vec<Vm>,
+    pub(super) percent: u8,
 }
 
 /// VMs by choice; where one would be on an adapter that has no room for it, it is off instead.
@@ -264,7 +264,7 @@ fn question(
     }
 }
 
-fn questions(
+pub(super) fn questions(
     adapter: impl Strategy<Value = (u32, Queues)>,
     most_nics: u32,
     known: impl Strategy<Value = bool> + Clone,
@@ -338,6 +338,7 @@ fn never_unsafe(question: &Question) -> Result<(), TestCaseError> {
     let capacity = cluster(nodes, vms, *percent);
     let fits = brute::holds(nodes, vms, *percent);
     prop_assert!(!capacity.is_sufficient() || fits);
+    prop_assert_eq!(capacity.exceeded(), capacity.exceeded_anew());
     if let Some(lost) = capacity.exceeded() {
         let lost = |number: usize| lost.contains(&(number as u32));
         prop_assert!(!brute::fits_without(nodes, vms, lost), "the bound is wrong");
@@ -430,6 +431,8 @@ proptest! {
         let fresh = cluster(&nodes, &present, percent);
         prop_assert_eq!(capacity.further(), fresh.further());
         prop_assert_eq!(capacity.is_exact(), fresh.is_exact());
+        prop_assert_eq!(capacity.exceeded(), fresh.exceeded());
+        prop_assert_eq!(capacity.exceeded(), capacity.exceeded_anew());
         let known = present.iter().all(|vm| vm.node.is_none() || vm.adapters.is_some());
         if known {
             prop_assert_eq!(capacity.is_sufficient(), fresh.is_sufficient());
@@ -451,137 +454,5 @@ proptest! {
                 && brute::holds(&nodes, &vms, percent);
             prop_assert_eq!(fits, number < more);
         }
-    }
-}
-
-// ---- the offline format ----
-
-fn answer(json: &str) -> Result<CapacityReport, accelnet_model::Problem> {
-    serde_json::from_str::<CapacityFile>(json).unwrap().answer()
-}
-
-#[test]
-fn a_question_from_a_file() {
-    let report = answer(
-        r#"{"reserve_percentage": 50, "down": [],
-            "nodes": [
-              {"name": "node1", "adapters": [{"name": "pf0", "vfs": 2, "queue_pairs_per_vf": 4}]},
-              {"name": "node2", "adapters": [{"name": "pf0", "vfs": 8, "queue_pairs_total": 8}]}],
-            "vms": [{"name": "a", "level": "Low", "nics": 1, "node": "node1", "adapters": ["pf0"]}],
-            "add": [{"name": "b", "level": "high", "nics": 1}, {"name": "c", "level": "Medium", "nics": 1}]}"#,
-    )
-    .unwrap();
-    let json = serde_json::to_value(&report).unwrap();
-    assert_eq!(json["nodes_down_tolerated"], 1);
-    assert_eq!(json["holds"], true);
-    assert_eq!(json["admitted"], serde_json::json!(["b"]));
-    assert_eq!(json["refused"][0]["name"], "c");
-    assert_eq!(json["refused"][0]["code"], "cluster_not_enough_resources");
-    assert_eq!(
-        json["refused"][0]["counterexample"],
-        serde_json::json!(["node2"])
-    );
-    assert_eq!(
-        json["fits_more"],
-        serde_json::json!({"Low": 0, "Medium": 0, "High": 0})
-    );
-}
-
-#[test]
-fn bad_files_name_what_is_wrong() {
-    let with = |nodes: &str, rest: &str| format!(r#"{{"nodes": [{nodes}]{rest}}}"#);
-    let good = r#"{"name": "n", "adapters": [{"name": "p", "vfs": 1, "queue_pairs_total": 4}]}"#;
-    let cases = [
-        (
-            with(good, r#", "reserve_percentage": 100"#),
-            Code::ReserveOutOfRange,
-            "100",
-        ),
-        (
-            with(good, r#", "reserve_percentage": -1"#),
-            Code::ReserveOutOfRange,
-            "-1",
-        ),
-        (
-            with(good, r#", "down": ["m"]"#),
-            Code::InvalidArgument,
-            "'m'",
-        ),
-        (
-            with(good, r#", "add": [{"name": "", "level": "Low"}]"#),
-            Code::InvalidArgument,
-            "empty",
-        ),
-        (
-            with(
-                good,
-                r#", "add": [{"name": "v", "level": "Low", "nics": 0}]"#,
-            ),
-            Code::InvalidArgument,
-            "'v'",
-        ),
-        (
-            with(
-                good,
-                r#", "add": [{"name": "v", "level": "Low", "node": "n"}]"#,
-            ),
-            Code::InvalidArgument,
-            "'v'",
-        ),
-        (
-            with(
-                good,
-                r#", "vms": [{"name": "v", "level": "Low"}], "add": [{"name": "v", "level": "Low"}]"#,
-            ),
-            Code::InvalidArgument,
-            "twice",
-        ),
-        (
-            with(
-                r#"{"name": "n", "adapters": [{"name": "p", "vfs": 1}]}"#,
-                "",
-            ),
-            Code::InvalidArgument,
-            "'p'",
-        ),
-        (
-            with(
-                r#"{"name": "n", "adapters": [{"name": "p", "vfs": 1, "queue_pairs_total": 1,
-            "queue_pairs_per_vf": 1}]}"#,
-                "",
-            ),
-            Code::InvalidArgument,
-            "'p'",
-        ),
-        (
-            with(
-                r#"{"name": "n", "adapters": [{"name": "p", "vfs": 4000000000, "queue_pairs_total": 1}]}"#,
-                "",
-            ),
-            Code::InvalidArgument,
-            "'p'",
-        ),
-        (
-            with(&format!("{good},{good}"), ""),
-            Code::InvalidArgument,
-            "twice",
-        ),
-    ];
-    for (json, code, word) in cases {
-        let problem = answer(&json).unwrap_err();
-        assert_eq!(problem.code, code, "{json}");
-        assert!(problem.detail.contains(word), "{problem}");
-    }
-    for nonsense in [
-        r#"{"nodes": 3}"#,
-        r#"{}"#,
-        r#"{"nodes": [], "more": 1}"#,
-        r#"{"nodes": [], "reserve_percentage": 3.5}"#,
-        r#"{"nodes": [], "vms": [{"name": "v", "level": "Fast"}]}"#,
-    ] {
-        assert!(
-            serde_json::from_str::<CapacityFile>(nonsense).is_err(),
-            "{nonsense}"
-        );
     }
 }

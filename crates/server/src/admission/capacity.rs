@@ -51,7 +51,7 @@ pub fn shortage(wish: &Wish, nodes: &[Known], intent: &Intent, percentage: u8) -
 }
 
 /// The cluster with all VMs that are admitted, but one.
-fn admitted(
+pub(super) fn admitted(
     wish: &Wish,
     nodes: &[Known],
     intent: &Intent,
@@ -122,18 +122,23 @@ fn queues(adapter: &AdapterStatus) -> Queues {
 }
 
 /// A VM in the rules' terms: where it is, and how many VFs it needs.
-fn of_vm(nodes: &[Known], intent: &Intent, uuid: Uuid, level: Performance) -> capacity::Vm {
+pub(super) fn of_vm(
+    nodes: &[Known],
+    intent: &Intent,
+    uuid: Uuid,
+    level: Performance,
+) -> capacity::Vm {
     let seen = find(nodes, uuid);
-    let nics = seen.map_or(1, |(_, vm)| {
+    let nics = seen.map_or(1, |(_, _, vm)| {
         nics_on(&vm.facts, &intent.bridge).count().max(1)
     });
-    let running = seen.filter(|(_, vm)| vm.facts.state != VmState::Off);
+    let running = seen.filter(|(_, _, vm)| vm.facts.state != VmState::Off);
     capacity::Vm {
         name: uuid.to_string(),
         level,
         nics: nics as u32,
-        node: running.map(|(node, _)| node.to_string()),
-        adapters: running.and_then(|(_, vm)| adapters(vm, intent)),
+        node: running.map(|(node, ..)| node.to_string()),
+        adapters: running.and_then(|(_, status, vm)| adapters(status, vm, intent)),
     }
 }
 
@@ -148,24 +153,24 @@ fn elsewhere(nodes: &[Known], intent: &Intent, uuid: Uuid) -> bool {
 }
 
 /// The VM where it runs, else where it is defined.
-fn find(nodes: &[Known], uuid: Uuid) -> Option<(&Name, &VmStatus)> {
+fn find(nodes: &[Known], uuid: Uuid) -> Option<(&Name, &NodeStatus, &VmStatus)> {
     let all = nodes.iter().filter_map(|node| {
         let status = node.status.as_deref()?;
         let vm = status.vms.iter().find(|vm| vm.facts.uuid == uuid)?;
-        Some((&node.name, vm))
+        Some((&node.name, status, vm))
     });
-    all.max_by_key(|(_, vm)| vm.facts.state != VmState::Off)
+    all.max_by_key(|(_, _, vm)| vm.facts.state != VmState::Off)
 }
 
-/// The adapter of each of the VM's NICs on the bridge, if all have one.
-fn adapters(vm: &VmStatus, intent: &Intent) -> Option<Vec<String>> {
+/// The adapter of each of the VM's NICs on the bridge, if all have one that counts: one that was taken
+/// off the bridge gives the VM nothing to keep.
+fn adapters(status: &NodeStatus, vm: &VmStatus, intent: &Intent) -> Option<Vec<String>> {
     let on_bridge = nics_on(&vm.facts, &intent.bridge).map(|nic| {
-        let status = vm.nics.iter().find(|status| status.mac == nic.mac)?;
-        let adapter = status.adapter.as_ref()?;
-        intent
-            .adapters
-            .contains(adapter)
-            .then(|| adapter.to_string())
+        let seen = vm.nics.iter().find(|seen| seen.mac == nic.mac)?;
+        let adapter = seen.adapter.as_ref()?;
+        let mut known = uplinks(status, intent);
+        let counts = known.any(|known| &known.facts.ifname == adapter);
+        counts.then(|| adapter.to_string())
     });
     let found: Vec<String> = on_bridge.collect::<Option<_>>()?;
     (!found.is_empty()).then_some(found)

@@ -5,6 +5,7 @@
 mod capacity;
 mod cluster;
 mod intent;
+mod planning;
 mod vm;
 
 use accelnet_model::{CheckResult, Code, Intent, Problem, Severity};
@@ -12,6 +13,7 @@ use accelnet_rules::prereq;
 pub use capacity::shortage;
 pub use cluster::{disable, enable, set};
 pub use intent::{add as add_intent, find as find_intent, remove as remove_intent};
+pub use planning::{look as capacity_of, places};
 pub use vm::{accelerate, decelerate, prepare};
 
 use crate::{

@@ -2,6 +2,7 @@
 
 mod acceleration;
 mod adapters;
+mod capacity;
 mod cluster;
 mod document;
 mod extract;
@@ -45,6 +46,8 @@ fn api() -> OpenApiRouter<Server> {
         .routes(routes!(vms::show_vm))
         .routes(routes!(vms::accelerate_vm, vms::decelerate_vm))
         .routes(routes!(vms::prepare_vm))
+        .routes(routes!(capacity::show_capacity))
+        .routes(routes!(capacity::show_places))
         .routes(routes!(adapters::list_adapters))
         .routes(routes!(adapters::show_adapter))
 }

@@ -8,10 +8,12 @@
 //! | `setting` | another reserve, another intent, and what becomes of VMs |
 //! | `refusals` | each reason against a VM, with its words, and nothing written |
 //! | `acceleration` | the reserve, races, levels, dry runs |
+//! | `capacity` | what is free and held back, and where VMs could go |
 //! | `watching` | watches, `pending` |
 //! | `state` | what survives a restart |
 
 mod acceleration;
+mod capacity;
 mod enabling;
 mod http;
 mod intents;

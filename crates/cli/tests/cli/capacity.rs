@@ -1,0 +1,131 @@
+//! `accelnet capacity` and `accelnet vm where`: of a file without a server, and of the cluster.
+
+use std::{fs, path::Path};
+
+use serde_json::{Value, json};
+
+use crate::rig::{Ended, Rig, program, run};
+
+fn offline(from: &str, format: &str, input: &[u8]) -> Ended {
+    let mut command = program();
+    command.args(["capacity", "--from", from, "-o", format]);
+    // What is not there cannot be asked.
+    command.env("ACCELNET_SOCKET", "/nonexistent/none.sock");
+    run(command, input)
+}
+
+fn question() -> Value {
+    json!({"reserve_percentage": 50, "down": [],
+        "nodes": [
+            {"name": "node1", "adapters": [{"name": "pf0", "vfs": 7, "queue_pairs_per_vf": 2}]},
+            {"name": "node2", "adapters": [{"name": "pf0", "vfs": 7, "queue_pairs_total": 4}]}],
+        "vms": [{"name": "a", "level": "Low", "nics": 1, "node": "node1", "adapters": ["pf0"]}],
+        "add": [{"name": "b", "level": "Medium", "nics": 1}, {"name": "c", "level": "Medium", "nics": 2}]})
+}
+
+#[test]
+fn a_file_is_answered_without_a_server() {
+    let text = question().to_string();
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("plan.json");
+    fs::write(&path, &text).unwrap();
+    let from_file = offline(path.to_str().unwrap(), "json", b"").json();
+    let from_input = offline("-", "json", text.as_bytes()).json();
+    assert_eq!(from_file, from_input);
+    let reason = from_file["refused"][0]["reason"].clone();
+    assert_eq!(
+        from_file,
+        json!({"nodes_down_tolerated": 1, "holds": true, "admitted": ["b"],
+            "refused": [{"name": "c", "code": "cluster_not_enough_resources", "reason": reason,
+                         "counterexample": ["node1"]}],
+            "fits_more": {"Low": 1, "Medium": 0, "High": 0}})
+    );
+    let table = offline("-", "table", text.as_bytes()).done();
+    for line in [
+        "1 node may be down at once. The VMs that are there allow that.",
+        " b   yes",
+        " c   no        With VM 'c', if node1 were down",
+        "Room for more VMs with one NIC, each level alone: 1 Low, 0 Medium, 0 High.",
+    ] {
+        assert!(table.contains(line), "'{line}' is not in:\n{table}");
+    }
+}
+
+#[test]
+fn a_file_that_cannot_be_is_wrong_usage() {
+    let mut wrong = question();
+    wrong["vms"][0]["adapters"] = json!(["pf7"]);
+    let ended = offline("-", "json", wrong.to_string().as_bytes()).with(2);
+    assert_eq!(ended.out, "");
+    assert_eq!(ended.problem_codes(), ["invalid_argument"]);
+    ended.says(&["vms[0].adapters[0]", "pf7"]);
+    let ended = offline("-", "table", b"{").with(2);
+    ended.says(&["[invalid_argument]", "docs/reference/capacity.md"]);
+    offline("-", "table", b"").with(2);
+    let ended = offline("/nonexistent/plan.json", "table", b"").with(2);
+    ended.says(&["/nonexistent/plan.json cannot be read"]);
+    offline("/", "table", b"").with(2);
+    let mut command = program();
+    command.args(["capacity", "--from", "-", "--without", "node1"]);
+    run(command, b"").with(2);
+}
+
+#[test]
+fn the_cluster_s_capacity() {
+    let rig = Rig::enabled(|_| {});
+    rig.call(&["vm", "enable", "vm1", "-p", "Low"]).done();
+    assert_eq!(
+        rig.call(&["capacity"]).done(),
+        "Intent 'compute', reserve 50 % (0 of 1 node may be down): holds.
+The largest reserve that would still hold: 99 % (0 down).
+ NODE   STATE  VFS USED  QUEUE PAIRS USED  FREE L/M/H  HELD BACK L/M/H  FITS MORE L/M/H
+ node1  up     1/7       2/14              6/6/0       0/0/0            6/6/0
+ total         1/7       2/14              6/6/0       0/0/0            6/6/0
+"
+    );
+    let json = rig.call(&["capacity", "-o", "json"]).json();
+    assert_eq!(
+        json["total"]["fits_more"],
+        json!({"Low": 6, "Medium": 6, "High": 0})
+    );
+    assert!(json.get("without").is_none());
+    let without = rig.call(&["capacity", "--without", "node1"]).done();
+    assert!(without.contains("\nWithout node1:\n"), "{without}");
+    assert!(without.contains(" vm1  Low    node1  NO ROOM"), "{without}");
+    let ended = rig.call(&["capacity", "--without", "node1,node7"]).with(4);
+    ended.says(&["[node_not_found]", "'node7'"]);
+    let rig = Rig::bare();
+    rig.call(&["capacity"])
+        .with(3)
+        .says(&["[accel_net_not_enabled]"]);
+}
+
+#[test]
+fn where_a_vm_could_be() {
+    let rig = Rig::enabled(|_| {});
+    assert_eq!(
+        rig.call(&["vm", "where", "vm1"]).done(),
+        "vm1, Medium, 1 NIC:
+ NODE   FITS NOW  KEEPS THE RESERVE  ADAPTERS  NOTE
+ node1  yes       yes                pf0       it is here
+"
+    );
+    let high = rig
+        .call(&["vm", "where", "vm1", "-p", "high", "-o", "json"])
+        .json();
+    assert_eq!(high["level"], "High");
+    assert_eq!(high["nodes"][0]["fits"], false);
+    rig.call(&["vm", "where", "nobody"]).with(4);
+}
+
+#[test]
+fn the_reference_page_s_example_is_answered_as_it_says() {
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/reference/capacity.md");
+    let page = fs::read_to_string(page).unwrap();
+    let mut blocks = page.split("```json\n").skip(1);
+    let mut block = || blocks.next().unwrap().split("```").next().unwrap();
+    let (question, expected) = (block(), block());
+    let mut answer = offline("-", "json", question.as_bytes()).json();
+    answer["refused"][0]["reason"] = json!("…");
+    assert_eq!(answer, serde_json::from_str::<Value>(expected).unwrap());
+}
