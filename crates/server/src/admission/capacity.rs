@@ -145,7 +145,7 @@ pub(super) fn of_vm(
 /// All NICs of the VM are on other bridges: it was accelerated on another intent, keeps its VF
 /// there, and needs nothing here.
 fn elsewhere(nodes: &[Known], intent: &Intent, uuid: Uuid) -> bool {
-    find(nodes, uuid).is_some_and(|(_, vm)| {
+    find(nodes, uuid).is_some_and(|(_, _, vm)| {
         let mut nics = vm.facts.nics.iter().peekable();
         let other = |bridge: &IfName| *bridge != intent.bridge;
         nics.peek().is_some() && nics.all(|nic| nic.bridge.as_ref().is_some_and(other))
