@@ -9,6 +9,7 @@
 //! Paths are measured interleaved, round after round, with the same guest: a machine that is slow for
 //! a while is so for both. Nothing is left behind, whatever happens, unless it is asked for.
 
+mod by_hand;
 mod measure;
 mod picture;
 mod product;
@@ -22,7 +23,7 @@ use std::{
 
 use anyhow::{Context, Result, ensure};
 use product::Product;
-pub use report::{Path, Paths, Refused, Report, SwitchOver, Times};
+pub use report::{AttachTimes, Path, Paths, Refused, Report, SwitchOver, Times};
 
 use crate::{
     kvm,
@@ -97,7 +98,9 @@ fn tell(lab: &Lab, options: &Options, up_s: f64, progress: Progress) -> Result<(
     for refusal in &refused {
         println!("$ {}\n{}", refusal.command, refusal.text);
     }
+    let attach = by_hand::compare(lab, &product, progress)?;
     let report = Report {
+        attach,
         paths: Paths {
             synthetic: measured.synthetic,
             vf: measured.vf,

@@ -7,6 +7,11 @@ use super::{Path, Report, SwitchOver};
 /// Longest bar, in characters.
 const BAR: usize = 40;
 
+/// `write!` to a string never fails.
+macro_rules! put {
+    ($text:expr, $($format:tt)*) => {{ let _ = writeln!($text, $($format)*); }};
+}
+
 /// Draws everything.
 pub fn draw(report: &Report) -> String {
     let mut text = String::new();
@@ -21,12 +26,13 @@ pub fn draw(report: &Report) -> String {
     ] {
         switches(&mut text, report, operation, title);
     }
+    put!(
+        text,
+        "from the command to the VF: {:.0} ms with accelnet, {:.0} ms by hand",
+        report.attach.accelnet_ms,
+        report.attach.by_hand_ms
+    );
     text
-}
-
-/// `write!` to a string never fails.
-macro_rules! put {
-    ($text:expr, $($format:tt)*) => {{ let _ = writeln!($text, $($format)*); }};
 }
 
 fn way(text: &mut String, report: &Report) {

@@ -55,6 +55,15 @@ pub struct SwitchOver {
     pub max_delay_ms: f64,
 }
 
+/// From the command until the guest is on its VF, medians.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+pub struct AttachTimes {
+    /// `accelnet vm enable`, milliseconds.
+    pub accelnet_ms: f64,
+    /// `ip link`, `bridge fdb` and `virsh attach-device`, milliseconds.
+    pub by_hand_ms: f64,
+}
+
 /// A command that was refused, as it should be.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Refused {
@@ -86,6 +95,8 @@ pub struct Report {
     pub switches: Vec<SwitchOver>,
     /// Packets lost while nothing was changed, both directions.
     pub lost_between_switches: u64,
+    /// How long it takes to get onto a VF.
+    pub attach: AttachTimes,
     /// Refused commands.
     pub refused: Vec<Refused>,
     /// Versions of what was running.
