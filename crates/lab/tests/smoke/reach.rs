@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::rig::Rig;
+use crate::{rig::Rig, story::PRIMARY};
 
 /// Name, IPv4 and IPv6 address of everybody on the network but the wire's host.
 const HOST: (&str, &str, &str) = ("the host", "10.77.0.11", "fd77::11");
@@ -22,32 +22,33 @@ fn interface(place: &str) -> &'static str {
 
 /// Everybody reaches everybody by IPv4 and IPv6 with empty neighbour tables (so by ARP and neighbour
 /// discovery too), and is reached by broadcast and multicast.
+///
+/// With one exception of the emulated card: it does not pass multicast from a VF to a PF that is a
+/// bridge's port (docs/reference/lab.md), so a guest on a VF keeps the IPv6 neighbours that it has
+/// learned from being asked, and is not heard by ff02::1.
 pub fn everybody(rig: &mut Rig) {
     rig.node("sysctl -qw net.ipv4.icmp_echo_ignore_broadcasts=0");
-    let all = [HOST, VM1, VM2];
+    // Whoever is on a VF comes last: the others' questions teach it their addresses.
+    let mut all = [HOST, VM2, VM1];
+    let on_vf = |place: &str| place != HOST.0 && !rig.guest(place, PRIMARY).trim().is_empty();
+    all.sort_by_key(|place| on_vf(place.0));
     for from in all {
-        let device = interface(from.0);
-        run_at(
-            rig,
-            from.0,
-            &format!("ip neigh flush dev {device}; ip -6 neigh flush dev {device}"),
-        );
+        let (device, sends_multicast) = (interface(from.0), !on_vf(from.0));
+        let mut flush = format!("ip neigh flush dev {device}");
+        if sends_multicast {
+            flush.push_str(&format!("; ip -6 neigh flush dev {device}"));
+        }
+        run_at(rig, from.0, &flush);
         for to in all.iter().filter(|to| to.0 != from.0) {
             let pings = format!(
                 "ping -c 3 -i 0.2 -W 5 {} && ping -6 -c 3 -i 0.2 -W 5 {}",
                 to.1, to.2
             );
-            let script = format!("{{ {pings}; }} >/tmp/ping 2>&1 || {{ cat /tmp/ping; exit 1; }}");
+            let script = format!("{{ {pings}; }} >/tmp/ping 2>&1 || cat /tmp/ping");
             let heard = run_at(rig, from.0, &script);
             assert_eq!(heard, "", "{} to {}", from.0, to.0);
         }
-        // Both iputils and busybox name whoever answers.
-        let broadcast = if from.0 == "the host" { "-b" } else { "" };
-        let script = format!(
-            "ping {broadcast} -c 3 -i 0.5 -W 2 10.77.0.255 2>&1; \
-             ping -6 -c 3 -i 0.5 -W 2 -I {device} ff02::1 2>&1; ip -6 neigh show dev {device}; true"
-        );
-        let heard = run_at(rig, from.0, &script);
+        let heard = call_to_all(rig, from.0, sends_multicast);
         for to in all.iter().filter(|to| to.0 != from.0) {
             assert!(
                 heard.contains(to.1),
@@ -57,13 +58,26 @@ pub fn everybody(rig: &mut Rig) {
             );
             let local = link_local(rig, to.0);
             assert!(
-                heard.contains(&local),
+                !sends_multicast || heard.contains(&local),
                 "{} does not hear {} ({local}) answer a multicast: {heard}",
                 from.0,
                 to.0
             );
         }
     }
+}
+
+/// Answers to a broadcast and to a multicast; both iputils and busybox name whoever answers.
+fn call_to_all(rig: &Rig, from: &str, multicast: bool) -> String {
+    let device = interface(from);
+    let broadcast = if from == HOST.0 { "-b" } else { "" };
+    let mut script = format!("ping {broadcast} -c 3 -i 0.5 -W 2 10.77.0.255 2>&1; true\n");
+    if multicast {
+        script.push_str(&format!(
+            "ping -6 -c 3 -i 0.5 -W 2 -I {device} ff02::1 2>&1; true"
+        ));
+    }
+    run_at(rig, from, &script)
 }
 
 /// The address that answers to ff02::1 come from.
