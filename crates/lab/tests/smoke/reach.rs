@@ -34,16 +34,21 @@ pub fn everybody(rig: &mut Rig) {
     all.sort_by_key(|place| on_vf(place.0));
     for from in all {
         let (device, sends_multicast) = (interface(from.0), !on_vf(from.0));
-        let mut flush = format!("ip neigh flush dev {device}");
+        let mut flush = format!("ip -4 neigh flush dev {device}");
         if sends_multicast {
             flush.push_str(&format!("; ip -6 neigh flush dev {device}"));
         }
         run_at(rig, from.0, &flush);
         for to in all.iter().filter(|to| to.0 != from.0) {
-            let pings = format!(
+            let mut pings = format!(
                 "ping -c 3 -i 0.2 -W 5 {} && ping -6 -c 3 -i 0.2 -W 5 {}",
                 to.1, to.2
             );
+            if sends_multicast {
+                // Answers to ff02::1 go to the link-local address, which a guest on a VF has to learn.
+                let local = link_local(rig, to.0);
+                pings.push_str(&format!(" && ping -6 -c 3 -i 0.2 -W 5 -I {device} {local}"));
+            }
             let script = format!("{{ {pings}; }} >/tmp/ping 2>&1 || cat /tmp/ping");
             let heard = run_at(rig, from.0, &script);
             assert_eq!(heard, "", "{} to {}", from.0, to.0);
