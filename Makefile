@@ -6,7 +6,7 @@ CARGO ?= cargo
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 LAB := $(TARGET)/debug/accelnet-lab
 
-.PHONY: help deps build demo test unit-test lab-test bench check fmt openapi clean
+.PHONY: help deps build demo test unit-test lab-test bench check fmt openapi problems clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -31,7 +31,7 @@ lab-test: build ## the lab smoke test only: real drivers, real libvirt, an emula
 bench: ## capacity decisions at 10,000 nodes and 200,000 VMs: time and memory, against their bars
 	$(CARGO) bench -p accelnet-rules --bench admission
 
-check: deps ## formatting, lints, crate directions, licences
+check: deps ## formatting, lints, crate directions, problem catalogue, licences
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets --all-features -- -D warnings
 	$(CARGO) run -q -p xtask -- check
@@ -43,6 +43,9 @@ fmt: ## format the code
 
 openapi: build ## write docs/reference/openapi.json anew
 	$(TARGET)/debug/accelnetd openapi > docs/reference/openapi.json
+
+problems: build ## write docs/reference/problems.md anew
+	$(TARGET)/debug/accelnet explain --markdown > docs/reference/problems.md
 
 clean: ## remove what was built (images stay in the cache)
 	$(CARGO) clean

@@ -1,9 +1,16 @@
 //! Repository chores: `cargo run -p xtask -- check`.
 //!
 //! `check` holds the crates' dependencies against the directions of the architecture (see
-//! ARCHITECTURE.md), so that an arrow can never turn back unnoticed.
+//! ARCHITECTURE.md), so that an arrow can never turn back unnoticed, and the problem catalogue
+//! against the sources.
 
-use std::{collections::BTreeMap, process::Command};
+mod catalogue;
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 use anyhow::{Context, Result, bail, ensure};
 
@@ -37,9 +44,18 @@ const ALLOWED: &[(&str, &[&str])] = &[
 
 fn main() -> Result<()> {
     match std::env::args().nth(1).as_deref() {
-        Some("check") => check_directions(),
+        Some("check") => {
+            check_directions()?;
+            println!("{}", catalogue::check(&root())?);
+            Ok(())
+        }
         _ => bail!("usage: cargo run -p xtask -- check"),
     }
+}
+
+/// The repository: this crate's directory is in it.
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
 }
 
 fn check_directions() -> Result<()> {

@@ -108,6 +108,10 @@ pub enum Command {
     Explain {
         /// The code; all codes if left out.
         code: Option<String>,
+
+        /// All codes as the page docs/reference/problems.md.
+        #[arg(long, hide = true, conflicts_with = "code")]
+        markdown: bool,
     },
 
     /// Commands with the names and parameters of the reference's PowerShell cmdlets.

@@ -12,6 +12,7 @@ mod fdb;
 #[cfg(test)]
 mod fixture;
 mod hold_queue;
+mod kernel_log;
 mod link;
 pub mod netlink;
 mod node;
@@ -39,6 +40,7 @@ use crate::{HoldQueue, Host, HostError, HostEvent, Result};
 #[derive(Debug, Clone)]
 pub struct Linux {
     root: Root,
+    log: kernel_log::KernelLog,
     started: Instant,
 }
 
@@ -53,6 +55,7 @@ impl Linux {
     pub fn at(root: Root) -> Self {
         Self {
             root,
+            log: kernel_log::KernelLog::default(),
             started: Instant::now(),
         }
     }
@@ -70,7 +73,7 @@ impl Host for Linux {
     }
 
     fn observe_adapters(&self) -> Result<Vec<AdapterFacts>> {
-        adapters::observe(&self.root, &adapters::ask)
+        adapters::observe(&self.root, &self.log, &adapters::ask)
     }
 
     fn observe_bridge(&self, name: &IfName) -> Result<Option<BridgeFacts>> {

@@ -1,8 +1,8 @@
 //! The problem catalogue: everything that can go wrong and be shown to a user.
 //!
-//! Each [`Code`] is one entry with its title, general cure and exit code; API, command line and
-//! documentation all read this table, so that a problem has the same words everywhere. A
-//! [`Problem`] adds what was found this time and which objects it is about.
+//! Each [`Code`] is one entry with its title, explanation, general cure, exit code and HTTP status;
+//! API, command line and documentation all read this table, so that a problem has the same words
+//! everywhere. A [`Problem`] adds what was found this time and which objects it is about.
 
 use std::fmt;
 
@@ -32,7 +32,7 @@ pub mod exit {
 }
 
 macro_rules! catalogue {
-    ($($variant:ident $code:literal $exit:ident $title:literal $cure:literal)+) => {
+    ($($variant:ident $code:literal $exit:ident $title:literal $explanation:literal $cure:literal)+) => {
         /// What kind of problem it is. In JSON and on the command line it is written in snake case.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
         pub enum Code {
@@ -53,6 +53,11 @@ macro_rules! catalogue {
                 match self { $(Self::$variant => $title,)+ }
             }
 
+            /// Why it is a problem or how it comes about, with an example where that helps.
+            pub fn explanation(self) -> &'static str {
+                match self { $(Self::$variant => $explanation,)+ }
+            }
+
             /// What generally helps.
             pub fn cure(self) -> &'static str {
                 match self { $(Self::$variant => $cure,)+ }
@@ -69,205 +74,298 @@ macro_rules! catalogue {
 catalogue! {
     AccelNetNotSupported "accel_net_not_supported" REFUSED
         "The node lacks something that accelerated networking needs."
+        "Needed are Linux 5.6, KVM, vfio-pci, libvirt 7.1 and QEMU 4.2 or newer; what was found says which of them is missing or too old."
         "Install or upgrade what is named, then run 'accelnet prereq' again."
     HyperthreadingCheckFailed "hyperthreading_check_failed" REFUSED
         "SMT (hyperthreading) is on on some nodes and off on others."
+        "How many vCPUs a level needs depends on SMT; with both kinds of nodes a VM could be accelerated on one and not on another. The state is that of /sys/devices/system/cpu/smt."
         "Make it the same on all nodes, in the firmware or with the kernel argument 'nosmt'."
     IntentNotFound "intent_not_found" NOT_FOUND
         "There is no intent with this name."
+        "An intent gives a name to adapters and their bridge. It must be added before anything can be enabled on it."
         "List the intents with 'accelnet intent list', or add one with 'accelnet intent add'."
     IntentExists "intent_exists" REFUSED
         "An intent with this name exists already and is different."
+        "Adding the same intent again changes nothing and is no error; this one differs from the one that is there."
         "Choose another name, or remove the existing intent first."
     IntentTypeCheckFailed "intent_type_check_failed" REFUSED
         "The intent is not a compute intent."
+        "An intent says what its adapters are for: compute, storage or management. VFs of storage and management adapters are not given to VMs."
         "Use an intent of type compute; accelerated networking is for the traffic of VMs."
     IntentInUse "intent_in_use" REFUSED
         "Accelerated networking is enabled on this intent."
+        "Removing the intent, or what its VMs stand on, would take the bypass away from running VMs."
         "Run 'accelnet disable' first."
     IntentInvalid "intent_invalid" REFUSED
         "The intent cannot be as given."
+        "Parts of the intent contradict each other, or one of them is not possible in any cluster."
         "Correct what is named."
     BridgeNotFound "bridge_not_found" REFUSED
         "The intent's bridge does not exist on the node, or is no Linux bridge."
+        "The VMs' NICs and the adapter must meet on one bridge of the same name on every node. By default accelnet adopts a bridge and never makes one."
         "Create the bridge with your network manager, or name the right one in the intent."
     BridgeNotSupported "bridge_not_supported" REFUSED
         "The intent's switch is of a kind that cannot be accelerated."
+        "A frame to a VM arrives by the adapter's own switch or by the bridge, never by both. That can be kept true with a Linux bridge and one uplink; not with Open vSwitch, macvtap, LACP bonds or two uplinks."
         "Use a Linux bridge with exactly one uplink."
     AdapterNotFound "adapter_not_found" NOT_FOUND
         "There is no such adapter."
+        "Adapters are named by their interface, which can change when cards are added or firmware is updated. VFs and virtual interfaces are no adapters."
         "List the adapters with 'accelnet adapter list'."
     AdapterNotUplink "adapter_not_uplink" REFUSED
         "The adapter is not a port of the intent's bridge."
+        "A VF of an adapter that is not the bridge's uplink would bring the VM into another network than its NIC."
         "Make the adapter a port of the bridge, or name the adapter that is."
     AdapterInTwoIntents "adapter_in_two_intents" REFUSED
         "An adapter can belong to one intent only."
+        "Two intents could want different things of the same VFs."
         "Remove it from the other intent first."
     AdapterLinkDown "adapter_link_down" REFUSED
         "The adapter has no link."
+        "The interface is down, or the card sees no carrier. VFs of most cards have no link either then."
         "Bring the interface up, and check cable and switch port."
     SriovSupportUnknown "sriov_support_unknown" REFUSED
         "The adapter does not advertise SR-IOV."
+        "The kernel offers no sriov_totalvfs for the card, or it is 0: the card has no SR-IOV, its firmware has it turned off, or the kernel does not use it. With many cards it is a setting of the card's own firmware. For example: 'mlxconfig -d 0000:5e:00.0 set SRIOV_EN=1 NUM_OF_VFS=16', then a cold start."
         "Use a card with SR-IOV, and turn SR-IOV on in the firmware setup of machine and card."
     SriovSupportMissingAcs "sriov_support_missing_acs" REFUSED
         "The PCIe path to the adapter lacks Access Control Services, so its VFs are not isolated from each other."
+        "Without ACS a port can pass a VF's traffic straight to its neighbours, past the IOMMU. The kernel then puts them into one IOMMU group, which can be given out only as a whole. 'ls /sys/bus/pci/devices/0000:5e:00.0/iommu_group/devices' shows who shares it."
         "Put the card in another slot (one below a root port with ACS), or ask the vendor for a firmware with ACS."
     SriovSupportMissingPfDriver "sriov_support_missing_pf_driver" REFUSED
         "The adapter's driver is not bound or cannot create VFs."
+        "VFs are made by the driver of the physical function. It is not bound (vfio-pci or none is in its place), or it refuses sriov_numvfs ('driver does not support SR-IOV configuration via sysfs' in the kernel's log)."
         "Install or update the driver, and bind it."
     SriovSupportNoBusResources "sriov_support_no_bus_resources" REFUSED
         "There are not enough PCIe bus numbers for the VFs."
+        "Every VF needs a bus, device and function number. The firmware gave the bridge above the card too few bus numbers, or ARI is off, with which more VFs fit on one bus. 'lspci -vv' shows VF offset and stride of the card, and the last bus (subordinate) of the bridge."
         "Change the PCIe settings in the firmware setup (SR-IOV, ARI, bus allocation), boot with 'pci=realloc,assign-busses', or use another slot."
     SriovSupportNoIommu "sriov_support_no_iommu" REFUSED
         "The IOMMU is off or missing."
+        "Without an IOMMU a guest's device could read and write all of the node's memory. There are no groups in /sys/kernel/iommu_groups."
         "Turn on VT-d or AMD-Vi in the firmware setup, and boot with 'intel_iommu=on iommu=pt' (Intel) or 'iommu=pt' (AMD)."
     SriovSupportNoVfBarSpace "sriov_support_no_vf_bar_space" REFUSED
         "There is not enough memory address space for the VFs."
+        "All VFs together need a stretch of memory addresses below the bridge above the card, and the firmware left too little. The kernel's log says 'not enough MMIO resources for SR-IOV' when VFs are made."
         "Turn on 'Above 4G decoding' in the firmware setup, or boot with 'pci=realloc'."
     SriovSupportNoOsc "sriov_support_no_osc" REFUSED
         "The firmware did not hand control of PCI Express to the system (_OSC)."
+        "The kernel asks the firmware (ACPI method _OSC) for control of PCI Express. If it is refused, extended configuration space may be out of reach, and SR-IOV with it. For example, in the kernel's log: '_OSC: platform retains control of PCIe features (AE_NOT_FOUND)'."
         "Update the firmware, or boot with 'pcie_ports=native' if the vendor agrees."
     SpoofCheckUnsupported "spoof_check_unsupported" REFUSED
         "The adapter cannot keep a VF from sending with another address than its own."
+        "On the bridge a VM cannot take over another one's address unseen; on a VF only the card can see to that. Without it a guest could speak for others."
         "Use an adapter whose driver offers a spoof check (ip link set PF vf N spoofchk on), or update the driver."
     AdaptersDiffer "adapters_differ" REFUSED
         "The intent's adapters are not alike on all nodes."
+        "A VM that moves to another node would find other queues, rates or faults there. It is a warning and refuses nothing."
         "Give all nodes the same model, driver and firmware; while an update is rolled out this is to be expected."
     InterruptRemappingOff "interrupt_remapping_off" REFUSED
         "Interrupt remapping is off, so assigned devices could forge interrupts."
+        "A device raises interrupts by writing to memory. Without remapping a guest could make its device raise any of the node's interrupts. The names of interrupt chips in /proc/interrupts begin with 'IR-' if it is on."
         "Turn on x2APIC and interrupt remapping in the firmware setup; do not allow unsafe interrupts."
     VfNotIsolated "vf_not_isolated" REFUSED
         "The VF shares its IOMMU group with other devices."
+        "What shares an IOMMU group is not kept apart by the hardware, so a guest with the VF could reach it. Only a VF that is alone in its group is given out."
         "Use a slot below a root port with ACS."
     VfCountNotPossible "vf_count_not_possible" REFUSED
         "The wanted number of VFs cannot be had."
+        "The card, its driver or its firmware set the largest number of VFs; and a number can be changed only while no VF is in use, since the kernel takes all VFs away in between."
         "Choose a number that the adapter offers, or free the VFs that are in use first."
     VfsWaiting "vfs_waiting" REFUSED
         "The VFs do not exist yet: creating them interrupts the adapter's link, which is in use."
+        "Many drivers reset the adapter when VFs are made, which interrupts everything behind the bridge for seconds. accelnet does that by itself only while nobody would notice."
         "Restart the node (they are created before guests start), stop the VMs on the bridge, or run 'accelnet enable … --when now' and accept the interruption."
     VfInUseByOthers "vf_in_use_by_others" REFUSED
         "The VF is used by something that accelnet does not manage."
+        "A process has the VF's vfio file open, a host driver is bound to it, or a VM has it that accelnet did not give it to."
         "Stop what uses it; until then accelnet leaves it alone."
     VfQuarantined "vf_quarantined" REFUSED
         "A VF did not come back to its safe state and is not given out."
+        "When a VF comes back it is reset, and its address, VLAN, rates, trust and spoof check are set back and read again. This one did not get there, and the next VM would inherit what is left."
         "Look at the kernel log of the node; unbinding and binding the adapter's driver, or a restart of the node, usually cleans it."
     NoFreeVf "no_free_vf" REFUSED
         "All VFs of the intent's adapters on the node are taken."
+        "Every VF of the uplink carries a VM, is used by others or is in quarantine. 'accelnet adapter show' says which."
         "Disable acceleration of a VM that needs it less, or give the intent more VFs."
     CannotProvisionPerformance "cannot_provision_performance" REFUSED
         "No adapter of the intent can give this level."
+        "A level stands for a number of queue pairs, and what a VF has is set by card, driver and, where the kernel offers it, vectors that can be moved between VFs. 'accelnet capacity' shows what each adapter can give."
         "Choose a lower level, or use adapters whose VFs have more queue pairs."
     ClusterNotEnoughResources "cluster_not_enough_resources" REFUSED
         "With the reserve held back there is no room for this VM."
+        "The reserve keeps room for VMs of nodes that fail: with it, every accelerated VM must find a VF of its level on the nodes that are left. 'accelnet capacity' shows how much is held back, and the largest reserve that would still hold."
         "Lower the reserve or the level, add VFs or nodes, or disable acceleration of another VM."
     AccelNetNotEnabled "accel_net_not_enabled" REFUSED
         "Accelerated networking is not enabled."
+        "The command is for a cluster on which acceleration is enabled."
         "Run 'accelnet enable --intent NAME' first."
     AccelNetEnabledElsewhere "accel_net_enabled_elsewhere" REFUSED
         "Accelerated networking is enabled on another intent."
+        "A cluster is accelerated on one intent at a time. 'accelnet set --intent NAME' changes to another in one step."
         "Run 'accelnet disable' first."
     EnableAccelNetFailed "enable_accel_net_failed" FAILED
         "Enabling accelerated networking did not succeed."
+        "Acceleration was enabled and the nodes began their part, but on some the machine refused it. What was asked for stays wanted, and is tried again with growing pauses. The problems that follow are the causes, by node."
         "Follow the cause that is named."
     ReserveOutOfRange "reserve_out_of_range" REFUSED
         "The node reserve must be a whole percentage from 0 to 99."
+        "The reserve is the share of nodes that may fail while all accelerated VMs still find a place. With 100 nothing would be left to give out. For example: 'accelnet set --reserve 25'."
         "Give a whole number from 0 to 99; 50 is the default."
     NodeNotFound "node_not_found" NOT_FOUND
         "There is no node with this name."
+        "A node is known once its agent has reported, by the machine's host name."
         "See the nodes with 'accelnet status'."
     VmNotFound "vm_not_found" NOT_FOUND
         "There is no VM with this name or UUID."
+        "VMs are found by name or UUID, among those that libvirt knows on nodes that report."
         "List the VMs with 'accelnet vm list'."
     VmAmbiguous "vm_ambiguous" NOT_FOUND
         "More than one VM has this name."
+        "Names of VMs are unique on a node only, and two nodes have one of this name."
         "Name the VM by its UUID."
     VmNotRunning "vm_not_running" REFUSED
         "The VM is not running."
+        "The definition of a VM that is off is not changed for this."
         "Start the VM; a VF can be given to a running VM only."
     VmNotAccelerated "vm_not_accelerated" REFUSED
         "The VM is not in the state that the command is for."
+        "Enabling is for VMs that are not accelerated, setting and disabling for those that are."
         "Use 'accelnet vm enable' for a VM that is not accelerated, 'accelnet vm set' for one that is."
     GetNetworkAdapterFailed "get_network_adapter_failed" REFUSED
         "The VM has no network adapter."
+        "A VF stands beside a virtio NIC, which carries the traffic while there is no VF (during a live migration, say). A VM without NIC has nothing to stand beside."
         "Give the VM a virtio NIC on the intent's bridge."
     VmNoNicOnIntent "vm_no_nic_on_intent" REFUSED
         "The VM has no NIC on the intent's bridge."
+        "The VM's NICs are on other bridges or networks than the intent's."
         "Connect one of the VM's NICs to the bridge."
     VmNicNotVirtio "vm_nic_not_virtio" REFUSED
         "The VM's NIC is not a virtio NIC."
+        "The guest joins NIC and VF into one interface (net_failover), which only virtio-net can do. In the interface's definition the model's type is 'virtio' then."
         "Change the NIC's model to virtio; only virtio-net can stand by for a VF."
     VmMachineNotPcie "vm_machine_not_pcie" REFUSED
         "The VM's machine type has no PCI Express."
+        "A VF is a PCI Express device and is plugged into a running VM; machine type 'pc' (i440fx) has conventional PCI only."
         "Define the VM with machine type q35."
     VmNoFreeRootPort "vm_no_free_root_port" REFUSED
         "The VM has no free PCIe root port to plug a VF into."
+        "On q35 each plugged device needs a free pcie-root-port, and ports can be added only while the VM is off."
         "Run 'accelnet vm prepare VM', then shut the VM down and start it again."
     VmNeedsColdStart "vm_needs_cold_start" REFUSED
         "The running VM's NIC cannot stand by for a VF (no VIRTIO_NET_F_STANDBY)."
+        "The feature is offered to the guest when QEMU starts. It is staged in the definition by 'vm prepare' and takes effect when a new QEMU process starts."
         "Run 'accelnet vm prepare VM', then shut the VM down and start it again; a reboot inside the guest is not enough."
     VmDefinitionNotOurs "vm_definition_not_ours" REFUSED
         "The VM's definition is transient or made anew by a manager, so nothing can be staged on it."
+        "What accelnet would stage would be gone with the next start."
         "Make the change in the manager that owns the definition."
     VmNotEnoughVcpus "vm_not_enough_vcpus" REFUSED
         "The VM has fewer vCPUs than the level needs."
+        "Queue pairs are of use only if there are vCPUs to serve them: without SMT, Low and Medium need 2 vCPUs, High needs 4."
         "Give the VM more vCPUs, or choose a lower level."
     HtEnabledMinProcessorCounter "ht_enabled_min_processor_counter" REFUSED
         "With SMT on, the level needs more vCPUs than the VM has."
+        "With SMT a vCPU is half a core: every level needs 4 vCPUs then, where 2 are enough for Low and Medium without it."
         "Give the VM more vCPUs, choose a lower level, or turn SMT off on all nodes."
     VmMemoryNotPinnable "vm_memory_not_pinnable" REFUSED
         "The VM's memory cannot be pinned, which a VF needs."
+        "The device reads and writes the guest's memory by itself, so all of it must stay where it is: it must be free on the node, allowed (memlock), not ballooned away and not confidential."
         "Free memory on the node, or remove what keeps the memory from being pinned."
     VfMtuTooSmall "vf_mtu_too_small" REFUSED
         "The adapter's MTU is smaller than the bridge's."
+        "A VF cannot have a larger MTU than its adapter; frames that are fine on the bridge would be lost on the bypass."
         "Give adapter and bridge the same MTU."
     PolicyNotOffloadable "policy_not_offloadable" REFUSED
         "A network policy on the VM's port would not hold on the VF."
+        "On the VF the VM's traffic does not pass the bridge, so filters, VLANs, limits and mirrors of the port must be done by the card. accelnet never gives out a VF that would get round one. What was found names the policy."
         "Remove the policy from the port if it is not needed, or leave the VM on the software path."
     ReachabilityNotOffloadable "reachability_not_offloadable" REFUSED
         "What is behind the VM's port could not be reached over the VF."
+        "The card delivers to the VF what is for the VM's own address. Other addresses behind the same port (nested VMs, VRRP, macvlan) would not be delivered."
         "Keep nested switches, VRRP and macvlan guests on the software path."
     GuestWithoutFailover "guest_without_failover" REFUSED
         "The guest does not use the VF: it lacks the failover or VF driver."
+        "The VF was given to the VM, and no driver in the guest turned it on in time. Traffic stayed on the virtio NIC throughout."
         "Load net_failover and the VF's driver in the guest (Linux 4.18 or newer), or leave the VM on the software path."
     VfAttachFailed "vf_attach_failed" FAILED
         "The VF could not be given to the VM; the VM stayed on the software path."
+        "libvirt, QEMU or the kernel refused the device. Everything done for it was taken back."
         "Follow the cause that is named; accelnet tries again by itself."
     VfDetachFailed "vf_detach_failed" FAILED
         "The guest did not release the VF; the VM stays on it."
+        "Unplugging asks the guest to let go. It did not in time, and a device is never pulled away from a guest that uses it."
         "Look at the guest (its kernel must take part in PCIe hot-unplug); accelnet tries again by itself."
     HypervisorUnavailable "hypervisor_unavailable" UNREACHABLE
         "libvirt does not answer on the node."
+        "VMs that run go on as they are; nothing can be changed until libvirt answers again."
         "Start libvirtd (or virtqemud): 'systemctl start libvirtd'."
     HostOperationFailed "host_operation_failed" FAILED
         "The node's kernel refused an operation."
+        "What was tried, and the kernel's own words, are in what was found. For example: 'make 8 VFs on 0000:01:00.0: Cannot allocate memory (ENOMEM)'."
         "See the kernel's message; it is tried again by itself."
     AgentUnreachable "agent_unreachable" UNREACHABLE
         "The node's agent does not answer."
+        "The node has not reported for a while, or no node has reported yet. What is known of it may be old."
         "Check 'systemctl status accelnetd' on the node."
     ServerNotRunning "server_not_running" UNREACHABLE
         "The accelnet server does not answer."
+        "The command line talks to the server over a socket, by default /run/accelnet/accelnet.sock, and nobody answers there."
         "Start it with 'systemctl start accelnetd', or name its socket with --socket."
     PermissionDenied "permission_denied" PERMISSION
         "You have no permission for this."
+        "The socket, and with it everything that the server can do, is open to root and the members of one group. For example: 'usermod -aG accelnet alice', then log in anew."
         "Use root or a member of group 'accelnet'."
     InvalidArgument "invalid_argument" USAGE
         "A value cannot be understood."
+        "A value has the wrong form or is out of range. Nothing was changed."
         "Correct the value that is named."
     NotFound "not_found" NOT_FOUND
         "There is nothing at this address."
+        "The address is not one of the API's."
         "See /api/v1/openapi.json for what exists."
     Conflict "conflict" FAILED
         "Somebody else changed the same thing at the same time."
+        "What was read had changed before the change could be written. Nothing was changed."
         "Look at the current state and try again."
     Timeout "timeout" TIMEOUT
         "The wanted state was not reached in time; the work goes on."
+        "The command stopped waiting; the server and the nodes did not stop. '--timeout' sets how long is waited, '--no-wait' does not wait at all."
         "Follow it with 'accelnet status' and 'accelnet vm show VM'."
     StoreFailed "store_failed" FAILED
         "The server could not read or write its state."
+        "What is wanted is kept in the server's state directory. As long as it cannot be written, nothing new can be asked for; VMs keep what they have."
         "Check disk space and permissions of the state directory that is named."
     Internal "internal" FAILED
         "accelnet met a situation that should not happen."
+        "An assumption in accelnet's own code did not hold."
         "Please report it, with the log of accelnetd."
+}
+
+impl Code {
+    /// HTTP status of an answer that is this problem, where HTTP itself has no better one for the
+    /// case (a method that is not allowed, a body that is too large).
+    pub fn http_status(self) -> u16 {
+        match (self, self.exit_code()) {
+            // What was asked for may be done, but not beside what is there.
+            (
+                Self::Conflict
+                | Self::VmAmbiguous
+                | Self::IntentExists
+                | Self::IntentInUse
+                | Self::AdapterInTwoIntents
+                | Self::AccelNetEnabledElsewhere,
+                _,
+            ) => 409,
+            (_, exit::USAGE) => 400,
+            (_, exit::NOT_FOUND) => 404,
+            (_, exit::PERMISSION) => 403,
+            (_, exit::UNREACHABLE) => 503,
+            (_, exit::TIMEOUT) => 504,
+            (_, exit::REFUSED) => 422,
+            _ => 500,
+        }
+    }
 }
 
 impl fmt::Display for Code {
@@ -367,9 +465,12 @@ mod tests {
         for code in Code::ALL {
             assert!(seen.insert(code.as_str()), "{code} twice");
             assert!(
-                code.title().ends_with('.') && code.cure().ends_with('.'),
+                [code.title(), code.explanation(), code.cure()]
+                    .iter()
+                    .all(|text| text.ends_with('.') && !text.contains('|')),
                 "{code}"
             );
+            assert!((400..600).contains(&code.http_status()), "{code}");
             assert_eq!(code.as_str().parse::<Code>().unwrap(), *code);
             assert_eq!(serde_json::to_value(code).unwrap(), code.as_str());
         }

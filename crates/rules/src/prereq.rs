@@ -13,6 +13,7 @@ mod compute_intent;
 mod iommu;
 mod isolation;
 mod likeness;
+mod numa;
 mod platform;
 mod smt;
 mod spoof_check;
@@ -56,6 +57,7 @@ fn on_node(node: &Node, intent: &Intent, results: &mut Vec<CheckResult>) {
         vf_count::check(node, intent, facts, results);
         isolation::check(node, facts, results);
         spoof_check::check(node, facts, results);
+        results.extend(numa::check(node, facts));
     }
 }
 

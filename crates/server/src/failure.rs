@@ -1,7 +1,7 @@
 //! Problems as HTTP answers (RFC 9457).
 
 use accelnet_api::ProblemDocument;
-use accelnet_model::{Code, Problem, problem::exit};
+use accelnet_model::{Code, Problem};
 use axum::{
     Json,
     http::{HeaderValue, StatusCode, header::CONTENT_TYPE},
@@ -42,25 +42,7 @@ impl From<Vec<Problem>> for Failure {
 }
 
 fn status(code: Code) -> StatusCode {
-    match (code, code.exit_code()) {
-        // What was asked for may be done, but not beside what is there.
-        (
-            Code::Conflict
-            | Code::VmAmbiguous
-            | Code::IntentExists
-            | Code::IntentInUse
-            | Code::AdapterInTwoIntents
-            | Code::AccelNetEnabledElsewhere,
-            _,
-        ) => StatusCode::CONFLICT,
-        (_, exit::USAGE) => StatusCode::BAD_REQUEST,
-        (_, exit::NOT_FOUND) => StatusCode::NOT_FOUND,
-        (_, exit::PERMISSION) => StatusCode::FORBIDDEN,
-        (_, exit::UNREACHABLE) => StatusCode::SERVICE_UNAVAILABLE,
-        (_, exit::TIMEOUT) => StatusCode::GATEWAY_TIMEOUT,
-        (_, exit::REFUSED) => StatusCode::UNPROCESSABLE_ENTITY,
-        _ => StatusCode::INTERNAL_SERVER_ERROR,
-    }
+    StatusCode::from_u16(code.http_status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
 }
 
 impl IntoResponse for Failure {

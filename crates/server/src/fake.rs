@@ -36,6 +36,8 @@ struct Fake {
     followed: NodeDesired,
     idle: bool,
     silent: bool,
+    /// Its machine refuses what it tries, with these words.
+    refused: Option<String>,
     meanwhile: Option<ChangeOnce>,
     sequence: u64,
 }
@@ -117,6 +119,11 @@ impl FakeNodes {
     /// The node gives no answer, or does again.
     pub fn silent(&self, node: &str, silent: bool) {
         self.with(node, |fake| fake.silent = silent);
+    }
+
+    /// The node's machine refuses what the node tries, so that it never gets done.
+    pub fn refused(&self, node: &str, words: &str) {
+        self.with(node, |fake| fake.refused = Some(words.to_owned()));
     }
 
     fn report(&self, name: &Name) {
@@ -216,6 +223,9 @@ impl Fake {
             let text = "connection refused.";
             problems.push(Problem::new(Code::HypervisorUnavailable, text));
         }
+        if let Some(words) = &self.refused {
+            problems.push(Problem::new(Code::HostOperationFailed, words.clone()));
+        }
         let vms = observed.vms.iter().map(|vm| VmStatus {
             facts: vm.clone(),
             level: self.followed.vm(vm.uuid).and_then(|wish| wish.level),
@@ -242,7 +252,7 @@ impl Fake {
         NodeStatus {
             sequence: self.sequence,
             generation: self.followed.generation,
-            converged: true,
+            converged: self.refused.is_none(),
             node: observed.node.clone(),
             adapters: adapters.collect(),
             bridges: observed.bridges.clone(),

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use accelnet_api::{ClientError, ClusterStatus, EnableRequest, Outcome, SetRequest};
+use accelnet_api::{ClientError, ClusterStatus, EnableRequest, NodeSummary, Outcome, SetRequest};
 use accelnet_model::{CheckResult, Code, Problem, Severity, problem::exit};
 
 use super::{numbered, outcome_text, print_outcome};
@@ -175,11 +175,36 @@ async fn until_converged(call: &Call, timeout: Duration) -> Result<ClusterStatus
             last.ok_or_else(|| Problem::new(Code::Internal, text).into())
         }
         (Err(_), last) => {
-            let text = format!("The nodes were not ready after {} s.", timeout.as_secs());
-            let mut problems = vec![Problem::new(Code::Timeout, text)];
-            let nodes = last.into_iter().flat_map(|status| status.nodes);
-            problems.extend(nodes.flat_map(|node| node.problems));
+            let nodes = last.map(|status| status.nodes).unwrap_or_default();
+            let mut problems = vec![not_in_time(&nodes, timeout)];
+            problems.extend(nodes.into_iter().flat_map(|node| node.problems));
             Err(ClientError::Problems(problems))
         }
     }
+}
+
+/// Too late because a node's machine refuses its part, or just not done yet. The causes follow it.
+fn not_in_time(nodes: &[NodeSummary], timeout: Duration) -> Problem {
+    let seconds = timeout.as_secs();
+    let refuses = |node: &&NodeSummary| {
+        let codes = node.problems.iter().map(|problem| problem.code);
+        !node.converged
+            && codes
+                .into_iter()
+                .any(|code| code.exit_code() == exit::FAILED)
+    };
+    let failing: Vec<String> = nodes
+        .iter()
+        .filter(refuses)
+        .map(|node| format!("'{}'", node.name))
+        .collect();
+    if failing.is_empty() {
+        let text = format!("The nodes were not ready after {seconds} s.");
+        return Problem::new(Code::Timeout, text);
+    }
+    let text = format!(
+        "After {seconds} s it is not done on {}; the next problems say why.",
+        failing.join(", ")
+    );
+    Problem::new(Code::EnableAccelNetFailed, text)
 }

@@ -1,7 +1,10 @@
-//! `accelnet explain`: the problem catalogue.
+//! `accelnet explain`: the problem catalogue, for people, for programs and as a reference page.
 
 use accelnet_api::Items;
-use accelnet_model::{Code, Problem};
+use accelnet_model::{
+    Code, Problem,
+    problem::exit::{self, REFUSED},
+};
 use serde::Serialize;
 
 use crate::{args::Format, call::Ended, output};
@@ -10,8 +13,10 @@ use crate::{args::Format, call::Ended, output};
 struct Entry {
     code: &'static str,
     title: &'static str,
+    explanation: &'static str,
     cure: &'static str,
     exit_code: u8,
+    http_status: u16,
 }
 
 impl From<Code> for Entry {
@@ -19,15 +24,18 @@ impl From<Code> for Entry {
         Self {
             code: code.as_str(),
             title: code.title(),
+            explanation: code.explanation(),
             cure: code.cure(),
             exit_code: code.exit_code(),
+            http_status: code.http_status(),
         }
     }
 }
 
 /// Explains one code, or lists all.
-pub fn run(format: Format, code: Option<&str>) -> Ended {
+pub fn run(format: Format, code: Option<&str>, markdown: bool) -> Ended {
     match code {
+        None if markdown => output::raw(&page()),
         None => {
             let items = Code::ALL.iter().copied().map(Entry::from).collect();
             output::print(format, &Items { items }, |list| {
@@ -49,12 +57,44 @@ pub fn run(format: Format, code: Option<&str>) -> Ended {
                 let Entry {
                     code,
                     title,
+                    explanation,
                     cure,
                     exit_code,
+                    http_status,
                 } = entry;
-                format!("{code}\n  {title}\n  cure: {cure}\n  exit code: {exit_code}")
+                format!(
+                    "{code}\n  {title}\n  why:  {explanation}\n  cure: {cure}\n  \
+                     exit code: {exit_code}, HTTP status: {http_status}"
+                )
             });
         }
     }
-    Ok(accelnet_model::problem::exit::OK)
+    Ok(exit::OK)
+}
+
+/// `docs/reference/problems.md`.
+fn page() -> String {
+    let mut page = format!(
+        "<!-- Written by 'make problems' from the catalogue in crates/model/src/problem.rs. -->\n\
+         # Problems\n\n\
+         Everything that can go wrong and be shown to a user has a code. Command line, API and log \
+         use the same ones; `accelnet explain CODE` says what is here. What was found, with names \
+         and numbers, comes with each problem. Nothing was changed if the exit code is {REFUSED}. \
+         All exit codes: [exit-codes.md](exit-codes.md).\n"
+    );
+    for entry in Code::ALL.iter().copied().map(Entry::from) {
+        let Entry {
+            code,
+            title,
+            explanation,
+            cure,
+            exit_code,
+            http_status,
+        } = entry;
+        page.push_str(&format!(
+            "\n## {code}\n\n**{title}** {explanation}\n\n*Cure:* {cure}\n\n\
+             Exit code {exit_code}, HTTP status {http_status}.\n"
+        ));
+    }
+    page
 }

@@ -41,7 +41,7 @@ pub async fn run(args: Args) -> u8 {
         Command::Vm(command) => vm::run(&call, command).await,
         Command::Intent(command) => intent::run(&call, command).await,
         Command::Adapter(command) => adapter::run(&call, command).await,
-        Command::Explain { code } => explain::run(format, code.as_deref()),
+        Command::Explain { code, markdown } => explain::run(format, code.as_deref(), markdown),
         Command::Completion { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Args::command(), "accelnet", &mut script);

@@ -161,5 +161,16 @@ fn the_catalogue_is_explained() {
         one.contains("cure: ") && one.contains("exit code: 3"),
         "{one}"
     );
+    assert!(
+        one.contains(Code::VfsWaiting.explanation()) && one.contains("HTTP status: 422"),
+        "{one}"
+    );
     call(&["explain", "nonsense"]).with(2).says(&["'nonsense'"]);
+}
+
+#[test]
+fn the_reference_page_is_the_catalogue() {
+    let page = include_str!("../../../../docs/reference/problems.md");
+    let now = call(&["explain", "--markdown"]).done();
+    assert!(now == page, "write it anew with 'make problems'");
 }

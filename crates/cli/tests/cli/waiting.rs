@@ -45,6 +45,23 @@ fn enabling_waits_for_the_nodes_and_not_for_ever() {
 }
 
 #[test]
+fn enabling_that_a_machine_refuses_has_failed_and_says_where_and_why() {
+    let rig = Rig::bare();
+    rig.add_intent();
+    let words = "make 7 VFs on 0000:01:00.0: Cannot allocate memory (ENOMEM).";
+    rig.nodes.refused("node1", words);
+    let ended = rig.call(&["enable", "--timeout", "1"]).with(1);
+    ended.says(&["[enable_accel_net_failed]", "'node1'", words]);
+    let ended = rig
+        .call(&["enable", "--timeout", "1", "-o", "json"])
+        .with(1);
+    assert_eq!(
+        ended.problem_codes(),
+        ["enable_accel_net_failed", "host_operation_failed"]
+    );
+}
+
+#[test]
 fn a_vm_that_is_not_there_in_time_is_exit_code_8() {
     let rig = Rig::enabled(|_| {});
     rig.nodes.idle("node1", true);

@@ -9,7 +9,9 @@ use std::{cell::OnceCell, collections::HashMap, fs, path::Path};
 use accelnet_model::{AdapterFacts, AdapterId, IfName, MacAddr, PciAddress, Support, VfFacts};
 
 use super::{
-    ethtool, link, pci, sriov,
+    ethtool,
+    kernel_log::KernelLog,
+    link, pci, sriov,
     sysfs::{self, Root},
     vfio,
 };
@@ -43,9 +45,10 @@ pub fn ask(name: &IfName) -> Result<Answers> {
 }
 
 /// See [`crate::Host::observe_adapters`].
-pub fn observe(root: &Root, ask: Asker<'_>) -> Result<Vec<AdapterFacts>> {
+pub fn observe(root: &Root, log: &KernelLog, ask: Asker<'_>) -> Result<Vec<AdapterFacts>> {
     let view = View {
         root,
+        log,
         vectors: vfio::observe_vectors(root)?,
         openers: OnceCell::new(),
     };
@@ -113,6 +116,7 @@ fn port(root: &Root, name: &IfName) -> Result<u16> {
 /// What one look at the machine needs only once.
 struct View<'a> {
     root: &'a Root,
+    log: &'a KernelLog,
     vectors: HashMap<PciAddress, u32>,
     openers: OnceCell<vfio::Openers>,
 }
@@ -126,7 +130,7 @@ impl View<'_> {
     ) -> Result<AdapterFacts> {
         let root = self.root;
         let directory = root.pci(pci);
-        let (sriov, sriov_evidence) = sriov::support(root, pci, interface.is_some())?;
+        let (sriov, sriov_evidence) = sriov::support(root, self.log, pci, interface.is_some())?;
         let answers = interface.map(ask).transpose()?.unwrap_or_default();
         let state = interface
             .map(|name| InterfaceState::read(root, name))

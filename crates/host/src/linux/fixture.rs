@@ -26,6 +26,21 @@ pub fn igb() -> Machine {
     Machine::from_recording(include_str!("fixture/igb.tree"))
 }
 
+/// A ConnectX-5 below a root port, with 2 of 8 VFs.
+pub fn mlx5() -> Machine {
+    Machine::from_recording(include_str!("fixture/mlx5.tree"))
+}
+
+/// An E810 without a cable and without VFs.
+pub fn ice() -> Machine {
+    Machine::from_recording(include_str!("fixture/ice.tree"))
+}
+
+/// An 82599 behind a PCIe switch, on a kernel that says nothing of vectors.
+pub fn ixgbe() -> Machine {
+    Machine::from_recording(include_str!("fixture/ixgbe.tree"))
+}
+
 impl Machine {
     fn from_recording(text: &str) -> Self {
         let directory = Arc::new(tempfile::tempdir().unwrap());
@@ -101,6 +116,13 @@ impl Machine {
         let mut content = fs::read(&path).unwrap();
         content[at..at + bytes.len()].copy_from_slice(bytes);
         fs::write(path, content).unwrap();
+    }
+
+    /// Cuts a file off.
+    pub fn shorten(&self, path: &str, length: usize) {
+        let path = self.path(path);
+        let content = fs::read(&path).unwrap();
+        fs::write(path, &content[..length]).unwrap();
     }
 }
 

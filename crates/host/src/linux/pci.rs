@@ -13,6 +13,8 @@ use crate::{HostError, Result};
 
 /// Extended capability: Access Control Services.
 pub const ACS: u16 = 0x000d;
+/// Extended capability: Alternative Routing-ID Interpretation.
+pub const ARI: u16 = 0x000e;
 /// Extended capability: Single Root I/O Virtualization.
 pub const SRIOV: u16 = 0x0010;
 
@@ -70,8 +72,8 @@ impl Config {
         None
     }
 
-    /// Port type of the PCI Express capability.
-    pub fn port_type(&self) -> Option<PortType> {
+    /// Where the PCI Express capability starts.
+    fn express(&self) -> Option<usize> {
         const CAPABILITIES: usize = 0x34;
         const PCI_EXPRESS: u8 = 0x10;
         let mut at = usize::from(*self.0.get(CAPABILITIES)? & !3);
@@ -80,16 +82,36 @@ impl Config {
                 return None;
             }
             if *self.0.get(at)? == PCI_EXPRESS {
-                return Some(match self.u16(at + 2)? >> 4 & 0xf {
-                    4 => PortType::Root,
-                    5 => PortType::Upstream,
-                    6 => PortType::Downstream,
-                    _ => PortType::Other,
-                });
+                return Some(at);
             }
             at = usize::from(*self.0.get(at + 1)? & !3);
         }
         None
+    }
+
+    /// Port type of the PCI Express capability.
+    pub fn port_type(&self) -> Option<PortType> {
+        Some(match self.u16(self.express()? + 2)? >> 4 & 0xf {
+            4 => PortType::Root,
+            5 => PortType::Upstream,
+            6 => PortType::Downstream,
+            _ => PortType::Other,
+        })
+    }
+
+    /// True for a PCI Express function of which the kernel shows only what a conventional one has:
+    /// it cannot reach the rest (drivers/pci/probe.c, `pci_cfg_space_size`).
+    pub fn lacks_extended_space(&self) -> bool {
+        self.0.len() == EXTENDED.start && self.express().is_some()
+    }
+
+    /// True if the port can forward to more than 8 functions (ARI Forwarding Supported, bit 5 of
+    /// Device Capabilities 2).
+    pub fn can_forward_ari(&self) -> bool {
+        const ARI_FORWARDING: u32 = 1 << 5;
+        self.express()
+            .and_then(|at| self.u32(at + 0x24))
+            .is_some_and(|capabilities| capabilities & ARI_FORWARDING != 0)
     }
 
     /// True if the port enforces what isolation needs: source validation, request and completion
@@ -123,6 +145,13 @@ pub struct Place {
     pub path: String,
     /// Bridges from the root down to the function's parent.
     pub bridges: Vec<PciAddress>,
+}
+
+impl Place {
+    /// The root bus, e.g. `pci0000:00`.
+    pub fn root_bus(&self) -> &str {
+        self.path.split('/').next().unwrap_or_default()
+    }
 }
 
 /// Finds a function in the device tree.
@@ -208,7 +237,6 @@ mod tests {
 
     #[test]
     fn extended_capabilities_are_found_along_the_list() {
-        const ARI: u16 = 0x000e;
         // AER at 0x100 → ARI at 0x150 → SR-IOV at 0x160.
         let card = config(&[
             (0x100, &0x1501_0001u32.to_le_bytes()),
@@ -262,6 +290,7 @@ mod tests {
         ));
         let place = place.unwrap();
         assert_eq!(place.path, "pci0000:00/10.0/00.1");
+        assert_eq!(place.root_bus(), "pci0000:00");
         assert_eq!(place.bridges, ["0000:00:10.0".parse().unwrap()]);
         assert_eq!(place_of(Path::new("/sys/devices/virtual/net/lo")), None);
         assert_eq!(place_of(Path::new("/sys/devices/pci0000:00")), None);

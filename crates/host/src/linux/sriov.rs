@@ -3,11 +3,14 @@
 //! Looked at in this order, so that the first thing to cure is named: capability, IOMMU, driver, bus
 //! numbers, BAR space, isolation. Isolation is judged by the kernel's own verdict, the IOMMU groups
 //! (it knows ports that isolate without saying so, drivers/pci/quirks.c); config space only explains
-//! it. [`SriovSupport::NoOscSupport`] is never found: Linux says so in its log alone.
+//! it. The kernel's log is asked only where nothing else says it: that firmware kept control of PCI
+//! Express (which alone is no reason: many such machines make VFs), and what an earlier try to make
+//! VFs failed of, which counts only while there are none.
 
 use accelnet_model::{PciAddress, SriovSupport};
 
 use super::{
+    kernel_log::KernelLog,
     pci::{self, Config, PortType},
     sysfs::{self, Root},
 };
@@ -17,11 +20,16 @@ use crate::Result;
 pub type Verdict = (SriovSupport, Option<String>);
 
 /// Judges the function `pf`; `has_interface` says that a network driver is bound to it.
-pub fn support(root: &Root, pf: PciAddress, has_interface: bool) -> Result<Verdict> {
+pub fn support(
+    root: &Root,
+    log: &KernelLog,
+    pf: PciAddress,
+    has_interface: bool,
+) -> Result<Verdict> {
     let refused = |state, evidence: String| Ok((state, Some(evidence)));
     let directory = root.pci(pf);
     let Some(total) = sysfs::parse::<u32>(&directory.join("sriov_totalvfs"))? else {
-        return refused(SriovSupport::Unknown, no_capability(root, pf)?);
+        return no_capability(root, log, pf);
     };
     if sysfs::names(&root.path("sys/kernel/iommu_groups")).is_empty() {
         return refused(
@@ -43,11 +51,23 @@ pub fn support(root: &Root, pf: PciAddress, has_interface: bool) -> Result<Verdi
         );
     }
     let place = pci::place(root, pf)?;
+    let tried = match vf_addresses(root, pf).is_empty() {
+        true => log.refusal(root, pf),
+        false => None,
+    };
+    if let Some(refusal) = &tried
+        && refusal.state == SriovSupport::MissingPfDriver
+    {
+        return refused(refusal.state, in_log(&refusal.line));
+    }
     if let Some(evidence) = bus_numbers_short(root, pf, total, place.bridges.last())? {
         return refused(SriovSupport::NoBusResources, evidence);
     }
     if let Some(evidence) = bar_space_missing(root, pf)? {
         return refused(SriovSupport::NoVfBarSpace, evidence);
+    }
+    if let Some(refusal) = tried {
+        return refused(refusal.state, in_log(&refusal.line));
     }
     if let Some(evidence) = isolation_missing(root, pf, &place.bridges) {
         return refused(SriovSupport::MissingAcs, evidence);
@@ -55,17 +75,33 @@ pub fn support(root: &Root, pf: PciAddress, has_interface: bool) -> Result<Verdi
     Ok((SriovSupport::Supported, None))
 }
 
-/// Why the kernel offers no `sriov_totalvfs`.
-fn no_capability(root: &Root, pf: PciAddress) -> Result<String> {
+fn in_log(line: &str) -> String {
+    format!("the kernel's log says: {line}")
+}
+
+/// Why the kernel offers no `sriov_totalvfs`. Its capability is in extended configuration space: if
+/// the system cannot get there, it is firmware that keeps it from there (`_OSC`, MCFG table).
+fn no_capability(root: &Root, log: &KernelLog, pf: PciAddress) -> Result<Verdict> {
     let config = Config::read(root, pf)?;
-    Ok(if config.extended(pci::SRIOV).is_some() {
+    let evidence = if config.extended(pci::SRIOV).is_some() {
         "the card has the SR-IOV capability, but the kernel does not use it (no CONFIG_PCI_IOV, or \
          refused by firmware: see the kernel log)"
-            .into()
+    } else if config.lacks_extended_space() {
+        "the kernel cannot read the card's extended configuration space, where the SR-IOV \
+         capability would be"
     } else if config.is_whole() {
-        "the card has no SR-IOV capability (0010) in its configuration space".into()
+        let evidence = "the card has no SR-IOV capability (0010) in its configuration space";
+        return Ok((SriovSupport::Unknown, Some(evidence.into())));
     } else {
-        "the kernel shows no sriov_totalvfs".into()
+        "the kernel shows no sriov_totalvfs"
+    };
+    let place = pci::place(root, pf)?;
+    Ok(match log.osc_refused(root, place.root_bus()) {
+        Some(line) => {
+            let evidence = format!("{evidence}; {}", in_log(&line));
+            (SriovSupport::NoOscSupport, Some(evidence))
+        }
+        None => (SriovSupport::Unknown, Some(evidence.into())),
     })
 }
 
@@ -77,10 +113,10 @@ fn bus_numbers_short(
     total: u32,
     bridge: Option<&PciAddress>,
 ) -> Result<Option<String>> {
-    let directory = root.pci(pf);
     let Some(bridge) = bridge else {
         return Ok(None);
     };
+    let directory = root.pci(pf);
     let above = root.pci(*bridge).join("subordinate_bus_number");
     let (Some(offset), Some(stride), Some(last_bus)) = (
         sysfs::parse::<u32>(&directory.join("sriov_offset"))?,
@@ -92,37 +128,58 @@ fn bus_numbers_short(
     let own = u32::from(pf.bus) << 8 | u32::from(pf.device) << 3 | u32::from(pf.function);
     let last = own + offset + stride.saturating_mul(total.saturating_sub(1));
     let needed = last >> 8;
-    // Without ARI a function has 8 neighbours at most, and VFs go to further buses sooner.
-    let ari = sysfs::parse::<u32>(&directory.join("ari_enabled"))?;
-    let ari = if ari == Some(0) { "; ARI is off" } else { "" };
+    if needed <= last_bus {
+        return Ok(None);
+    }
+    let ari = ari_missing(root, pf, *bridge)?.unwrap_or_default();
     let vf = total - 1;
-    Ok((needed > last_bus).then(|| {
-        format!("VF {vf} would be on bus {needed:02x}, but bridge {bridge} ends at bus {last_bus:02x}{ari}")
-    }))
+    Ok(Some(format!(
+        "VF {vf} would be on bus {needed:02x}, but bridge {bridge} ends at bus {last_bus:02x}{ari}"
+    )))
+}
+
+/// Without ARI a function has 8 neighbours at most, and VFs go to further buses sooner. Card and
+/// port must both have it.
+fn ari_missing(root: &Root, pf: PciAddress, bridge: PciAddress) -> Result<Option<String>> {
+    if sysfs::parse::<u32>(&root.pci(pf).join("ari_enabled"))? != Some(0) {
+        return Ok(None);
+    }
+    let port = Config::read(root, bridge)?;
+    let because = if Config::read(root, pf)?.extended(pci::ARI).is_none() {
+        format!(" (card {pf} does not have it)")
+    } else if port.is_whole() && !port.can_forward_ari() {
+        format!(" (port {bridge} does not forward it)")
+    } else {
+        String::new()
+    };
+    Ok(Some(format!("; ARI is off{because}")))
 }
 
 /// The kernel lists the VFs' BARs as resources 7 to 12 (include/linux/pci.h, `PCI_IOV_RESOURCES`);
-/// one that got no addresses is marked `IORESOURCE_UNSET` or cleared.
+/// one that got no addresses is marked `IORESOURCE_UNSET`, begins at 0, or is cleared.
 fn bar_space_missing(root: &Root, pf: PciAddress) -> Result<Option<String>> {
     const IORESOURCE_UNSET: u64 = 0x2000_0000;
     let Some(text) = sysfs::read(&root.pci(pf).join("resource"))? else {
         return Ok(None);
     };
-    let flags: Vec<u64> = text
+    let number = |word: &str| u64::from_str_radix(word.trim_start_matches("0x"), 16).ok();
+    let bars: Vec<(u64, u64)> = text
         .lines()
         .skip(7)
         .take(6)
         .filter_map(|line| {
-            let flags = line.split_whitespace().nth(2)?;
-            u64::from_str_radix(flags.trim_start_matches("0x"), 16).ok()
+            let mut words = line.split_whitespace().filter_map(number);
+            Some((words.next()?, words.nth(1)?))
         })
         .collect();
     // Kernels that list no VF resources say nothing.
-    if flags.len() < 6 {
+    if bars.len() < 6 {
         return Ok(None);
     }
-    let unset = flags.iter().any(|flags| flags & IORESOURCE_UNSET != 0);
-    let none = flags.iter().all(|flags| *flags == 0);
+    let unset =
+        |(start, flags): &(u64, u64)| flags & IORESOURCE_UNSET != 0 || (*start == 0 && *flags != 0);
+    let unset = bars.iter().any(unset);
+    let none = bars.iter().all(|(_, flags)| *flags == 0);
     Ok((unset || none)
         .then(|| format!("{pf}: the VFs' memory BARs have no addresses (resource 7 to 12)")))
 }
@@ -192,109 +249,6 @@ pub fn vf_addresses(root: &Root, pf: PciAddress) -> Vec<(u32, PciAddress)> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::linux::fixture;
-
-    fn pf() -> PciAddress {
-        "0000:01:00.0".parse().unwrap()
-    }
-
-    #[test]
-    fn the_emulated_82576_is_supported() {
-        let machine = fixture::igb();
-        assert_eq!(
-            support(machine.root(), pf(), true),
-            Ok((SriovSupport::Supported, None))
-        );
-    }
-
-    #[track_caller]
-    fn refused(machine: &fixture::Machine, wanted: SriovSupport, words: &[&str]) {
-        let (state, evidence) = support(machine.root(), pf(), true).unwrap();
-        let evidence = evidence.unwrap_or_default();
-        assert_eq!(state, wanted, "{evidence}");
-        for word in words {
-            assert!(evidence.contains(word), "{word} is not in: {evidence}");
-        }
-    }
-
-    #[test]
-    fn a_card_without_the_capability_is_unknown() {
-        let machine = fixture::igb();
-        let (state, evidence) =
-            support(machine.root(), "0000:00:02.0".parse().unwrap(), true).unwrap();
-        assert_eq!(state, SriovSupport::Unknown);
-        assert!(evidence.unwrap().contains("no SR-IOV capability"));
-    }
-
-    #[test]
-    fn a_machine_without_iommu_is_told_so() {
-        let machine = fixture::igb();
-        machine.remove("sys/kernel/iommu_groups");
-        refused(&machine, SriovSupport::NoIoMmuSupport, &["iommu_groups"]);
-    }
-
-    #[test]
-    fn a_pf_without_network_driver_is_told_so() {
-        let machine = fixture::igb();
-        machine.remove("sys/bus/pci/devices/0000:01:00.0/driver");
-        let (state, evidence) = support(machine.root(), pf(), false).unwrap();
-        assert_eq!(state, SriovSupport::MissingPfDriver);
-        assert_eq!(
-            evidence.as_deref(),
-            Some("no driver is bound to 0000:01:00.0")
-        );
-    }
-
-    #[test]
-    fn a_shared_group_is_missing_isolation_and_names_the_port() {
-        let machine = fixture::igb();
-        machine.link(
-            "sys/kernel/iommu_groups/7/devices/0000:00:10.0",
-            "../../../../devices/pci0000:00/0000:00:10.0",
-        );
-        refused(
-            &machine,
-            SriovSupport::MissingAcs,
-            &["group 7", "0000:00:10.0"],
-        );
-        // Without ACS in the root port's configuration space, that is named as the cause.
-        let config = "sys/devices/pci0000:00/0000:00:10.0/config";
-        machine.patch(config, 0x148, &[0; 8]);
-        refused(
-            &machine,
-            SriovSupport::MissingAcs,
-            &["no Access Control Services on 0000:00:10.0"],
-        );
-    }
-
-    #[test]
-    fn vfs_with_peers_are_missing_isolation() {
-        let machine = fixture::igb();
-        machine.link(
-            "sys/kernel/iommu_groups/14/devices/0000:00:1f.2",
-            "../../../../devices/pci0000:00/0000:00:1f.2",
-        );
-        refused(&machine, SriovSupport::MissingAcs, &["0000:00:1f.2"]);
-    }
-
-    #[test]
-    fn too_few_bus_numbers_are_found() {
-        let machine = fixture::igb();
-        machine.write("sys/bus/pci/devices/0000:01:00.0/sriov_offset", "384\n");
-        refused(
-            &machine,
-            SriovSupport::NoBusResources,
-            &["bus 02", "bus 01"],
-        );
-    }
-
-    #[test]
-    fn missing_bar_space_is_found() {
-        let machine = fixture::igb();
-        let unset = "0x0000000000000000 0x0000000000000000 0x0000000000000000\n".repeat(13);
-        machine.write("sys/bus/pci/devices/0000:01:00.0/resource", &unset);
-        refused(&machine, SriovSupport::NoVfBarSpace, &["BAR"]);
-    }
-}
+mod states;
+#[cfg(test)]
+mod tests;

@@ -258,6 +258,19 @@ fn different_adapters_are_a_warning() {
 }
 
 #[test]
+fn the_numa_node_is_a_note() {
+    let found = |numa_node| {
+        let mut status = status();
+        status.adapters[0].numa_node = numa_node;
+        let results = run(&[(name("n"), status)], Some(&fixture::intent()));
+        let note = results.into_iter().find(|result| result.check == "numa");
+        note.map(|result| (result.passed, result.found))
+    };
+    assert_eq!(found(Some(1)), Some((true, "NUMA node 1".to_owned())));
+    assert_eq!(found(None), None);
+}
+
+#[test]
 fn wrong_intents() {
     let mut intent = fixture::intent();
     intent.types = vec![IntentType::Storage];

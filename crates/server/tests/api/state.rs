@@ -59,6 +59,26 @@ async fn a_server_that_is_started_again_wants_the_same() {
 }
 
 #[tokio::test]
+async fn a_state_that_is_older_than_what_a_node_follows_is_told() {
+    let (directory, older) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let nodes = FakeNodes::one();
+    let (running, http) = start(directory.path(), &nodes).await;
+    http.post("/intents", intent()).await.done();
+    http.enable(30).await.done();
+    running.stop().await;
+    drop(http);
+
+    nodes.idle("node1", true);
+    let (running, http) = start(older.path(), &nodes).await;
+    let node = &http.get("/status").await.done()["nodes"][0];
+    assert_eq!(node["converged"], false);
+    assert_eq!(node["problems"][0]["code"], "conflict");
+    let cure = node["problems"][0]["cure"].as_str().unwrap();
+    assert!(cure.contains("ledger.json"), "{cure}");
+    running.stop().await;
+}
+
+#[tokio::test]
 async fn a_silent_node_is_known_from_before_the_start() {
     let directory = tempfile::tempdir().unwrap();
     let nodes = FakeNodes::one();

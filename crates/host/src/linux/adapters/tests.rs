@@ -29,7 +29,7 @@ fn answers(name: &IfName) -> Result<Answers> {
 #[test]
 fn the_emulated_card_is_read_whole() {
     let machine = fixture::igb();
-    let adapters = observe(machine.root(), &answers).unwrap();
+    let adapters = observe(machine.root(), &KernelLog::default(), &answers).unwrap();
     let names: Vec<_> = adapters.iter().map(|a| a.ifname.as_str()).collect();
     assert_eq!(names, ["mgmt", "pf0"]);
     let igb = &adapters[1];
@@ -63,7 +63,7 @@ fn the_emulated_card_is_read_whole() {
 #[test]
 fn every_vf_has_its_driver_group_attributes_and_user() {
     let machine = fixture::igb();
-    let adapters = observe(machine.root(), &answers).unwrap();
+    let adapters = observe(machine.root(), &KernelLog::default(), &answers).unwrap();
     let vfs = &adapters[1].vfs;
     assert_eq!(vfs.len(), 7);
     let addresses: Vec<_> = vfs.iter().map(|vf| vf.pci.to_string()).collect();
@@ -85,7 +85,7 @@ fn every_vf_has_its_driver_group_attributes_and_user() {
 #[test]
 fn a_card_without_sriov_is_listed_with_the_reason() {
     let machine = fixture::igb();
-    let virtio = &observe(machine.root(), &answers).unwrap()[0];
+    let virtio = &observe(machine.root(), &KernelLog::default(), &answers).unwrap()[0];
     assert_eq!(virtio.sriov, SriovSupport::Unknown);
     assert!(virtio.sriov_evidence.is_some());
     assert_eq!(virtio.speed_mbps, None);
@@ -101,7 +101,7 @@ fn a_pf_without_driver_is_listed_under_its_address() {
     machine.remove("sys/class/net/pf0");
     machine.remove("sys/devices/pci0000:00/0000:00:10.0/0000:01:00.0/net");
     machine.remove("sys/devices/pci0000:00/0000:00:10.0/0000:01:00.0/driver");
-    let adapters = observe(machine.root(), &answers).unwrap();
+    let adapters = observe(machine.root(), &KernelLog::default(), &answers).unwrap();
     let igb = &adapters[1];
     assert_eq!(igb.ifname.as_str(), "pci0000-01-00.0");
     assert_eq!(igb.sriov, SriovSupport::MissingPfDriver);
@@ -118,13 +118,18 @@ fn representors_are_not_adapters() {
     );
     machine.write(&format!("{pf}/net/eth7/phys_port_name"), "pf0vf1\n");
     machine.link(&format!("{pf}/net/eth7/device"), "../..");
-    assert_eq!(observe(machine.root(), &answers).unwrap().len(), 2);
+    assert_eq!(
+        observe(machine.root(), &KernelLog::default(), &answers)
+            .unwrap()
+            .len(),
+        2
+    );
 }
 
 #[test]
 fn an_interface_that_goes_away_meanwhile_is_left_out() {
     let machine = fixture::igb();
-    let adapters = observe(machine.root(), &|name| {
+    let adapters = observe(machine.root(), &KernelLog::default(), &|name| {
         if name.as_str() == "pf0" {
             return Err(crate::HostError::Gone(name.to_string()));
         }
@@ -143,7 +148,7 @@ fn ports_that_share_a_function_are_adapters_of_their_own() {
     );
     machine.write(&format!("{pf}/net/pf0d1/dev_port"), "1\n");
     machine.link(&format!("{pf}/net/pf0d1/device"), "../..");
-    let ports: Vec<_> = observe(machine.root(), &answers)
+    let ports: Vec<_> = observe(machine.root(), &KernelLog::default(), &answers)
         .unwrap()
         .iter()
         .map(|adapter| adapter.id.port)
@@ -155,7 +160,7 @@ fn ports_that_share_a_function_are_adapters_of_their_own() {
 
 #[test]
 fn this_machine_can_be_looked_at() {
-    let adapters = observe(&Root::default(), &ask).unwrap();
+    let adapters = observe(&Root::default(), &KernelLog::default(), &ask).unwrap();
     for adapter in &adapters {
         assert!(!adapter.id.pci_path.is_empty());
     }
