@@ -1,8 +1,8 @@
 //! Bodies of requests and answers.
 
 use accelnet_model::{
-    AdapterStatus, IfName, Intent, IntentType, Name, NicStatus, Performance, Problem, Progress,
-    VfCount, VmState, WhenToCreateVfs,
+    AdapterStatus, IfName, Intent, IntentOnNode, IntentType, Name, NicStatus, Performance, Problem,
+    Progress, VfCount, VmState, WhenToCreateVfs,
 };
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -238,6 +238,16 @@ impl From<NewIntent> for Intent {
             vfs,
         }
     }
+}
+
+/// An intent, and what became of it on each node.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct IntentStatus {
+    /// The intent as it is wanted.
+    #[serde(flatten)]
+    pub intent: Intent,
+    /// How far each node is with it.
+    pub status: Vec<IntentOnNode>,
 }
 
 /// One line of the watch protocol (`?watch=true`): NDJSON, one a line.

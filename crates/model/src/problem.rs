@@ -241,6 +241,12 @@ catalogue! {
     HostOperationFailed "host_operation_failed" FAILED
         "The node's kernel refused an operation."
         "See the kernel's message; it is tried again by itself."
+    RepairRepeated "repair_repeated" FAILED
+        "Something else on the node keeps changing what accelnet owns."
+        "Find what changes it (a network manager, a script, another SR-IOV tool), and let it leave alone what is named; accelnet goes on putting it right."
+    RepairFailed "repair_failed" FAILED
+        "What accelnet owns on the node could not be put right, in several tries."
+        "Follow the cause that is named; accelnet tries again every few minutes."
     AgentUnreachable "agent_unreachable" UNREACHABLE
         "The node's agent does not answer."
         "Check 'systemctl status accelnetd' on the node."

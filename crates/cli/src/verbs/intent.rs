@@ -37,9 +37,7 @@ pub async fn run(call: &Call, command: IntentCommand) -> Ended {
         }
         IntentCommand::Show { name } => {
             let intent = call.client.intent(&name).await?;
-            output::print(call.format, &intent, |intent| {
-                tables::intents(std::slice::from_ref(intent))
-            });
+            output::print(call.format, &intent, tables::intent);
         }
         IntentCommand::Remove { name, dry_run } => {
             let outcome = call.client.remove_intent(&name, dry_run).await?;

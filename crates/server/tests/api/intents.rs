@@ -15,11 +15,13 @@ async fn an_intent_is_added_shown_listed_and_removed() {
         "{added}"
     );
     let shown = rig.http.get("/intents/compute").await.done();
-    assert_eq!(shown, added["object"]);
+    let mut expected = added["object"].clone();
+    expected["status"] = json!([{"node": "node1", "state": "Success"}]);
+    assert_eq!(shown, expected);
     let list = rig.http.get("/intents").await.done();
     assert_eq!(list, json!({"items": [shown]}));
     let removed = rig.http.delete("/intents/compute").await.done();
-    assert_eq!(removed["object"], shown);
+    assert_eq!(removed["object"], added["object"]);
     assert_eq!(rig.http.get("/intents").await.done(), json!({"items": []}));
     rig.http
         .delete("/intents/compute")
@@ -129,5 +131,30 @@ async fn a_silent_node_keeps_an_intent_from_being_judged() {
     let answer = rig.http.post("/intents", intent()).await;
     answer.refused(503, &["agent_unreachable"]);
     assert!(answer.body["detail"].as_str().unwrap().contains("node1"));
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn each_node_says_how_far_it_is() {
+    let rig = Rig::two(50).await;
+    let status = async || rig.http.get("/intents/compute").await.done()["status"].clone();
+    let both = json!([
+        {"node": "node1", "state": "Success"},
+        {"node": "node2", "state": "Success"},
+    ]);
+    assert_eq!(status().await, both);
+    rig.nodes.idle("node1", true);
+    rig.nodes
+        .sees("node2", |seen| seen.adapters[0].carrier = false);
+    rig.http.accelerate("vm1", "Low").await.done();
+    let found = status().await;
+    assert_eq!(found[0], json!({"node": "node1", "state": "Validating"}));
+    assert_eq!(found[1]["state"], "Failed");
+    assert_eq!(found[1]["problem"]["code"], "adapter_link_down");
+    rig.nodes.silent("node1", true);
+    rig.http.get("/prereq").await.done();
+    let found = status().await;
+    assert_eq!(found[0]["state"], "Pending");
+    assert_eq!(found[0]["problem"]["code"], "agent_unreachable");
     rig.stop().await;
 }
