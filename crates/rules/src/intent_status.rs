@@ -7,7 +7,7 @@
 
 use accelnet_model::{Code, Intent, IntentState, Name, NodeDesired, NodeStatus, Problem};
 
-use crate::{Observed, prereq};
+use crate::{Observed, intent_fit, prereq};
 
 /// What a node says.
 #[derive(Debug, Clone, PartialEq)]
@@ -45,7 +45,7 @@ pub fn of(
 /// The first reason why the intent cannot be on the node.
 fn unfit(intent: &Intent, node: &Name, status: &NodeStatus) -> Option<Problem> {
     let nodes = [(node.clone(), Observed::from_status(status))];
-    let mut problems = prereq::errors(&prereq::run(&nodes, Some(intent)));
+    let mut problems = prereq::errors(&intent_fit::run(&nodes, Some(intent)));
     if !intent.is_compute() {
         // Nothing is accelerated on it: it needs switch and adapters, not what VFs need.
         problems.retain(|problem| concerns_any(problem.code));

@@ -15,7 +15,10 @@ fn from_nothing_to_an_accelerated_vm_and_back() {
  node1  ready  0    0     2    0
 "
     );
-    assert_eq!(call("intent list"), " NAME  TYPES  BRIDGE  ADAPTERS  VFS  STATUS\n");
+    assert_eq!(
+        call("intent list"),
+        " NAME  TYPES  BRIDGE  ADAPTERS  VFS  STATUS\n"
+    );
     let add = "intent add compute --bridge br0 --adapter pf0";
     assert_eq!(
         call(&format!("{add} --dry-run")),

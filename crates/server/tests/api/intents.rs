@@ -158,3 +158,26 @@ async fn each_node_says_how_far_it_is() {
     assert_eq!(found[0]["problem"]["code"], "agent_unreachable");
     rig.stop().await;
 }
+
+#[tokio::test]
+async fn a_switch_of_another_kind_is_refused_by_name() {
+    let rig = Rig::one().await;
+    rig.nodes.sees("node1", |seen| {
+        let mut bond = seen.bridges[0].clone();
+        bond.ifname = "bond0".parse().unwrap();
+        (bond.kind, bond.bond_mode) = ("bond".into(), Some("802.3ad".into()));
+        (bond.master, bond.ports) = ("br0".parse().ok(), Vec::new());
+        seen.bridges.push(bond);
+        seen.adapters[0].master = "bond0".parse().ok();
+    });
+    let answer = rig.http.post("/intents", intent()).await;
+    answer.refused(422, &["bridge_not_supported"]);
+    let detail = answer.body["detail"].as_str().unwrap();
+    for word in ["node1", "pf0", "bond0", "LACP"] {
+        assert!(detail.contains(word), "{detail}");
+    }
+    assert_eq!(rig.wish().await, []);
+    let checks = rig.http.get("/prereq").await.done();
+    assert!(!checks.to_string().contains("LACP"), "no intent was named");
+    rig.stop().await;
+}
