@@ -221,6 +221,24 @@ pub struct NewIntent {
     pub vfs: VfCount,
 }
 
+/// Body of `PATCH /intents/{name}`: what changes. What is left out stays.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ChangeIntent {
+    /// At least one type.
+    #[serde(default)]
+    pub types: Option<Vec<IntentType>>,
+    /// Interface names of the adapters (PFs), all of them.
+    #[serde(default)]
+    pub adapters: Option<Vec<IfName>>,
+    /// Another existing Linux bridge.
+    #[serde(default)]
+    pub bridge: Option<IfName>,
+    /// How many VFs each adapter shall have.
+    #[serde(default)]
+    pub vfs: Option<VfCount>,
+}
+
 impl From<NewIntent> for Intent {
     fn from(new: NewIntent) -> Self {
         let NewIntent {

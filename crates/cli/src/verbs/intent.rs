@@ -1,5 +1,6 @@
 //! `accelnet intent …`
 
+use accelnet_api::ChangeIntent;
 use accelnet_model::{Intent, problem::exit};
 
 use super::print_outcome;
@@ -29,6 +30,24 @@ pub async fn run(call: &Call, command: IntentCommand) -> Ended {
             };
             let outcome = call.client.add_intent(&intent, dry_run).await?;
             let done = format!("Intent '{}' is there.", intent.name);
+            print_outcome(call.format, &outcome, &done);
+        }
+        IntentCommand::Set {
+            name,
+            types,
+            bridge,
+            adapters,
+            vfs,
+            dry_run,
+        } => {
+            let change = ChangeIntent {
+                types,
+                adapters,
+                bridge,
+                vfs,
+            };
+            let outcome = call.client.change_intent(&name, &change, dry_run).await?;
+            let done = format!("Intent '{}' is changed.", printable(&name));
             print_outcome(call.format, &outcome, &done);
         }
         IntentCommand::List => {

@@ -12,7 +12,9 @@ use accelnet_model::{CheckResult, Code, Intent, Problem, Severity};
 use accelnet_rules::intent_fit;
 pub use capacity::shortage;
 pub use cluster::{disable, enable, set};
-pub use intent::{add as add_intent, find as find_intent, remove as remove_intent};
+pub use intent::{
+    add as add_intent, change as change_intent, find as find_intent, remove as remove_intent,
+};
 pub use planning::{look as capacity_of, places};
 pub use vm::{accelerate, decelerate, prepare};
 

@@ -1,6 +1,6 @@
 //! Intents.
 
-use accelnet_api::{IntentStatus, Items, NewIntent, Outcome};
+use accelnet_api::{ChangeIntent, IntentStatus, Items, NewIntent, Outcome};
 use accelnet_model::Intent;
 use axum::{Json, extract::State};
 
@@ -49,6 +49,28 @@ pub async fn add_intent(
         changed: changed.changed,
         plan: changed.plan,
         object: intent,
+    }))
+}
+
+/// Changes an intent. Refused where VMs are accelerated on what would go away.
+#[utoipa::path(patch, path = "/intents/{name}", tag = "intents", request_body = ChangeIntent,
+    params(DryRun, ("name" = String, Path, description = "Its name")),
+    responses((status = 200, description = "What is done", body = Outcome<Intent>)))]
+pub async fn change_intent(
+    State(server): State<Server>,
+    Path(name): Path<String>,
+    change: Change,
+    Body(changes): Body<ChangeIntent>,
+) -> Answer<Outcome<Intent>> {
+    let asked = change.asked("intent set", &name);
+    let nodes = server.refresh().await;
+    let decide = |wish: &_| admission::change_intent(wish, &nodes, &name, &changes);
+    let changed = server.change(&asked, decide).await?;
+    Ok(Json(Outcome {
+        dry_run: asked.dry_run,
+        changed: changed.changed,
+        plan: changed.plan,
+        object: changed.about,
     }))
 }
 

@@ -181,3 +181,81 @@ async fn a_switch_of_another_kind_is_refused_by_name() {
     assert!(!checks.to_string().contains("LACP"), "no intent was named");
     rig.stop().await;
 }
+
+#[tokio::test]
+async fn an_intent_is_changed_once() {
+    let rig = Rig::one().await;
+    rig.http.post("/intents", intent()).await.done();
+    let before = rig.wish().await;
+    let four = json!({"vfs": {"exactly": 4}});
+    let path = "/intents/compute?dry_run=true";
+    let planned = rig.http.patch(path, four.clone()).await.done();
+    assert_eq!(planned["changed"], true);
+    assert!(
+        planned["plan"][1].as_str().unwrap().contains("VFs 4"),
+        "{planned}"
+    );
+    assert_eq!(rig.wish().await, before);
+    let set = async |body| rig.http.patch("/intents/compute", body).await;
+    let done = set(four.clone()).await.done();
+    assert_eq!(done["object"]["vfs"], json!({"exactly": 4}));
+    assert_eq!(done["object"]["bridge"], "br0");
+    let before = rig.wish().await;
+    assert_eq!(set(four).await.done()["changed"], false);
+    set(json!({})).await.refused(400, &["invalid_argument"]);
+    set(json!({"bridge": "br7"}))
+        .await
+        .refused(422, &["bridge_not_found", "adapter_not_uplink"]);
+    set(json!({"adapters": []}))
+        .await
+        .refused(422, &["intent_invalid"]);
+    let unknown = rig
+        .http
+        .patch("/intents/nobody", json!({"vfs": "keep"}))
+        .await;
+    unknown.refused(404, &["intent_not_found"]);
+    assert_eq!(rig.wish().await, before);
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn what_vms_are_accelerated_on_does_not_go_away() {
+    let rig = Rig::enabled().await;
+    rig.http.accelerate("vm1", "Low").await.done();
+    // A second bridge with an adapter that would do as well.
+    rig.nodes.sees("node1", |seen| {
+        let mut second = seen.adapters[0].clone();
+        second.ifname = "pf1".parse().unwrap();
+        second.master = "br1".parse().ok();
+        second.vfs.clear();
+        seen.adapters.push(second);
+        let mut bridge = seen.bridges[0].clone();
+        bridge.ifname = "br1".parse().unwrap();
+        bridge.ports = vec![accelnet_rules::fixture::port("pf1", None)];
+        seen.bridges.push(bridge);
+    });
+    let before = rig.wish().await;
+    let set = async |body| rig.http.patch("/intents/compute", body).await;
+    let answer = set(json!({"bridge": "br1", "adapters": ["pf1"]})).await;
+    answer.refused(409, &["intent_in_use"]);
+    let detail = answer.body["detail"].as_str().unwrap();
+    assert!(
+        detail.contains("'vm1'") && detail.contains("pf0"),
+        "{detail}"
+    );
+    set(json!({"types": ["storage"]}))
+        .await
+        .refused(409, &["intent_in_use"]);
+    let answer = set(json!({"vfs": {"exactly": 3}})).await;
+    answer.refused(422, &["vf_count_not_possible"]);
+    let detail = answer.body["detail"].as_str().unwrap();
+    assert!(detail.contains("'vm1'"), "{detail}");
+    assert_eq!(rig.wish().await, before);
+    // What takes nothing away is no matter.
+    set(json!({"types": ["compute", "management"]}))
+        .await
+        .done();
+    rig.http.delete("/vms/vm1/acceleration").await.done();
+    set(json!({"vfs": {"exactly": 3}})).await.done();
+    rig.stop().await;
+}
