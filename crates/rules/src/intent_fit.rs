@@ -27,6 +27,7 @@ pub fn run(nodes: &[Node], intent: Option<&Intent>) -> Vec<CheckResult> {
     let Some(intent) = intent else {
         return results;
     };
+    unlike(nodes, intent, &mut results);
     for node in nodes {
         let Some((found, cure)) = refused(&node.1, intent) else {
             continue;
@@ -48,6 +49,42 @@ pub fn run(nodes: &[Node], intent: Option<&Intent>) -> Vec<CheckResult> {
         });
     }
     results
+}
+
+/// Adapters that differ between nodes in model, driver or speed, which no update makes them: a VM would
+/// find another level or another rate where it goes. In versions they may differ, while an update is
+/// rolled out ([`prereq`] warns of that).
+fn unlike(nodes: &[Node], intent: &Intent, results: &mut [CheckResult]) {
+    type Lasting<'a> = (&'a str, Option<&'a str>, Option<u32>);
+    for name in &intent.adapters {
+        let having = nodes.iter().filter_map(|node| node.1.adapter(name));
+        let lasting = having.map(|facts| -> Lasting<'_> {
+            let speed = facts.speed_mbps.filter(|_| facts.carrier);
+            (&facts.pci_id, facts.driver.as_deref(), speed)
+        });
+        let all: Vec<Lasting<'_>> = lasting.collect();
+        let differ = all.windows(2).any(|pair| {
+            let [
+                (model, driver, speed),
+                (other_model, other_driver, other_speed),
+            ] = pair
+            else {
+                return false;
+            };
+            // The speed of an adapter without link is not known, which its own check tells.
+            let speeds = speed.zip(*other_speed);
+            model != other_model
+                || driver != other_driver
+                || speeds.is_some_and(|(speed, other)| speed != other)
+        });
+        let of_adapter = results.iter_mut().filter(|result| {
+            let code = result.problem.as_ref().map(|problem| problem.code);
+            code == Some(Code::AdaptersDiffer) && result.adapter.as_ref() == Some(name)
+        });
+        if differ {
+            of_adapter.for_each(|result| result.severity = Severity::Error);
+        }
+    }
 }
 
 /// True for what a check says of the node only because of the switch's kind.
@@ -272,5 +309,37 @@ mod tests {
         observed.adapters[0].master = None;
         observed.bridges[0].ports.remove(0);
         refused_with(observed, &["br0", "no uplink"]);
+    }
+
+    #[test]
+    fn adapters_that_are_not_alike() {
+        type Change = fn(&mut AdapterFacts);
+        let cases: [(bool, Change); 5] = [
+            (true, |facts| facts.pci_id = "8086:1572".into()),
+            (true, |facts| facts.driver = Some("i40e".into())),
+            (true, |facts| facts.speed_mbps = Some(10_000)),
+            (false, |facts| facts.firmware = Some("2".into())),
+            (false, |_| {}),
+        ];
+        for (number, (refused, change)) in cases.into_iter().enumerate() {
+            let mut other = fixture::observed();
+            change(&mut other.adapters[0]);
+            let nodes = [
+                ("node1".parse().unwrap(), fixture::observed()),
+                ("node2".parse().unwrap(), other),
+            ];
+            let found = prereq::errors(&run(&nodes, Some(&fixture::intent())));
+            let codes: Vec<Code> = found.iter().map(|problem| problem.code).collect();
+            let expected: &[Code] = if refused {
+                &[Code::AdaptersDiffer]
+            } else {
+                &[]
+            };
+            assert_eq!(codes, expected, "case {number}");
+            let both = |problem: &Problem| {
+                problem.detail.contains("node1") && problem.detail.contains("node2")
+            };
+            assert!(found.iter().all(both), "{found:?}");
+        }
     }
 }

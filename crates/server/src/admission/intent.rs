@@ -66,6 +66,7 @@ fn misfits(nodes: &[Known], intent: &Intent) -> Vec<Problem> {
                 | Code::BridgeNotSupported
                 | Code::AdapterNotFound
                 | Code::AdapterNotUplink
+                | Code::AdaptersDiffer
         )
     });
     wrong

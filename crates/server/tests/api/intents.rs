@@ -1,5 +1,6 @@
 //! Intents: added once, the same again is no change, removed if nothing rests on them.
 
+use accelnet_server::fake::FakeNodes;
 use serde_json::json;
 
 use crate::rig::{Rig, intent};
@@ -257,5 +258,29 @@ async fn what_vms_are_accelerated_on_does_not_go_away() {
         .done();
     rig.http.delete("/vms/vm1/acceleration").await.done();
     set(json!({"vfs": {"exactly": 3}})).await.done();
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn adapters_of_an_intent_are_there_and_alike_on_all_nodes() {
+    let seen = accelnet_rules::fixture::observed();
+    let nodes = FakeNodes::new([("node1", seen.clone()), ("node2", seen)]);
+    let rig = Rig::of(nodes).await;
+    rig.nodes
+        .sees("node2", |seen| seen.adapters[0].pci_id = "8086:1572".into());
+    let answer = rig.http.post("/intents", intent()).await;
+    answer.refused(422, &["adapters_differ"]);
+    let detail = answer.body["detail"].as_str().unwrap();
+    for word in ["node1", "node2", "8086:1572", "8086:10c9"] {
+        assert!(detail.contains(word), "{detail}");
+    }
+    rig.nodes.sees("node2", |seen| {
+        seen.adapters[0].pci_id = "8086:10c9".into();
+        seen.adapters[0].ifname = "pf7".parse().unwrap();
+    });
+    let answer = rig.http.post("/intents", intent()).await;
+    answer.refused(404, &["adapter_not_found"]);
+    assert!(answer.body["detail"].as_str().unwrap().contains("node2"));
+    assert_eq!(rig.wish().await, []);
     rig.stop().await;
 }
