@@ -34,6 +34,15 @@ fn from_nothing_to_an_accelerated_vm_and_back() {
     assert_eq!(call("intent list"), intent);
     let nodes = "\n NODE   STATE    PROBLEM\n node1  Success  -\n";
     assert_eq!(call("intent show compute"), format!("{intent}{nodes}"));
+    assert_eq!(
+        call("intent set compute --type compute,management"),
+        "Intent 'compute' is changed.\n"
+    );
+    assert_eq!(
+        call("intent set compute --type compute,management"),
+        "Nothing to change: Intent 'compute' is changed.\n"
+    );
+    call("intent set compute --type compute");
     let planned = call("enable --dry-run");
     assert!(
         planned.starts_with(
