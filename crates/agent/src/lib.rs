@@ -19,6 +19,7 @@ pub mod boot;
 pub mod ledger;
 mod memory;
 mod observe;
+mod repairs;
 mod report;
 mod run;
 mod switch;

@@ -6,9 +6,10 @@ use std::{
 };
 
 use accelnet_model::{IfName, PciAddress, Problem, Progress};
+use accelnet_rules::plan::Action;
 use uuid::Uuid;
 
-use crate::ledger::Ledger;
+use crate::{ledger::Ledger, repairs::Repairs};
 
 /// First pause after a failure, doubled with each further one up to [`LONGEST_REST`].
 const FIRST_REST: Duration = Duration::from_secs(5);
@@ -63,6 +64,10 @@ pub struct Memory {
     pub quarantined: BTreeMap<PciAddress, Quarantine>,
     /// Other actions that failed in the last pass.
     pub action_problems: Vec<Problem>,
+    /// Actions done lately, and those that rest.
+    pub repairs: Repairs,
+    /// Switch-overs under way that put a VF in use right.
+    pub settling: BTreeMap<Uuid, Action>,
     /// What was staged on definitions.
     pub staged: BTreeMap<Uuid, Vec<String>>,
     /// Taps whose hold queue was told to pass, and not to hold since.
@@ -106,11 +111,13 @@ impl Memory {
             .insert(vf, Quarantine { again_at, problem });
     }
 
-    /// When the next resting VM may be tried again. Those whose rest is over are not waited for: the
+    /// When the next resting VM or action may be tried again. Those whose rest is over are not waited for: the
     /// pass before has seen them.
     pub fn next_try(&self, now: Duration) -> Option<Duration> {
         let all = self.failures.values().map(|failure| failure.again_at);
-        all.filter(|again_at| *again_at > now).min()
+        all.filter(|again_at| *again_at > now)
+            .chain(self.repairs.next_try(now))
+            .min()
     }
 
     /// Notes a tap's count; true if frames came since the look before.

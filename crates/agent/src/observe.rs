@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use accelnet_host::{Host, HostError};
 use accelnet_hypervisor::{Hypervisor, HypervisorError};
-use accelnet_model::{Code, IfName, NodeDesired, PolicyFinding, PolicyKind, Problem};
+use accelnet_model::{BridgeFacts, Code, IfName, NodeDesired, PolicyFinding, PolicyKind, Problem};
 use accelnet_rules::{Observed, observed::nics_on};
 
 /// Looks at everything that the wish is about. What cannot be seen is a problem, not an absence.
@@ -24,11 +24,30 @@ pub fn observe(
         Ok(adapters) => observed.adapters = adapters,
         Err(error) => note(&error),
     }
-    for name in bridges(desired, &observed) {
+    let mut known = BTreeSet::new();
+    let mut next = bridges(desired, &observed);
+    // What a bond is a port of is looked at as well.
+    while let Some(name) = next.pop_first() {
+        if !known.insert(name.clone()) {
+            continue;
+        }
         match host.observe_bridge(&name) {
-            Ok(bridge) => observed.bridges.extend(bridge),
+            Ok(bridge) => {
+                let above = bridge.as_ref().and_then(|bridge| bridge.master.clone());
+                next.extend(above);
+                observed.bridges.extend(bridge);
+            }
             Err(error) => note(&error),
         }
+    }
+    match host.observe_switch_names() {
+        Ok(names) => {
+            let others = names.into_iter().filter(|name| !known.contains(name));
+            observed
+                .bridges
+                .extend(others.filter_map(|name| other(host, &name)));
+        }
+        Err(error) => note(&error),
     }
     match vms(hypervisor, &mut observed) {
         Ok(()) => observed.hypervisor_answers = true,
@@ -58,6 +77,14 @@ fn bridges(desired: &NodeDesired, observed: &Observed) -> BTreeSet<IfName> {
         .iter()
         .filter_map(|adapter| adapter.master.clone());
     named.chain(masters).collect()
+}
+
+/// A switch that no intent names and no adapter is a port of: that it is there, and of which kind. Its
+/// ports are nobody's business here, and would make every report a new one.
+fn other(host: &dyn Host, name: &IfName) -> Option<BridgeFacts> {
+    let mut facts = host.observe_bridge(name).ok().flatten()?;
+    facts.ports.clear();
+    Some(facts)
 }
 
 fn vms(hypervisor: &dyn Hypervisor, observed: &mut Observed) -> Result<(), HypervisorError> {

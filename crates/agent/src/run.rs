@@ -22,7 +22,7 @@ use crate::{
     ledger::{AdapterEntry, Ledger},
     memory::{Busy, Memory},
     observe::observe,
-    report,
+    repairs, report,
     worker::{Finished, LIMIT, Workers, progress_of},
 };
 
@@ -189,6 +189,7 @@ impl Loop {
         if desired.generation > self.ledger.desired.generation {
             // What failed under another wish may be tried at once.
             self.memory.failures.clear();
+            self.memory.repairs.clear();
         }
         self.ledger.desired = desired;
         self.save();
@@ -206,8 +207,14 @@ impl Loop {
     fn finished(&mut self, finished: Finished) {
         self.memory.busy.remove(&finished.vm);
         self.progress.remove(&finished.vm);
+        let settling = self.memory.settling.remove(&finished.vm);
         match finished.result {
-            Ok(()) => drop(self.memory.failures.remove(&finished.vm)),
+            Ok(()) => {
+                self.memory.failures.remove(&finished.vm);
+                if let Some(action) = settling {
+                    self.memory.repairs.note(&action, self.host.now(), None);
+                }
+            }
             Err(problems) => self.memory.failed(finished.vm, self.host.now(), problems),
         }
     }
@@ -268,16 +275,19 @@ impl Loop {
                 .iter()
                 .partition(|action| matches!(action, Action::Switch(_)));
             self.memory.action_problems.clear();
-            let outcome = self.act(&actions);
+            self.memory.repairs.forget(now, &plan.actions);
+            let outcome = self.act(&actions, &observed);
             match outcome {
                 // On a path that is in order.
-                Outcome::Nothing | Outcome::FailedForOne => self.begin(&switches),
+                Outcome::Nothing | Outcome::FailedForOne => self.begin(&switches, &observed),
                 // The way back is always open: it does what it needs itself.
-                Outcome::Failed => self.begin(&back(switches)),
+                Outcome::Failed => self.begin(&back(switches), &observed),
                 Outcome::Done => {}
             }
             let more = outcome == Outcome::Done && round < ROUNDS;
             if !more {
+                let resting = self.memory.repairs.problems();
+                self.memory.action_problems.extend(resting);
                 let converged = plan.actions.is_empty() && self.memory.busy.is_empty();
                 return self.status(observed, &plan, problems, converged);
             }
@@ -345,7 +355,7 @@ impl Loop {
     }
 
     /// Does everything but switch-overs.
-    fn act(&mut self, actions: &[&Action]) -> Outcome {
+    fn act(&mut self, actions: &[&Action], observed: &Observed) -> Outcome {
         let noted = actions
             .iter()
             .filter(|action| apply::note(action, &mut self.ledger))
@@ -359,11 +369,30 @@ impl Loop {
             Outcome::Done
         };
         for action in actions {
-            tracing::info!(?action, "to do");
-            let done = apply::apply(action, &*self.host, &*self.hypervisor, &mut self.memory);
-            if let Err(problem) = done {
-                tracing::warn!(?action, %problem, "failed");
-                self.memory.action_problems.push(problem);
+            let counts = repairs::counts(action, observed);
+            let rests = counts && !self.memory.repairs.due(action, self.host.now());
+            if !rests {
+                tracing::info!(?action, "to do");
+            }
+            let done = (!rests)
+                .then(|| apply::apply(action, &*self.host, &*self.hypervisor, &mut self.memory));
+            let failed = match &done {
+                None => true,
+                Some(done) => done.is_err(),
+            };
+            if let Some(done) = &done
+                && counts
+            {
+                let refused = done.as_ref().err();
+                self.memory.repairs.note(action, self.host.now(), refused);
+            }
+            if failed {
+                if let Some(Err(problem)) = done {
+                    tracing::warn!(?action, %problem, "failed");
+                    if !counts {
+                        self.memory.action_problems.push(problem);
+                    }
+                }
                 outcome = match outcome {
                     Outcome::Failed => Outcome::Failed,
                     _ if apply::is_for_one(action) => Outcome::FailedForOne,
@@ -374,13 +403,19 @@ impl Loop {
         outcome
     }
 
-    fn begin(&mut self, switches: &[&Action]) {
+    fn begin(&mut self, switches: &[&Action], observed: &Observed) {
         for action in switches {
             let Action::Switch(switch) = action else {
                 continue;
             };
             if self.memory.busy.len() >= LIMIT || self.memory.busy.contains_key(&switch.vm) {
                 continue;
+            }
+            if repairs::counts(action, observed) {
+                if !self.memory.repairs.due(action, self.host.now()) {
+                    continue;
+                }
+                self.memory.settling.insert(switch.vm, (*action).clone());
             }
             if apply::note(action, &mut self.ledger) {
                 self.save();

@@ -12,8 +12,8 @@ use serde::{Serialize, de::DeserializeOwned};
 use crate::{
     capacity::{Capacity, VmPlaces},
     types::{
-        AccelerateRequest, Adapter, ClusterStatus, EnableRequest, Items, Outcome, ProblemDocument,
-        SetRequest, Vm, WatchLine,
+        AccelerateRequest, Adapter, ChangeIntent, ClusterStatus, EnableRequest, IntentStatus,
+        Items, Outcome, ProblemDocument, SetRequest, Vm, WatchLine,
     },
 };
 
@@ -82,12 +82,12 @@ impl Client {
     }
 
     /// All intents.
-    pub async fn intents(&self) -> Result<Items<Intent>> {
+    pub async fn intents(&self) -> Result<Items<IntentStatus>> {
         self.get("/intents").await
     }
 
     /// One intent.
-    pub async fn intent(&self, name: &str) -> Result<Intent> {
+    pub async fn intent(&self, name: &str) -> Result<IntentStatus> {
         self.get(&format!("/intents/{}", intent(name)?)).await
     }
 
@@ -99,6 +99,17 @@ impl Client {
             Some(intent),
         )
         .await
+    }
+
+    /// Changes an intent.
+    pub async fn change_intent(
+        &self,
+        name: &str,
+        change: &ChangeIntent,
+        dry_run: bool,
+    ) -> Result<Outcome<Intent>> {
+        let path = format!("/intents/{}?dry_run={dry_run}", intent(name)?);
+        self.send(reqwest::Method::PATCH, &path, Some(change)).await
     }
 
     /// Removes an intent. The bridge stays.

@@ -1,8 +1,8 @@
 //! Bodies of requests and answers.
 
 use accelnet_model::{
-    AdapterStatus, IfName, Intent, IntentType, Name, NicStatus, Performance, Problem, Progress,
-    VfCount, VmState, WhenToCreateVfs,
+    AdapterStatus, IfName, Intent, IntentOnNode, IntentType, Name, NicStatus, Performance, Problem,
+    Progress, VfCount, VmState, WhenToCreateVfs,
 };
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -221,6 +221,24 @@ pub struct NewIntent {
     pub vfs: VfCount,
 }
 
+/// Body of `PATCH /intents/{name}`: what changes. What is left out stays.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ChangeIntent {
+    /// At least one type.
+    #[serde(default)]
+    pub types: Option<Vec<IntentType>>,
+    /// Interface names of the adapters (PFs), all of them.
+    #[serde(default)]
+    pub adapters: Option<Vec<IfName>>,
+    /// Another existing Linux bridge.
+    #[serde(default)]
+    pub bridge: Option<IfName>,
+    /// How many VFs each adapter shall have.
+    #[serde(default)]
+    pub vfs: Option<VfCount>,
+}
+
 impl From<NewIntent> for Intent {
     fn from(new: NewIntent) -> Self {
         let NewIntent {
@@ -238,6 +256,16 @@ impl From<NewIntent> for Intent {
             vfs,
         }
     }
+}
+
+/// An intent, and what became of it on each node.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct IntentStatus {
+    /// The intent as it is wanted.
+    #[serde(flatten)]
+    pub intent: Intent,
+    /// How far each node is with it.
+    pub status: Vec<IntentOnNode>,
 }
 
 /// One line of the watch protocol (`?watch=true`): NDJSON, one a line.

@@ -376,6 +376,31 @@ pub enum IntentCommand {
         #[arg(long)]
         dry_run: bool,
     },
+    /// Change an intent. What is left out stays.
+    #[command(after_help = "Example:\n  accelnet intent set compute --vfs 4 --dry-run")]
+    Set {
+        /// Its name.
+        name: String,
+        /// What it is for; all of its types.
+        #[arg(
+            long = "type",
+            value_name = "compute|management|storage",
+            value_delimiter = ','
+        )]
+        types: Option<Vec<IntentType>>,
+        /// Another Linux bridge that the VMs' NICs are on.
+        #[arg(long)]
+        bridge: Option<IfName>,
+        /// All adapters that it shall have; may be given more than once.
+        #[arg(long = "adapter", value_name = "INTERFACE", value_delimiter = ',')]
+        adapters: Option<Vec<IfName>>,
+        /// VFs on each adapter: 'auto', 'keep' or a number.
+        #[arg(long)]
+        vfs: Option<VfCount>,
+        /// Show what would be done, and change nothing.
+        #[arg(long)]
+        dry_run: bool,
+    },
     /// All intents.
     List,
     /// One intent.

@@ -63,6 +63,9 @@ pub trait Host: Send + Sync + 'static {
     /// switch, in which case ports are empty.
     fn observe_bridge(&self, name: &IfName) -> Result<Option<BridgeFacts>>;
 
+    /// All interfaces that are bridges or bonds.
+    fn observe_switch_names(&self) -> Result<Vec<IfName>>;
+
     /// Everything on the host path of a tap that restricts or changes its traffic: bridge VLAN
     /// filtering (PVID, trunk), isolation, tc filters and foreign disciplines, eBPF and XDP,
     /// mirroring, nftables/ebtables rules of the bridge family and, with br_netfilter, of inet.

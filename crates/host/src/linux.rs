@@ -80,6 +80,10 @@ impl Host for Linux {
         bridge::observe(&self.root, name)
     }
 
+    fn observe_switch_names(&self) -> Result<Vec<IfName>> {
+        Ok(bridge::switch_names(&self.root))
+    }
+
     fn observe_policy(
         &self,
         bridge: &IfName,

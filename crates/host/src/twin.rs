@@ -61,6 +61,8 @@ impl Machine {
         let bridge = BridgeFacts {
             ifname: bridge.clone(),
             kind: "bridge".into(),
+            bond_mode: None,
+            master: None,
             mac: adapter.mac,
             mac_pinned: false,
             mtu: 1500,

@@ -75,6 +75,7 @@ pub fn definition(uuid: Uuid, name: &str, mac: MacAddr, bridge: &IfName) -> VmFa
             alias: None,
             model: "virtio".into(),
             bridge: Some(bridge.clone()),
+            direct: None,
             tap: None,
             standby_live: false,
             standby_config: true,

@@ -44,6 +44,12 @@ pub struct BridgeFacts {
     pub ifname: IfName,
     /// `bridge`, or what else the interface is (`openvswitch`, `bond`, …).
     pub kind: String,
+    /// The mode of a bond, in the bonding driver's words (`active-backup`, `802.3ad`, …).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bond_mode: Option<String>,
+    /// What it is a port of itself: a bond's bridge.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub master: Option<IfName>,
     /// The bridge's own address.
     pub mac: MacAddr,
     /// Its address was set by somebody (`addr_assign_type` 3), so that it does not follow its ports.

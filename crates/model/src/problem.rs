@@ -304,6 +304,12 @@ catalogue! {
         "The node's kernel refused an operation."
         "What was tried, and the kernel's own words, are in what was found. For example: 'make 8 VFs on 0000:01:00.0: Cannot allocate memory (ENOMEM)'."
         "See the kernel's message; it is tried again by itself."
+    RepairRepeated "repair_repeated" FAILED
+        "Something else on the node keeps changing what accelnet owns."
+        "Find what changes it (a network manager, a script, another SR-IOV tool), and let it leave alone what is named; accelnet goes on putting it right."
+    RepairFailed "repair_failed" FAILED
+        "What accelnet owns on the node could not be put right, in several tries."
+        "Follow the cause that is named; accelnet tries again every few minutes."
     AgentUnreachable "agent_unreachable" UNREACHABLE
         "The node's agent does not answer."
         "The node has not reported for a while, or no node has reported yet. What is known of it may be old."

@@ -32,6 +32,9 @@ pub struct NicFacts {
     pub model: String,
     /// Bridge that it is on, if it is on one.
     pub bridge: Option<IfName>,
+    /// The host's interface that it is a macvtap of (a NIC of type `direct`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub direct: Option<IfName>,
     /// Its tap on the host while the VM runs.
     pub tap: Option<IfName>,
     /// The running NIC offers `VIRTIO_NET_F_STANDBY` (`<teaming type='persistent'/>`, live).

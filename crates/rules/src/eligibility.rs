@@ -78,9 +78,10 @@ fn connected<'a>(vm: &'a VmFacts, intent: &'a Intent) -> Result<Vec<&'a NicFacts
         let text = format!("VM '{name}' has no NIC.");
         Problem::new(Code::GetNetworkAdapterFailed, text)
     } else if nics.is_empty() {
-        let places = vm.nics.iter().map(|nic| match &nic.bridge {
-            Some(bridge) => format!("{} on {bridge}", nic.mac),
-            None => format!("{} on no bridge", nic.mac),
+        let places = vm.nics.iter().map(|nic| match (&nic.bridge, &nic.direct) {
+            (Some(bridge), _) => format!("{} on {bridge}", nic.mac),
+            (None, Some(below)) => format!("{} a macvtap of {below}, type 'direct'", nic.mac),
+            (None, None) => format!("{} on no bridge", nic.mac),
         });
         let places: Vec<String> = places.collect();
         let text = format!(

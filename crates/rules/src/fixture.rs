@@ -90,6 +90,7 @@ pub fn vm(number: u8) -> VmFacts {
             alias: Some("net0".into()),
             model: "virtio".into(),
             bridge: "br0".parse().ok(),
+            direct: None,
             tap: format!("vnet{number}").parse().ok(),
             standby_live: true,
             standby_config: true,
@@ -148,6 +149,8 @@ pub fn observed() -> Observed {
         bridges: vec![BridgeFacts {
             ifname: "br0".parse().unwrap(),
             kind: "bridge".into(),
+            bond_mode: None,
+            master: None,
             mac: MacAddr([2, 0, 0, 0, 0, 0xbb]),
             mac_pinned: false,
             mtu: 1500,

@@ -6,6 +6,8 @@
 pub mod attach;
 pub mod capacity;
 pub mod eligibility;
+pub mod intent_fit;
+pub mod intent_status;
 pub mod observed;
 pub mod plan;
 pub mod policy;

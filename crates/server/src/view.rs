@@ -5,11 +5,15 @@
 
 use std::collections::{BTreeMap, BTreeSet, btree_map::Entry};
 
-use accelnet_api::{Adapter, ClusterStatus, EnabledStatus, NodeSummary, Vm};
+use accelnet_api::{Adapter, ClusterStatus, EnabledStatus, IntentStatus, NodeSummary, Vm};
 use accelnet_model::{
-    Code, Intent, Name, NicPath, NodeStatus, PciAddress, Problem, VmState, VmStatus,
+    Code, Intent, IntentOnNode, Name, NicPath, NodeStatus, PciAddress, Problem, VmState, VmStatus,
 };
-use accelnet_rules::{capacity::nodes_down_tolerated, profile};
+use accelnet_rules::{
+    capacity::nodes_down_tolerated,
+    intent_status::{self, Report},
+    profile,
+};
 use uuid::Uuid;
 
 use crate::{admission, audit::printable, reports::Known, state::Wish};
@@ -204,6 +208,32 @@ pub fn find<'a>(vms: &'a [Vm], nodes: &[Known], word: &str) -> Result<&'a Vm, Pr
             let text = format!("'{shown}' is {}.", places.join(", "));
             Err(Problem::new(Code::VmAmbiguous, text).about("vm", shown))
         }
+    }
+}
+
+/// All intents, with their state on every node.
+pub fn intents(wish: &Wish, nodes: &[Known]) -> Vec<IntentStatus> {
+    let intents = wish.desired.intents.iter();
+    intents.map(|each| intent(wish, nodes, each)).collect()
+}
+
+/// An intent, with its state on every node.
+pub fn intent(wish: &Wish, nodes: &[Known], intent: &Intent) -> IntentStatus {
+    let status = nodes.iter().map(|node| {
+        let report = match (node.current(), &node.silent) {
+            (Some(status), _) => Report::Of(status),
+            (None, silent) => Report::Silent(silent.clone()),
+        };
+        let (state, problem) = intent_status::of(&wish.desired, intent, &node.name, &report);
+        IntentOnNode {
+            node: node.name.clone(),
+            state,
+            problem,
+        }
+    });
+    IntentStatus {
+        status: status.collect(),
+        intent: intent.clone(),
     }
 }
 

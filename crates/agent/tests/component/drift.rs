@@ -1,6 +1,9 @@
 //! What somebody changes behind the agent's back is put right.
 
-use accelnet_model::{NicPath, NodeStatus, Support, VfAttributes, VfUser};
+use std::time::Duration;
+
+use accelnet_host::twin::Machine;
+use accelnet_model::{Code, NicPath, NodeStatus, Problem, Support, VfAttributes, VfUser};
 
 use crate::world::{World, is_quiet, mac, name, path, vm};
 
@@ -85,4 +88,107 @@ fn a_vf_that_cannot_be_put_right_is_given_up() {
     world
         .host
         .with(|machine| assert!(machine.vf(vf).unwrap().user == VfUser::Nobody));
+}
+
+/// Undoes a repair whenever it was done, for `time`; how often it was done.
+fn fight(
+    world: &mut World,
+    time: u64,
+    call: &str,
+    undo: impl Fn(&mut Machine),
+) -> (usize, NodeStatus) {
+    let done = |world: &World| {
+        let calls = world.process().calls();
+        calls.iter().filter(|found| found.contains(call)).count()
+    };
+    let before = done(world);
+    let mut status = None;
+    for _ in 0..time {
+        world.host.with(&undo);
+        world.advance(Duration::from_secs(1));
+        status = world.look();
+    }
+    (done(world) - before, status.unwrap())
+}
+
+fn told(status: &NodeStatus) -> Vec<Code> {
+    status.problems.iter().map(|problem| problem.code).collect()
+}
+
+/// Two programs that do not agree do not fight all day: repairs become rare, and then fail by name.
+#[test]
+fn what_is_undone_again_and_again_rests_and_then_fails() {
+    let mut world = World::settled(1);
+    let trusts = |machine: &mut Machine| {
+        machine.adapters[0].vfs[3].attributes.trust = Support::Supported(true);
+    };
+    // At once three times, then after rests of 5, 10 and 20 s.
+    let (repairs, status) = fight(&mut world, 30, "VF 3 carries", trusts);
+    assert!((5..=7).contains(&repairs), "{repairs}");
+    assert_eq!(told(&status), [Code::RepairRepeated]);
+    // Two minutes at most.
+    let (repairs, status) = fight(&mut world, 900, "VF 3 carries", trusts);
+    assert!((7..=12).contains(&repairs), "{repairs}");
+    assert_eq!(told(&status), [Code::RepairFailed]);
+    assert!(status.problems[0].detail.contains("safe baseline"));
+    // Left alone it is put right, and forgotten.
+    world.wait("in order", is_quiet);
+    world.assert_free_vfs_clean();
+}
+
+/// What frames depend on is put right every time: no VM is out of reach because we rest.
+#[test]
+fn what_frames_depend_on_is_put_right_every_time_and_told() {
+    let mut world = World::settled(1);
+    let learns = |machine: &mut Machine| {
+        // What is lost until the next look is the other program's doing.
+        machine.guests[0].excused = true;
+        let mut ports = machine.bridges[0].ports.iter_mut();
+        let uplink = ports.find(|port| port.ifname == name("pf0"));
+        uplink.unwrap().learning = true;
+    };
+    let (repairs, status) = fight(&mut world, 30, "pf0 learns: false", learns);
+    assert!((28..=31).contains(&repairs), "{repairs}");
+    let learning = |problem: &&Problem| problem.detail.contains("learning at pf0");
+    let found = status.problems.iter().find(learning);
+    assert_eq!(found.unwrap().code, Code::RepairFailed);
+    world.wait("in order", is_quiet);
+    let port = world
+        .host
+        .with(|machine| machine.port(&name("pf0")).unwrap().clone());
+    assert!(!port.learning);
+    world.assert_synthetic(1);
+}
+
+/// A VF in use stays where it is, whoever changes it how often.
+#[test]
+fn a_vf_in_use_that_is_changed_again_and_again_is_kept() {
+    let mut world = World::accelerated(1);
+    let vf = world.vf_of(1).unwrap();
+    world.host.with(|machine| machine.guests[0].excused = true);
+    let count = |world: &World, words: &[&str]| {
+        let calls = world.process().calls();
+        let found = |call: &&String| words.iter().any(|word| call.contains(word));
+        calls.iter().filter(found).count()
+    };
+    let interruptions = ["unplug", "reset"];
+    let before = count(&world, &interruptions);
+    let repairs = count(&world, &["carries"]);
+    let mut last = None;
+    for _ in 0..300 {
+        world.host.with(|machine| {
+            let attributes = &mut machine.vf_mut(vf).unwrap().attributes;
+            attributes.max_tx_rate_mbps = Support::Supported(10);
+        });
+        world.advance(Duration::from_secs(1));
+        let done = |status: &NodeStatus| vm(status, 1).progress.is_none();
+        last = Some(world.wait("the end of the repair", done));
+    }
+    assert_eq!(world.vf_of(1), Some(vf));
+    assert_eq!(count(&world, &interruptions), before);
+    let repairs = count(&world, &["carries"]) - repairs;
+    assert!((6..40).contains(&repairs), "{repairs}");
+    assert_eq!(told(&last.unwrap()), [Code::RepairFailed]);
+    world.wait("in order", is_quiet);
+    world.assert_on_vf(1);
 }

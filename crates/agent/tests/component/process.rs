@@ -178,6 +178,11 @@ impl Host for Process {
         self.host.observe_bridge(name)
     }
 
+    fn observe_switch_names(&self) -> HostResult<Vec<IfName>> {
+        self.alive();
+        self.host.observe_switch_names()
+    }
+
     fn observe_policy(
         &self,
         bridge: &IfName,

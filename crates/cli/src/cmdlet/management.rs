@@ -2,10 +2,8 @@
 
 use std::io::Write;
 
-use accelnet_api::{ClientError, ClusterStatus, EnableRequest, NodeSummary, Outcome, SetRequest};
-use accelnet_model::{
-    CheckResult, Code, Intent, Problem, Severity, WhenToCreateVfs, problem::exit,
-};
+use accelnet_api::{ClientError, ClusterStatus, EnableRequest, Outcome, SetRequest};
+use accelnet_model::{CheckResult, Code, Problem, Severity, WhenToCreateVfs, problem::exit};
 use serde::Serialize;
 
 use super::{Run, objects, vms};
@@ -173,7 +171,7 @@ struct IntentStatus {
     type_name: &'static str,
     intent_name: String,
     host: String,
-    configuration_status: &'static str,
+    configuration_status: String,
     error: Option<String>,
 }
 
@@ -184,35 +182,22 @@ pub async fn list_intents(run: &Run) -> Ended {
         Some(name) => vec![client.intent(name).await?],
         None => client.intents().await?.items,
     };
-    let nodes = client.status().await?.nodes;
-    let mut found = Vec::new();
-    for intent in &intents {
-        let checks = client.prereq(Some(intent.name.as_str())).await?.items;
-        found.extend(nodes.iter().map(|node| status_on(intent, node, &checks)));
-    }
+    let found: Vec<IntentStatus> = intents.iter().flat_map(on_nodes).collect();
     let columns = ["IntentName", "Host", "ConfigurationStatus", "Error"];
     objects::print(&found, &columns);
     Ok(exit::OK)
 }
 
-fn status_on(intent: &Intent, node: &NodeSummary, checks: &[CheckResult]) -> IntentStatus {
-    let mut checks = checks.iter();
-    let failed = checks.find(|check| {
-        let here = check.node.as_ref().is_none_or(|name| *name == node.name);
-        here && !check.passed && check.severity == Severity::Error
-    });
-    let error = failed.and_then(|check| check.problem.as_ref());
-    let configuration_status = match (node.reachable, failed, node.converged) {
-        (false, _, _) => "Pending",
-        (true, Some(_), _) => "Failed",
-        (true, None, false) => "Provisioning",
-        (true, None, true) => "Success",
-    };
-    IntentStatus {
+fn on_nodes(intent: &accelnet_api::IntentStatus) -> impl Iterator<Item = IntentStatus> {
+    let name = &intent.intent.name;
+    intent.status.iter().map(move |on_node| IntentStatus {
         type_name: "NetIntentStatus",
-        intent_name: intent.name.to_string(),
-        host: node.name.to_string(),
-        configuration_status,
-        error: error.map(|problem| format!("{}: {}", problem.code, problem.detail)),
-    }
+        intent_name: name.to_string(),
+        host: on_node.node.to_string(),
+        configuration_status: on_node.state.to_string(),
+        error: on_node
+            .problem
+            .as_ref()
+            .map(|problem| format!("{}: {}", problem.code, problem.detail)),
+    })
 }

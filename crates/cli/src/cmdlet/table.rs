@@ -406,7 +406,7 @@ pub const CMDLETS: &[Cmdlet] = &[
     Cmdlet {
         name: "Get-NetIntentStatus",
         does: "Tells the state of intents on every node.",
-        prints: "An object for each intent and node: IntentName, Host, ConfigurationStatus (Success, Failed, Provisioning, Pending), Error.",
+        prints: "An object for each intent and node: IntentName, Host, ConfigurationStatus (Validating, Pending, Provisioning, Retrying, Success, Failed), Error.",
         parameters: &[parameter(
             "Name",
             Kind::Text,

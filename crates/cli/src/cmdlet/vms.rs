@@ -185,7 +185,7 @@ pub async fn list_nics(run: &Run) -> Ended {
         let text = "No intent is enabled, so there is no switch of one.";
         Problem::new(Code::AccelNetNotEnabled, text)
     })?;
-    let bridge = client.intent(enabled.intent.as_str()).await?.bridge;
+    let bridge = client.intent(enabled.intent.as_str()).await?.intent.bridge;
     let (vms, code) = listed(run).await?;
     let mut nics = Vec::new();
     for vm in &vms {

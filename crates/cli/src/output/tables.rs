@@ -1,8 +1,11 @@
 //! Tables for people.
 
-use accelnet_api::{Adapter, ClusterStatus, Vm};
+use std::collections::BTreeMap;
+
+use accelnet_api::{Adapter, ClusterStatus, IntentStatus, Vm};
 use accelnet_model::{
-    CheckResult, Intent, NicPath, NicStatus, Problem, Severity, Support, VfUser, VmState,
+    CheckResult, IntentOnNode, IntentState, NicPath, NicStatus, Problem, Severity, Support, VfUser,
+    VmState,
 };
 use comfy_table::{ContentArrangement, Table, presets};
 
@@ -135,9 +138,10 @@ pub fn checks(checks: &[CheckResult]) -> String {
 }
 
 /// `accelnet intent list`.
-pub fn intents(intents: &[Intent]) -> String {
-    let mut rows = table(&["name", "types", "bridge", "adapters", "vfs"]);
-    for intent in intents {
+pub fn intents(intents: &[IntentStatus]) -> String {
+    let mut rows = table(&["name", "types", "bridge", "adapters", "vfs", "status"]);
+    for shown in intents {
+        let intent = &shown.intent;
         let join = |words: Vec<String>| words.join(",");
         add(
             &mut rows,
@@ -147,10 +151,52 @@ pub fn intents(intents: &[Intent]) -> String {
                 intent.bridge.to_string(),
                 join(intent.adapters.iter().map(ToString::to_string).collect()),
                 intent.vfs.to_string(),
+                states(&shown.status),
             ],
         );
     }
     text(&rows)
+}
+
+/// The state, or how many nodes have each.
+fn states(status: &[IntentOnNode]) -> String {
+    let mut counts: BTreeMap<IntentState, usize> = BTreeMap::new();
+    for on_node in status {
+        *counts.entry(on_node.state).or_default() += 1;
+    }
+    match counts.len() {
+        1 => counts.keys().map(ToString::to_string).collect(),
+        _ => {
+            let counted = counts
+                .iter()
+                .map(|(state, count)| format!("{count} {state}"));
+            counted.collect::<Vec<_>>().join(", ")
+        }
+    }
+}
+
+/// `accelnet intent show`.
+pub fn intent(shown: &IntentStatus) -> String {
+    let mut out = intents(std::slice::from_ref(shown));
+    let mut rows = table(&["node", "state", "problem"]);
+    for on_node in &shown.status {
+        let code = on_node.problem.as_ref().map(|problem| problem.code);
+        add(
+            &mut rows,
+            [
+                on_node.node.to_string(),
+                on_node.state.to_string(),
+                dash(code),
+            ],
+        );
+    }
+    out.push_str(&format!("\n\n{}\n", text(&rows)));
+    for on_node in &shown.status {
+        if let Some(problem) = &on_node.problem {
+            out.push_str(&problem_text(problem, Some(on_node.node.as_str()), false));
+        }
+    }
+    out
 }
 
 fn state(state: VmState) -> &'static str {

@@ -127,6 +127,7 @@ async fn the_only_compute_intent(call: &Call) -> Result<String, ClientError> {
     let intents = call.client.intents().await?.items;
     let compute: Vec<_> = intents
         .iter()
+        .map(|shown| &shown.intent)
         .filter(|intent| intent.is_compute())
         .collect();
     match compute.as_slice() {

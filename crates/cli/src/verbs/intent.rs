@@ -1,5 +1,6 @@
 //! `accelnet intent …`
 
+use accelnet_api::ChangeIntent;
 use accelnet_model::{Intent, problem::exit};
 
 use super::print_outcome;
@@ -31,15 +32,31 @@ pub async fn run(call: &Call, command: IntentCommand) -> Ended {
             let done = format!("Intent '{}' is there.", intent.name);
             print_outcome(call.format, &outcome, &done);
         }
+        IntentCommand::Set {
+            name,
+            types,
+            bridge,
+            adapters,
+            vfs,
+            dry_run,
+        } => {
+            let change = ChangeIntent {
+                types,
+                adapters,
+                bridge,
+                vfs,
+            };
+            let outcome = call.client.change_intent(&name, &change, dry_run).await?;
+            let done = format!("Intent '{}' is changed.", printable(&name));
+            print_outcome(call.format, &outcome, &done);
+        }
         IntentCommand::List => {
             let list = call.client.intents().await?;
             output::print(call.format, &list, |list| tables::intents(&list.items));
         }
         IntentCommand::Show { name } => {
             let intent = call.client.intent(&name).await?;
-            output::print(call.format, &intent, |intent| {
-                tables::intents(std::slice::from_ref(intent))
-            });
+            output::print(call.format, &intent, tables::intent);
         }
         IntentCommand::Remove { name, dry_run } => {
             let outcome = call.client.remove_intent(&name, dry_run).await?;

@@ -15,7 +15,10 @@ fn from_nothing_to_an_accelerated_vm_and_back() {
  node1  ready  0    0     2    0
 "
     );
-    assert_eq!(call("intent list"), " NAME  TYPES  BRIDGE  ADAPTERS  VFS\n");
+    assert_eq!(
+        call("intent list"),
+        " NAME  TYPES  BRIDGE  ADAPTERS  VFS  STATUS\n"
+    );
     let add = "intent add compute --bridge br0 --adapter pf0";
     assert_eq!(
         call(&format!("{add} --dry-run")),
@@ -25,11 +28,21 @@ fn from_nothing_to_an_accelerated_vm_and_back() {
     );
     assert_eq!(call(add), "Intent 'compute' is there.\n");
     assert_eq!(call(add), "Nothing to change: Intent 'compute' is there.\n");
-    let intent = " NAME     TYPES    BRIDGE  ADAPTERS  VFS
- compute  compute  br0     pf0       auto
+    let intent = " NAME     TYPES    BRIDGE  ADAPTERS  VFS   STATUS
+ compute  compute  br0     pf0       auto  Success
 ";
     assert_eq!(call("intent list"), intent);
-    assert_eq!(call("intent show compute"), intent);
+    let nodes = "\n NODE   STATE    PROBLEM\n node1  Success  -\n";
+    assert_eq!(call("intent show compute"), format!("{intent}{nodes}"));
+    assert_eq!(
+        call("intent set compute --type compute,management"),
+        "Intent 'compute' is changed.\n"
+    );
+    assert_eq!(
+        call("intent set compute --type compute,management"),
+        "Nothing to change: Intent 'compute' is changed.\n"
+    );
+    call("intent set compute --type compute");
     let planned = call("enable --dry-run");
     assert!(
         planned.starts_with(

@@ -7,7 +7,7 @@ use accelnet_model::{BridgeFacts, BridgePort, IfName, MacAddr};
 use super::{
     addresses,
     attributes::push,
-    fdb, hold_queue,
+    ethtool, fdb, hold_queue,
     netlink::{Netlink, ifindex},
     sysfs::{self, Root},
 };
@@ -59,6 +59,8 @@ pub fn observe(root: &Root, name: &IfName) -> Result<Option<BridgeFacts>> {
     Ok(Some(BridgeFacts {
         ifname: name.clone(),
         kind,
+        bond_mode: bond_mode(&path)?,
+        master: sysfs::link_name(&path.join("master")).and_then(|name| name.parse().ok()),
         mac: sysfs::parse(&path.join("address"))?.unwrap_or(MacAddr::ZERO),
         mac_pinned: sysfs::parse(&path.join("addr_assign_type"))? == Some(NET_ADDR_SET),
         mtu: sysfs::parse(&path.join("mtu"))?.unwrap_or(0),
@@ -67,6 +69,24 @@ pub fn observe(root: &Root, name: &IfName) -> Result<Option<BridgeFacts>> {
         has_host_address: addresses::any_global(index)?,
         ports,
     }))
+}
+
+/// See [`crate::Host::observe_switch_names`].
+pub fn switch_names(root: &Root) -> Vec<IfName> {
+    let names = sysfs::names(&root.path("sys/class/net")).into_iter();
+    names
+        .filter_map(|name| name.parse().ok())
+        .filter(|name| {
+            let path = net(root, name);
+            path.join("bridge").exists() || path.join("bonding").exists()
+        })
+        .collect()
+}
+
+/// `bonding/mode` has the mode's name and its number (drivers/net/bonding/bond_sysfs.c).
+fn bond_mode(path: &std::path::Path) -> Result<Option<String>> {
+    let mode = sysfs::read(&path.join("bonding/mode"))?;
+    Ok(mode.and_then(|text| text.split_whitespace().next().map(str::to_owned)))
 }
 
 fn kind(root: &Root, name: &IfName) -> Result<String> {
@@ -79,11 +99,13 @@ fn kind(root: &Root, name: &IfName) -> Result<String> {
     }
     let event = sysfs::read(&path.join("uevent"))?.unwrap_or_default();
     let devtype = event.lines().find_map(|line| line.strip_prefix("DEVTYPE="));
-    // Open vSwitch's internal ports say nothing in sysfs but that their driver is openvswitch.
     let driver = || sysfs::link_name(&path.join("device/driver"));
+    // Open vSwitch's interfaces and teams say nothing of themselves in sysfs.
+    let asked = || ethtool::driver(name).ok().flatten();
     Ok(devtype
         .map(str::to_owned)
         .or_else(driver)
+        .or_else(asked)
         .unwrap_or_else(|| "interface".into()))
 }
 
@@ -163,5 +185,32 @@ pub fn ensure_mac_pinned(root: &Root, bridge: &IfName) -> Result<()> {
             wanted: NET_ADDR_SET.to_string(),
             found: format!("{found:?}"),
         }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    #[test]
+    fn switches_are_named_and_bonds_tell_their_mode() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = |path: &str, text: &str| {
+            let path = directory.path().join("sys/class/net").join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
+        };
+        file("br0/bridge/vlan_filtering", "0\n");
+        file("bond0/bonding/mode", "802.3ad 4\n");
+        file("eth0/ifindex", "3\n");
+        let root = Root::at(directory.path());
+        let mut names = switch_names(&root);
+        names.sort();
+        assert_eq!(names, ["bond0".parse().unwrap(), "br0".parse().unwrap()]);
+        let mode = |name: &str| bond_mode(&net(&root, &name.parse().unwrap())).unwrap();
+        assert_eq!(mode("bond0").as_deref(), Some("802.3ad"));
+        assert_eq!(mode("br0"), None);
     }
 }

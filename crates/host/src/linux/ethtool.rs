@@ -28,6 +28,17 @@ struct DriverInfo {
 
 /// Driver and firmware version of an interface, where the driver gives them.
 pub fn versions(name: &IfName) -> Result<(Option<String>, Option<String>)> {
+    Ok(ask(name)?.map_or((None, None), |info| {
+        (text(&info.version), text(&info.firmware))
+    }))
+}
+
+/// The driver that an interface says it has: also one without a device.
+pub fn driver(name: &IfName) -> Result<Option<String>> {
+    Ok(ask(name)?.and_then(|info| text(&info.driver)))
+}
+
+fn ask(name: &IfName) -> Result<Option<DriverInfo>> {
     let operation = format!("ask {name} for its versions");
     let failed = |error: std::io::Error| HostError::io(&operation, &error);
     let socket = rustix::net::socket_with(
@@ -51,12 +62,12 @@ pub fn versions(name: &IfName) -> Result<(Option<String>, Option<String>)> {
     if result < 0 {
         let error = std::io::Error::last_os_error();
         return match error.raw_os_error() {
-            Some(libc::EOPNOTSUPP) => Ok((None, None)),
+            Some(libc::EOPNOTSUPP) => Ok(None),
             Some(libc::ENODEV) => Err(HostError::Gone(name.to_string())),
             _ => Err(failed(error)),
         };
     }
-    Ok((text(&info.version), text(&info.firmware)))
+    Ok(Some(info))
 }
 
 /// A C string of printable characters; None if there is nothing, or the driver says "N/A".

@@ -175,6 +175,13 @@ impl Host for HostTwin {
         }))
     }
 
+    fn observe_switch_names(&self) -> Result<Vec<IfName>> {
+        Ok(self.with(|machine| {
+            let bridges = machine.bridges.iter();
+            bridges.map(|bridge| bridge.ifname.clone()).collect()
+        }))
+    }
+
     fn observe_policy(
         &self,
         _bridge: &IfName,

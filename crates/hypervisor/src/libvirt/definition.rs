@@ -254,6 +254,8 @@ fn nics(root: Element<'_>, config: Option<Element<'_>>, running: bool) -> Result
                 .unwrap_or("default")
                 .to_owned(),
             bridge: interface(attribute(nic, "source", "bridge")),
+            direct: interface(attribute(nic, "source", "dev"))
+                .filter(|_| nic.attribute("type") == Some("direct")),
             tap: interface(attribute(nic, "target", "dev")).filter(|_| running),
             standby_live: running && persistent,
             standby_config: staged
@@ -356,6 +358,7 @@ mod tests {
    <address type='pci' domain='0x0000' bus='0x01' slot='0x00' function='0x0'/></interface>
   <interface type='bridge'><mac address='52:54:00:00:00:02'/><source bridge='br1'/><model type='e1000e'/><link state='down'/>
    <vlan><tag id='42'/></vlan><filterref filter='clean-traffic'/><port isolated='yes'/></interface>
+  <interface type='direct'><mac address='52:54:00:00:00:03'/><source dev='eth0' mode='bridge'/><model type='virtio'/></interface>
   <hostdev mode='subsystem' type='pci' managed='no'><source><address domain='0x0000' bus='0x81' slot='0x10' function='0x2'/></source>
    <teaming type='transient' persistent='net0'/><alias name='ua-x'/><address type='pci' bus='0x03' slot='0x00'/></hostdev>
  </devices></domain>";
@@ -387,6 +390,9 @@ mod tests {
                 inbound_mbps: None
             }
         );
+        let direct = |nic: &NicFacts| nic.direct.as_ref().map(ToString::to_string);
+        assert_eq!(direct(nic), None);
+        assert_eq!(direct(&vm.nics[2]).as_deref(), Some("eth0"));
         let kinds: Vec<_> = vm.nics[1]
             .policy
             .iter()

@@ -408,3 +408,15 @@ fn preparing() {
         assert_eq!(codes, *expected, "case {number}");
     }
 }
+
+#[test]
+fn a_macvtap_is_called_one() {
+    let mut observed = fixture::observed();
+    observed.vms[0].nics[0].bridge = None;
+    observed.vms[0].nics[0].direct = "pf0".parse().ok();
+    let intent = fixture::intent();
+    let found = check(&observed, &observed.vms[0], &intent, Performance::Low);
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert_eq!(found[0].code, Code::VmNoNicOnIntent);
+    assert!(found[0].detail.contains("macvtap of pf0"), "{found:?}");
+}

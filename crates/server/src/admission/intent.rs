@@ -1,9 +1,13 @@
 //! Intents: added if they can be as given, removed if nothing rests on them.
 
+mod change;
+
 use std::collections::BTreeSet;
 
 use accelnet_model::{Code, Intent, Problem, VfCount};
 use accelnet_rules::prereq;
+
+pub use change::change;
 
 use super::{Decided, Decision, all_report, checks};
 use crate::{
@@ -44,7 +48,16 @@ pub fn add(wish: &Wish, nodes: &[Known], intent: &Intent) -> Decision {
         return Err(problems);
     }
     all_report(nodes)?;
-    // Only what makes the intent impossible; the rest is told by `prereq` and refused by `enable`.
+    let wrong = misfits(nodes, intent);
+    if !wrong.is_empty() {
+        return Err(wrong);
+    }
+    let plan = format!("adopt intent '{}' with {}", intent.name, settings(intent));
+    Ok(Decided::one(Write::Intent(intent.clone()), vec![plan]))
+}
+
+/// What makes the intent impossible on a node; the rest is told by `prereq` and refused by `enable`.
+fn misfits(nodes: &[Known], intent: &Intent) -> Vec<Problem> {
     let mut wrong = prereq::errors(&checks(nodes, Some(intent)));
     wrong.retain(|problem| {
         matches!(
@@ -53,13 +66,10 @@ pub fn add(wish: &Wish, nodes: &[Known], intent: &Intent) -> Decision {
                 | Code::BridgeNotSupported
                 | Code::AdapterNotFound
                 | Code::AdapterNotUplink
+                | Code::AdaptersDiffer
         )
     });
-    if !wrong.is_empty() {
-        return Err(wrong);
-    }
-    let plan = format!("adopt intent '{}' with {}", intent.name, settings(intent));
-    Ok(Decided::one(Write::Intent(intent.clone()), vec![plan]))
+    wrong
 }
 
 fn settings(intent: &Intent) -> String {
@@ -100,7 +110,8 @@ fn impossible(intent: &Intent) -> Vec<Problem> {
 fn taken_adapters(wish: &Wish, intent: &Intent) -> Vec<Problem> {
     let taken = intent.adapters.iter().filter_map(|adapter| {
         let mut others = wish.desired.intents.iter();
-        let other = others.find(|other| other.adapters.contains(adapter))?;
+        let other =
+            others.find(|other| other.name != intent.name && other.adapters.contains(adapter))?;
         let text = format!("{adapter} belongs to intent '{}'.", other.name);
         Some(Problem::new(Code::AdapterInTwoIntents, text).about("adapter", adapter))
     });

@@ -9,10 +9,12 @@ mod planning;
 mod vm;
 
 use accelnet_model::{CheckResult, Code, Intent, Problem, Severity};
-use accelnet_rules::prereq;
+use accelnet_rules::intent_fit;
 pub use capacity::shortage;
 pub use cluster::{disable, enable, set};
-pub use intent::{add as add_intent, find as find_intent, remove as remove_intent};
+pub use intent::{
+    add as add_intent, change as change_intent, find as find_intent, remove as remove_intent,
+};
 pub use planning::{look as capacity_of, places};
 pub use vm::{accelerate, decelerate, prepare};
 
@@ -66,7 +68,7 @@ pub type Decision = Result<Decided, Vec<Problem>>;
 
 /// Checks of the nodes, and of an intent. A node that does not report fails a check of its own.
 pub fn checks(nodes: &[Known], intent: Option<&Intent>) -> Vec<CheckResult> {
-    let mut results = prereq::run(&observed(nodes), intent);
+    let mut results = intent_fit::run(&observed(nodes), intent);
     let silent = nodes.iter().filter_map(|node| {
         let problem = node.silent.clone()?;
         Some(CheckResult {

@@ -1,27 +1,34 @@
 //! Intents.
 
-use accelnet_api::{Items, NewIntent, Outcome};
+use accelnet_api::{ChangeIntent, IntentStatus, Items, NewIntent, Outcome};
 use accelnet_model::Intent;
 use axum::{Json, extract::State};
 
 use super::{Answer, Body, Change, DryRun, Path};
-use crate::{Server, admission};
+use crate::{Server, admission, view};
 
 /// All intents.
 #[utoipa::path(get, path = "/intents", tag = "intents",
-    responses((status = 200, description = "The intents", body = Items<Intent>)))]
-pub async fn list_intents(State(server): State<Server>) -> Answer<Items<Intent>> {
-    let items = server.wish().await?.desired.intents;
+    responses((status = 200, description = "The intents, with their state on every node",
+        body = Items<IntentStatus>)))]
+pub async fn list_intents(State(server): State<Server>) -> Answer<Items<IntentStatus>> {
+    let (wish, nodes) = (server.wish().await?, server.nodes());
+    let items = view::intents(&wish, &nodes);
     Ok(Json(Items { items }))
 }
 
 /// One intent.
 #[utoipa::path(get, path = "/intents/{name}", tag = "intents",
     params(("name" = String, Path, description = "Its name")),
-    responses((status = 200, description = "The intent", body = Intent)))]
-pub async fn show_intent(State(server): State<Server>, Path(name): Path<String>) -> Answer<Intent> {
+    responses((status = 200, description = "The intent, with its state on every node",
+        body = IntentStatus)))]
+pub async fn show_intent(
+    State(server): State<Server>,
+    Path(name): Path<String>,
+) -> Answer<IntentStatus> {
     let wish = server.wish().await?;
-    Ok(Json(admission::find_intent(&wish, &name)?.clone()))
+    let intent = admission::find_intent(&wish, &name)?;
+    Ok(Json(view::intent(&wish, &server.nodes(), intent)))
 }
 
 /// Adds an intent that adopts an existing bridge. The same intent again changes nothing.
@@ -42,6 +49,28 @@ pub async fn add_intent(
         changed: changed.changed,
         plan: changed.plan,
         object: intent,
+    }))
+}
+
+/// Changes an intent. Refused where VMs are accelerated on what would go away.
+#[utoipa::path(patch, path = "/intents/{name}", tag = "intents", request_body = ChangeIntent,
+    params(DryRun, ("name" = String, Path, description = "Its name")),
+    responses((status = 200, description = "What is done", body = Outcome<Intent>)))]
+pub async fn change_intent(
+    State(server): State<Server>,
+    Path(name): Path<String>,
+    change: Change,
+    Body(changes): Body<ChangeIntent>,
+) -> Answer<Outcome<Intent>> {
+    let asked = change.asked("intent set", &name);
+    let nodes = server.refresh().await;
+    let decide = |wish: &_| admission::change_intent(wish, &nodes, &name, &changes);
+    let changed = server.change(&asked, decide).await?;
+    Ok(Json(Outcome {
+        dry_run: asked.dry_run,
+        changed: changed.changed,
+        plan: changed.plan,
+        object: changed.about,
     }))
 }
 

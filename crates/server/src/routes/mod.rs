@@ -41,7 +41,11 @@ fn api() -> OpenApiRouter<Server> {
             acceleration::disable_acceleration
         ))
         .routes(routes!(intents::list_intents, intents::add_intent))
-        .routes(routes!(intents::show_intent, intents::remove_intent))
+        .routes(routes!(
+            intents::show_intent,
+            intents::change_intent,
+            intents::remove_intent
+        ))
         .routes(routes!(vms::list_vms))
         .routes(routes!(vms::show_vm))
         .routes(routes!(vms::accelerate_vm, vms::decelerate_vm))

@@ -1,5 +1,6 @@
 //! Intents: added once, the same again is no change, removed if nothing rests on them.
 
+use accelnet_server::fake::FakeNodes;
 use serde_json::json;
 
 use crate::rig::{Rig, intent};
@@ -15,11 +16,13 @@ async fn an_intent_is_added_shown_listed_and_removed() {
         "{added}"
     );
     let shown = rig.http.get("/intents/compute").await.done();
-    assert_eq!(shown, added["object"]);
+    let mut expected = added["object"].clone();
+    expected["status"] = json!([{"node": "node1", "state": "Success"}]);
+    assert_eq!(shown, expected);
     let list = rig.http.get("/intents").await.done();
     assert_eq!(list, json!({"items": [shown]}));
     let removed = rig.http.delete("/intents/compute").await.done();
-    assert_eq!(removed["object"], shown);
+    assert_eq!(removed["object"], added["object"]);
     assert_eq!(rig.http.get("/intents").await.done(), json!({"items": []}));
     rig.http
         .delete("/intents/compute")
@@ -129,5 +132,155 @@ async fn a_silent_node_keeps_an_intent_from_being_judged() {
     let answer = rig.http.post("/intents", intent()).await;
     answer.refused(503, &["agent_unreachable"]);
     assert!(answer.body["detail"].as_str().unwrap().contains("node1"));
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn each_node_says_how_far_it_is() {
+    let rig = Rig::two(50).await;
+    let status = async || rig.http.get("/intents/compute").await.done()["status"].clone();
+    let both = json!([
+        {"node": "node1", "state": "Success"},
+        {"node": "node2", "state": "Success"},
+    ]);
+    assert_eq!(status().await, both);
+    rig.nodes.idle("node1", true);
+    rig.nodes
+        .sees("node2", |seen| seen.adapters[0].carrier = false);
+    rig.http.accelerate("vm1", "Low").await.done();
+    let found = status().await;
+    assert_eq!(found[0], json!({"node": "node1", "state": "Validating"}));
+    assert_eq!(found[1]["state"], "Failed");
+    assert_eq!(found[1]["problem"]["code"], "adapter_link_down");
+    rig.nodes.silent("node1", true);
+    rig.http.get("/prereq").await.done();
+    let found = status().await;
+    assert_eq!(found[0]["state"], "Pending");
+    assert_eq!(found[0]["problem"]["code"], "agent_unreachable");
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn a_switch_of_another_kind_is_refused_by_name() {
+    let rig = Rig::one().await;
+    rig.nodes.sees("node1", |seen| {
+        let mut bond = seen.bridges[0].clone();
+        bond.ifname = "bond0".parse().unwrap();
+        (bond.kind, bond.bond_mode) = ("bond".into(), Some("802.3ad".into()));
+        (bond.master, bond.ports) = ("br0".parse().ok(), Vec::new());
+        seen.bridges.push(bond);
+        seen.adapters[0].master = "bond0".parse().ok();
+    });
+    let answer = rig.http.post("/intents", intent()).await;
+    answer.refused(422, &["bridge_not_supported"]);
+    let detail = answer.body["detail"].as_str().unwrap();
+    for word in ["node1", "pf0", "bond0", "LACP"] {
+        assert!(detail.contains(word), "{detail}");
+    }
+    assert_eq!(rig.wish().await, []);
+    let checks = rig.http.get("/prereq").await.done();
+    assert!(!checks.to_string().contains("LACP"), "no intent was named");
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn an_intent_is_changed_once() {
+    let rig = Rig::one().await;
+    rig.http.post("/intents", intent()).await.done();
+    let before = rig.wish().await;
+    let four = json!({"vfs": {"exactly": 4}});
+    let path = "/intents/compute?dry_run=true";
+    let planned = rig.http.patch(path, four.clone()).await.done();
+    assert_eq!(planned["changed"], true);
+    assert!(
+        planned["plan"][1].as_str().unwrap().contains("VFs 4"),
+        "{planned}"
+    );
+    assert_eq!(rig.wish().await, before);
+    let set = async |body| rig.http.patch("/intents/compute", body).await;
+    let done = set(four.clone()).await.done();
+    assert_eq!(done["object"]["vfs"], json!({"exactly": 4}));
+    assert_eq!(done["object"]["bridge"], "br0");
+    let before = rig.wish().await;
+    assert_eq!(set(four).await.done()["changed"], false);
+    set(json!({})).await.refused(400, &["invalid_argument"]);
+    set(json!({"bridge": "br7"}))
+        .await
+        .refused(422, &["bridge_not_found", "adapter_not_uplink"]);
+    set(json!({"adapters": []}))
+        .await
+        .refused(422, &["intent_invalid"]);
+    let unknown = rig
+        .http
+        .patch("/intents/nobody", json!({"vfs": "keep"}))
+        .await;
+    unknown.refused(404, &["intent_not_found"]);
+    assert_eq!(rig.wish().await, before);
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn what_vms_are_accelerated_on_does_not_go_away() {
+    let rig = Rig::enabled().await;
+    rig.http.accelerate("vm1", "Low").await.done();
+    // A second bridge with an adapter that would do as well.
+    rig.nodes.sees("node1", |seen| {
+        let mut second = seen.adapters[0].clone();
+        second.ifname = "pf1".parse().unwrap();
+        second.master = "br1".parse().ok();
+        second.vfs.clear();
+        seen.adapters.push(second);
+        let mut bridge = seen.bridges[0].clone();
+        bridge.ifname = "br1".parse().unwrap();
+        bridge.ports = vec![accelnet_rules::fixture::port("pf1", None)];
+        seen.bridges.push(bridge);
+    });
+    let before = rig.wish().await;
+    let set = async |body| rig.http.patch("/intents/compute", body).await;
+    let answer = set(json!({"bridge": "br1", "adapters": ["pf1"]})).await;
+    answer.refused(409, &["intent_in_use"]);
+    let detail = answer.body["detail"].as_str().unwrap();
+    assert!(
+        detail.contains("'vm1'") && detail.contains("pf0"),
+        "{detail}"
+    );
+    set(json!({"types": ["storage"]}))
+        .await
+        .refused(409, &["intent_in_use"]);
+    let answer = set(json!({"vfs": {"exactly": 3}})).await;
+    answer.refused(422, &["vf_count_not_possible"]);
+    let detail = answer.body["detail"].as_str().unwrap();
+    assert!(detail.contains("'vm1'"), "{detail}");
+    assert_eq!(rig.wish().await, before);
+    // What takes nothing away is no matter.
+    set(json!({"types": ["compute", "management"]}))
+        .await
+        .done();
+    rig.http.delete("/vms/vm1/acceleration").await.done();
+    set(json!({"vfs": {"exactly": 3}})).await.done();
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn adapters_of_an_intent_are_there_and_alike_on_all_nodes() {
+    let seen = accelnet_rules::fixture::observed();
+    let nodes = FakeNodes::new([("node1", seen.clone()), ("node2", seen)]);
+    let rig = Rig::of(nodes).await;
+    rig.nodes
+        .sees("node2", |seen| seen.adapters[0].pci_id = "8086:1572".into());
+    let answer = rig.http.post("/intents", intent()).await;
+    answer.refused(422, &["adapters_differ"]);
+    let detail = answer.body["detail"].as_str().unwrap();
+    for word in ["node1", "node2", "8086:1572", "8086:10c9"] {
+        assert!(detail.contains(word), "{detail}");
+    }
+    rig.nodes.sees("node2", |seen| {
+        seen.adapters[0].pci_id = "8086:10c9".into();
+        seen.adapters[0].ifname = "pf7".parse().unwrap();
+    });
+    let answer = rig.http.post("/intents", intent()).await;
+    answer.refused(404, &["adapter_not_found"]);
+    assert!(answer.body["detail"].as_str().unwrap().contains("node2"));
+    assert_eq!(rig.wish().await, []);
     rig.stop().await;
 }

@@ -1,0 +1,283 @@
+//! What is put right again and again rests in between, and is given up by name.
+//!
+//! ```text
+//!   done at once ─► wrong again soon ─► done at once ─► … (FREE times)
+//!                                                         │
+//!        quiet for a while: forgotten ◄── done after a rest, longer each time ◄┘
+//! ```
+//!
+//! An action that the kernel refuses rests from its first failure on. One that succeeds but is needed
+//! again soon was undone by somebody: that is taken up at once some times, since a guest or a daemon
+//! that restarts looks the same; then it rests too, so that two programs do not fight all day. What a
+//! guest makes necessary by itself ([`counts`]) never rests.
+
+use std::time::Duration;
+
+use accelnet_model::{Code, MacAddr, Problem};
+use accelnet_rules::{Observed, attach::Standing, plan::Action};
+
+/// Repairs in a row that are done at once.
+const FREE: u32 = 3;
+/// Tries after which it is said to have failed; it is tried on.
+const GIVEN_UP: u32 = 6;
+/// First rest, doubled with each further try up to [`LONGEST`].
+const FIRST: Duration = Duration::from_secs(5);
+/// Far below the 15 minutes within which drift must be put right.
+const LONGEST: Duration = Duration::from_secs(120);
+/// The same for what frames depend on. Whoever else undoes it, a VM must not be out of reach because we
+/// rest: this only keeps two programs from answering each other without end.
+const LONGEST_FOR_FRAMES: Duration = Duration::from_secs(1);
+/// The same where the kernel refuses it: as often as the loop looks in any case.
+const LONGEST_REFUSED_FOR_FRAMES: Duration = Duration::from_secs(10);
+/// What is not needed again within this was for a reason of its own. Longer than between two looks.
+const QUIET: Duration = Duration::from_secs(60);
+
+/// One action that was done.
+#[derive(Debug, Clone)]
+struct Repair {
+    action: Action,
+    tries: u32,
+    again_at: Duration,
+    refused: Option<Problem>,
+}
+
+/// All actions that were done lately.
+#[derive(Debug, Default)]
+pub struct Repairs(Vec<Repair>);
+
+/// True if doing it again and again means that something is wrong. A guest that restarts has the
+/// paths of its NIC opened and closed, rightly, each time; hold queues and definitions are not
+/// repaired, they are used.
+pub fn counts(action: &Action, observed: &Observed) -> bool {
+    let on_vf = |mac: &MacAddr| {
+        let mut vms = observed.vms.iter();
+        vms.any(|vm| {
+            let mut nics = vm.nics.iter();
+            nics.any(|nic| nic.mac == *mac && observed.vf_of(vm, nic).is_some())
+        })
+    };
+    match action {
+        Action::Filter { mac, .. } | Action::BridgeEntry { mac, .. } => !on_vf(mac),
+        Action::CreateVfs { .. }
+        | Action::BindVf { .. }
+        | Action::CleanVf { .. }
+        | Action::PinBridge { .. }
+        | Action::PortLearning { .. } => true,
+        // All frames go to the VF: only its attributes can be wrong.
+        Action::Switch(switch) => switch.to_vf && switch.standing == Standing::OnVf,
+        Action::HoldQueuePass { .. } | Action::Prepare { .. } => false,
+    }
+}
+
+fn longest(action: &Action, refused: bool) -> Duration {
+    match action {
+        Action::PortLearning { .. } | Action::Filter { .. } | Action::BridgeEntry { .. } => {
+            if refused {
+                LONGEST_REFUSED_FOR_FRAMES
+            } else {
+                LONGEST_FOR_FRAMES
+            }
+        }
+        _ => LONGEST,
+    }
+}
+
+impl Repairs {
+    /// True if the action may be done now.
+    pub fn due(&self, action: &Action, now: Duration) -> bool {
+        let mut all = self.0.iter();
+        all.find(|repair| repair.action == *action)
+            .is_none_or(|repair| repair.again_at <= now)
+    }
+
+    /// Notes that it was done, or refused.
+    pub fn note(&mut self, action: &Action, now: Duration, refused: Option<&Problem>) {
+        let place = self.0.iter().position(|repair| repair.action == *action);
+        let before = place.map(|place| self.0.swap_remove(place));
+        let tries = before
+            .filter(|before| before.refused.is_some() == refused.is_some())
+            .map_or(1, |before| before.tries + 1);
+        let free = if refused.is_some() { 0 } else { FREE };
+        let rest = match tries.checked_sub(free + 1) {
+            None => Duration::ZERO,
+            Some(doublings) => FIRST
+                .saturating_mul(1 << doublings.min(10))
+                .min(longest(action, refused.is_some())),
+        };
+        self.0.push(Repair {
+            action: action.clone(),
+            tries,
+            again_at: now + rest,
+            refused: refused.cloned(),
+        });
+    }
+
+    /// Drops what lasts, or is not wanted any more.
+    pub fn forget(&mut self, now: Duration, planned: &[Action]) {
+        self.0.retain(|repair| {
+            planned.contains(&repair.action)
+                || repair.refused.is_none() && now < repair.again_at + QUIET
+        });
+    }
+
+    /// Drops all: under another wish everything may be tried at once.
+    pub fn clear(&mut self) {
+        self.0.clear();
+    }
+
+    /// When the next action that rests may be done.
+    pub fn next_try(&self, now: Duration) -> Option<Duration> {
+        let all = self.0.iter().map(|repair| repair.again_at);
+        all.filter(|again_at| *again_at > now).min()
+    }
+
+    /// What does not last or is refused.
+    pub fn problems(&self) -> Vec<Problem> {
+        self.0.iter().filter_map(Repair::problem).collect()
+    }
+}
+
+impl Repair {
+    fn problem(&self) -> Option<Problem> {
+        let (what, tries) = (words(&self.action), self.tries);
+        match &self.refused {
+            Some(problem) if tries < GIVEN_UP => Some(problem.clone()),
+            Some(problem) => {
+                let text = format!("To {what} was tried {tries} times: {}", problem.detail);
+                Some(Problem::new(Code::RepairFailed, text))
+            }
+            None if tries <= FREE => None,
+            None if tries < FREE + GIVEN_UP => {
+                let text = format!("To {what} was needed {tries} times in a row.");
+                Some(Problem::new(Code::RepairRepeated, text))
+            }
+            None => {
+                let text = format!(
+                    "To {what} was needed {tries} times in a row: something on the node undoes it."
+                );
+                let cure = Code::RepairRepeated.cure();
+                Some(Problem::new(Code::RepairFailed, text).with_cure(cure))
+            }
+        }
+    }
+}
+
+/// An action, after "to".
+fn words(action: &Action) -> String {
+    let way = |present: bool, to: &str, out: &str| {
+        if present {
+            to.to_owned()
+        } else {
+            out.to_owned()
+        }
+    };
+    match action {
+        Action::CreateVfs { pf, count } => format!("create {count} VFs of {pf}"),
+        Action::BindVf { vf } => format!("bind VF {vf} to vfio-pci"),
+        Action::CleanVf { vf, .. } => format!("bring VF {vf} to the safe baseline"),
+        Action::PinBridge { bridge } => format!("pin the address of {bridge}"),
+        Action::PortLearning { port, on } => {
+            format!("turn learning at {port} {}", way(*on, "on", "off"))
+        }
+        Action::Filter { pf, mac, present } => format!(
+            "{} {mac} {} the filter of {pf}",
+            way(*present, "put", "take"),
+            way(*present, "into", "out of")
+        ),
+        Action::BridgeEntry { port, mac, present } => format!(
+            "{} the forwarding entry of {mac} at {port}",
+            way(*present, "set", "remove")
+        ),
+        Action::HoldQueuePass { tap } => format!("let the queue of {tap} pass"),
+        Action::Prepare { vm, .. } => format!("prepare VM {vm}"),
+        Action::Switch(switch) => format!(
+            "give VF {} the attributes of VM '{}'",
+            switch.vf, switch.vm_name
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn action() -> Action {
+        Action::BindVf {
+            vf: "0000:01:10.0".parse().unwrap(),
+        }
+    }
+
+    fn codes(repairs: &Repairs) -> Vec<Code> {
+        let problems = repairs.problems();
+        problems.iter().map(|problem| problem.code).collect()
+    }
+
+    /// Does it as soon as it may be done, ten times; the rests in seconds and what is told.
+    fn rests(refused: Option<&Problem>) -> Vec<(u64, Vec<Code>)> {
+        let (mut repairs, mut now) = (Repairs::default(), Duration::ZERO);
+        let mut found = Vec::new();
+        for _ in 0..10 {
+            assert!(repairs.due(&action(), now));
+            repairs.note(&action(), now, refused);
+            let next = repairs.next_try(now).unwrap_or(now);
+            assert!(next == now || !repairs.due(&action(), next - SECOND));
+            found.push(((next - now).as_secs(), codes(&repairs)));
+            now = next;
+        }
+        found
+    }
+
+    #[test]
+    fn what_comes_back_rests_after_some_times() {
+        let found = rests(None);
+        let times: Vec<u64> = found.iter().map(|(rest, _)| *rest).collect();
+        assert_eq!(times, [0, 0, 0, 5, 10, 20, 40, 80, 120, 120]);
+        assert_eq!(found[2].1, []);
+        assert_eq!(found[3].1, [Code::RepairRepeated]);
+        assert_eq!(found[7].1, [Code::RepairRepeated]);
+        assert_eq!(found[8].1, [Code::RepairFailed]);
+    }
+
+    #[test]
+    fn what_frames_depend_on_does_not_rest_for_long() {
+        let action = Action::PortLearning {
+            port: "pf0".parse().unwrap(),
+            on: false,
+        };
+        let mut repairs = Repairs::default();
+        (0..10).for_each(|_| repairs.note(&action, Duration::ZERO, None));
+        assert_eq!(repairs.next_try(Duration::ZERO), Some(LONGEST_FOR_FRAMES));
+    }
+
+    #[test]
+    fn what_is_refused_rests_at_once_and_fails_with_the_reason() {
+        let why = Problem::new(Code::HostOperationFailed, "No such thing.");
+        let found = rests(Some(&why));
+        let times: Vec<u64> = found.iter().map(|(rest, _)| *rest).collect();
+        assert_eq!(times, [5, 10, 20, 40, 80, 120, 120, 120, 120, 120]);
+        assert_eq!(found[4].1, [Code::HostOperationFailed]);
+        assert_eq!(found[5].1, [Code::RepairFailed]);
+        let mut repairs = Repairs::default();
+        (0..6).for_each(|_| repairs.note(&action(), Duration::ZERO, Some(&why)));
+        assert!(repairs.problems()[0].detail.contains("No such thing."));
+    }
+
+    #[test]
+    fn what_lasts_is_forgotten() {
+        let mut repairs = Repairs::default();
+        (0..4).for_each(|_| repairs.note(&action(), Duration::ZERO, None));
+        repairs.forget(FIRST + QUIET - SECOND, &[]);
+        assert_eq!(codes(&repairs), [Code::RepairRepeated]);
+        repairs.forget(FIRST + QUIET, &[action()]);
+        assert_eq!(codes(&repairs), [Code::RepairRepeated]);
+        repairs.forget(FIRST + QUIET, &[]);
+        assert_eq!(codes(&repairs), []);
+        // What is refused is forgotten as soon as it is not wanted.
+        let why = Problem::new(Code::HostOperationFailed, "No such thing.");
+        repairs.note(&action(), Duration::ZERO, Some(&why));
+        repairs.forget(Duration::ZERO, &[]);
+        assert_eq!(codes(&repairs), []);
+    }
+}

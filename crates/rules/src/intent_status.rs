@@ -1,0 +1,252 @@
+//! How far a node is with an intent, in the reference's states: a function of what is wanted and of
+//! what the node reports.
+//!
+//! What is wrong comes first, then what is waited for, then what is under way: `Success` remains
+//! where nothing of these is left. An intent that acceleration is not enabled on asks of its nodes
+//! only that switch and adapters are as it names them.
+
+use accelnet_model::{Code, Intent, IntentState, Name, NodeDesired, NodeStatus, Problem};
+
+use crate::{Observed, intent_fit, prereq};
+
+/// What a node says.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Report<'a> {
+    /// Its report, of now.
+    Of(&'a NodeStatus),
+    /// Nothing now, and why.
+    Silent(Option<Problem>),
+}
+
+/// The state of an intent on a node, and why it is no further.
+pub fn of(
+    desired: &NodeDesired,
+    intent: &Intent,
+    node: &Name,
+    report: &Report<'_>,
+) -> (IntentState, Option<Problem>) {
+    let status = match report {
+        Report::Of(status) => *status,
+        Report::Silent(why) => return (IntentState::Pending, why.clone()),
+    };
+    if status.generation < desired.generation {
+        return (IntentState::Validating, None);
+    }
+    if let Some(problem) = unfit(intent, node, status) {
+        return (IntentState::Failed, Some(problem));
+    }
+    let enabled = desired.enabled.as_ref();
+    if enabled.is_none_or(|enabled| enabled.intent != intent.name) {
+        return (IntentState::Success, None);
+    }
+    managed(intent, status)
+}
+
+/// The first reason why the intent cannot be on the node.
+fn unfit(intent: &Intent, node: &Name, status: &NodeStatus) -> Option<Problem> {
+    let nodes = [(node.clone(), Observed::from_status(status))];
+    let mut problems = prereq::errors(&intent_fit::run(&nodes, Some(intent)));
+    if !intent.is_compute() {
+        // Nothing is accelerated on it: it needs switch and adapters, not what VFs need.
+        problems.retain(|problem| concerns_any(problem.code));
+    }
+    problems.into_iter().next()
+}
+
+/// True if the problem is one of an intent of whatever type.
+fn concerns_any(code: Code) -> bool {
+    matches!(
+        code,
+        Code::BridgeNotFound
+            | Code::BridgeNotSupported
+            | Code::AdapterNotFound
+            | Code::AdapterNotUplink
+            | Code::AdapterLinkDown
+            | Code::AdaptersDiffer
+    )
+}
+
+/// The state of the intent that acceleration is enabled on.
+fn managed(intent: &Intent, status: &NodeStatus) -> (IntentState, Option<Problem>) {
+    let first = |wanted: &dyn Fn(Code) -> bool| {
+        let mut problems = status.problems.iter();
+        problems.find(|problem| wanted(problem.code)).cloned()
+    };
+    let given_up = |code| matches!(code, Code::RepairFailed | Code::VfCountNotPossible);
+    if let Some(problem) = first(&given_up) {
+        return (IntentState::Failed, Some(problem));
+    }
+    if let Some(problem) = first(&|code| code == Code::VfsWaiting) {
+        return (IntentState::Pending, Some(problem));
+    }
+    let of_intent = status
+        .adapters
+        .iter()
+        .filter(|adapter| intent.adapters.contains(&adapter.facts.ifname));
+    let quarantined = of_intent.flat_map(|adapter| &adapter.quarantined).next();
+    if let Some(problem) = first(&|_| true).or(quarantined.cloned()) {
+        return (IntentState::Retrying, Some(problem));
+    }
+    // VMs that move between the paths are told with the VMs.
+    let moves = status.vms.iter().any(|vm| vm.progress.is_some());
+    if status.converged || moves {
+        (IntentState::Success, None)
+    } else {
+        (IntentState::Provisioning, None)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use accelnet_model::{
+        AdapterStatus, ClusterEnable, IntentType, Progress, VmStatus, WhenToCreateVfs,
+    };
+
+    use super::*;
+    use crate::fixture;
+
+    fn report(observed: Observed) -> NodeStatus {
+        let adapters = observed.adapters.into_iter().map(|facts| AdapterStatus {
+            facts,
+            quarantined: Vec::new(),
+            problems: Vec::new(),
+        });
+        NodeStatus {
+            generation: 3,
+            converged: true,
+            node: observed.node,
+            adapters: adapters.collect(),
+            bridges: observed.bridges,
+            ..NodeStatus::default()
+        }
+    }
+
+    fn enabled() -> NodeDesired {
+        NodeDesired {
+            generation: 3,
+            intents: vec![fixture::intent()],
+            enabled: Some(ClusterEnable {
+                intent: fixture::intent().name,
+                node_reserve_percentage: 50,
+                when: WhenToCreateVfs::Empty,
+            }),
+            vms: Vec::new(),
+        }
+    }
+
+    fn state(desired: &NodeDesired, status: &NodeStatus) -> (IntentState, Option<Code>) {
+        let (node, report) = ("node1".parse().unwrap(), Report::Of(status));
+        let (state, problem) = of(desired, &desired.intents[0], &node, &report);
+        (state, problem.map(|problem| problem.code))
+    }
+
+    fn with(code: Code) -> NodeStatus {
+        let mut status = report(fixture::observed());
+        status.converged = false;
+        status.problems.push(Problem::new(code, "It is so."));
+        status
+    }
+
+    #[test]
+    fn a_node_that_does_not_answer_is_waited_for() {
+        let why = Problem::new(Code::AgentUnreachable, "It sleeps.");
+        let silent = Report::Silent(Some(why.clone()));
+        let node = "node1".parse().unwrap();
+        let found = of(&enabled(), &fixture::intent(), &node, &silent);
+        assert_eq!(found, (IntentState::Pending, Some(why)));
+    }
+
+    #[test]
+    fn a_report_about_an_older_wish_says_nothing_yet() {
+        let mut status = report(fixture::observed());
+        status.generation = 2;
+        status.adapters.clear();
+        let found = state(&enabled(), &status);
+        assert_eq!(found, (IntentState::Validating, None));
+    }
+
+    #[test]
+    fn what_is_in_order_is_a_success() {
+        let mut status = report(fixture::observed());
+        assert_eq!(state(&enabled(), &status), (IntentState::Success, None));
+        status.converged = false;
+        let found = state(&enabled(), &status);
+        assert_eq!(found, (IntentState::Provisioning, None));
+        // VMs that move are no matter of the intent's.
+        status.vms.push(VmStatus {
+            facts: fixture::vm(1),
+            level: None,
+            nics: Vec::new(),
+            policy: Vec::new(),
+            progress: Some(Progress {
+                operation: "attach".into(),
+                step: "wait".into(),
+                number: 1,
+                of: 2,
+            }),
+            problems: Vec::new(),
+            staged: Vec::new(),
+        });
+        assert_eq!(state(&enabled(), &status), (IntentState::Success, None));
+    }
+
+    #[test]
+    fn problems_are_waited_out_tried_again_or_final() {
+        for (code, expected) in [
+            (Code::VfsWaiting, IntentState::Pending),
+            (Code::HostOperationFailed, IntentState::Retrying),
+            (Code::RepairRepeated, IntentState::Retrying),
+            (Code::RepairFailed, IntentState::Failed),
+            (Code::VfCountNotPossible, IntentState::Failed),
+        ] {
+            let found = state(&enabled(), &with(code));
+            assert_eq!(found, (expected, Some(code)));
+        }
+        // What is final counts more than what is tried again.
+        let mut status = with(Code::HostOperationFailed);
+        let last = Problem::new(Code::RepairFailed, "It is so.");
+        status.problems.push(last);
+        assert_eq!(state(&enabled(), &status).0, IntentState::Failed);
+    }
+
+    #[test]
+    fn a_vf_that_did_not_come_clean_is_tried_again() {
+        let mut status = report(fixture::observed());
+        let dirty = Problem::new(Code::VfQuarantined, "It is so.");
+        status.adapters[0].quarantined.push(dirty);
+        let found = state(&enabled(), &status);
+        assert_eq!(found, (IntentState::Retrying, Some(Code::VfQuarantined)));
+    }
+
+    #[test]
+    fn what_does_not_fit_has_failed_also_where_nothing_is_enabled() {
+        let mut observed = fixture::observed();
+        observed.adapters.clear();
+        let status = report(observed);
+        let mut desired = enabled();
+        let failed = (IntentState::Failed, Some(Code::AdapterNotFound));
+        assert_eq!(state(&desired, &status), failed);
+        desired.enabled = None;
+        assert_eq!(state(&desired, &status), failed);
+    }
+
+    #[test]
+    fn an_intent_of_another_type_needs_nothing_that_vfs_need() {
+        let mut observed = fixture::observed();
+        observed.node.kvm = false;
+        let status = report(observed);
+        let mut desired = enabled();
+        desired.enabled = None;
+        assert_eq!(state(&desired, &status).0, IntentState::Failed);
+        desired.intents[0].types = vec![IntentType::Management];
+        assert_eq!(state(&desired, &status), (IntentState::Success, None));
+    }
+
+    #[test]
+    fn what_is_wrong_with_acceleration_is_no_matter_of_other_intents() {
+        let mut desired = enabled();
+        desired.enabled = None;
+        let found = state(&desired, &with(Code::RepairFailed));
+        assert_eq!(found, (IntentState::Success, None));
+    }
+}

@@ -1,0 +1,186 @@
+//! Changing an intent: what it becomes must be possible as if it were added, and nothing that VMs are
+//! accelerated on may go away.
+
+use accelnet_api::ChangeIntent;
+use accelnet_model::{AdapterFacts, Code, Intent, NicPath, Problem, VfCount, VfUser, VmStatus};
+use accelnet_rules::{observed::nics_on, prereq};
+
+use super::{Decided, find, impossible, misfits, settings, taken_adapters};
+use crate::{
+    admission::{all_report, capacity, checks},
+    reports::{Known, observed},
+    state::{Wish, Write},
+};
+
+/// Changing an intent. The decision is about what it becomes.
+pub fn change(
+    wish: &Wish,
+    nodes: &[Known],
+    name: &str,
+    change: &ChangeIntent,
+) -> Result<Decided<Intent>, Vec<Problem>> {
+    let before = find(wish, name).map_err(|problem| vec![problem])?;
+    if *change == ChangeIntent::default() {
+        let text = "Nothing is said that is to be changed.";
+        let problem = Problem::new(Code::InvalidArgument, text);
+        let cure = "Name adapters, a bridge, a number of VFs or types.";
+        return Err(vec![problem.with_cure(cure)]);
+    }
+    let after = changed(before, change);
+    if *before == after {
+        return Ok(Decided::nothing().about(after));
+    }
+    let mut problems = impossible(&after);
+    problems.extend(taken_adapters(wish, &after));
+    if !problems.is_empty() {
+        return Err(problems);
+    }
+    all_report(nodes)?;
+    let enabled = wish.desired.enabled.as_ref();
+    match enabled.filter(|enabled| enabled.intent == before.name) {
+        None => problems.extend(misfits(nodes, &after)),
+        Some(enabled) => {
+            problems.extend(left_behind(wish, nodes, before, &after));
+            problems.extend(other_vf_counts(nodes, before, &after));
+            if problems.is_empty() {
+                problems.extend(prereq::errors(&checks(nodes, Some(&after))));
+                let reserve = enabled.node_reserve_percentage;
+                problems.extend(capacity::shortage(wish, nodes, &after, reserve));
+            }
+        }
+    }
+    if !problems.is_empty() {
+        return Err(problems);
+    }
+    let plan = vec![
+        format!("change intent '{}' from {}", before.name, settings(before)),
+        format!("to {}", settings(&after)),
+    ];
+    Ok(Decided::one(Write::Intent(after.clone()), plan).about(after))
+}
+
+fn changed(before: &Intent, change: &ChangeIntent) -> Intent {
+    let ChangeIntent {
+        types,
+        adapters,
+        bridge,
+        vfs,
+    } = change.clone();
+    Intent {
+        name: before.name.clone(),
+        types: types.unwrap_or_else(|| before.types.clone()),
+        adapters: adapters.unwrap_or_else(|| before.adapters.clone()),
+        bridge: bridge.unwrap_or_else(|| before.bridge.clone()),
+        vfs: vfs.unwrap_or(before.vfs),
+    }
+}
+
+fn in_use(intent: &Intent, text: String, cure: &str) -> Problem {
+    Problem::new(Code::IntentInUse, text)
+        .about("intent", &intent.name)
+        .with_cure(cure)
+}
+
+/// VMs whose VF or whose bridge the intent would have no more.
+fn left_behind(wish: &Wish, nodes: &[Known], before: &Intent, after: &Intent) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    if !after.is_compute() {
+        let text = format!(
+            "Acceleration is enabled on intent '{}', which must stay of type compute.",
+            before.name
+        );
+        problems.push(in_use(before, text, Code::IntentInUse.cure()));
+    }
+    let stays = |vm: &VmStatus| {
+        let ours = |nic: &&accelnet_model::NicStatus| {
+            nic.vf.is_some() && nic.bridge.as_ref() == Some(&before.bridge)
+        };
+        vm.nics.iter().filter(ours).all(|nic| {
+            let adapter = nic.adapter.as_ref();
+            before.bridge == after.bridge
+                && adapter.is_none_or(|adapter| after.adapters.contains(adapter))
+        })
+    };
+    for node in nodes {
+        for vm in node.current().iter().flat_map(|status| &status.vms) {
+            let facts = &vm.facts;
+            let wished = wish.vm(facts.uuid).is_some_and(|wish| wish.level.is_some());
+            let moves = vm.progress.is_some() && before.bridge != after.bridge;
+            let concerned = nics_on(facts, &before.bridge).next().is_some();
+            if wished && concerned && (moves || !stays(vm)) {
+                let adapters: Vec<String> = vm
+                    .nics
+                    .iter()
+                    .filter(|nic| nic.path != NicPath::None)
+                    .filter_map(|nic| nic.adapter.as_ref())
+                    .map(ToString::to_string)
+                    .collect();
+                let text = format!(
+                    "VM '{}' on node '{}' is accelerated by {} on {}.",
+                    facts.name,
+                    node.name,
+                    if adapters.is_empty() {
+                        "a VF".to_owned()
+                    } else {
+                        adapters.join(", ")
+                    },
+                    before.bridge
+                );
+                let cure = format!("Run 'accelnet vm disable {}' first.", facts.uuid);
+                problems.push(in_use(before, text, &cure).about("vm", &facts.name));
+            }
+        }
+    }
+    problems
+}
+
+/// Adapters whose number of VFs would change while some of their VFs are in use. Only a number that
+/// is named changes that of VFs that exist.
+fn other_vf_counts(nodes: &[Known], before: &Intent, after: &Intent) -> Vec<Problem> {
+    let VfCount::Exactly(wanted) = after.vfs else {
+        return Vec::new();
+    };
+    if before.vfs == after.vfs {
+        return Vec::new();
+    }
+    let mut problems = Vec::new();
+    for (node, observed) in observed(nodes) {
+        for adapter in observed.uplinks(after) {
+            let existing = adapter.vfs.len() as u32;
+            let users = users(adapter, &observed);
+            if u32::from(wanted) != existing && !users.is_empty() {
+                let text = format!(
+                    "Node '{node}', adapter {}: it has {existing} VFs, {wanted} are wanted, and \
+                     VFs are used by {}.",
+                    adapter.ifname,
+                    users.join(", ")
+                );
+                let problem = Problem::new(Code::VfCountNotPossible, text);
+                problems.push(
+                    problem
+                        .about("node", &node)
+                        .about("adapter", &adapter.ifname),
+                );
+            }
+        }
+    }
+    problems
+}
+
+/// Who uses VFs of an adapter, in words.
+fn users(adapter: &AdapterFacts, observed: &accelnet_rules::Observed) -> Vec<String> {
+    let used = adapter
+        .vfs
+        .iter()
+        .filter(|vf| vf.vm.is_some() || vf.user != VfUser::Nobody);
+    let words = used.map(|vf| {
+        let vm = vf.vm.and_then(|uuid| observed.vm(uuid));
+        match (vm, &vf.user) {
+            (Some(vm), _) => format!("VM '{}'", vm.name),
+            (None, VfUser::Process { pid, command }) => format!("{command} (process {pid})"),
+            (None, VfUser::HostDriver { driver }) => format!("the host's driver {driver}"),
+            (None, VfUser::Nobody) => "a VM".to_owned(),
+        }
+    });
+    words.collect()
+}
