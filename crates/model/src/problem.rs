@@ -306,9 +306,11 @@ catalogue! {
         "See the kernel's message; it is tried again by itself."
     RepairRepeated "repair_repeated" FAILED
         "Something else on the node keeps changing what accelnet owns."
+        "Attributes of VFs, learning at the uplink and the forwarding entries that accelnet added belong to it. What is changed there is put right, and this was changed again and again."
         "Find what changes it (a network manager, a script, another SR-IOV tool), and let it leave alone what is named; accelnet goes on putting it right."
     RepairFailed "repair_failed" FAILED
         "What accelnet owns on the node could not be put right, in several tries."
+        "The kernel refused, or something else undid it each time. It is tried again with rests in between."
         "Follow the cause that is named; accelnet tries again every few minutes."
     AgentUnreachable "agent_unreachable" UNREACHABLE
         "The node's agent does not answer."
