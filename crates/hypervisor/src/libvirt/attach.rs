@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use accelnet_model::PciAddress;
+use accelnet_model::{MacAddr, PciAddress};
 use virt::{domain::Domain, sys};
 
 use super::{definition, events::Hub, refused};
@@ -79,6 +79,14 @@ fn present(domain: &Domain, pci: PciAddress) -> Result<Option<Option<String>>> {
         .map(|hostdev| hostdev.alias))
 }
 
+/// The device's name is that of the NIC, whichever VF it is: QEMU remembers the name of a standby's
+/// primary as long as it runs, and refuses one with another name (hw/net/virtio-net.c,
+/// `failover_hide_primary_device`). A user's alias (`ua-`) is kept by libvirt as it is.
+fn alias(mac: MacAddr) -> String {
+    let digits: String = mac.0.iter().map(|byte| format!("{byte:02x}")).collect();
+    format!("ua-accelnet-{digits}")
+}
+
 fn hostdev(vf: &VfAttachment) -> String {
     let PciAddress {
         domain,
@@ -86,12 +94,33 @@ fn hostdev(vf: &VfAttachment) -> String {
         device,
         function,
     } = vf.pci;
-    // A user's alias (`ua-`) is kept by libvirt as it is; it must be unique within the VM.
-    let alias = format!("ua-accelnet-{domain:04x}-{bus:02x}-{device:02x}-{function}");
+    let alias = alias(vf.mac);
     format!(
         "<hostdev mode='subsystem' type='pci' managed='no'>\
          <source><address domain='0x{domain:04x}' bus='0x{bus:02x}' slot='0x{device:02x}' function='0x{function}'/></source>\
          <teaming type='transient' persistent='{}'/><alias name='{alias}'/></hostdev>",
         vf.persistent_alias
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_nic_s_device_has_the_same_name_whichever_vf_it_is() {
+        let on = |pci: &str| {
+            hostdev(&VfAttachment {
+                pci: pci.parse().unwrap(),
+                mac: MacAddr([0x52, 0x54, 0, 0x77, 0, 0x65]),
+                persistent_alias: "net0".into(),
+            })
+        };
+        for xml in [on("0000:01:10.0"), on("0000:01:10.2")] {
+            assert!(
+                xml.contains("<alias name='ua-accelnet-525400770065'/>"),
+                "{xml}"
+            );
+        }
+    }
 }

@@ -81,6 +81,34 @@ fn baseline(rig: &Rig, except: &[u64]) {
     }
 }
 
+/// A VM need not get the VF again that it had: another VM has it meanwhile.
+pub fn another_vf_the_next_time(rig: &mut Rig) {
+    let vf_of = |vm: &str| rig.vm(vm)["nics"][0]["vf"].clone();
+    for (verb, vm) in [
+        ("enable", "vm1"),
+        ("disable", "vm1"),
+        ("enable", "vm2"),
+        ("enable", "vm1"),
+    ] {
+        rig.json(&["vm", verb, vm]);
+    }
+    let (first, second) = (vf_of("vm1"), vf_of("vm2"));
+    assert!(
+        first.is_string() && second.is_string() && first != second,
+        "{first} {second}"
+    );
+    for vm in ["vm1", "vm2"] {
+        rig.until_path(vm, "vf", 30);
+    }
+    let report = rig
+        .lab
+        .probe("vm1", 2.0, accelnet_lab::lab::ProbeKind::Rate { pps: 100 });
+    assert_eq!(report.unwrap().lost, 0);
+    for vm in ["vm1", "vm2"] {
+        rig.json(&["vm", "disable", vm]);
+    }
+}
+
 /// The VF is really used: the guest's own driver and counters say so, the MAC is the same, and no
 /// frame comes by the tap.
 pub fn a_vf_for_a_vm(rig: &mut Rig) {
