@@ -164,8 +164,18 @@ pub fn while_switching(rig: &mut Rig) {
         "{:?}",
         report.to_guest
     );
-    // What the guest's own kernel drops while it sends (docs/reference/switch-over.md).
-    assert!(report.from_guest.lost <= 40, "{:?}", report.from_guest);
+    // What the guest's own kernel drops while it sends is the guest's, and only reported
+    // (docs/reference/switch-over.md); a way that stays closed would be ours.
+    let longest = report
+        .from_guest
+        .outages
+        .iter()
+        .map(|outage| outage.length_ms);
+    assert!(
+        longest.fold(0.0, f64::max) < 1500.0,
+        "{:?}",
+        report.from_guest
+    );
     for (from, to, lost) in lost {
         assert!(lost <= 4, "{from} to {to}: {lost} pings without answer");
     }
