@@ -62,8 +62,8 @@ ip link set pf0 vf 0 mac 00:00:00:00:00:00
 pub fn compare(lab: &Lab, product: &Product<'_>, progress: Progress) -> Result<AttachTimes> {
     progress.step("how long does it take to get a VM onto a VF, with accelnet and by hand?");
     let (mut with_product, mut by_hand) = (Vec::new(), Vec::new());
+    let traffic = lab.start_probe(GUEST, ProbeKind::Rate { pps: RATE_PPS })?;
     for _ in 0..TIMES {
-        let probe = lab.start_probe(GUEST, ProbeKind::Rate { pps: RATE_PPS })?;
         let enable = format!("attach() {{ accelnet vm enable {GUEST}; }}\n");
         with_product.push(watch(lab, &enable)?);
         product.text(&["vm", "disable", GUEST])?;
@@ -72,8 +72,8 @@ pub fn compare(lab: &Lab, product: &Product<'_>, progress: Progress) -> Result<A
         by_hand.push(watch(lab, BY_HAND)?);
         lab.script(NODE, BACK_BY_HAND)?;
         product.text(&["enable", "--intent", INTENT])?;
-        drop(probe);
     }
+    drop(traffic);
     let times = AttachTimes {
         accelnet_ms: median(with_product),
         by_hand_ms: median(by_hand),

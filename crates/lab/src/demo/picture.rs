@@ -26,12 +26,14 @@ pub fn draw(report: &Report) -> String {
     ] {
         switches(&mut text, report, operation, title);
     }
-    put!(
-        text,
-        "from the command to the VF: {:.0} ms with accelnet, {:.0} ms by hand",
-        report.attach.accelnet_ms,
-        report.attach.by_hand_ms
-    );
+    if let Some(attach) = &report.attach {
+        put!(
+            text,
+            "from the command to the VF: {:.0} ms with accelnet, {:.0} ms by hand",
+            attach.accelnet_ms,
+            attach.by_hand_ms
+        );
+    }
     text
 }
 

@@ -95,8 +95,8 @@ pub struct Report {
     pub switches: Vec<SwitchOver>,
     /// Packets lost while nothing was changed, both directions.
     pub lost_between_switches: u64,
-    /// How long it takes to get onto a VF.
-    pub attach: AttachTimes,
+    /// How long it takes to get onto a VF, if it could be compared.
+    pub attach: Option<AttachTimes>,
     /// Refused commands.
     pub refused: Vec<Refused>,
     /// Versions of what was running.
