@@ -71,14 +71,12 @@ fn vm_status(
     }
     let reason = problems.first().map(|problem| problem.detail.clone());
     let nics = vm.nics.iter().map(|nic| {
-        nic_status(
-            observed,
-            vm,
-            nic,
-            intent,
-            memory,
-            reason.as_deref().filter(|_| level.is_some()),
-        )
+        let ours = intent.is_some_and(|intent| nic.bridge.as_ref() == Some(&intent.bridge));
+        let reason = reason.as_deref().filter(|_| level.is_some() && ours);
+        // One on another intent's bridge keeps the path it has, which is told by the same evidence.
+        let mut intents = desired.intents.iter();
+        let of_nic = intents.find(|intent| nic.bridge.as_ref() == Some(&intent.bridge));
+        nic_status(observed, vm, nic, of_nic, memory, reason)
     });
     let policy = vm.nics.iter().flat_map(|nic| {
         observed
@@ -116,6 +114,9 @@ fn nic_status(
         vf: None,
         queue_pairs: None,
         bridge: nic.bridge.clone(),
+        intent: None,
+        managed: false,
+        level: None,
     };
     if vm.state == VmState::Off || !nic.link_up {
         status.path = NicPath::None;

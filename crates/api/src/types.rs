@@ -1,8 +1,8 @@
 //! Bodies of requests and answers.
 
 use accelnet_model::{
-    AdapterStatus, IfName, Intent, IntentOnNode, IntentType, Name, NicStatus, Performance, Problem,
-    Progress, VfCount, VmState, WhenToCreateVfs,
+    AdapterStatus, IfName, Intent, IntentOnNode, IntentType, Name, NicPath, NicStatus, Performance,
+    Problem, Progress, VfCount, VmState, WhenToCreateVfs,
 };
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -100,7 +100,8 @@ pub struct Vm {
     pub node: Option<Name>,
     /// Run state.
     pub state: VmState,
-    /// Wanted level; `None` if acceleration is not wanted.
+    /// Wanted level on the enabled intent; `None` if acceleration is not wanted there. While no intent
+    /// is enabled: the highest of those that are kept.
     pub level: Option<Performance>,
     /// vCPUs.
     pub vcpus: u32,
@@ -122,16 +123,23 @@ pub struct Vm {
 }
 
 impl Vm {
-    /// True if what is wanted is in effect, as far as its NICs on the intent's bridge go.
+    /// True if what is wanted is in effect for all its NICs on the enabled intent's bridge; the others
+    /// are nobody's business.
     pub fn settled(&self) -> bool {
-        use accelnet_model::NicPath;
         if self.pending || self.progress.is_some() {
             return false;
         }
+        let managed = || self.nics.iter().filter(|nic| nic.managed);
         match self.level {
-            Some(_) => self.nics.iter().any(|nic| nic.path == NicPath::Vf),
-            None => self.nics.iter().all(|nic| nic.path != NicPath::Vf),
+            Some(_) => managed().next().is_some() && managed().all(|nic| nic.path == NicPath::Vf),
+            None => managed().all(|nic| nic.path != NicPath::Vf),
         }
+    }
+
+    /// NICs that use a VF and are not managed: accelerated on another intent, they keep it.
+    pub fn kept_vfs(&self) -> impl Iterator<Item = &NicStatus> {
+        let all = self.nics.iter();
+        all.filter(|nic| !nic.managed && nic.vf.is_some())
     }
 }
 

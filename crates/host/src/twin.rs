@@ -57,8 +57,28 @@ pub struct Machine {
 impl Machine {
     /// A machine with one 82576-like adapter that offers seven VFs and is the uplink of a bridge.
     pub fn igb(hostname: &str, bridge: &IfName, uplink: &IfName) -> Self {
-        let adapter = adapter(bridge, uplink);
-        let bridge = BridgeFacts {
+        let mut machine = Self {
+            node: node(hostname),
+            adapters: Vec::new(),
+            bridges: Vec::new(),
+            holds: BTreeMap::new(),
+            policy: BTreeMap::new(),
+            foreign_qdiscs: BTreeSet::new(),
+            guests: Vec::new(),
+            stubborn: BTreeSet::new(),
+            filter_room: 64,
+            violations: Vec::new(),
+            now: Duration::ZERO,
+            watchers: Vec::new(),
+        };
+        machine.add_network(bridge, uplink);
+        machine
+    }
+
+    /// One more such adapter, the uplink of a bridge of its own.
+    pub fn add_network(&mut self, bridge: &IfName, uplink: &IfName) {
+        let adapter = adapter(self.adapters.len() as u8 + 1, bridge, uplink);
+        self.bridges.push(BridgeFacts {
             ifname: bridge.clone(),
             kind: "bridge".into(),
             bond_mode: None,
@@ -70,21 +90,8 @@ impl Machine {
             vlan_filtering: false,
             has_host_address: true,
             ports: vec![new_port(uplink, adapter.mac)],
-        };
-        Self {
-            node: node(hostname),
-            adapters: vec![adapter],
-            bridges: vec![bridge],
-            holds: BTreeMap::new(),
-            policy: BTreeMap::new(),
-            foreign_qdiscs: BTreeSet::new(),
-            guests: Vec::new(),
-            stubborn: BTreeSet::new(),
-            filter_room: 64,
-            violations: Vec::new(),
-            now: Duration::ZERO,
-            watchers: Vec::new(),
-        }
+        });
+        self.adapters.push(adapter);
     }
 
     /// The virtual time.
@@ -207,18 +214,19 @@ fn node(hostname: &str) -> NodeFacts {
     }
 }
 
-fn adapter(bridge: &IfName, uplink: &IfName) -> AdapterFacts {
-    let mac = MacAddr([2, 0, 0, 0, 0xbb, 1]);
+/// Adapter with this number, from 1, which is its bus.
+fn adapter(number: u8, bridge: &IfName, uplink: &IfName) -> AdapterFacts {
+    let mac = MacAddr([2, 0, 0, 0, 0xbb, number]);
     AdapterFacts {
         id: AdapterId {
-            pci_path: "pci0000:00/10.0/00.0".into(),
+            pci_path: format!("pci0000:00/1{}.0/00.0", number - 1),
             permanent_mac: mac,
             port: 0,
         },
         ifname: uplink.clone(),
         pci: PciAddress {
             domain: 0,
-            bus: 1,
+            bus: number,
             device: 0,
             function: 0,
         },
@@ -255,7 +263,7 @@ fn new_vf(pf: PciAddress, index: u32) -> VfFacts {
         index,
         pci,
         driver: None,
-        iommu_group: Some(20 + index),
+        iommu_group: Some(20 * u32::from(pf.bus) + index),
         group_peers: Vec::new(),
         attributes: VfAttributes::baseline(),
         user: VfUser::Nobody,

@@ -23,7 +23,8 @@ pub struct ClusterEnable {
     pub when: WhenToCreateVfs,
 }
 
-/// What is wanted for one VM. A VM that is not listed is left alone.
+/// What is wanted for one VM on the intent that acceleration is enabled on. A VM that is not listed is
+/// left alone; so are its NICs on other intents' bridges.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct VmDesired {
     /// The VM.

@@ -6,7 +6,7 @@ use utoipa::ToSchema;
 use crate::{
     adapter::AdapterFacts,
     bridge::{BridgeFacts, PolicyFinding},
-    ids::{IfName, MacAddr, PciAddress},
+    ids::{IfName, MacAddr, Name, PciAddress},
     node::NodeFacts,
     performance::Performance,
     problem::Problem,
@@ -56,6 +56,18 @@ pub struct NicStatus {
     /// Bridge on the software path.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bridge: Option<IfName>,
+    /// The intent whose bridge that is. The server, which knows all wishes, fills in this and the next
+    /// two; in a node's own report they are empty.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub intent: Option<Name>,
+    /// Acceleration is enabled on that intent: the NIC goes where it is wanted. Any other stays as it
+    /// is.
+    #[serde(default)]
+    pub managed: bool,
+    /// Level wanted for it; of a NIC that is not managed, the level that is kept until its intent is
+    /// enabled again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub level: Option<Performance>,
 }
 
 /// A change in progress.

@@ -167,15 +167,24 @@ pub fn observed() -> Observed {
 
 /// VM number `vm` (from 0) has VF `vf` and drives it, but nothing else was done.
 pub fn put_on_vf(observed: &mut Observed, vm: usize, vf: usize) {
-    let pci = observed.adapters[0].vfs[vf].pci;
-    let nic = observed.vms[vm].nics[0].clone();
+    put_nic_on_vf(observed, (vm, 0), (0, vf));
+}
+
+/// The same of any NIC (number of the VM, of the NIC) and VF (number of the adapter, of the VF).
+pub fn put_nic_on_vf(
+    observed: &mut Observed,
+    (vm, nic): (usize, usize),
+    (adapter, vf): (usize, usize),
+) {
+    let pci = observed.adapters[adapter].vfs[vf].pci;
+    let nic = observed.vms[vm].nics[nic].clone();
     observed.vms[vm].hostdevs.push(HostdevFacts {
         pci,
         mac: None,
         alias: Some("ua-x".into()),
         teaming_with: nic.alias,
     });
-    let vf = &mut observed.adapters[0].vfs[vf];
+    let vf = &mut observed.adapters[adapter].vfs[vf];
     vf.user = VfUser::Process {
         pid: 100,
         command: "qemu-system-x86".into(),

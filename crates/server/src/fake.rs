@@ -10,8 +10,8 @@ use std::{
 };
 
 use accelnet_model::{
-    AdapterStatus, Code, Name, NicFacts, NicPath, NicStatus, NodeDesired, NodeStatus, Problem,
-    VfAttributes, VfUser, VmFacts, VmState, VmStatus,
+    AdapterStatus, Code, Intent, Name, NicFacts, NicPath, NicStatus, NodeDesired, NodeStatus,
+    PciAddress, Problem, VfAttributes, VfUser, VmFacts, VmState, VmStatus,
 };
 use accelnet_rules::{
     Observed,
@@ -183,34 +183,48 @@ impl Fake {
             if wish.prepare {
                 prepare(&mut self.observed.vms[number]);
             }
-            let vm = &self.observed.vms[number];
-            let running = vm.state == VmState::Running;
-            match (wish.level, vm.hostdevs.is_empty()) {
-                (Some(_), true) if running => {
-                    let uplink = self.observed.uplinks(&intent).next();
-                    let free = uplink.and_then(|pf| free_vfs(&self.observed, pf).next());
-                    if let Some(index) = free.map(|vf| vf.index as usize) {
-                        let uuid = vm.uuid;
-                        fixture::put_on_vf(&mut self.observed, number, index);
-                        self.observed.adapters[0].vfs[index].vm = Some(uuid);
-                    }
-                }
-                (None, false) => self.give_back(number),
-                _ => {}
+            let running = self.observed.vms[number].state == VmState::Running;
+            for nic in 0..self.observed.vms[number].nics.len() {
+                self.move_nic(&intent, number, nic, wish.level.is_some(), running);
             }
         }
     }
 
-    fn give_back(&mut self, number: usize) {
-        let vm = &mut self.observed.vms[number];
+    /// A NIC on the intent's bridge goes where it is wanted.
+    fn move_nic(&mut self, intent: &Intent, number: usize, nic: usize, to_vf: bool, running: bool) {
+        let vm = &self.observed.vms[number];
+        if vm.nics[nic].bridge.as_ref() != Some(&intent.bridge) {
+            return;
+        }
         let uuid = vm.uuid;
-        vm.hostdevs.clear();
-        let adapters = self.observed.adapters.iter_mut();
-        for vf in adapters.flat_map(|adapter| &mut adapter.vfs) {
-            if vf.vm == Some(uuid) {
-                (vf.vm, vf.user, vf.active_vectors) = (None, VfUser::Nobody, 0);
-                vf.attributes = VfAttributes::baseline();
+        let has = self.observed.vf_of(vm, &vm.nics[nic]).map(|(_, vf)| vf.pci);
+        match (to_vf, has) {
+            (true, None) if running => {
+                let uplink = self.observed.uplinks(intent).next();
+                let free = uplink.and_then(|pf| Some((pf, free_vfs(&self.observed, pf).next()?)));
+                let Some((pf, vf)) = free.map(|(pf, vf)| (pf.pci, vf.index as usize)) else {
+                    return;
+                };
+                let mut all = self.observed.adapters.iter();
+                let adapter = all
+                    .position(|adapter| adapter.pci == pf)
+                    .unwrap_or_default();
+                fixture::put_nic_on_vf(&mut self.observed, (number, nic), (adapter, vf));
+                self.observed.adapters[adapter].vfs[vf].vm = Some(uuid);
             }
+            (false, Some(vf)) => self.give_back(number, vf),
+            _ => {}
+        }
+    }
+
+    fn give_back(&mut self, number: usize, pci: PciAddress) {
+        let hostdevs = &mut self.observed.vms[number].hostdevs;
+        hostdevs.retain(|hostdev| hostdev.pci != pci);
+        let adapters = self.observed.adapters.iter_mut();
+        let vfs = adapters.flat_map(|adapter| &mut adapter.vfs);
+        for vf in vfs.filter(|vf| vf.pci == pci) {
+            (vf.vm, vf.user, vf.active_vectors) = (None, VfUser::Nobody, 0);
+            vf.attributes = VfAttributes::baseline();
         }
     }
 
@@ -291,6 +305,9 @@ fn of_nic(observed: &Observed, vm: &VmFacts, nic: &NicFacts) -> NicStatus {
         vf: vf.map(|(_, vf)| vf.pci),
         queue_pairs: vf.and_then(|(adapter, _)| profile::queue_pairs(adapter)),
         bridge: nic.bridge.clone(),
+        intent: None,
+        managed: false,
+        level: None,
     }
 }
 

@@ -13,6 +13,8 @@
 //! change of it compares the generation, so that no decision rests on a wish that has changed since,
 //! and is written together with its audit entry.
 
+mod spec;
+
 use std::{
     collections::BTreeMap,
     future::Future,
@@ -24,17 +26,17 @@ use std::{
 };
 
 use accelnet_model::{
-    ClusterEnable, Code, Intent, Name, NodeDesired, NodeStatus, Problem, VmDesired,
+    ClusterEnable, Code, Intent, Name, NodeDesired, NodeStatus, Performance, Problem, VmDesired,
 };
 use accelnet_store::{Compare, KeyValue, Listing, Op, Page, Revision, Store, StoreError, limits};
-use jiff::Timestamp;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use uuid::Uuid;
 
 use crate::{
     Pending,
-    audit::{Actor, Entry, KEPT},
+    audit::{Entry, KEPT},
 };
+pub use spec::{OnIntent, VmSpec};
 
 const PREFIX: &str = "accelnet/v1/";
 /// Version of the values' layout. A newer one is refused rather than misread.
@@ -44,34 +46,45 @@ pub const ATTEMPTS: u32 = 5;
 /// A commit waits for one or two syncs of the disk; one that takes this long will not come.
 const LIMIT: Duration = Duration::from_secs(10);
 
-/// The wish for one VM, and whose it is.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct VmSpec {
-    /// What is wanted.
-    #[serde(flatten)]
-    pub desired: VmDesired,
-    /// The VM's name when it was asked for: what to call it while no node has it.
-    pub name: String,
-    /// Who asked.
-    pub by: Actor,
-    /// When.
-    pub at: Timestamp,
-}
-
 /// The wish as it was read.
 #[derive(Debug, Clone)]
 pub struct Wish {
     revision: Revision,
     /// What is wanted, as nodes are told.
     pub desired: NodeDesired,
-    /// Names of VMs that are wished for.
-    pub names: BTreeMap<Uuid, String>,
+    /// Everything that is wanted for VMs, also on intents that are not enabled.
+    pub specs: BTreeMap<Uuid, VmSpec>,
 }
 
 impl Wish {
-    /// The wish for a VM.
+    /// The wish for a VM on the enabled intent.
     pub fn vm(&self, uuid: Uuid) -> Option<&VmDesired> {
         self.desired.vm(uuid)
+    }
+
+    /// The wish for a VM on an intent, enabled or not.
+    pub fn on(&self, uuid: Uuid, intent: &Name) -> Option<&OnIntent> {
+        self.specs.get(&uuid)?.intents.get(intent)
+    }
+
+    /// VMs that are wanted accelerated on an intent, with their levels.
+    pub fn levels_on(&self, intent: &Name) -> impl Iterator<Item = (Uuid, Performance)> {
+        let all = self.specs.iter();
+        all.filter_map(move |(uuid, spec)| Some((*uuid, spec.intents.get(intent)?.level?)))
+    }
+
+    /// A VM's level as it is shown: that on the enabled intent. While none is enabled all are kept
+    /// alike; the highest stands for them.
+    pub fn level_of(&self, uuid: Uuid) -> Option<Performance> {
+        match &self.desired.enabled {
+            Some(enabled) => self.on(uuid, &enabled.intent)?.level,
+            None => self.specs.get(&uuid)?.highest_level(),
+        }
+    }
+
+    /// The VM's name when something was asked for it last.
+    pub fn name_of(&self, uuid: Uuid) -> &str {
+        self.specs.get(&uuid).map_or("", |spec| &spec.name)
     }
 
     /// The intent with this name.
@@ -90,14 +103,16 @@ pub enum Write {
     Intent(Intent),
     /// Remove an intent.
     NoIntent(Name),
-    /// Put the wish for a VM.
+    /// Put the wishes for a VM.
     Vm {
-        /// What is wanted.
-        desired: VmDesired,
+        /// The VM.
+        uuid: Uuid,
+        /// What is wanted, by intent.
+        intents: BTreeMap<Name, OnIntent>,
         /// The VM's name.
         name: String,
     },
-    /// Forget the wish for a VM.
+    /// Forget the wishes for a VM.
     NoVm(Uuid),
 }
 
@@ -215,18 +230,20 @@ impl<S: Store> Stored<S> {
                 Write::Intent(intent) => put(&format!("intents/{}", intent.name), &intent)?,
                 Write::NoIntent(name) => Op::delete(format!("{PREFIX}intents/{name}")),
                 Write::NoVm(uuid) => Op::delete(format!("{PREFIX}vms/{uuid}/spec")),
-                Write::Vm { desired, name } => {
-                    let key = format!("vms/{}/spec", desired.uuid);
-                    let (by, at) = (entry.by, entry.at);
-                    put(
-                        &key,
-                        &VmSpec {
-                            desired,
-                            name,
-                            by,
-                            at,
-                        },
-                    )?
+                Write::Vm {
+                    uuid,
+                    intents,
+                    name,
+                } => {
+                    let spec = VmSpec {
+                        uuid,
+                        intents,
+                        of_enabled: OnIntent::default(),
+                        name,
+                        by: entry.by.clone(),
+                        at: entry.at,
+                    };
+                    put(&format!("vms/{uuid}/spec"), &spec)?
                 }
             });
         }
@@ -299,7 +316,7 @@ fn wish(items: &[Arc<KeyValue>]) -> Result<Wish, Problem> {
     let mut wish = Wish {
         revision: Revision::ABSENT,
         desired: NodeDesired::default(),
-        names: BTreeMap::new(),
+        specs: BTreeMap::new(),
     };
     for item in items {
         let key = item.key.strip_prefix(PREFIX).unwrap_or_default();
@@ -313,12 +330,18 @@ fn wish(items: &[Arc<KeyValue>]) -> Result<Wish, Problem> {
             ["intents", _] => desired.intents.push(decode(key, &item.value)?),
             ["vms", _, "spec"] => {
                 let spec: VmSpec = decode(key, &item.value)?;
-                wish.names.insert(spec.desired.uuid, spec.name);
-                desired.vms.push(spec.desired);
+                wish.specs.insert(spec.uuid, spec);
             }
             // A newer version's: kept, not understood.
             _ => tracing::warn!(key, "an unknown key in the store"),
         }
+    }
+    let enabled = wish.desired.enabled.as_ref().map(|enabled| &enabled.intent);
+    for spec in wish.specs.values_mut() {
+        *spec = spec.clone().brought_up_to_date(enabled);
+        wish.desired
+            .vms
+            .extend(enabled.and_then(|enabled| spec.desired(enabled)));
     }
     Ok(wish)
 }

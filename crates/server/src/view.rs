@@ -7,7 +7,8 @@ use std::collections::{BTreeMap, BTreeSet, btree_map::Entry};
 
 use accelnet_api::{Adapter, ClusterStatus, EnabledStatus, IntentStatus, NodeSummary, Vm};
 use accelnet_model::{
-    Code, Intent, IntentOnNode, Name, NicPath, NodeStatus, PciAddress, Problem, VmState, VmStatus,
+    Code, Intent, IntentOnNode, Name, NicPath, NicStatus, NodeStatus, PciAddress, Problem, VmState,
+    VmStatus,
 };
 use accelnet_rules::{
     capacity::nodes_down_tolerated,
@@ -120,10 +121,9 @@ pub fn vms(wish: &Wish, nodes: &[Known]) -> Vec<Vm> {
             }
         }
     }
-    for (uuid, name) in &wish.names {
-        let wished = wish.vm(*uuid).is_some_and(|vm| vm.level.is_some());
-        if wished && !all.contains_key(uuid) {
-            all.insert(*uuid, unseen(wish, nodes, *uuid, name));
+    for (uuid, spec) in &wish.specs {
+        if wish.level_of(*uuid).is_some() && !all.contains_key(uuid) {
+            all.insert(*uuid, unseen(wish, nodes, *uuid, &spec.name));
         }
     }
     let mut vms: Vec<Vm> = all.into_values().collect();
@@ -140,13 +140,28 @@ fn vm(wish: &Wish, node: &Known, vm: &VmStatus) -> Vm {
         uuid: vm.facts.uuid,
         node: Some(node.name.clone()),
         state: vm.facts.state,
-        level: wish.vm(vm.facts.uuid).and_then(|wish| wish.level),
+        level: wish.level_of(vm.facts.uuid),
         vcpus: vm.facts.vcpus,
-        nics: vm.nics.clone(),
+        nics: vm.nics.iter().map(|nic| self::nic(wish, vm, nic)).collect(),
         pending: generation < wish.desired.generation,
         progress: vm.progress.clone(),
         staged: vm.staged.clone(),
         problems,
+    }
+}
+
+/// A NIC with the intent that its bridge belongs to. Of several on one bridge the enabled one counts.
+fn nic(wish: &Wish, vm: &VmStatus, nic: &NicStatus) -> NicStatus {
+    let enabled = wish.desired.enabled_intent();
+    let others = wish.desired.intents.iter();
+    let mut all = enabled.into_iter().chain(others);
+    let intent = all.find(|intent| nic.bridge.as_ref() == Some(&intent.bridge));
+    let wanted = intent.and_then(|intent| wish.on(vm.facts.uuid, &intent.name));
+    NicStatus {
+        intent: intent.map(|intent| intent.name.clone()),
+        managed: intent.is_some() && intent == enabled,
+        level: wanted.and_then(|wanted| wanted.level),
+        ..nic.clone()
     }
 }
 
@@ -164,7 +179,7 @@ fn unseen(wish: &Wish, nodes: &[Known], uuid: Uuid, name: &str) -> Vm {
         uuid,
         node: None,
         state: VmState::Off,
-        level: wish.vm(uuid).and_then(|wish| wish.level),
+        level: wish.level_of(uuid),
         vcpus: 0,
         nics: Vec::new(),
         pending: false,

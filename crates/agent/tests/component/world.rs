@@ -331,10 +331,16 @@ impl World {
 
     /// The VF that a VM has.
     pub fn vf_of(&self, vm: u8) -> Option<PciAddress> {
-        let facts = self
+        self.vfs_of(vm).first().copied()
+    }
+
+    /// All its VFs.
+    pub fn vfs_of(&self, vm: u8) -> Vec<PciAddress> {
+        let hostdevs = self
             .hypervisor
-            .with(|vms| vms.vm(uuid(vm)).map(|vm| vm.facts.clone()));
-        facts?.hostdevs.first().map(|hostdev| hostdev.pci)
+            .with(|vms| vms.vm(uuid(vm)).map(|vm| vm.facts.hostdevs.clone()));
+        let hostdevs = hostdevs.unwrap_or_default().into_iter();
+        hostdevs.map(|hostdev| hostdev.pci).collect()
     }
 
     pub fn tap_of(&self, vm: u8) -> IfName {

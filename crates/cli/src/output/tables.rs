@@ -260,6 +260,8 @@ pub fn vm(vm: &Vm) -> String {
     let mut rows = table(&[
         "nic",
         "bridge",
+        "intent",
+        "wanted",
         "path",
         "adapter",
         "vf",
@@ -288,13 +290,18 @@ pub fn vm(vm: &Vm) -> String {
     out
 }
 
-fn nic_row(nic: &NicStatus) -> [String; 7] {
+fn nic_row(nic: &NicStatus) -> [String; 9] {
     let pairs = nic
         .queue_pairs
         .map(|pairs| format!("{} ({} in use)", pairs.allotted, pairs.effective));
     [
         nic.mac.to_string(),
         dash(nic.bridge.as_ref()),
+        match &nic.intent {
+            Some(intent) if !nic.managed => format!("{intent} (not enabled)"),
+            intent => dash(intent.as_ref()),
+        },
+        dash(nic.level),
         path(nic.path).to_owned(),
         dash(nic.adapter.as_ref()),
         dash(nic.vf),

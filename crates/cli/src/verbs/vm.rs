@@ -238,8 +238,31 @@ fn line(done: &Done, change: Change, no_wait: bool) -> String {
             ),
         },
         Change::Enable(level) | Change::Set(level) => format!("{name}: accelerated, {level}."),
-        Change::Disable => format!("{name}: on the software path."),
+        Change::Disable => format!("{name}: {}", brought_back(done.vm.as_ref())),
     }
+}
+
+/// What has a VF on another intent's network keeps it, so that is not left out.
+fn brought_back(vm: Option<&Vm>) -> String {
+    let kept: Vec<String> = vm
+        .iter()
+        .flat_map(|vm| vm.kept_vfs())
+        .map(|nic| {
+            let bridge = nic
+                .bridge
+                .as_ref()
+                .map_or("no bridge", |name| name.as_str());
+            format!("NIC {} on {bridge}", nic.mac)
+        })
+        .collect();
+    if kept.is_empty() {
+        return "on the software path.".to_owned();
+    }
+    format!(
+        "on the software path on the enabled intent's network; {} keeps its VF, as acceleration is not \
+         enabled there.",
+        kept.join(", ")
+    )
 }
 
 /// 0 if all went well, the first problem's code if none did, 7 if some did.

@@ -206,11 +206,24 @@ fn another_intent_is_enabled_in_place_of_the_present_one() {
         "True\n"
     );
     assert_eq!(shell.management(), Some(("b".into(), 10)));
-    shell.has(&[("MyVM01", "Low")]);
+    // It is accelerated on the other intent only, and keeps what it has there: nobody waits for it.
+    shell.has(&[("MyVM01", "-")]);
+    assert_eq!(shell.types("Get-AccelNetVM").done(), "\n");
+    let said = shell.rig.call(&["vm", "disable", "MyVM01"]).done();
+    assert!(
+        said.contains("NIC 02:00:00:00:77:01 on br0 keeps its VF"),
+        "{said}"
+    );
+    let shown = shell.rig.call(&["vm", "show", "MyVM01"]).done();
+    assert!(
+        shown.contains("compute (not enabled)  Low     VF"),
+        "{shown}"
+    );
     let said = shell
         .rig
         .call(&["set", "--intent", "compute", "--reserve", "0"])
         .done();
+    shell.has(&[("MyVM01", "Low")]);
     assert!(
         said.contains("VM 'MyVM01'") && said.ends_with("intent 'compute', reserve 0 %.\n"),
         "{said}"

@@ -21,14 +21,16 @@ fn a_vm_has_what_is_agreed_on() {
     assert_eq!(vm["uuid"], "00000000-0000-0000-0000-000000000001");
     assert_eq!(vm["node"], "node1");
     assert_eq!(vm["level"], Value::Null);
-    let nic = json!([{"mac": "02:00:00:00:77:01", "path": "synthetic", "bridge": "br0"}]);
+    let nic = json!([{"mac": "02:00:00:00:77:01", "path": "synthetic", "bridge": "br0",
+        "intent": "compute", "managed": true}]);
     assert_eq!(vm["nics"], nic);
 
     rig.call(&["vm", "enable", "vm1", "-p", "Low"]).done();
     let vm = rig.call(&["vm", "show", "vm1", "-o", "json"]).json();
     assert_eq!(vm["level"], "Low");
     let nic = json!([{"mac": "02:00:00:00:77:01", "path": "vf", "bridge": "br0", "adapter": "pf0",
-        "vf": "0000:01:10.0", "queue_pairs": {"allotted": 2, "effective": 1}}]);
+        "vf": "0000:01:10.0", "queue_pairs": {"allotted": 2, "effective": 1},
+        "intent": "compute", "managed": true, "level": "Low"}]);
     assert_eq!(vm["nics"], nic);
 
     rig.nodes

@@ -77,8 +77,8 @@ fn from_nothing_to_an_accelerated_vm_and_back() {
         call("vm show vm1"),
         "vm1 (00000000-0000-0000-0000-000000000001)
   node: node1  state: running  vCPUs: 2  wanted: Medium
- NIC                BRIDGE  PATH  ADAPTER  VF            QUEUE PAIRS   REASON
- 02:00:00:00:77:01  br0     VF    pf0      0000:01:10.0  2 (1 in use)
+ NIC                BRIDGE  INTENT   WANTED  PATH  ADAPTER  VF            QUEUE PAIRS   REASON
+ 02:00:00:00:77:01  br0     compute  Medium  VF    pf0      0000:01:10.0  2 (1 in use)
 "
     );
     assert_eq!(

@@ -70,9 +70,9 @@ impl Machine {
 
     /// True if a frame from a guest to the host itself arrives.
     pub fn frame_to_host(&self, from: MacAddr) -> bool {
-        let own = self.bridges.iter().map(|bridge| bridge.mac);
-        own.into_iter()
-            .all(|mac| self.send(mac, Station::Guest(from)).host)
+        // Networks are apart: the host is behind each bridge, and a guest's own one counts.
+        let own = self.bridge_of(from).map(|bridge| bridge.mac);
+        own.is_some_and(|mac| self.send(mac, Station::Guest(from)).host)
     }
 
     /// True if a frame from a guest to an address elsewhere leaves on the wire.
@@ -94,10 +94,11 @@ impl Machine {
         let mut in_reach = Vec::new();
         for guest in &running {
             let mac = guest.mac;
+            let network = |mac| self.bridge_of(mac).map(|bridge| &bridge.ifname);
             let neighbours = running
                 .iter()
                 .map(|other| other.mac)
-                .filter(|other| *other != mac);
+                .filter(|other| *other != mac && network(*other) == network(mac));
             let from = [Station::Wire, Station::Host]
                 .into_iter()
                 .chain(neighbours.map(Station::Guest));
@@ -163,13 +164,16 @@ impl Machine {
             }
             return;
         }
-        let bridge = self
-            .bridges
-            .iter()
-            .find(|bridge| bridge.port(&guest.tap).is_some());
-        if let Some(bridge) = bridge {
+        if let Some(bridge) = self.bridge_of(sender) {
             self.at_bridge(bridge, Some(&guest.tap), mac, copies);
         }
+    }
+
+    /// The bridge that a guest's tap is a port of.
+    fn bridge_of(&self, mac: MacAddr) -> Option<&BridgeFacts> {
+        let guest = self.guests.iter().find(|guest| guest.mac == mac)?;
+        let mut bridges = self.bridges.iter();
+        bridges.find(|bridge| bridge.port(&guest.tap).is_some())
     }
 
     fn at_card(&self, card: &AdapterFacts, mac: MacAddr, from: &Source, copies: &mut Copies) {

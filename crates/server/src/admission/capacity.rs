@@ -5,8 +5,8 @@
 
 use accelnet_api::Vm;
 use accelnet_model::{
-    AdapterStatus, IfName, Intent, Name, NodeStatus, Performance, Problem, VfFacts, VfUser,
-    VmState, VmStatus,
+    AdapterStatus, Intent, Name, NodeStatus, Performance, Problem, VfFacts, VfUser, VmState,
+    VmStatus,
 };
 use accelnet_rules::{
     capacity::{self, Capacity, Queues, Reserve},
@@ -60,10 +60,9 @@ pub(super) fn admitted(
 ) -> Result<Capacity, Problem> {
     let all = nodes.iter().map(|node| of_node(wish, node, intent));
     let mut capacity = Capacity::new(all.collect(), Reserve::Percentage(percentage))?;
-    for other in &wish.desired.vms {
-        let counts = but != Some(other.uuid) && !elsewhere(nodes, intent, other.uuid);
-        if let Some(level) = other.level.filter(|_| counts) {
-            capacity.put(of_vm(nodes, intent, other.uuid, level))?;
+    for (other, level) in wish.levels_on(&intent.name) {
+        if but != Some(other) {
+            capacity.put(of_vm(nodes, intent, other, level))?;
         }
     }
     Ok(capacity)
@@ -140,16 +139,6 @@ pub(super) fn of_vm(
         node: running.map(|(node, ..)| node.to_string()),
         adapters: running.and_then(|(_, status, vm)| adapters(status, vm, intent)),
     }
-}
-
-/// All NICs of the VM are on other bridges: it was accelerated on another intent, keeps its VF
-/// there, and needs nothing here.
-fn elsewhere(nodes: &[Known], intent: &Intent, uuid: Uuid) -> bool {
-    find(nodes, uuid).is_some_and(|(_, _, vm)| {
-        let mut nics = vm.facts.nics.iter().peekable();
-        let other = |bridge: &IfName| *bridge != intent.bridge;
-        nics.peek().is_some() && nics.all(|nic| nic.bridge.as_ref().is_some_and(other))
-    })
 }
 
 /// The VM where it runs, else where it is defined.

@@ -2,10 +2,10 @@
 
 use accelnet_api::{EnableRequest, SetRequest};
 use accelnet_model::{
-    AdapterFacts, ClusterEnable, Code, Intent, Name, NodeStatus, Performance, Problem, VmDesired,
-    VmStatus, WhenToCreateVfs,
+    AdapterFacts, ClusterEnable, Code, Intent, Name, NodeStatus, Problem, VmStatus, WhenToCreateVfs,
 };
 use accelnet_rules::{Observed, observed::nics_on, plan::interrupted, prereq, profile};
+use uuid::Uuid;
 
 use super::{Decided, Decision, all_report, capacity, checks, intent};
 use crate::{
@@ -96,8 +96,8 @@ pub fn set(wish: &Wish, nodes: &[Known], request: &SetRequest) -> Decision {
         // What cannot be seen must not be enabled.
         all_report(nodes)?;
         steps.push(stop(&old.name));
-        let wished = wish.desired.vms.iter();
-        steps.extend(wished.filter_map(|vm| fate(wish, nodes, vm, old, intent)));
+        let wished = wish.specs.keys();
+        steps.extend(wished.filter_map(|vm| fate(wish, nodes, *vm, old, intent)));
         steps.push(format!("enable acceleration on intent '{}'", intent.name));
     }
     if before.node_reserve_percentage != percentage {
@@ -112,51 +112,51 @@ pub fn set(wish: &Wish, nodes: &[Known], request: &SetRequest) -> Decision {
     Ok(Decided::one(Write::Cluster(Some(after)), steps))
 }
 
-/// What another intent means for a VM; `None` for one that is not accelerated.
-fn fate(
-    wish: &Wish,
-    nodes: &[Known],
-    vm: &VmDesired,
-    old: &Intent,
-    new: &Intent,
-) -> Option<String> {
-    let level = vm.level?;
+/// What another intent means for a VM; `None` for one that is accelerated on neither.
+fn fate(wish: &Wish, nodes: &[Known], vm: Uuid, old: &Intent, new: &Intent) -> Option<String> {
+    let level_on = |intent: &Intent| wish.on(vm, &intent.name).and_then(|wanted| wanted.level);
+    let (before, after) = (level_on(old), level_on(new));
+    if before.or(after).is_none() {
+        return None;
+    }
     let statuses = nodes.iter().filter_map(Known::current);
     let seen = statuses
         .flat_map(|status: &NodeStatus| &status.vms)
-        .find(|seen| seen.facts.uuid == vm.uuid);
-    let name = match seen {
-        Some(seen) => seen.facts.name.clone(),
-        None => wish.names.get(&vm.uuid).cloned().unwrap_or_default(),
-    };
+        .find(|seen| seen.facts.uuid == vm);
     let Some(seen) = seen else {
-        return Some(format!(
-            "VM '{name}': no node has it now; a VF stays held for it"
-        ));
+        let name = wish.name_of(vm);
+        let held = match after {
+            Some(level) => format!("a VF is held for it at {level} on intent '{}'", new.name),
+            None => format!("nothing is held for it on intent '{}'", new.name),
+        };
+        return Some(format!("VM '{name}': no node has it now; {held}"));
     };
-    Some(format!("VM '{name}': {}", nics(seen, level, old, new)))
+    let name = &seen.facts.name;
+    let mut parts = Vec::new();
+    let same = old.bridge == new.bridge;
+    let (stay, come) = (nics(seen, old), nics(seen, new));
+    if before.is_some() && !stay.is_empty() && !same {
+        let bridge = &old.bridge;
+        parts.push(format!(
+            "{stay} on {bridge} stays as it is, no longer managed"
+        ));
+    }
+    let bridge = &new.bridge;
+    parts.push(match after {
+        _ if come.is_empty() => format!("it has no NIC on {bridge} to accelerate"),
+        Some(level) => format!(
+            "{come} on {bridge} is accelerated at {level}, as was asked for on intent '{}' before",
+            new.name
+        ),
+        None => format!("{come} on {bridge} stays as it is until 'vm enable' asks for more"),
+    });
+    Some(format!("VM '{name}': {}", parts.join("; ")))
 }
 
-fn nics(vm: &VmStatus, level: Performance, old: &Intent, new: &Intent) -> String {
-    let on = |intent: &Intent| {
-        let nics = nics_on(&vm.facts, &intent.bridge).map(|nic| format!("NIC {}", nic.mac));
-        nics.collect::<Vec<_>>().join(", ")
-    };
-    let (stay, come) = (on(old), on(new));
-    let (before, after) = (&old.bridge, &new.bridge);
-    let same = before == after;
-    let stays = (!stay.is_empty() && !same)
-        .then(|| format!("{stay} on {before} stays as it is, no longer managed"));
-    let comes = if come.is_empty() {
-        format!("it has no NIC on {after} to accelerate")
-    } else {
-        format!("{come} on {after} is accelerated at {level} as soon as possible")
-    };
-    stays
-        .into_iter()
-        .chain([comes])
-        .collect::<Vec<_>>()
-        .join("; ")
+/// A VM's NICs on an intent's bridge, in words.
+fn nics(vm: &VmStatus, intent: &Intent) -> String {
+    let nics = nics_on(&vm.facts, &intent.bridge).map(|nic| format!("NIC {}", nic.mac));
+    nics.collect::<Vec<_>>().join(", ")
 }
 
 fn reserve(asked: i64) -> Result<u8, Problem> {

@@ -1,7 +1,7 @@
 //! VMs: accelerated if they are eligible and there is room, brought back whenever it is asked for.
 
 use accelnet_api::{AccelerateRequest, Vm};
-use accelnet_model::{Code, IfName, Intent, NodeStatus, Performance, Problem, VmDesired};
+use accelnet_model::{Code, Intent, NodeStatus, Performance, Problem};
 use accelnet_rules::{
     Observed,
     attach::{ATTACH, DETACH, Step},
@@ -12,7 +12,7 @@ use accelnet_rules::{
 use super::{Decided, Decision, capacity};
 use crate::{
     reports::Known,
-    state::{Wish, Write},
+    state::{OnIntent, Wish, Write},
 };
 
 /// The intent that acceleration is enabled on.
@@ -40,15 +40,16 @@ fn report_of<'a>(nodes: &'a [Known], vm: &Vm) -> Result<&'a NodeStatus, Vec<Prob
         .ok_or_else(|| vec![node.silent.clone().unwrap_or_else(unknown)])
 }
 
-fn write(wish: &Wish, vm: &Vm, change: impl FnOnce(&mut VmDesired)) -> Write {
-    let mut desired = wish.vm(vm.uuid).cloned().unwrap_or(VmDesired {
+/// The wish for a VM on an intent, changed; what is wanted on others stays.
+fn write(wish: &Wish, vm: &Vm, intent: &Intent, change: impl FnOnce(&mut OnIntent)) -> Write {
+    let spec = wish.specs.get(&vm.uuid);
+    let mut intents = spec.map(|spec| spec.intents.clone()).unwrap_or_default();
+    change(intents.entry(intent.name.clone()).or_default());
+    Write::Vm {
         uuid: vm.uuid,
-        level: None,
-        prepare: false,
-    });
-    change(&mut desired);
-    let name = vm.name.clone();
-    Write::Vm { desired, name }
+        intents,
+        name: vm.name.clone(),
+    }
 }
 
 /// Accelerating a VM, or changing its level.
@@ -85,7 +86,7 @@ pub fn accelerate(wish: &Wish, nodes: &[Known], vm: &Vm, request: &AccelerateReq
             .flat_map(|nic| steps(&nic.mac.to_string(), ATTACH))
             .collect(),
     };
-    let write = write(wish, vm, |desired| desired.level = Some(level));
+    let write = write(wish, vm, intent, |wanted| wanted.level = Some(level));
     Ok(Decided::one(write, plan))
 }
 
@@ -104,47 +105,52 @@ fn steps(nic: &str, sequence: &[Step]) -> Vec<String> {
 }
 
 /// Bringing a VM back to the software path; what is not accelerated stays so. A VM that no node has
-/// is forgotten, and so gives back what was held for it.
+/// is forgotten, and so gives back what was held for it. NICs on other intents' bridges stay as they
+/// are: nobody manages them now.
 pub fn decelerate(wish: &Wish, vm: &Vm) -> Decision {
     if vm.level.is_none() {
         return Ok(Decided::nothing());
     }
     if vm.node.is_none() {
         let plan = vec!["give back the VFs that are held for it, on all nodes".to_owned()];
-        return Ok(Decided::one(Write::NoVm(vm.uuid), plan));
+        return Ok(Decided::one(forget(wish, vm), plan));
     }
     let intent = enabled_intent(wish)?;
-    if let Some(problem) = on_another_bridge(vm, intent) {
-        return Err(vec![problem]);
-    }
-    let on_vf = vm.nics.iter().filter(|nic| nic.vf.is_some());
+    let on_vf = vm.nics.iter().filter(|nic| nic.managed && nic.vf.is_some());
     let mut plan: Vec<String> = on_vf
         .flat_map(|nic| steps(&nic.mac.to_string(), DETACH))
         .collect();
     if plan.is_empty() {
         plan.push("give back the VF that is held for it".to_owned());
     }
-    let write = write(wish, vm, |desired| desired.level = None);
+    plan.extend(vm.kept_vfs().map(|nic| {
+        let (mac, vf) = (
+            nic.mac,
+            nic.vf.map_or_else(String::new, |vf| vf.to_string()),
+        );
+        format!("NIC {mac}: keeps VF {vf}; acceleration is not enabled on its network")
+    }));
+    let write = write(wish, vm, intent, |wanted| wanted.level = None);
     Ok(Decided::one(write, plan))
 }
 
-/// All its VFs are on bridges of other intents, which nobody manages now: it would never come back.
-fn on_another_bridge(vm: &Vm, intent: &Intent) -> Option<Problem> {
-    let with_vf = vm.nics.iter().filter(|nic| nic.vf.is_some());
-    let bridges: Vec<_> = with_vf.map(|nic| nic.bridge.as_ref()).collect();
-    let first = bridges.first().copied().flatten()?;
-    let elsewhere =
-        |bridge: &Option<&IfName>| bridge.is_some_and(|bridge| *bridge != intent.bridge);
-    if !bridges.iter().all(elsewhere) {
-        return None;
+/// Nothing is held for the VM on the enabled intent any more, or nowhere if none is enabled; what is
+/// kept for other intents stays.
+fn forget(wish: &Wish, vm: &Vm) -> Write {
+    let (spec, enabled) = (wish.specs.get(&vm.uuid), wish.desired.enabled.as_ref());
+    let mut intents = spec.map(|spec| spec.intents.clone()).unwrap_or_default();
+    match enabled {
+        Some(enabled) => drop(intents.remove(&enabled.intent)),
+        None => intents.clear(),
     }
-    let (name, enabled) = (&vm.name, &intent.name);
-    let text =
-        format!("VM '{name}' has its VF on {first}, which intent '{enabled}' does not manage.");
-    let cure =
-        format!("Run 'accelnet set --intent …' with the intent of {first}, then disable the VM.");
-    let problem = Problem::new(Code::VmNoNicOnIntent, text).with_cure(cure);
-    Some(problem.about("vm", name))
+    if intents.values().all(|wanted| wanted.level.is_none()) {
+        return Write::NoVm(vm.uuid);
+    }
+    Write::Vm {
+        uuid: vm.uuid,
+        intents,
+        name: vm.name.clone(),
+    }
 }
 
 /// Staging on a VM's definition what acceleration needs.
@@ -183,6 +189,6 @@ pub fn prepare(wish: &Wish, nodes: &[Known], vm: &Vm) -> Decision {
     if plan.is_empty() {
         plan.push("nothing: the definition has what acceleration needs".to_owned());
     }
-    let write = write(wish, vm, |desired| desired.prepare = true);
+    let write = write(wish, vm, intent, |wanted| wanted.prepare = true);
     Ok(Decided::one(write, plan))
 }

@@ -151,11 +151,19 @@ async fn another_intent_takes_the_place_of_the_present_one() {
     );
     let vm = rig.http.get("/vms/vm1").await.done();
     assert_eq!(vm["nics"][0]["path"], "vf");
+    assert_eq!(
+        (&vm["level"], &vm["nics"][0]["level"]),
+        (&Value::Null, &json!("Medium"))
+    );
+    assert_eq!(
+        (&vm["nics"][0]["intent"], &vm["nics"][0]["managed"]),
+        (&json!("compute"), &json!(false))
+    );
     rig.http.accelerate("vm2", "Low").await.done();
-    // Nobody would bring it back: said at once, not waited for.
-    let answer = rig.http.delete("/vms/vm1/acceleration").await;
-    answer.refused(422, &["vm_no_nic_on_intent"]);
-    assert_eq!(rig.http.get("/vms/vm1").await.done()["level"], "Medium");
+    // On this intent it is not accelerated, and what it has on the other is left alone.
+    let answer = rig.http.delete("/vms/vm1/acceleration").await.done();
+    assert_eq!(answer["changed"], false);
+    assert_eq!(answer["object"]["nics"][0]["path"], "vf");
     // And back again: what was kept is found.
     let back = json!({"intent": "compute", "node_reserve_percentage": 0});
     assert_eq!(enabled(&set(&rig, back).await.done()), ("compute", 0));
@@ -163,6 +171,135 @@ async fn another_intent_takes_the_place_of_the_present_one() {
     assert_eq!(
         (&vm["level"], &vm["problems"]),
         (&json!("Medium"), &json!([]))
+    );
+    rig.stop().await;
+}
+
+/// `vm1` has a NIC on each bridge; acceleration was enabled on both intents in turn, and is on the
+/// second one now.
+async fn accelerated_on_both() -> Rig {
+    let mut seen = with_second_bridge();
+    let mut nic = seen.vms[0].nics[0].clone();
+    nic.mac.0[4] = 0x88;
+    nic.alias = Some("net1".into());
+    nic.bridge = "br1".parse().ok();
+    nic.tap = "vnet9".parse().ok();
+    let port = fixture::port("vnet9", Some(nic.mac));
+    seen.bridges[1].ports.push(port);
+    seen.vms[0].nics.push(nic);
+    let rig = Rig::of(FakeNodes::new([("node1", seen)])).await;
+    rig.http.post("/intents", intent()).await.done();
+    rig.http.post("/intents", second()).await.done();
+    rig.http.enable(0).await.done();
+    rig.http.accelerate("vm1", "Medium").await.done();
+    set(&rig, json!({"intent": "b"})).await.done();
+    rig.http.accelerate("vm1", "Low").await.done();
+    rig
+}
+
+fn nics(vm: &Value) -> Vec<(&str, bool, Option<&str>)> {
+    let nics = vm["nics"].as_array().unwrap().iter();
+    nics.map(|nic| {
+        let (path, managed) = (nic["path"].as_str(), nic["managed"].as_bool());
+        (path.unwrap(), managed.unwrap(), nic["level"].as_str())
+    })
+    .collect()
+}
+
+#[tokio::test]
+async fn each_intent_has_a_wish_of_its_own() {
+    let rig = accelerated_on_both().await;
+    let vm = rig.http.get("/vms/vm1").await.done();
+    assert_eq!(vm["level"], "Low");
+    let both = [("vf", false, Some("Medium")), ("vf", true, Some("Low"))];
+    assert_eq!(nics(&vm), both);
+
+    // Back on this intent only; what the other's NIC has stays, and the plan says so.
+    let answer = rig.http.delete("/vms/vm1/acceleration").await.done();
+    let plan = answer["plan"].as_array().unwrap();
+    let last = plan.last().unwrap().as_str().unwrap();
+    assert!(
+        last.starts_with("NIC 02:00:00:00:77:01: keeps VF 0000:01:"),
+        "{last}"
+    );
+    let on_b = plan
+        .iter()
+        .filter(|step| step.as_str().unwrap().starts_with("NIC 02:00:00:00:88:01"));
+    assert_eq!(on_b.count(), plan.len() - 1);
+    let vm = rig.http.get("/vms/vm1").await.done();
+    assert_eq!(vm["level"], Value::Null);
+    assert_eq!(
+        nics(&vm),
+        [("vf", false, Some("Medium")), ("synthetic", true, None)]
+    );
+
+    // The other way round the level of each is found again.
+    let planned = rig
+        .http
+        .patch("/acceleration?dry_run=true", json!({"intent": "compute"}))
+        .await
+        .done();
+    assert_eq!(
+        planned["plan"][1],
+        "VM 'vm1': NIC 02:00:00:00:77:01 on br0 is accelerated at Medium, as was asked for on \
+         intent 'compute' before"
+    );
+    set(&rig, json!({"intent": "compute"})).await.done();
+    let vm = rig.http.get("/vms/vm1").await.done();
+    assert_eq!(vm["level"], "Medium");
+    assert_eq!(
+        nics(&vm),
+        [("vf", true, Some("Medium")), ("synthetic", false, None)]
+    );
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn a_level_is_kept_while_nothing_is_enabled() {
+    let rig = accelerated_on_both().await;
+    rig.http.delete("/acceleration").await.done();
+    let vm = rig.http.get("/vms/vm1").await.done();
+    assert_eq!(vm["level"], "Medium", "the highest of those that are kept");
+    let both = [("vf", false, Some("Medium")), ("vf", false, Some("Low"))];
+    assert_eq!(nics(&vm), both);
+    // What no node is told, no node changes.
+    assert_eq!(rig.nodes.desired("node1").vms, []);
+    rig.http.enable(0).await.done();
+    assert_eq!(rig.http.get("/vms/vm1").await.done()["level"], "Medium");
+    rig.stop().await;
+}
+
+/// A VM that went away gives back what this intent holds for it, and is remembered for the other.
+#[tokio::test]
+async fn what_is_held_for_a_vm_that_is_gone_is_given_back_intent_by_intent() {
+    let rig = accelerated_on_both().await;
+    let uuid = fixture::vm(1).uuid;
+    rig.nodes.sees("node1", |seen| drop(seen.vms.remove(0)));
+    let planned = rig
+        .http
+        .patch("/acceleration?dry_run=true", json!({"intent": "compute"}))
+        .await
+        .done();
+    assert_eq!(
+        planned["plan"][1],
+        "VM 'vm1': no node has it now; a VF is held for it at Medium on intent 'compute'"
+    );
+    let path = format!("/vms/{uuid}/acceleration");
+    rig.http.delete(&path).await.done();
+    let gone = rig.http.get(&format!("/vms/{uuid}")).await;
+    gone.refused(404, &["vm_not_found"]);
+    set(&rig, json!({"intent": "compute"})).await.done();
+    let held = rig.http.get(&format!("/vms/{uuid}")).await.done();
+    assert_eq!(
+        (&held["level"], &held["node"]),
+        (&json!("Medium"), &Value::Null)
+    );
+    rig.http.delete(&path).await.done();
+    assert!(
+        !rig.wish()
+            .await
+            .iter()
+            .any(|line| format!("{line:?}").contains("spec"))
     );
     rig.stop().await;
 }
