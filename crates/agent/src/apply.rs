@@ -1,9 +1,10 @@
 //! Carrying out a plan's actions. No choices: what to do was decided by the rules.
 
 use accelnet_host::{HoldQueue, Host, HostError};
-use accelnet_hypervisor::Hypervisor;
+use accelnet_hypervisor::{Hypervisor, HypervisorError, NewNic, Staged};
 use accelnet_model::{Code, Problem};
 use accelnet_rules::plan::Action;
+use uuid::Uuid;
 
 use crate::{ledger::Ledger, memory::Memory, observe::host_problem, switch::clean_vf};
 
@@ -40,11 +41,22 @@ pub fn apply(
             told
         }
         Action::Prepare { vm, nics } => {
-            let staged = hypervisor.prepare(*vm, nics).map_err(|error| {
-                Problem::new(Code::HypervisorUnavailable, format!("{error}.")).about("vm", vm)
-            })?;
-            memory.staged.insert(*vm, staged.changes);
-            return Ok(());
+            let staged = hypervisor.prepare(*vm, nics);
+            return note_staged(*vm, staged, host, memory);
+        }
+        Action::AddNic {
+            vm,
+            mac,
+            bridge,
+            live,
+        } => {
+            let nic = NewNic {
+                mac: *mac,
+                bridge: bridge.clone(),
+            };
+            // That it waits for the next start is seen in the definition.
+            let added = hypervisor.ensure_nic(*vm, &nic, *live);
+            return note_staged(*vm, added.map(|_| Staged::default()), host, memory);
         }
         // Begun by the loop, in a thread of its own.
         Action::Switch(_) => Ok(()),
@@ -56,6 +68,32 @@ pub fn apply(
     }
 }
 
+/// A definition was changed, or the VM rests. It is the VM's matter, not the node's.
+fn note_staged(
+    vm: Uuid,
+    staged: Result<Staged, HypervisorError>,
+    host: &dyn Host,
+    memory: &mut Memory,
+) -> Result<(), Problem> {
+    let error = match staged {
+        Ok(staged) => {
+            memory.failures.remove(&vm);
+            memory.staged.entry(vm).or_default().extend(staged.changes);
+            return Ok(());
+        }
+        // It went away, and needs nothing.
+        Err(HypervisorError::NoSuchVm(_)) => return Ok(()),
+        Err(error) => error,
+    };
+    let code = match error {
+        HypervisorError::Unavailable(_) => Code::HypervisorUnavailable,
+        _ => Code::VmDefinitionNotChanged,
+    };
+    let problem = Problem::new(code, format!("{error}.")).about("vm", vm);
+    memory.failed(vm, host.now(), vec![problem.clone()]);
+    Err(problem)
+}
+
 /// True if an action concerns one VM or VF: its failure keeps no other back.
 pub fn is_for_one(action: &Action) -> bool {
     match action {
@@ -63,6 +101,7 @@ pub fn is_for_one(action: &Action) -> bool {
         | Action::CleanVf { .. }
         | Action::HoldQueuePass { .. }
         | Action::Prepare { .. }
+        | Action::AddNic { .. }
         | Action::Switch(_) => true,
         Action::CreateVfs { .. }
         | Action::PinBridge { .. }

@@ -6,7 +6,7 @@ use std::{
 };
 
 use accelnet_model::{IfName, PciAddress, Problem, Progress};
-use accelnet_rules::plan::Action;
+use accelnet_rules::{Observed, plan::Action};
 use uuid::Uuid;
 
 use crate::{ledger::Ledger, repairs::Repairs};
@@ -68,8 +68,10 @@ pub struct Memory {
     pub repairs: Repairs,
     /// Switch-overs under way that put a VF in use right.
     pub settling: BTreeMap<Uuid, Action>,
-    /// What was staged on definitions.
+    /// What was staged on definitions since the VM's start, in words.
     pub staged: BTreeMap<Uuid, Vec<String>>,
+    /// Processes of VMs at the last look.
+    pids: BTreeMap<Uuid, Option<u32>>,
     /// Taps whose hold queue was told to pass, and not to hold since.
     pub passing: BTreeSet<IfName>,
     taps: BTreeMap<IfName, TapCount>,
@@ -101,6 +103,21 @@ impl Memory {
         let busy = &self.busy;
         self.failures.retain(|vm, failure| {
             failure.again_at > now || tried.contains(vm) || busy.contains_key(vm)
+        });
+    }
+
+    /// Drops what was staged on VMs that have been started since: it is in effect.
+    pub fn forget_staged(&mut self, observed: &Observed) {
+        if !observed.hypervisor_answers {
+            return;
+        }
+        let pids: BTreeMap<Uuid, Option<u32>> =
+            observed.vms.iter().map(|vm| (vm.uuid, vm.pid)).collect();
+        let before = std::mem::replace(&mut self.pids, pids);
+        self.staged.retain(|vm, _| {
+            let (was, is) = (before.get(vm), self.pids.get(vm));
+            // What was first seen now was not started since.
+            is.is_some_and(|is| is.is_none() || was.is_none_or(|was| was == is))
         });
     }
 

@@ -65,7 +65,7 @@ pub fn counts(action: &Action, observed: &Observed) -> bool {
         | Action::PortLearning { .. } => true,
         // All frames go to the VF: only its attributes can be wrong.
         Action::Switch(switch) => switch.to_vf && switch.standing == Standing::OnVf,
-        Action::HoldQueuePass { .. } | Action::Prepare { .. } => false,
+        Action::HoldQueuePass { .. } | Action::Prepare { .. } | Action::AddNic { .. } => false,
     }
 }
 
@@ -190,6 +190,7 @@ fn words(action: &Action) -> String {
         ),
         Action::HoldQueuePass { tap } => format!("let the queue of {tap} pass"),
         Action::Prepare { vm, .. } => format!("prepare VM {vm}"),
+        Action::AddNic { vm, mac, .. } => format!("add NIC {mac} to VM {vm}"),
         Action::Switch(switch) => format!(
             "give VF {} the attributes of VM '{}'",
             switch.vf, switch.vm_name

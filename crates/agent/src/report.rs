@@ -1,8 +1,8 @@
 //! What the node is, in the words of its report.
 
 use accelnet_model::{
-    AdapterStatus, Intent, NicFacts, NicPath, NicStatus, NodeDesired, NodeStatus, Problem, VmFacts,
-    VmState, VmStatus,
+    AdapterStatus, IfName, Intent, NicFacts, NicPath, NicStatus, NodeDesired, NodeStatus, Problem,
+    VmDesired, VmFacts, VmState, VmStatus,
 };
 use accelnet_rules::{
     Observed,
@@ -91,9 +91,22 @@ fn vm_status(
         level,
         progress: memory.busy.get(&vm.uuid).map(|busy| busy.progress.clone()),
         problems,
-        staged: memory.staged.get(&vm.uuid).cloned().unwrap_or_default(),
+        staged: staged(vm, wish, memory),
         facts: vm.clone(),
     }
+}
+
+/// What waits for the next cold start: what was staged, and a NIC that was added, by evidence.
+fn staged(vm: &VmFacts, wish: Option<&VmDesired>, memory: &Memory) -> Vec<String> {
+    let mut all = memory.staged.get(&vm.uuid).cloned().unwrap_or_default();
+    let added = wish.and_then(|wish| wish.add_nic);
+    let off = vm.nics.iter().filter(|_| vm.state == VmState::Off);
+    let mut waiting = vm.nics_staged.iter().chain(off);
+    if let Some(nic) = waiting.find(|nic| Some(nic.mac) == added) {
+        let bridge = nic.bridge.as_ref().map_or("no bridge", IfName::as_str);
+        all.push(format!("NIC {} on {bridge}", nic.mac));
+    }
+    all
 }
 
 /// The path is the VF if a driver in the guest drives it, bridge and filter send everything there,

@@ -269,7 +269,8 @@ impl Loop {
                 &self.ledger.desired,
                 &self.memory.for_plan(&self.ledger, now),
             );
-            self.memory.forget_failures(now, &switched(&plan));
+            self.memory.forget_failures(now, &tried(&plan));
+            self.memory.forget_staged(&observed);
             let (switches, actions): (Vec<&Action>, Vec<&Action>) = plan
                 .actions
                 .iter()
@@ -389,7 +390,7 @@ impl Loop {
             if failed {
                 if let Some(Err(problem)) = done {
                     tracing::warn!(?action, %problem, "failed");
-                    if !counts {
+                    if !counts && !is_for_vm(action) {
                         self.memory.action_problems.push(problem);
                     }
                 }
@@ -469,11 +470,17 @@ fn back(switches: Vec<&Action>) -> Vec<&Action> {
     switches.into_iter().filter(is_back).collect()
 }
 
-/// VMs that the plan has a switch-over for.
-fn switched(plan: &Plan) -> BTreeSet<Uuid> {
-    let switches = plan.actions.iter().filter_map(|action| match action {
+/// True if it is the VM that rests after a failure, and tells of it.
+fn is_for_vm(action: &Action) -> bool {
+    matches!(action, Action::Prepare { .. } | Action::AddNic { .. })
+}
+
+/// VMs that the plan has something for.
+fn tried(plan: &Plan) -> BTreeSet<Uuid> {
+    let vms = plan.actions.iter().filter_map(|action| match action {
         Action::Switch(switch) => Some(switch.vm),
+        Action::Prepare { vm, .. } | Action::AddNic { vm, .. } => Some(*vm),
         _ => None,
     });
-    switches.collect()
+    vms.collect()
 }

@@ -12,7 +12,7 @@ pub mod twin;
 
 use std::{sync::mpsc, time::Duration};
 
-use accelnet_model::{MacAddr, PciAddress, VmFacts};
+use accelnet_model::{IfName, MacAddr, PciAddress, VmFacts};
 pub use error::HypervisorError;
 use uuid::Uuid;
 
@@ -41,6 +41,15 @@ pub struct VfAttachment {
     pub mac: MacAddr,
     /// Alias of the NIC in the live definition.
     pub persistent_alias: String,
+}
+
+/// A NIC that a VM shall have.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewNic {
+    /// Its address; a VM that has a NIC with this address has this NIC.
+    pub mac: MacAddr,
+    /// The bridge that it is on.
+    pub bridge: IfName,
 }
 
 /// A version: major, minor, release.
@@ -89,4 +98,9 @@ pub trait Hypervisor: Send + Sync + 'static {
     /// PCIe root port for each. Uses device-level updates (`update-device`/`attach-device` with
     /// `--config`) only.
     fn prepare(&self, vm: Uuid, nics: &[MacAddr]) -> Result<Staged>;
+
+    /// The VM's persistent definition has the virtio NIC, which stands by for a VF, and a free PCIe
+    /// root port for that; so has the running VM if `live`, as far as the NIC goes (it must have a
+    /// free root port then). What is there already is not added again.
+    fn ensure_nic(&self, vm: Uuid, nic: &NewNic, live: bool) -> Result<Staged>;
 }

@@ -27,7 +27,8 @@ use uuid::Uuid;
 use virt::{domain::Domain, sys};
 
 use crate::{
-    Hypervisor, HypervisorError, HypervisorEvent, Result, Staged, Version, Versions, VfAttachment,
+    Hypervisor, HypervisorError, HypervisorEvent, NewNic, Result, Staged, Version, Versions,
+    VfAttachment,
 };
 
 /// The system's QEMU driver.
@@ -146,5 +147,9 @@ impl Hypervisor for Libvirt {
 
     fn prepare(&self, vm: Uuid, nics: &[MacAddr]) -> Result<Staged> {
         prepare::prepare(&self.domain(vm)?, nics)
+    }
+
+    fn ensure_nic(&self, vm: Uuid, nic: &NewNic, live: bool) -> Result<Staged> {
+        prepare::ensure_nic(&self.domain(vm)?, nic, live)
     }
 }

@@ -82,6 +82,7 @@ pub fn definition(uuid: Uuid, name: &str, mac: MacAddr, bridge: &IfName) -> VmFa
             link_up: true,
             policy: Vec::new(),
         }],
+        nics_staged: Vec::new(),
         hostdevs: Vec::new(),
     }
 }
@@ -224,6 +225,9 @@ impl HypervisorTwin {
         vm.facts.state = VmState::Off;
         vm.facts.hostdevs.clear();
         vm.facts.free_root_ports_live = 0;
+        // A VM that is off is what its definition says.
+        let staged = std::mem::take(&mut vm.facts.nics_staged);
+        vm.facts.nics.extend(staged);
         for nic in &mut vm.facts.nics {
             (nic.alias, nic.tap, nic.standby_live) = (None, None, false);
         }

@@ -6,7 +6,7 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use crate::{
-    ids::Name,
+    ids::{MacAddr, Name},
     intent::{Intent, WhenToCreateVfs},
     performance::Performance,
 };
@@ -34,6 +34,10 @@ pub struct VmDesired {
     /// Stage standby NIC and root port on its definition.
     #[serde(default)]
     pub prepare: bool,
+    /// Address of the NIC that is added on the intent's bridge if the VM has none there. It is part of
+    /// the wish, so that nothing that is interrupted can add two.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub add_nic: Option<MacAddr>,
 }
 
 /// Everything one node shall be.

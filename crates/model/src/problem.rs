@@ -235,11 +235,11 @@ catalogue! {
     GetNetworkAdapterFailed "get_network_adapter_failed" REFUSED
         "The VM has no network adapter."
         "A VF stands beside a virtio NIC, which carries the traffic while there is no VF (during a live migration, say). A VM without NIC has nothing to stand beside."
-        "Give the VM a virtio NIC on the intent's bridge."
+        "Give the VM a virtio NIC on the intent's bridge, or let accelnet do it: 'accelnet vm enable VM --add-adapter'."
     VmNoNicOnIntent "vm_no_nic_on_intent" REFUSED
         "The VM has no NIC on the intent's bridge."
         "The VM's NICs are on other bridges or networks than the intent's."
-        "Connect one of the VM's NICs to the bridge."
+        "Connect one of the VM's NICs to the bridge, or let accelnet add one: 'accelnet vm enable VM --add-adapter'."
     VmNicNotVirtio "vm_nic_not_virtio" REFUSED
         "The VM's NIC is not a virtio NIC."
         "The guest joins NIC and VF into one interface (net_failover), which only virtio-net can do. In the interface's definition the model's type is 'virtio' then."
@@ -260,6 +260,10 @@ catalogue! {
         "The VM's definition is transient or made anew by a manager, so nothing can be staged on it."
         "What accelnet would stage would be gone with the next start."
         "Make the change in the manager that owns the definition."
+    VmDefinitionNotChanged "vm_definition_not_changed" FAILED
+        "libvirt refused a change of the VM's definition."
+        "A NIC, its standby feature or a PCIe root port was to be added, by libvirt's calls for single devices. What was found has libvirt's own words. The VM stays as it was."
+        "Follow the cause that is named; accelnet tries again by itself."
     VmNotEnoughVcpus "vm_not_enough_vcpus" REFUSED
         "The VM has fewer vCPUs than the level needs."
         "Queue pairs are of use only if there are vCPUs to serve them: without SMT, Low and Medium need 2 vCPUs, High needs 4."

@@ -89,6 +89,10 @@ pub struct VmFacts {
     pub free_root_ports_config: u32,
     /// NICs on the software path.
     pub nics: Vec<NicFacts>,
+    /// NICs that only the persistent definition of the running VM has: they come with its next cold
+    /// start.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub nics_staged: Vec<NicFacts>,
     /// PCI devices of the host that the running VM has.
     pub hostdevs: Vec<HostdevFacts>,
 }

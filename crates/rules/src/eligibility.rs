@@ -17,7 +17,12 @@ mod supply;
 use accelnet_model::{Code, Intent, NicFacts, Performance, Problem, VmFacts, VmState};
 pub use supply::free_vfs;
 
-use crate::observed::{Observed, nics_on};
+pub(crate) use definition::{STAGED_ALREADY, staging_refused};
+
+use crate::{
+    new_nic,
+    observed::{Observed, nics_on},
+};
 
 /// All that keeps the VM from being accelerated; empty if nothing does.
 pub fn check(
@@ -61,6 +66,24 @@ pub fn check(
     about(vm, problems)
 }
 
+/// What keeps the VM from being accelerated once it has a NIC on the intent's bridge.
+pub(crate) fn check_without_nic(
+    observed: &Observed,
+    vm: &VmFacts,
+    intent: &Intent,
+    level: Performance,
+) -> Vec<Problem> {
+    let mut problems = definition::check_prepare(vm, &[]);
+    problems.extend(size::vcpus(observed, vm, level));
+    let running = vm.state == VmState::Running;
+    if running {
+        problems.extend(size::memory(observed, vm));
+    }
+    supply::check(observed, intent, level, usize::from(running), &mut problems);
+    port::mtu(observed, intent, &mut problems);
+    problems
+}
+
 /// Why what acceleration needs cannot be staged on the VM's definition; empty if it can, or if
 /// nothing is missing.
 pub fn check_prepare(vm: &VmFacts, intent: &Intent) -> Vec<Problem> {
@@ -74,9 +97,15 @@ pub fn check_prepare(vm: &VmFacts, intent: &Intent) -> Vec<Problem> {
 fn connected<'a>(vm: &'a VmFacts, intent: &'a Intent) -> Result<Vec<&'a NicFacts>, Problem> {
     let name = &vm.name;
     let nics: Vec<&NicFacts> = nics_on(vm, &intent.bridge).collect();
-    let problem = if vm.nics.is_empty() {
+    let problem = if vm.nics.is_empty() && vm.nics_staged.is_empty() {
         let text = format!("VM '{name}' has no NIC.");
         Problem::new(Code::GetNetworkAdapterFailed, text)
+    } else if let Some(problem) = nics
+        .is_empty()
+        .then(|| new_nic::waits_for_start(vm, intent))
+        .flatten()
+    {
+        problem
     } else if nics.is_empty() {
         let places = vm.nics.iter().map(|nic| match (&nic.bridge, &nic.direct) {
             (Some(bridge), _) => format!("{} on {bridge}", nic.mac),

@@ -97,6 +97,7 @@ pub fn vm(number: u8) -> VmFacts {
             link_up: true,
             policy: vec![],
         }],
+        nics_staged: vec![],
         hostdevs: vec![],
     }
 }

@@ -8,8 +8,10 @@
 //! |---|---|
 //! | [`vfs`] | creating VFs, binding them, cleaning those that came back |
 //! | [`path`] | learning, address filter, forwarding entries, hold queues of the software path |
+//! | [`definition`] | what is added to VMs' definitions |
 //! | [`switch`] | which NIC goes where |
 
+mod definition;
 mod path;
 mod switch;
 mod vfs;
@@ -89,6 +91,17 @@ pub enum Action {
         /// NICs that shall stand by.
         nics: Vec<MacAddr>,
     },
+    /// Add a NIC on the intent's bridge.
+    AddNic {
+        /// The VM.
+        vm: Uuid,
+        /// The NIC's address.
+        mac: MacAddr,
+        /// Its bridge.
+        bridge: IfName,
+        /// To the running VM too; else to its definition only.
+        live: bool,
+    },
     /// Move a NIC to a VF or back.
     Switch(Box<Switch>),
 }
@@ -167,4 +180,4 @@ pub fn plan(observed: &Observed, desired: &NodeDesired, memory: &Memory) -> Plan
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -10,6 +10,7 @@ mod foreign;
 mod guest;
 mod intents;
 mod life;
+mod new_nic;
 mod process;
 mod random;
 mod wish;

@@ -9,7 +9,7 @@ use std::{
 
 use accelnet_host::{HoldQueue, Host, HostError, HostEvent, Result as HostResult, twin::HostTwin};
 use accelnet_hypervisor::{
-    Hypervisor, HypervisorError, HypervisorEvent, Result as VmResult, Staged, Versions,
+    Hypervisor, HypervisorError, HypervisorEvent, NewNic, Result as VmResult, Staged, Versions,
     VfAttachment, twin::HypervisorTwin,
 };
 use accelnet_model::{
@@ -312,5 +312,11 @@ impl Hypervisor for Process {
 
     fn prepare(&self, vm: Uuid, nics: &[MacAddr]) -> VmResult<Staged> {
         self.on_vms("prepare", |twin| twin.prepare(vm, nics))
+    }
+
+    fn ensure_nic(&self, vm: Uuid, nic: &NewNic, live: bool) -> VmResult<Staged> {
+        self.on_vms(&format!("NIC {}, live: {live}", nic.mac), |twin| {
+            twin.ensure_nic(vm, nic, live)
+        })
     }
 }

@@ -171,6 +171,7 @@ impl World {
             uuid: uuid(vm),
             level,
             prepare: false,
+            add_nic: None,
         });
     }
 

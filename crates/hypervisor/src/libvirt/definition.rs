@@ -35,6 +35,10 @@ pub fn facts(live: &str, config: Option<&str>, state: VmState) -> Result<VmFacts
         free_root_ports_live: if running { free_root_ports(root) } else { 0 },
         free_root_ports_config: config_root.map_or(0, free_root_ports),
         nics: nics(root, config_root, running)?,
+        nics_staged: match config_root.filter(|_| running) {
+            Some(config) => staged_nics(root, config)?,
+            None => Vec::new(),
+        },
         hostdevs: if running { hostdevs(root)? } else { Vec::new() },
         name,
     })
@@ -48,6 +52,14 @@ pub fn hostdevs_of(xml: &str) -> Result<Vec<HostdevFacts>> {
 /// Free PCIe root ports of a definition.
 pub fn free_root_ports_of(xml: &str) -> Result<u32> {
     Ok(free_root_ports(parse(xml)?.root_element()))
+}
+
+/// True if a definition has a NIC with this address.
+pub fn has_nic(xml: &str, mac: MacAddr) -> Result<bool> {
+    let document = parse(xml)?;
+    let mut nics = children(document.root_element(), "devices")
+        .flat_map(|devices| children(devices, "interface"));
+    Ok(nics.any(|nic| nic_mac(nic) == Some(mac)))
 }
 
 /// The NIC's own element with `<teaming type='persistent'/>` added and all else kept to the byte;
@@ -268,6 +280,14 @@ fn nics(root: Element<'_>, config: Option<Element<'_>>, running: bool) -> Result
     Ok(nics)
 }
 
+/// NICs of the persistent definition that the running VM does not have.
+fn staged_nics(live: Element<'_>, config: Element<'_>) -> Result<Vec<NicFacts>> {
+    let here: Vec<MacAddr> = nics(live, None, true)?.iter().map(|nic| nic.mac).collect();
+    let mut staged = nics(config, Some(config), false)?;
+    staged.retain(|nic| !here.contains(&nic.mac));
+    Ok(staged)
+}
+
 fn hostdevs(root: Element<'_>) -> Result<Vec<HostdevFacts>> {
     let Some(devices) = child(root, "devices") else {
         return Ok(Vec::new());
@@ -410,6 +430,26 @@ mod tests {
         let hostdev = &vm.hostdevs[0];
         assert_eq!(hostdev.pci.to_string(), "0000:81:10.2");
         assert_eq!(hostdev.teaming_with.as_deref(), Some("net0"));
+    }
+
+    #[test]
+    fn nics_that_come_with_the_next_start_are_told_apart() {
+        let config = VM.replace("52:54:00:00:00:02", "52:54:00:00:00:0a");
+        let vm = facts(VM, Some(&config), VmState::Running).unwrap();
+        let staged: Vec<String> = vm
+            .nics_staged
+            .iter()
+            .map(|nic| nic.mac.to_string())
+            .collect();
+        assert_eq!(
+            (staged, vm.nics.len()),
+            (vec!["52:54:00:00:00:0a".to_owned()], 3)
+        );
+        assert!(vm.nics_staged[0].tap.is_none() && vm.nics_staged[0].alias.is_none());
+        assert!(has_nic(&config, vm.nics_staged[0].mac).unwrap());
+        assert!(!has_nic(VM, vm.nics_staged[0].mac).unwrap());
+        let off = facts(&config, Some(&config), VmState::Off).unwrap();
+        assert_eq!((off.nics_staged.len(), off.nics.len()), (0, 3));
     }
 
     #[test]

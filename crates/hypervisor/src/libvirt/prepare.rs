@@ -4,7 +4,7 @@ use accelnet_model::MacAddr;
 use virt::{domain::Domain, sys};
 
 use super::{definition, refused};
-use crate::{Result, Staged};
+use crate::{NewNic, Result, Staged};
 
 /// Stages what is missing; device-level changes only, the rest of the definition is not touched.
 pub fn prepare(domain: &Domain, nics: &[MacAddr]) -> Result<Staged> {
@@ -21,8 +21,14 @@ pub fn prepare(domain: &Domain, nics: &[MacAddr]) -> Result<Staged> {
             changes.push(format!("NIC {mac} stands by for a VF"));
         }
     }
-    let free = definition::free_root_ports_of(&config)?;
-    for _ in free..nics.len() as u32 {
+    changes.extend(root_ports(domain, &config, nics.len() as u32)?);
+    Ok(Staged { changes })
+}
+
+/// Adds free root ports to the definition until there are so many.
+fn root_ports(domain: &Domain, config: &str, needed: u32) -> Result<Vec<String>> {
+    let mut changes = Vec::new();
+    for _ in definition::free_root_ports_of(config)?..needed {
         domain
             .attach_device_flags(
                 "<controller type='pci' model='pcie-root-port'/>",
@@ -31,5 +37,40 @@ pub fn prepare(domain: &Domain, nics: &[MacAddr]) -> Result<Staged> {
             .map_err(refused("add a PCIe root port"))?;
         changes.push("one more free PCIe root port".to_owned());
     }
+    Ok(changes)
+}
+
+/// Adds the NIC where it is missing, in one call if it is missing in both places. libvirt gives it a
+/// root port that is free or, in the definition, adds one.
+pub fn ensure_nic(domain: &Domain, nic: &NewNic, live: bool) -> Result<Staged> {
+    let asked = "read the VM's definition";
+    let read = |flags| domain.xml_desc(flags).map_err(refused(asked));
+    let running = domain.is_active().map_err(refused(asked))?;
+    let mut changes = Vec::new();
+    let mut flags = 0;
+    if !definition::has_nic(&read(sys::VIR_DOMAIN_XML_INACTIVE)?, nic.mac)? {
+        flags |= sys::VIR_DOMAIN_AFFECT_CONFIG;
+        changes.push(format!("NIC {} on {}", nic.mac, nic.bridge));
+    }
+    if live && running && !definition::has_nic(&read(0)?, nic.mac)? {
+        flags |= sys::VIR_DOMAIN_AFFECT_LIVE;
+    }
+    if flags != 0 {
+        let (mac, bridge) = (nic.mac, &nic.bridge);
+        domain
+            .attach_device_flags(&interface(nic), flags)
+            .map_err(refused(&format!("add NIC {mac} on {bridge}")))?;
+    }
+    // The NIC itself has taken one.
+    let config = read(sys::VIR_DOMAIN_XML_INACTIVE)?;
+    changes.extend(root_ports(domain, &config, 1)?);
     Ok(Staged { changes })
+}
+
+fn interface(nic: &NewNic) -> String {
+    format!(
+        "<interface type='bridge'><mac address='{}'/><source bridge='{}'/><model type='virtio'/>\
+         <teaming type='persistent'/></interface>",
+        nic.mac, nic.bridge
+    )
 }

@@ -2,11 +2,13 @@
 
 use std::{sync::mpsc, time::Duration};
 
-use accelnet_model::{HostdevFacts, MacAddr, PciAddress, VmFacts};
+use accelnet_model::{HostdevFacts, MacAddr, NicFacts, PciAddress, VmFacts, VmState};
 use uuid::Uuid;
 
 use super::{HypervisorTwin, Vm, Vms};
-use crate::{Hypervisor, HypervisorError, HypervisorEvent, Result, Staged, Versions, VfAttachment};
+use crate::{
+    Hypervisor, HypervisorError, HypervisorEvent, NewNic, Result, Staged, Versions, VfAttachment,
+};
 
 impl Vms {
     fn answers(&self) -> Result<()> {
@@ -116,5 +118,56 @@ impl Hypervisor for HypervisorTwin {
             staged.changes.push("a PCIe root port".into());
         }
         Ok(staged)
+    }
+
+    fn ensure_nic(&self, uuid: Uuid, nic: &NewNic, live: bool) -> Result<Staged> {
+        let mut vms = self.lock();
+        vms.answers()?;
+        let vm = vms.vm_mut(uuid).ok_or(HypervisorError::NoSuchVm(uuid))?;
+        let mut staged = Staged::default();
+        let facts = &mut vm.facts;
+        let mut all = facts.nics.iter().chain(&facts.nics_staged);
+        if !all.any(|has| has.mac == nic.mac) {
+            let new = standby(nic);
+            match facts.state {
+                VmState::Off => facts.nics.push(new),
+                _ => facts.nics_staged.push(new),
+            }
+            let text = format!("NIC {} on {}", nic.mac, nic.bridge);
+            staged.changes.push(text);
+            // libvirt adds a root port if none is free.
+            facts.free_root_ports_config = facts.free_root_ports_config.saturating_sub(1);
+        }
+        if facts.free_root_ports_config == 0 {
+            facts.free_root_ports_config = 1;
+            staged.changes.push("a PCIe root port".into());
+        }
+        let waits = facts.nics_staged.iter().position(|has| has.mac == nic.mac);
+        if let (true, Some(pid), Some(place)) = (live, facts.pid, waits) {
+            if facts.free_root_ports_live == 0 {
+                return Err(refused("add", "no more available PCI slots".into()));
+            }
+            facts.free_root_ports_live -= 1;
+            let mut new = facts.nics_staged.remove(place);
+            self.start_nic(pid, facts.nics.len(), &mut new)?;
+            facts.nics.push(new);
+        }
+        Ok(staged)
+    }
+}
+
+/// A virtio NIC that stands by, as a definition has it.
+fn standby(nic: &NewNic) -> NicFacts {
+    NicFacts {
+        mac: nic.mac,
+        alias: None,
+        model: "virtio".into(),
+        bridge: Some(nic.bridge.clone()),
+        direct: None,
+        tap: None,
+        standby_live: false,
+        standby_config: true,
+        link_up: true,
+        policy: Vec::new(),
     }
 }

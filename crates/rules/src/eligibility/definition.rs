@@ -69,10 +69,16 @@ fn cold_start(vm: &VmFacts, code: Code, text: String, staged: bool) -> Problem {
     if !staged {
         return problem;
     }
-    problem.with_cure(
-        "It is staged already: shut the VM down and start it again; a reboot inside the guest is not \
-         enough.",
-    )
+    problem.with_cure(STAGED_ALREADY)
+}
+
+/// What is left to do once all is in the definition.
+pub(crate) const STAGED_ALREADY: &str = "It is staged already: shut the VM down and start it again; \
+                                         a reboot inside the guest is not enough.";
+
+/// Why nothing that is staged on the VM's definition would last, if so.
+pub(crate) fn staging_refused(vm: &VmFacts) -> Option<Problem> {
+    not_ours(vm, &format!("VM '{}' would get a NIC.", vm.name))
 }
 
 /// The definition is not the operator's own, so nothing that is staged on it would last.

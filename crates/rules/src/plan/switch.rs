@@ -7,10 +7,10 @@
 
 use accelnet_model::{
     AdapterFacts, Intent, NicFacts, NodeDesired, Performance, Problem, VfAttributes, VfFacts,
-    VmDesired, VmFacts, VmState,
+    VmFacts, VmState,
 };
 
-use super::{Action, Memory, Plan, Switch};
+use super::{Action, Memory, Plan, Switch, definition};
 use crate::{
     Observed,
     attach::Standing,
@@ -34,23 +34,13 @@ pub fn plan(
         if memory.busy.contains(&vm.uuid) {
             continue;
         }
-        prepare(vm, wish, intent, plan);
-        if vm.state != VmState::Off {
+        let gets_nic = definition::plan(vm, wish, intent, memory, plan);
+        if vm.state != VmState::Off && !gets_nic {
             match wish.level {
                 Some(level) => accelerate(observed, vm, intent, level, memory, plan),
                 None => decelerate(observed, vm, intent, memory, plan),
             }
         }
-    }
-}
-
-fn prepare(vm: &VmFacts, wish: &VmDesired, intent: &Intent, plan: &mut Plan) {
-    let nics: Vec<&NicFacts> = nics_on(vm, &intent.bridge).collect();
-    let staged = nics.iter().all(|nic| nic.standby_config)
-        && vm.free_root_ports_config as usize >= nics.len();
-    if wish.prepare && vm.persistent && !nics.is_empty() && !staged {
-        let nics = nics.iter().map(|nic| nic.mac).collect();
-        plan.actions.push(Action::Prepare { vm: vm.uuid, nics });
     }
 }
 

@@ -8,7 +8,7 @@ use uuid::Uuid;
 use super::*;
 use crate::fixture;
 
-fn desired(level: Option<Performance>) -> NodeDesired {
+pub fn desired(level: Option<Performance>) -> NodeDesired {
     NodeDesired {
         generation: 1,
         intents: vec![fixture::intent()],
@@ -21,6 +21,7 @@ fn desired(level: Option<Performance>) -> NodeDesired {
             uuid: Uuid::from_u128(1),
             level,
             prepare: false,
+            add_nic: None,
         }],
     }
 }
@@ -317,7 +318,7 @@ proptest! {
             vf.attributes.vlan = vlans[i];
         }
         let mut wish = desired(wanted.then_some(Performance::Low));
-        wish.vms.push(VmDesired { uuid: Uuid::from_u128(2), level: Some(Performance::Low), prepare: false });
+        wish.vms.push(VmDesired { uuid: Uuid::from_u128(2), level: Some(Performance::Low), prepare: false, add_nic: None });
         let plan = plan(&observed, &wish, &Memory::default());
         let mut given = Vec::new();
         for action in &plan.actions {
