@@ -11,8 +11,8 @@
 //! State is derived from the machine at every pass; the [`ledger`] keeps what the machine cannot
 //! tell. Whatever is interrupted is found half done at the next pass, and finished or undone.
 //!
-//! Threads, all owned and joined: the loop ([`Agent`]), one that forwards events of the host, one
-//! that forwards events of the hypervisor, and at most [`worker::LIMIT`] switch-overs.
+//! Threads, all owned and joined: the loop ([`Agent`]), two that forward events of host and hypervisor
+//! ([`watches`]), and at most [`worker::LIMIT`] switch-overs.
 
 mod apply;
 pub mod boot;
@@ -23,6 +23,7 @@ mod repairs;
 mod report;
 mod run;
 mod switch;
+mod watches;
 mod worker;
 
 use std::{

@@ -12,6 +12,17 @@ use accelnet_rules::{
 
 use crate::memory::Memory;
 
+/// How far the node is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Convergence {
+    /// Something is left to do, or under way.
+    Working,
+    /// What is left waits out a rest after a failure.
+    Resting,
+    /// All is as it is wanted, as far as that is possible.
+    Done,
+}
+
 /// Builds the report of one pass.
 pub fn status(
     observed: Observed,
@@ -19,7 +30,7 @@ pub fn status(
     plan: &Plan,
     memory: &Memory,
     problems: Vec<Problem>,
-    converged: bool,
+    convergence: Convergence,
 ) -> NodeStatus {
     let intent = desired.enabled_intent();
     let vms = observed
@@ -46,7 +57,8 @@ pub fn status(
     NodeStatus {
         sequence: 0,
         generation: desired.generation,
-        converged,
+        converged: convergence == Convergence::Done,
+        resting: convergence == Convergence::Resting,
         adapters: adapters.collect(),
         vms,
         node: observed.node,
@@ -89,6 +101,7 @@ fn vm_status(
         nics: nics.collect(),
         policy: policy.collect(),
         level,
+        resting: memory.failures.contains_key(&vm.uuid) && !memory.busy.contains_key(&vm.uuid),
         progress: memory.busy.get(&vm.uuid).map(|busy| busy.progress.clone()),
         problems,
         staged: staged(vm, wish, memory),

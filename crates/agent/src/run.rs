@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use accelnet_host::{Host, HostEvent};
+use accelnet_host::Host;
 use accelnet_hypervisor::Hypervisor;
 use accelnet_model::{Code, NodeDesired, NodeStatus, Problem, Progress};
 use accelnet_rules::{
@@ -22,7 +22,9 @@ use crate::{
     ledger::{AdapterEntry, Ledger},
     memory::{Busy, Memory},
     observe::observe,
-    repairs, report,
+    repairs,
+    report::{self, Convergence},
+    watches::Watches,
     worker::{Finished, LIMIT, Workers, progress_of},
 };
 
@@ -82,7 +84,8 @@ impl Loop {
     }
 
     pub fn run(mut self, inbox: &mpsc::Receiver<Message>) {
-        self.forward_events();
+        // Ended and joined when the loop ends, however it does.
+        let _watches = Watches::start(&*self.host, &*self.hypervisor, &self.messages);
         let mut waiting: Vec<mpsc::Sender<NodeStatus>> = Vec::new();
         loop {
             let status = self.pass();
@@ -147,35 +150,6 @@ impl Loop {
             .next_try(now)
             .map(|at| at.saturating_sub(now) + BURST);
         next_try.map_or(usual, |due| due.min(usual))
-    }
-
-    fn forward_events(&self) {
-        let messages = self.messages.clone();
-        match self.host.watch() {
-            Ok(events) => {
-                std::thread::spawn(move || {
-                    for event in events {
-                        if event != HostEvent::Idle && messages.send(Message::Something).is_err() {
-                            return;
-                        }
-                    }
-                });
-            }
-            Err(error) => tracing::warn!(%error, "host events; changes are found by looking only"),
-        }
-        let messages = self.messages.clone();
-        match self.hypervisor.watch() {
-            Ok(events) => {
-                std::thread::spawn(move || {
-                    for _ in events {
-                        if messages.send(Message::Something).is_err() {
-                            return;
-                        }
-                    }
-                });
-            }
-            Err(error) => tracing::warn!(%error, "VM events; changes are found by looking only"),
-        }
     }
 
     fn accept(&mut self, desired: NodeDesired) {
@@ -289,8 +263,15 @@ impl Loop {
             if !more {
                 let resting = self.memory.repairs.problems();
                 self.memory.action_problems.extend(resting);
-                let converged = plan.actions.is_empty() && self.memory.busy.is_empty();
-                return self.status(observed, &plan, problems, converged);
+                // Nothing to do now is not done: VMs may rest after a failure.
+                let quiet = plan.actions.is_empty() && self.memory.busy.is_empty();
+                let rests = !self.memory.failures.is_empty();
+                let progress = match (quiet, rests) {
+                    (false, _) => Convergence::Working,
+                    (true, true) => Convergence::Resting,
+                    (true, false) => Convergence::Done,
+                };
+                return self.status(observed, &plan, problems, progress);
             }
         }
     }
@@ -300,7 +281,7 @@ impl Loop {
         observed: Observed,
         plan: &Plan,
         problems: Vec<Problem>,
-        converged: bool,
+        convergence: Convergence,
     ) -> NodeStatus {
         for (vm, progress) in &self.progress {
             if let Some(busy) = self.memory.busy.get_mut(vm) {
@@ -316,7 +297,7 @@ impl Loop {
             plan,
             &self.memory,
             problems,
-            converged,
+            convergence,
         )
     }
 

@@ -1,8 +1,8 @@
 //! Bodies of requests and answers.
 
 use accelnet_model::{
-    AdapterStatus, IfName, Intent, IntentOnNode, IntentType, Name, NicPath, NicStatus, Performance,
-    Problem, Progress, VfCount, VmState, WhenToCreateVfs,
+    AdapterStatus, Code, IfName, Intent, IntentOnNode, IntentType, Name, NicPath, NicStatus,
+    Performance, Problem, Progress, VfCount, VmState, WhenToCreateVfs,
 };
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -77,6 +77,9 @@ pub struct NodeSummary {
     pub reachable: bool,
     /// Nothing is left to do for what is wanted.
     pub converged: bool,
+    /// What is left waits out a rest after a failure; the VMs concerned say why.
+    #[serde(default)]
+    pub resting: bool,
     /// VFs on the adapters of the enabled intent.
     pub vfs: u32,
     /// Those in use by accelerated VMs.
@@ -114,6 +117,9 @@ pub struct Vm {
     /// A change in progress.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub progress: Option<Progress>,
+    /// The last change failed (`problems` says why) and is tried again by itself after a rest.
+    #[serde(default)]
+    pub resting: bool,
     /// Changes staged for its next cold start.
     #[serde(default)]
     pub staged: Vec<String>,
@@ -134,6 +140,20 @@ impl Vm {
             Some(_) => managed().next().is_some() && managed().all(|nic| nic.path == NicPath::Vf),
             None => managed().all(|nic| nic.path != NicPath::Vf),
         }
+    }
+
+    /// True if its node has done what can be done before the VM's next cold start, which brings the
+    /// rest.
+    pub fn waits_for_start(&self) -> bool {
+        let brings = |problem: &Problem| {
+            matches!(
+                problem.code,
+                Code::VmNotRunning | Code::VmNeedsColdStart | Code::VmNoFreeRootPort
+            )
+        };
+        let waits = self.state == VmState::Off || !self.problems.is_empty();
+        let quiet = !self.pending && self.progress.is_none();
+        quiet && waits && !self.staged.is_empty() && self.problems.iter().all(brings)
     }
 
     /// NICs that use a VF and are not managed: accelerated on another intent, they keep it.
@@ -197,6 +217,10 @@ pub struct AccelerateRequest {
     /// The VM must (`true`) or must not (`false`) be accelerated already; both if left out.
     #[serde(default)]
     pub must_be_accelerated: Option<bool>,
+    /// If the VM has no NIC on the intent's bridge, add a virtio NIC there: while it runs if it has two
+    /// free PCIe root ports, else from its next cold start on. A VM that is off is not refused then.
+    #[serde(default)]
+    pub add_adapter: bool,
 }
 
 /// What a request does or, with `?dry_run=true`, would do.

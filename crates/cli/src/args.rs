@@ -294,7 +294,7 @@ pub enum VmCommand {
     },
     /// Accelerate running VMs, without losing a packet.
     #[command(
-        after_help = "Examples:\n  accelnet vm enable web1 --performance High\n  accelnet vm enable 'web*' db1 -p Low\n  accelnet vm list -o json | jq -r '.items[].uuid' | accelnet vm enable -"
+        after_help = "Examples:\n  accelnet vm enable web1 --performance High\n  accelnet vm enable 'web*' db1 -p Low\n  accelnet vm enable db1 --add-adapter --dry-run   db1 has no NIC on the intent's bridge\n  accelnet vm list -o json | jq -r '.items[].uuid' | accelnet vm enable -"
     )]
     Enable {
         /// Which VMs.
@@ -303,6 +303,10 @@ pub enum VmCommand {
         /// Low, Medium or High.
         #[arg(short, long, alias = "level", default_value = "Medium")]
         performance: Performance,
+        /// Add a virtio NIC on the intent's bridge to VMs that have none there: while they run if two
+        /// PCIe root ports are free, else from the next cold start on.
+        #[arg(long)]
+        add_adapter: bool,
         /// How the change is made.
         #[command(flatten)]
         change: ChangeArgs,

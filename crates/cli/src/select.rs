@@ -150,6 +150,7 @@ mod tests {
             nics: vec![],
             pending: false,
             progress: None,
+            resting: false,
             staged: vec![],
             problems: vec![],
         }

@@ -16,6 +16,8 @@ pub enum Until {
     TakenUp,
     /// What is wanted is in effect, or the node says why it cannot be.
     InEffect,
+    /// The same, or it is staged and comes with the VM's next cold start.
+    InEffectOrStaged,
 }
 
 impl Until {
@@ -23,6 +25,7 @@ impl Until {
         match self {
             Self::TakenUp => !vm.pending && vm.progress.is_none(),
             Self::InEffect => vm.settled(),
+            Self::InEffectOrStaged => vm.settled() || vm.waits_for_start(),
         }
     }
 }
@@ -42,15 +45,30 @@ impl Limit {
     }
 }
 
-/// Follows a VM until then, until its node gives up, or until time is up.
+/// Shows how many VMs of several have been asked for; like all progress on standard error, and only if
+/// that is a terminal.
+pub fn asking_bar(count: usize) -> ProgressBar {
+    if count < 2 {
+        return ProgressBar::hidden();
+    }
+    let bar = ProgressBar::new(count as u64);
+    if let Ok(style) = ProgressStyle::with_template("{spinner} asked {pos} of {len}") {
+        bar.set_style(style);
+    }
+    bar
+}
+
+/// Follows a VM until then, until its node gives up, or until time is up. `place` is its place among
+/// several.
 pub async fn follow(
     call: &Call,
     uuid: &str,
     name: &str,
     until: Until,
     limit: Limit,
+    place: Option<(usize, usize)>,
 ) -> Result<Vm, ClientError> {
-    let bar = progress_bar(name);
+    let bar = progress_bar(name, place);
     let mut last: Option<Vm> = None;
     let followed = tokio::time::timeout_at(
         limit.at,
@@ -98,13 +116,16 @@ fn gave_up(vm: &Vm) -> bool {
     !vm.pending && vm.progress.is_none() && !vm.problems.is_empty()
 }
 
-fn progress_bar(name: &str) -> ProgressBar {
+fn progress_bar(name: &str, place: Option<(usize, usize)>) -> ProgressBar {
     // Drawn on standard error, and only if that is a terminal.
     let bar = ProgressBar::new(1);
     if let Ok(style) = ProgressStyle::with_template("{spinner} {prefix} [{pos}/{len}] {msg}") {
         bar.set_style(style);
     }
-    bar.set_prefix(printable(name));
+    bar.set_prefix(match place {
+        Some((number, of)) => format!("{number}/{of} {}", printable(name)),
+        None => printable(name),
+    });
     bar.enable_steady_tick(Duration::from_millis(120));
     bar
 }

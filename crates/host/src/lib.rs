@@ -79,8 +79,8 @@ pub trait Host: Send + Sync + 'static {
         mac: MacAddr,
     ) -> Result<Vec<PolicyFinding>>;
 
-    /// Events from now on, until the receiver is dropped.
-    fn watch(&self) -> Result<mpsc::Receiver<HostEvent>>;
+    /// Sends events from now on, until the receiver is dropped.
+    fn watch(&self, events: mpsc::Sender<HostEvent>) -> Result<()>;
 
     /// Exactly `count` VFs exist on the PF, kept from host drivers (`sriov_drivers_autoprobe=0`).
     /// Changing a number goes through 0, so it is refused with [`HostError::VfsInUse`] while any VF

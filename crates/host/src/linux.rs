@@ -94,8 +94,8 @@ impl Host for Linux {
         policy::observe(&self.root, bridge, tap, uplink)
     }
 
-    fn watch(&self) -> Result<mpsc::Receiver<HostEvent>> {
-        watch::watch()
+    fn watch(&self, events: mpsc::Sender<HostEvent>) -> Result<()> {
+        watch::watch(events)
     }
 
     fn ensure_vf_count(&self, pf: PciAddress, count: u32) -> Result<()> {

@@ -80,8 +80,8 @@ pub trait Hypervisor: Send + Sync + 'static {
     /// persistent definitions.
     fn observe_vms(&self) -> Result<Vec<VmFacts>>;
 
-    /// Events from now on, until the receiver is dropped.
-    fn watch(&self) -> Result<mpsc::Receiver<HypervisorEvent>>;
+    /// Sends events from now on, until the receiver is dropped.
+    fn watch(&self, events: mpsc::Sender<HypervisorEvent>) -> Result<()>;
 
     /// Plugs the VF into the running VM (live only) as
     /// `<interface type='hostdev'>` with `<teaming type='transient' persistent=…/>`. Nothing is

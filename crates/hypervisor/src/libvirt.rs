@@ -128,13 +128,13 @@ impl Hypervisor for Libvirt {
         Ok(vms)
     }
 
-    fn watch(&self) -> Result<mpsc::Receiver<HypervisorEvent>> {
-        let receiver = self.events.subscribe();
+    fn watch(&self, events: mpsc::Sender<HypervisorEvent>) -> Result<()> {
+        self.events.subscribe(events);
         // A daemon that is not there yet is reported by the next call; events begin when it is.
         if let Err(error) = self.connection.get() {
             tracing::warn!(%error, "libvirt cannot be watched yet");
         }
-        Ok(receiver)
+        Ok(())
     }
 
     fn attach_vf(&self, vm: Uuid, vf: &VfAttachment) -> Result<()> {

@@ -97,6 +97,9 @@ pub struct VmStatus {
     /// A change in progress.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub progress: Option<Progress>,
+    /// The last change failed (`problems` says why) and is tried again by itself after a rest.
+    #[serde(default)]
+    pub resting: bool,
     /// What keeps the VM from the wanted state.
     pub problems: Vec<Problem>,
     /// Changes staged for its next cold start, in words.
@@ -123,6 +126,9 @@ pub struct NodeStatus {
     pub generation: u64,
     /// True if nothing is left to do for that generation.
     pub converged: bool,
+    /// True if it is not, and all that is left waits out a rest after a failure.
+    #[serde(default)]
+    pub resting: bool,
     /// The node.
     pub node: NodeFacts,
     /// Its adapters.

@@ -87,9 +87,9 @@ fn managed(intent: &Intent, status: &NodeStatus) -> (IntentState, Option<Problem
     if let Some(problem) = first(&|_| true).or(quarantined.cloned()) {
         return (IntentState::Retrying, Some(problem));
     }
-    // VMs that move between the paths are told with the VMs.
+    // VMs that move between the paths, or rest after they could not, are told with the VMs.
     let moves = status.vms.iter().any(|vm| vm.progress.is_some());
-    if status.converged || moves {
+    if status.converged || status.resting || moves {
         (IntentState::Success, None)
     } else {
         (IntentState::Provisioning, None)
@@ -184,9 +184,13 @@ mod tests {
                 number: 1,
                 of: 2,
             }),
+            resting: false,
             problems: Vec::new(),
             staged: Vec::new(),
         });
+        assert_eq!(state(&enabled(), &status), (IntentState::Success, None));
+        status.vms.clear();
+        status.resting = true;
         assert_eq!(state(&enabled(), &status), (IntentState::Success, None));
     }
 

@@ -10,18 +10,20 @@ use std::{
 };
 
 use accelnet_model::{
-    AdapterStatus, Code, Intent, Name, NicFacts, NicPath, NicStatus, NodeDesired, NodeStatus,
-    PciAddress, Problem, VfAttributes, VfUser, VmFacts, VmState, VmStatus,
+    AdapterStatus, Code, Intent, MacAddr, Name, NicFacts, NicPath, NicStatus, NodeDesired,
+    NodeStatus, PciAddress, Problem, VfAttributes, VfUser, VmDesired, VmFacts, VmState, VmStatus,
 };
 use accelnet_rules::{
     Observed,
     eligibility::free_vfs,
     fixture,
+    new_nic::{self, When},
     plan::{Memory, plan},
     profile,
 };
 use accelnet_store::Store;
 use tokio::{net::UnixListener, sync::oneshot, task::JoinHandle};
+use uuid::Uuid;
 
 use crate::{Nodes, Pending, Server, Shared};
 
@@ -38,6 +40,8 @@ struct Fake {
     silent: bool,
     /// Its machine refuses what it tries, with these words.
     refused: Option<String>,
+    /// VMs that rest after a failure.
+    resting: BTreeMap<Uuid, Problem>,
     meanwhile: Option<ChangeOnce>,
     sequence: u64,
 }
@@ -126,6 +130,11 @@ impl FakeNodes {
         self.with(node, |fake| fake.refused = Some(words.to_owned()));
     }
 
+    /// A VM of the node rests after a failure.
+    pub fn rests(&self, node: &str, vm: Uuid, problem: Problem) {
+        self.with(node, |fake| drop(fake.resting.insert(vm, problem)));
+    }
+
     fn report(&self, name: &Name) {
         let status = match self.lock().get_mut(name) {
             Some(fake) if !fake.silent => fake.status(),
@@ -183,10 +192,41 @@ impl Fake {
             if wish.prepare {
                 prepare(&mut self.observed.vms[number]);
             }
+            let missing = |mac| {
+                Some((
+                    mac,
+                    new_nic::missing(&self.observed.vms[number], &intent, mac)?,
+                ))
+            };
+            if let Some((mac, when)) = wish.add_nic.and_then(missing) {
+                self.add_nic(&intent, number, mac, when);
+            }
             let running = self.observed.vms[number].state == VmState::Running;
             for nic in 0..self.observed.vms[number].nics.len() {
                 self.move_nic(&intent, number, nic, wish.level.is_some(), running);
             }
+        }
+    }
+
+    fn add_nic(&mut self, intent: &Intent, number: usize, mac: MacAddr, when: When) {
+        let vm = &mut self.observed.vms[number];
+        let count = vm.nics.len();
+        let live = when == When::Now;
+        let nic = NicFacts {
+            mac,
+            alias: live.then(|| format!("net{count}")),
+            bridge: Some(intent.bridge.clone()),
+            tap: format!("tap{number}-{count}").parse().ok().filter(|_| live),
+            standby_live: live,
+            ..fixture::vm(1).nics[0].clone()
+        };
+        vm.free_root_ports_config = vm.free_root_ports_config.max(2) - 1;
+        if when == When::Now {
+            vm.free_root_ports_live -= 1;
+        }
+        match (when, vm.state) {
+            (When::Now, _) | (_, VmState::Off) => vm.nics.push(nic),
+            (When::NextStart, _) => vm.nics_staged.push(nic),
         }
     }
 
@@ -255,8 +295,12 @@ impl Fake {
                 .flatten()
                 .collect(),
             progress: None,
-            problems: plan.vm_problems.get(&vm.uuid).cloned().unwrap_or_default(),
-            staged: staged(vm),
+            resting: self.resting.contains_key(&vm.uuid),
+            problems: match self.resting.get(&vm.uuid) {
+                Some(problem) => vec![problem.clone()],
+                None => plan.vm_problems.get(&vm.uuid).cloned().unwrap_or_default(),
+            },
+            staged: staged(vm, self.followed.vm(vm.uuid)),
         });
         let adapters = observed.adapters.iter().map(|facts| AdapterStatus {
             facts: facts.clone(),
@@ -266,7 +310,8 @@ impl Fake {
         NodeStatus {
             sequence: self.sequence,
             generation: self.followed.generation,
-            converged: self.refused.is_none(),
+            converged: self.refused.is_none() && self.resting.is_empty(),
+            resting: self.refused.is_none() && !self.resting.is_empty(),
             node: observed.node.clone(),
             adapters: adapters.collect(),
             bridges: observed.bridges.clone(),
@@ -283,9 +328,13 @@ fn prepare(vm: &mut VmFacts) {
     vm.free_root_ports_config = vm.free_root_ports_config.max(vm.nics.len() as u32);
 }
 
-fn staged(vm: &VmFacts) -> Vec<String> {
+fn staged(vm: &VmFacts, wish: Option<&VmDesired>) -> Vec<String> {
+    let added = wish.and_then(|wish| wish.add_nic);
     let waits = |nic: &&NicFacts| nic.standby_config && !nic.standby_live;
-    let nics = vm.nics.iter().filter(waits);
+    let off = vm.state == VmState::Off;
+    let here = vm.nics.iter().filter(waits);
+    let here = here.filter(|nic| !off || Some(nic.mac) == added);
+    let nics = here.chain(&vm.nics_staged);
     nics.map(|nic| format!("NIC {} stands by", nic.mac))
         .collect()
 }

@@ -56,6 +56,9 @@ pub type Pending<'a, T> = BoxFuture<'a, T>;
 const LOOK_LIMIT: Duration = Duration::from_secs(45);
 /// Requests under way may take so long once the server shall stop.
 const STOP_LIMIT: Duration = Duration::from_secs(5);
+/// How often a change that lost a race is decided anew. Whoever lost waits for their turn, and can then
+/// only be overtaken by requests that try for the first time.
+const ATTEMPTS: u32 = 20;
 /// Changed reports are kept at most this often.
 const KEEP_EVERY: Duration = Duration::from_secs(1);
 
@@ -72,6 +75,8 @@ struct Shared {
     /// Counts changes of wish or reports, to wake those who watch.
     changes: watch::Sender<u64>,
     stopping: watch::Sender<bool>,
+    /// The turn of a change that lost a race.
+    turn: tokio::sync::Mutex<()>,
 }
 
 /// A change of the wish that was decided on.
@@ -98,6 +103,7 @@ impl Server {
             reports: Reports::default(),
             changes: watch::channel(0).0,
             stopping: watch::channel(false).0,
+            turn: tokio::sync::Mutex::default(),
         };
         shared.reports.remember(shared.state.kept_reports().await?);
         let server = Self {
@@ -225,7 +231,8 @@ impl Server {
         asked: &Asked,
         decide: &mut (impl FnMut(&Wish) -> Result<Decided<T>, Vec<Problem>> + Send),
     ) -> Result<Changed<T>, Vec<Problem>> {
-        for _ in 0..state::ATTEMPTS {
+        let mut turn = None;
+        for _ in 0..ATTEMPTS {
             let wish = self.wish().await.map_err(one)?;
             let Decided {
                 writes,
@@ -248,6 +255,10 @@ impl Server {
                 after.wish = self.wish().await.map_err(one)?;
                 self.hand_out(&after.wish);
                 return Ok(after);
+            }
+            // Many at a time would lose against each other for ever.
+            if turn.is_none() {
+                turn = Some(self.shared.turn.lock().await);
             }
         }
         let text = "Others kept changing the cluster's state.";

@@ -41,8 +41,8 @@ pub use spec::{OnIntent, VmSpec};
 const PREFIX: &str = "accelnet/v1/";
 /// Version of the values' layout. A newer one is refused rather than misread.
 const SCHEMA: u32 = 1;
-/// How often a change that lost a race is decided anew.
-pub const ATTEMPTS: u32 = 5;
+/// How often a read that was overtaken begins again.
+const ATTEMPTS: u32 = 5;
 /// A commit waits for one or two syncs of the disk; one that takes this long will not come.
 const LIMIT: Duration = Duration::from_secs(10);
 
@@ -240,7 +240,7 @@ impl<S: Store> Stored<S> {
                         intents,
                         of_enabled: OnIntent::default(),
                         name,
-                        by: entry.by.clone(),
+                        by: entry.by,
                         at: entry.at,
                     };
                     put(&format!("vms/{uuid}/spec"), &spec)?

@@ -49,6 +49,7 @@ fn node(wish: &Wish, known: &Known) -> NodeSummary {
         name: known.name.clone(),
         reachable: known.silent.is_none(),
         converged: false,
+        resting: false,
         vfs: 0,
         vfs_used: 0,
         vms: 0,
@@ -60,6 +61,7 @@ fn node(wish: &Wish, known: &Known) -> NodeSummary {
     };
     let generation = wish.desired.generation;
     summary.converged = summary.reachable && status.converged && status.generation == generation;
+    summary.resting = summary.reachable && status.resting && status.generation == generation;
     summary.vms = status.vms.len() as u32;
     if let Some(intent) = wish.desired.enabled_intent() {
         let used: BTreeSet<PciAddress> = status
@@ -145,6 +147,7 @@ fn vm(wish: &Wish, node: &Known, vm: &VmStatus) -> Vm {
         nics: vm.nics.iter().map(|nic| self::nic(wish, vm, nic)).collect(),
         pending: generation < wish.desired.generation,
         progress: vm.progress.clone(),
+        resting: vm.resting,
         staged: vm.staged.clone(),
         problems,
     }
@@ -184,6 +187,7 @@ fn unseen(wish: &Wish, nodes: &[Known], uuid: Uuid, name: &str) -> Vm {
         nics: Vec::new(),
         pending: false,
         progress: None,
+        resting: false,
         staged: Vec::new(),
         problems: vec![problem],
     }

@@ -131,6 +131,7 @@ fn a_vm_that_rests_is_where_it_was() {
         };
         let status = world.wait("the failure", resting);
         assert_eq!(path(&status, 1), NicPath::Synthetic);
+        assert!(vm(&status, 1).resting && status.resting && !status.converged);
         world.assert_synthetic(1);
         world.assert_free_vfs_clean();
     }

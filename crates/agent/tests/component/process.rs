@@ -194,9 +194,9 @@ impl Host for Process {
         self.host.observe_policy(bridge, tap, uplink, mac)
     }
 
-    fn watch(&self) -> HostResult<mpsc::Receiver<HostEvent>> {
+    fn watch(&self, events: mpsc::Sender<HostEvent>) -> HostResult<()> {
         self.alive();
-        Host::watch(&self.host)
+        Host::watch(&self.host, events)
     }
 
     fn ensure_vf_count(&self, pf: PciAddress, count: u32) -> HostResult<()> {
@@ -293,9 +293,9 @@ impl Hypervisor for Process {
         self.hypervisor.observe_vms()
     }
 
-    fn watch(&self) -> VmResult<mpsc::Receiver<HypervisorEvent>> {
+    fn watch(&self, events: mpsc::Sender<HypervisorEvent>) -> VmResult<()> {
         self.alive();
-        Hypervisor::watch(&self.hypervisor)
+        Hypervisor::watch(&self.hypervisor, events)
     }
 
     fn attach_vf(&self, vm: Uuid, vf: &VfAttachment) -> VmResult<()> {

@@ -39,7 +39,10 @@ fn names(run: &Run) -> Result<Option<Vec<String>>, Problem> {
 pub async fn enable(run: &Run) -> Ended {
     let level = run.bound.level("Performance");
     // It is mandatory.
-    let change = Change::Enable(level.unwrap_or(Performance::Medium));
+    let change = Change::Enable {
+        level: level.unwrap_or(Performance::Medium),
+        add_adapter: run.bound.switch("AddAdapter"),
+    };
     Ok(change_and_show(run, change).await?.unwrap_or(exit::OK))
 }
 

@@ -61,10 +61,11 @@ pub fn status(status: &ClusterStatus) -> String {
     };
     let mut nodes = table(&["node", "state", "vfs", "used", "vms", "accelerated"]);
     for node in &status.nodes {
-        let state = match (node.reachable, node.converged) {
-            (false, _) => "unreachable",
-            (true, true) => "ready",
-            (true, false) => "working",
+        let state = match (node.reachable, node.converged, node.resting) {
+            (false, ..) => "unreachable",
+            (true, true, _) => "ready",
+            (true, false, true) => "resting",
+            (true, false, false) => "working",
         };
         add(
             &mut nodes,
@@ -225,7 +226,11 @@ pub fn vms(vms: &[Vm]) -> String {
             .progress
             .as_ref()
             .map(|progress| format!("{} {}/{}", progress.operation, progress.number, progress.of))
-            .or_else(|| vm.problems.first().map(|problem| problem.code.to_string()));
+            .or_else(|| {
+                let code = vm.problems.first()?.code;
+                let rests = if vm.resting { " (resting)" } else { "" };
+                Some(format!("{code}{rests}"))
+            });
         add(
             &mut rows,
             [
@@ -279,6 +284,9 @@ pub fn vm(vm: &Vm) -> String {
             "{operation}: step {} of {}: {step}\n",
             progress.number, progress.of
         ));
+    }
+    if vm.resting {
+        out.push_str("the last change failed; it is tried again by itself after a rest\n");
     }
     for staged in &vm.staged {
         let staged = printable(staged);

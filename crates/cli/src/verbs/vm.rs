@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use accelnet_api::{AccelerateRequest, ClientError, Items, Outcome, Vm};
 use accelnet_model::{Performance, Problem, problem::exit};
+use futures::{StreamExt, stream};
 use serde::Serialize;
 
 use super::numbered;
@@ -12,8 +13,12 @@ use crate::{
     call::{Call, Ended, worst_code},
     output::{self, printable, tables},
     select::{Selected, select},
-    wait::{Limit, Until, follow},
+    wait::{Limit, Until, asking_bar, follow},
 };
+
+/// Requests on their way at a time. The server looks at its nodes once for those that come together,
+/// and decides one after the other.
+const AT_ONCE: usize = 8;
 
 /// What is done for each selected VM.
 #[derive(Debug, Clone, Copy)]
@@ -21,7 +26,12 @@ pub enum Change {
     /// Stage what acceleration needs.
     Prepare,
     /// Accelerate at a level, whatever it is now.
-    Enable(Performance),
+    Enable {
+        /// The level.
+        level: Performance,
+        /// A VM without NIC on the intent's bridge gets one.
+        add_adapter: bool,
+    },
     /// Change the level of an accelerated one.
     Set(Performance),
     /// Bring it back to the software path.
@@ -75,8 +85,12 @@ pub async fn run(call: &Call, command: VmCommand) -> Ended {
         VmCommand::Enable {
             vms,
             performance,
+            add_adapter,
             change,
-        } => many(call, &vms, change, Change::Enable(performance)).await,
+        } => {
+            let level = performance;
+            many(call, &vms, change, Change::Enable { level, add_adapter }).await
+        }
         VmCommand::Set {
             vms,
             performance,
@@ -94,25 +108,33 @@ async fn many(call: &Call, vms: &VmsArgs, how: ChangeArgs, change: Change) -> En
     Ok(code(&list.items))
 }
 
-/// Asks for every VM first, then waits for each: the nodes work on them at the same time.
+/// Asks for every VM first, some at a time, then waits for each: the nodes work on them at the same
+/// time. The order is kept.
 pub async fn ensure_all(
     call: &Call,
     selected: Vec<Selected>,
     how: ChangeArgs,
     change: Change,
 ) -> Vec<Done> {
-    let mut results = Vec::new();
-    for item in selected {
-        results.push(match item {
+    let count = selected.len();
+    let bar = asking_bar(count);
+    let asked = stream::iter(selected).map(|item| async {
+        match item {
             Selected::Problem(problem) => refused(*problem, how.dry_run),
             Selected::Vm { name, uuid } => ask(call, name, uuid, how.dry_run, change).await,
-        });
-    }
+        }
+    });
+    let answered = asked.buffered(AT_ONCE).inspect(|_| bar.inc(1));
+    let mut results: Vec<Done> = answered.collect().await;
+    bar.finish_and_clear();
     let wait = !how.dry_run && !how.no_wait;
     // One deadline for all: they are worked on at the same time.
     let limit = Limit::of(Duration::from_secs(how.timeout));
-    for result in results.iter_mut().filter(|result| wait && result.ok) {
-        wait_for(call, result, change, limit).await;
+    for (number, result) in results.iter_mut().enumerate() {
+        if wait && result.ok {
+            let place = (count > 1).then_some((number + 1, count));
+            wait_for(call, result, change, limit, place).await;
+        }
     }
     results
 }
@@ -137,21 +159,20 @@ fn refused(problem: Problem, dry_run: bool) -> Done {
 
 async fn ask(call: &Call, name: String, uuid: String, dry_run: bool, change: Change) -> Done {
     let client = &call.client;
-    let accelerate = |performance, must_be_accelerated| AccelerateRequest {
+    let accelerate = |performance, must_be_accelerated, add_adapter| AccelerateRequest {
         performance,
         must_be_accelerated,
+        add_adapter,
     };
     let answer: Result<Outcome<Vm>, ClientError> = match change {
         Change::Prepare => client.prepare(&uuid, dry_run).await,
-        Change::Enable(level) => {
-            client
-                .accelerate(&uuid, &accelerate(level, None), dry_run)
-                .await
+        Change::Enable { level, add_adapter } => {
+            let request = accelerate(level, None, add_adapter);
+            client.accelerate(&uuid, &request, dry_run).await
         }
         Change::Set(level) => {
-            client
-                .accelerate(&uuid, &accelerate(level, Some(true)), dry_run)
-                .await
+            let request = accelerate(level, Some(true), false);
+            client.accelerate(&uuid, &request, dry_run).await
         }
         Change::Disable => client.decelerate(&uuid, dry_run).await,
     };
@@ -179,15 +200,24 @@ async fn ask(call: &Call, name: String, uuid: String, dry_run: bool, change: Cha
     }
 }
 
-async fn wait_for(call: &Call, result: &mut Done, change: Change, limit: Limit) {
+async fn wait_for(
+    call: &Call,
+    result: &mut Done,
+    change: Change,
+    limit: Limit,
+    place: Option<(usize, usize)>,
+) {
     let Some(uuid) = result.uuid.clone() else {
         return;
     };
     let until = match change {
         Change::Prepare => Until::TakenUp,
-        Change::Enable(_) | Change::Set(_) | Change::Disable => Until::InEffect,
+        Change::Enable {
+            add_adapter: true, ..
+        } => Until::InEffectOrStaged,
+        Change::Enable { .. } | Change::Set(_) | Change::Disable => Until::InEffect,
     };
-    match follow(call, &uuid, &result.name, until, limit).await {
+    match follow(call, &uuid, &result.name, until, limit, place).await {
         Ok(vm) => result.vm = Some(vm),
         Err(error) => {
             result.ok = false;
@@ -223,7 +253,7 @@ fn line(done: &Done, change: Change, no_wait: bool) -> String {
     if no_wait && done.changed {
         return match change {
             Change::Prepare => format!("{name}: is being prepared for its next cold start."),
-            Change::Enable(level) | Change::Set(level) => {
+            Change::Enable { level, .. } | Change::Set(level) => {
                 format!("{name}: is being accelerated, {level}.")
             }
             Change::Disable => format!("{name}: is being brought to the software path."),
@@ -237,7 +267,13 @@ fn line(done: &Done, change: Change, no_wait: bool) -> String {
                 printable(&staged.join("; "))
             ),
         },
-        Change::Enable(level) | Change::Set(level) => format!("{name}: accelerated, {level}."),
+        Change::Enable { level, .. } | Change::Set(level) => match &done.vm {
+            Some(vm) if vm.waits_for_start() => format!(
+                "{name}: staged for its next cold start: {}; it is accelerated then, {level}.",
+                printable(&vm.staged.join("; "))
+            ),
+            _ => format!("{name}: accelerated, {level}."),
+        },
         Change::Disable => format!("{name}: {}", brought_back(done.vm.as_ref())),
     }
 }

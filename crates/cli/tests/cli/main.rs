@@ -5,6 +5,7 @@
 //! | `tables` | what people read |
 //! | `documents` | what programs read |
 //! | `many` | several VMs: patterns, standard input, partial success |
+//! | `adding` | a NIC for a VM that has none on the bridge |
 //! | `capacity` | room with the reserve held back: of files, of the cluster |
 //! | `waiting` | `--wait`, `--no-wait`, `--timeout`, what cannot be done yet |
 //! | `failing` | exit codes, usage, a server that is not there or not for us |
@@ -13,6 +14,7 @@
 //! | `cmdlets_installed` | made, moved, removed |
 //! | `itself` | help, completion, manual pages, the catalogue |
 
+mod adding;
 mod capacity;
 mod cmdlets;
 mod cmdlets_installed;

@@ -113,6 +113,54 @@ fn a_thousand_names_are_answered_each() {
     assert_eq!(accelerated(&rig), ["db", "web/3"]);
 }
 
+/// So many running VMs, and `vfs` VFs for them.
+fn crowd(vms: u8, vfs: u32) -> Rig {
+    let rig = Rig::enabled(|seen| {
+        seen.vms = (1..=vms).map(fixture::vm).collect();
+        for vm in &mut seen.vms {
+            vm.name = format!("vm{:03}", vm.uuid.as_u128());
+        }
+        seen.node.memory_available_mib = 1 << 20;
+        seen.adapters[0] = fixture::adapter(vfs);
+        seen.adapters[0].total_vfs = vfs;
+        let ports = &mut seen.bridges[0].ports;
+        ports.truncate(1);
+        ports.extend(seen.vms.iter().map(|vm| {
+            let nic = &vm.nics[0];
+            fixture::port(nic.tap.as_ref().unwrap().as_str(), Some(nic.mac))
+        }));
+    });
+    rig.call(&["set", "--reserve", "0"]).with(0);
+    rig
+}
+
+/// They are asked for several at a time, in conflict with each other; each has its answer at its place.
+#[test]
+fn many_at_a_time_are_all_decided_and_answered_in_order() {
+    let rig = crowd(60, 48);
+    let ended = rig
+        .call(&["vm", "enable", "*", "-p", "Low", "-o", "json"])
+        .with(7);
+    let document: Value = serde_json::from_str(&ended.out).unwrap();
+    let items = document["items"].as_array().unwrap();
+    let names: Vec<&str> = items
+        .iter()
+        .map(|item| item["name"].as_str().unwrap())
+        .collect();
+    let expected: Vec<String> = (1..=60).map(|number| format!("vm{number:03}")).collect();
+    assert_eq!(names, expected);
+    let (done, refused): (Vec<&Value>, Vec<&Value>) =
+        items.iter().partition(|item| item["ok"] == true);
+    assert_eq!((done.len(), refused.len()), (48, 12));
+    for item in refused {
+        assert_eq!(codes(&item["problems"])[0], "no_free_vf", "{item}");
+    }
+    assert_eq!(accelerated(&rig).len(), 48);
+    let out = rig.call(&["vm", "disable", "*"]).done();
+    assert_eq!(out.lines().count(), 60);
+    assert_eq!(accelerated(&rig), [""; 0]);
+}
+
 #[test]
 fn what_was_done_for_some_is_done_and_said() {
     let rig = Rig::enabled(|seen| seen.vms[1].vcpus = 1);

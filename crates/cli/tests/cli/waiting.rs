@@ -1,5 +1,6 @@
 //! When a command ends, and what it says of what is not there yet.
 
+use accelnet_model::{Code, Problem};
 use serde_json::{Value, json};
 
 use crate::rig::{Rig, codes};
@@ -160,4 +161,29 @@ fn what_cannot_be_put_into_effect_ends_with_its_cause() {
         out.starts_with("vm1: staged for its next cold start: "),
         "{out}"
     );
+}
+
+#[test]
+fn a_vm_that_rests_after_a_failure_is_shown_and_not_waited_for() {
+    let rig = Rig::enabled(|_| {});
+    let uuid = accelnet_rules::fixture::vm(1).uuid;
+    let problem = Problem::new(Code::GuestWithoutFailover, "After 30 s it has none.");
+    rig.nodes.rests("node1", uuid, problem);
+    let status = rig.call(&["status"]).done();
+    assert!(status.contains(" node1  resting  "), "{status}");
+    let list = rig.call(&["vm", "list"]).done();
+    assert!(list.contains("guest_without_failover (resting)"), "{list}");
+    let shown = rig.call(&["vm", "show", "vm1"]).done();
+    assert!(
+        shown.contains("tried again by itself after a rest"),
+        "{shown}"
+    );
+    let document = rig.call(&["status", "-o", "json"]).json();
+    let node = &document["nodes"][0];
+    assert_eq!(
+        (&node["converged"], &node["resting"]),
+        (&json!(false), &json!(true))
+    );
+    rig.call(&["set", "--reserve", "0", "--timeout", "60"])
+        .done();
 }

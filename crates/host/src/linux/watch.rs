@@ -19,13 +19,12 @@ const IFLA_IFNAME: u16 = 3;
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// See [`crate::Host::watch`]: a thread per protocol, ended when the receiver is dropped.
-pub fn watch() -> Result<mpsc::Receiver<HostEvent>> {
-    let (sender, receiver) = mpsc::channel();
+pub fn watch(events: mpsc::Sender<HostEvent>) -> Result<()> {
     let route = Netlink::route()?;
     for group in [RTNLGRP_LINK, RTNLGRP_NEIGH, RTNLGRP_TC] {
         route.join(group)?;
     }
-    follow(route, sender.clone(), |kind, payload| match kind {
+    follow(route, events.clone(), |kind, payload| match kind {
         // RTM_NEWLINK, RTM_DELLINK
         16 | 17 => Some(HostEvent::Link(
             payload
@@ -46,9 +45,9 @@ pub fn watch() -> Result<mpsc::Receiver<HostEvent>> {
     if let Ok(filter) = Netlink::open(libc::NETLINK_NETFILTER)
         && filter.join(NFNLGRP_NFTABLES).is_ok()
     {
-        follow(filter, sender, |_, _| Some(HostEvent::Firewall));
+        follow(filter, events, |_, _| Some(HostEvent::Firewall));
     }
-    Ok(receiver)
+    Ok(())
 }
 
 fn name_of(index: u32) -> String {

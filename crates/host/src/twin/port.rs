@@ -192,10 +192,9 @@ impl Host for HostTwin {
         Ok(self.with(|machine| machine.policy.get(tap).cloned().unwrap_or_default()))
     }
 
-    fn watch(&self) -> Result<mpsc::Receiver<HostEvent>> {
-        let (sender, receiver) = mpsc::channel();
-        self.with(|machine| machine.watchers.push(sender));
-        Ok(receiver)
+    fn watch(&self, events: mpsc::Sender<HostEvent>) -> Result<()> {
+        self.with(|machine| machine.watchers.push(events));
+        Ok(())
     }
 
     fn ensure_vf_count(&self, pf: PciAddress, count: u32) -> Result<()> {

@@ -23,14 +23,12 @@ pub struct Hub {
 }
 
 impl Hub {
-    /// All events from now on.
-    pub fn subscribe(&self) -> mpsc::Receiver<HypervisorEvent> {
-        let (sender, receiver) = mpsc::channel();
+    /// Sends all events from now on.
+    pub fn subscribe(&self, events: mpsc::Sender<HypervisorEvent>) {
         self.subscribers
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
-            .push(sender);
-        receiver
+            .push(events);
     }
 
     /// Tells everybody; subscribers that are gone are forgotten.

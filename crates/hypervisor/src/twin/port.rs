@@ -50,10 +50,9 @@ impl Hypervisor for HypervisorTwin {
         Ok(vms.vms.iter().map(|vm| vm.facts.clone()).collect())
     }
 
-    fn watch(&self) -> Result<mpsc::Receiver<HypervisorEvent>> {
-        let (sender, receiver) = mpsc::channel();
-        self.lock().watchers.push(sender);
-        Ok(receiver)
+    fn watch(&self, events: mpsc::Sender<HypervisorEvent>) -> Result<()> {
+        self.lock().watchers.push(events);
+        Ok(())
     }
 
     fn attach_vf(&self, uuid: Uuid, vf: &VfAttachment) -> Result<()> {

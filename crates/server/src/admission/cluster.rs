@@ -116,9 +116,7 @@ pub fn set(wish: &Wish, nodes: &[Known], request: &SetRequest) -> Decision {
 fn fate(wish: &Wish, nodes: &[Known], vm: Uuid, old: &Intent, new: &Intent) -> Option<String> {
     let level_on = |intent: &Intent| wish.on(vm, &intent.name).and_then(|wanted| wanted.level);
     let (before, after) = (level_on(old), level_on(new));
-    if before.or(after).is_none() {
-        return None;
-    }
+    before.or(after)?;
     let statuses = nodes.iter().filter_map(Known::current);
     let seen = statuses
         .flat_map(|status: &NodeStatus| &status.vms)

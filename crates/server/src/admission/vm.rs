@@ -1,11 +1,15 @@
 //! VMs: accelerated if they are eligible and there is room, brought back whenever it is asked for.
 
+mod nic;
+
+use std::collections::BTreeSet;
+
 use accelnet_api::{AccelerateRequest, Vm};
 use accelnet_model::{Code, Intent, NodeStatus, Performance, Problem};
 use accelnet_rules::{
     Observed,
     attach::{ATTACH, DETACH, Step},
-    eligibility,
+    eligibility, new_nic,
     observed::nics_on,
 };
 
@@ -67,7 +71,11 @@ pub fn accelerate(wish: &Wish, nodes: &[Known], vm: &Vm, request: &AccelerateReq
             Problem::new(Code::VmNotFound, text).about("vm", &vm.name),
         ]);
     };
-    let mut problems = eligibility::check(&observed, facts, intent, level);
+    let new = nic::added(wish, nodes, facts, intent, request);
+    let mut problems = match &new {
+        Some(_) => new_nic::check(&observed, facts, intent, level),
+        None => eligibility::check(&observed, facts, intent, level),
+    };
     // Whoever is not eligible at all need not hear of the others' VFs too.
     if problems.is_empty() && present != Some(level) {
         problems.extend(capacity::refused(wish, nodes, intent, vm, level));
@@ -75,18 +83,32 @@ pub fn accelerate(wish: &Wish, nodes: &[Known], vm: &Vm, request: &AccelerateReq
     if !problems.is_empty() {
         return Err(problems);
     }
-    if present == Some(level) {
+    let before = wish.on(vm.uuid, &intent.name).cloned().unwrap_or_default();
+    let add_nic = new.or(before.add_nic);
+    if present == Some(level) && add_nic == before.add_nic {
         return Ok(Decided::nothing());
     }
-    let plan = match present {
-        Some(old) => vec![format!(
+    let mut plan = Vec::new();
+    if let Some(mac) = new {
+        plan.extend(nic::plan(facts, intent, mac));
+    }
+    match present {
+        Some(old) if old != level => plan.push(format!(
             "change the level from {old} to {level}; the VF stays"
-        )],
-        None => nics_on(facts, &intent.bridge)
-            .flat_map(|nic| steps(&nic.mac.to_string(), ATTACH))
-            .collect(),
-    };
-    let write = write(wish, vm, intent, |wanted| wanted.level = Some(level));
+        )),
+        Some(_) => {}
+        None => {
+            let there = nics_on(facts, &intent.bridge).map(|nic| nic.mac);
+            let macs = there.chain(new).collect::<BTreeSet<_>>();
+            plan.extend(
+                macs.into_iter()
+                    .flat_map(|mac| steps(&mac.to_string(), ATTACH)),
+            );
+        }
+    }
+    let write = write(wish, vm, intent, |wanted| {
+        (wanted.level, wanted.add_nic) = (Some(level), add_nic);
+    });
     Ok(Decided::one(write, plan))
 }
 
@@ -130,7 +152,10 @@ pub fn decelerate(wish: &Wish, vm: &Vm) -> Decision {
         );
         format!("NIC {mac}: keeps VF {vf}; acceleration is not enabled on its network")
     }));
-    let write = write(wish, vm, intent, |wanted| wanted.level = None);
+    // A NIC that was added stays; it would not be added again.
+    let write = write(wish, vm, intent, |wanted| {
+        (wanted.level, wanted.add_nic) = (None, None);
+    });
     Ok(Decided::one(write, plan))
 }
 

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use accelnet_model::{Name, Performance, VmDesired};
+use accelnet_model::{MacAddr, Name, Performance, VmDesired};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -22,6 +22,9 @@ pub struct OnIntent {
     /// What acceleration needs is staged on its definition.
     #[serde(default)]
     pub prepare: bool,
+    /// Address of the NIC that is added if the VM has none on the intent's bridge.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub add_nic: Option<MacAddr>,
 }
 
 /// All wishes for one VM, and whose they are.
@@ -57,11 +60,16 @@ impl VmSpec {
 
     /// What the nodes are told about the enabled intent; nothing if nothing was ever asked for there.
     pub fn desired(&self, enabled: &Name) -> Option<VmDesired> {
-        let OnIntent { level, prepare } = self.intents.get(enabled)?.clone();
+        let OnIntent {
+            level,
+            prepare,
+            add_nic,
+        } = self.intents.get(enabled)?.clone();
         Some(VmDesired {
             uuid: self.uuid,
             level,
             prepare,
+            add_nic,
         })
     }
 

@@ -8,11 +8,13 @@
 //! | `setting` | another reserve, another intent, and what becomes of VMs |
 //! | `refusals` | each reason against a VM, with its words, and nothing written |
 //! | `acceleration` | the reserve, races, levels, dry runs |
+//! | `adding` | a NIC for a VM that has none on the bridge |
 //! | `capacity` | what is free and held back, and where VMs could go |
 //! | `watching` | watches, `pending` |
 //! | `state` | what survives a restart |
 
 mod acceleration;
+mod adding;
 mod capacity;
 mod enabling;
 mod http;
