@@ -91,6 +91,11 @@ fn vms(hypervisor: &dyn Hypervisor, observed: &mut Observed) -> Result<(), Hyper
     let versions = hypervisor.observe_versions()?;
     observed.node.libvirt = Some(versions.libvirt);
     observed.node.qemu = Some(versions.qemu);
+    // That it does not say is a finding of the prerequisite checks.
+    observed.node.domain_capabilities = hypervisor
+        .observe_capabilities()
+        .inspect_err(|error| tracing::debug!(%error, "domain capabilities"))
+        .ok();
     observed.vms = hypervisor.observe_vms()?;
     Ok(())
 }

@@ -7,6 +7,7 @@ mod addresses;
 mod attributes;
 mod bridge;
 mod deadline;
+mod devlink;
 mod ethtool;
 mod fdb;
 #[cfg(test)]
@@ -25,7 +26,7 @@ mod vfio;
 mod watch;
 
 use std::{
-    sync::mpsc,
+    sync::{Arc, mpsc},
     time::{Duration, Instant},
 };
 
@@ -41,6 +42,7 @@ use crate::{HoldQueue, Host, HostError, HostEvent, Result};
 pub struct Linux {
     root: Root,
     log: kernel_log::KernelLog,
+    devlink: Arc<devlink::Devlink>,
     started: Instant,
 }
 
@@ -56,6 +58,7 @@ impl Linux {
         Self {
             root,
             log: kernel_log::KernelLog::default(),
+            devlink: Arc::default(),
             started: Instant::now(),
         }
     }
@@ -73,7 +76,9 @@ impl Host for Linux {
     }
 
     fn observe_adapters(&self) -> Result<Vec<AdapterFacts>> {
-        adapters::observe(&self.root, &self.log, &adapters::ask)
+        let mut found = adapters::observe(&self.root, &self.log, &adapters::ask)?;
+        self.devlink.fill(&mut found);
+        Ok(found)
     }
 
     fn observe_bridge(&self, name: &IfName) -> Result<Option<BridgeFacts>> {

@@ -234,6 +234,7 @@ fn adapter(number: u8, bridge: &IfName, uplink: &IfName) -> AdapterFacts {
         driver: Some("igb".into()),
         driver_version: None,
         firmware: None,
+        devlink: None,
         numa_node: None,
         up: true,
         carrier: true,

@@ -12,7 +12,7 @@ pub mod twin;
 
 use std::{sync::mpsc, time::Duration};
 
-use accelnet_model::{IfName, MacAddr, PciAddress, VmFacts};
+use accelnet_model::{DomainCapabilities, IfName, MacAddr, PciAddress, VmFacts};
 pub use error::HypervisorError;
 use uuid::Uuid;
 
@@ -75,6 +75,9 @@ pub struct Staged {
 pub trait Hypervisor: Send + Sync + 'static {
     /// Versions of libvirt and QEMU.
     fn observe_versions(&self) -> Result<Versions>;
+
+    /// What VMs can have.
+    fn observe_capabilities(&self) -> Result<DomainCapabilities>;
 
     /// All VMs, running or not, with NICs, host devices and free root ports, from live and
     /// persistent definitions.

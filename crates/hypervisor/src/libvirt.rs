@@ -11,17 +11,18 @@
 //! VF attributes are ours alone. `managed='no'`: we bind vfio-pci ourselves, beforehand.
 
 mod attach;
+mod capabilities;
 mod connection;
 mod definition;
 mod events;
 mod prepare;
 
 use std::{
-    sync::{Arc, mpsc},
+    sync::{Arc, Mutex, PoisonError, mpsc},
     time::Duration,
 };
 
-use accelnet_model::{MacAddr, PciAddress, VmFacts, VmState};
+use accelnet_model::{DomainCapabilities, MacAddr, PciAddress, VmFacts, VmState};
 use connection::Connection;
 use uuid::Uuid;
 use virt::{domain::Domain, sys};
@@ -39,6 +40,8 @@ pub const DEFAULT_URI: &str = "qemu:///system";
 pub struct Libvirt {
     connection: Connection,
     events: Arc<events::Hub>,
+    /// Domain capabilities of these versions: a long document that changes with them only.
+    capabilities: Mutex<Option<(Versions, DomainCapabilities)>>,
 }
 
 impl Libvirt {
@@ -48,6 +51,7 @@ impl Libvirt {
         Self {
             connection: Connection::new(uri, Arc::clone(&events)),
             events,
+            capabilities: Mutex::default(),
         }
     }
 
@@ -106,6 +110,21 @@ impl Hypervisor for Libvirt {
             libvirt: version(libvirt),
             qemu: version(qemu),
         })
+    }
+
+    fn observe_capabilities(&self) -> Result<DomainCapabilities> {
+        let versions = self.observe_versions()?;
+        let connection = self.connection.get()?;
+        let mut known = self
+            .capabilities
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, capabilities)) = known.as_ref().filter(|(of, _)| *of == versions) {
+            return Ok(capabilities.clone());
+        }
+        let capabilities = capabilities::observe(&connection)?;
+        *known = Some((versions, capabilities.clone()));
+        Ok(capabilities)
     }
 
     fn observe_vms(&self) -> Result<Vec<VmFacts>> {

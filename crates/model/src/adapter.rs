@@ -5,6 +5,7 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use crate::{
+    devlink::DevlinkFacts,
     ids::{IfName, MacAddr, PciAddress},
     problem::Code,
     support::Support,
@@ -185,6 +186,9 @@ pub struct AdapterFacts {
     pub driver_version: Option<String>,
     /// Firmware version as ethtool reports it.
     pub firmware: Option<String>,
+    /// Serial number and firmware by component, where the driver has devlink.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub devlink: Option<DevlinkFacts>,
     /// NUMA node, if the machine has any.
     pub numa_node: Option<u32>,
     /// Administratively up.

@@ -9,8 +9,10 @@
 
 pub mod adapter;
 pub mod bridge;
+pub mod capabilities;
 pub mod check;
 pub mod desired;
+pub mod devlink;
 pub mod ids;
 pub mod intent;
 pub mod intent_status;
@@ -23,8 +25,10 @@ pub mod vm;
 
 pub use adapter::{AdapterFacts, AdapterId, SriovSupport, VfAttributes, VfFacts, VfUser};
 pub use bridge::{BridgeFacts, BridgePort, FdbEntry, PolicyFinding, PolicyKind};
+pub use capabilities::DomainCapabilities;
 pub use check::{CheckResult, Severity};
 pub use desired::{ClusterEnable, NodeDesired, VmDesired};
+pub use devlink::DevlinkFacts;
 pub use ids::{IfName, MacAddr, Name, PciAddress};
 pub use intent::{Intent, IntentType, VfCount, WhenToCreateVfs};
 pub use intent_status::{IntentOnNode, IntentState};

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::support::Support;
+use crate::{capabilities::DomainCapabilities, support::Support};
 
 /// Facts about one hypervisor host. Versions are as the components report them.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -27,6 +27,9 @@ pub struct NodeFacts {
     pub libvirt: Option<(u32, u32, u32)>,
     /// QEMU's version, if known.
     pub qemu: Option<(u32, u32, u32)>,
+    /// What VMs can have, if libvirt says so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub domain_capabilities: Option<DomainCapabilities>,
     /// `MemAvailable` in MiB.
     pub memory_available_mib: u64,
     /// Change of the machine's boot: `/proc/sys/kernel/random/boot_id`.

@@ -2,9 +2,9 @@
 //! `fixture`.
 
 use accelnet_model::{
-    AdapterFacts, AdapterId, BridgeFacts, BridgePort, FdbEntry, HostdevFacts, Intent, IntentType,
-    MacAddr, NicFacts, NodeFacts, SriovSupport, Support, VfAttributes, VfCount, VfFacts, VfUser,
-    VmFacts, VmState,
+    AdapterFacts, AdapterId, BridgeFacts, BridgePort, DomainCapabilities, FdbEntry, HostdevFacts,
+    Intent, IntentType, MacAddr, NicFacts, NodeFacts, SriovSupport, Support, VfAttributes, VfCount,
+    VfFacts, VfUser, VmFacts, VmState,
 };
 use uuid::Uuid;
 
@@ -36,6 +36,7 @@ pub fn adapter(vfs: u32) -> AdapterFacts {
         driver: Some("igb".into()),
         driver_version: None,
         firmware: None,
+        devlink: None,
         numa_node: None,
         up: true,
         carrier: true,
@@ -143,6 +144,10 @@ pub fn observed() -> Observed {
             kernel: "6.12.0".into(),
             libvirt: Some((11, 3, 0)),
             qemu: Some((10, 0, 2)),
+            domain_capabilities: Some(DomainCapabilities {
+                pcie_machine: Some("pc-q35-10.0".into()),
+                pci_passthrough: true,
+            }),
             memory_available_mib: 1500,
             ..NodeFacts::default()
         },

@@ -13,8 +13,8 @@ use accelnet_hypervisor::{
     VfAttachment, twin::HypervisorTwin,
 };
 use accelnet_model::{
-    AdapterFacts, BridgeFacts, IfName, MacAddr, NodeFacts, PciAddress, PolicyFinding, VfAttributes,
-    VmFacts,
+    AdapterFacts, BridgeFacts, DomainCapabilities, IfName, MacAddr, NodeFacts, PciAddress,
+    PolicyFinding, VfAttributes, VmFacts,
 };
 use uuid::Uuid;
 
@@ -286,6 +286,11 @@ impl Hypervisor for Process {
     fn observe_versions(&self) -> VmResult<Versions> {
         self.alive();
         self.hypervisor.observe_versions()
+    }
+
+    fn observe_capabilities(&self) -> VmResult<DomainCapabilities> {
+        self.alive();
+        self.hypervisor.observe_capabilities()
     }
 
     fn observe_vms(&self) -> VmResult<Vec<VmFacts>> {

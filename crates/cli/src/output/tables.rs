@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use accelnet_api::{Adapter, ClusterStatus, IntentStatus, Vm};
 use accelnet_model::{
-    CheckResult, IntentOnNode, IntentState, NicPath, NicStatus, Problem, Severity, Support, VfUser,
-    VmState,
+    CheckResult, DevlinkFacts, IntentOnNode, IntentState, NicPath, NicStatus, Problem, Severity,
+    Support, VfUser, VmState,
 };
 use comfy_table::{ContentArrangement, Table, presets};
 
@@ -366,6 +366,25 @@ fn support<T: ToString>(value: &Support<T>) -> String {
     }
 }
 
+/// Serial number and firmware by component; what is stored and does not run yet is said.
+fn card(devlink: &DevlinkFacts) -> String {
+    let mut parts: Vec<String> = devlink
+        .serial
+        .iter()
+        .map(|serial| format!("serial {serial}"))
+        .collect();
+    let running = devlink.running.iter();
+    parts.extend(running.map(|(name, version)| format!("{name} {version}")));
+    let mut out = format!("  card: {}\n", printable(&parts.join("  ")));
+    for (name, running, stored) in devlink.staged() {
+        let text = format!(
+            "{name} {running} runs; {stored} is stored and runs after the card's next reset"
+        );
+        out.push_str(&format!("  {}\n", printable(&text)));
+    }
+    out
+}
+
 /// `accelnet adapter show`.
 pub fn adapter(adapter: &Adapter) -> String {
     let facts = &adapter.status.facts;
@@ -383,6 +402,9 @@ pub fn adapter(adapter: &Adapter) -> String {
         facts.mtu,
         facts.sriov,
     );
+    if let Some(devlink) = &facts.devlink {
+        out.push_str(&card(devlink));
+    }
     let mut rows = table(&[
         "vf",
         "pci",

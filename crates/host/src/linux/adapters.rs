@@ -152,6 +152,7 @@ impl View<'_> {
             driver: pci::driver(root, pci),
             driver_version: answers.driver_version,
             firmware: answers.firmware,
+            devlink: None,
             numa_node: sysfs::parse::<i32>(&directory.join("numa_node"))?
                 .and_then(|node| u32::try_from(node).ok()),
             up: state.up,

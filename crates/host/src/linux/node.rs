@@ -24,6 +24,7 @@ pub fn observe(root: &Root) -> Result<NodeFacts> {
         vfio: vfio::available(root, &kernel),
         libvirt: None,
         qemu: None,
+        domain_capabilities: None,
         memory_available_mib: memory_available_mib(&text("proc/meminfo")?)?,
         boot_id: text("proc/sys/kernel/random/boot_id")?,
         kernel,

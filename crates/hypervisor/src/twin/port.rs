@@ -2,7 +2,9 @@
 
 use std::{sync::mpsc, time::Duration};
 
-use accelnet_model::{HostdevFacts, MacAddr, NicFacts, PciAddress, VmFacts, VmState};
+use accelnet_model::{
+    DomainCapabilities, HostdevFacts, MacAddr, NicFacts, PciAddress, VmFacts, VmState,
+};
 use uuid::Uuid;
 
 use super::{HypervisorTwin, Vm, Vms};
@@ -41,6 +43,14 @@ impl Hypervisor for HypervisorTwin {
         Ok(Versions {
             libvirt: (11, 3, 0),
             qemu: (10, 0, 2),
+        })
+    }
+
+    fn observe_capabilities(&self) -> Result<DomainCapabilities> {
+        self.lock().answers()?;
+        Ok(DomainCapabilities {
+            pcie_machine: Some("pc-q35-10.0".into()),
+            pci_passthrough: true,
         })
     }
 

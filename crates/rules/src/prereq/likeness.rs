@@ -11,7 +11,7 @@ use super::{Check, Node, list};
 /// A property, and how it is read of an adapter.
 type Property = (&'static str, fn(&AdapterFacts) -> Option<String>);
 
-const PROPERTIES: [Property; 5] = [
+const PROPERTIES: [Property; 6] = [
     ("model", |facts| Some(facts.pci_id.clone())),
     ("speed", |facts| {
         facts.speed_mbps.map(|speed| format!("{speed} Mbit/s"))
@@ -19,7 +19,17 @@ const PROPERTIES: [Property; 5] = [
     ("driver", |facts| facts.driver.clone()),
     ("driver version", |facts| facts.driver_version.clone()),
     ("firmware", |facts| facts.firmware.clone()),
+    ("firmware by component", components),
 ];
+
+/// What devlink knows beyond the one line that every driver has.
+fn components(facts: &AdapterFacts) -> Option<String> {
+    let running = facts.devlink.as_ref()?.running.iter();
+    let parts: Vec<String> = running
+        .map(|(name, version)| format!("{name} {version}"))
+        .collect();
+    (!parts.is_empty()).then(|| parts.join(", "))
+}
 
 pub(super) fn check(nodes: &[Node], intent: &Intent, results: &mut Vec<CheckResult>) {
     for name in &intent.adapters {

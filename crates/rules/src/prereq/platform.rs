@@ -23,6 +23,7 @@ pub(super) fn check(node: &Node, results: &mut Vec<CheckResult>) {
     results.push(vfio(node));
     results.push(libvirt(node));
     results.extend(qemu(node));
+    results.extend(capabilities(node));
 }
 
 fn kernel(node: &Node) -> CheckResult {
@@ -89,6 +90,35 @@ fn qemu(node: &Node) -> Option<CheckResult> {
         None => check.fails(Code::AccelNetNotSupported, "libvirt knows of no QEMU"),
         Some(version) => at_least(check, "QEMU", version, QEMU),
     })
+}
+
+/// VMs can have PCI Express and devices of the host. libvirt tells, so there is nothing to say if it does
+/// not answer.
+fn capabilities(node: &Node) -> Option<CheckResult> {
+    node.1.node.libvirt?;
+    let check = Check::of_node("vm_capabilities", node);
+    let Some(found) = &node.1.node.domain_capabilities else {
+        let text = "libvirt does not say what its VMs can have";
+        let warning = check.warns(Code::AccelNetNotSupported, text);
+        let cure = "See what 'virsh domcapabilities --machine q35' says; update libvirt and QEMU.";
+        return Some(cured(warning, cure));
+    };
+    let missing = match (&found.pcie_machine, found.pci_passthrough) {
+        (Some(machine), true) => {
+            return Some(check.passes(format!("{machine}, PCI devices of the host")));
+        }
+        (None, true) => "QEMU has no machine type with PCI Express (q35)",
+        (Some(_), false) => "libvirt cannot give PCI devices of the host to VMs",
+        (None, false) => {
+            "QEMU has no machine type with PCI Express (q35), and libvirt cannot give PCI devices of \
+             the host to VMs"
+        }
+    };
+    let cure = "Install a QEMU with q35 and PCI passthrough (Debian: qemu-system-x86).";
+    Some(cured(
+        check.fails(Code::AccelNetNotSupported, missing),
+        cure,
+    ))
 }
 
 fn at_least(

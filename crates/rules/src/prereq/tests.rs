@@ -1,6 +1,6 @@
 //! Each check passes on a good cluster, and each way to fail has its code, place and severity.
 
-use accelnet_model::{IntentType, SriovSupport, Support, VfCount};
+use accelnet_model::{DevlinkFacts, IntentType, SriovSupport, Support, VfCount};
 
 use super::*;
 use crate::fixture;
@@ -59,6 +59,39 @@ fn a_good_cluster_passes_everything() {
     );
     assert!(without.len() < with.len());
     assert_eq!(errors(&with), []);
+}
+
+#[test]
+fn vms_must_be_able_to_have_pci_express_and_devices() {
+    let with = |change: fn(&mut Observed)| {
+        let mut node = status();
+        change(&mut node);
+        failed(&[node], None)
+    };
+    fn capabilities(observed: &mut Observed) -> &mut accelnet_model::DomainCapabilities {
+        observed.node.domain_capabilities.as_mut().unwrap()
+    }
+    let one = |severity| {
+        let check = "vm_capabilities".to_owned();
+        vec![(check, severity, Code::AccelNetNotSupported)]
+    };
+    assert_eq!(
+        with(|node| capabilities(node).pcie_machine = None),
+        one(Severity::Error)
+    );
+    assert_eq!(
+        with(|node| capabilities(node).pci_passthrough = false),
+        one(Severity::Error)
+    );
+    assert_eq!(
+        with(|node| *capabilities(node) = Default::default()),
+        one(Severity::Error)
+    );
+    // What is not known keeps nothing back, but is told.
+    assert_eq!(
+        with(|node| node.node.domain_capabilities = None),
+        one(Severity::Warning)
+    );
 }
 
 #[test]
@@ -212,6 +245,29 @@ fn all_eight_states_of_sriov_support() {
             );
         }
     }
+}
+
+#[test]
+fn firmware_is_compared_component_by_component_where_devlink_knows_it() {
+    let with = |running: &[(&str, &str)]| {
+        let mut status = status();
+        let text = |(name, version): &(&str, &str)| ((*name).to_owned(), (*version).to_owned());
+        status.adapters[0].devlink = Some(DevlinkFacts {
+            running: running.iter().map(text).collect(),
+            ..DevlinkFacts::default()
+        });
+        status
+    };
+    let nodes = [
+        with(&[("fw", "22.36"), ("fw.psid", "MT_1")]),
+        with(&[("fw", "22.36"), ("fw.psid", "MT_2")]),
+    ];
+    assert_eq!(
+        failed(&nodes, Some(&fixture::intent())),
+        [("alike".into(), Severity::Warning, Code::AdaptersDiffer)]
+    );
+    let same = [with(&[("fw", "22.36")]), with(&[("fw", "22.36")])];
+    assert_eq!(failed(&same, Some(&fixture::intent())), []);
 }
 
 #[test]

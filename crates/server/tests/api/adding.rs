@@ -12,6 +12,8 @@ fn first_address() -> MacAddr {
     new_nic::address(fixture::vm(1).uuid, &intent, 0)
 }
 
+type Change = fn(&mut Observed);
+
 /// `vm1` has no NIC; acceleration is enabled.
 async fn without_nic(change: impl FnOnce(&mut Observed)) -> Rig {
     let mut seen = fixture::observed();
@@ -122,7 +124,7 @@ async fn an_address_that_somebody_has_is_not_given_again() {
 
 #[tokio::test]
 async fn what_cannot_be_is_refused_and_nothing_is_added() {
-    let ways: [(fn(&mut Observed), &[&str]); 4] = [
+    let ways: [(Change, &[&str]); 4] = [
         (
             |seen| seen.vms[0].persistent = false,
             &["vm_definition_not_ours"],

@@ -1,0 +1,239 @@
+//! `devlink dev info`, by generic netlink: serial number and firmware of cards whose driver has devlink.
+//!
+//! A kernel or a driver without devlink is no error: there is nothing to say then. Answers come from the
+//! card's firmware, which can be slow, and change with firmware updates only; so they are kept for a
+//! while.
+//!
+//! Sources: include/uapi/linux/{genetlink,devlink}.h, Documentation/networking/devlink/devlink-info.rst.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::{Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use accelnet_model::{AdapterFacts, DevlinkFacts, PciAddress};
+
+use super::{
+    attributes::{find, iter, push, text, u16_at},
+    netlink::Netlink,
+};
+use crate::Result;
+
+const GENL_ID_CTRL: u16 = 0x10;
+const CTRL_CMD_GETFAMILY: u8 = 3;
+const CTRL_ATTR_FAMILY_ID: u16 = 1;
+const CTRL_ATTR_FAMILY_NAME: u16 = 2;
+const DEVLINK_CMD_INFO_GET: u8 = 51;
+const BUS_NAME: u16 = 1;
+const DEV_NAME: u16 = 2;
+const SERIAL_NUMBER: u16 = 99;
+const VERSION_RUNNING: u16 = 101;
+const VERSION_STORED: u16 = 102;
+const VERSION_NAME: u16 = 103;
+const VERSION_VALUE: u16 = 104;
+/// Version of both protocols.
+const VERSION: u8 = 1;
+/// Size of `struct genlmsghdr`.
+const HEADER: usize = 4;
+
+/// An update that is stored, but does not run yet, shows after this at the latest.
+const KEPT: Duration = Duration::from_secs(300);
+
+/// Answers of a while ago.
+#[derive(Debug, Default)]
+pub struct Devlink(Mutex<HashMap<PciAddress, Kept>>);
+
+#[derive(Debug)]
+struct Kept {
+    /// Driver and firmware as ethtool has them: with others the answer is another.
+    of: (Option<String>, Option<String>),
+    at: Instant,
+    answer: Option<DevlinkFacts>,
+}
+
+impl Devlink {
+    /// Adds what devlink says to adapters.
+    pub fn fill(&self, adapters: &mut [AdapterFacts]) {
+        self.fill_by(adapters, Instant::now(), &mut Asker::default());
+    }
+
+    fn fill_by(&self, adapters: &mut [AdapterFacts], now: Instant, ask: &mut impl Ask) {
+        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.retain(|pci, _| adapters.iter().any(|adapter| adapter.pci == *pci));
+        for adapter in adapters {
+            let of = (adapter.driver.clone(), adapter.firmware.clone());
+            let fresh = kept
+                .get(&adapter.pci)
+                .filter(|kept| kept.of == of && now.saturating_duration_since(kept.at) < KEPT);
+            if let Some(kept) = fresh {
+                adapter.devlink = kept.answer.clone();
+                continue;
+            }
+            let answer = ask.info(adapter.pci);
+            adapter.devlink = answer.clone();
+            let at = now;
+            kept.insert(adapter.pci, Kept { of, at, answer });
+        }
+    }
+}
+
+/// Asks about one function.
+trait Ask {
+    fn info(&mut self, pci: PciAddress) -> Option<DevlinkFacts>;
+}
+
+/// This machine's kernel, asked when there is something to ask.
+#[derive(Default)]
+struct Asker(Option<Option<(Netlink, u16)>>);
+
+impl Ask for Asker {
+    fn info(&mut self, pci: PciAddress) -> Option<DevlinkFacts> {
+        let family = self.0.get_or_insert_with(|| {
+            let family = family();
+            family
+                .inspect_err(|error| tracing::debug!(%error, "no devlink"))
+                .ok()
+        });
+        let (socket, family) = family.as_mut()?;
+        let mut request = vec![DEVLINK_CMD_INFO_GET, VERSION, 0, 0];
+        push(&mut request, BUS_NAME, b"pci\0");
+        push(&mut request, DEV_NAME, format!("{pci}\0").as_bytes());
+        let operation = format!("ask devlink about {pci}");
+        match socket.request(&operation, *family, 0, &request) {
+            Ok(answers) => Some(read(answers.first()?.payload.get(HEADER..)?)),
+            // ENODEV, EOPNOTSUPP: the driver has no devlink, or nothing to say.
+            Err(error) => {
+                tracing::trace!(%error, "devlink");
+                None
+            }
+        }
+    }
+}
+
+/// A socket, and the family's number on this kernel.
+fn family() -> Result<(Netlink, u16)> {
+    let mut socket = Netlink::open(libc::NETLINK_GENERIC)?;
+    let mut request = vec![CTRL_CMD_GETFAMILY, VERSION, 0, 0];
+    push(&mut request, CTRL_ATTR_FAMILY_NAME, b"devlink\0");
+    let operation = "look up the devlink family";
+    let answers = socket.request(operation, GENL_ID_CTRL, 0, &request)?;
+    let number = answers.first().and_then(|answer| {
+        let list = answer.payload.get(HEADER..)?;
+        u16_at(find(list, CTRL_ATTR_FAMILY_ID)?, 0)
+    });
+    let number = number
+        .ok_or_else(|| crate::HostError::Malformed(format!("{operation}: it has no number")))?;
+    Ok((socket, number))
+}
+
+fn read(list: &[u8]) -> DevlinkFacts {
+    let versions = |kind: u16| {
+        let parts = iter(list).filter(move |(found, _)| *found == kind);
+        let pairs = parts.filter_map(|(_, part)| {
+            let value = |kind| find(part, kind).map(printable);
+            Some((value(VERSION_NAME)?, value(VERSION_VALUE)?))
+        });
+        pairs.collect::<BTreeMap<String, String>>()
+    };
+    DevlinkFacts {
+        serial: find(list, SERIAL_NUMBER)
+            .map(printable)
+            .filter(|serial| !serial.is_empty()),
+        running: versions(VERSION_RUNNING),
+        stored: versions(VERSION_STORED),
+    }
+}
+
+/// Firmware's texts are shown to people.
+fn printable(bytes: &[u8]) -> String {
+    let text = text(bytes);
+    text.chars().filter(|c| !c.is_control()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn version(message: &mut Vec<u8>, kind: u16, name: &str, value: &str) {
+        let mut part = Vec::new();
+        push(&mut part, VERSION_NAME, format!("{name}\0").as_bytes());
+        push(&mut part, VERSION_VALUE, format!("{value}\0").as_bytes());
+        // NLA_F_NESTED
+        push(message, kind | 0x8000, &part);
+    }
+
+    #[test]
+    fn an_answer_is_read() {
+        let mut message = Vec::new();
+        push(&mut message, BUS_NAME, b"pci\0");
+        push(&mut message, SERIAL_NUMBER, b"00-11\x07-22\0");
+        version(&mut message, VERSION_RUNNING, "fw.version", "22.36.1010");
+        version(&mut message, VERSION_RUNNING, "fw.psid", "MT_0000000359");
+        version(&mut message, VERSION_STORED, "fw.version", "22.41.1000");
+        let facts = read(&message);
+        assert_eq!(facts.serial.as_deref(), Some("00-11-22"));
+        assert_eq!(facts.running["fw.psid"], "MT_0000000359");
+        let staged: Vec<_> = facts.staged().collect();
+        assert_eq!(staged, [("fw.version", "22.36.1010", "22.41.1000")]);
+        assert_eq!(read(&[]), DevlinkFacts::default());
+    }
+
+    /// Counts how often it is asked.
+    struct Counted(u32);
+
+    impl Ask for Counted {
+        fn info(&mut self, _: PciAddress) -> Option<DevlinkFacts> {
+            self.0 += 1;
+            (self.0 > 1).then(DevlinkFacts::default)
+        }
+    }
+
+    fn adapter() -> AdapterFacts {
+        let bridge = "br0".parse().unwrap();
+        let uplink = "pf0".parse().unwrap();
+        let machine = crate::twin::Machine::igb("node1", &bridge, &uplink);
+        machine.adapters.into_iter().next().unwrap()
+    }
+
+    #[test]
+    fn answers_are_kept_until_something_changed_or_for_a_while() {
+        let (devlink, mut ask, now) = (Devlink::default(), Counted(0), Instant::now());
+        let mut adapters = [adapter()];
+        for _ in 0..3 {
+            devlink.fill_by(&mut adapters, now, &mut ask);
+            assert_eq!((ask.0, &adapters[0].devlink), (1, &None));
+        }
+        adapters[0].firmware = Some("2".into());
+        devlink.fill_by(&mut adapters, now, &mut ask);
+        assert_eq!(ask.0, 2);
+        assert!(adapters[0].devlink.is_some());
+        devlink.fill_by(&mut adapters, now + KEPT, &mut ask);
+        assert_eq!(ask.0, 3);
+        // One that went away and came back is asked anew.
+        devlink.fill_by(&mut [], now + KEPT, &mut ask);
+        devlink.fill_by(&mut adapters, now + KEPT, &mut ask);
+        assert_eq!(ask.0, 4);
+    }
+
+    #[test]
+    fn this_kernel_can_be_asked() {
+        // No such function: nothing to say, and no error, with devlink or without.
+        let nobody = PciAddress {
+            domain: 0xffff,
+            bus: 0xff,
+            device: 0x1f,
+            function: 7,
+        };
+        assert_eq!(Asker::default().info(nobody), None);
+    }
+
+    proptest! {
+        #[test]
+        fn anything_can_be_read(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+            read(&bytes);
+        }
+    }
+}
