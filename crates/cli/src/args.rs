@@ -259,15 +259,23 @@ pub enum CmdletCommand {
 /// `accelnet vm …`
 #[derive(Debug, Subcommand)]
 pub enum VmCommand {
-    /// All VMs: wanted level and the path really in use.
-    List,
-    /// One VM with its NICs and problems.
+    /// VMs: wanted level and the path really in use. All of them if none is named.
     #[command(
-        after_help = "Examples:\n  accelnet vm show web1\n  accelnet vm show web1 -o json | jq -r '.nics[].path'"
+        after_help = "Examples:\n  accelnet vm list\n  accelnet vm list 'web*' db1\n  accelnet vm list -o json | jq -r '.items[] | select(.level).name'"
+    )]
+    List {
+        /// Names, UUIDs, patterns with * and ?, or '-' to read names from standard input.
+        #[arg(value_name = "VM")]
+        vms: Vec<String>,
+    },
+    /// VMs with their NICs and problems.
+    #[command(
+        after_help = "Examples:\n  accelnet vm show web1\n  accelnet vm show web1 -o json | jq -r '.nics[].path'\n  accelnet vm show 'web*' -o json | jq -r '.items[].name'\n\nOne name gives one object, more names or a pattern a list."
     )]
     Show {
-        /// Name or UUID.
-        vm: String,
+        /// Which VMs.
+        #[command(flatten)]
+        vms: VmsArgs,
     },
     /// Nodes that could take a VM with its VFs now.
     #[command(

@@ -49,6 +49,11 @@ pub async fn select(client: &Client, words: &[String]) -> Result<Vec<Selected>, 
     Ok(resolve(&client.vms_now().await?.items, &names))
 }
 
+/// True if a word can mean more than one VM.
+pub fn means_several(word: &str) -> bool {
+    word == "-" || word.contains(['*', '?'])
+}
+
 /// All of an input that is not longer than this.
 pub fn read_text(input: impl Read, limit_bytes: u64) -> Result<String, Problem> {
     let mut text = String::new();

@@ -12,7 +12,7 @@ use crate::{
     args::{ChangeArgs, Format, VmCommand, VmsArgs},
     call::{Call, Ended, worst_code},
     output::{self, printable, tables},
-    select::{Selected, select},
+    select::{Selected, means_several, select},
     wait::{Limit, Until, asking_bar, follow},
 };
 
@@ -66,16 +66,23 @@ pub struct Done {
 /// Runs one `vm` command.
 pub async fn run(call: &Call, command: VmCommand) -> Ended {
     match command {
-        VmCommand::List => {
+        VmCommand::List { vms } if vms.is_empty() => {
             let list = call.client.vms().await?;
             output::print(call.format, &list, |list| tables::vms(&list.items));
             Ok(exit::OK)
         }
-        VmCommand::Show { vm } => {
-            let vm = call.client.vm(&vm).await?;
-            output::print(call.format, &vm, tables::vm);
-            Ok(exit::OK)
-        }
+        VmCommand::List { vms } => look(call, &vms, tables::vms).await,
+        VmCommand::Show { vms } => match vms.vms.as_slice() {
+            [vm] if !means_several(vm) => {
+                let vm = call.client.vm(vm).await?;
+                output::print(call.format, &vm, tables::vm);
+                Ok(exit::OK)
+            }
+            words => {
+                let each = |vms: &[Vm]| vms.iter().map(tables::vm).collect::<Vec<_>>().join("\n");
+                look(call, words, each).await
+            }
+        },
         VmCommand::Where { vm, performance } => {
             let places = call.client.places(&vm, performance).await?;
             output::print(call.format, &places, output::capacity::places);
@@ -98,6 +105,35 @@ pub async fn run(call: &Call, command: VmCommand) -> Ended {
         } => many(call, &vms, change, Change::Set(performance)).await,
         VmCommand::Disable { vms, change } => many(call, &vms, change, Change::Disable).await,
     }
+}
+
+/// Prints the VMs that words mean, and says what means none.
+async fn look(call: &Call, words: &[String], table: impl FnOnce(&[Vm]) -> String) -> Ended {
+    let selected = select(&call.client, words).await?;
+    let all = call.client.vms().await?.items;
+    let (mut items, mut problems) = (Vec::new(), Vec::new());
+    for item in selected {
+        match item {
+            Selected::Vm { uuid, .. } => {
+                let found = all.iter().find(|vm| vm.uuid.to_string() == uuid);
+                items.extend(found.cloned());
+            }
+            Selected::Problem(problem) => problems.push(*problem),
+        }
+    }
+    let list = Items { items };
+    if !list.items.is_empty() || call.format != Format::Table {
+        output::print(call.format, &list, |list| table(&list.items));
+    }
+    if problems.is_empty() {
+        return Ok(exit::OK);
+    }
+    output::problems(call.format, None, &problems);
+    Ok(if list.items.is_empty() {
+        worst_code(&problems)
+    } else {
+        exit::PARTIAL
+    })
 }
 
 async fn many(call: &Call, vms: &VmsArgs, how: ChangeArgs, change: Change) -> Ended {

@@ -26,7 +26,7 @@ const VERBS: &[(&[&str], bool)] = &[
     (&["status"], false),
     (&["capacity"], true),
     (&["vm"], false),
-    (&["vm", "list"], false),
+    (&["vm", "list"], true),
     (&["vm", "show"], true),
     (&["vm", "where"], true),
     (&["vm", "prepare"], true),

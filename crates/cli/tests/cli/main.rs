@@ -6,6 +6,7 @@
 //! | `documents` | what programs read |
 //! | `many` | several VMs: patterns, standard input, partial success |
 //! | `adding` | a NIC for a VM that has none on the bridge |
+//! | `bad_input` | what is mistyped, for every verb: one problem, nothing changed |
 //! | `capacity` | room with the reserve held back: of files, of the cluster |
 //! | `waiting` | `--wait`, `--no-wait`, `--timeout`, what cannot be done yet |
 //! | `failing` | exit codes, usage, a server that is not there or not for us |
@@ -15,6 +16,7 @@
 //! | `itself` | help, completion, manual pages, the catalogue |
 
 mod adding;
+mod bad_input;
 mod capacity;
 mod cmdlets;
 mod cmdlets_installed;
