@@ -72,7 +72,7 @@ fn of_node(wish: &Wish, node: &Known, intent: &Intent) -> capacity::Node {
     let adapters = node.status.iter().flat_map(|status| {
         uplinks(status, intent).map(|adapter| capacity::Adapter {
             name: adapter.facts.ifname.to_string(),
-            vfs: ours(wish, adapter),
+            vfs: ours(wish, intent, adapter),
             queues: queues(adapter),
         })
     });
@@ -93,11 +93,11 @@ fn uplinks<'a>(
     })
 }
 
-/// VFs that can be given to VMs: free, or held by a VM that is wished for. What others use, what is
+/// VFs that can be given to VMs: free, or held by a VM that is wished for on the intent. What others use, what is
 /// not isolated and what is quarantined is counted out.
-fn ours(wish: &Wish, adapter: &AdapterStatus) -> u32 {
+fn ours(wish: &Wish, intent: &Intent, adapter: &AdapterStatus) -> u32 {
     let usable = |vf: &&VfFacts| match vf.vm {
-        Some(vm) => wish.vm(vm).is_some(),
+        Some(vm) => wish.on(vm, &intent.name).is_some(),
         None => vf.user == VfUser::Nobody && vf.group_peers.is_empty(),
     };
     let vfs = adapter.facts.vfs.iter().filter(usable).count();

@@ -316,5 +316,14 @@ async fn vms_of_another_bridge_take_no_room() {
     set(&rig, json!({"intent": "b"})).await.done();
     // The only VF of `b` is for the VM that is on its bridge.
     rig.http.accelerate("vm2", "Low").await.done();
+    // It holds it while `b` is not enabled, and has it when `b` is enabled again.
+    for intent in ["compute", "b"] {
+        set(&rig, json!({"intent": intent})).await.done();
+    }
+    let vm = rig.http.get("/vms/vm2").await.done();
+    assert_eq!(
+        (&vm["level"], &vm["nics"][0]["path"]),
+        (&json!("Low"), &json!("vf"))
+    );
     rig.stop().await;
 }
