@@ -173,6 +173,8 @@ impl Memory {
 
 #[cfg(test)]
 mod tests {
+    use accelnet_rules::fixture;
+
     use super::*;
 
     #[test]
@@ -199,6 +201,26 @@ mod tests {
         assert!(memory.failures.contains_key(&vm));
         memory.forget_failures(FIRST_REST, &BTreeSet::new());
         assert!(memory.failures.is_empty());
+    }
+
+    #[test]
+    fn what_was_staged_is_forgotten_when_the_vm_was_started_since() {
+        let mut memory = Memory::default();
+        let mut observed = fixture::observed();
+        let vm = observed.vms[0].uuid;
+        memory.staged.insert(vm, vec!["NIC".into()]);
+        // An agent that has just started has not seen it before.
+        memory.forget_staged(&observed);
+        for (pid, kept) in [(Some(100), true), (None, true), (Some(101), false)] {
+            observed.vms[0].pid = pid;
+            memory.forget_staged(&observed);
+            assert_eq!(memory.staged.contains_key(&vm), kept, "{pid:?}");
+        }
+        // Started anew between two looks.
+        memory.staged.insert(vm, vec!["NIC".into()]);
+        observed.vms[0].pid = Some(102);
+        memory.forget_staged(&observed);
+        assert!(memory.staged.is_empty());
     }
 
     #[test]

@@ -5,6 +5,7 @@ use accelnet_model::{Code, MacAddr, NicPath, NodeStatus, Performance, VmFacts, V
 use accelnet_rules::new_nic::address;
 
 use crate::{
+    crash::die_at_every_call,
     process::Fault,
     world::{World, codes, is_quiet, mac, name, uuid, vm},
 };
@@ -137,17 +138,10 @@ fn calls_until_the_nic() -> usize {
 }
 
 #[test]
-fn a_crash_adds_no_second_one() {
-    let at = calls_until_the_nic();
-    for carried_out in [false, true] {
-        let mut world = world(2, true);
-        world.start(Some(Fault::Dies { at, carried_out }));
-        world.tell();
-        let ended = world.wait_or_death(&mut |_| false);
-        assert!(matches!(ended, Err(None)), "it dies");
-        world.start(None);
-        world.repeat();
-        world.wait("on a VF", |status| is_quiet(status) && on_vf(status));
-        assert_eq!(nics(&world), (vec![mac(1), added()], vec![]));
-    }
+fn a_crash_at_any_moment_adds_no_second_one() {
+    die_at_every_call(
+        || world(2, true),
+        on_vf,
+        |world| assert_eq!(nics(world), (vec![mac(1), added()], vec![])),
+    );
 }
