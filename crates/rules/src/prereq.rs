@@ -20,7 +20,7 @@ mod spoof_check;
 mod sriov;
 mod vf_count;
 
-use accelnet_model::{CheckResult, Code, IfName, Intent, Name, Problem, Severity};
+use accelnet_model::{CheckResult, Code, IfName, Intent, Name, Problem, Severity, SriovSupport};
 
 use crate::Observed;
 
@@ -48,8 +48,10 @@ pub fn run(nodes: &[Node], intent: Option<&Intent>) -> Vec<CheckResult> {
 /// The checks of one node's bridge and adapters.
 fn on_node(node: &Node, intent: &Intent, results: &mut Vec<CheckResult>) {
     results.push(bridge::check(node, intent));
+    let mut missing = false;
     for name in &intent.adapters {
         let Some(facts) = adapter::present(node, name, results) else {
+            missing = true;
             continue;
         };
         adapter::check(node, intent, facts, results);
@@ -58,6 +60,12 @@ fn on_node(node: &Node, intent: &Intent, results: &mut Vec<CheckResult>) {
         isolation::check(node, facts, results);
         spoof_check::check(node, facts, results);
         results.extend(numa::check(node, facts));
+    }
+    if missing {
+        // It may be one of those that lost their driver, and the interface's name with it.
+        let adapters = node.1.adapters.iter();
+        let without_driver = adapters.filter(|facts| facts.sriov == SriovSupport::MissingPfDriver);
+        without_driver.for_each(|facts| sriov::check(node, facts, results));
     }
 }
 

@@ -62,19 +62,21 @@ pub fn adapters_that_cannot(rig: &mut Rig) {
     let code = "sriov_support_missing_pf_driver";
     let failed = failed_checks(rig, "odd");
     assert!(failed.contains(&code.to_owned()), "{failed:?}");
+    let stand_in = format!("pci{}", card.replace(':', "-"));
+    assert_eq!(sriov(rig, &stand_in), "MissingPfDriver");
     rig.node(&format!("echo {card} > /sys/bus/pci/drivers/igb/bind"));
     rig.json(&["intent", "remove", "odd"]);
     rig.node("ip link del br9");
     assert_eq!(rig.json(&["status"])["enabled"], Value::Null);
 }
 
-/// VFs that a program of the administrator has open are left alone, and said; they are used again when
-/// it has ended.
+/// VFs that an administrator gave to a machine of his own are left alone, and said; they are used again
+/// when it has ended.
 pub fn vfs_of_others(rig: &mut Rig) {
     rig.node(
-        "systemd-run -q --unit=holder bash -c \
-         'for group in /dev/vfio/[0-9]*; do exec {fd}<>$group; done; touch /run/held; exec sleep infinity'\n\
-         timeout 20 sh -c 'until [ -e /run/held ]; do sleep 0.1; done'",
+        "for vf in /sys/class/net/pf0/device/virtfn*; do devices=\"$devices -device vfio-pci,host=$(basename $(readlink $vf))\"; done\n\
+         systemd-run -q --unit=other -p Type=forking \
+         qemu-system-x86_64 -daemonize -S -M q35 -m 64 -nodefaults -display none $devices",
     );
     refused(
         rig,
@@ -82,7 +84,12 @@ pub fn vfs_of_others(rig: &mut Rig) {
         "vf_in_use_by_others",
     );
     assert_eq!(rig.vm("vm1")["nics"][0]["path"], "synthetic");
-    rig.node("systemctl stop holder; rm /run/held");
+    assert_eq!(
+        rig.node("systemctl is-active other").trim(),
+        "active",
+        "it is left alone"
+    );
+    rig.node("systemctl stop other");
     let plan = rig.json(&["vm", "enable", "vm1", "-p", "Low", "--dry-run"]);
     assert_eq!(plan["items"][0]["ok"], true, "{plan}");
 }
