@@ -96,3 +96,14 @@ fn without_iommu() {
     });
     rig.step("refused", supply::no_iommu);
 }
+
+/// A machine with two threads a core. No guest runs on it: docs/reference/lab.md says why.
+#[test]
+fn with_smt() {
+    let mut rig = Rig::up(Options {
+        guests: 0,
+        smt: true,
+        ..options()
+    });
+    rig.step("more vCPUs are needed", refusals::more_vcpus_with_smt);
+}

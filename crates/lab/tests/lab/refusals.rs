@@ -267,3 +267,30 @@ pub fn guest_without_failover(rig: &mut Rig) {
     rig.node("virsh -q destroy plain; virsh -q undefine plain");
     rig.lab.guests.retain(|guest| guest.name != "plain");
 }
+
+/// With SMT two vCPUs are one core, and too few for every level.
+pub fn more_vcpus_with_smt(rig: &mut Rig) {
+    let checks = rig.json(&["prereq"]);
+    let smt = checks["items"].as_array().unwrap().iter();
+    let mut smt = smt.filter(|check| check["check"] == "smt");
+    assert_eq!(smt.next().unwrap()["passed"], true, "{checks}");
+    rig.json(&["enable", "--intent", "compute", "--when", "now"]);
+    for (vcpus, code) in [
+        (1, "vm_not_enough_vcpus"),
+        (2, "ht_enabled_min_processor_counter"),
+    ] {
+        let (name, shape) = (
+            format!("cpus{vcpus}"),
+            Shape {
+                vcpus,
+                ..Shape::default()
+            },
+        );
+        let start = format!("virsh -q define {name}.xml; virsh -q start --paused {name}");
+        rig.odd_vm(&name, 200, &shape, &start);
+        refused(rig, &["vm", "enable", &name, "-p", "Low"], code);
+        rig.node(&format!(
+            "virsh -q destroy {name}; virsh -q undefine {name}"
+        ));
+    }
+}
