@@ -35,25 +35,31 @@
 
 mod bound;
 mod bounds_kept;
+mod budget;
 mod criteria;
 mod decision;
 mod exact;
 mod index;
 mod ledger;
+mod levels;
 mod model;
 mod offline;
+mod pinning;
 mod planning;
 mod recovery;
 mod region;
+mod sizes;
 mod state;
 mod supply;
 mod top;
 
-use accelnet_model::Performance;
 pub use index::Capacity;
+pub use levels::LevelCosts;
+use levels::{LEVELS, PerLevel, position};
 pub use model::{Adapter, Node, Queues, Refusal, Reserve, Vm};
 pub use offline::{
-    AdapterEntry, CapacityFile, CapacityReport, FitsMore, NodeEntry, Refused, VmEntry,
+    AdapterEntry, CapacityFile, CapacityReport, FitsMore, LevelQueuePairs, NodeEntry, Refused,
+    VmEntry,
 };
 pub use planning::{Figures, Offer};
 pub use recovery::{Placement, Recovery};
@@ -63,26 +69,6 @@ pub use recovery::{Placement, Recovery};
 pub fn nodes_down_tolerated(nodes: usize, percent: u8) -> usize {
     let share = (nodes * usize::from(percent)).div_ceil(100);
     share.min(nodes.saturating_sub(1))
-}
-
-/// Number of levels.
-const LEVELS: usize = Performance::ALL.len();
-
-/// Something for each level, lowest first.
-type PerLevel<T> = [T; LEVELS];
-
-/// Position of a level in a [`PerLevel`].
-fn position(level: Performance) -> usize {
-    match level {
-        Performance::Low => 0,
-        Performance::Medium => 1,
-        Performance::High => 2,
-    }
-}
-
-/// Queue pairs of each level; each divides the next one's (DESIGN: performance levels).
-fn cost() -> PerLevel<u64> {
-    Performance::ALL.map(|level| u64::from(level.queue_pairs()))
 }
 
 #[cfg(test)]

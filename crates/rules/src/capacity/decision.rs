@@ -4,12 +4,11 @@ use accelnet_model::{Code, Performance, Problem};
 
 use super::{
     Capacity, LEVELS, PerLevel,
+    budget::Budget,
     criteria::Counts,
     model::{Refusal, Vm},
     position,
-    supply::highest,
 };
-use crate::capacity::model::Queues;
 
 /// Nodes named in a reason; a counterexample names them all.
 const NODES_SHOWN: usize = 8;
@@ -32,12 +31,17 @@ impl Capacity {
     /// # Errors
     /// Why it is refused; nothing has changed then.
     pub fn admit(&mut self, vm: Vm) -> Result<(), Refusal> {
+        self.admit_within(vm, &mut Budget::of_a_decision())
+    }
+
+    /// The same as one of many decisions.
+    pub(super) fn admit_within(&mut self, vm: Vm, budget: &mut Budget) -> Result<(), Refusal> {
         if let Some(refusal) = self.refused_at_once(&vm) {
             return Err(refusal);
         }
         let name = vm.name.clone();
         self.put(vm).map_err(|problem| without_set(&problem))?;
-        let refusal = match self.verdict() {
+        let refusal = match self.verdict(budget) {
             Verdict::Fits => return Ok(()),
             verdict => self.refusal(&verdict, Some(&name)),
         };
@@ -50,8 +54,16 @@ impl Capacity {
     /// # Errors
     /// Why it would be refused.
     pub fn would_admit(&mut self, vm: Vm) -> Result<(), Refusal> {
+        self.would_admit_within(vm, &mut Budget::of_a_decision())
+    }
+
+    pub(super) fn would_admit_within(
+        &mut self,
+        vm: Vm,
+        budget: &mut Budget,
+    ) -> Result<(), Refusal> {
         let name = vm.name.clone();
-        self.admit(vm)?;
+        self.admit_within(vm, budget)?;
         self.remove(&name);
         Ok(())
     }
@@ -61,7 +73,7 @@ impl Capacity {
     /// # Errors
     /// Why not, with nodes whose loss would leave VMs without room.
     pub fn holds(&self) -> Result<(), Refusal> {
-        match self.verdict() {
+        match self.verdict(&mut Budget::of_a_decision()) {
             Verdict::Fits => Ok(()),
             verdict => Err(self.refusal(&verdict, None)),
         }
@@ -69,6 +81,10 @@ impl Capacity {
 
     /// How many more VMs with one NIC of this level could be admitted, one after the other.
     pub fn fits_more(&mut self, level: Performance) -> u64 {
+        self.fits_more_within(level, &mut Budget::of_a_question())
+    }
+
+    pub(super) fn fits_more_within(&mut self, level: Performance, budget: &mut Budget) -> u64 {
         if self.down().len() > self.tolerated {
             return 0;
         }
@@ -76,16 +92,16 @@ impl Capacity {
         let up = self.nodes.iter().filter(|node| !node.down);
         let adapters = up.flat_map(|node| &node.adapters);
         let all: u64 = adapters
-            .map(|adapter| adapter.unused().rest().places(which))
+            .map(|adapter| adapter.whole().places(which, self.costs))
             .sum();
         // With one VM more the others still fit, so the answers are "yes" up to a number and "no" after.
         let (mut fitting, mut not) = (0, all + 1);
-        if !self.fits_with(level, 0) {
+        if !self.fits_with(level, 0, budget) {
             return 0;
         }
         while not - fitting > 1 {
             let middle = fitting + (not - fitting) / 2;
-            if self.fits_with(level, middle) {
+            if self.fits_with(level, middle, budget) {
                 fitting = middle;
             } else {
                 not = middle;
@@ -95,22 +111,24 @@ impl Capacity {
     }
 
     /// Whether the reserve is kept, without the reason why not.
-    pub(super) fn fits(&self) -> bool {
-        matches!(self.verdict(), Verdict::Fits)
+    pub(super) fn fits(&self, budget: &mut Budget) -> bool {
+        matches!(self.verdict(budget), Verdict::Fits)
     }
 
-    fn fits_with(&mut self, level: Performance, count: u64) -> bool {
+    fn fits_with(&mut self, level: Performance, count: u64, budget: &mut Budget) -> bool {
         self.add_off(level, count);
-        let fits = self.fits();
+        let fits = self.fits(budget);
         self.remove_off(level, count);
         fits
     }
 
-    fn verdict(&self) -> Verdict {
+    fn verdict(&self, budget: &mut Budget) -> Verdict {
         if self.is_sufficient() {
             return Verdict::Fits;
         }
-        if let Some(number) = self.overdrawn_survivor() {
+        let mut share = budget.share();
+        let budget = &mut share.decision;
+        if let Some(number) = self.overdrawn_survivor(budget) {
             return Verdict::Overdrawn(number);
         }
         let proved = |lost| Verdict::Not { lost, proved: true };
@@ -120,7 +138,12 @@ impl Capacity {
         if let Some(lost) = self.exceeded() {
             return proved(lost);
         }
-        match self.decide_exactly() {
+        let mut decided = self.decide_exactly(budget);
+        if matches!(decided, Some(Ok(()))) && self.unpinned > 0 {
+            // Adapters may have been others for each choice of nodes; one VM has the same in all.
+            decided = self.decide_pinned(budget);
+        }
+        match decided {
             Some(Ok(())) => Verdict::Fits,
             Some(Err(lost)) => proved(lost),
             None => Verdict::Not {
@@ -134,18 +157,14 @@ impl Capacity {
     fn refused_at_once(&self, vm: &Vm) -> Option<Refusal> {
         let level = position(vm.level);
         let mut adapters = self.nodes.iter().flat_map(|node| &node.adapters);
-        let gives = |pairs: u32| highest(u64::from(pairs)).is_some_and(|most| most >= level);
-        let able = adapters.any(|state| match state.adapter.queues {
-            Queues::PerVf { pairs } => gives(pairs),
-            Queues::Pool { total } => gives(total),
-        });
+        let cost = self.costs.at(level);
+        let able = adapters.any(|state| u64::from(state.adapter.queues.most_per_vf()) >= cost);
         if !able {
             return Some(Refusal {
                 code: Code::CannotProvisionPerformance,
                 reason: format!(
-                    "{} needs {} queue pairs a VF, which no adapter can give.",
-                    vm.level,
-                    vm.level.queue_pairs()
+                    "{} needs {cost} queue pairs a VF, which no adapter can give.",
+                    vm.level
                 ),
                 counterexample: Vec::new(),
             });

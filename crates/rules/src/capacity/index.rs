@@ -9,20 +9,26 @@ use accelnet_model::{Code, Problem};
 
 use super::{
     LEVELS, PerLevel,
+    bound::Known,
     bounds_kept::{Bound, Pools},
+    budget::Budget,
     criteria::{Counts, Criterion, Sorts},
     ledger::Ledger,
+    levels::LevelCosts,
     model::{Node, Reserve, Vm},
     position,
     region::Region,
+    sizes::Size,
     state::{AdapterState, NodeState, VmState},
-    supply::{Rest, Supply, View},
+    supply::{Supply, View},
 };
 
 /// A cluster's capacity, the VMs admitted to it, and the reserve it keeps.
 #[derive(Debug, Clone)]
 pub struct Capacity {
     pub(super) tolerated: usize,
+    /// What levels cost.
+    pub(super) costs: LevelCosts,
     pub(super) nodes: Vec<NodeState>,
     /// Nodes that are down now.
     down: BTreeSet<u32>,
@@ -30,8 +36,10 @@ pub struct Capacity {
     pub(super) vms: BTreeMap<String, VmState>,
     pub(super) off: Counts,
     all: Counts,
-    /// Numbers of NICs for which there are ledgers.
-    nics: BTreeSet<u32>,
+    /// Sizes of VM for which there are ledgers …
+    sizes: BTreeSet<Size>,
+    /// … and the most NICs of any VM, as they know it.
+    most_nics: u32,
     /// The highest level (position) of any VM, as the ledgers know it.
     highest: usize,
     ledgers: Vec<(View, Vec<Ledger>)>,
@@ -42,7 +50,7 @@ pub struct Capacity {
     pub(super) places: PerLevel<u64>,
     overdrawn: BTreeSet<u32>,
     /// VMs that run and of which the adapters are not known.
-    unpinned: u64,
+    pub(super) unpinned: u64,
 }
 
 fn invalid(text: String) -> Problem {
@@ -50,11 +58,23 @@ fn invalid(text: String) -> Problem {
 }
 
 impl Capacity {
-    /// A cluster without VMs.
+    /// A cluster without VMs, in which levels cost what they do by default.
     ///
     /// # Errors
     /// `invalid_argument` if a node's or, on a node, an adapter's name occurs twice.
     pub fn new(nodes: Vec<Node>, reserve: Reserve) -> Result<Self, Problem> {
+        Self::with_costs(nodes, reserve, LevelCosts::default())
+    }
+
+    /// A cluster without VMs, in which levels cost so much.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub fn with_costs(
+        nodes: Vec<Node>,
+        reserve: Reserve,
+        costs: LevelCosts,
+    ) -> Result<Self, Problem> {
         let mut node_numbers = BTreeMap::new();
         let mut states = Vec::with_capacity(nodes.len());
         for (number, node) in nodes.into_iter().enumerate() {
@@ -75,10 +95,11 @@ impl Capacity {
                     node.name
                 )));
             }
-            states.push(NodeState::new(node));
+            states.push(NodeState::new(node, costs));
         }
         let mut capacity = Self {
             tolerated: reserve.nodes_down(states.len()),
+            costs,
             down: (0..states.len() as u32)
                 .filter(|number| states[*number as usize].down)
                 .collect(),
@@ -87,11 +108,12 @@ impl Capacity {
             vms: BTreeMap::new(),
             off: Counts::new(),
             all: Counts::new(),
-            nics: BTreeSet::from([1]),
+            sizes: BTreeSet::from([Size::of(1)]),
+            most_nics: 1,
             highest: 0,
             ledgers: Vec::new(),
             bounds: Vec::new(),
-            pools: Pools::default(),
+            pools: Pools::new(costs),
             places: [0; LEVELS],
             overdrawn: BTreeSet::new(),
             unpinned: 0,
@@ -257,9 +279,12 @@ impl Capacity {
         last.map_or(0, |((level, _), _)| position(*level))
     }
 
+    fn most_nics_now(&self) -> u32 {
+        self.all.keys().map(|(_, nics)| *nics).max().unwrap_or(1)
+    }
+
     /// A VM with `nics` NICs came or went, on a node or on none.
     fn changed(&mut self, node: Option<u32>, nics: u32) {
-        let most = self.all.keys().map(|(_, nics)| *nics).max().unwrap_or(1);
         if let Some(number) = node {
             let node = &mut self.nodes[number as usize];
             node.choose_adapters(&mut self.vms);
@@ -269,7 +294,7 @@ impl Capacity {
                 self.overdrawn.remove(&number);
             }
         }
-        let same = self.nics.contains(&nics) && self.nics.last() == Some(&most);
+        let same = self.sizes.contains(&Size::of(nics)) && self.most_nics == self.most_nics_now();
         if !same || self.highest != self.highest_level() {
             self.rebuild();
             return;
@@ -290,13 +315,16 @@ impl Capacity {
         }
         let node = &mut self.nodes[number as usize];
         for level in 0..LEVELS {
-            let rests = node.adapters.iter().map(AdapterState::rest);
-            let places = rests.map(|rest| rest.places(level)).sum();
+            let places = node.adapters.iter().map(|state| state.places(level)).sum();
             let before = std::mem::replace(&mut node.places[level], places);
             self.places[level] = self.places[level] - before + places;
         }
         for (view, ledgers) in &mut self.ledgers {
-            let supply = Supply::of(node.adapters.iter().map(AdapterState::rest), *view);
+            let supply = Supply::of(
+                node.adapters.iter().map(AdapterState::rest),
+                *view,
+                self.costs,
+            );
             for ledger in ledgers {
                 let new = (
                     ledger.criterion.supply(&supply),
@@ -309,13 +337,14 @@ impl Capacity {
 
     /// Makes all ledgers anew: the numbers of NICs that occur, or the nodes that are down, changed.
     fn rebuild(&mut self) {
-        self.nics = self.all.keys().map(|(_, nics)| *nics).collect();
-        self.nics.insert(1);
-        let most_nics = self.nics.last().copied().unwrap_or(1);
+        self.sizes = self.all.keys().map(|(_, nics)| Size::of(*nics)).collect();
+        self.sizes.insert(Size::of(1));
+        self.most_nics = self.most_nics_now();
+        let most_nics = self.most_nics;
         self.highest = self.highest_level();
         let adapters = || self.nodes.iter().flat_map(|node| &node.adapters);
-        let rests = || adapters().map(|state| state.unused().rest());
-        let both = rests().any(Rest::is_both);
+        let rests = || adapters().map(AdapterState::whole);
+        let both = rests().any(|rest| rest.is_both(self.costs));
         let views = if both {
             &View::ALL[..]
         } else {
@@ -325,7 +354,7 @@ impl Capacity {
         let count = self.nodes.len();
         let mut all = Vec::with_capacity(views.len());
         for view in views {
-            let whole = Supply::of(rests(), *view);
+            let whole = Supply::of(rests(), *view, self.costs);
             let sorts = Sorts {
                 // A pool in which both can run out may become either.
                 slots: both || whole.slots != [0; LEVELS],
@@ -334,15 +363,16 @@ impl Capacity {
                 levels_alike: !both
                     && whole.pool_places == [0; LEVELS]
                     && whole.slots[..self.highest] == [0; LEVELS][..self.highest],
+                costs: self.costs,
             };
-            let criteria = Criterion::all(&self.nics, sorts).into_iter();
+            let criteria = Criterion::all(&self.sizes, sorts).into_iter();
             let ledgers = criteria.map(|criterion| Ledger::new(criterion, count, k));
             let ledgers = ledgers.collect();
             all.push((*view, ledgers));
         }
         self.ledgers = all;
         self.bounds = if both || most_nics > 1 {
-            Bound::all(self.sizes(), count, k)
+            Bound::all(self.costs, self.sizes(), count, k)
         } else {
             Vec::new()
         };
@@ -369,26 +399,28 @@ impl Capacity {
 
     /// A node that gives out more than it has, however adapters that are not known are chosen, and may
     /// survive.
-    pub(super) fn overdrawn_survivor(&self) -> Option<u32> {
+    pub(super) fn overdrawn_survivor(&self, budget: &mut Budget) -> Option<u32> {
         let mut overdrawn = self.overdrawn.iter().copied();
         overdrawn.find(|number| {
             let node = &self.nodes[*number as usize];
             let known = self.known(*number);
-            let beside =
-                || Region::of(&known.rests).is_some_and(|region| region.fits(known.unpinned));
-            !node.down && (known.overdrawn || !beside())
+            let mut too_small = |known: &Known| {
+                let region = Region::of(&known.rests, self.costs, budget);
+                region.is_some_and(|region| !region.fits(known.unpinned))
+            };
+            !node.down && (known.overdrawn || too_small(&known))
         })
     }
 
-    /// Numbers of NICs that VMs have.
+    /// Numbers of NICs of VMs, the least of each class.
     pub(super) fn sizes(&self) -> impl Iterator<Item = u64> {
-        self.nics.iter().map(|nics| u64::from(*nics))
+        self.sizes.iter().map(|size| u64::from(size.least))
     }
 
     /// True if for VMs like these the inequalities decide exactly: one NIC each, adapters known, and no
     /// adapter of which VFs and queue pairs can both run out.
     pub(super) fn is_exact(&self) -> bool {
-        self.ledgers.len() == 1 && self.nics.last() == Some(&1) && self.unpinned == 0
+        self.ledgers.len() == 1 && self.most_nics == 1 && self.unpinned == 0
     }
 
     /// The nodes to lose of the first inequality that does not hold, in the first view: those that are

@@ -11,12 +11,30 @@ pub enum Queues {
     Pool {
         /// Queue pairs of the adapter.
         total: u32,
+        /// The most that one VF can have; `None` if there is no such limit.
+        most_per_vf: Option<u32>,
     },
     /// Every VF has this many; a VF takes one whatever the level, if it has enough for it.
     PerVf {
         /// Queue pairs of each VF.
         pairs: u32,
     },
+}
+
+impl Queues {
+    /// A pool of which a VF can have as many queue pairs as it needs.
+    pub fn pool(total: u32) -> Self {
+        let most_per_vf = None;
+        Self::Pool { total, most_per_vf }
+    }
+
+    /// The most that a VF can have.
+    pub(super) fn most_per_vf(self) -> u32 {
+        match self {
+            Self::Pool { total, most_per_vf } => most_per_vf.unwrap_or(total).min(total),
+            Self::PerVf { pairs } => pairs,
+        }
+    }
 }
 
 /// An adapter of the intent.

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::capacity::{
-    Queues, Vm, brute, nodes_down_tolerated,
+    Queues, Vm, brute,
     tests::{Question, any_adapter, questions, simple_adapter},
 };
 
@@ -348,7 +348,11 @@ fn file(question: &Question) -> CapacityFile {
                 name: adapter.name.clone(),
                 vfs: adapter.vfs,
                 queue_pairs_total: match adapter.queues {
-                    Queues::Pool { total } => Some(total),
+                    Queues::Pool { total, .. } => Some(total),
+                    Queues::PerVf { .. } => None,
+                },
+                queue_pairs_max_per_vf: match adapter.queues {
+                    Queues::Pool { most_per_vf, .. } => most_per_vf,
                     Queues::PerVf { .. } => None,
                 },
                 queue_pairs_per_vf: match adapter.queues {
@@ -360,7 +364,9 @@ fn file(question: &Question) -> CapacityFile {
     });
     let down = question.nodes.iter().filter(|node| node.down);
     CapacityFile {
-        reserve_percentage: i64::from(question.percent),
+        reserve_percentage: Some(i64::from(question.percent)),
+        nodes_down: None,
+        queue_pairs_per_level: LevelQueuePairs::default(),
         down: down.map(|node| node.name.clone()).collect(),
         nodes: nodes.collect(),
         vms: question.vms.iter().map(entry).collect(),
@@ -383,7 +389,7 @@ fn agrees(question: &Question, complete: bool) -> Result<(), TestCaseError> {
         percent,
     } = question;
     let holds = |vms: &[Vm]| brute::holds(nodes, vms, *percent);
-    let tolerated = nodes_down_tolerated(nodes.len(), *percent);
+    let tolerated = brute::tolerated(nodes.len(), *percent);
     let open = nodes.iter().filter(|node| node.down).count() <= tolerated;
     prop_assert_eq!(report.nodes_down_tolerated, tolerated);
     prop_assert_eq!(report.holds, holds(vms));
