@@ -124,7 +124,13 @@ fn pinnings(nodes: &[Node], vms: &[Vm], costs: Costs) -> Vec<Vec<Vm>> {
                 vms
             })
         });
-        all = pinned.filter(|vms| pinned_fit(home, vms, costs)).collect();
+        // Which of VMs that are alike is where says nothing.
+        let mut seen = HashSet::new();
+        all = pinned
+            .filter(|vms| {
+                left_of(home, vms, costs).is_some_and(|left| seen.insert((left, others(vms, home))))
+            })
+            .collect();
     }
     all
 }
@@ -138,20 +144,25 @@ fn able(queues: &Queues, cost: u32) -> bool {
     }
 }
 
-/// Whether the node's adapters have what VMs that are known to be there take.
-fn pinned_fit(node: &Node, vms: &[Vm], costs: Costs) -> bool {
+/// Where VMs of other nodes are.
+fn others(vms: &[Vm], home: &Node) -> Vec<Option<Vec<String>>> {
+    let others = vms.iter().filter(|vm| vm.node.as_ref() != Some(&home.name));
+    others.map(|vm| vm.adapters.clone()).collect()
+}
+
+/// What VMs that are known to be there leave of a node's adapters, if it has enough for them.
+fn left_of(node: &Node, vms: &[Vm], costs: Costs) -> Option<Vec<Adapter>> {
     let mut adapters = whole(node);
-    let here = vms.iter().filter(|vm| vm.node.as_ref() == Some(&node.name));
-    here.filter_map(|vm| Some((vm, vm.adapters.as_ref()?)))
-        .all(|(vm, names)| {
-            names.iter().all(|name| {
-                let at = node
-                    .adapters
-                    .iter()
-                    .position(|adapter| &adapter.name == name);
-                take(&mut adapters[at.unwrap()], cost(vm.level, costs), true)
-            })
-        })
+    for vm in vms.iter().filter(|vm| vm.node.as_ref() == Some(&node.name)) {
+        for name in vm.adapters.iter().flatten() {
+            let mut known = node.adapters.iter();
+            let at = known.position(|adapter| &adapter.name == name)?;
+            if !take(&mut adapters[at], cost(vm.level, costs), true) {
+                return None;
+            }
+        }
+    }
+    Some(adapters)
 }
 
 fn fits(nodes: &[Node], vms: &[Vm], lost: impl Fn(usize) -> bool, costs: Costs) -> bool {

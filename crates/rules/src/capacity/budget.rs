@@ -3,11 +3,11 @@
 /// Steps of an exact search that one decision may take: some hundredths of a second. The search is
 /// for clusters of some dozen nodes, in which nobody waits for the thousandth of a second that
 /// decisions take in large ones.
-pub(super) const OF_A_DECISION: u64 = 2_000_000;
+pub(super) const OF_A_DECISION: u64 = 10_000_000;
 /// Steps of one question of planning, which is many decisions: about a second.
-pub(super) const OF_A_QUESTION: u64 = 60_000_000;
+pub(super) const OF_A_QUESTION: u64 = 500_000_000;
 
-/// Steps that are left. One is about as long as adding a few numbers takes.
+/// Steps that are left. One takes about two thousand-millionths of a second.
 #[derive(Debug)]
 pub(super) struct Budget(u64);
 

@@ -13,6 +13,9 @@ use super::{
 /// Nodes named in a reason; a counterexample names them all.
 const NODES_SHOWN: usize = 8;
 
+/// A VM that is not there: its name, level and number of NICs.
+type Asked<'a> = (&'a str, (Performance, u32));
+
 /// Whether everything fits, whichever nodes go down.
 enum Verdict {
     Fits,
@@ -40,13 +43,24 @@ impl Capacity {
             return Err(refusal);
         }
         let name = vm.name.clone();
+        let key = (vm.level, vm.nics);
+        let is_off = vm.node.is_none() && vm.adapters.is_none() && vm.nics > 0;
+        if is_off && !self.vms.contains_key(&name) {
+            if let Some((lost, proved)) = self.refused.get(&key).cloned() {
+                let verdict = Verdict::Not { lost, proved };
+                return Err(self.refusal(&verdict, Some((&name, key))));
+            }
+        }
         self.put(vm).map_err(|problem| without_set(&problem))?;
-        let refusal = match self.verdict(budget) {
-            Verdict::Fits => return Ok(()),
-            verdict => self.refusal(&verdict, Some(&name)),
-        };
-        self.remove(&name);
-        Err(refusal)
+        let verdict = self.settled_verdict(budget);
+        if matches!(verdict, Verdict::Fits) {
+            return Ok(());
+        }
+        self.take_out(&name);
+        if let (true, Verdict::Not { lost, proved }) = (is_off, &verdict) {
+            self.refused.insert(key, (lost.clone(), *proved));
+        }
+        Err(self.refusal(&verdict, Some((&name, key))))
     }
 
     /// Whether the VM would be admitted; nothing changes.
@@ -64,7 +78,7 @@ impl Capacity {
     ) -> Result<(), Refusal> {
         let name = vm.name.clone();
         self.admit_within(vm, budget)?;
-        self.remove(&name);
+        self.take_out(&name);
         Ok(())
     }
 
@@ -73,7 +87,12 @@ impl Capacity {
     /// # Errors
     /// Why not, with nodes whose loss would leave VMs without room.
     pub fn holds(&self) -> Result<(), Refusal> {
-        match self.verdict(&mut Budget::of_a_decision()) {
+        let budget = &mut Budget::of_a_decision();
+        let verdict = match self.is_stale() && !self.is_sufficient() {
+            true => self.clone().settled_verdict(budget),
+            false => self.verdict(budget),
+        };
+        match verdict {
             Verdict::Fits => Ok(()),
             verdict => Err(self.refusal(&verdict, None)),
         }
@@ -111,8 +130,8 @@ impl Capacity {
     }
 
     /// Whether the reserve is kept, without the reason why not.
-    pub(super) fn fits(&self, budget: &mut Budget) -> bool {
-        matches!(self.verdict(budget), Verdict::Fits)
+    pub(super) fn fits(&mut self, budget: &mut Budget) -> bool {
+        matches!(self.settled_verdict(budget), Verdict::Fits)
     }
 
     fn fits_with(&mut self, level: Performance, count: u64, budget: &mut Budget) -> bool {
@@ -120,6 +139,14 @@ impl Capacity {
         let fits = self.fits(budget);
         self.remove_off(level, count);
         fits
+    }
+
+    /// The verdict, by ledgers that ask for no more than they must if it depends on that.
+    fn settled_verdict(&mut self, budget: &mut Budget) -> Verdict {
+        if !self.is_sufficient() {
+            self.settle();
+        }
+        self.verdict(budget)
     }
 
     fn verdict(&self, budget: &mut Budget) -> Verdict {
@@ -189,7 +216,7 @@ impl Capacity {
         names.collect()
     }
 
-    fn refusal(&self, verdict: &Verdict, vm: Option<&str>) -> Refusal {
+    fn refusal(&self, verdict: &Verdict, vm: Option<Asked<'_>>) -> Refusal {
         let (lost, reason) = match verdict {
             Verdict::Fits => (Vec::new(), String::new()),
             Verdict::Overdrawn(number) => {
@@ -220,8 +247,11 @@ impl Capacity {
     }
 
     /// What would have to find room without these nodes, and what room there is.
-    fn shortage(&self, lost: &[u32], proved: bool, vm: Option<&str>) -> String {
+    fn shortage(&self, lost: &[u32], proved: bool, vm: Option<Asked<'_>>) -> String {
         let mut demand = demand_of(&self.off);
+        if let Some((_, (level, nics))) = vm {
+            demand[position(level)] += u64::from(nics);
+        }
         let mut places = self.places;
         for number in lost {
             let node = &self.nodes[*number as usize];
@@ -229,7 +259,7 @@ impl Capacity {
             places = std::array::from_fn(|level| places[level] - node.places[level]);
         }
         let with = match vm {
-            Some(vm) => format!("With VM '{vm}', "),
+            Some((vm, _)) => format!("With VM '{vm}', "),
             None => String::new(),
         };
         let (shown, more) = lost.split_at(lost.len().min(NODES_SHOWN));

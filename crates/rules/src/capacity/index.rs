@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use accelnet_model::{Code, Problem};
+use accelnet_model::{Code, Performance, Problem};
 
 use super::{
     LEVELS, PerLevel,
@@ -49,6 +49,10 @@ pub struct Capacity {
     /// Sum of the nodes' `places`.
     pub(super) places: PerLevel<u64>,
     overdrawn: BTreeSet<u32>,
+    /// VMs of a level and number of NICs that were refused while they were off, with the nodes whose
+    /// loss there is no room for, and whether that is proved. More VMs make no more room, so it is
+    /// true until a VM goes, or nodes or reserve change.
+    pub(super) refused: BTreeMap<(Performance, u32), (Vec<u32>, bool)>,
     /// VMs that run and of which the adapters are not known.
     pub(super) unpinned: u64,
 }
@@ -116,6 +120,7 @@ impl Capacity {
             pools: Pools::new(costs),
             places: [0; LEVELS],
             overdrawn: BTreeSet::new(),
+            refused: BTreeMap::new(),
             unpinned: 0,
         };
         capacity.rebuild();
@@ -130,6 +135,7 @@ impl Capacity {
     /// Keeps another reserve from now on, whether it can be kept or not.
     pub(super) fn set_reserve(&mut self, reserve: Reserve) {
         self.tolerated = reserve.nodes_down(self.nodes.len());
+        self.refused.clear();
         self.rebuild();
     }
 
@@ -174,6 +180,15 @@ impl Capacity {
 
     /// Forgets a VM. Returns it, if it was there.
     pub fn remove(&mut self, name: &str) -> Option<Vm> {
+        self.refused.clear();
+        let vm = self.take_out(name);
+        self.settle();
+        vm
+    }
+
+    /// The same for a VM that was put in for a question only. Ledgers may know sizes and levels of VM
+    /// that are no more, until [`Self::settle`].
+    pub(super) fn take_out(&mut self, name: &str) -> Option<Vm> {
         let VmState { vm, place } = self.vms.remove(name)?;
         let key = (vm.level, vm.nics);
         decrease(&mut self.all, key, 1);
@@ -197,7 +212,7 @@ impl Capacity {
     }
 
     /// Counts VMs with one NIC that are off, without names; for questions only.
-    pub(super) fn add_off(&mut self, level: accelnet_model::Performance, count: u64) {
+    pub(super) fn add_off(&mut self, level: Performance, count: u64) {
         if count > 0 {
             *self.all.entry((level, 1)).or_default() += count;
             *self.off.entry((level, 1)).or_default() += count;
@@ -206,7 +221,7 @@ impl Capacity {
     }
 
     /// Takes back what [`Self::add_off`] counted.
-    pub(super) fn remove_off(&mut self, level: accelnet_model::Performance, count: u64) {
+    pub(super) fn remove_off(&mut self, level: Performance, count: u64) {
         decrease(&mut self.all, (level, 1), count);
         decrease(&mut self.off, (level, 1), count);
         self.changed(None, 1);
@@ -225,6 +240,7 @@ impl Capacity {
             self.down.remove(&number)
         };
         if changed {
+            self.refused.clear();
             self.rebuild();
         }
         Ok(())
@@ -294,14 +310,37 @@ impl Capacity {
                 self.overdrawn.remove(&number);
             }
         }
-        let same = self.sizes.contains(&Size::of(nics)) && self.most_nics == self.most_nics_now();
-        if !same || self.highest != self.highest_level() {
+        // Ledgers that know more than there is ask for more than they must, never for less.
+        let known = self.sizes.contains(&Size::of(nics))
+            && self.most_nics >= self.most_nics_now()
+            && self.highest >= self.highest_level();
+        if !known {
             self.rebuild();
             return;
         }
         if let Some(number) = node {
             self.refresh(number);
         }
+    }
+
+    /// Ledgers know sizes or levels of VM that there are none of.
+    pub(super) fn is_stale(&self) -> bool {
+        self.highest != self.highest_level()
+            || self.most_nics != self.most_nics_now()
+            || self.sizes != self.sizes_now()
+    }
+
+    /// Ledgers know what there is and nothing else.
+    pub(super) fn settle(&mut self) {
+        if self.is_stale() {
+            self.rebuild();
+        }
+    }
+
+    /// Sizes of VM that there are, and VMs with one NIC, which may always come.
+    fn sizes_now(&self) -> BTreeSet<Size> {
+        let sizes = self.all.keys().map(|(_, nics)| Size::of(*nics));
+        sizes.chain([Size::of(1)]).collect()
     }
 
     /// Brings one node's values up to date in all ledgers.
@@ -337,8 +376,7 @@ impl Capacity {
 
     /// Makes all ledgers anew: the numbers of NICs that occur, or the nodes that are down, changed.
     fn rebuild(&mut self) {
-        self.sizes = self.all.keys().map(|(_, nics)| Size::of(*nics)).collect();
-        self.sizes.insert(Size::of(1));
+        self.sizes = self.sizes_now();
         self.most_nics = self.most_nics_now();
         let most_nics = self.most_nics;
         self.highest = self.highest_level();
@@ -447,7 +485,7 @@ impl Capacity {
     }
 }
 
-fn decrease(counts: &mut Counts, key: (accelnet_model::Performance, u32), by: u64) {
+fn decrease(counts: &mut Counts, key: (Performance, u32), by: u64) {
     if let Some(count) = counts.get_mut(&key) {
         *count -= by;
         if *count == 0 {

@@ -1,6 +1,6 @@
 //! What capacity is counted in: nodes, adapters, VMs.
 
-use accelnet_model::{Code, Performance, Problem};
+use accelnet_model::{ClusterEnable, Code, Performance, Problem};
 
 use super::nodes_down_tolerated;
 
@@ -89,6 +89,27 @@ impl Reserve {
         match self {
             Self::Percentage(percent) => nodes_down_tolerated(nodes, percent),
             Self::NodesDown(count) => count.min(nodes.saturating_sub(1)),
+        }
+    }
+
+    /// The share of `nodes` that may be down, in whole percent. Where the reserve is a number of nodes
+    /// this says less than the number: of more than a hundred nodes one is 0 %.
+    pub fn percentage(self, nodes: usize) -> u8 {
+        match self {
+            Self::Percentage(percent) => percent,
+            Self::NodesDown(_) => {
+                let share = 100 * self.nodes_down(nodes) / nodes.max(1);
+                u8::try_from(share).unwrap_or(99).min(99)
+            }
+        }
+    }
+}
+
+impl From<&ClusterEnable> for Reserve {
+    fn from(enabled: &ClusterEnable) -> Self {
+        match enabled.nodes_down {
+            Some(count) => Self::NodesDown(count as usize),
+            None => Self::Percentage(enabled.node_reserve_percentage),
         }
     }
 }

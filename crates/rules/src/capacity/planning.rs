@@ -132,6 +132,7 @@ impl Capacity {
             };
             all.push(fits);
         }
+        self.settle();
         all
     }
 
@@ -190,7 +191,7 @@ impl Capacity {
         }
         let fits = fits && self.fits(budget);
         for name in added {
-            self.remove(&name);
+            self.take_out(&name);
         }
         fits
     }
@@ -257,6 +258,7 @@ impl Capacity {
             // It was there, so it can be again.
             let _ = self.put(before);
         }
+        self.settle();
         offers
     }
 
@@ -266,7 +268,7 @@ impl Capacity {
             return false;
         }
         let fits = self.fits(budget);
-        self.remove(&name);
+        self.take_out(&name);
         fits
     }
 

@@ -25,9 +25,9 @@ pub fn refused(
     vm: &Vm,
     level: Performance,
 ) -> Option<Problem> {
-    let percentage = wish.desired.enabled.as_ref()?.node_reserve_percentage;
+    let reserve = wish.desired.enabled.as_ref()?.into();
     let asked = of_vm(nodes, intent, vm.uuid, level);
-    let mut capacity = match admitted(wish, nodes, intent, percentage, Some(vm.uuid)) {
+    let mut capacity = match admitted(wish, nodes, intent, reserve, Some(vm.uuid)) {
         Ok(capacity) => capacity,
         Err(problem) => return Some(problem),
     };
@@ -39,8 +39,13 @@ pub fn refused(
 }
 
 /// How far the reserve is short for the VMs that are admitted; `None` if it is not.
-pub fn shortage(wish: &Wish, nodes: &[Known], intent: &Intent, percentage: u8) -> Option<Problem> {
-    let capacity = match admitted(wish, nodes, intent, percentage, None) {
+pub fn shortage(
+    wish: &Wish,
+    nodes: &[Known],
+    intent: &Intent,
+    reserve: Reserve,
+) -> Option<Problem> {
+    let capacity = match admitted(wish, nodes, intent, reserve, None) {
         Ok(capacity) => capacity,
         Err(problem) => return Some(problem),
     };
@@ -55,11 +60,11 @@ pub(super) fn admitted(
     wish: &Wish,
     nodes: &[Known],
     intent: &Intent,
-    percentage: u8,
+    reserve: Reserve,
     but: Option<Uuid>,
 ) -> Result<Capacity, Problem> {
     let all = nodes.iter().map(|node| of_node(wish, node, intent));
-    let mut capacity = Capacity::new(all.collect(), Reserve::Percentage(percentage))?;
+    let mut capacity = Capacity::new(all.collect(), reserve)?;
     for other in &wish.desired.vms {
         let counts = but != Some(other.uuid) && !elsewhere(nodes, intent, other.uuid);
         if let Some(level) = other.level.filter(|_| counts) {
@@ -116,7 +121,11 @@ fn queues(adapter: &AdapterStatus) -> Queues {
         } => {
             let taken = overhead.saturating_mul(adapter.facts.vfs.len() as u32);
             let total = vectors.saturating_sub(taken);
-            Queues::Pool { total }
+            Queues::Pool {
+                total,
+                // The kernel names no other limit than the pool.
+                most_per_vf: None,
+            }
         }
     }
 }

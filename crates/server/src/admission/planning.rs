@@ -32,8 +32,8 @@ pub fn look(
     without: &[String],
 ) -> Result<Capacity, Problem> {
     let (enable, intent) = enabled(wish)?;
-    let percentage = enable.node_reserve_percentage;
-    let mut capacity = admitted(wish, nodes, intent, percentage, None)?;
+    let reserve = rules::Reserve::from(enable);
+    let mut capacity = admitted(wish, nodes, intent, reserve, None)?;
     let by_node = capacity.fits_more_by_node();
     let figures = capacity.figures();
     let of_nodes: Vec<NodeCapacity> = nodes
@@ -49,11 +49,11 @@ pub fn look(
         [] => None,
         names => Some(without_nodes(&capacity, nodes, vms, names)?),
     };
-    let short = shortage(wish, nodes, intent, percentage);
+    let short = shortage(wish, nodes, intent, reserve);
     let largest = capacity.largest_reserve();
     Ok(Capacity {
         intent: intent.name.clone(),
-        node_reserve_percentage: percentage,
+        node_reserve_percentage: reserve.percentage(nodes.len()),
         nodes_down_tolerated: capacity.nodes_down_tolerated() as u32,
         holds: short.is_none(),
         largest_reserve: largest.map(|(nodes_down, percentage)| LargestReserve {
@@ -192,9 +192,9 @@ pub fn places(
     level: Option<Performance>,
 ) -> Result<VmPlaces, Problem> {
     let (enable, intent) = enabled(wish)?;
-    let percentage = enable.node_reserve_percentage;
+    let reserve = rules::Reserve::from(enable);
     let level = level.or(vm.level).unwrap_or(DEFAULT_LEVEL);
-    let mut capacity = admitted(wish, nodes, intent, percentage, None)?;
+    let mut capacity = admitted(wish, nodes, intent, reserve, None)?;
     let asked = of_vm(nodes, intent, vm.uuid, level);
     let offers = capacity.offers(&asked);
     let places = nodes.iter().zip(offers).map(|(node, offer)| VmPlace {
