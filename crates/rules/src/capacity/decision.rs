@@ -45,11 +45,12 @@ impl Capacity {
         let name = vm.name.clone();
         let key = (vm.level, vm.nics);
         let is_off = vm.node.is_none() && vm.adapters.is_none() && vm.nics > 0;
-        if is_off && !self.vms.contains_key(&name) {
-            if let Some((lost, proved)) = self.refused.get(&key).cloned() {
-                let verdict = Verdict::Not { lost, proved };
-                return Err(self.refusal(&verdict, Some((&name, key))));
-            }
+        if is_off
+            && !self.vms.contains_key(&name)
+            && let Some((lost, proved)) = self.refused.get(&key).cloned()
+        {
+            let verdict = Verdict::Not { lost, proved };
+            return Err(self.refusal(&verdict, Some((&name, key))));
         }
         self.put(vm).map_err(|problem| without_set(&problem))?;
         let verdict = self.settled_verdict(budget);

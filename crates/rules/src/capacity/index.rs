@@ -180,10 +180,10 @@ impl Capacity {
 
     /// Forgets a VM. Returns it, if it was there.
     pub fn remove(&mut self, name: &str) -> Option<Vm> {
+        let vm = self.take_out(name)?;
         self.refused.clear();
-        let vm = self.take_out(name);
         self.settle();
-        vm
+        Some(vm)
     }
 
     /// The same for a VM that was put in for a question only. Ledgers may know sizes and levels of VM

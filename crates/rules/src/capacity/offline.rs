@@ -26,16 +26,6 @@ pub struct CapacityFile {
         skip_serializing_if = "Option::is_none"
     )]
     pub reserve_percentage: Option<i64>,
-    /// How many nodes may be down at once, instead of the percentage; fewer than there are.
-    #[serde(
-        default,
-        deserialize_with = "given",
-        skip_serializing_if = "Option::is_none"
-    )]
-    pub nodes_down: Option<i64>,
-    /// What levels cost, if not what they do by default.
-    #[serde(default)]
-    pub queue_pairs_per_level: LevelQueuePairs,
     /// Nodes that are down now.
     #[serde(default)]
     pub down: Vec<String>,
@@ -47,6 +37,16 @@ pub struct CapacityFile {
     /// VMs that ask to be.
     #[serde(default)]
     pub add: Vec<VmEntry>,
+    /// How many nodes may be down at once, instead of the percentage; fewer than there are.
+    #[serde(
+        default,
+        deserialize_with = "given",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub nodes_down: Option<i64>,
+    /// What levels cost, if not what they do by default.
+    #[serde(default)]
+    pub queue_pairs_per_level: LevelQueuePairs,
 }
 
 /// `null` is not the same as nothing.

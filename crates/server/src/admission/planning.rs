@@ -1,6 +1,8 @@
 //! What is free, what the reserve holds back, and where VMs could go. Nothing is decided here: these
 //! are the rules' answers to "what if".
 
+use std::collections::HashMap;
+
 use accelnet_api::{
     Capacity, CapacityFigures, LargestReserve, NodeCapacity, PerLevel, Vm, VmMove, VmPlace,
     VmPlaces, VmWithoutRoom, Without,
@@ -9,7 +11,7 @@ use accelnet_model::{ClusterEnable, Code, Intent, Name, Performance, Problem};
 use accelnet_rules::capacity::{self as rules, FitsMore};
 use uuid::Uuid;
 
-use super::capacity::{admitted, of_vm, shortage};
+use super::capacity::{Seen, shortage, terms};
 use crate::{reports::Known, state::Wish};
 
 /// A VM that is not accelerated is asked about at this level, which is the command line's default.
@@ -33,7 +35,7 @@ pub fn look(
 ) -> Result<Capacity, Problem> {
     let (enable, intent) = enabled(wish)?;
     let reserve = rules::Reserve::from(enable);
-    let mut capacity = admitted(wish, nodes, intent, reserve, None)?;
+    let mut capacity = wish.room.copy(terms(wish, nodes, intent, reserve))?;
     let by_node = capacity.fits_more_by_node();
     let figures = capacity.figures();
     let of_nodes: Vec<NodeCapacity> = nodes
@@ -126,10 +128,8 @@ fn without_nodes(
     let words: Vec<String> = lost.iter().map(ToString::to_string).collect();
     let recovery = capacity.recover(&words)?;
     // The rules know VMs by their UUIDs, nodes by their names.
-    let who = |uuid: &str| {
-        let mut vms = vms.iter();
-        vms.find(|vm| vm.uuid.to_string() == uuid)
-    };
+    let known: HashMap<Uuid, &Vm> = vms.iter().map(|vm| (vm.uuid, vm)).collect();
+    let who = |uuid: &str| known.get(&Uuid::try_parse(uuid).ok()?).copied();
     let mut result = Without {
         nodes: lost,
         placements: Vec::new(),
@@ -194,8 +194,8 @@ pub fn places(
     let (enable, intent) = enabled(wish)?;
     let reserve = rules::Reserve::from(enable);
     let level = level.or(vm.level).unwrap_or(DEFAULT_LEVEL);
-    let mut capacity = admitted(wish, nodes, intent, reserve, None)?;
-    let asked = of_vm(nodes, intent, vm.uuid, level);
+    let mut capacity = wish.room.copy(terms(wish, nodes, intent, reserve))?;
+    let asked = Seen::of(nodes).vm(intent, vm.uuid, level);
     let offers = capacity.offers(&asked);
     let places = nodes.iter().zip(offers).map(|(node, offer)| VmPlace {
         node: node.name.clone(),
