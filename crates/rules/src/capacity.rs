@@ -39,6 +39,7 @@ mod budget;
 mod criteria;
 mod decision;
 mod exact;
+mod greedy;
 mod index;
 mod ledger;
 mod levels;
@@ -73,5 +74,7 @@ pub fn nodes_down_tolerated(nodes: usize, percent: u8) -> usize {
 
 #[cfg(test)]
 mod brute;
+#[cfg(test)]
+mod measured;
 #[cfg(test)]
 mod tests;

@@ -1,6 +1,6 @@
 //! How much work a question may be: what is searched is bounded, whoever asks for whatever.
 
-/// Steps of an exact search that one decision may take: some hundredths of a second. The search is
+/// Steps that a search may take for one decision: some hundredths of a second. The search is
 /// for clusters of some dozen nodes, in which nobody waits for the thousandth of a second that
 /// decisions take in large ones.
 pub(super) const OF_A_DECISION: u64 = 10_000_000;
@@ -12,9 +12,9 @@ pub(super) const OF_A_QUESTION: u64 = 500_000_000;
 pub(super) struct Budget(u64);
 
 impl Budget {
-    /// For one decision.
+    /// For one decision: a placement in every case, and a search.
     pub(super) fn of_a_decision() -> Self {
-        Self(OF_A_DECISION)
+        Self(2 * OF_A_DECISION)
     }
 
     /// For a question that is many decisions.
@@ -29,7 +29,7 @@ impl Budget {
         left.map(drop)
     }
 
-    /// As much of it as one decision may use.
+    /// As much of it as one part of a decision may use.
     pub(super) fn share(&mut self) -> Share<'_> {
         let left = self.0.min(OF_A_DECISION);
         Share {
@@ -40,7 +40,7 @@ impl Budget {
     }
 }
 
-/// One decision's part of a question's steps; what it leaves goes back.
+/// A decision's part of a question's steps; what it leaves goes back.
 #[derive(Debug)]
 pub(super) struct Share<'a> {
     pub(super) decision: Budget,

@@ -150,11 +150,11 @@ impl Capacity {
         self.verdict(budget)
     }
 
-    fn verdict(&self, budget: &mut Budget) -> Verdict {
+    fn verdict(&self, question: &mut Budget) -> Verdict {
         if self.is_sufficient() {
             return Verdict::Fits;
         }
-        let mut share = budget.share();
+        let mut share = question.share();
         let budget = &mut share.decision;
         if let Some(number) = self.overdrawn_survivor(budget) {
             return Verdict::Overdrawn(number);
@@ -166,6 +166,13 @@ impl Capacity {
         if let Some(lost) = self.exceeded() {
             return proved(lost);
         }
+        if self.place_everywhere(budget).is_some() {
+            return Verdict::Fits;
+        }
+        // What that has used up is not the search's.
+        drop(share);
+        let mut share = question.share();
+        let budget = &mut share.decision;
         let mut decided = self.decide_exactly(budget);
         if matches!(decided, Some(Ok(()))) && self.unpinned > 0 {
             // Adapters may have been others for each choice of nodes; one VM has the same in all.

@@ -25,7 +25,7 @@ use super::{
 };
 
 /// Clusters beyond these are not searched.
-const MOST_NODES: usize = 256;
+pub(super) const MOST_NODES: usize = 256;
 const MOST_SETS: usize = 5000;
 
 /// What makes nodes alike: what is left, what must stay beside it, and all that is there.
@@ -83,7 +83,8 @@ impl Capacity {
         kinds: &[Kind],
         budget: &mut Budget,
     ) -> Option<Result<(), Vec<u32>>> {
-        for lost in sets(kinds, self.further(), budget)? {
+        let sizes: Vec<usize> = kinds.iter().map(|kind| kind.numbers.len()).collect();
+        for lost in sets(&sizes, self.further(), budget)? {
             if self.pack_on(kinds, &lost, budget)?.is_none() {
                 let mut numbers = self.down();
                 for (kind, lost) in kinds.iter().zip(&lost) {
@@ -182,18 +183,16 @@ impl Capacity {
     }
 }
 
-/// All ways to lose `count` nodes, as numbers of each kind; `None` if there are too many.
-fn sets(kinds: &[Kind], count: usize, budget: &mut Budget) -> Option<Vec<Vec<usize>>> {
+/// All ways to lose `count` nodes of kinds of so many each, as numbers of each kind; `None` if there are
+/// too many.
+pub(super) fn sets(kinds: &[usize], count: usize, budget: &mut Budget) -> Option<Vec<Vec<usize>>> {
     let mut all: Vec<(Vec<usize>, usize)> = vec![(Vec::new(), count)];
     for (position, kind) in kinds.iter().enumerate() {
-        let after: usize = kinds[position + 1..]
-            .iter()
-            .map(|kind| kind.numbers.len())
-            .sum();
+        let after: usize = kinds[position + 1..].iter().sum();
         let mut next = Vec::new();
         for (chosen, left) in all {
             let least = left.saturating_sub(after);
-            for lost in least..=left.min(kind.numbers.len()) {
+            for lost in least..=left.min(*kind) {
                 let mut chosen = chosen.clone();
                 budget.spend(chosen.len() / 8 + 1)?;
                 chosen.push(lost);

@@ -430,7 +430,7 @@ impl Capacity {
     }
 
     /// A node that gives out more than it has, or seems to, and may survive.
-    fn may_be_overdrawn(&self) -> bool {
+    pub(super) fn may_be_overdrawn(&self) -> bool {
         let mut overdrawn = self.overdrawn.iter();
         overdrawn.any(|number| !self.nodes[*number as usize].down)
     }
