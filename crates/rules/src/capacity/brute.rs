@@ -1,9 +1,9 @@
 //! The promise, word for word: every set of nodes, every placement.
 //!
 //! It shares nothing with the rules but the words of the question: it counts by itself how many nodes
-//! may be down, what levels cost and what an adapter can give. Only two things keep it from taking for
-//! ever: VMs of a sort are placed in the order of nodes, and what could not be finished once is not
-//! tried again, whichever of nodes that are alike it was.
+//! may be down, what levels cost and what an adapter can give. Only this keeps it from taking
+//! for ever: nothing is tried where there are fewer places than NICs; nodes that are alike are one; and
+//! what could not be finished once is not tried again.
 
 use std::collections::HashSet;
 
@@ -196,7 +196,7 @@ fn fits(nodes: &[Node], vms: &[Vm], lost: impl Fn(usize) -> bool, costs: Costs) 
     waiting.sort_by_key(|(cost, nics, bound)| {
         (bound.is_none(), *bound, std::cmp::Reverse((*cost, *nics)))
     });
-    place(&left, &waiting, 0, &mut HashSet::new())
+    place(&left, &waiting, &mut HashSet::new())
 }
 
 fn take(adapter: &mut Adapter, cost: u32, runs_already: bool) -> bool {
@@ -211,31 +211,36 @@ fn take(adapter: &mut Adapter, cost: u32, runs_already: bool) -> bool {
     true
 }
 
-type Dead = HashSet<(usize, usize, Vec<Vec<Adapter>>)>;
+type Dead = HashSet<(usize, Vec<Vec<Adapter>>)>;
 
-/// Places the VMs; the first one on a node from `first` on.
-fn place(left: &[Vec<Adapter>], vms: &[Asked], first: usize, dead: &mut Dead) -> bool {
+/// Places the VMs, the first one first.
+fn place(left: &[Vec<Adapter>], vms: &[Asked], dead: &mut Dead) -> bool {
     let Some((&(cost, nics, bound), others)) = vms.split_first() else {
         return true;
     };
-    // Which adapter it was says nothing, nor which node if any may be next.
+    if !enough(left, vms) {
+        return false;
+    }
+    // Which adapter it was says nothing, nor which node, as soon as any may be next.
     let mut alike = left.to_vec();
-    if bound.is_none() && first == 0 {
-        alike
-            .iter_mut()
-            .for_each(|adapters| adapters.sort_unstable());
+    if bound.is_none() {
+        for adapters in &mut alike {
+            adapters.sort_unstable();
+        }
         alike.sort_unstable();
     }
-    let key = (vms.len(), first, alike);
+    let key = (vms.len(), alike);
     if dead.contains(&key) {
         return false;
     }
-    let same_next = others.first() == Some(&(cost, nics, bound));
     let candidates = match bound {
         Some(node) => node..node + 1,
-        None => first..left.len(),
+        None => 0..left.len(),
     };
     for node in candidates {
+        if bound.is_none() && left[..node].contains(&left[node]) {
+            continue;
+        }
         let mut after: Vec<Vec<Adapter>> = Vec::new();
         place_nics(&left[node], cost, nics, 0, &mut after);
         after.sort_unstable();
@@ -243,18 +248,25 @@ fn place(left: &[Vec<Adapter>], vms: &[Asked], first: usize, dead: &mut Dead) ->
         for adapters in after {
             let mut next = left.to_vec();
             next[node] = adapters;
-            let from = if same_next && bound.is_none() {
-                node
-            } else {
-                0
-            };
-            if place(&next, others, from, dead) {
+            if place(&next, others, dead) {
                 return true;
             }
         }
     }
     dead.insert(key);
     false
+}
+
+/// Whether there are as many places as NICs, for those that cost so much or more, if there were nothing
+/// else: where there are not, nothing has to be tried.
+fn enough(left: &[Vec<Adapter>], vms: &[Asked]) -> bool {
+    let costs: HashSet<u32> = vms.iter().map(|(cost, ..)| *cost).collect();
+    costs.into_iter().all(|least| {
+        let able = left.iter().flatten().filter(|(_, _, most)| *most >= least);
+        let places: u32 = able.map(|(vfs, pool, _)| (*vfs).min(pool / least)).sum();
+        let asked = vms.iter().filter(|(cost, ..)| *cost >= least);
+        asked.map(|(_, nics, _)| nics).sum::<u32>() <= places
+    })
 }
 
 /// Every way to put the NICs on the adapters, as what is left then.
