@@ -16,6 +16,9 @@
 //!            necessary? ──no──▶ refused, with the set S that proves it
 //!               │ yes                                (kept up to date too)
 //!               ▼
+//!             placed NIC by NIC? ──yes──▶ admitted   (small clusters, bounded work)
+//!               │ no
+//!               ▼
 //!             exact ──▶ admitted or refused, with S  (small clusters, bounded work)
 //!               │ too large
 //!               ▼
@@ -29,7 +32,10 @@
 //!   whose queue pairs are plenty, this is also necessary: the decision is exact at any size.
 //! * [`bound`]: weights that no placement whatever can exceed, to prove a refusal; [`bounds_kept`]
 //!   has their sums.
-//! * [`exact`]: every S (up to nodes that are alike) and every placement, within a budget of steps.
+//! * [`greedy`]: every S, each with one placement that is made NIC by NIC.
+//! * [`exact`]: every S (up to nodes that are alike) and every placement, within a budget of steps
+//!   ([`budget`]). Where running VMs' adapters are not known, one choice of them has to do for every S
+//!   ([`pinning`]).
 //!
 //! What is never done: admit what does not fit. The tests prove it against brute force.
 
