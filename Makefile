@@ -26,8 +26,8 @@ demo: build ## a running VM goes to a VF and back, measured (KEEP=1 leaves it ru
 
 test: unit-test lab-test ## all tests, on simulated twins and in the lab
 
-# Property tests try the same cases in every run, so that a failure is one of the change under test;
-# make unit-test PROPTEST_RNG_SEED=… tries others.
+# Property tests try the same cases in every run, only so that a failure is one of the change under test
+# and can be had again: any other seed (make unit-test PROPTEST_RNG_SEED=…) takes as long.
 unit-test: export PROPTEST_RNG_SEED ?= 20261125
 unit-test: build ## unit, property and component tests only
 	$(CARGO) test --workspace

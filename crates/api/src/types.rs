@@ -62,7 +62,10 @@ pub struct EnabledStatus {
     pub intent: Name,
     /// Percentage of nodes that may be down at once.
     pub node_reserve_percentage: u8,
-    /// The same as a number of nodes: min(⌈N·p/100⌉, N−1).
+    /// The reserve as it was given, if it was given as a number of nodes; the percentage follows it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub nodes_down: Option<u32>,
+    /// How many nodes may be down at once: min(⌈N·p/100⌉, N−1), or min(K, N−1) of a number K.
     pub nodes_down_tolerated: u32,
     /// When missing VFs may be created.
     pub when: WhenToCreateVfs,
@@ -160,6 +163,9 @@ pub struct EnableRequest {
     /// Percentage of nodes that may be down at once, 0..=99; default 50.
     #[serde(default)]
     pub node_reserve_percentage: Option<i64>,
+    /// How many nodes may be down at once, instead of the percentage; fewer than there are.
+    #[serde(default)]
+    pub nodes_down: Option<i64>,
     /// When missing VFs may be created.
     #[serde(default)]
     pub when: WhenToCreateVfs,
@@ -175,6 +181,9 @@ pub struct SetRequest {
     /// Percentage of nodes that may be down at once, 0..=99.
     #[serde(default)]
     pub node_reserve_percentage: Option<i64>,
+    /// How many nodes may be down at once, instead of the percentage; fewer than there are.
+    #[serde(default)]
+    pub nodes_down: Option<i64>,
     /// When missing VFs may be created.
     #[serde(default)]
     pub when: Option<WhenToCreateVfs>,

@@ -64,7 +64,7 @@ pub enum Command {
 
     /// Turn on accelerated networking for an intent.
     #[command(
-        after_help = "Examples:\n  accelnet enable --intent compute --dry-run\n  accelnet enable --intent compute --reserve 50\n  accelnet enable --intent compute --when now   create VFs at once; bounces the adapter's link"
+        after_help = "Examples:\n  accelnet enable --intent compute --dry-run\n  accelnet enable --intent compute --reserve 50\n  accelnet enable --intent compute --nodes-down 1   one node may be down, however many there are\n  accelnet enable --intent compute --when now   create VFs at once; bounces the adapter's link"
     )]
     Enable(EnableArgs),
 
@@ -72,7 +72,7 @@ pub enum Command {
     ///
     /// Another intent takes the place of the present one. What happens to each VM is said first.
     #[command(
-        after_help = "Examples:\n  accelnet set --reserve 25\n  accelnet set --intent storage2 --dry-run"
+        after_help = "Examples:\n  accelnet set --reserve 25\n  accelnet set --nodes-down 1\n  accelnet set --intent storage2 --dry-run"
     )]
     Set(SetArgs),
 
@@ -190,6 +190,9 @@ pub struct EnableArgs {
         allow_negative_numbers = true
     )]
     pub reserve: Option<i64>,
+    /// The reserve as a number of nodes instead: how many may be down at once, fewer than there are.
+    #[arg(long, value_name = "K", allow_negative_numbers = true)]
+    pub nodes_down: Option<i64>,
     /// When VFs that are missing may be created: 'empty' (as soon as nothing needs the link),
     /// 'boot' (at the node's next start) or 'now' (interrupts the link).
     #[arg(long, value_name = "empty|boot|now", default_value = "empty")]
@@ -201,7 +204,7 @@ pub struct EnableArgs {
 
 /// Arguments of `set`.
 #[derive(Debug, ClapArgs)]
-#[group(id = "what", required = true, multiple = true, args = ["intent", "reserve", "when"])]
+#[group(id = "what", required = true, multiple = true, args = ["intent", "reserve", "nodes_down", "when"])]
 pub struct SetArgs {
     /// Another compute intent; the present one is disabled.
     #[arg(long, value_name = "INTENT")]
@@ -214,6 +217,9 @@ pub struct SetArgs {
         allow_negative_numbers = true
     )]
     pub reserve: Option<i64>,
+    /// The reserve as a number of nodes instead: how many may be down at once, fewer than there are.
+    #[arg(long, value_name = "K", allow_negative_numbers = true)]
+    pub nodes_down: Option<i64>,
     /// When VFs that are missing may be created; left out, it stays.
     #[arg(long, value_name = "empty|boot|now")]
     pub when: Option<WhenToCreateVfs>,

@@ -209,9 +209,9 @@ catalogue! {
         "Acceleration was enabled and the nodes began their part, but on some the machine refused it. What was asked for stays wanted, and is tried again with growing pauses. The problems that follow are the causes, by node."
         "Follow the cause that is named."
     ReserveOutOfRange "reserve_out_of_range" REFUSED
-        "The node reserve must be a whole percentage from 0 to 99."
-        "The reserve is the share of nodes that may fail while all accelerated VMs still find a place. With 100 nothing would be left to give out. For example: 'accelnet set --reserve 25'."
-        "Give a whole number from 0 to 99; 50 is the default."
+        "The node reserve must be a whole percentage from 0 to 99, or fewer nodes than there are."
+        "The reserve is the share of nodes, or their number, that may fail while all accelerated VMs still find a place. With all of them nothing would be left to give out. For example: 'accelnet set --reserve 25', 'accelnet set --nodes-down 1'."
+        "Give a whole percentage from 0 to 99 (50 is the default), or a number of nodes of which one is left."
     NodeNotFound "node_not_found" NOT_FOUND
         "There is no node with this name."
         "A node is known once its agent has reported, by the machine's host name."

@@ -128,6 +128,7 @@ mod tests {
             enabled: Some(ClusterEnable {
                 intent: fixture::intent().name,
                 node_reserve_percentage: 50,
+                nodes_down: None,
                 when: WhenToCreateVfs::Empty,
             }),
             vms: Vec::new(),

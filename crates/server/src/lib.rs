@@ -18,11 +18,13 @@
 //! | [`nodes`] | the port to the agents |
 //! | [`reports`] | what the nodes said last |
 //! | [`admission`] | is this change allowed, and what would it do |
+//! | [`apart`] | computing that takes its time |
 //! | [`view`] | what users see, from wish and reports |
 //! | [`routes`] | HTTP |
 //! | `fake` | for tests: nodes that are told what to see |
 
 mod admission;
+mod apart;
 mod audit;
 mod failure;
 #[cfg(feature = "fake")]
@@ -43,7 +45,8 @@ pub use routes::openapi;
 use tokio::{net::UnixListener, sync::watch};
 
 use crate::{
-    admission::Decided,
+    admission::{Decided, Room},
+    apart::apart,
     audit::{Asked, Entry},
     reports::{Known, Reports, worth_keeping},
     state::{NodeReport, Wish},
@@ -69,6 +72,8 @@ struct Shared {
     state: Box<dyn state::State>,
     nodes: Arc<dyn Nodes>,
     reports: Reports,
+    /// Capacity, kept from one decision to the next.
+    room: Arc<Room>,
     /// Counts changes of wish or reports, to wake those who watch.
     changes: watch::Sender<u64>,
     stopping: watch::Sender<bool>,
@@ -96,6 +101,7 @@ impl Server {
             state: Box::new(state::Stored::open(store).await?),
             nodes,
             reports: Reports::default(),
+            room: Arc::default(),
             changes: watch::channel(0).0,
             stopping: watch::channel(false).0,
         };
@@ -162,7 +168,9 @@ impl Server {
     }
 
     async fn wish(&self) -> Result<Wish, Problem> {
-        self.shared.state.load().await
+        let mut wish = self.shared.state.load().await?;
+        wish.room = self.shared.room.clone();
+        Ok(wish)
     }
 
     /// All nodes as they are known.
@@ -231,7 +239,7 @@ impl Server {
                 writes,
                 plan,
                 about,
-            } = decide(&wish)?;
+            } = apart(|| decide(&wish))?;
             let changed = !writes.is_empty();
             let mut after = Changed {
                 wish,

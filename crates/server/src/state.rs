@@ -33,6 +33,7 @@ use uuid::Uuid;
 
 use crate::{
     Pending,
+    admission::Room,
     audit::{Actor, Entry, KEPT},
 };
 
@@ -66,6 +67,8 @@ pub struct Wish {
     pub desired: NodeDesired,
     /// Names of VMs that are wished for.
     pub names: BTreeMap<Uuid, String>,
+    /// The capacity that follows from it, kept from one reading to the next.
+    pub room: Arc<Room>,
 }
 
 impl Wish {
@@ -300,6 +303,7 @@ fn wish(items: &[Arc<KeyValue>]) -> Result<Wish, Problem> {
         revision: Revision::ABSENT,
         desired: NodeDesired::default(),
         names: BTreeMap::new(),
+        room: Arc::default(),
     };
     for item in items {
         let key = item.key.strip_prefix(PREFIX).unwrap_or_default();

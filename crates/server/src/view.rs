@@ -10,7 +10,7 @@ use accelnet_model::{
     Code, Intent, IntentOnNode, Name, NicPath, NodeStatus, PciAddress, Problem, VmState, VmStatus,
 };
 use accelnet_rules::{
-    capacity::nodes_down_tolerated,
+    capacity::Reserve,
     intent_status::{self, Report},
     profile,
 };
@@ -22,19 +22,18 @@ use crate::{admission, audit::printable, reports::Known, state::Wish};
 pub fn cluster(wish: &Wish, nodes: &[Known]) -> ClusterStatus {
     let enabled = wish.desired.enabled.as_ref();
     let shown = enabled.map(|enabled| {
-        let percentage = enabled.node_reserve_percentage;
+        let reserve = Reserve::from(enabled);
         EnabledStatus {
             intent: enabled.intent.clone(),
-            node_reserve_percentage: percentage,
-            nodes_down_tolerated: nodes_down_tolerated(nodes.len(), percentage) as u32,
+            node_reserve_percentage: reserve.percentage(nodes.len()),
+            nodes_down: enabled.nodes_down,
+            nodes_down_tolerated: reserve.nodes_down(nodes.len()) as u32,
             when: enabled.when,
         }
     });
     let short = enabled
         .zip(wish.desired.enabled_intent())
-        .and_then(|(enabled, intent)| {
-            admission::shortage(wish, nodes, intent, enabled.node_reserve_percentage)
-        });
+        .and_then(|(enabled, intent)| admission::shortage(wish, nodes, intent, enabled.into()));
     ClusterStatus {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         enabled: shown,

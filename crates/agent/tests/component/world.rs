@@ -408,6 +408,7 @@ fn enabled() -> NodeDesired {
         enabled: Some(ClusterEnable {
             intent: intent.name.clone(),
             node_reserve_percentage: 50,
+            nodes_down: None,
             when: WhenToCreateVfs::Now,
         }),
         intents: vec![intent],

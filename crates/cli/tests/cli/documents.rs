@@ -137,6 +137,12 @@ fn changes_are_outcomes() {
         enabled["object"]["nodes"][0]["converged"], true,
         "as it is after the wait"
     );
+    let set = rig.call(&["set", "--nodes-down", "0", "-o", "json"]).json();
+    let shown = &set["object"]["enabled"];
+    assert_eq!(
+        (&shown["nodes_down"], &shown["node_reserve_percentage"]),
+        (&json!(0), &json!(0))
+    );
     let removed = rig.call(&["disable", "-o", "json"]).json();
     assert_eq!(removed["object"]["enabled"], Value::Null);
     let status = rig.call(&["status", "-o", "json"]).json();
@@ -157,6 +163,21 @@ fn problems_are_a_document_on_standard_error() {
                 &["intent_not_found", "reserve_out_of_range"],
             ),
             (&["enable", "--reserve", "-1"], 3, &["reserve_out_of_range"]),
+            (
+                &["enable", "--nodes-down", "1"],
+                3,
+                &["reserve_out_of_range"],
+            ),
+            (
+                &["enable", "--nodes-down", "-1"],
+                3,
+                &["reserve_out_of_range"],
+            ),
+            (
+                &["enable", "--nodes-down", "0", "--reserve", "0"],
+                2,
+                &["invalid_argument"],
+            ),
             (&["enable", "--reserve", "3.5"], 2, &["invalid_argument"]),
             (&["enable", "--reserve", "abc"], 2, &["invalid_argument"]),
             (

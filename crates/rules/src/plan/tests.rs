@@ -15,6 +15,7 @@ fn desired(level: Option<Performance>) -> NodeDesired {
         enabled: Some(ClusterEnable {
             intent: fixture::intent().name,
             node_reserve_percentage: 50,
+            nodes_down: None,
             when: WhenToCreateVfs::Now,
         }),
         vms: vec![VmDesired {

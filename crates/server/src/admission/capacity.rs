@@ -3,18 +3,21 @@
 //! Every VM that is wished accelerated holds its VFs, running or not. The rules decide; here wish and
 //! reports are put into their terms.
 
+use std::collections::HashMap;
+
 use accelnet_api::Vm;
 use accelnet_model::{
     AdapterStatus, IfName, Intent, Name, NodeStatus, Performance, Problem, VfFacts, VfUser,
     VmState, VmStatus,
 };
 use accelnet_rules::{
-    capacity::{self, Capacity, Queues, Reserve},
+    capacity::{self, Queues, Reserve},
     observed::nics_on,
     profile::QueuePairProfile,
 };
 use uuid::Uuid;
 
+use super::room::Terms;
 use crate::{reports::Known, state::Wish};
 
 /// Why there is no room for a VM at a level; `None` if there is.
@@ -25,13 +28,23 @@ pub fn refused(
     vm: &Vm,
     level: Performance,
 ) -> Option<Problem> {
-    let percentage = wish.desired.enabled.as_ref()?.node_reserve_percentage;
-    let asked = of_vm(nodes, intent, vm.uuid, level);
-    let mut capacity = match admitted(wish, nodes, intent, percentage, Some(vm.uuid)) {
-        Ok(capacity) => capacity,
+    let reserve = wish.desired.enabled.as_ref()?.into();
+    let asked = Seen::of(nodes).vm(intent, vm.uuid, level);
+    let terms = terms(wish, nodes, intent, reserve);
+    let answer = wish.room.ask(terms, |capacity| {
+        // What it has now is not counted: it asks for all that it would have.
+        let before = capacity.remove(&asked.name);
+        let answer = capacity.would_admit(asked);
+        if let Some(before) = before {
+            // It was there, so it can be again.
+            let _ = capacity.put(before);
+        }
+        answer
+    });
+    let refusal = match answer {
+        Ok(answer) => answer.err()?,
         Err(problem) => return Some(problem),
     };
-    let refusal = capacity.admit(asked).err()?;
     let mut problem = refusal.into_problem(&vm.name);
     // The rules know the VM by its UUID.
     problem.detail = problem.detail.replace(&vm.uuid.to_string(), &vm.name);
@@ -39,34 +52,41 @@ pub fn refused(
 }
 
 /// How far the reserve is short for the VMs that are admitted; `None` if it is not.
-pub fn shortage(wish: &Wish, nodes: &[Known], intent: &Intent, percentage: u8) -> Option<Problem> {
-    let capacity = match admitted(wish, nodes, intent, percentage, None) {
-        Ok(capacity) => capacity,
+pub fn shortage(
+    wish: &Wish,
+    nodes: &[Known],
+    intent: &Intent,
+    reserve: Reserve,
+) -> Option<Problem> {
+    let terms = terms(wish, nodes, intent, reserve);
+    let refusal = match wish.room.ask(terms, |capacity| capacity.holds()) {
+        Ok(answer) => answer.err()?,
         Err(problem) => return Some(problem),
     };
-    let refusal = capacity.holds().err()?;
     let problem = Problem::new(refusal.code, refusal.reason).about("intent", &intent.name);
     let lost = refusal.counterexample.iter();
     Some(lost.fold(problem, |problem, node| problem.about("node", node)))
 }
 
-/// The cluster with all VMs that are admitted, but one.
-pub(super) fn admitted(
-    wish: &Wish,
-    nodes: &[Known],
-    intent: &Intent,
-    percentage: u8,
-    but: Option<Uuid>,
-) -> Result<Capacity, Problem> {
-    let all = nodes.iter().map(|node| of_node(wish, node, intent));
-    let mut capacity = Capacity::new(all.collect(), Reserve::Percentage(percentage))?;
-    for other in &wish.desired.vms {
-        let counts = but != Some(other.uuid) && !elsewhere(nodes, intent, other.uuid);
-        if let Some(level) = other.level.filter(|_| counts) {
-            capacity.put(of_vm(nodes, intent, other.uuid, level))?;
-        }
+/// The cluster with all VMs that are admitted.
+pub(super) fn terms(wish: &Wish, nodes: &[Known], intent: &Intent, reserve: Reserve) -> Terms {
+    let seen = Seen::of(nodes);
+    let levels = wish.desired.vms.iter();
+    let levels = levels.filter_map(|vm| Some((vm.uuid, vm.level?)));
+    let counts = levels.filter(|(uuid, _)| !seen.elsewhere(intent, *uuid));
+    let vms = counts.map(|(uuid, level)| {
+        let vm = seen.vm(intent, uuid, level);
+        (vm.name.clone(), vm)
+    });
+    Terms {
+        intent: intent.name.clone(),
+        reserve,
+        nodes: nodes
+            .iter()
+            .map(|node| of_node(wish, node, intent))
+            .collect(),
+        vms: vms.collect(),
     }
-    Ok(capacity)
 }
 
 fn of_node(wish: &Wish, node: &Known, intent: &Intent) -> capacity::Node {
@@ -98,7 +118,7 @@ fn uplinks<'a>(
 /// not isolated and what is quarantined is counted out.
 fn ours(wish: &Wish, adapter: &AdapterStatus) -> u32 {
     let usable = |vf: &&VfFacts| match vf.vm {
-        Some(vm) => wish.vm(vm).is_some(),
+        Some(vm) => wish.names.contains_key(&vm),
         None => vf.user == VfUser::Nobody && vf.group_peers.is_empty(),
     };
     let vfs = adapter.facts.vfs.iter().filter(usable).count();
@@ -116,50 +136,62 @@ fn queues(adapter: &AdapterStatus) -> Queues {
         } => {
             let taken = overhead.saturating_mul(adapter.facts.vfs.len() as u32);
             let total = vectors.saturating_sub(taken);
-            Queues::Pool { total }
+            Queues::Pool {
+                total,
+                // The kernel names no other limit than the pool.
+                most_per_vf: None,
+            }
         }
     }
 }
 
-/// A VM in the rules' terms: where it is, and how many VFs it needs.
-pub(super) fn of_vm(
-    nodes: &[Known],
-    intent: &Intent,
-    uuid: Uuid,
-    level: Performance,
-) -> capacity::Vm {
-    let seen = find(nodes, uuid);
-    let nics = seen.map_or(1, |(_, _, vm)| {
-        nics_on(&vm.facts, &intent.bridge).count().max(1)
-    });
-    let running = seen.filter(|(_, _, vm)| vm.facts.state != VmState::Off);
-    capacity::Vm {
-        name: uuid.to_string(),
-        level,
-        nics: nics as u32,
-        node: running.map(|(node, ..)| node.to_string()),
-        adapters: running.and_then(|(_, status, vm)| adapters(status, vm, intent)),
+/// All VMs that nodes have: each where it runs, else where it is defined.
+pub(super) struct Seen<'a>(HashMap<Uuid, (&'a Name, &'a NodeStatus, &'a VmStatus)>);
+
+impl<'a> Seen<'a> {
+    /// What these nodes have.
+    pub(super) fn of(nodes: &'a [Known]) -> Self {
+        let mut all = HashMap::new();
+        for node in nodes {
+            let Some(status) = node.status.as_deref() else {
+                continue;
+            };
+            for vm in &status.vms {
+                let seen = (&node.name, status, vm);
+                let known = all.entry(vm.facts.uuid).or_insert(seen);
+                if known.2.facts.state == VmState::Off || vm.facts.state != VmState::Off {
+                    *known = seen;
+                }
+            }
+        }
+        Self(all)
     }
-}
 
-/// All NICs of the VM are on other bridges: it was accelerated on another intent, keeps its VF
-/// there, and needs nothing here.
-fn elsewhere(nodes: &[Known], intent: &Intent, uuid: Uuid) -> bool {
-    find(nodes, uuid).is_some_and(|(_, _, vm)| {
-        let mut nics = vm.facts.nics.iter().peekable();
-        let other = |bridge: &IfName| *bridge != intent.bridge;
-        nics.peek().is_some() && nics.all(|nic| nic.bridge.as_ref().is_some_and(other))
-    })
-}
+    /// A VM in the rules' terms: where it is, and how many VFs it needs.
+    pub(super) fn vm(&self, intent: &Intent, uuid: Uuid, level: Performance) -> capacity::Vm {
+        let seen = self.0.get(&uuid);
+        let nics = seen.map_or(1, |(_, _, vm)| {
+            nics_on(&vm.facts, &intent.bridge).count().max(1)
+        });
+        let running = seen.filter(|(_, _, vm)| vm.facts.state != VmState::Off);
+        capacity::Vm {
+            name: uuid.to_string(),
+            level,
+            nics: nics as u32,
+            node: running.map(|(node, ..)| node.to_string()),
+            adapters: running.and_then(|(_, status, vm)| adapters(status, vm, intent)),
+        }
+    }
 
-/// The VM where it runs, else where it is defined.
-fn find(nodes: &[Known], uuid: Uuid) -> Option<(&Name, &NodeStatus, &VmStatus)> {
-    let all = nodes.iter().filter_map(|node| {
-        let status = node.status.as_deref()?;
-        let vm = status.vms.iter().find(|vm| vm.facts.uuid == uuid)?;
-        Some((&node.name, status, vm))
-    });
-    all.max_by_key(|(_, _, vm)| vm.facts.state != VmState::Off)
+    /// All NICs of the VM are on other bridges: it was accelerated on another intent, keeps its VF
+    /// there, and needs nothing here.
+    fn elsewhere(&self, intent: &Intent, uuid: Uuid) -> bool {
+        self.0.get(&uuid).is_some_and(|(_, _, vm)| {
+            let mut nics = vm.facts.nics.iter().peekable();
+            let other = |bridge: &IfName| *bridge != intent.bridge;
+            nics.peek().is_some() && nics.all(|nic| nic.bridge.as_ref().is_some_and(other))
+        })
+    }
 }
 
 /// The adapter of each of the VM's NICs on the bridge, if all have one that counts: one that was taken

@@ -1,6 +1,8 @@
 //! What is free, what the reserve holds back, and where VMs could go. Nothing is decided here: these
 //! are the rules' answers to "what if".
 
+use std::collections::HashMap;
+
 use accelnet_api::{
     Capacity, CapacityFigures, LargestReserve, NodeCapacity, PerLevel, Vm, VmMove, VmPlace,
     VmPlaces, VmWithoutRoom, Without,
@@ -9,7 +11,7 @@ use accelnet_model::{ClusterEnable, Code, Intent, Name, Performance, Problem};
 use accelnet_rules::capacity::{self as rules, FitsMore};
 use uuid::Uuid;
 
-use super::capacity::{admitted, of_vm, shortage};
+use super::capacity::{Seen, shortage, terms};
 use crate::{reports::Known, state::Wish};
 
 /// A VM that is not accelerated is asked about at this level, which is the command line's default.
@@ -32,8 +34,8 @@ pub fn look(
     without: &[String],
 ) -> Result<Capacity, Problem> {
     let (enable, intent) = enabled(wish)?;
-    let percentage = enable.node_reserve_percentage;
-    let mut capacity = admitted(wish, nodes, intent, percentage, None)?;
+    let reserve = rules::Reserve::from(enable);
+    let mut capacity = wish.room.copy(terms(wish, nodes, intent, reserve))?;
     let by_node = capacity.fits_more_by_node();
     let figures = capacity.figures();
     let of_nodes: Vec<NodeCapacity> = nodes
@@ -49,11 +51,11 @@ pub fn look(
         [] => None,
         names => Some(without_nodes(&capacity, nodes, vms, names)?),
     };
-    let short = shortage(wish, nodes, intent, percentage);
+    let short = shortage(wish, nodes, intent, reserve);
     let largest = capacity.largest_reserve();
     Ok(Capacity {
         intent: intent.name.clone(),
-        node_reserve_percentage: percentage,
+        node_reserve_percentage: reserve.percentage(nodes.len()),
         nodes_down_tolerated: capacity.nodes_down_tolerated() as u32,
         holds: short.is_none(),
         largest_reserve: largest.map(|(nodes_down, percentage)| LargestReserve {
@@ -126,10 +128,8 @@ fn without_nodes(
     let words: Vec<String> = lost.iter().map(ToString::to_string).collect();
     let recovery = capacity.recover(&words)?;
     // The rules know VMs by their UUIDs, nodes by their names.
-    let who = |uuid: &str| {
-        let mut vms = vms.iter();
-        vms.find(|vm| vm.uuid.to_string() == uuid)
-    };
+    let known: HashMap<Uuid, &Vm> = vms.iter().map(|vm| (vm.uuid, vm)).collect();
+    let who = |uuid: &str| known.get(&Uuid::try_parse(uuid).ok()?).copied();
     let mut result = Without {
         nodes: lost,
         placements: Vec::new(),
@@ -192,10 +192,10 @@ pub fn places(
     level: Option<Performance>,
 ) -> Result<VmPlaces, Problem> {
     let (enable, intent) = enabled(wish)?;
-    let percentage = enable.node_reserve_percentage;
+    let reserve = rules::Reserve::from(enable);
     let level = level.or(vm.level).unwrap_or(DEFAULT_LEVEL);
-    let mut capacity = admitted(wish, nodes, intent, percentage, None)?;
-    let asked = of_vm(nodes, intent, vm.uuid, level);
+    let mut capacity = wish.room.copy(terms(wish, nodes, intent, reserve))?;
+    let asked = Seen::of(nodes).vm(intent, vm.uuid, level);
     let offers = capacity.offers(&asked);
     let places = nodes.iter().zip(offers).map(|(node, offer)| VmPlace {
         node: node.name.clone(),

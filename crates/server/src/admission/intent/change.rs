@@ -44,7 +44,7 @@ pub fn change(
             problems.extend(other_vf_counts(nodes, before, &after));
             if problems.is_empty() {
                 problems.extend(prereq::errors(&checks(nodes, Some(&after))));
-                let reserve = enabled.node_reserve_percentage;
+                let reserve = enabled.into();
                 problems.extend(capacity::shortage(wish, nodes, &after, reserve));
             }
         }
