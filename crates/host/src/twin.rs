@@ -20,6 +20,7 @@ use std::{
 use accelnet_model::{
     AdapterFacts, AdapterId, BridgeFacts, BridgePort, FdbEntry, IfName, MacAddr, NodeFacts,
     PciAddress, PolicyFinding, SriovSupport, Support, VfAttributes, VfFacts, VfUser,
+    intent::BRIDGE_MARK,
 };
 pub use frames::{Arrival, Station};
 pub use guest::{Guest, Habits};
@@ -62,6 +63,7 @@ impl Machine {
             ifname: bridge.clone(),
             kind: "bridge".into(),
             bond_mode: None,
+            alias: None,
             master: None,
             mac: adapter.mac,
             mac_pinned: false,
@@ -144,6 +146,18 @@ impl Machine {
             .iter()
             .map(|adapter| (adapter.ifname.clone(), adapter.mac))
             .collect();
+        // Bridges that we made live no longer than their kernel; the others' managers make them again.
+        let ours = |bridge: &BridgeFacts| {
+            let alias = bridge.alias.as_deref().unwrap_or_default();
+            alias.starts_with(BRIDGE_MARK)
+        };
+        for adapter in &mut self.adapters {
+            let mut made = self.bridges.iter().filter(|bridge| ours(bridge));
+            if made.any(|bridge| adapter.master.as_ref() == Some(&bridge.ifname)) {
+                (adapter.master, adapter.up, adapter.carrier) = (None, false, false);
+            }
+        }
+        self.bridges.retain(|bridge| !ours(bridge));
         for bridge in &mut self.bridges {
             bridge.mac_pinned = false;
             let here = |name: &IfName| bridge.ports.iter().any(|port| &port.ifname == name);
@@ -192,6 +206,24 @@ impl HostTwin {
     }
 }
 
+/// A bridge as it is just after it was made.
+fn new_bridge(name: &IfName, alias: &str) -> BridgeFacts {
+    BridgeFacts {
+        ifname: name.clone(),
+        kind: "bridge".into(),
+        bond_mode: None,
+        alias: Some(alias.to_owned()),
+        master: None,
+        mac: MacAddr([2, 0, 0, 0, 0xbb, 0xff]),
+        mac_pinned: false,
+        mtu: 1500,
+        up: true,
+        vlan_filtering: false,
+        has_host_address: false,
+        ports: Vec::new(),
+    }
+}
+
 fn node(hostname: &str) -> NodeFacts {
     NodeFacts {
         hostname: hostname.to_owned(),
@@ -233,6 +265,7 @@ fn adapter(bridge: &IfName, uplink: &IfName) -> AdapterFacts {
         mtu: 1500,
         mac,
         master: Some(bridge.clone()),
+        claims: Vec::new(),
         sriov: SriovSupport::Supported,
         sriov_evidence: None,
         total_vfs: 7,

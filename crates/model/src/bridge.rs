@@ -47,6 +47,9 @@ pub struct BridgeFacts {
     /// The mode of a bond, in the bonding driver's words (`active-backup`, `802.3ad`, …).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bond_mode: Option<String>,
+    /// Its alias (`IFLA_IFALIAS`); that of a bridge that we made says for which intent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub alias: Option<String>,
     /// What it is a port of itself: a bond's bridge.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub master: Option<IfName>,

@@ -8,6 +8,7 @@
 //! units come last in a name (`rate_mbps`, `delay_ms`).
 
 pub mod adapter;
+pub mod adapter_match;
 pub mod bridge;
 pub mod check;
 pub mod desired;
@@ -22,6 +23,7 @@ pub mod support;
 pub mod vm;
 
 pub use adapter::{AdapterFacts, AdapterId, SriovSupport, VfAttributes, VfFacts, VfUser};
+pub use adapter_match::AdapterMatch;
 pub use bridge::{BridgeFacts, BridgePort, FdbEntry, PolicyFinding, PolicyKind};
 pub use check::{CheckResult, Severity};
 pub use desired::{ClusterEnable, NodeDesired, VmDesired};

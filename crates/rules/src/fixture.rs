@@ -16,7 +16,9 @@ pub fn intent() -> Intent {
         name: "compute".parse().unwrap(),
         types: vec![IntentType::Compute],
         adapters: vec!["pf0".parse().unwrap()],
+        matching: None,
         bridge: "br0".parse().unwrap(),
+        create: false,
         vfs: VfCount::Auto,
     }
 }
@@ -43,6 +45,7 @@ pub fn adapter(vfs: u32) -> AdapterFacts {
         mtu: 1500,
         mac,
         master: "br0".parse().ok(),
+        claims: vec![],
         sriov: SriovSupport::Supported,
         sriov_evidence: None,
         total_vfs: 7,
@@ -150,6 +153,7 @@ pub fn observed() -> Observed {
             ifname: "br0".parse().unwrap(),
             kind: "bridge".into(),
             bond_mode: None,
+            alias: None,
             master: None,
             mac: MacAddr([2, 0, 0, 0, 0, 0xbb]),
             mac_pinned: false,

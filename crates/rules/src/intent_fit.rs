@@ -7,7 +7,7 @@
 use accelnet_model::{AdapterFacts, BridgeFacts, CheckResult, Code, Intent, Problem, Severity};
 
 use crate::{
-    Observed,
+    Observed, membership,
     prereq::{self, Node},
 };
 
@@ -56,9 +56,8 @@ pub fn run(nodes: &[Node], intent: Option<&Intent>) -> Vec<CheckResult> {
 /// rolled out ([`prereq`] warns of that).
 fn unlike(nodes: &[Node], intent: &Intent, results: &mut [CheckResult]) {
     type Lasting<'a> = (&'a str, Option<&'a str>, Option<u32>);
-    for name in &intent.adapters {
-        let having = nodes.iter().filter_map(|node| node.1.adapter(name));
-        let lasting = having.map(|facts| -> Lasting<'_> {
+    for group in membership::groups(nodes, intent) {
+        let lasting = group.having.iter().map(|(_, facts)| -> Lasting<'_> {
             let speed = facts.speed_mbps.filter(|_| facts.carrier);
             (&facts.pci_id, facts.driver.as_deref(), speed)
         });
@@ -79,7 +78,7 @@ fn unlike(nodes: &[Node], intent: &Intent, results: &mut [CheckResult]) {
         });
         let of_adapter = results.iter_mut().filter(|result| {
             let code = result.problem.as_ref().map(|problem| problem.code);
-            code == Some(Code::AdaptersDiffer) && result.adapter.as_ref() == Some(name)
+            code == Some(Code::AdaptersDiffer) && result.adapter.as_ref() == group.name
         });
         if differ {
             of_adapter.for_each(|result| result.severity = Severity::Error);
@@ -102,9 +101,7 @@ fn follows(node: &Node, result: &CheckResult) -> bool {
 fn refused(observed: &Observed, intent: &Intent) -> Option<(String, &'static str)> {
     let name = &intent.bridge;
     let bundle = observed
-        .adapters
-        .iter()
-        .filter(|adapter| intent.adapters.contains(&adapter.ifname))
+        .covered(intent)
         .find_map(|adapter| bundled(observed, adapter));
     if bundle.is_some() {
         return bundle;

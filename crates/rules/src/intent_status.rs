@@ -7,7 +7,7 @@
 
 use accelnet_model::{Code, Intent, IntentState, Name, NodeDesired, NodeStatus, Problem};
 
-use crate::{Observed, intent_fit, prereq};
+use crate::{Observed, intent_fit, membership, prereq};
 
 /// What a node says.
 #[derive(Debug, Clone, PartialEq)]
@@ -32,7 +32,12 @@ pub fn of(
     if status.generation < desired.generation {
         return (IntentState::Validating, None);
     }
-    if let Some(problem) = unfit(intent, node, status) {
+    let observed = Observed::from_status(status);
+    let contested = membership::contested(node, &observed, intent, &desired.intents);
+    if let Some(problem) = contested.into_iter().next() {
+        return (IntentState::Failed, Some(problem));
+    }
+    if let Some(problem) = unfit(intent, node, observed) {
         return (IntentState::Failed, Some(problem));
     }
     let enabled = desired.enabled.as_ref();
@@ -43,8 +48,8 @@ pub fn of(
 }
 
 /// The first reason why the intent cannot be on the node.
-fn unfit(intent: &Intent, node: &Name, status: &NodeStatus) -> Option<Problem> {
-    let nodes = [(node.clone(), Observed::from_status(status))];
+fn unfit(intent: &Intent, node: &Name, observed: Observed) -> Option<Problem> {
+    let nodes = [(node.clone(), observed)];
     let mut problems = prereq::errors(&intent_fit::run(&nodes, Some(intent)));
     if !intent.is_compute() {
         // Nothing is accelerated on it: it needs switch and adapters, not what VFs need.
@@ -82,7 +87,7 @@ fn managed(intent: &Intent, status: &NodeStatus) -> (IntentState, Option<Problem
     let of_intent = status
         .adapters
         .iter()
-        .filter(|adapter| intent.adapters.contains(&adapter.facts.ifname));
+        .filter(|adapter| intent.covers(&adapter.facts));
     let quarantined = of_intent.flat_map(|adapter| &adapter.quarantined).next();
     if let Some(problem) = first(&|_| true).or(quarantined.cloned()) {
         return (IntentState::Retrying, Some(problem));

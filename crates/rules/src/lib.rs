@@ -8,6 +8,7 @@ pub mod capacity;
 pub mod eligibility;
 pub mod intent_fit;
 pub mod intent_status;
+pub mod membership;
 pub mod observed;
 pub mod plan;
 pub mod policy;

@@ -58,11 +58,15 @@ impl Observed {
         self.adapters.iter().find(|adapter| &adapter.ifname == name)
     }
 
+    /// The intent's adapters, by name or by rule.
+    pub fn covered<'a>(&'a self, intent: &'a Intent) -> impl Iterator<Item = &'a AdapterFacts> {
+        let adapters = self.adapters.iter();
+        adapters.filter(|adapter| intent.covers(adapter))
+    }
+
     /// The intent's adapters that are ports of its bridge.
     pub fn uplinks<'a>(&'a self, intent: &'a Intent) -> impl Iterator<Item = &'a AdapterFacts> {
-        self.adapters
-            .iter()
-            .filter(|adapter| intent.adapters.contains(&adapter.ifname))
+        self.covered(intent)
             .filter(|adapter| adapter.master.as_ref() == Some(&intent.bridge))
     }
 

@@ -48,10 +48,7 @@ pub fn run(nodes: &[Node], intent: Option<&Intent>) -> Vec<CheckResult> {
 /// The checks of one node's bridge and adapters.
 fn on_node(node: &Node, intent: &Intent, results: &mut Vec<CheckResult>) {
     results.push(bridge::check(node, intent));
-    for name in &intent.adapters {
-        let Some(facts) = adapter::present(node, name, results) else {
-            continue;
-        };
+    for facts in adapter::present(node, intent, results) {
         adapter::check(node, intent, facts, results);
         sriov::check(node, facts, results);
         vf_count::check(node, intent, facts, results);

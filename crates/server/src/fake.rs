@@ -72,6 +72,18 @@ impl FakeNodes {
         Self::new([("node1", fixture::observed())])
     }
 
+    /// One more node, which reports at once.
+    pub fn joins(&self, name: &str, mut observed: Observed) {
+        observed.node.hostname = name.to_owned();
+        let fake = Fake {
+            observed,
+            ..Fake::default()
+        };
+        let name: Name = name.parse().unwrap();
+        self.lock().insert(name.clone(), fake);
+        self.report(&name);
+    }
+
     fn lock(&self) -> MutexGuard<'_, BTreeMap<Name, Fake>> {
         self.nodes.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -131,8 +143,13 @@ impl FakeNodes {
             Some(fake) if !fake.silent => fake.status(),
             _ => return,
         };
-        let server = self.server.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(shared) = server.upgrade() {
+        // Not held while it is told: it may answer with what is wanted.
+        let server = self
+            .server
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .upgrade();
+        if let Some(shared) = server {
             Server { shared }.report(name.clone(), status);
         }
     }

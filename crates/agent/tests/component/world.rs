@@ -400,7 +400,9 @@ fn enabled() -> NodeDesired {
         name: "compute".parse().unwrap(),
         types: vec![IntentType::Compute],
         adapters: vec![name("pf0")],
+        matching: None,
         bridge: name("br0"),
+        create: false,
         vfs: VfCount::Auto,
     };
     NodeDesired {

@@ -60,6 +60,7 @@ pub fn observe(root: &Root, name: &IfName) -> Result<Option<BridgeFacts>> {
         ifname: name.clone(),
         kind,
         bond_mode: bond_mode(&path)?,
+        alias: sysfs::read(&path.join("ifalias"))?.filter(|alias| !alias.is_empty()),
         master: sysfs::link_name(&path.join("master")).and_then(|name| name.parse().ok()),
         mac: sysfs::parse(&path.join("address"))?.unwrap_or(MacAddr::ZERO),
         mac_pinned: sysfs::parse(&path.join("addr_assign_type"))? == Some(NET_ADDR_SET),

@@ -18,7 +18,10 @@ pub fn plan(observed: &Observed, intent: &Intent, memory: &Memory, plan: &mut Pl
         return;
     };
     let uplinks: Vec<&AdapterFacts> = observed
-        .uplinks(intent)
+        .adapters
+        .iter()
+        .filter(|adapter| adapter.master.as_ref() == Some(&intent.bridge))
+        .filter(|adapter| intent.covers(adapter) || carries(observed, intent, adapter))
         .filter(|adapter| !adapter.vfs.is_empty())
         .collect();
     if uplinks.is_empty() {
@@ -42,6 +45,19 @@ pub fn plan(observed: &Observed, intent: &Intent, memory: &Memory, plan: &mut Pl
             tap(observed, bridge, vm, nic, &uplinks, memory, plan);
         }
     }
+}
+
+/// True if a NIC on the bridge is on a VF of the adapter: then its frames depend on the adapter also
+/// when a rule does not choose it any more (its speed is another one, say).
+fn carries(observed: &Observed, intent: &Intent, adapter: &AdapterFacts) -> bool {
+    let mut vms = observed.vms_on(&intent.bridge);
+    vms.any(|vm| {
+        let mut nics = nics_on(vm, &intent.bridge);
+        nics.any(|nic| {
+            let vf = observed.vf_of(vm, nic);
+            vf.is_some_and(|(its, _)| its.pci == adapter.pci && its.ifname == adapter.ifname)
+        })
+    })
 }
 
 /// The bridge does not learn at the uplink; true if that is so already. Needed before VFs are there: a

@@ -90,7 +90,7 @@ fn uplinks<'a>(
 ) -> impl Iterator<Item = &'a AdapterStatus> {
     status.adapters.iter().filter(|adapter| {
         let facts = &adapter.facts;
-        intent.adapters.contains(&facts.ifname) && facts.master.as_ref() == Some(&intent.bridge)
+        intent.covers(facts) && facts.master.as_ref() == Some(&intent.bridge)
     })
 }
 

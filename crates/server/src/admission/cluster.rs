@@ -37,6 +37,7 @@ pub fn enable(wish: &Wish, nodes: &[Known], request: &EnableRequest) -> Decision
         when: request.when,
     };
     let mut failed = prereq::errors(&checks(nodes, Some(intent)));
+    failed.extend(intent::taken_adapters(wish, nodes, intent));
     if before.is_some_and(|before| before.node_reserve_percentage < percentage) {
         failed.extend(capacity::shortage(wish, nodes, intent, percentage));
     }
@@ -84,6 +85,7 @@ pub fn set(wish: &Wish, nodes: &[Known], request: &SetRequest) -> Decision {
     let mut failed = Vec::new();
     if moves {
         failed.extend(prereq::errors(&checks(nodes, Some(intent))));
+        failed.extend(intent::taken_adapters(wish, nodes, intent));
     }
     if moves || before.node_reserve_percentage < percentage {
         failed.extend(capacity::shortage(wish, nodes, intent, percentage));

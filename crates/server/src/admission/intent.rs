@@ -5,7 +5,7 @@ mod change;
 use std::collections::BTreeSet;
 
 use accelnet_model::{Code, Intent, Problem, VfCount};
-use accelnet_rules::prereq;
+use accelnet_rules::{Observed, membership, prereq};
 
 pub use change::change;
 
@@ -43,7 +43,7 @@ pub fn add(wish: &Wish, nodes: &[Known], intent: &Intent) -> Decision {
         return Err(vec![problem.about("intent", &intent.name)]);
     }
     let mut problems = impossible(intent);
-    problems.extend(taken_adapters(wish, intent));
+    problems.extend(taken_adapters(wish, nodes, intent));
     if !problems.is_empty() {
         return Err(problems);
     }
@@ -74,10 +74,13 @@ fn misfits(nodes: &[Known], intent: &Intent) -> Vec<Problem> {
 
 fn settings(intent: &Intent) -> String {
     let list = |items: Vec<String>| items.join(", ");
-    let adapters = list(intent.adapters.iter().map(ToString::to_string).collect());
+    let adapters = match &intent.matching {
+        Some(rule) => format!("adapters that match {rule}"),
+        None => format!("adapters {}", intent.adapters_in_words()),
+    };
     let types = list(intent.types.iter().map(ToString::to_string).collect());
     let (bridge, vfs) = (&intent.bridge, intent.vfs);
-    format!("bridge {bridge}, adapters {adapters}, type {types}, VFs {vfs}")
+    format!("bridge {bridge}, {adapters}, type {types}, VFs {vfs}")
 }
 
 /// What is wrong with an intent by itself.
@@ -87,7 +90,14 @@ fn impossible(intent: &Intent) -> Vec<Problem> {
     let wrong = [
         (intent.types.is_empty(), "It has no type."),
         (types.len() < intent.types.len(), "It has a type twice."),
-        (intent.adapters.is_empty(), "It has no adapter."),
+        (
+            intent.adapters.is_empty() && intent.matching.is_none(),
+            "It has no adapter.",
+        ),
+        (
+            !intent.adapters.is_empty() && intent.matching.is_some(),
+            "It has both adapters by name and a rule for them.",
+        ),
         (
             unique.len() < intent.adapters.len(),
             "It has an adapter twice.",
@@ -107,7 +117,24 @@ fn impossible(intent: &Intent) -> Vec<Problem> {
         .collect()
 }
 
-fn taken_adapters(wish: &Wish, intent: &Intent) -> Vec<Problem> {
+/// Adapters that another intent has: by name, which needs no node to be seen, or as the nodes' last
+/// reports show.
+pub fn taken_adapters(wish: &Wish, nodes: &[Known], intent: &Intent) -> Vec<Problem> {
+    let named = taken_names(wish, intent);
+    if !named.is_empty() {
+        return named;
+    }
+    let seen = nodes.iter().filter_map(|node| {
+        let observed = Observed::from_status(node.status.as_deref()?);
+        let intents = &wish.desired.intents;
+        Some(membership::contested(
+            &node.name, &observed, intent, intents,
+        ))
+    });
+    seen.flatten().collect()
+}
+
+fn taken_names(wish: &Wish, intent: &Intent) -> Vec<Problem> {
     let taken = intent.adapters.iter().filter_map(|adapter| {
         let mut others = wish.desired.intents.iter();
         let other =
