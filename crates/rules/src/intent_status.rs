@@ -7,7 +7,7 @@
 
 use accelnet_model::{Code, Intent, IntentState, Name, NodeDesired, NodeStatus, Problem};
 
-use crate::{Observed, intent_fit, membership, prereq};
+use crate::{Observed, intent_fit, membership, own_bridge, prereq};
 
 /// What a node says.
 #[derive(Debug, Clone, PartialEq)]
@@ -37,6 +37,9 @@ pub fn of(
     if let Some(problem) = contested.into_iter().next() {
         return (IntentState::Failed, Some(problem));
     }
+    if let Some(found) = being_made(intent, &observed, status) {
+        return found;
+    }
     if let Some(problem) = unfit(intent, node, observed) {
         return (IntentState::Failed, Some(problem));
     }
@@ -45,6 +48,37 @@ pub fn of(
         return (IntentState::Success, None);
     }
     managed(intent, status)
+}
+
+/// How far the bridge is that is made for the intent; `None` once it is there with its uplink.
+fn being_made(
+    intent: &Intent,
+    observed: &Observed,
+    status: &NodeStatus,
+) -> Option<(IntentState, Option<Problem>)> {
+    if !intent.create {
+        return None;
+    }
+    match own_bridge::uplink(observed, intent, None) {
+        Err(problem) => return Some((IntentState::Failed, Some(problem))),
+        Ok(uplink) if own_bridge::actions(observed, intent, uplink?).is_empty() => return None,
+        Ok(_) => {}
+    }
+    let concerns = |problem: &&Problem| {
+        let made = problem.objects.iter().any(|object| object.kind == "bridge");
+        let tried = matches!(
+            problem.code,
+            Code::HostOperationFailed | Code::RepairRepeated | Code::RepairFailed
+        );
+        made && tried && is_of(problem, intent)
+    };
+    let problem = status.problems.iter().find(concerns).cloned();
+    let state = match problem.as_ref().map(|problem| problem.code) {
+        None => IntentState::Provisioning,
+        Some(Code::RepairFailed) => IntentState::Failed,
+        Some(_) => IntentState::Retrying,
+    };
+    Some((state, problem))
 }
 
 /// The first reason why the intent cannot be on the node.
@@ -71,11 +105,24 @@ fn concerns_any(code: Code) -> bool {
     )
 }
 
+/// False for a problem of another intent, or of another bridge.
+fn is_of(problem: &Problem, intent: &Intent) -> bool {
+    problem
+        .objects
+        .iter()
+        .all(|object| match object.kind.as_str() {
+            "intent" => object.name == intent.name.as_str(),
+            "bridge" => object.name == intent.bridge.as_str(),
+            _ => true,
+        })
+}
+
 /// The state of the intent that acceleration is enabled on.
 fn managed(intent: &Intent, status: &NodeStatus) -> (IntentState, Option<Problem>) {
     let first = |wanted: &dyn Fn(Code) -> bool| {
         let mut problems = status.problems.iter();
-        problems.find(|problem| wanted(problem.code)).cloned()
+        let found = problems.find(|problem| wanted(problem.code) && is_of(problem, intent));
+        found.cloned()
     };
     let given_up = |code| matches!(code, Code::RepairFailed | Code::VfCountNotPossible);
     if let Some(problem) = first(&given_up) {

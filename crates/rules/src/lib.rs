@@ -10,6 +10,7 @@ pub mod intent_fit;
 pub mod intent_status;
 pub mod membership;
 pub mod observed;
+pub mod own_bridge;
 pub mod plan;
 pub mod policy;
 pub mod prereq;

@@ -1,5 +1,7 @@
 //! Which adapters of a node carry an intent, and whether another intent has them too.
 
+use std::fmt::Display;
+
 use accelnet_model::{AdapterFacts, Code, IfName, Intent, Name, Problem};
 
 use crate::{Observed, prereq::Node};
@@ -33,7 +35,7 @@ pub fn groups<'a>(nodes: &'a [Node], intent: &'a Intent) -> Vec<Group<'a>> {
 /// Adapters of the intent that another intent has as well, by name or by rule: on this node, as its
 /// facts show.
 pub fn contested(
-    node: &Name,
+    node: &impl Display,
     observed: &Observed,
     intent: &Intent,
     intents: &[Intent],
@@ -48,7 +50,7 @@ pub fn contested(
     problems
 }
 
-fn in_two(node: &Name, facts: &AdapterFacts, intent: &Intent, other: &Intent) -> Problem {
+fn in_two(node: &impl Display, facts: &AdapterFacts, intent: &Intent, other: &Intent) -> Problem {
     let why = |intent: &Intent| match &intent.matching {
         Some(rule) => format!("intent '{}' (which matches {rule})", intent.name),
         None => format!("intent '{}'", intent.name),
@@ -115,7 +117,7 @@ mod tests {
 
     #[test]
     fn an_adapter_in_two_intents_is_found_by_what_it_is() {
-        let (observed, node) = (fixture::observed(), "node1".parse().unwrap());
+        let (observed, node) = (fixture::observed(), "node1");
         let (named, by_driver) = (fixture::intent(), ruled("second", "driver=igb"));
         let found = |intent: &Intent, other: &Intent| {
             let all = [intent.clone(), other.clone()];

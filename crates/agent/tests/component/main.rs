@@ -9,6 +9,7 @@ mod failure;
 mod foreign;
 mod guest;
 mod life;
+mod own_bridge;
 mod process;
 mod random;
 mod wish;

@@ -124,6 +124,19 @@ impl World {
         world
     }
 
+    /// A node with nothing but an adapter that nobody manages, and is down; the intent's bridge is to
+    /// be made. No VM, no agent.
+    pub fn without_bridge() -> Self {
+        let mut world = Self::new(0);
+        world.desired.intents[0].create = true;
+        world.host.with(|machine| {
+            machine.bridges.clear();
+            let facts = &mut machine.adapters[0];
+            (facts.master, facts.up, facts.carrier) = (None, false, false);
+        });
+        world
+    }
+
     /// One more VM that runs.
     pub fn add_vm(&self, vm: u8) {
         let facts = definition(uuid(vm), &format!("vm{vm}"), mac(vm), &name("br0"));

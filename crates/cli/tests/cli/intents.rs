@@ -1,5 +1,7 @@
 //! `accelnet intent` beyond the story of `tables`: adapters by rule.
 
+use accelnet_server::fake::FakeNodes;
+
 use crate::rig::Rig;
 
 fn call(rig: &Rig, line: &str) -> String {
@@ -124,4 +126,48 @@ fn an_adapter_in_two_intents_is_named_with_both() {
     rig.call(&second)
         .with(3)
         .says(&["pf0 belongs to intent 'compute'"]);
+}
+
+#[test]
+fn a_bridge_is_made_where_nobody_manages_the_adapter() {
+    let mut seen = accelnet_rules::fixture::observed();
+    let facts = &mut seen.adapters[0];
+    (facts.master, facts.up, facts.carrier) = (None, false, false);
+    facts.vfs.clear();
+    seen.bridges.clear();
+    seen.vms.clear();
+    let rig = Rig::of(FakeNodes::new([("node1", seen)]));
+    let add = "intent add compute --bridge br1 --adapter pf0 --create";
+    assert_eq!(
+        call(&rig, &format!("{add} --dry-run")),
+        "This would be done (nothing was changed):
+  1. make intent 'compute' with new bridge br1, adapters pf0, type compute, VFs auto
+  2. node 'node1': make bridge br1 with pf0, which nobody manages
+"
+    );
+    rig.nodes.sees("node1", |seen| {
+        seen.adapters[0].claims = vec![
+            "it has an address of the host".into(),
+            "ifupdown brought it up".into(),
+        ];
+    });
+    let words: Vec<&str> = add.split(' ').collect();
+    rig.call(&words).with(3).says(&[
+        "[adapter_managed]",
+        "Node 'node1': No bridge is made on pf0: it has an address of the host; ifupdown brought it up.",
+        "leave out --create",
+    ]);
+    rig.nodes
+        .sees("node1", |seen| seen.adapters[0].claims.clear());
+    assert_eq!(call(&rig, add), "Intent 'compute' is there.\n");
+    let shown = call(&rig, "intent show compute");
+    assert!(
+        shown.contains("br1 (made)") && shown.contains("Success"),
+        "{shown}"
+    );
+    let several = "intent add x --bridge br2 --adapter pf0,pf1 --create";
+    let words: Vec<&str> = several.split(' ').collect();
+    rig.call(&words)
+        .with(3)
+        .says(&["[intent_invalid]", "one adapter"]);
 }

@@ -5,14 +5,14 @@ mod change;
 use std::collections::BTreeSet;
 
 use accelnet_model::{Code, Intent, Problem, VfCount};
-use accelnet_rules::{Observed, membership, prereq};
+use accelnet_rules::{Observed, membership, own_bridge, prereq};
 
 pub use change::change;
 
 use super::{Decided, Decision, all_report, checks};
 use crate::{
     audit::printable,
-    reports::Known,
+    reports::{Known, observed},
     state::{Wish, Write},
 };
 
@@ -52,13 +52,44 @@ pub fn add(wish: &Wish, nodes: &[Known], intent: &Intent) -> Decision {
     if !wrong.is_empty() {
         return Err(wrong);
     }
-    let plan = format!("adopt intent '{}' with {}", intent.name, settings(intent));
-    Ok(Decided::one(Write::Intent(intent.clone()), vec![plan]))
+    let verb = if intent.create { "make" } else { "adopt" };
+    let mut plan = vec![format!(
+        "{verb} intent '{}' with {}",
+        intent.name,
+        settings(intent)
+    )];
+    plan.extend(bridges_to_make(nodes, intent));
+    Ok(Decided::one(Write::Intent(intent.clone()), plan))
+}
+
+/// What the nodes do for an intent whose bridge is made, in words.
+fn bridges_to_make(nodes: &[Known], intent: &Intent) -> Vec<String> {
+    if !intent.create {
+        return Vec::new();
+    }
+    let bridge = &intent.bridge;
+    let words = observed(nodes).into_iter().filter_map(|(node, seen)| {
+        let uplink = own_bridge::uplink(&seen, intent, None).ok()??;
+        let name = &uplink.ifname;
+        Some(if seen.bridge(bridge).is_some() {
+            format!("node '{node}': bridge {bridge} is there, as accelnet made it, with {name}")
+        } else {
+            format!("node '{node}': make bridge {bridge} with {name}, which nobody manages")
+        })
+    });
+    words.collect()
 }
 
 /// What makes the intent impossible on a node; the rest is told by `prereq` and refused by `enable`.
 fn misfits(nodes: &[Known], intent: &Intent) -> Vec<Problem> {
     let mut wrong = prereq::errors(&checks(nodes, Some(intent)));
+    if intent.create {
+        // The bridge need not be there yet, nor the adapter its uplink.
+        wrong
+            .retain(|problem| matches!(problem.code, Code::AdapterNotFound | Code::AdaptersDiffer));
+        wrong.extend(own_bridge::refusals(&observed(nodes), intent));
+        return wrong;
+    }
     wrong.retain(|problem| {
         matches!(
             problem.code,
@@ -80,7 +111,8 @@ fn settings(intent: &Intent) -> String {
     };
     let types = list(intent.types.iter().map(ToString::to_string).collect());
     let (bridge, vfs) = (&intent.bridge, intent.vfs);
-    format!("bridge {bridge}, {adapters}, type {types}, VFs {vfs}")
+    let new = if intent.create { "new " } else { "" };
+    format!("{new}bridge {bridge}, {adapters}, type {types}, VFs {vfs}")
 }
 
 /// What is wrong with an intent by itself.
@@ -101,6 +133,10 @@ fn impossible(intent: &Intent) -> Vec<Problem> {
         (
             unique.len() < intent.adapters.len(),
             "It has an adapter twice.",
+        ),
+        (
+            intent.create && intent.adapters.len() > 1,
+            "A bridge that is made has one adapter, and it names several.",
         ),
         (
             intent.adapters.contains(&intent.bridge),

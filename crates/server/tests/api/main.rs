@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `http` | routes, methods, bodies: whatever is wrong is a problem document |
 //! | `intents` | adding and removing |
+//! | `intent_create` | bridges that are made |
 //! | `intent_match` | adapters by rule, adapters in two intents, nodes that join |
 //! | `enabling` | prerequisites, reserve, enabling and disabling |
 //! | `setting` | another reserve, another intent, and what becomes of VMs |
@@ -17,6 +18,7 @@ mod acceleration;
 mod capacity;
 mod enabling;
 mod http;
+mod intent_create;
 mod intent_match;
 mod intents;
 mod refusals;
