@@ -7,6 +7,7 @@
 //! Time is virtual: it stands still but for [`Host::pause`](crate::Host::pause) and
 //! [`HostTwin::advance`]. Nothing here sleeps.
 
+mod bond;
 pub mod frames;
 pub mod guest;
 mod port;
@@ -63,6 +64,7 @@ impl Machine {
             ifname: bridge.clone(),
             kind: "bridge".into(),
             bond_mode: None,
+            bond: None,
             alias: None,
             master: None,
             mac: adapter.mac,
@@ -145,6 +147,11 @@ impl Machine {
             .adapters
             .iter()
             .map(|adapter| (adapter.ifname.clone(), adapter.mac))
+            .chain(
+                self.bridges
+                    .iter()
+                    .map(|bond| (bond.ifname.clone(), bond.mac)),
+            )
             .collect();
         // Bridges that we made live no longer than their kernel; the others' managers make them again.
         let ours = |bridge: &BridgeFacts| {
@@ -212,6 +219,7 @@ fn new_bridge(name: &IfName, alias: &str) -> BridgeFacts {
         ifname: name.clone(),
         kind: "bridge".into(),
         bond_mode: None,
+        bond: None,
         alias: Some(alias.to_owned()),
         master: None,
         mac: MacAddr([2, 0, 0, 0, 0xbb, 0xff]),

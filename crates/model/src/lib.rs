@@ -24,7 +24,7 @@ pub mod vm;
 
 pub use adapter::{AdapterFacts, AdapterId, SriovSupport, VfAttributes, VfFacts, VfUser};
 pub use adapter_match::AdapterMatch;
-pub use bridge::{BridgeFacts, BridgePort, FdbEntry, PolicyFinding, PolicyKind};
+pub use bridge::{BondFacts, BridgeFacts, BridgePort, FdbEntry, PolicyFinding, PolicyKind};
 pub use check::{CheckResult, Severity};
 pub use desired::{ClusterEnable, NodeDesired, VmDesired};
 pub use ids::{IfName, MacAddr, Name, PciAddress};

@@ -114,7 +114,7 @@ catalogue! {
         "Choose an adapter that nobody uses, or free it: take it out of the network manager's configuration (NetworkManager: 'nmcli device set INTERFACE managed no'). Or let the manager make the bridge, and leave out --create."
     BridgeNotSupported "bridge_not_supported" REFUSED
         "The intent's switch is of a kind that cannot be accelerated."
-        "A frame to a VM arrives by the adapter's own switch or by the bridge, never by both. That can be kept true with a Linux bridge and one uplink; not with Open vSwitch, macvtap, LACP bonds or two uplinks."
+        "A frame to a VM arrives by the adapter's own switch or by the bridge, never by both. That can be kept true with a Linux bridge and one uplink (an adapter, or an active-backup bond of adapters); not with Open vSwitch, macvtap, LACP bonds or two uplinks."
         "Use a Linux bridge with exactly one uplink."
     AdapterNotFound "adapter_not_found" NOT_FOUND
         "There is no such adapter."

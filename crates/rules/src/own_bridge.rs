@@ -196,7 +196,7 @@ mod tests {
         let cases: [(Code, &str, Change); 6] = [
             (Code::BridgeNotOurs, "br1", |o| o.bridges.push(made("mine"))),
             (Code::BridgeNotOurs, "br1", |o| {
-                o.bridges.push(made("accelnet:other"))
+                o.bridges.push(made("accelnet:other"));
             }),
             (Code::AdapterManaged, "a port of bond0", |o| {
                 o.adapters[0].master = "bond0".parse().ok();

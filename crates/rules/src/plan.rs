@@ -128,8 +128,10 @@ pub struct Switch {
     pub tap: IfName,
     /// The PF.
     pub pf: PciAddress,
-    /// The PF's interface: the uplink.
+    /// The PF's interface.
     pub uplink: IfName,
+    /// The bridge's port by which the PF's frames come: the PF, or the bond that it is in.
+    pub port: IfName,
     /// Number of the VF.
     pub vf_index: u32,
     /// The VF.

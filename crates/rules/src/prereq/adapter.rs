@@ -62,6 +62,9 @@ fn uplink(node: &Node, intent: &Intent, facts: &AdapterFacts) -> CheckResult {
     let (name, bridge) = (&facts.ifname, &intent.bridge);
     let result = match &facts.master {
         Some(master) if master == bridge => return check.passes(format!("uplink of {master}")),
+        Some(bond) if node.1.port_of(facts, bridge).is_some() => {
+            return check.passes(format!("uplink of {bridge} in {bond}"));
+        }
         Some(master) => check.fails(
             Code::AdapterNotUplink,
             format!("{name} is a port of {master}, not of {bridge}"),
@@ -84,6 +87,9 @@ fn uplink(node: &Node, intent: &Intent, facts: &AdapterFacts) -> CheckResult {
 
 fn link(node: &Node, facts: &AdapterFacts) -> CheckResult {
     let check = Check::of_adapter("link", node, &facts.ifname);
+    if !(node.1.is_active(facts) || facts.up && facts.carrier) {
+        return check.warns(Code::AdapterLinkDown, "the bond's backup has no link");
+    }
     match (facts.up, facts.carrier, facts.speed_mbps) {
         (false, ..) => check.fails(Code::AdapterLinkDown, "the interface is down"),
         (true, false, _) => check.fails(Code::AdapterLinkDown, "there is no carrier"),

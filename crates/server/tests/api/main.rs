@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `http` | routes, methods, bodies: whatever is wrong is a problem document |
 //! | `intents` | adding and removing |
+//! | `bond` | an active-backup bond as uplink |
 //! | `intent_create` | bridges that are made |
 //! | `intent_match` | adapters by rule, adapters in two intents, nodes that join |
 //! | `enabling` | prerequisites, reserve, enabling and disabling |
@@ -15,6 +16,7 @@
 //! | `state` | what survives a restart |
 
 mod acceleration;
+mod bond;
 mod capacity;
 mod enabling;
 mod http;
