@@ -16,6 +16,8 @@ pub fn apply(
     memory: &mut Memory,
 ) -> Result<(), Problem> {
     let done: Result<(), HostError> = match action {
+        Action::MakeBridge { bridge, mark } => host.ensure_bridge(bridge, mark),
+        Action::AddUplink { bridge, adapter } => host.ensure_bridge_port(bridge, adapter),
         Action::CreateVfs { pf, count } => host.ensure_vf_count(*pf, *count),
         Action::BindVf { vf } => host.ensure_vf_vfio(*vf),
         Action::CleanVf { pf, index, vf } => {
@@ -52,14 +54,29 @@ pub fn apply(
     match done {
         // What went away between look and deed needs nothing.
         Err(error) if error.is_gone() => Ok(()),
-        other => other.map_err(|error| host_problem(&error)),
+        other => other.map_err(|error| about(action, host_problem(&error))),
     }
 }
 
-/// True if an action concerns one VM or VF: its failure keeps no other back.
+/// A problem of an action, with the bridge that is made: other intents' states do not depend on it.
+pub fn about(action: &Action, problem: Problem) -> Problem {
+    match action {
+        Action::MakeBridge { bridge, .. } | Action::AddUplink { bridge, .. }
+            if problem.objects.is_empty() =>
+        {
+            problem.about("bridge", bridge)
+        }
+        _ => problem,
+    }
+}
+
+/// True if an action concerns one VM or VF, or a bridge that carries nobody yet: its failure keeps no
+/// other back.
 pub fn is_for_one(action: &Action) -> bool {
     match action {
-        Action::BindVf { .. }
+        Action::MakeBridge { .. }
+        | Action::AddUplink { .. }
+        | Action::BindVf { .. }
         | Action::CleanVf { .. }
         | Action::HoldQueuePass { .. }
         | Action::Prepare { .. }

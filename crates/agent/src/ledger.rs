@@ -11,7 +11,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use accelnet_model::{AdapterId, IfName, MacAddr, NodeDesired};
+use accelnet_model::{AdapterId, IfName, Intent, MacAddr, NodeDesired, intent::BRIDGE_MARK};
 use accelnet_rules::Observed;
 use serde::{Deserialize, Serialize};
 
@@ -29,6 +29,17 @@ pub struct AdapterEntry {
     pub vfs: u32,
 }
 
+/// A bridge that we made.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BridgeEntry {
+    /// The bridge.
+    pub bridge: IfName,
+    /// Its mark.
+    pub mark: String,
+    /// The adapter that is its uplink.
+    pub adapter: AdapterId,
+}
+
 /// The ledger.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Ledger {
@@ -37,6 +48,10 @@ pub struct Ledger {
     pub desired: NodeDesired,
     /// VFs to make at the node's start.
     pub adapters: Vec<AdapterEntry>,
+    /// Bridges to make again at the node's start: those of intents, and those that removed intents
+    /// left behind for the VMs on them.
+    #[serde(default)]
+    pub bridges: Vec<BridgeEntry>,
     /// Ports where we turned learning off.
     #[serde(default)]
     pub learning_off: Vec<IfName>,
@@ -111,6 +126,35 @@ impl Ledger {
         let filtered = |mac: &MacAddr| adapters.iter().any(|adapter| adapter.filter.contains(mac));
         self.filtered.retain(filtered);
         (self.learning_off.len(), self.filtered.len()) != before
+    }
+
+    /// Notes the bridges of ours that are there. One that is not is forgotten unless an intent wants
+    /// it: somebody took it away. True if that changed something.
+    pub fn remember_bridges(&mut self, observed: &Observed) -> bool {
+        let ours = observed.bridges.iter().filter_map(|bridge| {
+            let mark = bridge.alias.clone()?;
+            let mut ports = observed.adapters.iter();
+            let uplink = ports.find(|facts| facts.master.as_ref() == Some(&bridge.ifname))?;
+            mark.starts_with(BRIDGE_MARK).then(|| BridgeEntry {
+                bridge: bridge.ifname.clone(),
+                mark,
+                adapter: uplink.id.clone(),
+            })
+        });
+        let mut found: Vec<BridgeEntry> = ours.collect();
+        let intents = &self.desired.intents;
+        let missing = self.bridges.iter().filter(|entry| {
+            let wanted = |intent: &Intent| {
+                intent.create && intent.bridge == entry.bridge && intent.bridge_mark() == entry.mark
+            };
+            let there = found.iter().any(|other| other.bridge == entry.bridge);
+            !there && intents.iter().any(wanted)
+        });
+        let missing: Vec<BridgeEntry> = missing.cloned().collect();
+        found.extend(missing);
+        let changed = found != self.bridges;
+        self.bridges = found;
+        changed
     }
 
     /// Replaces the ledger.

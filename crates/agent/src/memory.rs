@@ -150,6 +150,11 @@ impl Memory {
             learning_off: ledger.learning_off.iter().cloned().collect(),
             filtered: ledger.filtered.iter().copied().collect(),
             passing: self.passing.clone(),
+            made_on: ledger
+                .bridges
+                .iter()
+                .map(|entry| (entry.bridge.clone(), entry.adapter.clone()))
+                .collect(),
         }
     }
 }

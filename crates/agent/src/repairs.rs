@@ -16,6 +16,8 @@ use std::time::Duration;
 use accelnet_model::{Code, MacAddr, Problem};
 use accelnet_rules::{Observed, attach::Standing, plan::Action};
 
+use crate::apply;
+
 /// Repairs in a row that are done at once.
 const FREE: u32 = 3;
 /// Tries after which it is said to have failed; it is tried on.
@@ -58,7 +60,9 @@ pub fn counts(action: &Action, observed: &Observed) -> bool {
     };
     match action {
         Action::Filter { mac, .. } | Action::BridgeEntry { mac, .. } => !on_vf(mac),
-        Action::CreateVfs { .. }
+        Action::MakeBridge { .. }
+        | Action::AddUplink { .. }
+        | Action::CreateVfs { .. }
         | Action::BindVf { .. }
         | Action::CleanVf { .. }
         | Action::PinBridge { .. }
@@ -71,7 +75,11 @@ pub fn counts(action: &Action, observed: &Observed) -> bool {
 
 fn longest(action: &Action, refused: bool) -> Duration {
     match action {
-        Action::PortLearning { .. } | Action::Filter { .. } | Action::BridgeEntry { .. } => {
+        Action::MakeBridge { .. }
+        | Action::AddUplink { .. }
+        | Action::PortLearning { .. }
+        | Action::Filter { .. }
+        | Action::BridgeEntry { .. } => {
             if refused {
                 LONGEST_REFUSED_FOR_FRAMES
             } else {
@@ -133,7 +141,9 @@ impl Repairs {
 
     /// What does not last or is refused.
     pub fn problems(&self) -> Vec<Problem> {
-        self.0.iter().filter_map(Repair::problem).collect()
+        let all = self.0.iter();
+        all.filter_map(|repair| Some(apply::about(&repair.action, repair.problem()?)))
+            .collect()
     }
 }
 
@@ -172,6 +182,8 @@ fn words(action: &Action) -> String {
         }
     };
     match action {
+        Action::MakeBridge { bridge, .. } => format!("make bridge {bridge}"),
+        Action::AddUplink { bridge, adapter } => format!("make {adapter} a port of {bridge}"),
         Action::CreateVfs { pf, count } => format!("create {count} VFs of {pf}"),
         Action::BindVf { vf } => format!("bind VF {vf} to vfio-pci"),
         Action::CleanVf { vf, .. } => format!("bring VF {vf} to the safe baseline"),

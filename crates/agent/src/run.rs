@@ -259,6 +259,9 @@ impl Loop {
             self.count_taps(&observed, round == 1);
             self.remember_adapters(&observed);
             // What could not be seen is not gone.
+            if problems.is_empty() && self.ledger.remember_bridges(&observed) {
+                self.save();
+            }
             let all_seen = problems.is_empty() && self.memory.busy.is_empty();
             if all_seen && self.ledger.forget_gone(&observed) {
                 self.save();

@@ -74,7 +74,11 @@ impl Work<'_> {
 
     fn step(&self, step: Step) -> Result<(), Problem> {
         let Switch {
-            tap, uplink, mac, ..
+            tap,
+            uplink,
+            port,
+            mac,
+            ..
         } = self.switch;
         let host = self.host;
         let done = match step {
@@ -86,8 +90,8 @@ impl Work<'_> {
             Step::FilterRemove => host.ensure_pf_filter(uplink, *mac, false),
             Step::TapEntryAdd => host.ensure_bridge_entry(tap, *mac, true),
             Step::TapEntryRemove => host.ensure_bridge_entry(tap, *mac, false),
-            Step::UplinkEntryAdd => host.ensure_bridge_entry(uplink, *mac, true),
-            Step::UplinkEntryRemove => host.ensure_bridge_entry(uplink, *mac, false),
+            Step::UplinkEntryAdd => host.ensure_bridge_entry(port, *mac, true),
+            Step::UplinkEntryRemove => host.ensure_bridge_entry(port, *mac, false),
             Step::VfDress => return self.dress(&self.switch.attributes),
             Step::VfClean => {
                 return clean_vf(host, self.switch.pf, self.switch.vf_index, self.switch.vf);

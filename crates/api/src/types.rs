@@ -1,8 +1,8 @@
 //! Bodies of requests and answers.
 
 use accelnet_model::{
-    AdapterStatus, IfName, Intent, IntentOnNode, IntentType, Name, NicStatus, Performance, Problem,
-    Progress, VfCount, VmState, WhenToCreateVfs,
+    AdapterMatch, AdapterStatus, IfName, Intent, IntentOnNode, IntentType, Name, NicStatus,
+    Performance, Problem, Progress, VfCount, VmState, WhenToCreateVfs,
 };
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -222,9 +222,16 @@ pub struct NewIntent {
     /// At least one type.
     pub types: Vec<IntentType>,
     /// Interface names of the adapters (PFs); the same on every node.
+    #[serde(default)]
     pub adapters: Vec<IfName>,
-    /// The existing Linux bridge that the VMs' NICs are on.
+    /// A rule that says which adapters carry it, instead of names.
+    #[serde(default, rename = "match")]
+    pub matching: Option<AdapterMatch>,
+    /// The Linux bridge that the VMs' NICs are on; it exists, unless `create` is set.
     pub bridge: IfName,
+    /// Make the bridge, on an adapter that nobody manages.
+    #[serde(default)]
+    pub create: bool,
     /// How many VFs each adapter shall have.
     #[serde(default)]
     pub vfs: VfCount,
@@ -240,6 +247,9 @@ pub struct ChangeIntent {
     /// Interface names of the adapters (PFs), all of them.
     #[serde(default)]
     pub adapters: Option<Vec<IfName>>,
+    /// A rule that says which adapters carry it, instead of names.
+    #[serde(default, rename = "match")]
+    pub matching: Option<AdapterMatch>,
     /// Another existing Linux bridge.
     #[serde(default)]
     pub bridge: Option<IfName>,
@@ -254,14 +264,18 @@ impl From<NewIntent> for Intent {
             name,
             types,
             adapters,
+            matching,
             bridge,
+            create,
             vfs,
         } = new;
         Self {
             name,
             types,
             adapters,
+            matching,
             bridge,
+            create,
             vfs,
         }
     }

@@ -2,7 +2,9 @@
 
 use std::{ffi::OsString, path::PathBuf};
 
-use accelnet_model::{IfName, IntentType, Name, Performance, VfCount, WhenToCreateVfs};
+use accelnet_model::{
+    AdapterMatch, IfName, IntentType, Name, Performance, VfCount, WhenToCreateVfs,
+};
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
@@ -349,10 +351,11 @@ pub struct VmsArgs {
 /// `accelnet intent …`
 #[derive(Debug, Subcommand)]
 pub enum IntentCommand {
-    /// Add an intent that adopts an existing bridge.
-    #[command(
-        after_help = "Example:\n  accelnet intent add compute --type compute --bridge br0 --adapter eth2"
-    )]
+    /// Add an intent that adopts an existing bridge, or (--create) makes one.
+    #[command(after_help = "Examples:
+  accelnet intent add compute --type compute --bridge br0 --adapter eth2
+  accelnet intent add compute --bridge br0 --match driver=ice,speed=25000
+  accelnet intent add compute --bridge br1 --match pci=8086:10c9 --create --dry-run")]
     Add {
         /// Its name.
         name: Name,
@@ -370,11 +373,19 @@ pub enum IntentCommand {
         /// The adapter that is the bridge's uplink; may be given more than once.
         #[arg(
             long = "adapter",
-            required = true,
+            required_unless_present = "matching",
+            conflicts_with = "matching",
             value_name = "INTERFACE",
             value_delimiter = ','
         )]
         adapters: Vec<IfName>,
+        /// Which adapters, where their names differ between nodes: any of driver, speed (Mbit/s) and
+        /// PCI vendor:device.
+        #[arg(long = "match", value_name = "driver=D,speed=S,pci=V:D")]
+        matching: Option<AdapterMatch>,
+        /// Make the bridge, on an adapter that nobody manages.
+        #[arg(long)]
+        create: bool,
         /// VFs on each adapter: 'auto', 'keep' or a number.
         #[arg(long, default_value = "auto")]
         vfs: VfCount,
@@ -383,7 +394,9 @@ pub enum IntentCommand {
         dry_run: bool,
     },
     /// Change an intent. What is left out stays.
-    #[command(after_help = "Example:\n  accelnet intent set compute --vfs 4 --dry-run")]
+    #[command(after_help = "Examples:
+  accelnet intent set compute --vfs 4 --dry-run
+  accelnet intent set compute --match driver=ice,pci=8086:159b")]
     Set {
         /// Its name.
         name: String,
@@ -398,8 +411,16 @@ pub enum IntentCommand {
         #[arg(long)]
         bridge: Option<IfName>,
         /// All adapters that it shall have; may be given more than once.
-        #[arg(long = "adapter", value_name = "INTERFACE", value_delimiter = ',')]
+        #[arg(
+            long = "adapter",
+            conflicts_with = "matching",
+            value_name = "INTERFACE",
+            value_delimiter = ','
+        )]
         adapters: Option<Vec<IfName>>,
+        /// A rule that says which adapters it shall have, instead of their names.
+        #[arg(long = "match", value_name = "driver=D,speed=S,pci=V:D")]
+        matching: Option<AdapterMatch>,
         /// VFs on each adapter: 'auto', 'keep' or a number.
         #[arg(long)]
         vfs: Option<VfCount>,

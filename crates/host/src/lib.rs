@@ -113,6 +113,15 @@ pub trait Host: Send + Sync + 'static {
     /// The bridge keeps its present address whatever its ports do.
     fn ensure_bridge_mac_pinned(&self, bridge: &IfName) -> Result<()>;
 
+    /// A Linux bridge of this name with this alias exists and is up. One that is made has the alias
+    /// from the first moment on, no ports, and IPv6 off. [`HostError::NotAsAsked`] if an interface of
+    /// this name exists that is something else.
+    fn ensure_bridge(&self, bridge: &IfName, mark: &str) -> Result<()>;
+
+    /// An interface that was no port of anything is a port of the bridge, and up.
+    /// [`HostError::NotAsAsked`] if it is a port of something else.
+    fn ensure_bridge_port(&self, bridge: &IfName, port: &IfName) -> Result<()>;
+
     /// `mac` is (or is not) in the PF's own receive filter (`bridge fdb … self`), so that frames
     /// from its VFs to `mac` reach the PF. [`HostError::FilterFull`] if the card has no room.
     fn ensure_pf_filter(&self, pf: &IfName, mac: MacAddr, present: bool) -> Result<()>;

@@ -7,6 +7,7 @@
 //! Time is virtual: it stands still but for [`Host::pause`](crate::Host::pause) and
 //! [`HostTwin::advance`]. Nothing here sleeps.
 
+mod bond;
 pub mod frames;
 pub mod guest;
 mod port;
@@ -20,6 +21,7 @@ use std::{
 use accelnet_model::{
     AdapterFacts, AdapterId, BridgeFacts, BridgePort, FdbEntry, IfName, MacAddr, NodeFacts,
     PciAddress, PolicyFinding, SriovSupport, Support, VfAttributes, VfFacts, VfUser,
+    intent::BRIDGE_MARK,
 };
 pub use frames::{Arrival, Station};
 pub use guest::{Guest, Habits};
@@ -62,6 +64,8 @@ impl Machine {
             ifname: bridge.clone(),
             kind: "bridge".into(),
             bond_mode: None,
+            bond: None,
+            alias: None,
             master: None,
             mac: adapter.mac,
             mac_pinned: false,
@@ -143,7 +147,24 @@ impl Machine {
             .adapters
             .iter()
             .map(|adapter| (adapter.ifname.clone(), adapter.mac))
+            .chain(
+                self.bridges
+                    .iter()
+                    .map(|bond| (bond.ifname.clone(), bond.mac)),
+            )
             .collect();
+        // Bridges that we made live no longer than their kernel; the others' managers make them again.
+        let ours = |bridge: &BridgeFacts| {
+            let alias = bridge.alias.as_deref().unwrap_or_default();
+            alias.starts_with(BRIDGE_MARK)
+        };
+        for adapter in &mut self.adapters {
+            let mut made = self.bridges.iter().filter(|bridge| ours(bridge));
+            if made.any(|bridge| adapter.master.as_ref() == Some(&bridge.ifname)) {
+                (adapter.master, adapter.up, adapter.carrier) = (None, false, false);
+            }
+        }
+        self.bridges.retain(|bridge| !ours(bridge));
         for bridge in &mut self.bridges {
             bridge.mac_pinned = false;
             let here = |name: &IfName| bridge.ports.iter().any(|port| &port.ifname == name);
@@ -192,6 +213,25 @@ impl HostTwin {
     }
 }
 
+/// A bridge as it is just after it was made.
+fn new_bridge(name: &IfName, alias: &str) -> BridgeFacts {
+    BridgeFacts {
+        ifname: name.clone(),
+        kind: "bridge".into(),
+        bond_mode: None,
+        bond: None,
+        alias: Some(alias.to_owned()),
+        master: None,
+        mac: MacAddr([2, 0, 0, 0, 0xbb, 0xff]),
+        mac_pinned: false,
+        mtu: 1500,
+        up: true,
+        vlan_filtering: false,
+        has_host_address: false,
+        ports: Vec::new(),
+    }
+}
+
 fn node(hostname: &str) -> NodeFacts {
     NodeFacts {
         hostname: hostname.to_owned(),
@@ -233,6 +273,7 @@ fn adapter(bridge: &IfName, uplink: &IfName) -> AdapterFacts {
         mtu: 1500,
         mac,
         master: Some(bridge.clone()),
+        claims: Vec::new(),
         sriov: SriovSupport::Supported,
         sriov_evidence: None,
         total_vfs: 7,

@@ -199,6 +199,10 @@ pub struct AdapterFacts {
     pub mac: MacAddr,
     /// Bridge or bond that it is a port of.
     pub master: Option<IfName>,
+    /// What shows that somebody uses or manages an interface that is no port of anything: addresses,
+    /// routes, network managers, in words.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub claims: Vec<String>,
     /// Whether the card can be used, and if not why.
     pub sriov: SriovSupport,
     /// What the kernel said when VFs could not be made, for the cause of a problem.

@@ -8,6 +8,7 @@
 //! units come last in a name (`rate_mbps`, `delay_ms`).
 
 pub mod adapter;
+pub mod adapter_match;
 pub mod bridge;
 pub mod check;
 pub mod desired;
@@ -22,7 +23,8 @@ pub mod support;
 pub mod vm;
 
 pub use adapter::{AdapterFacts, AdapterId, SriovSupport, VfAttributes, VfFacts, VfUser};
-pub use bridge::{BridgeFacts, BridgePort, FdbEntry, PolicyFinding, PolicyKind};
+pub use adapter_match::AdapterMatch;
+pub use bridge::{BondFacts, BridgeFacts, BridgePort, FdbEntry, PolicyFinding, PolicyKind};
 pub use check::{CheckResult, Severity};
 pub use desired::{ClusterEnable, NodeDesired, VmDesired};
 pub use ids::{IfName, MacAddr, Name, PciAddress};

@@ -104,9 +104,17 @@ catalogue! {
         "The intent's bridge does not exist on the node, or is no Linux bridge."
         "The VMs' NICs and the adapter must meet on one bridge of the same name on every node. By default accelnet adopts a bridge and never makes one."
         "Create the bridge with your network manager, or name the right one in the intent."
+    BridgeNotOurs "bridge_not_ours" REFUSED
+        "A bridge of this name exists that accelnet did not make for the intent."
+        "With --create accelnet makes the bridge and answers for it; it does not take over one that somebody else made and may change. A bridge that accelnet made has the alias 'accelnet:INTENT', which 'ip -d link show' tells."
+        "Leave out --create to adopt the bridge as it is, or choose another name for the new one."
+    AdapterManaged "adapter_managed" REFUSED
+        "Somebody uses or manages the adapter, so no bridge is made on it."
+        "A port of a bridge loses its addresses' connections, and a network manager that brings it up again would fight for it. Signs are: being a port of something, addresses, routes, interfaces on top of it, and NetworkManager, systemd-networkd or ifupdown speaking of it."
+        "Choose an adapter that nobody uses, or free it: take it out of the network manager's configuration (NetworkManager: 'nmcli device set INTERFACE managed no'). Or let the manager make the bridge, and leave out --create."
     BridgeNotSupported "bridge_not_supported" REFUSED
         "The intent's switch is of a kind that cannot be accelerated."
-        "A frame to a VM arrives by the adapter's own switch or by the bridge, never by both. That can be kept true with a Linux bridge and one uplink; not with Open vSwitch, macvtap, LACP bonds or two uplinks."
+        "A frame to a VM arrives by the adapter's own switch or by the bridge, never by both. That can be kept true with a Linux bridge and one uplink (an adapter, or an active-backup bond of adapters); not with Open vSwitch, macvtap, LACP bonds or two uplinks."
         "Use a Linux bridge with exactly one uplink."
     AdapterNotFound "adapter_not_found" NOT_FOUND
         "There is no such adapter."

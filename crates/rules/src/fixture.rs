@@ -2,9 +2,9 @@
 //! `fixture`.
 
 use accelnet_model::{
-    AdapterFacts, AdapterId, BridgeFacts, BridgePort, FdbEntry, HostdevFacts, Intent, IntentType,
-    MacAddr, NicFacts, NodeFacts, SriovSupport, Support, VfAttributes, VfCount, VfFacts, VfUser,
-    VmFacts, VmState,
+    AdapterFacts, AdapterId, BondFacts, BridgeFacts, BridgePort, FdbEntry, HostdevFacts, Intent,
+    IntentType, MacAddr, NicFacts, NodeFacts, SriovSupport, Support, VfAttributes, VfCount,
+    VfFacts, VfUser, VmFacts, VmState,
 };
 use uuid::Uuid;
 
@@ -16,7 +16,9 @@ pub fn intent() -> Intent {
         name: "compute".parse().unwrap(),
         types: vec![IntentType::Compute],
         adapters: vec!["pf0".parse().unwrap()],
+        matching: None,
         bridge: "br0".parse().unwrap(),
+        create: false,
         vfs: VfCount::Auto,
     }
 }
@@ -43,6 +45,7 @@ pub fn adapter(vfs: u32) -> AdapterFacts {
         mtu: 1500,
         mac,
         master: "br0".parse().ok(),
+        claims: vec![],
         sriov: SriovSupport::Supported,
         sriov_evidence: None,
         total_vfs: 7,
@@ -150,6 +153,8 @@ pub fn observed() -> Observed {
             ifname: "br0".parse().unwrap(),
             kind: "bridge".into(),
             bond_mode: None,
+            bond: None,
+            alias: None,
             master: None,
             mac: MacAddr([2, 0, 0, 0, 0, 0xbb]),
             mac_pinned: false,
@@ -163,6 +168,34 @@ pub fn observed() -> Observed {
         policy: std::collections::BTreeMap::new(),
         hypervisor_answers: true,
     }
+}
+
+/// The same with a second adapter, `pf1`: both are in `bond0`, which is the bridge's uplink and uses
+/// `pf0`.
+pub fn bonded() -> Observed {
+    let mut observed = observed();
+    let mut second = adapter(7);
+    second.ifname = "pf1".parse().unwrap();
+    second.id.pci_path = "pci0000:00/11.0/00.0".into();
+    second.pci.bus += 1;
+    for vf in &mut second.vfs {
+        vf.pci.bus += 1;
+    }
+    observed.adapters.push(second);
+    for facts in &mut observed.adapters {
+        facts.master = "bond0".parse().ok();
+    }
+    let mut bond = observed.bridges[0].clone();
+    bond.ifname = "bond0".parse().unwrap();
+    (bond.kind, bond.bond_mode) = ("bond".into(), Some("active-backup".into()));
+    bond.bond = Some(BondFacts {
+        members: vec!["pf0".parse().unwrap(), "pf1".parse().unwrap()],
+        active: "pf0".parse().ok(),
+    });
+    (bond.master, bond.ports) = ("br0".parse().ok(), Vec::new());
+    observed.bridges[0].ports[0] = port("bond0", None);
+    observed.bridges.push(bond);
+    observed
 }
 
 /// VM number `vm` (from 0) has VF `vf` and drives it, but nothing else was done.

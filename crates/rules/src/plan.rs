@@ -6,17 +6,19 @@
 //!
 //! | part | decides about |
 //! |---|---|
+//! | [`bridge`] | bridges that we make |
 //! | [`vfs`] | creating VFs, binding them, cleaning those that came back |
 //! | [`path`] | learning, address filter, forwarding entries, hold queues of the software path |
 //! | [`switch`] | which NIC goes where |
 
+mod bridge;
 mod path;
 mod switch;
 mod vfs;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use accelnet_model::{IfName, MacAddr, NodeDesired, PciAddress, Problem, VfAttributes};
+use accelnet_model::{AdapterId, IfName, MacAddr, NodeDesired, PciAddress, Problem, VfAttributes};
 use uuid::Uuid;
 
 use crate::{Observed, attach::Standing};
@@ -26,6 +28,20 @@ pub use vfs::interrupted;
 /// One thing to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Action {
+    /// Make a bridge of ours, or bring it up.
+    MakeBridge {
+        /// The bridge.
+        bridge: IfName,
+        /// Its mark.
+        mark: String,
+    },
+    /// Make an adapter that nobody manages the uplink of a bridge of ours, and bring it up.
+    AddUplink {
+        /// The bridge.
+        bridge: IfName,
+        /// The adapter.
+        adapter: IfName,
+    },
     /// Make VFs exist. Bounces the PF's link.
     CreateVfs {
         /// The PF.
@@ -112,8 +128,10 @@ pub struct Switch {
     pub tap: IfName,
     /// The PF.
     pub pf: PciAddress,
-    /// The PF's interface: the uplink.
+    /// The PF's interface.
     pub uplink: IfName,
+    /// The bridge's port by which the PF's frames come: the PF, or the bond that it is in.
+    pub port: IfName,
     /// Number of the VF.
     pub vf_index: u32,
     /// The VF.
@@ -139,6 +157,8 @@ pub struct Memory {
     pub filtered: BTreeSet<MacAddr>,
     /// Taps whose hold queue was told to pass, and not to hold since.
     pub passing: BTreeSet<IfName>,
+    /// The adapters that bridges of ours were made on.
+    pub made_on: BTreeMap<IfName, AdapterId>,
 }
 
 /// What to do, and what stands in the way.
@@ -152,9 +172,11 @@ pub struct Plan {
     pub vm_problems: BTreeMap<Uuid, Vec<Problem>>,
 }
 
-/// Decides what to do. Without an enabled intent that is nothing: VMs keep what they have.
+/// Decides what to do. Without an enabled intent that is nothing but bridges that we make: VMs keep
+/// what they have.
 pub fn plan(observed: &Observed, desired: &NodeDesired, memory: &Memory) -> Plan {
     let mut plan = Plan::default();
+    bridge::plan(observed, desired, memory, &mut plan);
     let (Some(intent), Some(enabled)) = (desired.enabled_intent(), &desired.enabled) else {
         return plan;
     };

@@ -48,12 +48,10 @@ pub fn run(nodes: &[Node], intent: Option<&Intent>) -> Vec<CheckResult> {
 /// The checks of one node's bridge and adapters.
 fn on_node(node: &Node, intent: &Intent, results: &mut Vec<CheckResult>) {
     results.push(bridge::check(node, intent));
-    let mut missing = false;
-    for name in &intent.adapters {
-        let Some(facts) = adapter::present(node, name, results) else {
-            missing = true;
-            continue;
-        };
+    let present = adapter::present(node, intent, results);
+    // With a rule at least one.
+    let missing = present.len() < intent.adapters.len().max(1);
+    for facts in present {
         adapter::check(node, intent, facts, results);
         sriov::check(node, facts, results);
         vf_count::check(node, intent, facts, results);

@@ -17,7 +17,7 @@ use accelnet_rules::{
     Observed,
     eligibility::free_vfs,
     fixture,
-    plan::{Memory, plan},
+    plan::{Action, Memory, plan},
     profile,
 };
 use accelnet_store::Store;
@@ -70,6 +70,18 @@ impl FakeNodes {
     /// One node, `node1`, that sees what the rules' fixture is.
     pub fn one() -> Arc<Self> {
         Self::new([("node1", fixture::observed())])
+    }
+
+    /// One more node, which reports at once.
+    pub fn joins(&self, name: &str, mut observed: Observed) {
+        observed.node.hostname = name.to_owned();
+        let fake = Fake {
+            observed,
+            ..Fake::default()
+        };
+        let name: Name = name.parse().unwrap();
+        self.lock().insert(name.clone(), fake);
+        self.report(&name);
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<Name, Fake>> {
@@ -131,8 +143,13 @@ impl FakeNodes {
             Some(fake) if !fake.silent => fake.status(),
             _ => return,
         };
-        let server = self.server.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(shared) = server.upgrade() {
+        // Not held while it is told: it may answer with what is wanted.
+        let server = self
+            .server
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .upgrade();
+        if let Some(shared) = server {
             Server { shared }.report(name.clone(), status);
         }
     }
@@ -172,6 +189,7 @@ impl Fake {
             return;
         }
         self.followed = self.desired.clone();
+        self.make_bridges();
         let Some(intent) = self.followed.enabled_intent().cloned() else {
             return;
         };
@@ -196,6 +214,30 @@ impl Fake {
                     }
                 }
                 (None, false) => self.give_back(number),
+                _ => {}
+            }
+        }
+    }
+
+    fn make_bridges(&mut self) {
+        for action in plan(&self.observed, &self.followed, &Memory::default()).actions {
+            match action {
+                Action::MakeBridge { bridge, mark } => {
+                    let mut made = fixture::observed().bridges.remove(0);
+                    (made.ifname, made.alias) = (bridge, Some(mark));
+                    (made.has_host_address, made.ports) = (false, Vec::new());
+                    self.observed.bridges.push(made);
+                }
+                Action::AddUplink { bridge, adapter } => {
+                    let port = fixture::port(adapter.as_str(), None);
+                    let mut adapters = self.observed.adapters.iter_mut();
+                    let facts = adapters.find(|facts| facts.ifname == adapter).unwrap();
+                    (facts.up, facts.carrier) = (true, true);
+                    facts.master = Some(bridge.clone());
+                    let mut bridges = self.observed.bridges.iter_mut();
+                    let made = bridges.find(|found| found.ifname == bridge).unwrap();
+                    made.ports.push(port);
+                }
                 _ => {}
             }
         }

@@ -67,9 +67,7 @@ fn node(wish: &Wish, known: &Known) -> NodeSummary {
             .filter_map(|nic| nic.vf)
             .collect();
         let mut adapters = status.adapters.iter().map(|adapter| &adapter.facts);
-        let ours = adapters
-            .by_ref()
-            .filter(|facts| intent.adapters.contains(&facts.ifname));
+        let ours = adapters.by_ref().filter(|facts| intent.covers(facts));
         for vf in ours.flat_map(|facts| &facts.vfs) {
             summary.vfs += 1;
             summary.vfs_used += u32::from(used.contains(&vf.pci));
@@ -251,7 +249,7 @@ fn of_node(wish: &Wish, node: &Name, status: &NodeStatus) -> Vec<Adapter> {
     let adapters = status.adapters.iter().map(|adapter| {
         let facts = &adapter.facts;
         let mut intents = wish.desired.intents.iter();
-        let intent = intents.find(|intent| intent.adapters.contains(&facts.ifname));
+        let intent = intents.find(|intent| intent.covers(facts));
         Adapter {
             node: node.clone(),
             intent: intent.map(|intent| intent.name.clone()),

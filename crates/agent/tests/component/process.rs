@@ -242,6 +242,18 @@ impl Host for Process {
         })
     }
 
+    fn ensure_bridge(&self, bridge: &IfName, mark: &str) -> HostResult<()> {
+        self.on_host(&format!("make {bridge}"), |host| {
+            host.ensure_bridge(bridge, mark)
+        })
+    }
+
+    fn ensure_bridge_port(&self, bridge: &IfName, port: &IfName) -> HostResult<()> {
+        self.on_host(&format!("{port} into {bridge}"), |host| {
+            host.ensure_bridge_port(bridge, port)
+        })
+    }
+
     fn ensure_pf_filter(&self, pf: &IfName, mac: MacAddr, present: bool) -> HostResult<()> {
         self.on_host(&format!("{pf} filters {mac}: {present}"), |host| {
             host.ensure_pf_filter(pf, mac, present)

@@ -100,7 +100,23 @@ impl World {
     /// VMs 1 to `vms` run; acceleration is wanted on their network and VFs may be made at once; no
     /// agent runs yet.
     pub fn new(vms: u8) -> Self {
-        let host = HostTwin::new(Machine::igb("node1", &name("br0"), &name("pf0")));
+        Self::on(Machine::igb("node1", &name("br0"), &name("pf0")), vms)
+    }
+
+    /// The same with two adapters in an active-backup bond `bond0`, of which `pf0` is used; both are
+    /// the intent's.
+    pub fn bonded(vms: u8) -> Self {
+        let members = [&name("pf0"), &name("pf1")];
+        let mut world = Self::on(
+            Machine::bonded("node1", &name("br0"), &name("bond0"), members),
+            vms,
+        );
+        world.desired.intents[0].adapters.push(name("pf1"));
+        world
+    }
+
+    fn on(machine: Machine, vms: u8) -> Self {
+        let host = HostTwin::new(machine);
         let habits = Arc::new(Mutex::new(BTreeMap::new()));
         let below = Below {
             host: host.clone(),
@@ -121,6 +137,19 @@ impl World {
             world.add_vm(vm);
         }
         world.advance(Duration::from_secs(1));
+        world
+    }
+
+    /// A node with nothing but an adapter that nobody manages, and is down; the intent's bridge is to
+    /// be made. No VM, no agent.
+    pub fn without_bridge() -> Self {
+        let mut world = Self::new(0);
+        world.desired.intents[0].create = true;
+        world.host.with(|machine| {
+            machine.bridges.clear();
+            let facts = &mut machine.adapters[0];
+            (facts.master, facts.up, facts.carrier) = (None, false, false);
+        });
         world
     }
 
@@ -400,7 +429,9 @@ fn enabled() -> NodeDesired {
         name: "compute".parse().unwrap(),
         types: vec![IntentType::Compute],
         adapters: vec![name("pf0")],
+        matching: None,
         bridge: name("br0"),
+        create: false,
         vfs: VfCount::Auto,
     };
     NodeDesired {

@@ -148,8 +148,12 @@ pub fn intents(intents: &[IntentStatus]) -> String {
             [
                 intent.name.to_string(),
                 join(intent.types.iter().map(ToString::to_string).collect()),
-                intent.bridge.to_string(),
-                join(intent.adapters.iter().map(ToString::to_string).collect()),
+                if intent.create {
+                    format!("{} (made)", intent.bridge)
+                } else {
+                    intent.bridge.to_string()
+                },
+                intent.adapters_in_words().replace(", ", ","),
                 intent.vfs.to_string(),
                 states(&shown.status),
             ],

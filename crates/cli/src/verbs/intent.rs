@@ -18,6 +18,8 @@ pub async fn run(call: &Call, command: IntentCommand) -> Ended {
             types,
             bridge,
             adapters,
+            matching,
+            create,
             vfs,
             dry_run,
         } => {
@@ -25,7 +27,9 @@ pub async fn run(call: &Call, command: IntentCommand) -> Ended {
                 name,
                 types,
                 adapters,
+                matching,
                 bridge,
+                create,
                 vfs,
             };
             let outcome = call.client.add_intent(&intent, dry_run).await?;
@@ -37,12 +41,14 @@ pub async fn run(call: &Call, command: IntentCommand) -> Ended {
             types,
             bridge,
             adapters,
+            matching,
             vfs,
             dry_run,
         } => {
             let change = ChangeIntent {
                 types,
                 adapters,
+                matching,
                 bridge,
                 vfs,
             };

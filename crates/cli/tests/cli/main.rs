@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `tables` | what people read |
 //! | `documents` | what programs read |
+//! | `intents` | adapters by rule, bridges that are made, adapters in two intents |
 //! | `many` | several VMs: patterns, standard input, partial success |
 //! | `capacity` | room with the reserve held back: of files, of the cluster |
 //! | `waiting` | `--wait`, `--no-wait`, `--timeout`, what cannot be done yet |
@@ -19,6 +20,7 @@ mod cmdlets_installed;
 mod cmdlets_wrong;
 mod documents;
 mod failing;
+mod intents;
 mod itself;
 mod many;
 mod rig;

@@ -9,7 +9,7 @@ use std::{cell::OnceCell, collections::HashMap, fs, path::Path};
 use accelnet_model::{AdapterFacts, AdapterId, IfName, MacAddr, PciAddress, Support, VfFacts};
 
 use super::{
-    ethtool,
+    claims, ethtool,
     kernel_log::KernelLog,
     link, pci, sriov,
     sysfs::{self, Root},
@@ -28,6 +28,9 @@ pub struct Answers {
     pub driver_version: Option<String>,
     /// Firmware version.
     pub firmware: Option<String>,
+    /// Tells what the host uses it for. Called only where it is no port of anything: reading a long
+    /// routing table takes time.
+    pub used: Option<fn(&IfName) -> claims::Use>,
 }
 
 /// Asks the kernel about an interface.
@@ -41,6 +44,7 @@ pub fn ask(name: &IfName) -> Result<Answers> {
         filter: link::filter(name)?,
         driver_version,
         firmware,
+        used: Some(claims::ask),
     })
 }
 
@@ -131,11 +135,18 @@ impl View<'_> {
         let root = self.root;
         let directory = root.pci(pci);
         let (sriov, sriov_evidence) = sriov::support(root, self.log, pci, interface.is_some())?;
-        let answers = interface.map(ask).transpose()?.unwrap_or_default();
         let state = interface
             .map(|name| InterfaceState::read(root, name))
             .transpose()?
             .unwrap_or_default();
+        let answers = interface.map(ask).transpose()?.unwrap_or_default();
+        let free = interface.filter(|_| state.master.is_none());
+        let claims = free.map(|name| {
+            let used = answers
+                .used
+                .map_or_else(claims::Use::default, |ask| ask(name));
+            claims::observe(root, name, used)
+        });
         let optional = |name: &str| sysfs::parse::<u32>(&directory.join(name));
         let vendor = pci::hex_id(&directory.join("vendor"))?.unwrap_or(0);
         let device = pci::hex_id(&directory.join("device"))?.unwrap_or(0);
@@ -160,6 +171,7 @@ impl View<'_> {
             mtu: state.mtu,
             mac: state.mac,
             master: state.master,
+            claims: claims.transpose()?.unwrap_or_default(),
             sriov,
             sriov_evidence,
             total_vfs: optional("sriov_totalvfs")?.unwrap_or(0),

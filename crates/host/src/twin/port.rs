@@ -15,6 +15,57 @@ fn gone(what: impl std::fmt::Display) -> HostError {
 }
 
 impl Machine {
+    fn ensure_bridge(&mut self, bridge: &IfName, mark: &str) -> Result<()> {
+        let mut bridges = self.bridges.iter_mut();
+        let Some(found) = bridges.find(|found| &found.ifname == bridge) else {
+            self.bridges.push(super::new_bridge(bridge, mark));
+            return Ok(());
+        };
+        if found.alias.as_deref() != Some(mark) {
+            return Err(HostError::NotAsAsked {
+                operation: format!("make bridge {bridge}"),
+                wanted: mark.to_owned(),
+                found: format!("{:?}", found.alias),
+            });
+        }
+        found.up = true;
+        Ok(())
+    }
+
+    fn ensure_bridge_port(&mut self, bridge: &IfName, port: &IfName) -> Result<()> {
+        let mut adapters = self.adapters.iter_mut();
+        let adapter = adapters.find(|adapter| &adapter.ifname == port);
+        let adapter = adapter.ok_or_else(|| gone(port))?;
+        let mut bridges = self.bridges.iter_mut();
+        let found = bridges.find(|found| &found.ifname == bridge);
+        let found = found.ok_or_else(|| gone(bridge))?;
+        match &adapter.master {
+            Some(master) if master == bridge => {}
+            Some(master) => {
+                return Err(HostError::NotAsAsked {
+                    operation: format!("make {port} a port of {bridge}"),
+                    wanted: bridge.to_string(),
+                    found: master.to_string(),
+                });
+            }
+            None => {
+                if !adapter.claims.is_empty() {
+                    let text = format!("{port} is taken although {:?}", adapter.claims);
+                    self.violations.push(text);
+                }
+                adapter.master = Some(bridge.clone());
+                found.ports.push(super::new_port(port, adapter.mac));
+                if !found.mac_pinned {
+                    found.mac = adapter.mac;
+                }
+            }
+        }
+        adapter.up = true;
+        // The other end has a link, too.
+        adapter.carrier = true;
+        Ok(())
+    }
+
     fn vectors(&self, pci: PciAddress) -> u32 {
         let driven = self
             .guests
@@ -240,6 +291,14 @@ impl Host for HostTwin {
             found.ok_or_else(|| gone(bridge))?.mac_pinned = true;
             Ok(())
         })
+    }
+
+    fn ensure_bridge(&self, bridge: &IfName, mark: &str) -> Result<()> {
+        self.with(|machine| machine.ensure_bridge(bridge, mark))
+    }
+
+    fn ensure_bridge_port(&self, bridge: &IfName, port: &IfName) -> Result<()> {
+        self.with(|machine| machine.ensure_bridge_port(bridge, port))
     }
 
     fn ensure_pf_filter(&self, pf: &IfName, mac: MacAddr, present: bool) -> Result<()> {

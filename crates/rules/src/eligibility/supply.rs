@@ -15,7 +15,7 @@ pub(super) fn check(
     if needed > 0 {
         platform(observed, problems);
     }
-    let uplinks: Vec<&AdapterFacts> = observed.uplinks(intent).collect();
+    let uplinks: Vec<&AdapterFacts> = observed.active_uplinks(intent).collect();
     if uplinks.is_empty() {
         problems.push(no_uplink(observed, intent));
         return;

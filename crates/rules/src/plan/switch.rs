@@ -6,8 +6,8 @@
 //! paths are opened so that the software path serves it).
 
 use accelnet_model::{
-    AdapterFacts, Intent, NicFacts, NodeDesired, Performance, Problem, VfAttributes, VfFacts,
-    VmDesired, VmFacts, VmState,
+    AdapterFacts, IfName, Intent, NicFacts, NodeDesired, Performance, Problem, VfAttributes,
+    VfFacts, VmDesired, VmFacts, VmState,
 };
 
 use super::{Action, Memory, Plan, Switch};
@@ -54,15 +54,32 @@ fn prepare(vm: &VmFacts, wish: &VmDesired, intent: &Intent, plan: &mut Plan) {
     }
 }
 
+/// A VF, and the way of its adapter's frames into the bridge.
+struct Way<'a> {
+    adapter: &'a AdapterFacts,
+    port: &'a IfName,
+    vf: &'a VfFacts,
+}
+
+fn way<'a>(
+    observed: &'a Observed,
+    intent: &Intent,
+    adapter: &'a AdapterFacts,
+    vf: &'a VfFacts,
+) -> Way<'a> {
+    let port = port(observed, intent, adapter);
+    Way { adapter, port, vf }
+}
+
 fn switch(
     to_vf: bool,
     standing: Standing,
     vm: &VmFacts,
     nic: &NicFacts,
-    adapter: &AdapterFacts,
-    vf: &VfFacts,
+    way: &Way<'_>,
     attributes: VfAttributes,
 ) -> Option<Action> {
+    let Way { adapter, port, vf } = way;
     Some(Action::Switch(Box::new(Switch {
         vm: vm.uuid,
         vm_name: vm.name.clone(),
@@ -73,10 +90,18 @@ fn switch(
         tap: nic.tap.clone()?,
         pf: adapter.pci,
         uplink: adapter.ifname.clone(),
+        port: (*port).clone(),
         vf_index: vf.index,
         vf: vf.pci,
         attributes,
     })))
+}
+
+/// The bridge's port by which the adapter's frames come. An adapter that was taken out of the bridge
+/// counts as the port that it was.
+fn port<'a>(observed: &'a Observed, intent: &Intent, adapter: &'a AdapterFacts) -> &'a IfName {
+    let port = observed.port_of(adapter, &intent.bridge);
+    port.unwrap_or(&adapter.ifname)
 }
 
 /// Policy on a NIC's whole path: in the VM's definition and on the host.
@@ -104,6 +129,22 @@ fn accelerate(
         let Some((adapter, vf)) = observed.vf_of(vm, nic) else {
             continue;
         };
+        if !observed.is_active(adapter) {
+            // The bond has failed over: what is for the guest comes by another adapter now.
+            if !memory.resting.contains(&vm.uuid) {
+                let standing = standing(observed, intent, nic, adapter, vf);
+                let attributes = vf.attributes.clone();
+                plan.actions.extend(switch(
+                    false,
+                    standing,
+                    vm,
+                    nic,
+                    &way(observed, intent, adapter, vf),
+                    attributes,
+                ));
+            }
+            return;
+        }
         match judge(observed, vm, nic) {
             Err(problem) => {
                 // Back at once: what the switch enforces would not hold on the VF.
@@ -114,8 +155,14 @@ fn accelerate(
                 if !memory.resting.contains(&vm.uuid) {
                     let standing = standing(observed, intent, nic, adapter, vf);
                     let attributes = vf.attributes.clone();
-                    plan.actions
-                        .extend(switch(false, standing, vm, nic, adapter, vf, attributes));
+                    plan.actions.extend(switch(
+                        false,
+                        standing,
+                        vm,
+                        nic,
+                        &way(observed, intent, adapter, vf),
+                        attributes,
+                    ));
                 }
                 return;
             }
@@ -124,8 +171,14 @@ fn accelerate(
                     && !memory.resting.contains(&vm.uuid)
                 {
                     let standing = standing(observed, intent, nic, adapter, vf);
-                    plan.actions
-                        .extend(switch(true, standing, vm, nic, adapter, vf, attributes));
+                    plan.actions.extend(switch(
+                        true,
+                        standing,
+                        vm,
+                        nic,
+                        &way(observed, intent, adapter, vf),
+                        attributes,
+                    ));
                     return;
                 }
             }
@@ -155,8 +208,14 @@ fn accelerate(
         && let Ok(attributes) = judge(observed, vm, nic)
     {
         let standing = Standing::OnTap;
-        plan.actions
-            .extend(switch(true, standing, vm, nic, adapter, vf, attributes));
+        plan.actions.extend(switch(
+            true,
+            standing,
+            vm,
+            nic,
+            &way(observed, intent, adapter, vf),
+            attributes,
+        ));
     }
 }
 
@@ -187,7 +246,7 @@ fn choose<'a>(
             .collect::<Vec<_>>()
     };
     observed
-        .uplinks(intent)
+        .active_uplinks(intent)
         .filter(|adapter| profile::levels(adapter).contains(&level))
         .map(|adapter| (adapter, ready(adapter)))
         .max_by_key(|(_, ready)| ready.len())
@@ -205,7 +264,7 @@ fn settled(
 ) -> bool {
     let entry = observed
         .bridge(&intent.bridge)
-        .and_then(|bridge| bridge.port(&adapter.ifname))
+        .and_then(|bridge| bridge.port(port(observed, intent, adapter)))
         .is_some_and(|port| {
             port.fdb
                 .iter()
@@ -253,13 +312,13 @@ fn open_both(
     }
     let uplink = observed
         .bridge(&intent.bridge)
-        .and_then(|bridge| bridge.port(&adapter.ifname));
+        .and_then(|bridge| bridge.port(port(observed, intent, adapter)));
     if uplink.is_some_and(|port| {
         port.fdb
             .iter()
             .any(|entry| entry.mac == nic.mac && entry.fixed)
     }) {
-        let (port, mac) = (adapter.ifname.clone(), nic.mac);
+        let (port, mac) = (port(observed, intent, adapter).clone(), nic.mac);
         plan.actions.push(Action::BridgeEntry {
             port,
             mac,
@@ -282,8 +341,14 @@ fn decelerate(
         if let Some((adapter, vf)) = observed.vf_of(vm, nic) {
             let standing = standing(observed, intent, nic, adapter, vf);
             let attributes = vf.attributes.clone();
-            plan.actions
-                .extend(switch(false, standing, vm, nic, adapter, vf, attributes));
+            plan.actions.extend(switch(
+                false,
+                standing,
+                vm,
+                nic,
+                &way(observed, intent, adapter, vf),
+                attributes,
+            ));
             return;
         }
     }

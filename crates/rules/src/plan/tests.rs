@@ -1,3 +1,5 @@
+mod bonds;
+
 use accelnet_model::{
     ClusterEnable, Code, FdbEntry, NodeDesired, Performance, PolicyFinding, PolicyKind,
     VfAttributes, VfUser, VmDesired, WhenToCreateVfs,

@@ -65,7 +65,10 @@ fn count(
     };
     if now {
         let bridge = observed.bridge(&intent.bridge);
-        let ready = bridge.is_none_or(|bridge| path::uplink_learning_off(bridge, adapter, plan));
+        let port = observed.port_of(adapter, &intent.bridge);
+        let ready = bridge
+            .zip(port)
+            .is_none_or(|(bridge, port)| path::uplink_learning_off(bridge, port, plan));
         // Else in the next round.
         if ready {
             plan.actions.push(Action::CreateVfs {

@@ -12,7 +12,7 @@ use accelnet_model::{
 };
 use accelnet_rules::{
     capacity::{self, Queues, Reserve},
-    observed::nics_on,
+    observed::{nics_on, port_of},
     profile::QueuePairProfile,
 };
 use uuid::Uuid;
@@ -90,28 +90,59 @@ pub(super) fn terms(wish: &Wish, nodes: &[Known], intent: &Intent, reserve: Rese
 }
 
 fn of_node(wish: &Wish, node: &Known, intent: &Intent) -> capacity::Node {
-    let adapters = node.status.iter().flat_map(|status| {
-        uplinks(status, intent).map(|adapter| capacity::Adapter {
-            name: adapter.facts.ifname.to_string(),
-            vfs: ours(wish, adapter),
-            queues: queues(adapter),
-        })
-    });
+    let mut adapters: Vec<capacity::Adapter> = Vec::new();
+    let status = node.status.iter();
+    for (port, adapter) in status.flat_map(|status| uplinks(status, intent)) {
+        let (vfs, queues) = (ours(wish, adapter), queues(adapter));
+        let name = port.to_string();
+        // Members of a bond take each other's place: together they give what each can.
+        match adapters.iter_mut().find(|known| known.name == name) {
+            Some(known) => {
+                known.vfs = known.vfs.min(vfs);
+                known.queues = fewer(known.queues, queues);
+            }
+            None => adapters.push(capacity::Adapter { name, vfs, queues }),
+        }
+    }
     capacity::Node {
         name: node.name.to_string(),
-        adapters: adapters.collect(),
+        adapters,
         down: node.silent.is_some(),
     }
 }
 
+/// The intent's adapters, each with the bridge's port that it comes by: itself or its bond.
 fn uplinks<'a>(
     status: &'a NodeStatus,
     intent: &'a Intent,
-) -> impl Iterator<Item = &'a AdapterStatus> {
-    status.adapters.iter().filter(|adapter| {
+) -> impl Iterator<Item = (&'a IfName, &'a AdapterStatus)> {
+    let adapters = status.adapters.iter();
+    adapters.filter_map(|adapter| {
         let facts = &adapter.facts;
-        intent.adapters.contains(&facts.ifname) && facts.master.as_ref() == Some(&intent.bridge)
+        let port = port_of(&status.bridges, facts, &intent.bridge)?;
+        intent.covers(facts).then_some((port, adapter))
     })
+}
+
+/// What both give. Members of a bond are alike.
+fn fewer(one: Queues, other: Queues) -> Queues {
+    match (one, other) {
+        (Queues::PerVf { pairs }, Queues::PerVf { pairs: others }) => Queues::PerVf {
+            pairs: pairs.min(others),
+        },
+        (
+            Queues::Pool { total, most_per_vf },
+            Queues::Pool {
+                total: others,
+                most_per_vf: other_most,
+            },
+        ) => Queues::Pool {
+            total: total.min(others),
+            most_per_vf: most_per_vf.into_iter().chain(other_most).min(),
+        },
+        (Queues::PerVf { pairs }, Queues::Pool { .. })
+        | (Queues::Pool { .. }, Queues::PerVf { pairs }) => Queues::PerVf { pairs },
+    }
 }
 
 /// VFs that can be given to VMs: free, or held by a VM that is wished for. What others use, what is
@@ -201,8 +232,8 @@ fn adapters(status: &NodeStatus, vm: &VmStatus, intent: &Intent) -> Option<Vec<S
         let seen = vm.nics.iter().find(|seen| seen.mac == nic.mac)?;
         let adapter = seen.adapter.as_ref()?;
         let mut known = uplinks(status, intent);
-        let counts = known.any(|known| &known.facts.ifname == adapter);
-        counts.then(|| adapter.to_string())
+        let (port, _) = known.find(|(_, known)| &known.facts.ifname == adapter)?;
+        Some(port.to_string())
     });
     let found: Vec<String> = on_bridge.collect::<Option<_>>()?;
     (!found.is_empty()).then_some(found)

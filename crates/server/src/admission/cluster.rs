@@ -35,6 +35,7 @@ pub fn enable(wish: &Wish, nodes: &[Known], request: &EnableRequest) -> Decision
     }
     let enable = with(reserve, nodes.len(), intent, request.when);
     let mut failed = prereq::errors(&checks(nodes, Some(intent)));
+    failed.extend(intent::taken_adapters(wish, nodes, intent));
     if before.is_some_and(|before| grows(before, &enable, nodes.len())) {
         failed.extend(capacity::shortage(wish, nodes, intent, reserve));
     }
@@ -86,6 +87,7 @@ pub fn set(wish: &Wish, nodes: &[Known], request: &SetRequest) -> Decision {
     let mut failed = Vec::new();
     if moves {
         failed.extend(prereq::errors(&checks(nodes, Some(intent))));
+        failed.extend(intent::taken_adapters(wish, nodes, intent));
     }
     if moves || grows(before, &after, nodes.len()) {
         failed.extend(capacity::shortage(wish, nodes, intent, reserve));
