@@ -74,7 +74,7 @@ pub fn adapters_that_cannot(rig: &mut Rig) {
 /// when it has ended.
 pub fn vfs_of_others(rig: &mut Rig) {
     rig.node(
-        "for vf in /sys/class/net/pf0/device/virtfn*; do devices=\"$devices -device vfio-pci,host=$(basename $(readlink $vf))\"; done\n\
+        "devices=; for vf in /sys/class/net/pf0/device/virtfn*; do devices=\"$devices -device vfio-pci,host=$(basename $(readlink $vf))\"; done\n\
          systemd-run -q --unit=other -p Type=forking \
          qemu-system-x86_64 -daemonize -S -M q35 -m 64 -nodefaults -display none $devices",
     );
