@@ -3,7 +3,10 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::ids::{IfName, InvalidValue, Name};
+use crate::{
+    ids::{IfName, InvalidValue, Name},
+    levels::Levels,
+};
 
 /// What an intent's network is for. Accelerated networking needs `Compute`.
 #[derive(
@@ -125,6 +128,9 @@ pub struct Intent {
     /// How many VFs each adapter shall have.
     #[serde(default)]
     pub vfs: VfCount,
+    /// What the performance levels are here.
+    #[serde(default)]
+    pub levels: Levels,
 }
 
 impl Intent {

@@ -3,8 +3,8 @@
 
 use accelnet_model::{
     AdapterFacts, AdapterId, BridgeFacts, BridgePort, FdbEntry, HostdevFacts, Intent, IntentType,
-    MacAddr, NicFacts, NodeFacts, SriovSupport, Support, VfAttributes, VfCount, VfFacts, VfUser,
-    VmFacts, VmState,
+    Levels, MacAddr, NicFacts, NodeFacts, SriovSupport, Support, VfAttributes, VfCount, VfFacts,
+    VfUser, VmFacts, VmState,
 };
 use uuid::Uuid;
 
@@ -18,6 +18,7 @@ pub fn intent() -> Intent {
         adapters: vec!["pf0".parse().unwrap()],
         bridge: "br0".parse().unwrap(),
         vfs: VfCount::Auto,
+        levels: Levels::default(),
     }
 }
 
@@ -66,6 +67,7 @@ fn vf(index: u32) -> VfFacts {
         attributes: VfAttributes::baseline(),
         user: VfUser::Nobody,
         active_vectors: 0,
+        msix_vectors: Support::Unsupported,
         vm: None,
     }
 }
@@ -94,6 +96,9 @@ pub fn vm(number: u8) -> VmFacts {
             tap: format!("vnet{number}").parse().ok(),
             standby_live: true,
             standby_config: true,
+            queues_live: 1,
+            queues_config: 1,
+            queues_can_be_raised: true,
             link_up: true,
             policy: vec![],
         }],

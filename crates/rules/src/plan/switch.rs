@@ -16,7 +16,7 @@ use crate::{
     attach::Standing,
     eligibility::{self, free_vfs},
     observed::nics_on,
-    policy, profile,
+    policy, profile, staging,
 };
 
 /// Switches between the paths that are wanted and possible now, at most one a VM.
@@ -45,17 +45,26 @@ pub fn plan(
 }
 
 fn prepare(vm: &VmFacts, wish: &VmDesired, intent: &Intent, plan: &mut Plan) {
-    let nics: Vec<&NicFacts> = nics_on(vm, &intent.bridge).collect();
-    let staged = nics.iter().all(|nic| nic.standby_config)
-        && vm.free_root_ports_config as usize >= nics.len();
-    if wish.prepare && vm.persistent && !nics.is_empty() && !staged {
-        let nics = nics.iter().map(|nic| nic.mac).collect();
-        plan.actions.push(Action::Prepare { vm: vm.uuid, nics });
+    let staging = staging::missing(vm, wish, intent);
+    if !staging.is_empty() {
+        let vm = vm.uuid;
+        plan.actions.push(Action::Prepare { vm, staging });
     }
 }
 
+/// Which way a switch-over goes.
+enum Way {
+    /// To a VF, which is given so many vectors if they come from a pool.
+    ToVf { vectors: Option<u32> },
+    /// Back to the tap.
+    Back,
+}
+
+/// A NIC that has its VF goes through the steps to it once more, to put right what is not as it shall be.
+const AGAIN: Way = Way::ToVf { vectors: None };
+
 fn switch(
-    to_vf: bool,
+    way: Way,
     standing: Standing,
     vm: &VmFacts,
     nic: &NicFacts,
@@ -63,6 +72,10 @@ fn switch(
     vf: &VfFacts,
     attributes: VfAttributes,
 ) -> Option<Action> {
+    let (to_vf, vectors) = match way {
+        Way::ToVf { vectors } => (true, vectors),
+        Way::Back => (false, None),
+    };
     Some(Action::Switch(Box::new(Switch {
         vm: vm.uuid,
         vm_name: vm.name.clone(),
@@ -76,11 +89,18 @@ fn switch(
         vf_index: vf.index,
         vf: vf.pci,
         attributes,
+        vectors,
     })))
 }
 
-/// Policy on a NIC's whole path: in the VM's definition and on the host.
-fn judge(observed: &Observed, vm: &VmFacts, nic: &NicFacts) -> Result<VfAttributes, Problem> {
+/// What the VF must carry: policy on the NIC's whole path, in the VM's definition and on the host, and
+/// the level's limit.
+fn judge(
+    observed: &Observed,
+    vm: &VmFacts,
+    nic: &NicFacts,
+    rate_mbps: Option<u32>,
+) -> Result<VfAttributes, Problem> {
     let mut findings = nic.policy.clone();
     findings.extend(
         observed
@@ -89,7 +109,8 @@ fn judge(observed: &Observed, vm: &VmFacts, nic: &NicFacts) -> Result<VfAttribut
             .cloned()
             .unwrap_or_default(),
     );
-    policy::judge(&findings, nic.mac)
+    let attributes = policy::judge(&findings, nic.mac)?;
+    Ok(profile::limited(attributes, rate_mbps))
 }
 
 fn accelerate(
@@ -100,11 +121,13 @@ fn accelerate(
     memory: &Memory,
     plan: &mut Plan,
 ) {
+    let rate = intent.levels.max_tx_rate_mbps(level);
+    let problems = eligibility::check(observed, vm, intent, level);
     for nic in nics_on(vm, &intent.bridge) {
         let Some((adapter, vf)) = observed.vf_of(vm, nic) else {
             continue;
         };
-        match judge(observed, vm, nic) {
+        match judge(observed, vm, nic, rate) {
             Err(problem) => {
                 // Back at once: what the switch enforces would not hold on the VF.
                 plan.vm_problems
@@ -114,8 +137,37 @@ fn accelerate(
                 if !memory.resting.contains(&vm.uuid) {
                     let standing = standing(observed, intent, nic, adapter, vf);
                     let attributes = vf.attributes.clone();
-                    plan.actions
-                        .extend(switch(false, standing, vm, nic, adapter, vf, attributes));
+                    plan.actions.extend(switch(
+                        Way::Back,
+                        standing,
+                        vm,
+                        nic,
+                        adapter,
+                        vf,
+                        attributes,
+                    ));
+                }
+                return;
+            }
+            // Another number of vectors can be had only while the guest does not have the VF.
+            Ok(_)
+                if vf.active_vectors > 0
+                    && has_other_vectors(adapter, vf, intent, level)
+                    && problems.is_empty()
+                    && eligibility::has_vectors(adapter, vf, &intent.levels, level) =>
+            {
+                if !memory.resting.contains(&vm.uuid) {
+                    let standing = standing(observed, intent, nic, adapter, vf);
+                    let attributes = vf.attributes.clone();
+                    plan.actions.extend(switch(
+                        Way::Back,
+                        standing,
+                        vm,
+                        nic,
+                        adapter,
+                        vf,
+                        attributes,
+                    ));
                 }
                 return;
             }
@@ -125,17 +177,17 @@ fn accelerate(
                 {
                     let standing = standing(observed, intent, nic, adapter, vf);
                     plan.actions
-                        .extend(switch(true, standing, vm, nic, adapter, vf, attributes));
+                        .extend(switch(AGAIN, standing, vm, nic, adapter, vf, attributes));
                     return;
                 }
             }
             Ok(_) => open_both(observed, intent, nic, adapter, plan),
         }
     }
+    level_not_provided(observed, vm, intent, level, &problems, plan);
     let waiting: Vec<&NicFacts> = nics_on(vm, &intent.bridge)
         .filter(|nic| observed.vf_of(vm, nic).is_none())
         .collect();
-    let problems = eligibility::check(observed, vm, intent, level);
     if waiting.is_empty() && nics_on(vm, &intent.bridge).next().is_some() {
         return;
     }
@@ -152,11 +204,57 @@ fn accelerate(
     // One NIC at a time; the next pass takes the next.
     if let Some(nic) = waiting.first()
         && let Some((adapter, vf)) = choose(observed, intent, level, memory, plan)
-        && let Ok(attributes) = judge(observed, vm, nic)
+        && let Ok(attributes) = judge(observed, vm, nic, rate)
     {
         let standing = Standing::OnTap;
-        plan.actions
-            .extend(switch(true, standing, vm, nic, adapter, vf, attributes));
+        let vectors = profile::wanted_vectors(adapter, &intent.levels, level);
+        plan.actions.extend(switch(
+            Way::ToVf { vectors },
+            standing,
+            vm,
+            nic,
+            adapter,
+            vf,
+            attributes,
+        ));
+    }
+}
+
+/// The VF is known to have another number of vectors than the level costs.
+fn has_other_vectors(
+    adapter: &AdapterFacts,
+    vf: &VfFacts,
+    intent: &Intent,
+    level: Performance,
+) -> bool {
+    let wanted = profile::wanted_vectors(adapter, &intent.levels, level);
+    let has = vf.msix_vectors.value();
+    wanted.is_some_and(|wanted| has.is_some_and(|has| *has != wanted))
+}
+
+/// Says why a VF goes on with other vectors than the level costs.
+fn level_not_provided(
+    observed: &Observed,
+    vm: &VmFacts,
+    intent: &Intent,
+    level: Performance,
+    problems: &[Problem],
+    plan: &mut Plan,
+) {
+    let mut why = Vec::new();
+    for nic in nics_on(vm, &intent.bridge) {
+        let Some((adapter, vf)) = observed.vf_of(vm, nic) else {
+            continue;
+        };
+        if has_other_vectors(adapter, vf, intent, level) {
+            let short = eligibility::short_of_vectors(adapter, vf, &intent.levels, level);
+            why.extend(short.map(|problem| problem.about("vm", &vm.name)));
+            why.extend(problems.iter().cloned());
+        }
+    }
+    why.dedup();
+    if !why.is_empty() {
+        plan.vm_problems.entry(vm.uuid).or_default().extend(why);
     }
 }
 
@@ -180,6 +278,7 @@ fn choose<'a>(
         free_vfs(observed, adapter)
             .filter(|vf| vf.driver.as_deref() == Some("vfio-pci"))
             .filter(|vf| vf.attributes.fulfils(&VfAttributes::baseline()))
+            .filter(|vf| eligibility::has_vectors(adapter, vf, &intent.levels, level))
             .filter(|vf| {
                 !memory.busy_vfs.contains(&vf.pci) && !memory.quarantined.contains(&vf.pci)
             })
@@ -188,7 +287,7 @@ fn choose<'a>(
     };
     observed
         .uplinks(intent)
-        .filter(|adapter| profile::levels(adapter).contains(&level))
+        .filter(|adapter| profile::can_provision(adapter, &intent.levels, level))
         .map(|adapter| (adapter, ready(adapter)))
         .max_by_key(|(_, ready)| ready.len())
         .and_then(|(adapter, ready)| Some((adapter, *ready.first()?)))
@@ -282,8 +381,15 @@ fn decelerate(
         if let Some((adapter, vf)) = observed.vf_of(vm, nic) {
             let standing = standing(observed, intent, nic, adapter, vf);
             let attributes = vf.attributes.clone();
-            plan.actions
-                .extend(switch(false, standing, vm, nic, adapter, vf, attributes));
+            plan.actions.extend(switch(
+                Way::Back,
+                standing,
+                vm,
+                nic,
+                adapter,
+                vf,
+                attributes,
+            ));
             return;
         }
     }
