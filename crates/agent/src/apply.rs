@@ -18,6 +18,7 @@ pub fn apply(
     let done: Result<(), HostError> = match action {
         Action::CreateVfs { pf, count } => host.ensure_vf_count(*pf, *count),
         Action::BindVf { vf } => host.ensure_vf_vfio(*vf),
+        Action::VfVectors { vf, vectors } => host.ensure_vf_vectors(*vf, *vectors),
         Action::CleanVf { pf, index, vf } => {
             let cleaned = clean_vf(host, *pf, *index, *vf);
             match &cleaned {
@@ -39,8 +40,8 @@ pub fn apply(
             }
             told
         }
-        Action::Prepare { vm, nics } => {
-            let staged = hypervisor.prepare(*vm, nics).map_err(|error| {
+        Action::Prepare { vm, staging } => {
+            let staged = hypervisor.prepare(*vm, staging).map_err(|error| {
                 Problem::new(Code::HypervisorUnavailable, format!("{error}.")).about("vm", vm)
             })?;
             memory.staged.insert(*vm, staged.changes);
@@ -60,6 +61,7 @@ pub fn apply(
 pub fn is_for_one(action: &Action) -> bool {
     match action {
         Action::BindVf { .. }
+        | Action::VfVectors { .. }
         | Action::CleanVf { .. }
         | Action::HoldQueuePass { .. }
         | Action::Prepare { .. }

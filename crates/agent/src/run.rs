@@ -334,7 +334,7 @@ impl Loop {
             return;
         };
         let wanted = |adapter| {
-            profile::choose_vf_count(adapter, intent.vfs)
+            profile::choose_vf_count(adapter, &intent.levels, intent.vfs)
                 .ok()
                 .map(|plan| plan.count)
         };

@@ -8,6 +8,7 @@ mod drift;
 mod failure;
 mod foreign;
 mod guest;
+mod levels;
 mod life;
 mod process;
 mod random;

@@ -178,6 +178,11 @@ fn states(status: &[IntentOnNode]) -> String {
 /// `accelnet intent show`.
 pub fn intent(shown: &IntentStatus) -> String {
     let mut out = intents(std::slice::from_ref(shown));
+    let levels = &shown.intent.levels;
+    out.push_str(&format!(
+        "\n\nqueue pairs: {}  limits (Mbit/s): {}",
+        levels.queue_pairs, levels.max_tx_rate_mbps
+    ));
     let mut rows = table(&["node", "state", "problem"]);
     for on_node in &shown.status {
         let code = on_node.problem.as_ref().map(|problem| problem.code);

@@ -1,7 +1,7 @@
 //! `accelnet intent …`
 
 use accelnet_api::ChangeIntent;
-use accelnet_model::{Intent, problem::exit};
+use accelnet_model::{Intent, Levels, problem::exit};
 
 use super::print_outcome;
 use crate::{
@@ -19,6 +19,8 @@ pub async fn run(call: &Call, command: IntentCommand) -> Ended {
             bridge,
             adapters,
             vfs,
+            queue_pairs,
+            max_tx_rate,
             dry_run,
         } => {
             let intent = Intent {
@@ -27,6 +29,10 @@ pub async fn run(call: &Call, command: IntentCommand) -> Ended {
                 adapters,
                 bridge,
                 vfs,
+                levels: Levels {
+                    queue_pairs,
+                    max_tx_rate_mbps: max_tx_rate,
+                },
             };
             let outcome = call.client.add_intent(&intent, dry_run).await?;
             let done = format!("Intent '{}' is there.", intent.name);
@@ -38,6 +44,8 @@ pub async fn run(call: &Call, command: IntentCommand) -> Ended {
             bridge,
             adapters,
             vfs,
+            queue_pairs,
+            max_tx_rate,
             dry_run,
         } => {
             let change = ChangeIntent {
@@ -45,6 +53,8 @@ pub async fn run(call: &Call, command: IntentCommand) -> Ended {
                 adapters,
                 bridge,
                 vfs,
+                queue_pairs,
+                max_tx_rate_mbps: max_tx_rate,
             };
             let outcome = call.client.change_intent(&name, &change, dry_run).await?;
             let done = format!("Intent '{}' is changed.", printable(&name));

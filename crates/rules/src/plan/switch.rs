@@ -53,6 +53,7 @@ fn prepare(vm: &VmFacts, wish: &VmDesired, intent: &Intent, plan: &mut Plan) {
 }
 
 /// Which way a switch-over goes.
+#[derive(Clone, Copy)]
 enum Way {
     /// To a VF, which is given so many vectors if they come from a pool.
     ToVf { vectors: Option<u32> },

@@ -5,13 +5,13 @@
 
 use accelnet_api::Vm;
 use accelnet_model::{
-    AdapterStatus, IfName, Intent, Name, NodeStatus, Performance, Problem, VfFacts, VfUser,
+    AdapterStatus, Code, IfName, Intent, Name, NodeStatus, Performance, Problem, VfFacts, VfUser,
     VmState, VmStatus,
 };
 use accelnet_rules::{
-    capacity::{self, Capacity, Queues, Reserve},
+    capacity::{self, Capacity, Reserve},
     observed::nics_on,
-    profile::QueuePairProfile,
+    profile::room,
 };
 use uuid::Uuid;
 
@@ -35,6 +35,13 @@ pub fn refused(
     let mut problem = refusal.into_problem(&vm.name);
     // The rules know the VM by its UUID.
     problem.detail = problem.detail.replace(&vm.uuid.to_string(), &vm.name);
+    // And they count in units of their own, not in the intent's queue pairs.
+    if problem.code == Code::CannotProvisionPerformance {
+        let pairs = intent.levels.queue_pairs(level);
+        problem.detail = format!(
+            "{level} needs {pairs} queue pairs a VF, which no adapter of any node can give."
+        );
+    }
     Some(problem)
 }
 
@@ -74,7 +81,7 @@ fn of_node(wish: &Wish, node: &Known, intent: &Intent) -> capacity::Node {
         uplinks(status, intent).map(|adapter| capacity::Adapter {
             name: adapter.facts.ifname.to_string(),
             vfs: ours(wish, adapter),
-            queues: queues(adapter),
+            queues: room(&adapter.facts, &intent.levels),
         })
     });
     capacity::Node {
@@ -103,22 +110,6 @@ fn ours(wish: &Wish, adapter: &AdapterStatus) -> u32 {
     };
     let vfs = adapter.facts.vfs.iter().filter(usable).count();
     vfs.saturating_sub(adapter.quarantined.len()) as u32
-}
-
-fn queues(adapter: &AdapterStatus) -> Queues {
-    match QueuePairProfile::of(&adapter.facts) {
-        QueuePairProfile::Fixed { pairs } => Queues::PerVf { pairs },
-        // A VF that works at all has one.
-        QueuePairProfile::Unknown => Queues::PerVf { pairs: 1 },
-        // What is left for pairs if every VF is in use.
-        QueuePairProfile::Pool {
-            vectors, overhead, ..
-        } => {
-            let taken = overhead.saturating_mul(adapter.facts.vfs.len() as u32);
-            let total = vectors.saturating_sub(taken);
-            Queues::Pool { total }
-        }
-    }
 }
 
 /// A VM in the rules' terms: where it is, and how many VFs it needs.

@@ -4,7 +4,7 @@ mod change;
 
 use std::collections::BTreeSet;
 
-use accelnet_model::{Code, Intent, Problem, VfCount};
+use accelnet_model::{Code, Intent, LevelQueuePairs, Levels, Problem, VfCount};
 use accelnet_rules::prereq;
 
 pub use change::change;
@@ -77,7 +77,18 @@ fn settings(intent: &Intent) -> String {
     let adapters = list(intent.adapters.iter().map(ToString::to_string).collect());
     let types = list(intent.types.iter().map(ToString::to_string).collect());
     let (bridge, vfs) = (&intent.bridge, intent.vfs);
-    format!("bridge {bridge}, adapters {adapters}, type {types}, VFs {vfs}")
+    let Levels {
+        queue_pairs,
+        max_tx_rate_mbps,
+    } = intent.levels;
+    let mut text = format!("bridge {bridge}, adapters {adapters}, type {types}, VFs {vfs}");
+    if queue_pairs != LevelQueuePairs::default() {
+        text.push_str(&format!(", queue pairs {queue_pairs}"));
+    }
+    if !max_tx_rate_mbps.is_empty() {
+        text.push_str(&format!(", limits {max_tx_rate_mbps} Mbit/s"));
+    }
+    text
 }
 
 /// What is wrong with an intent by itself.
