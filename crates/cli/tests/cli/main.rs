@@ -20,6 +20,7 @@ mod cmdlets_wrong;
 mod documents;
 mod failing;
 mod itself;
+mod levels;
 mod many;
 mod rig;
 mod shell;

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `http` | routes, methods, bodies: whatever is wrong is a problem document |
 //! | `intents` | adding and removing |
+//! | `levels` | queue pairs and limits of an intent, and what rests on them |
 //! | `enabling` | prerequisites, reserve, enabling and disabling |
 //! | `setting` | another reserve, another intent, and what becomes of VMs |
 //! | `refusals` | each reason against a VM, with its words, and nothing written |
@@ -17,6 +18,7 @@ mod capacity;
 mod enabling;
 mod http;
 mod intents;
+mod levels;
 mod refusals;
 mod rig;
 mod setting;
