@@ -20,7 +20,7 @@ fn call<'a>(words: &[&'a str], more: &[&'a str]) -> Vec<&'a str> {
 
 #[test]
 fn an_intent_is_given_numbers_and_shows_them() {
-    let rig = Rig::one(|_| {});
+    let rig = Rig::bare();
     let more = [
         "--queue-pairs",
         "Low=1,Medium=1,High=2",
@@ -54,7 +54,7 @@ fn an_intent_is_given_numbers_and_shows_them() {
 
 #[test]
 fn numbers_that_cannot_be_are_wrong_usage() {
-    let rig = Rig::one(|_| {});
+    let rig = Rig::bare();
     for (option, value, word) in [
         ("--queue-pairs", "Low=1,Medium=3,High=4", "divide"),
         ("--queue-pairs", "Low=0", "from 1"),

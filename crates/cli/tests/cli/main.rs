@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `tables` | what people read |
 //! | `documents` | what programs read |
+//! | `levels` | queue pairs and limits of an intent |
 //! | `many` | several VMs: patterns, standard input, partial success |
 //! | `capacity` | room with the reserve held back: of files, of the cluster |
 //! | `waiting` | `--wait`, `--no-wait`, `--timeout`, what cannot be done yet |

@@ -91,7 +91,7 @@ fn of_node(wish: &Wish, node: &Known, intent: &Intent) -> capacity::Node {
     }
 }
 
-fn uplinks<'a>(
+pub(super) fn uplinks<'a>(
     status: &'a NodeStatus,
     intent: &'a Intent,
 ) -> impl Iterator<Item = &'a AdapterStatus> {
@@ -103,7 +103,7 @@ fn uplinks<'a>(
 
 /// VFs that can be given to VMs: free, or held by a VM that is wished for. What others use, what is
 /// not isolated and what is quarantined is counted out.
-fn ours(wish: &Wish, adapter: &AdapterStatus) -> u32 {
+pub(super) fn ours(wish: &Wish, adapter: &AdapterStatus) -> u32 {
     let usable = |vf: &&VfFacts| match vf.vm {
         Some(vm) => wish.vm(vm).is_some(),
         None => vf.user == VfUser::Nobody && vf.group_peers.is_empty(),

@@ -106,6 +106,11 @@ async fn vms_are_measured_by_the_intents_numbers() {
         assert!(plan(&planned).contains(words), "{words}: {planned}");
     }
     rig.http.accelerate("vm1", "High").await.done();
+    let total = rig.http.get("/capacity").await.done()["total"].clone();
+    let shown =
+        ["vfs_used", "vfs", "queue_pairs_used", "queue_pairs"].map(|key| total[key].as_u64());
+    assert_eq!(shown, [1, 7, 2, 14].map(Some), "{total}");
+    assert_eq!(total["free"], json!({"Low": 6, "Medium": 6, "High": 6}));
     let adapter = rig.http.get("/adapters").await.done()["items"][0].clone();
     assert_eq!(adapter["levels"], json!(["Low", "Medium", "High"]));
     let vm = rig.http.get("/vms/vm1").await.done();
