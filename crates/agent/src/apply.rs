@@ -78,6 +78,7 @@ pub fn is_for_one(action: &Action) -> bool {
 pub fn note(action: &Action, ledger: &mut Ledger) -> bool {
     let before = ledger.clone();
     match action {
+        Action::CreateVfs { .. } => ledger.vectors.clear(),
         Action::PortLearning { port, on: false } if !ledger.learning_off.contains(port) => {
             ledger.learning_off.push(port.clone());
         }

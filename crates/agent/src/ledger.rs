@@ -5,13 +5,14 @@
 //! sees the old or the new one. A file that cannot be read is kept under another name, never dropped.
 
 use std::{
+    collections::BTreeMap,
     fs::{self, File},
     io::Write,
     os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
 };
 
-use accelnet_model::{AdapterId, IfName, MacAddr, NodeDesired};
+use accelnet_model::{AdapterId, IfName, MacAddr, NodeDesired, PciAddress, Support};
 use accelnet_rules::Observed;
 use serde::{Deserialize, Serialize};
 
@@ -43,6 +44,52 @@ pub struct Ledger {
     /// Addresses that we put into a PF's filter.
     #[serde(default)]
     pub filtered: Vec<MacAddr>,
+    /// Vectors that VFs were given: some drivers do not show them (ice).
+    #[serde(default)]
+    pub vectors: Vectors,
+}
+
+/// Vectors of VFs, as long as the machine runs: VFs that are made anew have what their driver gives.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Vectors {
+    boot_id: String,
+    of_vfs: BTreeMap<String, u32>,
+}
+
+impl Vectors {
+    /// Notes what a VF was given; `None` if nobody knows any more.
+    pub fn note(&mut self, boot_id: &str, vf: PciAddress, vectors: Option<u32>) {
+        if self.boot_id != boot_id {
+            *self = Self {
+                boot_id: boot_id.to_owned(),
+                of_vfs: BTreeMap::new(),
+            };
+        }
+        match vectors {
+            Some(vectors) => self.of_vfs.insert(vf.to_string(), vectors),
+            None => self.of_vfs.remove(&vf.to_string()),
+        };
+    }
+
+    /// Forgets all: VFs are made anew.
+    pub fn clear(&mut self) {
+        self.of_vfs.clear();
+    }
+
+    /// Tells VFs what they were given, where the machine does not.
+    pub fn fill(&self, observed: &mut Observed) {
+        if self.boot_id != observed.node.boot_id {
+            return;
+        }
+        let adapters = observed.adapters.iter_mut();
+        for vf in adapters.flat_map(|adapter| &mut adapter.vfs) {
+            if vf.msix_vectors == Support::Unknown
+                && let Some(vectors) = self.of_vfs.get(&vf.pci.to_string())
+            {
+                vf.msix_vectors = Support::Supported(*vectors);
+            }
+        }
+    }
 }
 
 /// Why a ledger cannot be read or written.

@@ -46,6 +46,8 @@ pub struct Machine {
     pub guests: Vec<Guest>,
     /// VFs that take no attributes, whatever is asked.
     pub stubborn: BTreeSet<PciAddress>,
+    /// VFs do not show how many vectors they have, as ice's do not.
+    pub vectors_hidden: bool,
     /// How many addresses the filter of an adapter has room for.
     pub filter_room: usize,
     /// What should never happen and did, in words.
@@ -80,6 +82,7 @@ impl Machine {
             foreign_qdiscs: BTreeSet::new(),
             guests: Vec::new(),
             stubborn: BTreeSet::new(),
+            vectors_hidden: false,
             filter_room: 64,
             violations: Vec::new(),
             now: Duration::ZERO,

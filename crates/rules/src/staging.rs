@@ -91,10 +91,9 @@ pub fn to_come(vm: &VmFacts) -> Vec<String> {
             ));
         }
     }
-    // Devices that were plugged take ports of the running VM only.
-    let live = vm.free_root_ports_live as usize + vm.hostdevs.len();
-    let more = (vm.free_root_ports_config as usize).saturating_sub(live);
-    if more > 0 {
+    // Devices that were plugged take ports of the running VM only: then the ports tell nothing.
+    if vm.free_root_ports_live == 0 && vm.hostdevs.is_empty() && vm.free_root_ports_config > 0 {
+        let more = vm.free_root_ports_config;
         words.push(format!("{more} more free PCIe root port(s)"));
     }
     words

@@ -16,7 +16,13 @@ const VECTORS: u32 = 35;
 
 /// A node with a pool, in order; its VMs have eight vCPUs.
 fn pool(vms: u8) -> World {
+    pool_of(vms, false)
+}
+
+/// The same with a card that does not show what a VF has.
+fn pool_of(vms: u8, hidden: bool) -> World {
     let mut world = World::pool(vms, VECTORS);
+    world.host.with(|machine| machine.vectors_hidden = hidden);
     for number in 1..=vms {
         world.hypervisor.with(|all| {
             let facts = &mut all.vm_mut(uuid(number)).unwrap().facts;
@@ -97,6 +103,50 @@ fn another_level_is_had_by_way_of_the_tap() {
     }
 }
 
+/// Some cards do not show what a VF has: then the ledger knows, over a restart of the agent too.
+#[test]
+fn a_card_that_does_not_show_vectors_is_no_worse() {
+    let mut world = pool_of(2, true);
+    assert_pool_in_order(&world);
+    for (level, vectors) in [(LOW, 2), (HIGH, 5)] {
+        world.start(None);
+        world.want(1, level);
+        world.tell();
+        let status = world.wait_path(1, NicPath::Vf);
+        assert_eq!(vectors_of(&world, 1), Support::Supported(vectors));
+        let pairs = vm(&status, 1).nics[0].queue_pairs.unwrap();
+        assert_eq!(pairs.allotted, vectors - 1);
+        assert_pool_in_order(&world);
+    }
+    // Nothing is done again for want of knowing.
+    world.start(None);
+    world.repeat();
+    world.wait("still in order", is_quiet);
+    let changes = |call: &&String| call.contains("vectors") || call.contains("plug");
+    let calls = world.process().calls();
+    assert_eq!(calls.iter().find(changes), None);
+    // After a restart of the machine its VFs have what the driver gives them.
+    world.kill();
+    for number in [1, 2] {
+        world.hypervisor.stop(uuid(number));
+    }
+    world.host.with(|machine| {
+        machine.reboot();
+        machine.node.boot_id = "another".into();
+    });
+    assert_eq!(
+        accelnet_agent::boot(&world.host, world.state_dir()).failed,
+        [""; 0]
+    );
+    for number in [1, 2] {
+        world.hypervisor.start(uuid(number)).unwrap();
+    }
+    world.start(None);
+    world.wait_path(1, NicPath::Vf);
+    assert_eq!(vectors_of(&world, 1), Support::Supported(5));
+    assert_pool_in_order(&world);
+}
+
 #[test]
 fn killed_while_the_pool_is_divided() {
     die_at_every_call(
@@ -115,9 +165,15 @@ fn killed_while_the_pool_is_divided() {
 
 #[test]
 fn killed_while_a_vm_goes_to_a_vf_or_changes_its_level() {
+    for hidden in [false, true] {
+        killed_on_the_way(hidden);
+    }
+}
+
+fn killed_on_the_way(hidden: bool) {
     die_at_every_call(
         || {
-            let mut world = pool(2);
+            let mut world = pool_of(2, hidden);
             world.want(1, HIGH);
             world
         },
@@ -129,7 +185,7 @@ fn killed_while_a_vm_goes_to_a_vf_or_changes_its_level() {
     );
     die_at_every_call(
         || {
-            let mut world = pool(2);
+            let mut world = pool_of(2, hidden);
             world.want(1, LOW);
             world.tell();
             world.wait_path(1, NicPath::Vf);

@@ -198,6 +198,9 @@ impl Host for HostTwin {
             let mut adapters = machine.adapters.clone();
             for vf in adapters.iter_mut().flat_map(|adapter| &mut adapter.vfs) {
                 vf.active_vectors = machine.vectors(vf.pci);
+                if machine.vectors_hidden {
+                    vf.msix_vectors = Support::Unknown;
+                }
             }
             adapters
         }))

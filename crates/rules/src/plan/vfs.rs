@@ -121,10 +121,10 @@ fn idle_vf(
         return;
     }
     let idle = profile::idle_vectors(adapter);
-    if let (Some(vectors), Some(has)) = (idle, vf.msix_vectors.value())
-        && *has != vectors
+    if let Some(vectors) = idle
+        && !vf.msix_vectors.is(&vectors)
     {
-        // Binds it too.
+        // Binds it too. What the card does not show is known as soon as it was set.
         let vf = vf.pci;
         plan.actions.push(Action::VfVectors { vf, vectors });
     } else if vf.driver.as_deref() != Some("vfio-pci") {

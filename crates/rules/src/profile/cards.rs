@@ -140,3 +140,44 @@ pub(super) fn of(adapter: &AdapterFacts) -> Option<&'static Card> {
         card.driver == driver && (card.vf_pci_ids.is_empty() || listed())
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The first columns of the card's line.
+    fn line(card: &Card) -> String {
+        let vfs = match card.vf_pci_ids {
+            [] => "all".to_owned(),
+            ids => ids.join(", "),
+        };
+        let pairs = match card.rule {
+            Rule::Fixed(pairs) => pairs.to_string(),
+            Rule::ByVfCount {
+                many,
+                vfs_with_many,
+                few,
+            } => format!("{many} with at most {vfs_with_many} VFs, else {few}"),
+            Rule::Pool { most, .. } => format!("the level's, at most {most}"),
+        };
+        let linux = card
+            .linux_most
+            .map_or("all".to_owned(), |most| most.to_string());
+        let rate = match card.tx_rate {
+            TxRate::No => "none".to_owned(),
+            TxRate::From(least) => format!("from {least}"),
+        };
+        let driver = card.driver;
+        format!("| `{driver}` | {vfs} | {pairs} | {linux} | {rate} |")
+    }
+
+    #[test]
+    fn the_reference_page_says_the_same() {
+        let page = include_str!("../../../../docs/reference/levels.md");
+        for card in CARDS {
+            assert!(page.contains(&line(card)), "missing: {}", line(card));
+        }
+        let lines = page.lines().filter(|line| line.starts_with("| `"));
+        assert_eq!(lines.count(), CARDS.len());
+    }
+}
