@@ -9,9 +9,11 @@
 //! | [`vfs`] | creating VFs, their vectors, binding them, cleaning those that came back |
 //! | [`path`] | learning, address filter, forwarding entries, hold queues of the software path |
 //! | [`switch`] | which NIC goes where |
+//! | [`vectors`] | whether a VF in use has what its level costs |
 
 mod path;
 mod switch;
+mod vectors;
 mod vfs;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -367,6 +367,10 @@ mod tests {
         assert_eq!(nic.bridge.as_ref().unwrap().as_str(), "br0");
         assert_eq!(nic.tap.as_ref().unwrap().as_str(), "vnet3");
         assert!(nic.standby_live && nic.standby_config && nic.link_up);
+        let queues =
+            |nic: &NicFacts| (nic.queues_live, nic.queues_config, nic.queues_can_be_raised);
+        assert_eq!(queues(nic), (1, 1, true));
+        assert_eq!(queues(&vm.nics[1]), (1, 1, false), "no virtio");
         assert_eq!(
             nic.policy[0].kind,
             PolicyKind::Bandwidth {
@@ -394,6 +398,21 @@ mod tests {
         let hostdev = &vm.hostdevs[0];
         assert_eq!(hostdev.pci.to_string(), "0000:81:10.2");
         assert_eq!(hostdev.teaming_with.as_deref(), Some("net0"));
+    }
+
+    #[test]
+    fn queues_are_told_apart_by_definition() {
+        let with = |driver: &str| VM.replace("<alias name='net0'/>", driver);
+        let live = with("<driver name='vhost' queues='2'/>");
+        let config = with("<driver queues='4'/>");
+        let nic = &facts(&live, Some(&config), VmState::Running).unwrap().nics[0];
+        assert_eq!((nic.queues_live, nic.queues_config), (2, 4));
+        assert!(nic.queues_can_be_raised);
+        let odd = with("<driver name='qemu' queues='many'/>");
+        let nic = &facts(&odd, Some(&odd), VmState::Running).unwrap().nics[0];
+        assert_eq!((nic.queues_live, nic.queues_can_be_raised), (1, false));
+        let nic = &facts(&live, None, VmState::Running).unwrap().nics[0];
+        assert!(!nic.queues_can_be_raised, "transient");
     }
 
     #[test]

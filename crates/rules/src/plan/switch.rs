@@ -10,7 +10,7 @@ use accelnet_model::{
     VmDesired, VmFacts, VmState,
 };
 
-use super::{Action, Memory, Plan, Switch};
+use super::{Action, Memory, Plan, Switch, vectors};
 use crate::{
     Observed,
     attach::Standing,
@@ -153,7 +153,7 @@ fn accelerate(
             // Another number of vectors can be had only while the guest does not have the VF.
             Ok(_)
                 if vf.active_vectors > 0
-                    && has_other_vectors(adapter, vf, intent, level)
+                    && vectors::differ(adapter, vf, intent, level)
                     && problems.is_empty()
                     && eligibility::has_vectors(adapter, vf, &intent.levels, level) =>
             {
@@ -185,7 +185,7 @@ fn accelerate(
             Ok(_) => open_both(observed, intent, nic, adapter, plan),
         }
     }
-    level_not_provided(observed, vm, intent, level, &problems, plan);
+    vectors::not_provided(observed, vm, intent, level, &problems, plan);
     let waiting: Vec<&NicFacts> = nics_on(vm, &intent.bridge)
         .filter(|nic| observed.vf_of(vm, nic).is_none())
         .collect();
@@ -218,44 +218,6 @@ fn accelerate(
             vf,
             attributes,
         ));
-    }
-}
-
-/// The VF is known to have another number of vectors than the level costs.
-fn has_other_vectors(
-    adapter: &AdapterFacts,
-    vf: &VfFacts,
-    intent: &Intent,
-    level: Performance,
-) -> bool {
-    let wanted = profile::wanted_vectors(adapter, &intent.levels, level);
-    let has = vf.msix_vectors.value();
-    wanted.is_some_and(|wanted| has.is_some_and(|has| *has != wanted))
-}
-
-/// Says why a VF goes on with other vectors than the level costs.
-fn level_not_provided(
-    observed: &Observed,
-    vm: &VmFacts,
-    intent: &Intent,
-    level: Performance,
-    problems: &[Problem],
-    plan: &mut Plan,
-) {
-    let mut why = Vec::new();
-    for nic in nics_on(vm, &intent.bridge) {
-        let Some((adapter, vf)) = observed.vf_of(vm, nic) else {
-            continue;
-        };
-        if has_other_vectors(adapter, vf, intent, level) {
-            let short = eligibility::short_of_vectors(adapter, vf, &intent.levels, level);
-            why.extend(short.map(|problem| problem.about("vm", &vm.name)));
-            why.extend(problems.iter().cloned());
-        }
-    }
-    why.dedup();
-    if !why.is_empty() {
-        plan.vm_problems.entry(vm.uuid).or_default().extend(why);
     }
 }
 

@@ -5,13 +5,14 @@
 //! enough for every VF, and for pools at levels that are 1 : 2 : 4; with other numbers a pool that is
 //! short may promise less than it has.
 
-use accelnet_model::{AdapterFacts, Levels, Performance};
+use accelnet_model::{AdapterFacts, Levels, Performance, VfFacts};
 
 use super::QueuePairProfile;
 use crate::capacity::Queues;
 
-/// Queue pairs of the adapter's VFs for the capacity rules.
-pub fn room(adapter: &AdapterFacts, levels: &Levels) -> Queues {
+/// Queue pairs of the adapter's VFs for the capacity rules. `foreign` are VFs that others have: what
+/// they hold of a pool is not ours to give.
+pub fn room(adapter: &AdapterFacts, levels: &Levels, foreign: impl Fn(&VfFacts) -> bool) -> Queues {
     let usual = levels.queue_pairs == Levels::default().queue_pairs;
     match QueuePairProfile::of(adapter, levels) {
         QueuePairProfile::Fixed { pairs } if usual => Queues::PerVf { pairs },
@@ -23,7 +24,17 @@ pub fn room(adapter: &AdapterFacts, levels: &Levels) -> Queues {
             overhead,
             most,
             vfs,
-        } => pool(levels, vectors, overhead, most, vfs),
+        } => {
+            let idle = overhead + 1;
+            let held = adapter.vfs.iter().filter(|vf| foreign(vf));
+            let held = held.map(|vf| {
+                vf.msix_vectors
+                    .value()
+                    .map_or(0, |has| has.saturating_sub(idle))
+            });
+            let vectors = vectors.saturating_sub(held.sum());
+            pool(levels, vectors, overhead, most, vfs)
+        }
     }
 }
 
@@ -114,7 +125,7 @@ mod tests {
             ([1, 1, 2], 4),
             ([4, 4, 4], 0),
         ] {
-            let found = room(&two, &levels(pairs));
+            let found = room(&two, &levels(pairs), |_| false);
             assert_eq!(found, Queues::PerVf { pairs: expected }, "{pairs:?}");
         }
     }
@@ -133,9 +144,18 @@ mod tests {
             // No VF has so many.
             ([1, 2, 256], 60, 12, Queues::PerVf { pairs: 2 }),
         ] {
-            let found = room(&mlx5(vectors, vfs), &levels(pairs));
+            let found = room(&mlx5(vectors, vfs), &levels(pairs), |_| false);
             assert_eq!(found, expected, "{pairs:?} {vectors} {vfs}");
         }
+    }
+
+    #[test]
+    fn what_others_hold_of_a_pool_is_not_given_out() {
+        let mut adapter = mlx5(60, 12);
+        adapter.vfs[3].msix_vectors = Support::Supported(14);
+        let found = room(&adapter, &levels([1, 2, 4]), |vf| vf.index == 3);
+        // Twelve vectors more than an idle one has.
+        assert_eq!(found, room(&mlx5(48, 12), &levels([1, 2, 4]), |_| false));
     }
 
     fn any_levels() -> impl Strategy<Value = Levels> {
@@ -158,7 +178,7 @@ mod tests {
             let usual = |cost: &dyn Fn(Performance) -> u32| -> u32 {
                 Performance::ALL.iter().zip(nics).map(|(level, count)| cost(*level) * count).sum()
             };
-            let fits = match room(&mlx5(vectors, vfs), &levels) {
+            let fits = match room(&mlx5(vectors, vfs), &levels, |_| false) {
                 Queues::Pool { total } => usual(&Performance::queue_pairs) <= total,
                 Queues::PerVf { pairs } => Performance::ALL
                     .iter()

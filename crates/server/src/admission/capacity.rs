@@ -81,7 +81,7 @@ fn of_node(wish: &Wish, node: &Known, intent: &Intent) -> capacity::Node {
         uplinks(status, intent).map(|adapter| capacity::Adapter {
             name: adapter.facts.ifname.to_string(),
             vfs: ours(wish, adapter),
-            queues: room(&adapter.facts, &intent.levels),
+            queues: room(&adapter.facts, &intent.levels, |vf| !usable(wish, vf)),
         })
     });
     capacity::Node {
@@ -104,12 +104,15 @@ pub(super) fn uplinks<'a>(
 /// VFs that can be given to VMs: free, or held by a VM that is wished for. What others use, what is
 /// not isolated and what is quarantined is counted out.
 pub(super) fn ours(wish: &Wish, adapter: &AdapterStatus) -> u32 {
-    let usable = |vf: &&VfFacts| match vf.vm {
+    let vfs = adapter.facts.vfs.iter().filter(|vf| usable(wish, vf));
+    vfs.count().saturating_sub(adapter.quarantined.len()) as u32
+}
+
+fn usable(wish: &Wish, vf: &VfFacts) -> bool {
+    match vf.vm {
         Some(vm) => wish.vm(vm).is_some(),
         None => vf.user == VfUser::Nobody && vf.group_peers.is_empty(),
-    };
-    let vfs = adapter.facts.vfs.iter().filter(usable).count();
-    vfs.saturating_sub(adapter.quarantined.len()) as u32
+    }
 }
 
 /// A VM in the rules' terms: where it is, and how many VFs it needs.

@@ -132,18 +132,30 @@ fn another_level_moves_the_vm_by_its_tap() {
 #[test]
 fn a_pool_that_is_short_takes_nothing_from_a_vm() {
     let wish = at(Performance::High, "default", "none");
-    // Seven VFs with two each: 16 has one left for High, 15 has none.
+    // Seven VFs with two each: 17 are enough to raise one to High, 16 are not.
     let short = pool(accelerated(), 16, 2);
     assert_eq!(actions(&short, &wish), []);
-    assert_eq!(codes(&short, &wish), [Code::NoFreeVf]);
-    assert_eq!(actions(&pool(accelerated(), 17, 2), &wish).len(), 1);
-    let short = pool(settled(), 16, 2);
-    assert_eq!(actions(&short, &wish), []);
-    let found = codes(&short, &wish);
-    assert!(
-        found.contains(&Code::CannotProvisionPerformance),
-        "{found:?}"
-    );
+    assert_eq!(codes(&short, &wish), [Code::CannotProvisionPerformance]);
+    let mut taken = pool(accelerated(), 17, 2);
+    assert_eq!(actions(&taken, &wish).len(), 1);
+    // Somebody else was raised.
+    let other = &mut taken.adapters[0].vfs[1];
+    other.msix_vectors = Support::Supported(5);
+    other.user = VfUser::Process {
+        pid: 4711,
+        command: "qemu".into(),
+    };
+    assert_eq!(actions(&taken, &wish), []);
+    assert_eq!(codes(&taken, &wish), [Code::NoFreeVf]);
+    // The same for a VM that has no VF yet.
+    let mut taken = pool(settled(), 17, 2);
+    taken.adapters[0].vfs[1] = pool(accelerated(), 17, 5).adapters[0].vfs[1].clone();
+    taken.adapters[0].vfs[1].user = VfUser::Process {
+        pid: 4711,
+        command: "qemu".into(),
+    };
+    assert_eq!(actions(&taken, &wish), []);
+    assert_eq!(codes(&taken, &wish), [Code::NoFreeVf]);
 }
 
 #[test]
