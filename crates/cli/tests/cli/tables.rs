@@ -103,7 +103,7 @@ staged for the next cold start: NIC 02:00:00:00:77:01 has 2 queues on the softwa
     assert_eq!(call("vm disable vm1"), "vm1: on the software path.\n");
     assert_eq!(
         call("vm prepare vm1"),
-        "vm1: has what acceleration needs.\n"
+        "vm1: staged for its next cold start: NIC 02:00:00:00:77:01 has 2 queues on the software path (1 now)\n"
     );
     assert_eq!(call("disable --dry-run").lines().count(), 2);
     assert_eq!(call("disable"), "Accelerated networking is not enabled.\n");
