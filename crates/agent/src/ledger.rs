@@ -59,7 +59,8 @@ pub struct Vectors {
 impl Vectors {
     /// Notes what a VF was given; `None` if nobody knows any more.
     pub fn note(&mut self, boot_id: &str, vf: PciAddress, vectors: Option<u32>) {
-        if self.boot_id != boot_id {
+        // Empty where the machine could not be asked just now.
+        if self.boot_id != boot_id && !boot_id.is_empty() {
             *self = Self {
                 boot_id: boot_id.to_owned(),
                 of_vfs: BTreeMap::new(),
@@ -78,7 +79,8 @@ impl Vectors {
 
     /// Tells VFs what they were given, where the machine does not.
     pub fn fill(&self, observed: &mut Observed) {
-        if self.boot_id != observed.node.boot_id {
+        let boot_id = &observed.node.boot_id;
+        if self.boot_id != *boot_id && !boot_id.is_empty() {
             return;
         }
         let adapters = observed.adapters.iter_mut();
@@ -211,6 +213,39 @@ mod tests {
         fs::write(directory.path().join("ledger.json.new"), "{ torn").unwrap();
         let read = Ledger::load(directory.path()).unwrap();
         assert_eq!(read.desired.generation, 7);
+    }
+
+    #[test]
+    fn what_vfs_were_given_is_known_until_the_machine_restarts() {
+        let vf: PciAddress = "0000:01:10.0".parse().unwrap();
+        let mut vectors = Vectors::default();
+        let seen = |vectors: &Vectors, boot_id: &str, shown: Support<u32>| {
+            let mut observed = accelnet_rules::fixture::observed();
+            observed.node.boot_id = boot_id.to_owned();
+            observed.adapters[0].vfs[0].msix_vectors = shown;
+            vectors.fill(&mut observed);
+            observed.adapters[0].vfs[0].msix_vectors
+        };
+        vectors.note("one", vf, Some(5));
+        assert_eq!(
+            seen(&vectors, "one", Support::Unknown),
+            Support::Supported(5)
+        );
+        assert_eq!(seen(&vectors, "", Support::Unknown), Support::Supported(5));
+        assert_eq!(seen(&vectors, "two", Support::Unknown), Support::Unknown);
+        let shown = Support::Supported(3);
+        assert_eq!(
+            seen(&vectors, "one", shown),
+            shown,
+            "the machine knows better"
+        );
+        vectors.note("", vf, Some(4));
+        assert_eq!(
+            seen(&vectors, "one", Support::Unknown),
+            Support::Supported(4)
+        );
+        vectors.note("one", vf, None);
+        assert_eq!(seen(&vectors, "one", Support::Unknown), Support::Unknown);
     }
 
     #[test]

@@ -1,15 +1,15 @@
-//! VFs in use whose vectors are not those that the VM's level costs.
+//! VFs in use whose vectors are not those that the VM's level costs, or are not known: what was
+//! interrupted on a card that does not show them is done again.
 
 use accelnet_model::{AdapterFacts, Intent, Performance, Problem, VfFacts, VmFacts};
 
 use super::Plan;
 use crate::{Observed, eligibility, observed::nics_on, profile};
 
-/// The VF is known to have another number of vectors than the level costs.
+/// The VF is not known to have the number of vectors that the level costs.
 pub fn differ(adapter: &AdapterFacts, vf: &VfFacts, intent: &Intent, level: Performance) -> bool {
     let wanted = profile::wanted_vectors(adapter, &intent.levels, level);
-    let has = vf.msix_vectors.value();
-    wanted.is_some_and(|wanted| has.is_some_and(|has| *has != wanted))
+    wanted.is_some_and(|wanted| !vf.msix_vectors.is(&wanted))
 }
 
 /// Says why a VF goes on with other vectors than the level costs.

@@ -118,6 +118,8 @@ fn another_level_moves_the_vm_by_its_tap() {
     );
     observed.adapters[0].vfs[0].msix_vectors = Support::Supported(5);
     assert_eq!(actions(&observed, &wish), []);
+    observed.adapters[0].vfs[0].msix_vectors = Support::Unknown;
+    assert_eq!(actions(&observed, &wish).len(), 1, "who knows");
     // Not while the guest starts, nor when it could not come back.
     observed.adapters[0].vfs[0].msix_vectors = Support::Supported(2);
     let mut starting = observed.clone();
