@@ -39,7 +39,7 @@ pub fn refused(
     if problem.code == Code::CannotProvisionPerformance {
         let pairs = intent.levels.queue_pairs(level);
         problem.detail = format!(
-            "{level} needs {pairs} queue pairs a VF, which no adapter of any node can give."
+            "{level} needs {pairs} queue pair(s) a VF, which no adapter of any node can give."
         );
     }
     Some(problem)
