@@ -20,6 +20,7 @@ pub fn apply(
         Action::AddUplink { bridge, adapter } => host.ensure_bridge_port(bridge, adapter),
         Action::CreateVfs { pf, count } => host.ensure_vf_count(*pf, *count),
         Action::BindVf { vf } => host.ensure_vf_vfio(*vf),
+        Action::VfVectors { vf, vectors } => host.ensure_vf_vectors(*vf, *vectors),
         Action::CleanVf { pf, index, vf } => {
             let cleaned = clean_vf(host, *pf, *index, *vf);
             match &cleaned {
@@ -41,8 +42,8 @@ pub fn apply(
             }
             told
         }
-        Action::Prepare { vm, nics } => {
-            let staged = hypervisor.prepare(*vm, nics).map_err(|error| {
+        Action::Prepare { vm, staging } => {
+            let staged = hypervisor.prepare(*vm, staging).map_err(|error| {
                 Problem::new(Code::HypervisorUnavailable, format!("{error}.")).about("vm", vm)
             })?;
             memory.staged.insert(*vm, staged.changes);
@@ -77,6 +78,7 @@ pub fn is_for_one(action: &Action) -> bool {
         Action::MakeBridge { .. }
         | Action::AddUplink { .. }
         | Action::BindVf { .. }
+        | Action::VfVectors { .. }
         | Action::CleanVf { .. }
         | Action::HoldQueuePass { .. }
         | Action::Prepare { .. }
@@ -93,6 +95,7 @@ pub fn is_for_one(action: &Action) -> bool {
 pub fn note(action: &Action, ledger: &mut Ledger) -> bool {
     let before = ledger.clone();
     match action {
+        Action::CreateVfs { .. } => ledger.vectors.clear(),
         Action::PortLearning { port, on: false } if !ledger.learning_off.contains(port) => {
             ledger.learning_off.push(port.clone());
         }

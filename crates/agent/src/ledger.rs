@@ -5,13 +5,16 @@
 //! sees the old or the new one. A file that cannot be read is kept under another name, never dropped.
 
 use std::{
+    collections::BTreeMap,
     fs::{self, File},
     io::Write,
     os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
 };
 
-use accelnet_model::{AdapterId, IfName, Intent, MacAddr, NodeDesired, intent::BRIDGE_MARK};
+use accelnet_model::{
+    AdapterId, IfName, Intent, MacAddr, NodeDesired, PciAddress, Support, intent::BRIDGE_MARK,
+};
 use accelnet_rules::Observed;
 use serde::{Deserialize, Serialize};
 
@@ -58,6 +61,54 @@ pub struct Ledger {
     /// Addresses that we put into a PF's filter.
     #[serde(default)]
     pub filtered: Vec<MacAddr>,
+    /// Vectors that VFs were given: some drivers do not show them (ice).
+    #[serde(default)]
+    pub vectors: Vectors,
+}
+
+/// Vectors of VFs, as long as the machine runs: VFs that are made anew have what their driver gives.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Vectors {
+    boot_id: String,
+    of_vfs: BTreeMap<String, u32>,
+}
+
+impl Vectors {
+    /// Notes what a VF was given; `None` if nobody knows any more.
+    pub fn note(&mut self, boot_id: &str, vf: PciAddress, vectors: Option<u32>) {
+        // Empty where the machine could not be asked just now.
+        if self.boot_id != boot_id && !boot_id.is_empty() {
+            *self = Self {
+                boot_id: boot_id.to_owned(),
+                of_vfs: BTreeMap::new(),
+            };
+        }
+        match vectors {
+            Some(vectors) => self.of_vfs.insert(vf.to_string(), vectors),
+            None => self.of_vfs.remove(&vf.to_string()),
+        };
+    }
+
+    /// Forgets all: VFs are made anew.
+    pub fn clear(&mut self) {
+        self.of_vfs.clear();
+    }
+
+    /// Tells VFs what they were given, where the machine does not.
+    pub fn fill(&self, observed: &mut Observed) {
+        let boot_id = &observed.node.boot_id;
+        if self.boot_id != *boot_id && !boot_id.is_empty() {
+            return;
+        }
+        let adapters = observed.adapters.iter_mut();
+        for vf in adapters.flat_map(|adapter| &mut adapter.vfs) {
+            if vf.msix_vectors == Support::Unknown
+                && let Some(vectors) = self.of_vfs.get(&vf.pci.to_string())
+            {
+                vf.msix_vectors = Support::Supported(*vectors);
+            }
+        }
+    }
 }
 
 /// Why a ledger cannot be read or written.
@@ -208,6 +259,39 @@ mod tests {
         fs::write(directory.path().join("ledger.json.new"), "{ torn").unwrap();
         let read = Ledger::load(directory.path()).unwrap();
         assert_eq!(read.desired.generation, 7);
+    }
+
+    #[test]
+    fn what_vfs_were_given_is_known_until_the_machine_restarts() {
+        let vf: PciAddress = "0000:01:10.0".parse().unwrap();
+        let mut vectors = Vectors::default();
+        let seen = |vectors: &Vectors, boot_id: &str, shown: Support<u32>| {
+            let mut observed = accelnet_rules::fixture::observed();
+            observed.node.boot_id = boot_id.to_owned();
+            observed.adapters[0].vfs[0].msix_vectors = shown;
+            vectors.fill(&mut observed);
+            observed.adapters[0].vfs[0].msix_vectors
+        };
+        vectors.note("one", vf, Some(5));
+        assert_eq!(
+            seen(&vectors, "one", Support::Unknown),
+            Support::Supported(5)
+        );
+        assert_eq!(seen(&vectors, "", Support::Unknown), Support::Supported(5));
+        assert_eq!(seen(&vectors, "two", Support::Unknown), Support::Unknown);
+        let shown = Support::Supported(3);
+        assert_eq!(
+            seen(&vectors, "one", shown),
+            shown,
+            "the machine knows better"
+        );
+        vectors.note("", vf, Some(4));
+        assert_eq!(
+            seen(&vectors, "one", Support::Unknown),
+            Support::Supported(4)
+        );
+        vectors.note("one", vf, None);
+        assert_eq!(seen(&vectors, "one", Support::Unknown), Support::Unknown);
     }
 
     #[test]

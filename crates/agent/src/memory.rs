@@ -41,6 +41,8 @@ pub struct Quarantine {
 pub struct Busy {
     /// The VF it is about.
     pub vf: PciAddress,
+    /// Vectors that it gives the VF.
+    pub vectors: Option<u32>,
     /// How far it is.
     pub progress: Progress,
 }

@@ -48,8 +48,7 @@ struct Repair {
 pub struct Repairs(Vec<Repair>);
 
 /// True if doing it again and again means that something is wrong. A guest that restarts has the
-/// paths of its NIC opened and closed, rightly, each time; hold queues and definitions are not
-/// repaired, they are used.
+/// paths of its NIC opened and closed, rightly, each time; hold queues are not repaired, they are used.
 pub fn counts(action: &Action, observed: &Observed) -> bool {
     let on_vf = |mac: &MacAddr| {
         let mut vms = observed.vms.iter();
@@ -64,12 +63,15 @@ pub fn counts(action: &Action, observed: &Observed) -> bool {
         | Action::AddUplink { .. }
         | Action::CreateVfs { .. }
         | Action::BindVf { .. }
+        | Action::VfVectors { .. }
         | Action::CleanVf { .. }
         | Action::PinBridge { .. }
         | Action::PortLearning { .. } => true,
         // All frames go to the VF: only its attributes can be wrong.
         Action::Switch(switch) => switch.to_vf && switch.standing == Standing::OnVf,
-        Action::HoldQueuePass { .. } | Action::Prepare { .. } => false,
+        // Queues alone are our own idea, which nobody waits for; what a VF needs was asked for.
+        Action::Prepare { staging, .. } => staging.standby.is_empty(),
+        Action::HoldQueuePass { .. } => false,
     }
 }
 
@@ -186,6 +188,7 @@ fn words(action: &Action) -> String {
         Action::AddUplink { bridge, adapter } => format!("make {adapter} a port of {bridge}"),
         Action::CreateVfs { pf, count } => format!("create {count} VFs of {pf}"),
         Action::BindVf { vf } => format!("bind VF {vf} to vfio-pci"),
+        Action::VfVectors { vf, vectors } => format!("give VF {vf} {vectors} MSI-X vectors"),
         Action::CleanVf { vf, .. } => format!("bring VF {vf} to the safe baseline"),
         Action::PinBridge { bridge } => format!("pin the address of {bridge}"),
         Action::PortLearning { port, on } => {
@@ -201,7 +204,7 @@ fn words(action: &Action) -> String {
             way(*present, "set", "remove")
         ),
         Action::HoldQueuePass { tap } => format!("let the queue of {tap} pass"),
-        Action::Prepare { vm, .. } => format!("prepare VM {vm}"),
+        Action::Prepare { vm, .. } => format!("stage changes on the definition of VM {vm}"),
         Action::Switch(switch) => format!(
             "give VF {} the attributes of VM '{}'",
             switch.vf, switch.vm_name

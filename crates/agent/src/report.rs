@@ -7,7 +7,7 @@ use accelnet_model::{
 use accelnet_rules::{
     Observed,
     plan::{Plan, is_settled},
-    profile,
+    profile, staging,
 };
 
 use crate::memory::Memory;
@@ -93,8 +93,17 @@ fn vm_status(
         level,
         progress: memory.busy.get(&vm.uuid).map(|busy| busy.progress.clone()),
         problems,
-        staged: memory.staged.get(&vm.uuid).cloned().unwrap_or_default(),
+        staged: staged(vm, memory),
         facts: vm.clone(),
+    }
+}
+
+/// What the VM's next cold start brings: of a running one it shows, of one that is off only what was
+/// staged is known.
+fn staged(vm: &VmFacts, memory: &Memory) -> Vec<String> {
+    match vm.state {
+        VmState::Off => memory.staged.get(&vm.uuid).cloned().unwrap_or_default(),
+        VmState::Running | VmState::Paused => staging::to_come(vm),
     }
 }
 
@@ -127,7 +136,7 @@ fn nic_status(
     };
     status.adapter = Some(adapter.ifname.clone());
     status.vf = Some(vf.pci);
-    status.queue_pairs = profile::queue_pairs(adapter);
+    status.queue_pairs = profile::queue_pairs_of_vf(adapter, vf);
     let by_tap = nic.tap.as_ref().is_some_and(|tap| memory.tap_active(tap));
     let settled = intent.is_none_or(|intent| is_settled(observed, intent, vm, nic));
     let why_not = if vf.active_vectors == 0 {

@@ -1,8 +1,9 @@
 //! Bodies of requests and answers.
 
 use accelnet_model::{
-    AdapterMatch, AdapterStatus, IfName, Intent, IntentOnNode, IntentType, Name, NicStatus,
-    Performance, Problem, Progress, VfCount, VmState, WhenToCreateVfs,
+    AdapterMatch, AdapterStatus, IfName, Intent, IntentOnNode, IntentType, LevelQueuePairs,
+    LevelTxRates, Levels, Name, NicStatus, Performance, Problem, Progress, VfCount, VmState,
+    WhenToCreateVfs,
 };
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -235,6 +236,9 @@ pub struct NewIntent {
     /// How many VFs each adapter shall have.
     #[serde(default)]
     pub vfs: VfCount,
+    /// What the performance levels are here.
+    #[serde(default)]
+    pub levels: Levels,
 }
 
 /// Body of `PATCH /intents/{name}`: what changes. What is left out stays.
@@ -256,6 +260,12 @@ pub struct ChangeIntent {
     /// How many VFs each adapter shall have.
     #[serde(default)]
     pub vfs: Option<VfCount>,
+    /// Queue pairs of each level.
+    #[serde(default)]
+    pub queue_pairs: Option<LevelQueuePairs>,
+    /// The most that a VM of each level may send, in Mbit/s; a level that is not named has no limit.
+    #[serde(default)]
+    pub max_tx_rate_mbps: Option<LevelTxRates>,
 }
 
 impl From<NewIntent> for Intent {
@@ -268,6 +278,7 @@ impl From<NewIntent> for Intent {
             bridge,
             create,
             vfs,
+            levels,
         } = new;
         Self {
             name,
@@ -277,6 +288,7 @@ impl From<NewIntent> for Intent {
             bridge,
             create,
             vfs,
+            levels,
         }
     }
 }

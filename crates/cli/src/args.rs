@@ -3,7 +3,8 @@
 use std::{ffi::OsString, path::PathBuf};
 
 use accelnet_model::{
-    AdapterMatch, IfName, IntentType, Name, Performance, VfCount, WhenToCreateVfs,
+    AdapterMatch, IfName, IntentType, LevelQueuePairs, LevelTxRates, Name, Performance, VfCount,
+    WhenToCreateVfs,
 };
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
@@ -389,6 +390,13 @@ pub enum IntentCommand {
         /// VFs on each adapter: 'auto', 'keep' or a number.
         #[arg(long, default_value = "auto")]
         vfs: VfCount,
+        /// Queue pairs of the levels, e.g. Low=1,Medium=2,High=8; each number must divide the next one.
+        /// A level that is left out has its usual number (1, 2, 4).
+        #[arg(long, value_name = "LEVEL=N,…", default_value_t)]
+        queue_pairs: LevelQueuePairs,
+        /// The most that a VM of a level may send, in Mbit/s, e.g. Low=1000; 'none' for no limit.
+        #[arg(long, value_name = "LEVEL=MBPS,…", default_value_t)]
+        max_tx_rate: LevelTxRates,
         /// Show what would be done, and change nothing.
         #[arg(long)]
         dry_run: bool,
@@ -396,7 +404,8 @@ pub enum IntentCommand {
     /// Change an intent. What is left out stays.
     #[command(after_help = "Examples:
   accelnet intent set compute --vfs 4 --dry-run
-  accelnet intent set compute --match driver=ice,pci=8086:159b")]
+  accelnet intent set compute --match driver=ice,pci=8086:159b
+  accelnet intent set compute --queue-pairs Low=1,Medium=2,High=8 --max-tx-rate Low=1000")]
     Set {
         /// Its name.
         name: String,
@@ -424,6 +433,13 @@ pub enum IntentCommand {
         /// VFs on each adapter: 'auto', 'keep' or a number.
         #[arg(long)]
         vfs: Option<VfCount>,
+        /// Queue pairs of the levels, e.g. Low=1,Medium=2,High=8; each number must divide the next one.
+        /// A level that is left out has its usual number (1, 2, 4).
+        #[arg(long, value_name = "LEVEL=N,…")]
+        queue_pairs: Option<LevelQueuePairs>,
+        /// The most that a VM of a level may send, in Mbit/s, e.g. Low=1000; 'none' for no limit.
+        #[arg(long, value_name = "LEVEL=MBPS,…")]
+        max_tx_rate: Option<LevelTxRates>,
         /// Show what would be done, and change nothing.
         #[arg(long)]
         dry_run: bool,

@@ -91,6 +91,12 @@ pub trait Host: Send + Sync + 'static {
     /// The VF is bound to vfio-pci (with `driver_override`, so that nothing else takes it).
     fn ensure_vf_vfio(&self, vf: PciAddress) -> Result<()>;
 
+    /// The VF has this many MSI-X vectors, of a pool that all VFs of its PF share
+    /// (`sriov_vf_msix_count`), and is bound to vfio-pci. While a number is set the VF is without
+    /// driver; refused with [`HostError::VfsInUse`] if somebody uses it. Read back where the driver
+    /// shows it.
+    fn ensure_vf_vectors(&self, vf: PciAddress, vectors: u32) -> Result<()>;
+
     /// Function-level reset of a VF that nobody uses (`/sys/bus/pci/devices/*/reset`).
     fn reset_vf(&self, vf: PciAddress) -> Result<()>;
 

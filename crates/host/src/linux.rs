@@ -109,6 +109,10 @@ impl Host for Linux {
         vfio::ensure_bound(&self.root, vf)
     }
 
+    fn ensure_vf_vectors(&self, vf: PciAddress, vectors: u32) -> Result<()> {
+        vf::vectors::ensure(&self.root, vf, vectors)
+    }
+
     fn reset_vf(&self, vf: PciAddress) -> Result<()> {
         vfio::reset(&self.root, vf)
     }

@@ -48,6 +48,8 @@ pub struct Machine {
     pub guests: Vec<Guest>,
     /// VFs that take no attributes, whatever is asked.
     pub stubborn: BTreeSet<PciAddress>,
+    /// VFs do not show how many vectors they have, as ice's do not.
+    pub vectors_hidden: bool,
     /// How many addresses the filter of an adapter has room for.
     pub filter_room: usize,
     /// What should never happen and did, in words.
@@ -84,11 +86,25 @@ impl Machine {
             foreign_qdiscs: BTreeSet::new(),
             guests: Vec::new(),
             stubborn: BTreeSet::new(),
+            vectors_hidden: false,
             filter_room: 64,
             violations: Vec::new(),
             now: Duration::ZERO,
             watchers: Vec::new(),
         }
+    }
+
+    /// The same with a card like a ConnectX, whose seven VFs share so many vectors.
+    pub fn mlx5(hostname: &str, bridge: &IfName, uplink: &IfName, vectors: u32) -> Self {
+        let mut machine = Self::igb(hostname, bridge, uplink);
+        for adapter in &mut machine.adapters {
+            adapter.pci_id = "15b3:1017".into();
+            adapter.driver = Some("mlx5_core".into());
+            adapter.vf_pci_id = Some("15b3:1018".into());
+            adapter.speed_mbps = Some(25_000);
+            adapter.vf_total_msix = Support::Supported(vectors);
+        }
+        machine
     }
 
     /// The virtual time.
@@ -126,10 +142,15 @@ impl Machine {
         self.adapters.iter_mut().find(|adapter| adapter.pci == pf)
     }
 
-    /// Exactly `count` fresh VFs, as a driver makes them.
+    /// Exactly `count` fresh VFs, as a driver makes them: a pool of vectors is divided among them
+    /// (mlx5_get_default_msix_vec_count).
     fn make_vfs(&mut self, pf: PciAddress, count: u32) {
         if let Some(adapter) = self.adapter_mut(pf) {
             adapter.vfs = (0..count).map(|index| new_vf(pf, index)).collect();
+            if let Some(total) = adapter.vf_total_msix.value().filter(|total| **total > 0) {
+                let each = Support::Supported(total / count.max(1));
+                adapter.vfs.iter_mut().for_each(|vf| vf.msix_vectors = each);
+            }
         }
     }
 
@@ -301,6 +322,7 @@ fn new_vf(pf: PciAddress, index: u32) -> VfFacts {
         attributes: VfAttributes::baseline(),
         user: VfUser::Nobody,
         active_vectors: 0,
+        msix_vectors: Support::Unsupported,
         vm: None,
     }
 }

@@ -14,6 +14,7 @@ mod attach;
 mod connection;
 mod definition;
 mod events;
+mod nic;
 mod prepare;
 
 use std::{
@@ -21,7 +22,7 @@ use std::{
     time::Duration,
 };
 
-use accelnet_model::{MacAddr, PciAddress, VmFacts, VmState};
+use accelnet_model::{PciAddress, Staging, VmFacts, VmState};
 use connection::Connection;
 use uuid::Uuid;
 use virt::{domain::Domain, sys};
@@ -144,7 +145,7 @@ impl Hypervisor for Libvirt {
         attach::detach(&self.domain(vm)?, pci, deadline, &self.events)
     }
 
-    fn prepare(&self, vm: Uuid, nics: &[MacAddr]) -> Result<Staged> {
-        prepare::prepare(&self.domain(vm)?, nics)
+    fn prepare(&self, vm: Uuid, staging: &Staging) -> Result<Staged> {
+        prepare::prepare(&self.domain(vm)?, staging)
     }
 }

@@ -163,6 +163,10 @@ pub struct VfFacts {
     /// MSI-X vectors that the VF's user has enabled (vfio entries in `/proc/interrupts`): more than
     /// none means that a driver in the guest really drives the VF.
     pub active_vectors: u32,
+    /// Size of the VF's MSI-X table: the vectors that it has. Known only where vectors can be moved
+    /// between VFs ([`AdapterFacts::vf_total_msix`]) and the table follows.
+    #[serde(default)]
+    pub msix_vectors: Support<u32>,
     /// A VM that has the VF in its live definition; filled in by whoever also sees the hypervisor.
     #[serde(default)]
     pub vm: Option<Uuid>,

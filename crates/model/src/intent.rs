@@ -7,6 +7,7 @@ use crate::{
     adapter::AdapterFacts,
     adapter_match::AdapterMatch,
     ids::{IfName, InvalidValue, Name},
+    levels::Levels,
 };
 
 /// What an intent's network is for. Accelerated networking needs `Compute`.
@@ -140,6 +141,9 @@ pub struct Intent {
     /// How many VFs each adapter shall have.
     #[serde(default)]
     pub vfs: VfCount,
+    /// What the performance levels are here.
+    #[serde(default)]
+    pub levels: Levels,
 }
 
 impl Intent {

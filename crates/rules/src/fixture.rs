@@ -3,7 +3,7 @@
 
 use accelnet_model::{
     AdapterFacts, AdapterId, BondFacts, BridgeFacts, BridgePort, FdbEntry, HostdevFacts, Intent,
-    IntentType, MacAddr, NicFacts, NodeFacts, SriovSupport, Support, VfAttributes, VfCount,
+    IntentType, Levels, MacAddr, NicFacts, NodeFacts, SriovSupport, Support, VfAttributes, VfCount,
     VfFacts, VfUser, VmFacts, VmState,
 };
 use uuid::Uuid;
@@ -20,6 +20,7 @@ pub fn intent() -> Intent {
         bridge: "br0".parse().unwrap(),
         create: false,
         vfs: VfCount::Auto,
+        levels: Levels::default(),
     }
 }
 
@@ -69,6 +70,7 @@ fn vf(index: u32) -> VfFacts {
         attributes: VfAttributes::baseline(),
         user: VfUser::Nobody,
         active_vectors: 0,
+        msix_vectors: Support::Unsupported,
         vm: None,
     }
 }
@@ -97,6 +99,9 @@ pub fn vm(number: u8) -> VmFacts {
             tap: format!("vnet{number}").parse().ok(),
             standby_live: true,
             standby_config: true,
+            queues_live: 1,
+            queues_config: 1,
+            queues_can_be_raised: true,
             link_up: true,
             policy: vec![],
         }],

@@ -15,6 +15,7 @@ pub mod plan;
 pub mod policy;
 pub mod prereq;
 pub mod profile;
+pub mod staging;
 
 #[cfg(any(test, feature = "fixture"))]
 pub mod fixture;

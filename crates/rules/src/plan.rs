@@ -7,18 +7,22 @@
 //! | part | decides about |
 //! |---|---|
 //! | [`bridge`] | bridges that we make |
-//! | [`vfs`] | creating VFs, binding them, cleaning those that came back |
+//! | [`vfs`] | creating VFs, their vectors, binding them, cleaning those that came back |
 //! | [`path`] | learning, address filter, forwarding entries, hold queues of the software path |
 //! | [`switch`] | which NIC goes where |
+//! | [`vectors`] | whether a VF in use has what its level costs |
 
 mod bridge;
 mod path;
 mod switch;
+mod vectors;
 mod vfs;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use accelnet_model::{AdapterId, IfName, MacAddr, NodeDesired, PciAddress, Problem, VfAttributes};
+use accelnet_model::{
+    AdapterId, IfName, MacAddr, NodeDesired, PciAddress, Problem, Staging, VfAttributes,
+};
 use uuid::Uuid;
 
 use crate::{Observed, attach::Standing};
@@ -53,6 +57,13 @@ pub enum Action {
     BindVf {
         /// The VF.
         vf: PciAddress,
+    },
+    /// Give a VF that nobody uses so many vectors, and bind it to vfio-pci.
+    VfVectors {
+        /// The VF.
+        vf: PciAddress,
+        /// Vectors.
+        vectors: u32,
     },
     /// Bring a VF that nobody uses to the safe baseline.
     CleanVf {
@@ -98,12 +109,12 @@ pub enum Action {
         /// The tap.
         tap: IfName,
     },
-    /// Stage on a definition what acceleration needs.
+    /// Stage on a definition what is missing there.
     Prepare {
         /// The VM.
         vm: Uuid,
-        /// NICs that shall stand by.
-        nics: Vec<MacAddr>,
+        /// What.
+        staging: Staging,
     },
     /// Move a NIC to a VF or back.
     Switch(Box<Switch>),
@@ -138,6 +149,8 @@ pub struct Switch {
     pub vf: PciAddress,
     /// What the VF carries while the VM has it.
     pub attributes: VfAttributes,
+    /// Vectors that the VF is given before the VM gets it, where they come from a pool.
+    pub vectors: Option<u32>,
 }
 
 /// What cannot be seen on the machine.

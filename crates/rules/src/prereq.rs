@@ -18,6 +18,7 @@ mod platform;
 mod smt;
 mod spoof_check;
 mod sriov;
+mod tx_rate;
 mod vf_count;
 
 use accelnet_model::{CheckResult, Code, IfName, Intent, Name, Problem, Severity, SriovSupport};
@@ -57,6 +58,7 @@ fn on_node(node: &Node, intent: &Intent, results: &mut Vec<CheckResult>) {
         vf_count::check(node, intent, facts, results);
         isolation::check(node, facts, results);
         spoof_check::check(node, facts, results);
+        results.extend(tx_rate::check(node, intent, facts));
         results.extend(numa::check(node, facts));
     }
     if missing {

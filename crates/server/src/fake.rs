@@ -11,14 +11,14 @@ use std::{
 
 use accelnet_model::{
     AdapterStatus, Code, Name, NicFacts, NicPath, NicStatus, NodeDesired, NodeStatus, Problem,
-    VfAttributes, VfUser, VmFacts, VmState, VmStatus,
+    Staging, VfAttributes, VfUser, VmFacts, VmState, VmStatus,
 };
 use accelnet_rules::{
     Observed,
     eligibility::free_vfs,
     fixture,
     plan::{Action, Memory, plan},
-    profile,
+    profile, staging,
 };
 use accelnet_store::Store;
 use tokio::{net::UnixListener, sync::oneshot, task::JoinHandle};
@@ -198,9 +198,8 @@ impl Fake {
             let Some(wish) = self.followed.vm(vm.uuid).cloned() else {
                 continue;
             };
-            if wish.prepare {
-                prepare(&mut self.observed.vms[number]);
-            }
+            let staging = staging::missing(vm, &wish, &intent);
+            prepare(&mut self.observed.vms[number], &staging);
             let vm = &self.observed.vms[number];
             let running = vm.state == VmState::Running;
             match (wish.level, vm.hostdevs.is_empty()) {
@@ -284,7 +283,7 @@ impl Fake {
                 .collect(),
             progress: None,
             problems: plan.vm_problems.get(&vm.uuid).cloned().unwrap_or_default(),
-            staged: staged(vm),
+            staged: staging::to_come(vm),
         });
         let adapters = observed.adapters.iter().map(|facts| AdapterStatus {
             facts: facts.clone(),
@@ -304,18 +303,14 @@ impl Fake {
     }
 }
 
-fn prepare(vm: &mut VmFacts) {
+fn prepare(vm: &mut VmFacts, staging: &Staging) {
     for nic in &mut vm.nics {
-        nic.standby_config = true;
+        nic.standby_config |= staging.standby.contains(&nic.mac);
+        let queues = staging.queues.iter().find(|(mac, _)| *mac == nic.mac);
+        nic.queues_config = queues.map_or(nic.queues_config, |(_, queues)| *queues);
     }
-    vm.free_root_ports_config = vm.free_root_ports_config.max(vm.nics.len() as u32);
-}
-
-fn staged(vm: &VmFacts) -> Vec<String> {
-    let waits = |nic: &&NicFacts| nic.standby_config && !nic.standby_live;
-    let nics = vm.nics.iter().filter(waits);
-    nics.map(|nic| format!("NIC {} stands by", nic.mac))
-        .collect()
+    let ports = staging.standby.len() as u32;
+    vm.free_root_ports_config = vm.free_root_ports_config.max(ports);
 }
 
 fn of_nic(observed: &Observed, vm: &VmFacts, nic: &NicFacts) -> NicStatus {
@@ -331,7 +326,7 @@ fn of_nic(observed: &Observed, vm: &VmFacts, nic: &NicFacts) -> NicStatus {
         reason: None,
         adapter: vf.map(|(adapter, _)| adapter.ifname.clone()),
         vf: vf.map(|(_, vf)| vf.pci),
-        queue_pairs: vf.and_then(|(adapter, _)| profile::queue_pairs(adapter)),
+        queue_pairs: vf.and_then(|(adapter, vf)| profile::queue_pairs_of_vf(adapter, vf)),
         bridge: nic.bridge.clone(),
     }
 }

@@ -250,12 +250,13 @@ fn of_node(wish: &Wish, node: &Name, status: &NodeStatus) -> Vec<Adapter> {
         let facts = &adapter.facts;
         let mut intents = wish.desired.intents.iter();
         let intent = intents.find(|intent| intent.covers(facts));
+        let here = intent.map(|intent| intent.levels).unwrap_or_default();
         Adapter {
             node: node.clone(),
             intent: intent.map(|intent| intent.name.clone()),
-            queue_pairs_per_vf: profile::queue_pairs(facts).map(|pairs| pairs.allotted),
+            queue_pairs_per_vf: profile::queue_pairs(facts, &here).map(|pairs| pairs.allotted),
             levels: if facts.total_vfs > 0 {
-                profile::levels(facts)
+                profile::levels(facts, &here)
             } else {
                 Vec::new()
             },

@@ -13,7 +13,7 @@ const LOW: Option<Performance> = Some(Performance::Low);
 
 /// Lets the agent die at every changing call of what `begin` wishes for, until the wish is fulfilled
 /// before it dies.
-fn die_at_every_call(
+pub fn die_at_every_call(
     begin: impl Fn() -> World,
     reached: impl Fn(&NodeStatus) -> bool,
     assert_end: impl Fn(&World),

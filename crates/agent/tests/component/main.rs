@@ -9,6 +9,7 @@ mod drift;
 mod failure;
 mod foreign;
 mod guest;
+mod levels;
 mod life;
 mod own_bridge;
 mod process;

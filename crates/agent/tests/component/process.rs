@@ -13,8 +13,8 @@ use accelnet_hypervisor::{
     VfAttachment, twin::HypervisorTwin,
 };
 use accelnet_model::{
-    AdapterFacts, BridgeFacts, IfName, MacAddr, NodeFacts, PciAddress, PolicyFinding, VfAttributes,
-    VmFacts,
+    AdapterFacts, BridgeFacts, IfName, MacAddr, NodeFacts, PciAddress, PolicyFinding, Staging,
+    VfAttributes, VmFacts,
 };
 use uuid::Uuid;
 
@@ -209,6 +209,12 @@ impl Host for Process {
         self.on_host(&format!("bind {vf}"), |host| host.ensure_vf_vfio(vf))
     }
 
+    fn ensure_vf_vectors(&self, vf: PciAddress, vectors: u32) -> HostResult<()> {
+        self.on_host(&format!("{vf} has {vectors} vectors"), |host| {
+            host.ensure_vf_vectors(vf, vectors)
+        })
+    }
+
     fn reset_vf(&self, vf: PciAddress) -> HostResult<()> {
         self.on_host(&format!("reset {vf}"), |host| host.reset_vf(vf))
     }
@@ -322,7 +328,7 @@ impl Hypervisor for Process {
         })
     }
 
-    fn prepare(&self, vm: Uuid, nics: &[MacAddr]) -> VmResult<Staged> {
-        self.on_vms("prepare", |twin| twin.prepare(vm, nics))
+    fn prepare(&self, vm: Uuid, staging: &Staging) -> VmResult<Staged> {
+        self.on_vms("prepare", |twin| twin.prepare(vm, staging))
     }
 }

@@ -11,9 +11,9 @@ use accelnet_agent::{Agent, Config};
 use accelnet_host::twin::{Habits, HostTwin, Machine};
 use accelnet_hypervisor::twin::{Hardware, HypervisorTwin, definition};
 use accelnet_model::{
-    BridgePort, ClusterEnable, Code, IfName, Intent, IntentType, MacAddr, NicPath, NodeDesired,
-    NodeStatus, PciAddress, Performance, Problem, VfAttributes, VfCount, VfUser, VmDesired,
-    VmStatus, WhenToCreateVfs,
+    BridgePort, ClusterEnable, Code, IfName, Intent, IntentType, Levels, MacAddr, NicPath,
+    NodeDesired, NodeStatus, PciAddress, Performance, Problem, VfAttributes, VfCount, VfUser,
+    VmDesired, VmStatus, WhenToCreateVfs,
 };
 use tempfile::TempDir;
 use uuid::Uuid;
@@ -115,6 +115,12 @@ impl World {
         world
     }
 
+    /// The same with a card whose VFs share so many vectors.
+    pub fn pool(vms: u8, vectors: u32) -> Self {
+        let machine = Machine::mlx5("node1", &name("br0"), &name("pf0"), vectors);
+        Self::on(machine, vms)
+    }
+
     fn on(machine: Machine, vms: u8) -> Self {
         let host = HostTwin::new(machine);
         let habits = Arc::new(Mutex::new(BTreeMap::new()));
@@ -163,12 +169,17 @@ impl World {
     /// The same with an agent that has put everything in order.
     pub fn settled(vms: u8) -> Self {
         let mut world = Self::new(vms);
-        world.start(None);
-        world.tell();
-        world.wait("the node is in order", |status| {
+        world.settle();
+        world
+    }
+
+    /// Lets an agent put everything in order.
+    pub fn settle(&mut self) {
+        self.start(None);
+        self.tell();
+        self.wait("the node is in order", |status| {
             status.converged && vfs(status) == 7
         });
-        world
     }
 
     /// VMs 1 to `vms` are on VFs.
@@ -433,6 +444,7 @@ fn enabled() -> NodeDesired {
         bridge: name("br0"),
         create: false,
         vfs: VfCount::Auto,
+        levels: Levels::default(),
     };
     NodeDesired {
         generation: 0,

@@ -1,7 +1,7 @@
 //! `accelnet intent …`
 
 use accelnet_api::ChangeIntent;
-use accelnet_model::{Intent, problem::exit};
+use accelnet_model::{Intent, Levels, problem::exit};
 
 use super::print_outcome;
 use crate::{
@@ -21,6 +21,8 @@ pub async fn run(call: &Call, command: IntentCommand) -> Ended {
             matching,
             create,
             vfs,
+            queue_pairs,
+            max_tx_rate,
             dry_run,
         } => {
             let intent = Intent {
@@ -31,6 +33,10 @@ pub async fn run(call: &Call, command: IntentCommand) -> Ended {
                 bridge,
                 create,
                 vfs,
+                levels: Levels {
+                    queue_pairs,
+                    max_tx_rate_mbps: max_tx_rate,
+                },
             };
             let outcome = call.client.add_intent(&intent, dry_run).await?;
             let done = format!("Intent '{}' is there.", intent.name);
@@ -43,6 +49,8 @@ pub async fn run(call: &Call, command: IntentCommand) -> Ended {
             adapters,
             matching,
             vfs,
+            queue_pairs,
+            max_tx_rate,
             dry_run,
         } => {
             let change = ChangeIntent {
@@ -51,6 +59,8 @@ pub async fn run(call: &Call, command: IntentCommand) -> Ended {
                 matching,
                 bridge,
                 vfs,
+                queue_pairs,
+                max_tx_rate_mbps: max_tx_rate,
             };
             let outcome = call.client.change_intent(&name, &change, dry_run).await?;
             let done = format!("Intent '{}' is changed.", printable(&name));

@@ -5,6 +5,7 @@
 //! | `tables` | what people read |
 //! | `documents` | what programs read |
 //! | `intents` | adapters by rule, bridges that are made, adapters in two intents |
+//! | `levels` | queue pairs and limits of an intent |
 //! | `many` | several VMs: patterns, standard input, partial success |
 //! | `capacity` | room with the reserve held back: of files, of the cluster |
 //! | `waiting` | `--wait`, `--no-wait`, `--timeout`, what cannot be done yet |
@@ -22,6 +23,7 @@ mod documents;
 mod failing;
 mod intents;
 mod itself;
+mod levels;
 mod many;
 mod rig;
 mod shell;

@@ -13,6 +13,7 @@ use super::{
     kernel_log::KernelLog,
     link, pci, sriov,
     sysfs::{self, Root},
+    vf::vectors,
     vfio,
 };
 use crate::Result;
@@ -184,12 +185,12 @@ impl View<'_> {
             vfs: sriov::vf_addresses(root, pci)
                 .into_iter()
                 .filter(|(_, vf)| root.pci(*vf).exists())
-                .map(|(index, vf)| self.vf(index, vf, answers.link.vfs.get(&index)))
+                .map(|(index, vf)| self.vf(pci, index, vf, answers.link.vfs.get(&index)))
                 .collect(),
         })
     }
 
-    fn vf(&self, index: u32, pci: PciAddress, known: Option<&link::Vf>) -> VfFacts {
+    fn vf(&self, pf: PciAddress, index: u32, pci: PciAddress, known: Option<&link::Vf>) -> VfFacts {
         let root = self.root;
         let driver = pci::driver(root, pci);
         let iommu_group = pci::iommu_group(root, pci);
@@ -211,6 +212,7 @@ impl View<'_> {
             attributes: known.cloned().unwrap_or_else(link::Vf::unknown).attributes,
             user,
             active_vectors: self.vectors.get(&pci).copied().unwrap_or(0),
+            msix_vectors: vectors::observe(root, pf, pci),
             vm: None,
         }
     }

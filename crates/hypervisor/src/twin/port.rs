@@ -2,7 +2,7 @@
 
 use std::{sync::mpsc, time::Duration};
 
-use accelnet_model::{HostdevFacts, MacAddr, PciAddress, VmFacts};
+use accelnet_model::{HostdevFacts, PciAddress, Staging, VmFacts};
 use uuid::Uuid;
 
 use super::{HypervisorTwin, Vm, Vms};
@@ -101,17 +101,26 @@ impl Hypervisor for HypervisorTwin {
         Ok(())
     }
 
-    fn prepare(&self, uuid: Uuid, nics: &[MacAddr]) -> Result<Staged> {
+    fn prepare(&self, uuid: Uuid, staging: &Staging) -> Result<Staged> {
         let mut vms = self.lock();
         vms.answers()?;
         let vm = vms.vm_mut(uuid).ok_or(HypervisorError::NoSuchVm(uuid))?;
         let mut staged = Staged::default();
-        let missing = vm.facts.nics.iter_mut();
-        for nic in missing.filter(|nic| nics.contains(&nic.mac) && !nic.standby_config) {
-            nic.standby_config = true;
-            staged.changes.push(format!("NIC {} stands by", nic.mac));
+        for nic in &mut vm.facts.nics {
+            let mac = nic.mac;
+            if staging.standby.contains(&mac) && !nic.standby_config {
+                nic.standby_config = true;
+                staged.changes.push(format!("NIC {mac} stands by"));
+            }
+            let queues = staging.queues.iter().find(|(other, _)| *other == mac);
+            if let Some((_, queues)) = queues.filter(|(_, queues)| *queues > nic.queues_config) {
+                nic.queues_config = *queues;
+                staged
+                    .changes
+                    .push(format!("NIC {mac} has {queues} queues"));
+            }
         }
-        while (vm.facts.free_root_ports_config as usize) < nics.len() {
+        while (vm.facts.free_root_ports_config as usize) < staging.standby.len() {
             vm.facts.free_root_ports_config += 1;
             staged.changes.push("a PCIe root port".into());
         }

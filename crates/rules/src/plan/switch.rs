@@ -10,13 +10,13 @@ use accelnet_model::{
     VfFacts, VmDesired, VmFacts, VmState,
 };
 
-use super::{Action, Memory, Plan, Switch};
+use super::{Action, Memory, Plan, Switch, vectors};
 use crate::{
     Observed,
     attach::Standing,
     eligibility::{self, free_vfs},
     observed::nics_on,
-    policy, profile,
+    policy, profile, staging,
 };
 
 /// Switches between the paths that are wanted and possible now, at most one a VM.
@@ -45,14 +45,24 @@ pub fn plan(
 }
 
 fn prepare(vm: &VmFacts, wish: &VmDesired, intent: &Intent, plan: &mut Plan) {
-    let nics: Vec<&NicFacts> = nics_on(vm, &intent.bridge).collect();
-    let staged = nics.iter().all(|nic| nic.standby_config)
-        && vm.free_root_ports_config as usize >= nics.len();
-    if wish.prepare && vm.persistent && !nics.is_empty() && !staged {
-        let nics = nics.iter().map(|nic| nic.mac).collect();
-        plan.actions.push(Action::Prepare { vm: vm.uuid, nics });
+    let staging = staging::missing(vm, wish, intent);
+    if !staging.is_empty() {
+        let vm = vm.uuid;
+        plan.actions.push(Action::Prepare { vm, staging });
     }
 }
+
+/// Which way a switch-over goes.
+#[derive(Clone, Copy)]
+enum Direction {
+    /// To a VF, which is given so many vectors if they come from a pool.
+    ToVf { vectors: Option<u32> },
+    /// Back to the tap.
+    Back,
+}
+
+/// A NIC that has its VF goes through the steps to it once more, to put right what is not as it shall be.
+const AGAIN: Direction = Direction::ToVf { vectors: None };
 
 /// A VF, and the way of its adapter's frames into the bridge.
 struct Way<'a> {
@@ -72,7 +82,7 @@ fn way<'a>(
 }
 
 fn switch(
-    to_vf: bool,
+    direction: Direction,
     standing: Standing,
     vm: &VmFacts,
     nic: &NicFacts,
@@ -80,6 +90,10 @@ fn switch(
     attributes: VfAttributes,
 ) -> Option<Action> {
     let Way { adapter, port, vf } = way;
+    let (to_vf, vectors) = match direction {
+        Direction::ToVf { vectors } => (true, vectors),
+        Direction::Back => (false, None),
+    };
     Some(Action::Switch(Box::new(Switch {
         vm: vm.uuid,
         vm_name: vm.name.clone(),
@@ -94,6 +108,7 @@ fn switch(
         vf_index: vf.index,
         vf: vf.pci,
         attributes,
+        vectors,
     })))
 }
 
@@ -104,8 +119,14 @@ fn port<'a>(observed: &'a Observed, intent: &Intent, adapter: &'a AdapterFacts) 
     port.unwrap_or(&adapter.ifname)
 }
 
-/// Policy on a NIC's whole path: in the VM's definition and on the host.
-fn judge(observed: &Observed, vm: &VmFacts, nic: &NicFacts) -> Result<VfAttributes, Problem> {
+/// What the VF must carry: policy on the NIC's whole path, in the VM's definition and on the host, and
+/// the level's limit.
+fn judge(
+    observed: &Observed,
+    vm: &VmFacts,
+    nic: &NicFacts,
+    rate_mbps: Option<u32>,
+) -> Result<VfAttributes, Problem> {
     let mut findings = nic.policy.clone();
     findings.extend(
         observed
@@ -114,7 +135,8 @@ fn judge(observed: &Observed, vm: &VmFacts, nic: &NicFacts) -> Result<VfAttribut
             .cloned()
             .unwrap_or_default(),
     );
-    policy::judge(&findings, nic.mac)
+    let attributes = policy::judge(&findings, nic.mac)?;
+    Ok(profile::limited(attributes, rate_mbps))
 }
 
 fn accelerate(
@@ -125,6 +147,8 @@ fn accelerate(
     memory: &Memory,
     plan: &mut Plan,
 ) {
+    let rate = intent.levels.max_tx_rate_mbps(level);
+    let problems = eligibility::check(observed, vm, intent, level);
     for nic in nics_on(vm, &intent.bridge) {
         let Some((adapter, vf)) = observed.vf_of(vm, nic) else {
             continue;
@@ -135,7 +159,7 @@ fn accelerate(
                 let standing = standing(observed, intent, nic, adapter, vf);
                 let attributes = vf.attributes.clone();
                 plan.actions.extend(switch(
-                    false,
+                    Direction::Back,
                     standing,
                     vm,
                     nic,
@@ -145,7 +169,7 @@ fn accelerate(
             }
             return;
         }
-        match judge(observed, vm, nic) {
+        match judge(observed, vm, nic, rate) {
             Err(problem) => {
                 // Back at once: what the switch enforces would not hold on the VF.
                 plan.vm_problems
@@ -156,7 +180,28 @@ fn accelerate(
                     let standing = standing(observed, intent, nic, adapter, vf);
                     let attributes = vf.attributes.clone();
                     plan.actions.extend(switch(
-                        false,
+                        Direction::Back,
+                        standing,
+                        vm,
+                        nic,
+                        &way(observed, intent, adapter, vf),
+                        attributes,
+                    ));
+                }
+                return;
+            }
+            // Another number of vectors can be had only while the guest does not have the VF.
+            Ok(_)
+                if vf.active_vectors > 0
+                    && vectors::differ(adapter, vf, intent, level)
+                    && problems.is_empty()
+                    && eligibility::has_vectors(adapter, vf, &intent.levels, level) =>
+            {
+                if !memory.resting.contains(&vm.uuid) {
+                    let standing = standing(observed, intent, nic, adapter, vf);
+                    let attributes = vf.attributes.clone();
+                    plan.actions.extend(switch(
+                        Direction::Back,
                         standing,
                         vm,
                         nic,
@@ -172,7 +217,7 @@ fn accelerate(
                 {
                     let standing = standing(observed, intent, nic, adapter, vf);
                     plan.actions.extend(switch(
-                        true,
+                        AGAIN,
                         standing,
                         vm,
                         nic,
@@ -185,10 +230,10 @@ fn accelerate(
             Ok(_) => open_both(observed, intent, nic, adapter, plan),
         }
     }
+    vectors::not_provided(observed, vm, intent, level, &problems, plan);
     let waiting: Vec<&NicFacts> = nics_on(vm, &intent.bridge)
         .filter(|nic| observed.vf_of(vm, nic).is_none())
         .collect();
-    let problems = eligibility::check(observed, vm, intent, level);
     if waiting.is_empty() && nics_on(vm, &intent.bridge).next().is_some() {
         return;
     }
@@ -205,11 +250,12 @@ fn accelerate(
     // One NIC at a time; the next pass takes the next.
     if let Some(nic) = waiting.first()
         && let Some((adapter, vf)) = choose(observed, intent, level, memory, plan)
-        && let Ok(attributes) = judge(observed, vm, nic)
+        && let Ok(attributes) = judge(observed, vm, nic, rate)
     {
         let standing = Standing::OnTap;
+        let vectors = profile::wanted_vectors(adapter, &intent.levels, level);
         plan.actions.extend(switch(
-            true,
+            Direction::ToVf { vectors },
             standing,
             vm,
             nic,
@@ -239,6 +285,7 @@ fn choose<'a>(
         free_vfs(observed, adapter)
             .filter(|vf| vf.driver.as_deref() == Some("vfio-pci"))
             .filter(|vf| vf.attributes.fulfils(&VfAttributes::baseline()))
+            .filter(|vf| eligibility::has_vectors(adapter, vf, &intent.levels, level))
             .filter(|vf| {
                 !memory.busy_vfs.contains(&vf.pci) && !memory.quarantined.contains(&vf.pci)
             })
@@ -247,7 +294,7 @@ fn choose<'a>(
     };
     observed
         .active_uplinks(intent)
-        .filter(|adapter| profile::levels(adapter).contains(&level))
+        .filter(|adapter| profile::can_provision(adapter, &intent.levels, level))
         .map(|adapter| (adapter, ready(adapter)))
         .max_by_key(|(_, ready)| ready.len())
         .and_then(|(adapter, ready)| Some((adapter, *ready.first()?)))
@@ -342,7 +389,7 @@ fn decelerate(
             let standing = standing(observed, intent, nic, adapter, vf);
             let attributes = vf.attributes.clone();
             plan.actions.extend(switch(
-                false,
+                Direction::Back,
                 standing,
                 vm,
                 nic,

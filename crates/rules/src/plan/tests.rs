@@ -10,6 +10,8 @@ use uuid::Uuid;
 use super::*;
 use crate::fixture;
 
+mod levels;
+
 fn desired(level: Option<Performance>) -> NodeDesired {
     NodeDesired {
         generation: 1,
@@ -192,10 +194,12 @@ fn a_wanted_vm_gets_a_clean_vf() {
 
 #[test]
 fn what_is_refused_says_why_and_does_nothing() {
+    let mut observed = settled();
+    observed.vms[0].nics[0].queues_config = 4;
     let plan = plan(
-        &settled(),
+        &observed,
         &desired(Some(Performance::High)),
-        &memory(&settled()),
+        &memory(&observed),
     );
     assert_eq!(plan.actions, []);
     let codes: Vec<_> = plan.vm_problems[&Uuid::from_u128(1)]

@@ -7,13 +7,13 @@ use std::collections::HashMap;
 
 use accelnet_api::Vm;
 use accelnet_model::{
-    AdapterStatus, IfName, Intent, Name, NodeStatus, Performance, Problem, VfFacts, VfUser,
+    AdapterStatus, Code, IfName, Intent, Name, NodeStatus, Performance, Problem, VfFacts, VfUser,
     VmState, VmStatus,
 };
 use accelnet_rules::{
     capacity::{self, Queues, Reserve},
     observed::{nics_on, port_of},
-    profile::QueuePairProfile,
+    profile::room,
 };
 use uuid::Uuid;
 
@@ -48,6 +48,13 @@ pub fn refused(
     let mut problem = refusal.into_problem(&vm.name);
     // The rules know the VM by its UUID.
     problem.detail = problem.detail.replace(&vm.uuid.to_string(), &vm.name);
+    // And they count in units of their own, not in the intent's queue pairs.
+    if problem.code == Code::CannotProvisionPerformance {
+        let pairs = intent.levels.queue_pairs(level);
+        problem.detail = format!(
+            "{level} needs {pairs} queue pair(s) a VF, which no adapter of any node can give."
+        );
+    }
     Some(problem)
 }
 
@@ -93,7 +100,8 @@ fn of_node(wish: &Wish, node: &Known, intent: &Intent) -> capacity::Node {
     let mut adapters: Vec<capacity::Adapter> = Vec::new();
     let status = node.status.iter();
     for (port, adapter) in status.flat_map(|status| uplinks(status, intent)) {
-        let (vfs, queues) = (ours(wish, adapter), queues(adapter));
+        let vfs = ours(wish, adapter);
+        let queues = room(&adapter.facts, &intent.levels, |vf| !usable(wish, vf));
         let name = port.to_string();
         // Members of a bond take each other's place: together they give what each can.
         match adapters.iter_mut().find(|known| known.name == name) {
@@ -112,7 +120,7 @@ fn of_node(wish: &Wish, node: &Known, intent: &Intent) -> capacity::Node {
 }
 
 /// The intent's adapters, each with the bridge's port that it comes by: itself or its bond.
-fn uplinks<'a>(
+pub(super) fn uplinks<'a>(
     status: &'a NodeStatus,
     intent: &'a Intent,
 ) -> impl Iterator<Item = (&'a IfName, &'a AdapterStatus)> {
@@ -147,32 +155,15 @@ fn fewer(one: Queues, other: Queues) -> Queues {
 
 /// VFs that can be given to VMs: free, or held by a VM that is wished for. What others use, what is
 /// not isolated and what is quarantined is counted out.
-fn ours(wish: &Wish, adapter: &AdapterStatus) -> u32 {
-    let usable = |vf: &&VfFacts| match vf.vm {
-        Some(vm) => wish.names.contains_key(&vm),
-        None => vf.user == VfUser::Nobody && vf.group_peers.is_empty(),
-    };
-    let vfs = adapter.facts.vfs.iter().filter(usable).count();
-    vfs.saturating_sub(adapter.quarantined.len()) as u32
+pub(super) fn ours(wish: &Wish, adapter: &AdapterStatus) -> u32 {
+    let vfs = adapter.facts.vfs.iter().filter(|vf| usable(wish, vf));
+    vfs.count().saturating_sub(adapter.quarantined.len()) as u32
 }
 
-fn queues(adapter: &AdapterStatus) -> Queues {
-    match QueuePairProfile::of(&adapter.facts) {
-        QueuePairProfile::Fixed { pairs } => Queues::PerVf { pairs },
-        // A VF that works at all has one.
-        QueuePairProfile::Unknown => Queues::PerVf { pairs: 1 },
-        // What is left for pairs if every VF is in use.
-        QueuePairProfile::Pool {
-            vectors, overhead, ..
-        } => {
-            let taken = overhead.saturating_mul(adapter.facts.vfs.len() as u32);
-            let total = vectors.saturating_sub(taken);
-            Queues::Pool {
-                total,
-                // The kernel names no other limit than the pool.
-                most_per_vf: None,
-            }
-        }
+fn usable(wish: &Wish, vf: &VfFacts) -> bool {
+    match vf.vm {
+        Some(vm) => wish.vm(vm).is_some(),
+        None => vf.user == VfUser::Nobody && vf.group_peers.is_empty(),
     }
 }
 

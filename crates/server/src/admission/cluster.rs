@@ -241,7 +241,7 @@ fn vfs(
     adapter: &AdapterFacts,
     when: WhenToCreateVfs,
 ) -> Result<String, Problem> {
-    let wanted = profile::choose_vf_count(adapter, intent.vfs)?;
+    let wanted = profile::choose_vf_count(adapter, &intent.levels, intent.vfs)?;
     let (port, existing) = (&adapter.ifname, adapter.vfs.len() as u32);
     let (count, because) = (wanted.count, wanted.because);
     if existing == count {

@@ -4,7 +4,7 @@ mod change;
 
 use std::collections::BTreeSet;
 
-use accelnet_model::{Code, Intent, Problem, VfCount};
+use accelnet_model::{Code, Intent, LevelQueuePairs, Levels, Problem, VfCount};
 use accelnet_rules::{Observed, membership, own_bridge, prereq};
 
 pub use change::change;
@@ -112,7 +112,18 @@ fn settings(intent: &Intent) -> String {
     let types = list(intent.types.iter().map(ToString::to_string).collect());
     let (bridge, vfs) = (&intent.bridge, intent.vfs);
     let new = if intent.create { "new " } else { "" };
-    format!("{new}bridge {bridge}, {adapters}, type {types}, VFs {vfs}")
+    let Levels {
+        queue_pairs,
+        max_tx_rate_mbps,
+    } = intent.levels;
+    let mut text = format!("{new}bridge {bridge}, {adapters}, type {types}, VFs {vfs}");
+    if queue_pairs != LevelQueuePairs::default() {
+        text.push_str(&format!(", queue pairs {queue_pairs}"));
+    }
+    if !max_tx_rate_mbps.is_empty() {
+        text.push_str(&format!(", limits {max_tx_rate_mbps} Mbit/s"));
+    }
+    text
 }
 
 /// What is wrong with an intent by itself.

@@ -1,12 +1,13 @@
 //! VMs: accelerated if they are eligible and there is room, brought back whenever it is asked for.
 
 use accelnet_api::{AccelerateRequest, Vm};
-use accelnet_model::{Code, IfName, Intent, NodeStatus, Performance, Problem, VmDesired};
+use accelnet_model::{Code, IfName, Intent, NodeStatus, Performance, Problem, VmDesired, VmFacts};
 use accelnet_rules::{
     Observed,
     attach::{ATTACH, DETACH, Step},
     eligibility,
     observed::nics_on,
+    profile, staging,
 };
 
 use super::{Decided, Decision, capacity};
@@ -40,12 +41,17 @@ fn report_of<'a>(nodes: &'a [Known], vm: &Vm) -> Result<&'a NodeStatus, Vec<Prob
         .ok_or_else(|| vec![node.silent.clone().unwrap_or_else(unknown)])
 }
 
-fn write(wish: &Wish, vm: &Vm, change: impl FnOnce(&mut VmDesired)) -> Write {
-    let mut desired = wish.vm(vm.uuid).cloned().unwrap_or(VmDesired {
+/// The wish for the VM, or none yet.
+fn desired(wish: &Wish, vm: &Vm) -> VmDesired {
+    wish.vm(vm.uuid).cloned().unwrap_or(VmDesired {
         uuid: vm.uuid,
         level: None,
         prepare: false,
-    });
+    })
+}
+
+fn write(wish: &Wish, vm: &Vm, change: impl FnOnce(&mut VmDesired)) -> Write {
+    let mut desired = desired(wish, vm);
     change(&mut desired);
     let name = vm.name.clone();
     Write::Vm { desired, name }
@@ -77,16 +83,63 @@ pub fn accelerate(wish: &Wish, nodes: &[Known], vm: &Vm, request: &AccelerateReq
     if present == Some(level) {
         return Ok(Decided::nothing());
     }
-    let plan = match present {
-        Some(old) => vec![format!(
-            "change the level from {old} to {level}; the VF stays"
-        )],
+    let mut plan = match present {
+        Some(old) => changed_level(&observed, facts, intent, old, level),
         None => nics_on(facts, &intent.bridge)
-            .flat_map(|nic| steps(&nic.mac.to_string(), ATTACH))
+            .flat_map(|nic| steps(&nic.mac.to_string(), &attach(&observed, intent)))
             .collect(),
     };
+    if let Some(rate) = intent.levels.max_tx_rate_mbps(level) {
+        plan.push(format!("let it send {rate} Mbit/s at most"));
+    }
+    let mut desired = desired(wish, vm);
+    desired.level = Some(level);
+    let staging = staging::missing(facts, &desired, intent);
+    plan.extend(staging::in_words(facts, &staging));
     let write = write(wish, vm, |desired| desired.level = Some(level));
     Ok(Decided::one(write, plan))
+}
+
+/// The steps to a VF, as far as they concern the node's adapters.
+fn attach(observed: &Observed, intent: &Intent) -> Vec<Step> {
+    let pool = observed
+        .uplinks(intent)
+        .any(|adapter| profile::idle_vectors(adapter).is_some());
+    let mut steps = ATTACH.to_vec();
+    steps.retain(|step| pool || *step != Step::VfVectors);
+    steps
+}
+
+/// What another level means for NICs with their VFs: where vectors come from a pool they go by their
+/// taps, as a VF's number can be changed only while no guest has it.
+fn changed_level(
+    observed: &Observed,
+    facts: &VmFacts,
+    intent: &Intent,
+    old: Performance,
+    level: Performance,
+) -> Vec<String> {
+    let mut plan = Vec::new();
+    for nic in nics_on(facts, &intent.bridge) {
+        let Some((adapter, vf)) = observed.vf_of(facts, nic) else {
+            continue;
+        };
+        let wanted = profile::wanted_vectors(adapter, &intent.levels, level);
+        let has = vf.msix_vectors.value();
+        let moves = has.is_some_and(|has| wanted.is_some_and(|wanted| wanted != *has));
+        if moves {
+            let mac = nic.mac.to_string();
+            plan.extend(steps(&mac, DETACH));
+            plan.extend(steps(&mac, &attach(observed, intent)));
+        }
+    }
+    let text = format!("change the level from {old} to {level}");
+    if plan.is_empty() {
+        vec![format!("{text}; the VF stays")]
+    } else {
+        plan.insert(0, format!("{text}, without interruption:"));
+        plan
+    }
 }
 
 fn wrong_state(vm: &Vm, present: Option<Performance>) -> Problem {
@@ -164,22 +217,10 @@ pub fn prepare(wish: &Wish, nodes: &[Known], vm: &Vm) -> Decision {
     if wish.vm(vm.uuid).is_some_and(|desired| desired.prepare) {
         return Ok(Decided::nothing());
     }
-    let nics: Vec<_> = nics_on(facts, &intent.bridge).collect();
-    let mut plan: Vec<String> = Vec::new();
-    for nic in nics.iter().filter(|nic| !nic.standby_config) {
-        let mac = nic.mac;
-        plan.push(format!(
-            "let NIC {mac} stand by for a VF, from the VM's next cold start on"
-        ));
-    }
-    let missing = nics
-        .len()
-        .saturating_sub(facts.free_root_ports_config as usize);
-    if missing > 0 {
-        plan.push(format!(
-            "add {missing} free PCIe root port(s), from the VM's next cold start on"
-        ));
-    }
+    let mut desired = desired(wish, vm);
+    desired.prepare = true;
+    let staging = staging::missing(facts, &desired, intent);
+    let mut plan = staging::in_words(facts, &staging);
     if plan.is_empty() {
         plan.push("nothing: the definition has what acceleration needs".to_owned());
     }
