@@ -3,7 +3,7 @@
 use accelnet_model::VmState;
 use serde_json::{Value, json};
 
-use crate::rig::{Rig, codes};
+use crate::rig::{ADD_INTENT, Rig, codes};
 
 fn keys(object: &Value) -> Vec<&str> {
     let keys = object.as_object().unwrap().keys();
@@ -105,17 +105,7 @@ fn yaml_says_the_same_as_json() {
 #[test]
 fn changes_are_outcomes() {
     let rig = Rig::bare();
-    let add = [
-        "intent",
-        "add",
-        "compute",
-        "--bridge",
-        "br0",
-        "--adapter",
-        "pf0",
-        "-o",
-        "json",
-    ];
+    let add = [&ADD_INTENT[..], &["-o", "json"]].concat();
     let outcome = rig.call(&add).json();
     assert_eq!(keys(&outcome).len(), 4, "{outcome}");
     assert_eq!(

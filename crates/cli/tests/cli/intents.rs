@@ -4,8 +4,12 @@ use accelnet_server::fake::FakeNodes;
 
 use crate::rig::Rig;
 
+fn words(line: &str) -> Vec<&str> {
+    line.split(' ').collect()
+}
+
 fn call(rig: &Rig, line: &str) -> String {
-    rig.call(&line.split(' ').collect::<Vec<_>>()).done()
+    rig.call(&words(line)).done()
 }
 
 #[test]
@@ -44,7 +48,7 @@ fn adapters_by_rule_are_added_shown_and_changed() {
 #[test]
 fn rules_that_make_no_sense_are_refused_by_name() {
     let rig = Rig::bare();
-    for (rule, words) in [
+    for (rule, said) in [
         ("driver=igb,driver=ixgbe", "each key may be given once"),
         ("speed=1000,speed=1000", "each key may be given once"),
         ("name=pf0", "the keys are driver, speed and pci"),
@@ -53,39 +57,13 @@ fn rules_that_make_no_sense_are_refused_by_name() {
         ("", "like driver="),
     ] {
         let line = ["intent", "add", "c", "--bridge", "br0", "--match", rule];
-        rig.call(&line).with(2).says(&[words]);
+        rig.call(&line).with(2).says(&[said]);
     }
-    let both = [
-        "intent",
-        "add",
-        "c",
-        "--bridge",
-        "br0",
-        "--match",
-        "driver=igb",
-        "--adapter",
-        "pf0",
-    ];
+    let both = words("intent add c --bridge br0 --match driver=igb --adapter pf0");
     rig.call(&both).with(2).says(&["--adapter", "--match"]);
-    let twice = [
-        "intent",
-        "set",
-        "c",
-        "--match",
-        "driver=igb",
-        "--match",
-        "driver=igb",
-    ];
+    let twice = words("intent set c --match driver=igb --match driver=igb");
     rig.call(&twice).with(2);
-    let nothing = [
-        "intent",
-        "add",
-        "c",
-        "--bridge",
-        "br0",
-        "--match",
-        "driver=ixgbe",
-    ];
+    let nothing = words("intent add c --bridge br0 --match driver=ixgbe");
     rig.call(&nothing).with(4).says(&[
         "[adapter_not_found]",
         "no adapter matches driver=ixgbe",
@@ -98,15 +76,7 @@ fn rules_that_make_no_sense_are_refused_by_name() {
 fn an_adapter_in_two_intents_is_named_with_both() {
     let rig = Rig::bare();
     rig.add_intent();
-    let second = [
-        "intent",
-        "add",
-        "second",
-        "--bridge",
-        "br0",
-        "--match",
-        "driver=igb",
-    ];
+    let second = words("intent add second --bridge br0 --match driver=igb");
     rig.call(&second).with(3).says(&[
         "[adapter_in_two_intents]",
         "adapter pf0",
@@ -114,15 +84,7 @@ fn an_adapter_in_two_intents_is_named_with_both() {
         "'second' (which matches driver=igb)",
         "Narrow the rule",
     ]);
-    let second = [
-        "intent",
-        "add",
-        "second",
-        "--bridge",
-        "br0",
-        "--adapter",
-        "pf0",
-    ];
+    let second = words("intent add second --bridge br0 --adapter pf0");
     rig.call(&second)
         .with(3)
         .says(&["pf0 belongs to intent 'compute'"]);

@@ -2,17 +2,7 @@
 
 use serde_json::json;
 
-use crate::rig::Rig;
-
-const ADD: [&str; 7] = [
-    "intent",
-    "add",
-    "compute",
-    "--bridge",
-    "br0",
-    "--adapter",
-    "pf0",
-];
+use crate::rig::{ADD_INTENT, Rig};
 
 fn call<'a>(words: &[&'a str], more: &[&'a str]) -> Vec<&'a str> {
     [words, more].concat()
@@ -27,7 +17,7 @@ fn an_intent_is_given_numbers_and_shows_them() {
         "--max-tx-rate",
         "Low=100",
     ];
-    let out = rig.call(&call(&ADD, &more)).done();
+    let out = rig.call(&call(&ADD_INTENT, &more)).done();
     assert!(out.contains("compute"), "{out}");
     let shown = rig.call(&["intent", "show", "compute"]).done();
     assert!(
@@ -64,7 +54,7 @@ fn numbers_that_cannot_be_are_wrong_usage() {
         ("--max-tx-rate", "Low=1,low=2", "once"),
         ("--max-tx-rate", "\u{1b}[2J=1", "Low, Medium or High"),
     ] {
-        let ended = rig.call(&call(&ADD, &[option, value])).with(2);
+        let ended = rig.call(&call(&ADD_INTENT, &[option, value])).with(2);
         ended.says(&[word]);
         assert!(!ended.err.contains('\u{1b}'), "{}", ended.err);
     }

@@ -153,81 +153,45 @@ fn accelerate(
         let Some((adapter, vf)) = observed.vf_of(vm, nic) else {
             continue;
         };
+        let way = way(observed, intent, adapter, vf);
         if !observed.is_active(adapter) {
             // The bond has failed over: what is for the guest comes by another adapter now.
-            if !memory.resting.contains(&vm.uuid) {
-                let standing = standing(observed, intent, nic, adapter, vf);
-                let attributes = vf.attributes.clone();
-                plan.actions.extend(switch(
-                    Direction::Back,
-                    standing,
-                    vm,
-                    nic,
-                    &way(observed, intent, adapter, vf),
-                    attributes,
-                ));
-            }
+            plan.actions
+                .extend(back(observed, intent, vm, nic, &way, memory));
             return;
         }
-        match judge(observed, vm, nic, rate) {
+        let attributes = match judge(observed, vm, nic, rate) {
+            Ok(attributes) => attributes,
             Err(problem) => {
                 // Back at once: what the switch enforces would not hold on the VF.
                 plan.vm_problems
                     .entry(vm.uuid)
                     .or_default()
                     .push(problem.about("vm", &vm.name));
-                if !memory.resting.contains(&vm.uuid) {
-                    let standing = standing(observed, intent, nic, adapter, vf);
-                    let attributes = vf.attributes.clone();
-                    plan.actions.extend(switch(
-                        Direction::Back,
-                        standing,
-                        vm,
-                        nic,
-                        &way(observed, intent, adapter, vf),
-                        attributes,
-                    ));
-                }
+                plan.actions
+                    .extend(back(observed, intent, vm, nic, &way, memory));
                 return;
             }
-            // Another number of vectors can be had only while the guest does not have the VF.
-            Ok(_)
-                if vf.active_vectors > 0
-                    && vectors::differ(adapter, vf, intent, level)
-                    && problems.is_empty()
-                    && eligibility::has_vectors(adapter, vf, &intent.levels, level) =>
-            {
-                if !memory.resting.contains(&vm.uuid) {
-                    let standing = standing(observed, intent, nic, adapter, vf);
-                    let attributes = vf.attributes.clone();
-                    plan.actions.extend(switch(
-                        Direction::Back,
-                        standing,
-                        vm,
-                        nic,
-                        &way(observed, intent, adapter, vf),
-                        attributes,
-                    ));
-                }
-                return;
-            }
-            Ok(attributes) if vf.active_vectors > 0 => {
-                if !settled(observed, intent, nic, adapter, vf, &attributes)
-                    && !memory.resting.contains(&vm.uuid)
-                {
-                    let standing = standing(observed, intent, nic, adapter, vf);
-                    plan.actions.extend(switch(
-                        AGAIN,
-                        standing,
-                        vm,
-                        nic,
-                        &way(observed, intent, adapter, vf),
-                        attributes,
-                    ));
-                    return;
-                }
-            }
-            Ok(_) => open_both(observed, intent, nic, adapter, plan),
+        };
+        if vf.active_vectors == 0 {
+            open_both(observed, intent, nic, &way, plan);
+            continue;
+        }
+        // Another number of vectors can be had only while the guest does not have the VF.
+        if vectors::differ(adapter, vf, intent, level)
+            && problems.is_empty()
+            && eligibility::has_vectors(adapter, vf, &intent.levels, level)
+        {
+            plan.actions
+                .extend(back(observed, intent, vm, nic, &way, memory));
+            return;
+        }
+        if !settled(observed, intent, nic, &way, &attributes) && !memory.resting.contains(&vm.uuid)
+        {
+            let standing = standing(observed, intent, nic, &way);
+            plan.actions
+                .extend(switch(AGAIN, standing, vm, nic, &way, attributes));
+            return;
         }
     }
     vectors::not_provided(observed, vm, intent, level, &problems, plan);
@@ -300,35 +264,35 @@ fn choose<'a>(
         .and_then(|(adapter, ready)| Some((adapter, *ready.first()?)))
 }
 
+/// The bridge sends all frames for the NIC to this port, whatever it learns.
+fn is_fixed(observed: &Observed, intent: &Intent, nic: &NicFacts, port: &IfName) -> bool {
+    observed
+        .bridge(&intent.bridge)
+        .and_then(|bridge| bridge.port(port))
+        .is_some_and(|port| {
+            port.fdb
+                .iter()
+                .any(|entry| entry.mac == nic.mac && entry.fixed)
+        })
+}
+
 /// All frames for the NIC go to the VF, and the VF carries what it shall.
 fn settled(
     observed: &Observed,
     intent: &Intent,
     nic: &NicFacts,
-    adapter: &AdapterFacts,
-    vf: &VfFacts,
+    way: &Way<'_>,
     attributes: &VfAttributes,
 ) -> bool {
-    let entry = observed
-        .bridge(&intent.bridge)
-        .and_then(|bridge| bridge.port(port(observed, intent, adapter)))
-        .is_some_and(|port| {
-            port.fdb
-                .iter()
-                .any(|entry| entry.mac == nic.mac && entry.fixed)
-        });
-    entry && !adapter.filter.contains(&nic.mac) && vf.attributes.fulfils(attributes)
+    is_fixed(observed, intent, nic, way.port)
+        && !way.adapter.filter.contains(&nic.mac)
+        && way.vf.attributes.fulfils(attributes)
 }
 
 /// Where a NIC with a VF is: on the VF if its frames all go there and the guest takes them.
-fn standing(
-    observed: &Observed,
-    intent: &Intent,
-    nic: &NicFacts,
-    adapter: &AdapterFacts,
-    vf: &VfFacts,
-) -> Standing {
-    if vf.active_vectors > 0 && settled(observed, intent, nic, adapter, vf, &vf.attributes) {
+fn standing(observed: &Observed, intent: &Intent, nic: &NicFacts, way: &Way<'_>) -> Standing {
+    let vf = way.vf;
+    if vf.active_vectors > 0 && settled(observed, intent, nic, way, &vf.attributes) {
         Standing::OnVf
     } else {
         Standing::BothPaths
@@ -337,41 +301,45 @@ fn standing(
 
 /// True if the NIC's frames all go to its VF, as far as bridge and filter show.
 pub fn is_settled(observed: &Observed, intent: &Intent, vm: &VmFacts, nic: &NicFacts) -> bool {
-    observed
-        .vf_of(vm, nic)
-        .is_some_and(|(adapter, vf)| settled(observed, intent, nic, adapter, vf, &vf.attributes))
+    observed.vf_of(vm, nic).is_some_and(|(adapter, vf)| {
+        let way = way(observed, intent, adapter, vf);
+        settled(observed, intent, nic, &way, &vf.attributes)
+    })
 }
 
-fn open_both(
-    observed: &Observed,
-    intent: &Intent,
-    nic: &NicFacts,
-    adapter: &AdapterFacts,
-    plan: &mut Plan,
-) {
-    if !adapter.filter.contains(&nic.mac) {
-        let (pf, mac) = (adapter.ifname.clone(), nic.mac);
+fn open_both(observed: &Observed, intent: &Intent, nic: &NicFacts, way: &Way<'_>, plan: &mut Plan) {
+    let mac = nic.mac;
+    if !way.adapter.filter.contains(&mac) {
         plan.actions.push(Action::Filter {
-            pf,
+            pf: way.adapter.ifname.clone(),
             mac,
             present: true,
         });
     }
-    let uplink = observed
-        .bridge(&intent.bridge)
-        .and_then(|bridge| bridge.port(port(observed, intent, adapter)));
-    if uplink.is_some_and(|port| {
-        port.fdb
-            .iter()
-            .any(|entry| entry.mac == nic.mac && entry.fixed)
-    }) {
-        let (port, mac) = (port(observed, intent, adapter).clone(), nic.mac);
+    if is_fixed(observed, intent, nic, way.port) {
         plan.actions.push(Action::BridgeEntry {
-            port,
+            port: way.port.clone(),
             mac,
             present: false,
         });
     }
+}
+
+/// The NIC's way back to the tap, unless its VM rests.
+fn back(
+    observed: &Observed,
+    intent: &Intent,
+    vm: &VmFacts,
+    nic: &NicFacts,
+    way: &Way<'_>,
+    memory: &Memory,
+) -> Option<Action> {
+    if memory.resting.contains(&vm.uuid) {
+        return None;
+    }
+    let standing = standing(observed, intent, nic, way);
+    let attributes = way.vf.attributes.clone();
+    switch(Direction::Back, standing, vm, nic, way, attributes)
 }
 
 fn decelerate(
@@ -381,21 +349,11 @@ fn decelerate(
     memory: &Memory,
     plan: &mut Plan,
 ) {
-    if memory.resting.contains(&vm.uuid) {
-        return;
-    }
     for nic in nics_on(vm, &intent.bridge) {
         if let Some((adapter, vf)) = observed.vf_of(vm, nic) {
-            let standing = standing(observed, intent, nic, adapter, vf);
-            let attributes = vf.attributes.clone();
-            plan.actions.extend(switch(
-                Direction::Back,
-                standing,
-                vm,
-                nic,
-                &way(observed, intent, adapter, vf),
-                attributes,
-            ));
+            let way = way(observed, intent, adapter, vf);
+            plan.actions
+                .extend(back(observed, intent, vm, nic, &way, memory));
             return;
         }
     }
