@@ -289,10 +289,15 @@ fn settled(
         && way.vf.attributes.fulfils(attributes)
 }
 
-/// Where a NIC with a VF is: on the VF if its frames all go there and the guest takes them.
+/// Where a NIC with a VF is: on the VF if its frames all go there and the guest takes them. After a
+/// failover of the bond no frame comes by the VF's adapter, whatever the bridge says, and a way back
+/// that fails must not end there.
 fn standing(observed: &Observed, intent: &Intent, nic: &NicFacts, way: &Way<'_>) -> Standing {
     let vf = way.vf;
-    if vf.active_vectors > 0 && settled(observed, intent, nic, way, &vf.attributes) {
+    if vf.active_vectors > 0
+        && observed.is_active(way.adapter)
+        && settled(observed, intent, nic, way, &vf.attributes)
+    {
         Standing::OnVf
     } else {
         Standing::BothPaths
