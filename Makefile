@@ -5,7 +5,10 @@ CARGO ?= cargo
 # Several worktrees can share one: make CARGO_TARGET_DIR=… test
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 LAB := $(TARGET)/debug/accelnet-lab
-SMOKE := $(CARGO) test -p accelnet-lab --features lab --test smoke -- --nocapture
+# One test of crates/lab/tests/lab: lab_test NAME. A lab that fails is tried once more.
+define lab_test
+$(CARGO) test -p accelnet-lab --features lab --test lab -- --nocapture --exact $(1)
+endef
 
 .PHONY: help deps build demo test unit-test lab-test bench check fmt openapi problems clean
 
@@ -23,15 +26,19 @@ demo: build ## a running VM goes to a VF and back, measured (KEEP=1 leaves it ru
 
 test: unit-test lab-test ## all tests, on simulated twins and in the lab
 
-# Property tests try the same cases in every run, so that a failure is one of the change under test;
-# make unit-test PROPTEST_RNG_SEED=… tries others.
+# Property tests try the same cases in every run, only so that a failure is one of the change under test
+# and can be had again: any other seed (make unit-test PROPTEST_RNG_SEED=…) takes as long.
 unit-test: export PROPTEST_RNG_SEED ?= 20261125
 unit-test: build ## unit, property and component tests only
 	$(CARGO) test --workspace
 
-lab-test: build ## the lab smoke test only: real drivers, real libvirt, an emulated card
-	@$(SMOKE) || { echo "The lab failed. Software emulation now and then loses a machine by itself"; \
-	echo "(docs/reference/lab.md), so it is tried once more."; $(SMOKE); }
+LAB_TESTS := without_iommu with_smt documentation smoke
+
+# Software emulation now and then loses a machine by itself (docs/reference/lab.md).
+lab-test: build ## the lab tests only: real drivers, real libvirt, an emulated card (one: LAB_TESTS=smoke)
+	@for name in $(LAB_TESTS); do \
+	  $(call lab_test,$$name) || { echo "The lab failed; it is tried once more."; $(call lab_test,$$name); } || exit 1; \
+	done
 
 bench: ## capacity decisions at 10,000 nodes and 200,000 VMs: time and memory, against their bars
 	$(CARGO) bench -p accelnet-rules --bench admission

@@ -17,8 +17,11 @@ pub fn apply(
     memory: &mut Memory,
 ) -> Result<(), Problem> {
     let done: Result<(), HostError> = match action {
+        Action::MakeBridge { bridge, mark } => host.ensure_bridge(bridge, mark),
+        Action::AddUplink { bridge, adapter } => host.ensure_bridge_port(bridge, adapter),
         Action::CreateVfs { pf, count } => host.ensure_vf_count(*pf, *count),
         Action::BindVf { vf } => host.ensure_vf_vfio(*vf),
+        Action::VfVectors { vf, vectors } => host.ensure_vf_vectors(*vf, *vectors),
         Action::CleanVf { pf, index, vf } => {
             let cleaned = clean_vf(host, *pf, *index, *vf);
             match &cleaned {
@@ -40,8 +43,8 @@ pub fn apply(
             }
             told
         }
-        Action::Prepare { vm, nics } => {
-            let staged = hypervisor.prepare(*vm, nics);
+        Action::Prepare { vm, staging } => {
+            let staged = hypervisor.prepare(*vm, staging);
             return note_staged(*vm, staged, host, memory);
         }
         Action::AddNic {
@@ -64,7 +67,19 @@ pub fn apply(
     match done {
         // What went away between look and deed needs nothing.
         Err(error) if error.is_gone() => Ok(()),
-        other => other.map_err(|error| host_problem(&error)),
+        other => other.map_err(|error| about(action, host_problem(&error))),
+    }
+}
+
+/// A problem of an action, with the bridge that is made: other intents' states do not depend on it.
+pub fn about(action: &Action, problem: Problem) -> Problem {
+    match action {
+        Action::MakeBridge { bridge, .. } | Action::AddUplink { bridge, .. }
+            if problem.objects.is_empty() =>
+        {
+            problem.about("bridge", bridge)
+        }
+        _ => problem,
     }
 }
 
@@ -94,10 +109,14 @@ fn note_staged(
     Err(problem)
 }
 
-/// True if an action concerns one VM or VF: its failure keeps no other back.
+/// True if an action concerns one VM or VF, or a bridge that carries nobody yet: its failure keeps no
+/// other back.
 pub fn is_for_one(action: &Action) -> bool {
     match action {
-        Action::BindVf { .. }
+        Action::MakeBridge { .. }
+        | Action::AddUplink { .. }
+        | Action::BindVf { .. }
+        | Action::VfVectors { .. }
         | Action::CleanVf { .. }
         | Action::HoldQueuePass { .. }
         | Action::Prepare { .. }
@@ -115,6 +134,7 @@ pub fn is_for_one(action: &Action) -> bool {
 pub fn note(action: &Action, ledger: &mut Ledger) -> bool {
     let before = ledger.clone();
     match action {
+        Action::CreateVfs { .. } => ledger.vectors.clear(),
         Action::PortLearning { port, on: false } if !ledger.learning_off.contains(port) => {
             ledger.learning_off.push(port.clone());
         }

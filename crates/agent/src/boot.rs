@@ -1,11 +1,12 @@
-//! The node's start: VFs are made again from the ledger alone, before networks and guests.
+//! The node's start: VFs, and bridges of ours, are made again from the ledger alone, before networks
+//! and guests.
 
 use std::path::Path;
 
 use accelnet_host::Host;
-use accelnet_model::{AdapterFacts, VfAttributes, VfUser};
+use accelnet_model::{AdapterFacts, AdapterId, VfAttributes, VfUser};
 
-use crate::ledger::{AdapterEntry, Ledger};
+use crate::ledger::{AdapterEntry, BridgeEntry, Ledger};
 
 /// What was done, in words, and what went wrong.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -16,7 +17,7 @@ pub struct Outcome {
     pub failed: Vec<String>,
 }
 
-/// Makes the VFs that the ledger tells of, binds them to vfio-pci and brings them to the baseline.
+/// Makes the VFs and bridges that the ledger tells of, binds VFs them to vfio-pci and brings them to the baseline.
 /// Needs neither server nor libvirt; VFs in use are not touched.
 pub fn boot(host: &dyn Host, state_dir: &Path) -> Outcome {
     let mut outcome = Outcome::default();
@@ -27,22 +28,49 @@ pub fn boot(host: &dyn Host, state_dir: &Path) -> Outcome {
             return outcome;
         }
     };
-    if ledger.desired.enabled.is_none() {
-        return outcome;
-    }
-    for entry in &ledger.adapters {
+    let enabled = ledger.desired.enabled.is_some();
+    for entry in ledger.adapters.iter().filter(|_| enabled) {
         if let Err(text) = adapter(host, entry, &mut outcome) {
             outcome.failed.push(text);
+        }
+    }
+    // After the VFs: making those bounces the link.
+    for entry in &ledger.bridges {
+        if let Err(text) = bridge(host, entry, &mut outcome) {
+            outcome.failed.push(format!("{}: {text}", entry.bridge));
         }
     }
     outcome
 }
 
-fn find(host: &dyn Host, entry: &AdapterEntry) -> Result<AdapterFacts, String> {
+/// Makes a bridge of ours again, before guests look for it. An adapter that somebody uses by now is left
+/// to him.
+fn bridge(host: &dyn Host, entry: &BridgeEntry, outcome: &mut Outcome) -> Result<(), String> {
+    let adapter = find(host, &entry.adapter)?;
+    let (bridge, name) = (&entry.bridge, &adapter.ifname);
+    let ours = adapter.master.as_ref() == Some(bridge);
+    if let Some(master) = adapter.master.as_ref().filter(|_| !ours) {
+        return Err(format!("{name} is a port of {master} now"));
+    }
+    if !adapter.claims.is_empty() {
+        return Err(format!("{name} is used: {}", adapter.claims.join("; ")));
+    }
+    let there = host
+        .observe_bridge(bridge)
+        .map_err(|error| error.to_string())?;
+    host.ensure_bridge(bridge, &entry.mark)
+        .and_then(|()| host.ensure_bridge_port(bridge, name))
+        .map_err(|error| error.to_string())?;
+    if there.is_none() || !ours {
+        outcome.done.push(format!("{bridge}: made, with {name}"));
+    }
+    Ok(())
+}
+
+fn find(host: &dyn Host, id: &AdapterId) -> Result<AdapterFacts, String> {
     let adapters = host.observe_adapters().map_err(|error| error.to_string())?;
-    let found = adapters.into_iter().find(|adapter| adapter.id == entry.id);
+    let found = adapters.into_iter().find(|adapter| adapter.id == *id);
     found.ok_or_else(|| {
-        let id = &entry.id;
         format!(
             "there is no adapter {} with address {} any more",
             id.pci_path, id.permanent_mac
@@ -51,14 +79,14 @@ fn find(host: &dyn Host, entry: &AdapterEntry) -> Result<AdapterFacts, String> {
 }
 
 fn adapter(host: &dyn Host, entry: &AdapterEntry, outcome: &mut Outcome) -> Result<(), String> {
-    let before = find(host, entry)?;
+    let before = find(host, &entry.id)?;
     let name = &before.ifname;
     if before.vfs.len() as u32 != entry.vfs {
         host.ensure_vf_count(before.pci, entry.vfs)
             .map_err(|error| format!("{name}: {error}"))?;
         outcome.done.push(format!("{name}: {} VFs made", entry.vfs));
     }
-    for vf in find(host, entry)?
+    for vf in find(host, &entry.id)?
         .vfs
         .iter()
         .filter(|vf| vf.user == VfUser::Nobody)

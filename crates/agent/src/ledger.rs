@@ -5,13 +5,16 @@
 //! sees the old or the new one. A file that cannot be read is kept under another name, never dropped.
 
 use std::{
+    collections::BTreeMap,
     fs::{self, File},
     io::Write,
     os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
 };
 
-use accelnet_model::{AdapterId, IfName, MacAddr, NodeDesired};
+use accelnet_model::{
+    AdapterId, IfName, Intent, MacAddr, NodeDesired, PciAddress, Support, intent::BRIDGE_MARK,
+};
 use accelnet_rules::Observed;
 use serde::{Deserialize, Serialize};
 
@@ -29,6 +32,17 @@ pub struct AdapterEntry {
     pub vfs: u32,
 }
 
+/// A bridge that we made.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BridgeEntry {
+    /// The bridge.
+    pub bridge: IfName,
+    /// Its mark.
+    pub mark: String,
+    /// The adapter that is its uplink.
+    pub adapter: AdapterId,
+}
+
 /// The ledger.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Ledger {
@@ -37,12 +51,64 @@ pub struct Ledger {
     pub desired: NodeDesired,
     /// VFs to make at the node's start.
     pub adapters: Vec<AdapterEntry>,
+    /// Bridges to make again at the node's start: those of intents, and those that removed intents
+    /// left behind for the VMs on them.
+    #[serde(default)]
+    pub bridges: Vec<BridgeEntry>,
     /// Ports where we turned learning off.
     #[serde(default)]
     pub learning_off: Vec<IfName>,
     /// Addresses that we put into a PF's filter.
     #[serde(default)]
     pub filtered: Vec<MacAddr>,
+    /// Vectors that VFs were given: some drivers do not show them (ice).
+    #[serde(default)]
+    pub vectors: Vectors,
+}
+
+/// Vectors of VFs, as long as the machine runs: VFs that are made anew have what their driver gives.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Vectors {
+    boot_id: String,
+    of_vfs: BTreeMap<String, u32>,
+}
+
+impl Vectors {
+    /// Notes what a VF was given; `None` if nobody knows any more.
+    pub fn note(&mut self, boot_id: &str, vf: PciAddress, vectors: Option<u32>) {
+        // Empty where the machine could not be asked just now.
+        if self.boot_id != boot_id && !boot_id.is_empty() {
+            *self = Self {
+                boot_id: boot_id.to_owned(),
+                of_vfs: BTreeMap::new(),
+            };
+        }
+        match vectors {
+            Some(vectors) => self.of_vfs.insert(vf.to_string(), vectors),
+            None => self.of_vfs.remove(&vf.to_string()),
+        };
+    }
+
+    /// Forgets all: VFs are made anew.
+    pub fn clear(&mut self) {
+        self.of_vfs.clear();
+    }
+
+    /// Tells VFs what they were given, where the machine does not.
+    pub fn fill(&self, observed: &mut Observed) {
+        let boot_id = &observed.node.boot_id;
+        if self.boot_id != *boot_id && !boot_id.is_empty() {
+            return;
+        }
+        let adapters = observed.adapters.iter_mut();
+        for vf in adapters.flat_map(|adapter| &mut adapter.vfs) {
+            if vf.msix_vectors == Support::Unknown
+                && let Some(vectors) = self.of_vfs.get(&vf.pci.to_string())
+            {
+                vf.msix_vectors = Support::Supported(*vectors);
+            }
+        }
+    }
 }
 
 /// Why a ledger cannot be read or written.
@@ -113,6 +179,35 @@ impl Ledger {
         (self.learning_off.len(), self.filtered.len()) != before
     }
 
+    /// Notes the bridges of ours that are there. One that is not is forgotten unless an intent wants
+    /// it: somebody took it away. True if that changed something.
+    pub fn remember_bridges(&mut self, observed: &Observed) -> bool {
+        let ours = observed.bridges.iter().filter_map(|bridge| {
+            let mark = bridge.alias.clone()?;
+            let mut ports = observed.adapters.iter();
+            let uplink = ports.find(|facts| facts.master.as_ref() == Some(&bridge.ifname))?;
+            mark.starts_with(BRIDGE_MARK).then(|| BridgeEntry {
+                bridge: bridge.ifname.clone(),
+                mark,
+                adapter: uplink.id.clone(),
+            })
+        });
+        let mut found: Vec<BridgeEntry> = ours.collect();
+        let intents = &self.desired.intents;
+        let missing = self.bridges.iter().filter(|entry| {
+            let wanted = |intent: &Intent| {
+                intent.create && intent.bridge == entry.bridge && intent.bridge_mark() == entry.mark
+            };
+            let there = found.iter().any(|other| other.bridge == entry.bridge);
+            !there && intents.iter().any(wanted)
+        });
+        let missing: Vec<BridgeEntry> = missing.cloned().collect();
+        found.extend(missing);
+        let changed = found != self.bridges;
+        self.bridges = found;
+        changed
+    }
+
     /// Replaces the ledger.
     ///
     /// # Errors
@@ -164,6 +259,39 @@ mod tests {
         fs::write(directory.path().join("ledger.json.new"), "{ torn").unwrap();
         let read = Ledger::load(directory.path()).unwrap();
         assert_eq!(read.desired.generation, 7);
+    }
+
+    #[test]
+    fn what_vfs_were_given_is_known_until_the_machine_restarts() {
+        let vf: PciAddress = "0000:01:10.0".parse().unwrap();
+        let mut vectors = Vectors::default();
+        let seen = |vectors: &Vectors, boot_id: &str, shown: Support<u32>| {
+            let mut observed = accelnet_rules::fixture::observed();
+            observed.node.boot_id = boot_id.to_owned();
+            observed.adapters[0].vfs[0].msix_vectors = shown;
+            vectors.fill(&mut observed);
+            observed.adapters[0].vfs[0].msix_vectors
+        };
+        vectors.note("one", vf, Some(5));
+        assert_eq!(
+            seen(&vectors, "one", Support::Unknown),
+            Support::Supported(5)
+        );
+        assert_eq!(seen(&vectors, "", Support::Unknown), Support::Supported(5));
+        assert_eq!(seen(&vectors, "two", Support::Unknown), Support::Unknown);
+        let shown = Support::Supported(3);
+        assert_eq!(
+            seen(&vectors, "one", shown),
+            shown,
+            "the machine knows better"
+        );
+        vectors.note("", vf, Some(4));
+        assert_eq!(
+            seen(&vectors, "one", Support::Unknown),
+            Support::Supported(4)
+        );
+        vectors.note("one", vf, None);
+        assert_eq!(seen(&vectors, "one", Support::Unknown), Support::Unknown);
     }
 
     #[test]

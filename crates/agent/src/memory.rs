@@ -41,6 +41,8 @@ pub struct Quarantine {
 pub struct Busy {
     /// The VF it is about.
     pub vf: PciAddress,
+    /// Vectors that it gives the VF.
+    pub vectors: Option<u32>,
     /// How far it is.
     pub progress: Progress,
 }
@@ -167,6 +169,11 @@ impl Memory {
             learning_off: ledger.learning_off.iter().cloned().collect(),
             filtered: ledger.filtered.iter().copied().collect(),
             passing: self.passing.clone(),
+            made_on: ledger
+                .bridges
+                .iter()
+                .map(|entry| (entry.bridge.clone(), entry.adapter.clone()))
+                .collect(),
         }
     }
 }

@@ -120,15 +120,22 @@ fn assign(observed: &mut Observed) {
 fn policy(host: &dyn Host, desired: &NodeDesired, observed: &mut Observed) {
     let mut found = std::mem::take(&mut observed.policy);
     for intent in &desired.intents {
-        let Some(uplink) = observed.uplinks(intent).next() else {
+        // On a bond there may be policy on itself and on each of its members.
+        let mut ways = BTreeSet::new();
+        for uplink in observed.uplinks(intent) {
+            ways.insert(&uplink.ifname);
+            ways.extend(observed.port_of(uplink, &intent.bridge));
+        }
+        if ways.is_empty() {
             continue;
-        };
+        }
         for vm in observed.vms_on(&intent.bridge) {
             for nic in nics_on(vm, &intent.bridge) {
                 let Some(tap) = &nic.tap else { continue };
-                let findings = host
-                    .observe_policy(&intent.bridge, tap, &uplink.ifname, nic.mac)
-                    .unwrap_or_else(|error| {
+                let mut findings: Vec<PolicyFinding> = Vec::new();
+                for way in &ways {
+                    let seen = host.observe_policy(&intent.bridge, tap, way, nic.mac);
+                    let seen = seen.unwrap_or_else(|error| {
                         let (place, rule) = (tap.to_string(), format!("cannot be read: {error}"));
                         vec![PolicyFinding {
                             kind: PolicyKind::TrafficControl,
@@ -136,6 +143,10 @@ fn policy(host: &dyn Host, desired: &NodeDesired, observed: &mut Observed) {
                             rule,
                         }]
                     });
+                    let new = seen.into_iter().filter(|one| !findings.contains(one));
+                    let new: Vec<PolicyFinding> = new.collect();
+                    findings.extend(new);
+                }
                 found.insert((vm.uuid, nic.mac), findings);
             }
         }

@@ -16,6 +16,8 @@ use std::time::Duration;
 use accelnet_model::{Code, MacAddr, Problem};
 use accelnet_rules::{Observed, attach::Standing, plan::Action};
 
+use crate::apply;
+
 /// Repairs in a row that are done at once.
 const FREE: u32 = 3;
 /// Tries after which it is said to have failed; it is tried on.
@@ -46,8 +48,7 @@ struct Repair {
 pub struct Repairs(Vec<Repair>);
 
 /// True if doing it again and again means that something is wrong. A guest that restarts has the
-/// paths of its NIC opened and closed, rightly, each time; hold queues and definitions are not
-/// repaired, they are used.
+/// paths of its NIC opened and closed, rightly, each time; hold queues are not repaired, they are used.
 pub fn counts(action: &Action, observed: &Observed) -> bool {
     let on_vf = |mac: &MacAddr| {
         let mut vms = observed.vms.iter();
@@ -58,20 +59,29 @@ pub fn counts(action: &Action, observed: &Observed) -> bool {
     };
     match action {
         Action::Filter { mac, .. } | Action::BridgeEntry { mac, .. } => !on_vf(mac),
-        Action::CreateVfs { .. }
+        Action::MakeBridge { .. }
+        | Action::AddUplink { .. }
+        | Action::CreateVfs { .. }
         | Action::BindVf { .. }
+        | Action::VfVectors { .. }
         | Action::CleanVf { .. }
         | Action::PinBridge { .. }
         | Action::PortLearning { .. } => true,
         // All frames go to the VF: only its attributes can be wrong.
         Action::Switch(switch) => switch.to_vf && switch.standing == Standing::OnVf,
-        Action::HoldQueuePass { .. } | Action::Prepare { .. } | Action::AddNic { .. } => false,
+        // Queues alone are our own idea, which nobody waits for; what a VF needs was asked for.
+        Action::Prepare { staging, .. } => staging.standby.is_empty(),
+        Action::HoldQueuePass { .. } | Action::AddNic { .. } => false,
     }
 }
 
 fn longest(action: &Action, refused: bool) -> Duration {
     match action {
-        Action::PortLearning { .. } | Action::Filter { .. } | Action::BridgeEntry { .. } => {
+        Action::MakeBridge { .. }
+        | Action::AddUplink { .. }
+        | Action::PortLearning { .. }
+        | Action::Filter { .. }
+        | Action::BridgeEntry { .. } => {
             if refused {
                 LONGEST_REFUSED_FOR_FRAMES
             } else {
@@ -133,7 +143,9 @@ impl Repairs {
 
     /// What does not last or is refused.
     pub fn problems(&self) -> Vec<Problem> {
-        self.0.iter().filter_map(Repair::problem).collect()
+        let all = self.0.iter();
+        all.filter_map(|repair| Some(apply::about(&repair.action, repair.problem()?)))
+            .collect()
     }
 }
 
@@ -172,8 +184,11 @@ fn words(action: &Action) -> String {
         }
     };
     match action {
+        Action::MakeBridge { bridge, .. } => format!("make bridge {bridge}"),
+        Action::AddUplink { bridge, adapter } => format!("make {adapter} a port of {bridge}"),
         Action::CreateVfs { pf, count } => format!("create {count} VFs of {pf}"),
         Action::BindVf { vf } => format!("bind VF {vf} to vfio-pci"),
+        Action::VfVectors { vf, vectors } => format!("give VF {vf} {vectors} MSI-X vectors"),
         Action::CleanVf { vf, .. } => format!("bring VF {vf} to the safe baseline"),
         Action::PinBridge { bridge } => format!("pin the address of {bridge}"),
         Action::PortLearning { port, on } => {
@@ -189,7 +204,7 @@ fn words(action: &Action) -> String {
             way(*present, "set", "remove")
         ),
         Action::HoldQueuePass { tap } => format!("let the queue of {tap} pass"),
-        Action::Prepare { vm, .. } => format!("prepare VM {vm}"),
+        Action::Prepare { vm, .. } => format!("stage changes on the definition of VM {vm}"),
         Action::AddNic { vm, mac, .. } => format!("add NIC {mac} to VM {vm}"),
         Action::Switch(switch) => format!(
             "give VF {} the attributes of VM '{}'",

@@ -1,13 +1,13 @@
 //! What the node is, in the words of its report.
 
 use accelnet_model::{
-    AdapterStatus, IfName, Intent, NicFacts, NicPath, NicStatus, NodeDesired, NodeStatus, Problem,
+    AdapterStatus, Intent, NicFacts, NicPath, NicStatus, NodeDesired, NodeStatus, Problem,
     VmDesired, VmFacts, VmState, VmStatus,
 };
 use accelnet_rules::{
-    Observed,
+    Observed, new_nic,
     plan::{Plan, is_settled},
-    profile,
+    profile, staging,
 };
 
 use crate::memory::Memory;
@@ -109,16 +109,15 @@ fn vm_status(
     }
 }
 
-/// What waits for the next cold start: what was staged, and a NIC that was added, by evidence.
+/// What the VM's next cold start brings: of a running one it shows, of one that is off only what was
+/// staged is known.
 fn staged(vm: &VmFacts, wish: Option<&VmDesired>, memory: &Memory) -> Vec<String> {
-    let mut all = memory.staged.get(&vm.uuid).cloned().unwrap_or_default();
+    let mut all = match vm.state {
+        VmState::Off => memory.staged.get(&vm.uuid).cloned().unwrap_or_default(),
+        VmState::Running | VmState::Paused => staging::to_come(vm),
+    };
     let added = wish.and_then(|wish| wish.add_nic);
-    let off = vm.nics.iter().filter(|_| vm.state == VmState::Off);
-    let mut waiting = vm.nics_staged.iter().chain(off);
-    if let Some(nic) = waiting.find(|nic| Some(nic.mac) == added) {
-        let bridge = nic.bridge.as_ref().map_or("no bridge", IfName::as_str);
-        all.push(format!("NIC {} on {bridge}", nic.mac));
-    }
+    all.extend(added.and_then(|mac| new_nic::to_come(vm, mac)));
     all
 }
 
@@ -154,7 +153,7 @@ fn nic_status(
     };
     status.adapter = Some(adapter.ifname.clone());
     status.vf = Some(vf.pci);
-    status.queue_pairs = profile::queue_pairs(adapter);
+    status.queue_pairs = profile::queue_pairs_of_vf(adapter, vf);
     let by_tap = nic.tap.as_ref().is_some_and(|tap| memory.tap_active(tap));
     let settled = intent.is_none_or(|intent| is_settled(observed, intent, vm, nic));
     let why_not = if vf.active_vectors == 0 {

@@ -8,10 +8,10 @@ use std::{
 
 use accelnet_host::Host;
 use accelnet_hypervisor::Hypervisor;
-use accelnet_model::{Code, NodeDesired, NodeStatus, Problem, Progress};
+use accelnet_model::{Code, NodeDesired, NodeStatus, PciAddress, Problem, Progress};
 use accelnet_rules::{
     Observed,
-    attach::{ATTACH, DETACH},
+    attach::{ATTACH, DETACH, Standing},
     plan::{Action, Plan, Switch, plan},
     profile,
 };
@@ -179,7 +179,15 @@ impl Loop {
     }
 
     fn finished(&mut self, finished: Finished) {
-        self.memory.busy.remove(&finished.vm);
+        let busy = self.memory.busy.remove(&finished.vm);
+        if let Some(Busy {
+            vf,
+            vectors: Some(vectors),
+            ..
+        }) = busy
+        {
+            self.note_vectors(vf, Some(vectors).filter(|_| finished.result.is_ok()));
+        }
         self.progress.remove(&finished.vm);
         let settling = self.memory.settling.remove(&finished.vm);
         match finished.result {
@@ -190,6 +198,17 @@ impl Loop {
                 }
             }
             Err(problems) => self.memory.failed(finished.vm, self.host.now(), problems),
+        }
+    }
+
+    /// Notes what a VF was given, for drivers that do not show it.
+    fn note_vectors(&mut self, vf: PciAddress, vectors: Option<u32>) {
+        let before = self.ledger.vectors.clone();
+        self.ledger
+            .vectors
+            .note(&self.last.node.boot_id, vf, vectors);
+        if self.ledger.vectors != before {
+            self.save();
         }
     }
 
@@ -224,15 +243,19 @@ impl Loop {
         loop {
             round += 1;
             let mut problems: Vec<Problem> = self.ledger_problem.clone().into_iter().collect();
-            let observed = observe(
+            let mut observed = observe(
                 &*self.host,
                 &*self.hypervisor,
                 &self.ledger.desired,
                 &mut problems,
             );
+            self.ledger.vectors.fill(&mut observed);
             self.count_taps(&observed, round == 1);
             self.remember_adapters(&observed);
             // What could not be seen is not gone.
+            if problems.is_empty() && self.ledger.remember_bridges(&observed) {
+                self.save();
+            }
             let all_seen = problems.is_empty() && self.memory.busy.is_empty();
             if all_seen && self.ledger.forget_gone(&observed) {
                 self.save();
@@ -316,7 +339,7 @@ impl Loop {
             return;
         };
         let wanted = |adapter| {
-            profile::choose_vf_count(adapter, intent.vfs)
+            profile::choose_vf_count(adapter, &intent.levels, intent.vfs)
                 .ok()
                 .map(|plan| plan.count)
         };
@@ -362,6 +385,12 @@ impl Loop {
                 None => true,
                 Some(done) => done.is_err(),
             };
+            if let (Action::VfVectors { vf, vectors }, Some(done)) = (action, &done) {
+                let boot_id = &observed.node.boot_id;
+                let given = Some(*vectors).filter(|_| done.is_ok());
+                self.ledger.vectors.note(boot_id, *vf, given);
+                self.save();
+            }
             if let Some(done) = &done
                 && counts
             {
@@ -416,6 +445,9 @@ impl Loop {
             switch.vm,
             Busy {
                 vf: switch.vf,
+                vectors: switch
+                    .vectors
+                    .filter(|_| switch.standing == Standing::OnTap),
                 progress: progress.clone(),
             },
         );

@@ -8,7 +8,7 @@ use accelnet_host::{HoldQueue, Host, HostError};
 use accelnet_hypervisor::{Hypervisor, HypervisorError, VfAttachment};
 use accelnet_model::{Code, Problem, VfAttributes};
 use accelnet_rules::{
-    attach::{ATTACH, DETACH, STILL_PLUGGED, Step, undo},
+    attach::{ATTACH, DETACH, STILL_PLUGGED, Standing, Step, undo},
     plan::Switch,
 };
 
@@ -74,7 +74,11 @@ impl Work<'_> {
 
     fn step(&self, step: Step) -> Result<(), Problem> {
         let Switch {
-            tap, uplink, mac, ..
+            tap,
+            uplink,
+            port,
+            mac,
+            ..
         } = self.switch;
         let host = self.host;
         let done = match step {
@@ -86,8 +90,9 @@ impl Work<'_> {
             Step::FilterRemove => host.ensure_pf_filter(uplink, *mac, false),
             Step::TapEntryAdd => host.ensure_bridge_entry(tap, *mac, true),
             Step::TapEntryRemove => host.ensure_bridge_entry(tap, *mac, false),
-            Step::UplinkEntryAdd => host.ensure_bridge_entry(uplink, *mac, true),
-            Step::UplinkEntryRemove => host.ensure_bridge_entry(uplink, *mac, false),
+            Step::UplinkEntryAdd => host.ensure_bridge_entry(port, *mac, true),
+            Step::UplinkEntryRemove => host.ensure_bridge_entry(port, *mac, false),
+            Step::VfVectors => return self.vectors(),
             Step::VfDress => return self.dress(&self.switch.attributes),
             Step::VfClean => {
                 return clean_vf(host, self.switch.pf, self.switch.vf_index, self.switch.vf);
@@ -116,6 +121,17 @@ impl Work<'_> {
         Problem::new(code, format!("{text}."))
     }
 
+    /// A VF that the VM has already keeps what it has: nothing can be changed under a guest.
+    fn vectors(&self) -> Result<(), Problem> {
+        match (self.switch.vectors, self.switch.standing) {
+            (Some(vectors), Standing::OnTap) => self
+                .host
+                .ensure_vf_vectors(self.switch.vf, vectors)
+                .map_err(|error| self.failed(&error.to_string())),
+            _ => Ok(()),
+        }
+    }
+
     fn dress(&self, wanted: &VfAttributes) -> Result<(), Problem> {
         let Switch { pf, vf_index, .. } = self.switch;
         let found = self
@@ -124,6 +140,18 @@ impl Work<'_> {
             .map_err(|error| self.failed(&error.to_string()))?;
         if found.fulfils(wanted) {
             return Ok(());
+        }
+        if let (Some(rate), None) = (
+            wanted.max_tx_rate_mbps.value(),
+            found.max_tx_rate_mbps.value(),
+        ) && *rate > 0
+        {
+            let uplink = &self.switch.uplink;
+            let text = format!(
+                "The driver of {uplink} cannot limit what its VFs send; {rate} Mbit/s are wanted."
+            );
+            let problem = Problem::new(Code::TxRateNotPossible, text);
+            return Err(problem.about("adapter", uplink));
         }
         Err(self.failed(&format!(
             "VF {vf_index} cannot enforce what it must: it has {found:?}"

@@ -106,7 +106,8 @@ pub struct Capacity {
     pub intent: Name,
     /// Percentage of nodes that may be down at once.
     pub node_reserve_percentage: u8,
-    /// The same as a number of nodes: min(⌈N·p/100⌉, N−1).
+    /// How many nodes may be down at once: min(⌈N·p/100⌉, N−1), or min(K, N−1) if the reserve was given
+    /// as a number K; the percentage follows it then.
     pub nodes_down_tolerated: u32,
     /// Whichever so many nodes are down, every admitted VM has its VFs somewhere.
     pub holds: bool,

@@ -1,8 +1,9 @@
 //! Bodies of requests and answers.
 
 use accelnet_model::{
-    AdapterStatus, Code, IfName, Intent, IntentOnNode, IntentType, Name, NicPath, NicStatus,
-    Performance, Problem, Progress, VfCount, VmState, WhenToCreateVfs,
+    AdapterMatch, AdapterStatus, Code, IfName, Intent, IntentOnNode, IntentType, LevelQueuePairs,
+    LevelTxRates, Levels, Name, NicPath, NicStatus, Performance, Problem, Progress, VfCount,
+    VmState, WhenToCreateVfs,
 };
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -62,7 +63,10 @@ pub struct EnabledStatus {
     pub intent: Name,
     /// Percentage of nodes that may be down at once.
     pub node_reserve_percentage: u8,
-    /// The same as a number of nodes: min(⌈N·p/100⌉, N−1).
+    /// The reserve as it was given, if it was given as a number of nodes; the percentage follows it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub nodes_down: Option<u32>,
+    /// How many nodes may be down at once: min(⌈N·p/100⌉, N−1), or min(K, N−1) of a number K.
     pub nodes_down_tolerated: u32,
     /// When missing VFs may be created.
     pub when: WhenToCreateVfs,
@@ -188,6 +192,9 @@ pub struct EnableRequest {
     /// Percentage of nodes that may be down at once, 0..=99; default 50.
     #[serde(default)]
     pub node_reserve_percentage: Option<i64>,
+    /// How many nodes may be down at once, instead of the percentage; fewer than there are.
+    #[serde(default)]
+    pub nodes_down: Option<i64>,
     /// When missing VFs may be created.
     #[serde(default)]
     pub when: WhenToCreateVfs,
@@ -203,6 +210,9 @@ pub struct SetRequest {
     /// Percentage of nodes that may be down at once, 0..=99.
     #[serde(default)]
     pub node_reserve_percentage: Option<i64>,
+    /// How many nodes may be down at once, instead of the percentage; fewer than there are.
+    #[serde(default)]
+    pub nodes_down: Option<i64>,
     /// When missing VFs may be created.
     #[serde(default)]
     pub when: Option<WhenToCreateVfs>,
@@ -245,12 +255,22 @@ pub struct NewIntent {
     /// At least one type.
     pub types: Vec<IntentType>,
     /// Interface names of the adapters (PFs); the same on every node.
+    #[serde(default)]
     pub adapters: Vec<IfName>,
-    /// The existing Linux bridge that the VMs' NICs are on.
+    /// A rule that says which adapters carry it, instead of names.
+    #[serde(default, rename = "match")]
+    pub matching: Option<AdapterMatch>,
+    /// The Linux bridge that the VMs' NICs are on; it exists, unless `create` is set.
     pub bridge: IfName,
+    /// Make the bridge, on an adapter that nobody manages.
+    #[serde(default)]
+    pub create: bool,
     /// How many VFs each adapter shall have.
     #[serde(default)]
     pub vfs: VfCount,
+    /// What the performance levels are here.
+    #[serde(default)]
+    pub levels: Levels,
 }
 
 /// Body of `PATCH /intents/{name}`: what changes. What is left out stays.
@@ -263,12 +283,21 @@ pub struct ChangeIntent {
     /// Interface names of the adapters (PFs), all of them.
     #[serde(default)]
     pub adapters: Option<Vec<IfName>>,
+    /// A rule that says which adapters carry it, instead of names.
+    #[serde(default, rename = "match")]
+    pub matching: Option<AdapterMatch>,
     /// Another existing Linux bridge.
     #[serde(default)]
     pub bridge: Option<IfName>,
     /// How many VFs each adapter shall have.
     #[serde(default)]
     pub vfs: Option<VfCount>,
+    /// Queue pairs of each level.
+    #[serde(default)]
+    pub queue_pairs: Option<LevelQueuePairs>,
+    /// The most that a VM of each level may send, in Mbit/s; a level that is not named has no limit.
+    #[serde(default)]
+    pub max_tx_rate_mbps: Option<LevelTxRates>,
 }
 
 impl From<NewIntent> for Intent {
@@ -277,15 +306,21 @@ impl From<NewIntent> for Intent {
             name,
             types,
             adapters,
+            matching,
             bridge,
+            create,
             vfs,
+            levels,
         } = new;
         Self {
             name,
             types,
             adapters,
+            matching,
             bridge,
+            create,
             vfs,
+            levels,
         }
     }
 }

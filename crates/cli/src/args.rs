@@ -2,7 +2,10 @@
 
 use std::{ffi::OsString, path::PathBuf};
 
-use accelnet_model::{IfName, IntentType, Name, Performance, VfCount, WhenToCreateVfs};
+use accelnet_model::{
+    AdapterMatch, IfName, IntentType, LevelQueuePairs, LevelTxRates, Name, Performance, VfCount,
+    WhenToCreateVfs,
+};
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
@@ -64,7 +67,7 @@ pub enum Command {
 
     /// Turn on accelerated networking for an intent.
     #[command(
-        after_help = "Examples:\n  accelnet enable --intent compute --dry-run\n  accelnet enable --intent compute --reserve 50\n  accelnet enable --intent compute --when now   create VFs at once; bounces the adapter's link"
+        after_help = "Examples:\n  accelnet enable --intent compute --dry-run\n  accelnet enable --intent compute --reserve 50\n  accelnet enable --intent compute --nodes-down 1   one node may be down, however many there are\n  accelnet enable --intent compute --when now   create VFs at once; bounces the adapter's link"
     )]
     Enable(EnableArgs),
 
@@ -72,7 +75,7 @@ pub enum Command {
     ///
     /// Another intent takes the place of the present one. What happens to each VM is said first.
     #[command(
-        after_help = "Examples:\n  accelnet set --reserve 25\n  accelnet set --intent storage2 --dry-run"
+        after_help = "Examples:\n  accelnet set --reserve 25\n  accelnet set --nodes-down 1\n  accelnet set --intent storage2 --dry-run"
     )]
     Set(SetArgs),
 
@@ -190,6 +193,9 @@ pub struct EnableArgs {
         allow_negative_numbers = true
     )]
     pub reserve: Option<i64>,
+    /// The reserve as a number of nodes instead: how many may be down at once, fewer than there are.
+    #[arg(long, value_name = "K", allow_negative_numbers = true)]
+    pub nodes_down: Option<i64>,
     /// When VFs that are missing may be created: 'empty' (as soon as nothing needs the link),
     /// 'boot' (at the node's next start) or 'now' (interrupts the link).
     #[arg(long, value_name = "empty|boot|now", default_value = "empty")]
@@ -201,7 +207,7 @@ pub struct EnableArgs {
 
 /// Arguments of `set`.
 #[derive(Debug, ClapArgs)]
-#[group(id = "what", required = true, multiple = true, args = ["intent", "reserve", "when"])]
+#[group(id = "what", required = true, multiple = true, args = ["intent", "reserve", "nodes_down", "when"])]
 pub struct SetArgs {
     /// Another compute intent; the present one is disabled.
     #[arg(long, value_name = "INTENT")]
@@ -214,6 +220,9 @@ pub struct SetArgs {
         allow_negative_numbers = true
     )]
     pub reserve: Option<i64>,
+    /// The reserve as a number of nodes instead: how many may be down at once, fewer than there are.
+    #[arg(long, value_name = "K", allow_negative_numbers = true)]
+    pub nodes_down: Option<i64>,
     /// When VFs that are missing may be created; left out, it stays.
     #[arg(long, value_name = "empty|boot|now")]
     pub when: Option<WhenToCreateVfs>,
@@ -355,10 +364,11 @@ pub struct VmsArgs {
 /// `accelnet intent …`
 #[derive(Debug, Subcommand)]
 pub enum IntentCommand {
-    /// Add an intent that adopts an existing bridge.
-    #[command(
-        after_help = "Example:\n  accelnet intent add compute --type compute --bridge br0 --adapter eth2"
-    )]
+    /// Add an intent that adopts an existing bridge, or (--create) makes one.
+    #[command(after_help = "Examples:
+  accelnet intent add compute --type compute --bridge br0 --adapter eth2
+  accelnet intent add compute --bridge br0 --match driver=ice,speed=25000
+  accelnet intent add compute --bridge br1 --match pci=8086:10c9 --create --dry-run")]
     Add {
         /// Its name.
         name: Name,
@@ -376,20 +386,38 @@ pub enum IntentCommand {
         /// The adapter that is the bridge's uplink; may be given more than once.
         #[arg(
             long = "adapter",
-            required = true,
+            required_unless_present = "matching",
+            conflicts_with = "matching",
             value_name = "INTERFACE",
             value_delimiter = ','
         )]
         adapters: Vec<IfName>,
+        /// Which adapters, where their names differ between nodes: any of driver, speed (Mbit/s) and
+        /// PCI vendor:device.
+        #[arg(long = "match", value_name = "driver=D,speed=S,pci=V:D")]
+        matching: Option<AdapterMatch>,
+        /// Make the bridge, on an adapter that nobody manages.
+        #[arg(long)]
+        create: bool,
         /// VFs on each adapter: 'auto', 'keep' or a number.
         #[arg(long, default_value = "auto")]
         vfs: VfCount,
+        /// Queue pairs of the levels, e.g. Low=1,Medium=2,High=8; each number must divide the next one.
+        /// A level that is left out has its usual number (1, 2, 4).
+        #[arg(long, value_name = "LEVEL=N,…", default_value_t)]
+        queue_pairs: LevelQueuePairs,
+        /// The most that a VM of a level may send, in Mbit/s, e.g. Low=1000; 'none' for no limit.
+        #[arg(long, value_name = "LEVEL=MBPS,…", default_value_t)]
+        max_tx_rate: LevelTxRates,
         /// Show what would be done, and change nothing.
         #[arg(long)]
         dry_run: bool,
     },
     /// Change an intent. What is left out stays.
-    #[command(after_help = "Example:\n  accelnet intent set compute --vfs 4 --dry-run")]
+    #[command(after_help = "Examples:
+  accelnet intent set compute --vfs 4 --dry-run
+  accelnet intent set compute --match driver=ice,pci=8086:159b
+  accelnet intent set compute --queue-pairs Low=1,Medium=2,High=8 --max-tx-rate Low=1000")]
     Set {
         /// Its name.
         name: String,
@@ -404,11 +432,26 @@ pub enum IntentCommand {
         #[arg(long)]
         bridge: Option<IfName>,
         /// All adapters that it shall have; may be given more than once.
-        #[arg(long = "adapter", value_name = "INTERFACE", value_delimiter = ',')]
+        #[arg(
+            long = "adapter",
+            conflicts_with = "matching",
+            value_name = "INTERFACE",
+            value_delimiter = ','
+        )]
         adapters: Option<Vec<IfName>>,
+        /// A rule that says which adapters it shall have, instead of their names.
+        #[arg(long = "match", value_name = "driver=D,speed=S,pci=V:D")]
+        matching: Option<AdapterMatch>,
         /// VFs on each adapter: 'auto', 'keep' or a number.
         #[arg(long)]
         vfs: Option<VfCount>,
+        /// Queue pairs of the levels, e.g. Low=1,Medium=2,High=8; each number must divide the next one.
+        /// A level that is left out has its usual number (1, 2, 4).
+        #[arg(long, value_name = "LEVEL=N,…")]
+        queue_pairs: Option<LevelQueuePairs>,
+        /// The most that a VM of a level may send, in Mbit/s, e.g. Low=1000; 'none' for no limit.
+        #[arg(long, value_name = "LEVEL=MBPS,…")]
+        max_tx_rate: Option<LevelTxRates>,
         /// Show what would be done, and change nothing.
         #[arg(long)]
         dry_run: bool,

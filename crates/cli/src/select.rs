@@ -40,13 +40,24 @@ pub async fn select(client: &Client, words: &[String]) -> Result<Vec<Selected>, 
             .with_cure("Give at least one name, one a line.")
             .into());
     }
-    let selected = resolve(&client.vms().await?.items, &names);
+    Ok(look_up(client, &names).await?.1)
+}
+
+/// All VMs, and those that the names mean.
+pub async fn look_up(
+    client: &Client,
+    names: &[String],
+) -> Result<(Vec<Vm>, Vec<Selected>), ClientError> {
+    let vms = client.vms().await?.items;
+    let selected = resolve(&vms, names);
     let unknown = |item: &Selected| matches!(item, Selected::Problem(problem) if problem.code == Code::VmNotFound);
     if !selected.iter().any(unknown) {
-        return Ok(selected);
+        return Ok((vms, selected));
     }
     // It may have been defined a moment ago.
-    Ok(resolve(&client.vms_now().await?.items, &names))
+    let vms = client.vms_now().await?.items;
+    let selected = resolve(&vms, names);
+    Ok((vms, selected))
 }
 
 /// True if a word can mean more than one VM.
@@ -82,7 +93,7 @@ pub fn lines(text: &str) -> impl Iterator<Item = String> {
 }
 
 /// The VMs that these names mean, each once, in the order of the names.
-pub fn resolve(vms: &[Vm], names: &[String]) -> Vec<Selected> {
+fn resolve(vms: &[Vm], names: &[String]) -> Vec<Selected> {
     let mut selected: Vec<Selected> = Vec::new();
     for name in names {
         for item in resolve_one(vms, name) {

@@ -91,6 +91,12 @@ pub trait Host: Send + Sync + 'static {
     /// The VF is bound to vfio-pci (with `driver_override`, so that nothing else takes it).
     fn ensure_vf_vfio(&self, vf: PciAddress) -> Result<()>;
 
+    /// The VF has this many MSI-X vectors, of a pool that all VFs of its PF share
+    /// (`sriov_vf_msix_count`), and is bound to vfio-pci. While a number is set the VF is without
+    /// driver; refused with [`HostError::VfsInUse`] if somebody uses it. Read back where the driver
+    /// shows it.
+    fn ensure_vf_vectors(&self, vf: PciAddress, vectors: u32) -> Result<()>;
+
     /// Function-level reset of a VF that nobody uses (`/sys/bus/pci/devices/*/reset`).
     fn reset_vf(&self, vf: PciAddress) -> Result<()>;
 
@@ -112,6 +118,15 @@ pub trait Host: Send + Sync + 'static {
 
     /// The bridge keeps its present address whatever its ports do.
     fn ensure_bridge_mac_pinned(&self, bridge: &IfName) -> Result<()>;
+
+    /// A Linux bridge of this name with this alias exists and is up. One that is made has the alias
+    /// from the first moment on, no ports, and IPv6 off. [`HostError::NotAsAsked`] if an interface of
+    /// this name exists that is something else.
+    fn ensure_bridge(&self, bridge: &IfName, mark: &str) -> Result<()>;
+
+    /// An interface that was no port of anything is a port of the bridge, and up.
+    /// [`HostError::NotAsAsked`] if it is a port of something else.
+    fn ensure_bridge_port(&self, bridge: &IfName, port: &IfName) -> Result<()>;
 
     /// `mac` is (or is not) in the PF's own receive filter (`bridge fdb … self`), so that frames
     /// from its VFs to `mac` reach the PF. [`HostError::FilterFull`] if the card has no room.

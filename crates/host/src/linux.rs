@@ -6,6 +6,7 @@ mod adapters;
 mod addresses;
 mod attributes;
 mod bridge;
+mod claims;
 mod deadline;
 mod devlink;
 mod ethtool;
@@ -16,9 +17,11 @@ mod hold_queue;
 mod kernel_log;
 mod link;
 pub mod netlink;
+mod new_bridge;
 mod node;
 mod pci;
 mod policy;
+mod routes;
 mod sriov;
 pub mod sysfs;
 mod vf;
@@ -111,6 +114,10 @@ impl Host for Linux {
         vfio::ensure_bound(&self.root, vf)
     }
 
+    fn ensure_vf_vectors(&self, vf: PciAddress, vectors: u32) -> Result<()> {
+        vf::vectors::ensure(&self.root, vf, vectors)
+    }
+
     fn reset_vf(&self, vf: PciAddress) -> Result<()> {
         vfio::reset(&self.root, vf)
     }
@@ -139,6 +146,14 @@ impl Host for Linux {
 
     fn ensure_bridge_mac_pinned(&self, bridge: &IfName) -> Result<()> {
         bridge::ensure_mac_pinned(&self.root, bridge)
+    }
+
+    fn ensure_bridge(&self, bridge: &IfName, mark: &str) -> Result<()> {
+        new_bridge::ensure(&self.root, bridge, mark)
+    }
+
+    fn ensure_bridge_port(&self, bridge: &IfName, port: &IfName) -> Result<()> {
+        new_bridge::ensure_port(&self.root, bridge, port)
     }
 
     fn ensure_pf_filter(&self, pf: &IfName, mac: MacAddr, present: bool) -> Result<()> {

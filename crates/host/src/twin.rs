@@ -7,6 +7,7 @@
 //! Time is virtual: it stands still but for [`Host::pause`](crate::Host::pause) and
 //! [`HostTwin::advance`]. Nothing here sleeps.
 
+mod bond;
 pub mod frames;
 pub mod guest;
 mod port;
@@ -20,6 +21,7 @@ use std::{
 use accelnet_model::{
     AdapterFacts, AdapterId, BridgeFacts, BridgePort, FdbEntry, IfName, MacAddr, NodeFacts,
     PciAddress, PolicyFinding, SriovSupport, Support, VfAttributes, VfFacts, VfUser,
+    intent::BRIDGE_MARK,
 };
 pub use frames::{Arrival, Station};
 pub use guest::{Guest, Habits};
@@ -46,6 +48,8 @@ pub struct Machine {
     pub guests: Vec<Guest>,
     /// VFs that take no attributes, whatever is asked.
     pub stubborn: BTreeSet<PciAddress>,
+    /// VFs do not show how many vectors they have, as ice's do not.
+    pub vectors_hidden: bool,
     /// How many addresses the filter of an adapter has room for.
     pub filter_room: usize,
     /// What should never happen and did, in words.
@@ -66,6 +70,7 @@ impl Machine {
             foreign_qdiscs: BTreeSet::new(),
             guests: Vec::new(),
             stubborn: BTreeSet::new(),
+            vectors_hidden: false,
             filter_room: 64,
             violations: Vec::new(),
             now: Duration::ZERO,
@@ -82,6 +87,8 @@ impl Machine {
             ifname: bridge.clone(),
             kind: "bridge".into(),
             bond_mode: None,
+            bond: None,
+            alias: None,
             master: None,
             mac: adapter.mac,
             mac_pinned: false,
@@ -92,6 +99,19 @@ impl Machine {
             ports: vec![new_port(uplink, adapter.mac)],
         });
         self.adapters.push(adapter);
+    }
+
+    /// The same with a card like a ConnectX, whose seven VFs share so many vectors.
+    pub fn mlx5(hostname: &str, bridge: &IfName, uplink: &IfName, vectors: u32) -> Self {
+        let mut machine = Self::igb(hostname, bridge, uplink);
+        for adapter in &mut machine.adapters {
+            adapter.pci_id = "15b3:1017".into();
+            adapter.driver = Some("mlx5_core".into());
+            adapter.vf_pci_id = Some("15b3:1018".into());
+            adapter.speed_mbps = Some(25_000);
+            adapter.vf_total_msix = Support::Supported(vectors);
+        }
+        machine
     }
 
     /// The virtual time.
@@ -129,10 +149,15 @@ impl Machine {
         self.adapters.iter_mut().find(|adapter| adapter.pci == pf)
     }
 
-    /// Exactly `count` fresh VFs, as a driver makes them.
+    /// Exactly `count` fresh VFs, as a driver makes them: a pool of vectors is divided among them
+    /// (mlx5_get_default_msix_vec_count).
     fn make_vfs(&mut self, pf: PciAddress, count: u32) {
         if let Some(adapter) = self.adapter_mut(pf) {
             adapter.vfs = (0..count).map(|index| new_vf(pf, index)).collect();
+            if let Some(total) = adapter.vf_total_msix.value().filter(|total| **total > 0) {
+                let each = Support::Supported(total / count.max(1));
+                adapter.vfs.iter_mut().for_each(|vf| vf.msix_vectors = each);
+            }
         }
     }
 
@@ -150,7 +175,24 @@ impl Machine {
             .adapters
             .iter()
             .map(|adapter| (adapter.ifname.clone(), adapter.mac))
+            .chain(
+                self.bridges
+                    .iter()
+                    .map(|bond| (bond.ifname.clone(), bond.mac)),
+            )
             .collect();
+        // Bridges that we made live no longer than their kernel; the others' managers make them again.
+        let ours = |bridge: &BridgeFacts| {
+            let alias = bridge.alias.as_deref().unwrap_or_default();
+            alias.starts_with(BRIDGE_MARK)
+        };
+        for adapter in &mut self.adapters {
+            let mut made = self.bridges.iter().filter(|bridge| ours(bridge));
+            if made.any(|bridge| adapter.master.as_ref() == Some(&bridge.ifname)) {
+                (adapter.master, adapter.up, adapter.carrier) = (None, false, false);
+            }
+        }
+        self.bridges.retain(|bridge| !ours(bridge));
         for bridge in &mut self.bridges {
             bridge.mac_pinned = false;
             let here = |name: &IfName| bridge.ports.iter().any(|port| &port.ifname == name);
@@ -199,6 +241,25 @@ impl HostTwin {
     }
 }
 
+/// A bridge as it is just after it was made.
+fn new_bridge(name: &IfName, alias: &str) -> BridgeFacts {
+    BridgeFacts {
+        ifname: name.clone(),
+        kind: "bridge".into(),
+        bond_mode: None,
+        bond: None,
+        alias: Some(alias.to_owned()),
+        master: None,
+        mac: MacAddr([2, 0, 0, 0, 0xbb, 0xff]),
+        mac_pinned: false,
+        mtu: 1500,
+        up: true,
+        vlan_filtering: false,
+        has_host_address: false,
+        ports: Vec::new(),
+    }
+}
+
 fn node(hostname: &str) -> NodeFacts {
     NodeFacts {
         hostname: hostname.to_owned(),
@@ -242,6 +303,7 @@ fn adapter(number: u8, bridge: &IfName, uplink: &IfName) -> AdapterFacts {
         mtu: 1500,
         mac,
         master: Some(bridge.clone()),
+        claims: Vec::new(),
         sriov: SriovSupport::Supported,
         sriov_evidence: None,
         total_vfs: 7,
@@ -269,6 +331,7 @@ fn new_vf(pf: PciAddress, index: u32) -> VfFacts {
         attributes: VfAttributes::baseline(),
         user: VfUser::Nobody,
         active_vectors: 0,
+        msix_vectors: Support::Unsupported,
         vm: None,
     }
 }

@@ -12,7 +12,7 @@ pub mod twin;
 
 use std::{sync::mpsc, time::Duration};
 
-use accelnet_model::{DomainCapabilities, IfName, MacAddr, PciAddress, VmFacts};
+use accelnet_model::{DomainCapabilities, IfName, MacAddr, PciAddress, Staging, VmFacts};
 pub use error::HypervisorError;
 use uuid::Uuid;
 
@@ -97,10 +97,10 @@ pub trait Hypervisor: Send + Sync + 'static {
     fn detach_vf(&self, vm: Uuid, pci: PciAddress, deadline: Duration) -> Result<()>;
 
     /// Stages on the persistent definition what acceleration needs and it lacks, for the next cold
-    /// start: `<teaming type='persistent'/>` on the virtio NICs with these addresses, and a free
-    /// PCIe root port for each. Uses device-level updates (`update-device`/`attach-device` with
+    /// start: `<teaming type='persistent'/>` on the virtio NICs that shall stand by, a free PCIe root
+    /// port for each, and queues; a number of queues is only raised. Uses device-level updates (`update-device`/`attach-device` with
     /// `--config`) only.
-    fn prepare(&self, vm: Uuid, nics: &[MacAddr]) -> Result<Staged>;
+    fn prepare(&self, vm: Uuid, staging: &Staging) -> Result<Staged>;
 
     /// The VM's persistent definition has the virtio NIC, which stands by for a VF, and a free PCIe
     /// root port for that; so has the running VM if `live`, as far as the NIC goes (it must have a

@@ -15,6 +15,7 @@ mod capabilities;
 mod connection;
 mod definition;
 mod events;
+mod nic;
 mod prepare;
 
 use std::{
@@ -22,7 +23,7 @@ use std::{
     time::Duration,
 };
 
-use accelnet_model::{DomainCapabilities, MacAddr, PciAddress, VmFacts, VmState};
+use accelnet_model::{DomainCapabilities, PciAddress, Staging, VmFacts, VmState};
 use connection::Connection;
 use uuid::Uuid;
 use virt::{domain::Domain, sys};
@@ -164,8 +165,8 @@ impl Hypervisor for Libvirt {
         attach::detach(&self.domain(vm)?, pci, deadline, &self.events)
     }
 
-    fn prepare(&self, vm: Uuid, nics: &[MacAddr]) -> Result<Staged> {
-        prepare::prepare(&self.domain(vm)?, nics)
+    fn prepare(&self, vm: Uuid, staging: &Staging) -> Result<Staged> {
+        prepare::prepare(&self.domain(vm)?, staging)
     }
 
     fn ensure_nic(&self, vm: Uuid, nic: &NewNic, live: bool) -> Result<Staged> {

@@ -79,6 +79,9 @@ pub fn definition(uuid: Uuid, name: &str, mac: MacAddr, bridge: &IfName) -> VmFa
             tap: None,
             standby_live: false,
             standby_config: true,
+            queues_live: 1,
+            queues_config: 1,
+            queues_can_be_raised: true,
             link_up: true,
             policy: Vec::new(),
         }],
@@ -202,6 +205,7 @@ impl HypervisorTwin {
         };
         nic.alias = Some(format!("net{number}"));
         nic.standby_live = nic.standby_config;
+        nic.queues_live = nic.queues_config;
         let Some(bridge) = &nic.bridge else {
             return Ok(());
         };

@@ -4,7 +4,7 @@ use std::{path::PathBuf, process::ExitCode};
 
 use accelnet_lab::{
     demo, image, kvm,
-    lab::{Guest, Lab, Options, ProbeKind, down_on_interrupt, guests},
+    lab::{Guest, Lab, Options, ProbeKind, SecondAdapter, down_on_interrupt, guests},
     progress::Progress,
     wire,
 };
@@ -42,6 +42,16 @@ struct Args {
 enum Switch {
     On,
     Off,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Second {
+    /// There is none.
+    None,
+    /// Like the first one, on the same wire.
+    Plain,
+    /// Below a root port without Access Control Services.
+    NoAcs,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -146,6 +156,9 @@ struct UpArgs {
     /// Nodes have an IOMMU.
     #[arg(long, value_enum, default_value_t = Switch::On)]
     iommu: Switch,
+    /// A second adapter, pf1, which no bridge and no intent uses.
+    #[arg(long, value_enum, default_value_t = Second::None)]
+    second_adapter: Second,
     /// Memory of a node in MiB.
     #[arg(long, default_value_t = 2048)]
     memory: u32,
@@ -188,6 +201,9 @@ struct DefineArgs {
     /// vCPUs.
     #[arg(long, default_value_t = 2)]
     vcpus: u32,
+    /// Memory in MiB.
+    #[arg(long, default_value_t = 192)]
+    memory: u32,
     /// The NIC cannot stand by for a VF.
     #[arg(long)]
     no_standby: bool,
@@ -305,6 +321,11 @@ fn bring_up(name: &str, up: UpArgs, progress: Progress) -> Result<()> {
         smt: up.smt == Switch::On,
         vfs: up.vfs,
         iommu: up.iommu == Switch::On,
+        second_adapter: match up.second_adapter {
+            Second::None => SecondAdapter::None,
+            Second::Plain => SecondAdapter::Plain,
+            Second::NoAcs => SecondAdapter::NoAcs,
+        },
         memory_mib: up.memory,
         bin_dir: bin_dir.filter(|_| !up.without_accelnet),
     };
@@ -366,6 +387,7 @@ fn define_guest(lab: &mut Lab, define: &DefineArgs) -> Result<()> {
         vcpus: define.vcpus,
         standby: !define.no_standby,
         root_ports: if define.no_root_port { 0 } else { 2 },
+        memory_mib: define.memory,
         nic: !define.no_nic,
         bridge: define.bridge.clone(),
         model: define.model.clone(),

@@ -11,7 +11,10 @@ use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-use crate::{kvm::Accel, lab::Options};
+use crate::{
+    kvm::Accel,
+    lab::{Options, SecondAdapter},
+};
 
 /// What one node's machine is made of.
 #[derive(Debug)]
@@ -102,10 +105,15 @@ impl Machine<'_> {
         add(&["-device", "virtio-rng-pci"]);
         for (i, wire) in self.wires.iter().enumerate() {
             let slot = i + 1;
+            let acs = if i == 1 && options.second_adapter == SecondAdapter::NoAcs {
+                ",disable-acs=on"
+            } else {
+                ""
+            };
             add(&[
                 "-device",
                 &format!(
-                    "pcie-root-port,id=rp{slot},chassis={slot},slot={slot},bus=pcie.0,addr=0x1{i}"
+                    "pcie-root-port,id=rp{slot},chassis={slot},slot={slot},bus=pcie.0,addr=0x1{i}{acs}"
                 ),
             ]);
             let stream = format!(

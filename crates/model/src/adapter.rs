@@ -164,6 +164,10 @@ pub struct VfFacts {
     /// MSI-X vectors that the VF's user has enabled (vfio entries in `/proc/interrupts`): more than
     /// none means that a driver in the guest really drives the VF.
     pub active_vectors: u32,
+    /// Size of the VF's MSI-X table: the vectors that it has. Known only where vectors can be moved
+    /// between VFs ([`AdapterFacts::vf_total_msix`]) and the table follows.
+    #[serde(default)]
+    pub msix_vectors: Support<u32>,
     /// A VM that has the VF in its live definition; filled in by whoever also sees the hypervisor.
     #[serde(default)]
     pub vm: Option<Uuid>,
@@ -203,6 +207,10 @@ pub struct AdapterFacts {
     pub mac: MacAddr,
     /// Bridge or bond that it is a port of.
     pub master: Option<IfName>,
+    /// What shows that somebody uses or manages an interface that is no port of anything: addresses,
+    /// routes, network managers, in words.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub claims: Vec<String>,
     /// Whether the card can be used, and if not why.
     pub sriov: SriovSupport,
     /// What the kernel said when VFs could not be made, for the cause of a problem.

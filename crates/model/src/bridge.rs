@@ -37,6 +37,19 @@ pub struct BridgePort {
     pub hold_queue: bool,
 }
 
+/// What a bond bundles, and by which of it frames go.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct BondFacts {
+    /// Its members, adapters or not.
+    pub members: Vec<IfName>,
+    /// The member that is used now, in modes that use one; `None` if no member can be.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub active: Option<IfName>,
+}
+
+/// The bonding driver's name of the only mode in which one member at a time is the way out.
+const ACTIVE_BACKUP: &str = "active-backup";
+
 /// A Linux bridge and everything behind it that we need to know.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct BridgeFacts {
@@ -47,6 +60,12 @@ pub struct BridgeFacts {
     /// The mode of a bond, in the bonding driver's words (`active-backup`, `802.3ad`, …).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bond_mode: Option<String>,
+    /// What a bond bundles.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bond: Option<BondFacts>,
+    /// Its alias (`IFLA_IFALIAS`); that of a bridge that we made says for which intent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub alias: Option<String>,
     /// What it is a port of itself: a bond's bridge.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub master: Option<IfName>,
@@ -67,6 +86,12 @@ pub struct BridgeFacts {
 }
 
 impl BridgeFacts {
+    /// The members and the used one of a bond that uses one member at a time; `None` for all else.
+    pub fn backup_bond(&self) -> Option<&BondFacts> {
+        let mode = self.bond_mode.as_deref();
+        self.bond.as_ref().filter(|_| mode == Some(ACTIVE_BACKUP))
+    }
+
     /// The port with this name.
     pub fn port(&self, ifname: &IfName) -> Option<&BridgePort> {
         self.ports.iter().find(|port| &port.ifname == ifname)

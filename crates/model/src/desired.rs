@@ -18,6 +18,10 @@ pub struct ClusterEnable {
     pub intent: Name,
     /// Percentage of nodes that may be down at once, 0..=99.
     pub node_reserve_percentage: u8,
+    /// The reserve as a number of nodes, if it was given as one; it counts then, and the percentage
+    /// is what it was of the nodes that there were.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub nodes_down: Option<u32>,
     /// When VFs that are missing may be created.
     #[serde(default)]
     pub when: WhenToCreateVfs,

@@ -3,7 +3,12 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::ids::{IfName, InvalidValue, Name};
+use crate::{
+    adapter::AdapterFacts,
+    adapter_match::AdapterMatch,
+    ids::{IfName, InvalidValue, Name},
+    levels::Levels,
+};
 
 /// What an intent's network is for. Accelerated networking needs `Compute`.
 #[derive(
@@ -111,6 +116,9 @@ impl std::str::FromStr for WhenToCreateVfs {
     }
 }
 
+/// Alias of bridges that we made, before the intent's name.
+pub const BRIDGE_MARK: &str = "accelnet:";
+
 /// A named network role with its adapters and switch, the same on every node.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Intent {
@@ -118,18 +126,54 @@ pub struct Intent {
     pub name: Name,
     /// At least one type.
     pub types: Vec<IntentType>,
-    /// Interface names of the adapters (PFs); the same on every node.
+    /// Interface names of the adapters (PFs); the same on every node. Empty if there is a rule.
+    #[serde(default)]
     pub adapters: Vec<IfName>,
-    /// The existing Linux bridge that the VMs' NICs are on. It stays with whoever manages it.
+    /// A rule that says which adapters carry it, instead of their names.
+    #[serde(default, rename = "match", skip_serializing_if = "Option::is_none")]
+    pub matching: Option<AdapterMatch>,
+    /// The Linux bridge that the VMs' NICs are on. It exists and stays with whoever manages it,
+    /// unless `create` is set.
     pub bridge: IfName,
+    /// The bridge is made by accelnet, on an adapter that nobody manages.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub create: bool,
     /// How many VFs each adapter shall have.
     #[serde(default)]
     pub vfs: VfCount,
+    /// What the performance levels are here.
+    #[serde(default)]
+    pub levels: Levels,
 }
 
 impl Intent {
     /// True if accelerated networking can be enabled on it.
     pub fn is_compute(&self) -> bool {
         self.types.contains(&IntentType::Compute)
+    }
+
+    /// True if the adapter is one of the intent's. An adapter without link, whose speed is not known,
+    /// stays what it is as a port of the intent's bridge, and is nobody's elsewhere.
+    pub fn covers(&self, facts: &AdapterFacts) -> bool {
+        match &self.matching {
+            Some(rule) => rule.fits(facts, facts.master.as_ref() == Some(&self.bridge)),
+            None => self.adapters.contains(&facts.ifname),
+        }
+    }
+
+    /// What says which adapters it has, in words: their names, or the rule.
+    pub fn adapters_in_words(&self) -> String {
+        match &self.matching {
+            Some(rule) => rule.to_string(),
+            None => {
+                let names: Vec<String> = self.adapters.iter().map(ToString::to_string).collect();
+                names.join(", ")
+            }
+        }
+    }
+
+    /// What marks a bridge that was made for it (its alias).
+    pub fn bridge_mark(&self) -> String {
+        format!("{BRIDGE_MARK}{}", self.name)
     }
 }

@@ -8,6 +8,7 @@
 //! units come last in a name (`rate_mbps`, `delay_ms`).
 
 pub mod adapter;
+pub mod adapter_match;
 pub mod bridge;
 pub mod capabilities;
 pub mod check;
@@ -16,15 +17,18 @@ pub mod devlink;
 pub mod ids;
 pub mod intent;
 pub mod intent_status;
+pub mod levels;
 pub mod node;
 pub mod performance;
 pub mod problem;
+pub mod staging;
 pub mod status;
 pub mod support;
 pub mod vm;
 
 pub use adapter::{AdapterFacts, AdapterId, SriovSupport, VfAttributes, VfFacts, VfUser};
-pub use bridge::{BridgeFacts, BridgePort, FdbEntry, PolicyFinding, PolicyKind};
+pub use adapter_match::AdapterMatch;
+pub use bridge::{BondFacts, BridgeFacts, BridgePort, FdbEntry, PolicyFinding, PolicyKind};
 pub use capabilities::DomainCapabilities;
 pub use check::{CheckResult, Severity};
 pub use desired::{ClusterEnable, NodeDesired, VmDesired};
@@ -32,9 +36,11 @@ pub use devlink::DevlinkFacts;
 pub use ids::{IfName, MacAddr, Name, PciAddress};
 pub use intent::{Intent, IntentType, VfCount, WhenToCreateVfs};
 pub use intent_status::{IntentOnNode, IntentState};
+pub use levels::{LevelQueuePairs, LevelTxRates, Levels};
 pub use node::NodeFacts;
 pub use performance::Performance;
 pub use problem::{Code, ObjectRef, Problem};
+pub use staging::Staging;
 pub use status::{AdapterStatus, NicPath, NicStatus, NodeStatus, Progress, QueuePairs, VmStatus};
 pub use support::Support;
 pub use vm::{HostdevFacts, NicFacts, VmFacts, VmState};

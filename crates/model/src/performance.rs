@@ -25,7 +25,8 @@ impl Performance {
     /// All levels, lowest first.
     pub const ALL: [Self; 3] = [Self::Low, Self::Medium, Self::High];
 
-    /// Queue pairs (one TX and one RX queue each) a VF must be able to have for this level.
+    /// Queue pairs (one TX and one RX queue each) a VF must be able to have for this level, if the
+    /// intent says nothing else ([`crate::Levels`]).
     pub fn queue_pairs(self) -> u32 {
         match self {
             Self::Low => 1,

@@ -104,9 +104,17 @@ catalogue! {
         "The intent's bridge does not exist on the node, or is no Linux bridge."
         "The VMs' NICs and the adapter must meet on one bridge of the same name on every node. By default accelnet adopts a bridge and never makes one."
         "Create the bridge with your network manager, or name the right one in the intent."
+    BridgeNotOurs "bridge_not_ours" REFUSED
+        "A bridge of this name exists that accelnet did not make for the intent."
+        "With --create accelnet makes the bridge and answers for it; it does not take over one that somebody else made and may change. A bridge that accelnet made has the alias 'accelnet:INTENT', which 'ip -d link show' tells."
+        "Leave out --create to adopt the bridge as it is, or choose another name for the new one."
+    AdapterManaged "adapter_managed" REFUSED
+        "Somebody uses or manages the adapter, so no bridge is made on it."
+        "A port of a bridge loses its addresses' connections, and a network manager that brings it up again would fight for it. Signs are: being a port of something, addresses, routes, interfaces on top of it, and NetworkManager, systemd-networkd or ifupdown speaking of it."
+        "Choose an adapter that nobody uses, or free it: take it out of the network manager's configuration (NetworkManager: 'nmcli device set INTERFACE managed no'). Or let the manager make the bridge, and leave out --create."
     BridgeNotSupported "bridge_not_supported" REFUSED
         "The intent's switch is of a kind that cannot be accelerated."
-        "A frame to a VM arrives by the adapter's own switch or by the bridge, never by both. That can be kept true with a Linux bridge and one uplink; not with Open vSwitch, macvtap, LACP bonds or two uplinks."
+        "A frame to a VM arrives by the adapter's own switch or by the bridge, never by both. That can be kept true with a Linux bridge and one uplink (an adapter, or an active-backup bond of adapters); not with Open vSwitch, macvtap, LACP bonds or two uplinks."
         "Use a Linux bridge with exactly one uplink."
     AdapterNotFound "adapter_not_found" NOT_FOUND
         "There is no such adapter."
@@ -192,6 +200,10 @@ catalogue! {
         "No adapter of the intent can give this level."
         "A level stands for a number of queue pairs, and what a VF has is set by card, driver and, where the kernel offers it, vectors that can be moved between VFs. 'accelnet capacity' shows what each adapter can give."
         "Choose a lower level, or use adapters whose VFs have more queue pairs."
+    TxRateNotPossible "tx_rate_not_possible" REFUSED
+        "The adapter cannot limit what a VM of this level sends, as the intent wants it."
+        "The limit is set on the VF, by the driver of the adapter. Some drivers have none, and most take only rates between some lowest one and the speed of the link. What cannot be enforced is refused, not left out."
+        "Take the limit out of the intent ('accelnet intent set NAME --max-tx-rate none'), choose a rate that the adapter takes, or use another adapter."
     ClusterNotEnoughResources "cluster_not_enough_resources" REFUSED
         "With the reserve held back there is no room for this VM."
         "The reserve keeps room for VMs of nodes that fail: with it, every accelerated VM must find a VF of its level on the nodes that are left. 'accelnet capacity' shows how much is held back, and the largest reserve that would still hold."
@@ -209,9 +221,9 @@ catalogue! {
         "Acceleration was enabled and the nodes began their part, but on some the machine refused it. What was asked for stays wanted, and is tried again with growing pauses. The problems that follow are the causes, by node."
         "Follow the cause that is named."
     ReserveOutOfRange "reserve_out_of_range" REFUSED
-        "The node reserve must be a whole percentage from 0 to 99."
-        "The reserve is the share of nodes that may fail while all accelerated VMs still find a place. With 100 nothing would be left to give out. For example: 'accelnet set --reserve 25'."
-        "Give a whole number from 0 to 99; 50 is the default."
+        "The node reserve must be a whole percentage from 0 to 99, or fewer nodes than there are."
+        "The reserve is the share of nodes, or their number, that may fail while all accelerated VMs still find a place. With all of them nothing would be left to give out. For example: 'accelnet set --reserve 25', 'accelnet set --nodes-down 1'."
+        "Give a whole percentage from 0 to 99 (50 is the default), or a number of nodes of which one is left."
     NodeNotFound "node_not_found" NOT_FOUND
         "There is no node with this name."
         "A node is known once its agent has reported, by the machine's host name."

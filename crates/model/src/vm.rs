@@ -41,10 +41,25 @@ pub struct NicFacts {
     pub standby_live: bool,
     /// The persistent definition offers it, so it will be there after the next cold start.
     pub standby_config: bool,
+    /// Queues of the running NIC (`<driver queues='N'/>`); 1 if nothing is said.
+    #[serde(default = "one_queue")]
+    pub queues_live: u32,
+    /// Queues in the persistent definition.
+    #[serde(default = "one_queue")]
+    pub queues_config: u32,
+    /// The number of queues in the persistent definition can be raised: the NIC is virtio, served by
+    /// the host's kernel.
+    #[serde(default)]
+    pub queues_can_be_raised: bool,
     /// Link state set in the definition (`<link state='down'/>` makes it false).
     pub link_up: bool,
     /// Policy named in the VM's definition (`<bandwidth>`, `<filterref>`, `<vlan>`, isolation).
     pub policy: Vec<PolicyFinding>,
+}
+
+/// What libvirt gives a NIC that says nothing of queues.
+fn one_queue() -> u32 {
+    1
 }
 
 /// A VF in a VM's live definition.

@@ -167,12 +167,12 @@ fn main() -> ExitCode {
     let mixed = |number: usize| match number % 3 {
         0 => (64, Queues::PerVf { pairs: 4 }),
         1 => (64, Queues::PerVf { pairs: 2 }),
-        _ => (256, Queues::Pool { total: 256 }),
+        _ => (256, Queues::pool(256)),
     };
-    let both = |_| (64, Queues::Pool { total: 160 });
+    let both = |_| (64, Queues::pool(160));
     let few = |_| (20, Queues::PerVf { pairs: 4 });
-    let few_pools = |_| (40, Queues::Pool { total: 120 });
-    let too_few_pools = |_| (30, Queues::Pool { total: 90 });
+    let few_pools = |_| (40, Queues::pool(120));
+    let too_few_pools = |_| (30, Queues::pool(90));
     let good = [
         run("one NIC, fixed", || nodes(fixed), 1),
         run("one NIC, mixed", || nodes(mixed), 1),

@@ -36,6 +36,9 @@ pub enum Step {
     UplinkEntryAdd,
     /// It does not.
     UplinkEntryRemove,
+    /// The VF has the vectors that the level costs, where they come from a pool. While nothing else has
+    /// been touched: it takes the VF from its driver for a moment.
+    VfVectors,
     /// The VF carries the guest's address and policy. Before it is plugged: the guest pairs by it.
     VfDress,
     /// The VF is clean again. Only when the guest has let go of it: earlier, the VF's reset claims
@@ -62,6 +65,7 @@ impl fmt::Display for Step {
             Self::TapEntryRemove => "send the guest's frames both ways",
             Self::UplinkEntryAdd => "send the guest's frames to the VF",
             Self::UplinkEntryRemove => "send the guest's frames both ways",
+            Self::VfVectors => "give the VF the level's share of the adapter's vectors",
             Self::VfDress => "give the VF the guest's address and policy",
             Self::VfClean => "reset the VF to its safe state",
             Self::Plug => "plug the VF into the VM",
@@ -73,6 +77,7 @@ impl fmt::Display for Step {
 
 /// From the software path to the VF.
 pub const ATTACH: &[Step] = &[
+    Step::VfVectors,
     Step::TapPass,
     Step::TapLearningOff,
     Step::FilterAdd,
@@ -146,6 +151,7 @@ mod tests {
     fn the_order_that_loses_nothing() {
         let before =
             |sequence, a, b| assert!(at(sequence, a) < at(sequence, b), "{a:?} before {b:?}");
+        before(ATTACH, Step::VfVectors, Step::TapLearningOff);
         before(ATTACH, Step::FilterAdd, Step::VfDress);
         before(ATTACH, Step::TapEntryRemove, Step::VfDress);
         before(ATTACH, Step::VfDress, Step::Plug);

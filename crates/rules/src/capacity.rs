@@ -16,6 +16,9 @@
 //!            necessary? ──no──▶ refused, with the set S that proves it
 //!               │ yes                                (kept up to date too)
 //!               ▼
+//!             placed NIC by NIC? ──yes──▶ admitted   (small clusters, bounded work)
+//!               │ no
+//!               ▼
 //!             exact ──▶ admitted or refused, with S  (small clusters, bounded work)
 //!               │ too large
 //!               ▼
@@ -29,31 +32,41 @@
 //!   whose queue pairs are plenty, this is also necessary: the decision is exact at any size.
 //! * [`bound`]: weights that no placement whatever can exceed, to prove a refusal; [`bounds_kept`]
 //!   has their sums.
-//! * [`exact`]: every S (up to nodes that are alike) and every placement, within a budget of steps.
+//! * [`greedy`]: every S, each with one placement that is made NIC by NIC.
+//! * [`exact`]: every S (up to nodes that are alike) and every placement, within a budget of steps
+//!   ([`budget`]). Where running VMs' adapters are not known, one choice of them has to do for every S
+//!   ([`pinning`]).
 //!
 //! What is never done: admit what does not fit. The tests prove it against brute force.
 
 mod bound;
 mod bounds_kept;
+mod budget;
 mod criteria;
 mod decision;
 mod exact;
+mod greedy;
 mod index;
 mod ledger;
+mod levels;
 mod model;
 mod offline;
+mod pinning;
 mod planning;
 mod recovery;
 mod region;
+mod sizes;
 mod state;
 mod supply;
 mod top;
 
-use accelnet_model::Performance;
 pub use index::Capacity;
+pub use levels::LevelCosts;
+use levels::{LEVELS, PerLevel, position};
 pub use model::{Adapter, Node, Queues, Refusal, Reserve, Vm};
 pub use offline::{
-    AdapterEntry, CapacityFile, CapacityReport, FitsMore, NodeEntry, Refused, VmEntry,
+    AdapterEntry, CapacityFile, CapacityReport, FitsMore, LevelQueuePairs, NodeEntry, Refused,
+    VmEntry,
 };
 pub use planning::{Figures, Offer};
 pub use recovery::{Placement, Recovery};
@@ -65,27 +78,9 @@ pub fn nodes_down_tolerated(nodes: usize, percent: u8) -> usize {
     share.min(nodes.saturating_sub(1))
 }
 
-/// Number of levels.
-const LEVELS: usize = Performance::ALL.len();
-
-/// Something for each level, lowest first.
-type PerLevel<T> = [T; LEVELS];
-
-/// Position of a level in a [`PerLevel`].
-fn position(level: Performance) -> usize {
-    match level {
-        Performance::Low => 0,
-        Performance::Medium => 1,
-        Performance::High => 2,
-    }
-}
-
-/// Queue pairs of each level; each divides the next one's (DESIGN: performance levels).
-fn cost() -> PerLevel<u64> {
-    Performance::ALL.map(|level| u64::from(level.queue_pairs()))
-}
-
 #[cfg(test)]
 mod brute;
+#[cfg(test)]
+mod measured;
 #[cfg(test)]
 mod tests;

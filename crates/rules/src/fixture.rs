@@ -2,9 +2,9 @@
 //! `fixture`.
 
 use accelnet_model::{
-    AdapterFacts, AdapterId, BridgeFacts, BridgePort, DomainCapabilities, FdbEntry, HostdevFacts,
-    Intent, IntentType, MacAddr, NicFacts, NodeFacts, SriovSupport, Support, VfAttributes, VfCount,
-    VfFacts, VfUser, VmFacts, VmState,
+    AdapterFacts, AdapterId, BondFacts, BridgeFacts, BridgePort, DomainCapabilities, FdbEntry,
+    HostdevFacts, Intent, IntentType, Levels, MacAddr, NicFacts, NodeFacts, SriovSupport, Support,
+    VfAttributes, VfCount, VfFacts, VfUser, VmFacts, VmState,
 };
 use uuid::Uuid;
 
@@ -16,8 +16,11 @@ pub fn intent() -> Intent {
         name: "compute".parse().unwrap(),
         types: vec![IntentType::Compute],
         adapters: vec!["pf0".parse().unwrap()],
+        matching: None,
         bridge: "br0".parse().unwrap(),
+        create: false,
         vfs: VfCount::Auto,
+        levels: Levels::default(),
     }
 }
 
@@ -44,6 +47,7 @@ pub fn adapter(vfs: u32) -> AdapterFacts {
         mtu: 1500,
         mac,
         master: "br0".parse().ok(),
+        claims: vec![],
         sriov: SriovSupport::Supported,
         sriov_evidence: None,
         total_vfs: 7,
@@ -67,6 +71,7 @@ fn vf(index: u32) -> VfFacts {
         attributes: VfAttributes::baseline(),
         user: VfUser::Nobody,
         active_vectors: 0,
+        msix_vectors: Support::Unsupported,
         vm: None,
     }
 }
@@ -95,6 +100,9 @@ pub fn vm(number: u8) -> VmFacts {
             tap: format!("vnet{number}").parse().ok(),
             standby_live: true,
             standby_config: true,
+            queues_live: 1,
+            queues_config: 1,
+            queues_can_be_raised: true,
             link_up: true,
             policy: vec![],
         }],
@@ -156,6 +164,8 @@ pub fn observed() -> Observed {
             ifname: "br0".parse().unwrap(),
             kind: "bridge".into(),
             bond_mode: None,
+            bond: None,
+            alias: None,
             master: None,
             mac: MacAddr([2, 0, 0, 0, 0, 0xbb]),
             mac_pinned: false,
@@ -169,6 +179,34 @@ pub fn observed() -> Observed {
         policy: std::collections::BTreeMap::new(),
         hypervisor_answers: true,
     }
+}
+
+/// The same with a second adapter, `pf1`: both are in `bond0`, which is the bridge's uplink and uses
+/// `pf0`.
+pub fn bonded() -> Observed {
+    let mut observed = observed();
+    let mut second = adapter(7);
+    second.ifname = "pf1".parse().unwrap();
+    second.id.pci_path = "pci0000:00/11.0/00.0".into();
+    second.pci.bus += 1;
+    for vf in &mut second.vfs {
+        vf.pci.bus += 1;
+    }
+    observed.adapters.push(second);
+    for facts in &mut observed.adapters {
+        facts.master = "bond0".parse().ok();
+    }
+    let mut bond = observed.bridges[0].clone();
+    bond.ifname = "bond0".parse().unwrap();
+    (bond.kind, bond.bond_mode) = ("bond".into(), Some("active-backup".into()));
+    bond.bond = Some(BondFacts {
+        members: vec!["pf0".parse().unwrap(), "pf1".parse().unwrap()],
+        active: "pf0".parse().ok(),
+    });
+    (bond.master, bond.ports) = ("br0".parse().ok(), Vec::new());
+    observed.bridges[0].ports[0] = port("bond0", None);
+    observed.bridges.push(bond);
+    observed
 }
 
 /// VM number `vm` (from 0) has VF `vf` and drives it, but nothing else was done.

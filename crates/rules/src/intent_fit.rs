@@ -1,13 +1,15 @@
 //! Kinds of switches and uplinks that cannot carry an intent: recognised, and refused by name.
 //!
 //! A VF belongs to one adapter. Its frames leave by that adapter whatever the host's switch would
-//! choose, so a switch is accelerated only if one adapter alone is its way out. What is found is said
+//! choose, so a switch is accelerated only if one adapter at a time is its way out. What is found is said
 //! once for a node, instead of everything that follows from it.
 
-use accelnet_model::{AdapterFacts, BridgeFacts, CheckResult, Code, Intent, Problem, Severity};
+use accelnet_model::{
+    AdapterFacts, BridgeFacts, CheckResult, Code, IfName, Intent, Problem, Severity,
+};
 
 use crate::{
-    Observed,
+    Observed, membership,
     prereq::{self, Node},
 };
 
@@ -15,8 +17,6 @@ use crate::{
 const BRIDGE: &str = "bridge";
 const OPEN_VSWITCH: &str = "openvswitch";
 const BOND: &str = "bond";
-/// The bonding driver's name of the only mode in which one adapter at a time is the way out.
-const ACTIVE_BACKUP: &str = "active-backup";
 /// The bonding driver's name of LACP.
 const LACP: &str = "802.3ad";
 
@@ -56,9 +56,8 @@ pub fn run(nodes: &[Node], intent: Option<&Intent>) -> Vec<CheckResult> {
 /// rolled out ([`prereq`] warns of that).
 fn unlike(nodes: &[Node], intent: &Intent, results: &mut [CheckResult]) {
     type Lasting<'a> = (&'a str, Option<&'a str>, Option<u32>);
-    for name in &intent.adapters {
-        let having = nodes.iter().filter_map(|node| node.1.adapter(name));
-        let lasting = having.map(|facts| -> Lasting<'_> {
+    for group in membership::groups(nodes, intent) {
+        let lasting = group.having.iter().map(|(_, facts)| -> Lasting<'_> {
             let speed = facts.speed_mbps.filter(|_| facts.carrier);
             (&facts.pci_id, facts.driver.as_deref(), speed)
         });
@@ -79,7 +78,7 @@ fn unlike(nodes: &[Node], intent: &Intent, results: &mut [CheckResult]) {
         });
         let of_adapter = results.iter_mut().filter(|result| {
             let code = result.problem.as_ref().map(|problem| problem.code);
-            code == Some(Code::AdaptersDiffer) && result.adapter.as_ref() == Some(name)
+            code == Some(Code::AdaptersDiffer) && result.adapter.as_ref() == group.name
         });
         if differ {
             of_adapter.for_each(|result| result.severity = Severity::Error);
@@ -102,10 +101,8 @@ fn follows(node: &Node, result: &CheckResult) -> bool {
 fn refused(observed: &Observed, intent: &Intent) -> Option<(String, &'static str)> {
     let name = &intent.bridge;
     let bundle = observed
-        .adapters
-        .iter()
-        .filter(|adapter| intent.adapters.contains(&adapter.ifname))
-        .find_map(|adapter| bundled(observed, adapter));
+        .covered(intent)
+        .find_map(|adapter| bundled(observed, intent, adapter));
     if bundle.is_some() {
         return bundle;
     }
@@ -120,12 +117,20 @@ fn refused(observed: &Observed, intent: &Intent) -> Option<(String, &'static str
     }
     let bundle = uplinks(observed, name)
         .into_iter()
-        .find_map(|adapter| bundled(observed, adapter));
+        .find_map(|adapter| bundled(observed, intent, adapter));
     if bundle.is_some() {
         return bundle;
     }
     let uplinks = uplinks(observed, name);
-    match uplinks.as_slice() {
+    // The members of a bond are one uplink.
+    let mut ports: Vec<&IfName> = Vec::new();
+    for uplink in &uplinks {
+        let port = observed.port_of(uplink, name).unwrap_or(&uplink.ifname);
+        if !ports.contains(&port) {
+            ports.push(port);
+        }
+    }
+    match ports.as_slice() {
         [] => {
             let found = format!("bridge {name} has no uplink: no adapter is a port of it");
             let cure = "Make the intent's adapter a port of the bridge, with your network manager.";
@@ -133,10 +138,7 @@ fn refused(observed: &Observed, intent: &Intent) -> Option<(String, &'static str
         }
         [_] => None,
         several => {
-            let names: Vec<String> = several
-                .iter()
-                .map(|adapter| adapter.ifname.to_string())
-                .collect();
+            let names: Vec<String> = several.iter().map(ToString::to_string).collect();
             let found = format!(
                 "bridge {name} has {} uplinks: {}",
                 several.len(),
@@ -149,7 +151,7 @@ fn refused(observed: &Observed, intent: &Intent) -> Option<(String, &'static str
 }
 
 /// Adapters by which frames leave the bridge, directly or through what they are bundled in.
-fn uplinks<'a>(observed: &'a Observed, bridge: &accelnet_model::IfName) -> Vec<&'a AdapterFacts> {
+fn uplinks<'a>(observed: &'a Observed, bridge: &IfName) -> Vec<&'a AdapterFacts> {
     let leads_there = |adapter: &&AdapterFacts| {
         let Some(master) = &adapter.master else {
             return false;
@@ -161,7 +163,11 @@ fn uplinks<'a>(observed: &'a Observed, bridge: &accelnet_model::IfName) -> Vec<&
 }
 
 /// What the adapter is bundled in, if that is no bridge.
-fn bundled(observed: &Observed, adapter: &AdapterFacts) -> Option<(String, &'static str)> {
+fn bundled(
+    observed: &Observed,
+    intent: &Intent,
+    adapter: &AdapterFacts,
+) -> Option<(String, &'static str)> {
     let master = observed.bridge(adapter.master.as_ref()?)?;
     let (port, name) = (&adapter.ifname, &master.ifname);
     let (what, cure) = match (master.kind.as_str(), master.bond_mode.as_deref()) {
@@ -170,14 +176,9 @@ fn bundled(observed: &Observed, adapter: &AdapterFacts) -> Option<(String, &'sta
             format!("{port} is a port of Open vSwitch ({name})"),
             "Connect VMs and adapter with a Linux bridge.",
         ),
-        (BOND, Some(ACTIVE_BACKUP)) => (
-            format!(
-                "{port} is in {}, which is not supported yet: VMs would have to move to another \
-                 adapter's VFs when it fails over",
-                bond(master)
-            ),
-            "Take one adapter out of the bond and make it the bridge's only uplink.",
-        ),
+        (BOND, _) if master.backup_bond().is_some() => {
+            return backup_bond(observed, intent, master);
+        }
         (BOND, _) => (
             format!(
                 "{port} is in {}: the switch outside takes its adapters for one link, and a VF has \
@@ -193,6 +194,43 @@ fn bundled(observed: &Observed, adapter: &AdapterFacts) -> Option<(String, &'sta
         ),
     };
     Some((what, cure))
+}
+
+/// Why an active-backup bond cannot be the uplink: VMs move to another member's VFs when it fails over,
+/// so every member must be able to carry them.
+fn backup_bond(
+    observed: &Observed,
+    intent: &Intent,
+    master: &BridgeFacts,
+) -> Option<(String, &'static str)> {
+    let members = &master.backup_bond()?.members;
+    let known = |name: &IfName| observed.adapter(name).filter(|facts| intent.covers(facts));
+    if let Some(other) = members.iter().find(|name| known(name).is_none()) {
+        let found = format!(
+            "{} has member {other}, which is no adapter of the intent",
+            bond(master)
+        );
+        let cure = "Name all members in the intent, or take the others out of the bond.";
+        return Some((found, cure));
+    }
+    let facts: Vec<&AdapterFacts> = members.iter().filter_map(known).collect();
+    let unlike = |pair: &[&AdapterFacts]| {
+        let lasting = |facts: &AdapterFacts| (facts.pci_id.clone(), facts.driver.clone());
+        lasting(pair[0]) != lasting(pair[1])
+    };
+    if facts.windows(2).any(unlike) {
+        let words: Vec<String> = facts
+            .iter()
+            .map(|facts| format!("{} ({})", facts.ifname, facts.pci_id))
+            .collect();
+        let found = format!("{} has unlike members: {}", bond(master), words.join(", "));
+        return Some((found, "Bundle adapters of one model and driver."));
+    }
+    if master.master.as_ref() != Some(&intent.bridge) {
+        let found = format!("{} is not a port of {}", bond(master), intent.bridge);
+        return Some((found, "Make the bond the bridge's port."));
+    }
+    None
 }
 
 /// A bond in words.
@@ -266,10 +304,45 @@ mod tests {
         refused_with(lacp, &["pf0", "bond0", "LACP", "802.3ad"]);
         let other = below("bond0", BOND, Some("balance-rr"));
         refused_with(other, &["bond0", "balance-rr"]);
-        let backup = below("bond0", BOND, Some("active-backup"));
-        refused_with(backup, &["bond0", "active-backup", "not supported yet"]);
         refused_with(below("bond0", BOND, None), &["bond0", "unknown mode"]);
         refused_with(below("team0", "team", None), &["team0", "'team'"]);
+    }
+
+    #[test]
+    fn an_active_backup_bond_of_the_intents_adapters_is_one_uplink() {
+        let fit = |change: &dyn Fn(&mut Observed), names: &[&str]| {
+            let mut observed = fixture::bonded();
+            change(&mut observed);
+            let mut intent = fixture::intent();
+            intent.adapters = names.iter().map(|name| name.parse().unwrap()).collect();
+            let nodes = [("node1".parse().unwrap(), observed)];
+            let problems = prereq::errors(&run(&nodes, Some(&intent)));
+            let texts = problems.into_iter().map(|problem| problem.detail);
+            texts.collect::<Vec<_>>()
+        };
+        let both = ["pf0", "pf1"];
+        assert_eq!(fit(&|_| {}, &both), [""; 0]);
+        // The backup may be without link; the used one may not.
+        assert_eq!(fit(&|o| o.adapters[1].carrier = false, &both), [""; 0]);
+        assert_eq!(fit(&|o| o.adapters[0].carrier = false, &both).len(), 1);
+        let one_of = |found: Vec<String>, word: &str| {
+            assert!(found.len() == 1 && found[0].contains(word), "{found:?}");
+        };
+        one_of(fit(&|_| {}, &["pf0"]), "member pf1");
+        one_of(
+            fit(&|o| o.adapters[1].pci_id = "8086:1572".into(), &both),
+            "unlike members",
+        );
+        one_of(
+            fit(
+                &|o| {
+                    o.bridges[1].master = None;
+                    o.bridges[0].ports.remove(0);
+                },
+                &both,
+            ),
+            "not a port of br0",
+        );
     }
 
     #[test]

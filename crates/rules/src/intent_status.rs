@@ -7,7 +7,7 @@
 
 use accelnet_model::{Code, Intent, IntentState, Name, NodeDesired, NodeStatus, Problem};
 
-use crate::{Observed, intent_fit, prereq};
+use crate::{Observed, intent_fit, membership, own_bridge, prereq};
 
 /// What a node says.
 #[derive(Debug, Clone, PartialEq)]
@@ -32,7 +32,15 @@ pub fn of(
     if status.generation < desired.generation {
         return (IntentState::Validating, None);
     }
-    if let Some(problem) = unfit(intent, node, status) {
+    let observed = Observed::from_status(status);
+    let contested = membership::contested(node, &observed, intent, &desired.intents);
+    if let Some(problem) = contested.into_iter().next() {
+        return (IntentState::Failed, Some(problem));
+    }
+    if let Some(found) = being_made(intent, &observed, status) {
+        return found;
+    }
+    if let Some(problem) = unfit(intent, node, observed) {
         return (IntentState::Failed, Some(problem));
     }
     let enabled = desired.enabled.as_ref();
@@ -42,9 +50,40 @@ pub fn of(
     managed(intent, status)
 }
 
+/// How far the bridge is that is made for the intent; `None` once it is there with its uplink.
+fn being_made(
+    intent: &Intent,
+    observed: &Observed,
+    status: &NodeStatus,
+) -> Option<(IntentState, Option<Problem>)> {
+    if !intent.create {
+        return None;
+    }
+    match own_bridge::uplink(observed, intent, None) {
+        Err(problem) => return Some((IntentState::Failed, Some(problem))),
+        Ok(uplink) if own_bridge::actions(observed, intent, uplink?).is_empty() => return None,
+        Ok(_) => {}
+    }
+    let concerns = |problem: &&Problem| {
+        let made = problem.objects.iter().any(|object| object.kind == "bridge");
+        let tried = matches!(
+            problem.code,
+            Code::HostOperationFailed | Code::RepairRepeated | Code::RepairFailed
+        );
+        made && tried && is_of(problem, intent)
+    };
+    let problem = status.problems.iter().find(concerns).cloned();
+    let state = match problem.as_ref().map(|problem| problem.code) {
+        None => IntentState::Provisioning,
+        Some(Code::RepairFailed) => IntentState::Failed,
+        Some(_) => IntentState::Retrying,
+    };
+    Some((state, problem))
+}
+
 /// The first reason why the intent cannot be on the node.
-fn unfit(intent: &Intent, node: &Name, status: &NodeStatus) -> Option<Problem> {
-    let nodes = [(node.clone(), Observed::from_status(status))];
+fn unfit(intent: &Intent, node: &Name, observed: Observed) -> Option<Problem> {
+    let nodes = [(node.clone(), observed)];
     let mut problems = prereq::errors(&intent_fit::run(&nodes, Some(intent)));
     if !intent.is_compute() {
         // Nothing is accelerated on it: it needs switch and adapters, not what VFs need.
@@ -66,11 +105,24 @@ fn concerns_any(code: Code) -> bool {
     )
 }
 
+/// False for a problem of another intent, or of another bridge.
+fn is_of(problem: &Problem, intent: &Intent) -> bool {
+    problem
+        .objects
+        .iter()
+        .all(|object| match object.kind.as_str() {
+            "intent" => object.name == intent.name.as_str(),
+            "bridge" => object.name == intent.bridge.as_str(),
+            _ => true,
+        })
+}
+
 /// The state of the intent that acceleration is enabled on.
 fn managed(intent: &Intent, status: &NodeStatus) -> (IntentState, Option<Problem>) {
     let first = |wanted: &dyn Fn(Code) -> bool| {
         let mut problems = status.problems.iter();
-        problems.find(|problem| wanted(problem.code)).cloned()
+        let found = problems.find(|problem| wanted(problem.code) && is_of(problem, intent));
+        found.cloned()
     };
     let given_up = |code| matches!(code, Code::RepairFailed | Code::VfCountNotPossible);
     if let Some(problem) = first(&given_up) {
@@ -82,7 +134,7 @@ fn managed(intent: &Intent, status: &NodeStatus) -> (IntentState, Option<Problem
     let of_intent = status
         .adapters
         .iter()
-        .filter(|adapter| intent.adapters.contains(&adapter.facts.ifname));
+        .filter(|adapter| intent.covers(&adapter.facts));
     let quarantined = of_intent.flat_map(|adapter| &adapter.quarantined).next();
     if let Some(problem) = first(&|_| true).or(quarantined.cloned()) {
         return (IntentState::Retrying, Some(problem));
@@ -128,6 +180,7 @@ mod tests {
             enabled: Some(ClusterEnable {
                 intent: fixture::intent().name,
                 node_reserve_percentage: 50,
+                nodes_down: None,
                 when: WhenToCreateVfs::Empty,
             }),
             vms: Vec::new(),

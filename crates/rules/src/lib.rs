@@ -8,12 +8,15 @@ pub mod capacity;
 pub mod eligibility;
 pub mod intent_fit;
 pub mod intent_status;
+pub mod membership;
 pub mod new_nic;
 pub mod observed;
+pub mod own_bridge;
 pub mod plan;
 pub mod policy;
 pub mod prereq;
 pub mod profile;
+pub mod staging;
 
 #[cfg(any(test, feature = "fixture"))]
 pub mod fixture;

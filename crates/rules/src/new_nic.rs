@@ -5,7 +5,7 @@
 //! what the NIC is known by afterwards: it is never added twice.
 
 use accelnet_model::{
-    Code, Intent, MacAddr, Name, NicFacts, Performance, Problem, VmFacts, VmState,
+    Code, IfName, Intent, MacAddr, Name, NicFacts, Performance, Problem, VmFacts, VmState,
 };
 use uuid::Uuid;
 
@@ -100,6 +100,18 @@ pub fn check(
         .into_iter()
         .map(|problem| problem.about("vm", &vm.name))
         .collect()
+}
+
+/// The NIC with this address while it waits for the VM's next cold start, in words.
+pub fn to_come(vm: &VmFacts, mac: MacAddr) -> Option<String> {
+    let off = vm.nics.iter().filter(|_| vm.state == VmState::Off);
+    let nic = vm
+        .nics_staged
+        .iter()
+        .chain(off)
+        .find(|nic| nic.mac == mac)?;
+    let bridge = nic.bridge.as_ref().map_or("no bridge", IfName::as_str);
+    Some(format!("NIC {mac} on {bridge}"))
 }
 
 /// Why a VM whose NIC is staged is not accelerated yet.

@@ -58,12 +58,40 @@ impl Observed {
         self.adapters.iter().find(|adapter| &adapter.ifname == name)
     }
 
-    /// The intent's adapters that are ports of its bridge.
+    /// The intent's adapters, by name or by rule.
+    pub fn covered<'a>(&'a self, intent: &'a Intent) -> impl Iterator<Item = &'a AdapterFacts> {
+        let adapters = self.adapters.iter();
+        adapters.filter(|adapter| intent.covers(adapter))
+    }
+
+    /// The intent's adapters by which its bridge leads out: ports of it, or members of an
+    /// active-backup bond that is.
     pub fn uplinks<'a>(&'a self, intent: &'a Intent) -> impl Iterator<Item = &'a AdapterFacts> {
-        self.adapters
-            .iter()
-            .filter(|adapter| intent.adapters.contains(&adapter.ifname))
-            .filter(|adapter| adapter.master.as_ref() == Some(&intent.bridge))
+        self.covered(intent)
+            .filter(|adapter| self.port_of(adapter, &intent.bridge).is_some())
+    }
+
+    /// Those of them that frames go by now: not the backups of a bond. Only their VFs are given out.
+    pub fn active_uplinks<'a>(
+        &'a self,
+        intent: &'a Intent,
+    ) -> impl Iterator<Item = &'a AdapterFacts> {
+        self.uplinks(intent)
+            .filter(|adapter| self.is_active(adapter))
+    }
+
+    /// The bridge's port by which the adapter's frames come: itself, or its active-backup bond.
+    pub fn port_of<'a>(&'a self, adapter: &'a AdapterFacts, bridge: &IfName) -> Option<&'a IfName> {
+        port_of(&self.bridges, adapter, bridge)
+    }
+
+    /// False for the backup in an active-backup bond. Where no member can be used nothing is better
+    /// than what is.
+    pub fn is_active(&self, adapter: &AdapterFacts) -> bool {
+        let master = adapter.master.as_ref();
+        let bond = master.and_then(|master| self.bridge(master)?.backup_bond());
+        let active = bond.and_then(|bond| bond.active.as_ref());
+        active.is_none_or(|active| *active == adapter.ifname)
     }
 
     /// The VF with this address and its adapter.
@@ -105,6 +133,21 @@ impl Observed {
             .iter()
             .any(|vm| vm.hostdevs.iter().any(|hostdev| hostdev.pci == pci))
     }
+}
+
+/// The port of `bridge` by which the adapter's frames come: itself, or its active-backup bond.
+pub fn port_of<'a>(
+    bridges: &'a [BridgeFacts],
+    adapter: &'a AdapterFacts,
+    bridge: &IfName,
+) -> Option<&'a IfName> {
+    let master = adapter.master.as_ref()?;
+    if master == bridge {
+        return Some(&adapter.ifname);
+    }
+    let bond = bridges.iter().find(|found| &found.ifname == master)?;
+    bond.backup_bond()?;
+    (bond.master.as_ref() == Some(bridge)).then_some(&bond.ifname)
 }
 
 /// A VM's NICs on a bridge.

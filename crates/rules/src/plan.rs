@@ -6,19 +6,25 @@
 //!
 //! | part | decides about |
 //! |---|---|
-//! | [`vfs`] | creating VFs, binding them, cleaning those that came back |
+//! | [`bridge`] | bridges that we make |
+//! | [`vfs`] | creating VFs, their vectors, binding them, cleaning those that came back |
 //! | [`path`] | learning, address filter, forwarding entries, hold queues of the software path |
 //! | [`definition`] | what is added to VMs' definitions |
 //! | [`switch`] | which NIC goes where |
+//! | [`vectors`] | whether a VF in use has what its level costs |
 
+mod bridge;
 mod definition;
 mod path;
 mod switch;
+mod vectors;
 mod vfs;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use accelnet_model::{IfName, MacAddr, NodeDesired, PciAddress, Problem, VfAttributes};
+use accelnet_model::{
+    AdapterId, IfName, MacAddr, NodeDesired, PciAddress, Problem, Staging, VfAttributes,
+};
 use uuid::Uuid;
 
 use crate::{Observed, attach::Standing};
@@ -28,6 +34,20 @@ pub use vfs::interrupted;
 /// One thing to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Action {
+    /// Make a bridge of ours, or bring it up.
+    MakeBridge {
+        /// The bridge.
+        bridge: IfName,
+        /// Its mark.
+        mark: String,
+    },
+    /// Make an adapter that nobody manages the uplink of a bridge of ours, and bring it up.
+    AddUplink {
+        /// The bridge.
+        bridge: IfName,
+        /// The adapter.
+        adapter: IfName,
+    },
     /// Make VFs exist. Bounces the PF's link.
     CreateVfs {
         /// The PF.
@@ -39,6 +59,13 @@ pub enum Action {
     BindVf {
         /// The VF.
         vf: PciAddress,
+    },
+    /// Give a VF that nobody uses so many vectors, and bind it to vfio-pci.
+    VfVectors {
+        /// The VF.
+        vf: PciAddress,
+        /// Vectors.
+        vectors: u32,
     },
     /// Bring a VF that nobody uses to the safe baseline.
     CleanVf {
@@ -84,12 +111,12 @@ pub enum Action {
         /// The tap.
         tap: IfName,
     },
-    /// Stage on a definition what acceleration needs.
+    /// Stage on a definition what is missing there.
     Prepare {
         /// The VM.
         vm: Uuid,
-        /// NICs that shall stand by.
-        nics: Vec<MacAddr>,
+        /// What.
+        staging: Staging,
     },
     /// Add a NIC on the intent's bridge.
     AddNic {
@@ -125,14 +152,18 @@ pub struct Switch {
     pub tap: IfName,
     /// The PF.
     pub pf: PciAddress,
-    /// The PF's interface: the uplink.
+    /// The PF's interface.
     pub uplink: IfName,
+    /// The bridge's port by which the PF's frames come: the PF, or the bond that it is in.
+    pub port: IfName,
     /// Number of the VF.
     pub vf_index: u32,
     /// The VF.
     pub vf: PciAddress,
     /// What the VF carries while the VM has it.
     pub attributes: VfAttributes,
+    /// Vectors that the VF is given before the VM gets it, where they come from a pool.
+    pub vectors: Option<u32>,
 }
 
 /// What cannot be seen on the machine.
@@ -152,6 +183,8 @@ pub struct Memory {
     pub filtered: BTreeSet<MacAddr>,
     /// Taps whose hold queue was told to pass, and not to hold since.
     pub passing: BTreeSet<IfName>,
+    /// The adapters that bridges of ours were made on.
+    pub made_on: BTreeMap<IfName, AdapterId>,
 }
 
 /// What to do, and what stands in the way.
@@ -165,9 +198,11 @@ pub struct Plan {
     pub vm_problems: BTreeMap<Uuid, Vec<Problem>>,
 }
 
-/// Decides what to do. Without an enabled intent that is nothing: VMs keep what they have.
+/// Decides what to do. Without an enabled intent that is nothing but bridges that we make: VMs keep
+/// what they have.
 pub fn plan(observed: &Observed, desired: &NodeDesired, memory: &Memory) -> Plan {
     let mut plan = Plan::default();
+    bridge::plan(observed, desired, memory, &mut plan);
     let (Some(intent), Some(enabled)) = (desired.enabled_intent(), &desired.enabled) else {
         return plan;
     };

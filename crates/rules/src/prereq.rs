@@ -18,9 +18,10 @@ mod platform;
 mod smt;
 mod spoof_check;
 mod sriov;
+mod tx_rate;
 mod vf_count;
 
-use accelnet_model::{CheckResult, Code, IfName, Intent, Name, Problem, Severity};
+use accelnet_model::{CheckResult, Code, IfName, Intent, Name, Problem, Severity, SriovSupport};
 
 use crate::Observed;
 
@@ -48,16 +49,23 @@ pub fn run(nodes: &[Node], intent: Option<&Intent>) -> Vec<CheckResult> {
 /// The checks of one node's bridge and adapters.
 fn on_node(node: &Node, intent: &Intent, results: &mut Vec<CheckResult>) {
     results.push(bridge::check(node, intent));
-    for name in &intent.adapters {
-        let Some(facts) = adapter::present(node, name, results) else {
-            continue;
-        };
+    let present = adapter::present(node, intent, results);
+    // With a rule at least one.
+    let missing = present.len() < intent.adapters.len().max(1);
+    for facts in present {
         adapter::check(node, intent, facts, results);
         sriov::check(node, facts, results);
         vf_count::check(node, intent, facts, results);
         isolation::check(node, facts, results);
         spoof_check::check(node, facts, results);
+        results.extend(tx_rate::check(node, intent, facts));
         results.extend(numa::check(node, facts));
+    }
+    if missing {
+        // It may be one of those that lost their driver, and the interface's name with it.
+        let adapters = node.1.adapters.iter();
+        let without_driver = adapters.filter(|facts| facts.sriov == SriovSupport::MissingPfDriver);
+        without_driver.for_each(|facts| sriov::check(node, facts, results));
     }
 }
 

@@ -2,12 +2,22 @@
 //!
 //! Three things are kept apart: what a VF *can have* (the card), what it *is allotted* at a level, and
 //! what the guest's driver *really uses* (Linux's igbvf uses one pair of two). A card that is not
-//! known gives Low only: a VF that works at all has one queue pair.
+//! known gives what one queue pair is enough for: a VF that works at all has one.
+//!
+//! How many pairs a level is comes from the intent ([`Levels`]).
 
 mod cards;
+mod room;
+mod tx_rate;
+mod vectors;
 
-use accelnet_model::{AdapterFacts, Code, Performance, Problem, QueuePairs, VfCount, VfUser};
+use accelnet_model::{
+    AdapterFacts, Code, Levels, Performance, Problem, QueuePairs, VfCount, VfFacts, VfUser,
+};
 use cards::Rule;
+pub use room::room;
+pub use tx_rate::{limited, tx_rate_problem};
+pub use vectors::{idle_vectors, vectors_left, wanted_vectors};
 
 /// How an adapter's VFs come by queue pairs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,6 +35,8 @@ pub enum QueuePairProfile {
         overhead: u32,
         /// The most pairs of a VF.
         most: u32,
+        /// VFs that share the pool. One that is idle has vectors for one pair all the same.
+        vfs: u32,
     },
     /// This kind of card is not known. Every VF has one pair at least.
     Unknown,
@@ -49,6 +61,7 @@ impl QueuePairProfile {
                     vectors,
                     overhead,
                     most,
+                    vfs,
                 },
                 _ => Self::Unknown,
             },
@@ -56,55 +69,49 @@ impl QueuePairProfile {
     }
 
     /// The profile of an adapter with the VFs it has, or would be given if it has none yet.
-    pub fn of(adapter: &AdapterFacts) -> Self {
+    pub fn of(adapter: &AdapterFacts, levels: &Levels) -> Self {
         let existing = adapter.vfs.len() as u32;
         let vfs = if existing > 0 {
             existing
         } else {
-            automatic(adapter).0
+            automatic(adapter, levels).0
         };
         Self::with_vfs(adapter, vfs)
     }
 
-    /// True if a VF can have what the level needs.
-    pub fn can_provision(self, level: Performance) -> bool {
-        let wanted = level.queue_pairs();
+    /// True if a VF can have so many queue pairs, the others being idle.
+    pub fn can_provision(self, pairs: u32) -> bool {
         match self {
-            Self::Fixed { pairs } => pairs >= wanted,
-            Self::Pool {
-                vectors,
-                overhead,
-                most,
-            } => most >= wanted && vectors >= wanted + overhead,
-            Self::Unknown => wanted <= 1,
+            Self::Fixed { pairs: has } => has >= pairs,
+            Self::Pool { most, vfs, .. } => most >= pairs && self.vfs_with(pairs, vfs.max(1)) > 0,
+            Self::Unknown => pairs <= 1,
         }
     }
 
-    /// Queue pairs that a VF has when it is given out at a level; `None` if nobody can tell.
-    pub fn allotted(self, level: Performance) -> Option<u32> {
+    /// How many VFs can have so many queue pairs at once, of `total`, the others being idle.
+    fn vfs_with(self, pairs: u32, total: u32) -> u32 {
         match self {
-            Self::Fixed { pairs } => Some(pairs),
-            Self::Pool { .. } => Some(level.queue_pairs()),
-            Self::Unknown => None,
-        }
-    }
-
-    /// How many VFs can have the level at once, of `total`.
-    fn vfs_at(self, level: Performance, total: u32) -> u32 {
-        match self {
-            _ if !self.can_provision(level) => 0,
-            Self::Fixed { .. } | Self::Unknown => total,
+            Self::Fixed { pairs: has } => total * u32::from(has >= pairs),
+            Self::Unknown => total * u32::from(pairs <= 1),
+            Self::Pool { most, .. } if most < pairs => 0,
             Self::Pool {
                 vectors, overhead, ..
-            } => total.min(vectors / (level.queue_pairs() + overhead)),
+            } => {
+                let idle = total.saturating_mul(overhead + 1);
+                match (vectors.checked_sub(idle), pairs.saturating_sub(1)) {
+                    (None, _) => 0,
+                    (Some(_), 0) => total,
+                    (Some(left), more) => total.min(left / more),
+                }
+            }
         }
     }
 }
 
 /// Queue pairs of each of an adapter's VFs and how many of them Linux's driver uses; `None` if this
 /// kind of card is not known, or a VF has what its level needs.
-pub fn queue_pairs(adapter: &AdapterFacts) -> Option<QueuePairs> {
-    match QueuePairProfile::of(adapter) {
+pub fn queue_pairs(adapter: &AdapterFacts, levels: &Levels) -> Option<QueuePairs> {
+    match QueuePairProfile::of(adapter, levels) {
         QueuePairProfile::Fixed { pairs } => Some(QueuePairs {
             allotted: pairs,
             effective: usable_in_linux(adapter, pairs),
@@ -113,18 +120,34 @@ pub fn queue_pairs(adapter: &AdapterFacts) -> Option<QueuePairs> {
     }
 }
 
+/// Queue pairs of a VF that a VM has, by evidence: what it was allotted, and what the guest's driver
+/// uses. `None` if nobody can tell.
+pub fn queue_pairs_of_vf(adapter: &AdapterFacts, vf: &VfFacts) -> Option<QueuePairs> {
+    let allotted = match QueuePairProfile::with_vfs(adapter, adapter.vfs.len() as u32) {
+        QueuePairProfile::Fixed { pairs } => pairs,
+        QueuePairProfile::Pool { overhead, most, .. } => {
+            vf.msix_vectors.value()?.saturating_sub(overhead).min(most)
+        }
+        QueuePairProfile::Unknown => return None,
+    };
+    Some(QueuePairs {
+        allotted,
+        effective: in_use(adapter, vf.active_vectors)?.min(allotted),
+    })
+}
+
 /// True if a VF of the adapter can have what the level needs.
-pub fn can_provision(adapter: &AdapterFacts, level: Performance) -> bool {
-    QueuePairProfile::of(adapter).can_provision(level)
+pub fn can_provision(adapter: &AdapterFacts, levels: &Levels, level: Performance) -> bool {
+    QueuePairProfile::of(adapter, levels).can_provision(levels.queue_pairs(level))
 }
 
 /// Levels that VFs of the adapter can give, lowest first.
-pub fn levels(adapter: &AdapterFacts) -> Vec<Performance> {
-    levels_of(QueuePairProfile::of(adapter))
+pub fn levels(adapter: &AdapterFacts, levels: &Levels) -> Vec<Performance> {
+    levels_of(QueuePairProfile::of(adapter, levels), levels)
 }
 
-fn levels_of(profile: QueuePairProfile) -> Vec<Performance> {
-    let possible = |level: &Performance| profile.can_provision(*level);
+fn levels_of(profile: QueuePairProfile, levels: &Levels) -> Vec<Performance> {
+    let possible = |level: &Performance| profile.can_provision(levels.queue_pairs(*level));
     Performance::ALL.into_iter().filter(possible).collect()
 }
 
@@ -132,14 +155,6 @@ fn levels_of(profile: QueuePairProfile) -> Vec<Performance> {
 fn usable_in_linux(adapter: &AdapterFacts, pairs: u32) -> u32 {
     let most = cards::of(adapter).and_then(|card| card.linux_most);
     most.map_or(pairs, |most| most.min(pairs))
-}
-
-/// Queue pairs a Linux guest with so many vCPUs uses at a level: what its VF is allotted, what its
-/// driver can use, and one per vCPU at most (all the drivers of the table limit themselves to the
-/// CPUs that are online). `None` if the card is not known.
-pub fn effective_in_linux(adapter: &AdapterFacts, level: Performance, vcpus: u32) -> Option<u32> {
-    let allotted = QueuePairProfile::of(adapter).allotted(level)?;
-    Some(usable_in_linux(adapter, allotted).min(vcpus.max(1)))
 }
 
 /// Queue pairs really in use, by evidence: the MSI-X vectors that the guest's driver has enabled on
@@ -152,11 +167,13 @@ pub fn in_use(adapter: &AdapterFacts, active_vectors: u32) -> Option<u32> {
     }
     let pairs = active_vectors.saturating_sub(card.vectors_beside).max(1);
     // A driver that shares a vector between pairs, or polls, cannot be told from here.
-    Some(match QueuePairProfile::of(adapter) {
-        QueuePairProfile::Fixed { pairs: has } => pairs.min(has),
-        QueuePairProfile::Pool { most, .. } => pairs.min(most),
-        QueuePairProfile::Unknown => pairs,
-    })
+    Some(
+        match QueuePairProfile::with_vfs(adapter, adapter.vfs.len() as u32) {
+            QueuePairProfile::Fixed { pairs: has } => pairs.min(has),
+            QueuePairProfile::Pool { most, .. } => pairs.min(most),
+            QueuePairProfile::Unknown => pairs,
+        },
+    )
 }
 
 /// How many VFs to make, what they can give, and why.
@@ -177,7 +194,11 @@ pub struct VfCountPlan {
 /// `vf_count_not_possible` if the adapter offers fewer, if nothing is there to keep, or if VFs in use
 /// would have to go: a number is changed by going through 0 (kernel: drivers/pci/pci-sysfs.c,
 /// `sriov_numvfs_store` answers EBUSY otherwise).
-pub fn choose_vf_count(adapter: &AdapterFacts, wanted: VfCount) -> Result<VfCountPlan, Problem> {
+pub fn choose_vf_count(
+    adapter: &AdapterFacts,
+    levels: &Levels,
+    wanted: VfCount,
+) -> Result<VfCountPlan, Problem> {
     let (total, existing) = (adapter.total_vfs, adapter.vfs.len() as u32);
     let name = &adapter.ifname;
     let refused =
@@ -185,7 +206,7 @@ pub fn choose_vf_count(adapter: &AdapterFacts, wanted: VfCount) -> Result<VfCoun
     let plan = |count: u32, because: String| {
         Ok(VfCountPlan {
             count,
-            levels: levels_of(QueuePairProfile::with_vfs(adapter, count)),
+            levels: levels_of(QueuePairProfile::with_vfs(adapter, count), levels),
             because,
         })
     };
@@ -194,7 +215,7 @@ pub fn choose_vf_count(adapter: &AdapterFacts, wanted: VfCount) -> Result<VfCoun
             "The VFs of {name} are to be kept as they are, but it has none."
         )),
         VfCount::Auto if existing == 0 => {
-            let (count, because) = automatic(adapter);
+            let (count, because) = automatic(adapter, levels);
             if count == 0 {
                 return refused(format!("{name} offers no VFs."));
             }
@@ -222,27 +243,28 @@ pub fn choose_vf_count(adapter: &AdapterFacts, wanted: VfCount) -> Result<VfCoun
 }
 
 fn vfs_in_use(adapter: &AdapterFacts) -> usize {
-    let used = |vf: &&accelnet_model::VfFacts| vf.user != VfUser::Nobody || vf.vm.is_some();
+    let used = |vf: &&VfFacts| vf.user != VfUser::Nobody || vf.vm.is_some();
     adapter.vfs.iter().filter(used).count()
 }
 
 /// The largest number of VFs at which High is possible for all of them, else Medium, else Low; 0 if
 /// the card offers none.
-fn automatic(adapter: &AdapterFacts) -> (u32, String) {
+fn automatic(adapter: &AdapterFacts, levels: &Levels) -> (u32, String) {
     let total = adapter.total_vfs;
     if matches!(
         QueuePairProfile::with_vfs(adapter, total),
         QueuePairProfile::Unknown
     ) {
         let because = format!(
-            "all {total} that the card offers; its queue pairs are not known, so only Low is sure"
+            "all {total} that the card offers; its queue pairs are not known, so only one is sure"
         );
         return (total, because);
     }
     for level in Performance::ALL.into_iter().rev() {
         // The more VFs the fewer queue pairs for each: the first number that fits is the largest.
         let fits = |count: &u32| {
-            QueuePairProfile::with_vfs(adapter, *count).vfs_at(level, *count) == *count
+            let pairs = levels.queue_pairs(level);
+            QueuePairProfile::with_vfs(adapter, *count).vfs_with(pairs, *count) == *count
         };
         let Some(count) = (1..=total).rev().find(fits) else {
             continue;

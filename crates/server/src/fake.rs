@@ -11,15 +11,16 @@ use std::{
 
 use accelnet_model::{
     AdapterStatus, Code, Intent, MacAddr, Name, NicFacts, NicPath, NicStatus, NodeDesired,
-    NodeStatus, PciAddress, Problem, VfAttributes, VfUser, VmDesired, VmFacts, VmState, VmStatus,
+    NodeStatus, PciAddress, Problem, Staging, VfAttributes, VfUser, VmDesired, VmFacts, VmState,
+    VmStatus,
 };
 use accelnet_rules::{
     Observed,
     eligibility::free_vfs,
     fixture,
     new_nic::{self, When},
-    plan::{Memory, plan},
-    profile,
+    plan::{Action, Memory, plan},
+    profile, staging,
 };
 use accelnet_store::Store;
 use tokio::{net::UnixListener, sync::oneshot, task::JoinHandle};
@@ -74,6 +75,18 @@ impl FakeNodes {
     /// One node, `node1`, that sees what the rules' fixture is.
     pub fn one() -> Arc<Self> {
         Self::new([("node1", fixture::observed())])
+    }
+
+    /// One more node, which reports at once.
+    pub fn joins(&self, name: &str, mut observed: Observed) {
+        observed.node.hostname = name.to_owned();
+        let fake = Fake {
+            observed,
+            ..Fake::default()
+        };
+        let name: Name = name.parse().unwrap();
+        self.lock().insert(name.clone(), fake);
+        self.report(&name);
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<Name, Fake>> {
@@ -140,8 +153,13 @@ impl FakeNodes {
             Some(fake) if !fake.silent => fake.status(),
             _ => return,
         };
-        let server = self.server.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(shared) = server.upgrade() {
+        // Not held while it is told: it may answer with what is wanted.
+        let server = self
+            .server
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .upgrade();
+        if let Some(shared) = server {
             Server { shared }.report(name.clone(), status);
         }
     }
@@ -181,6 +199,7 @@ impl Fake {
             return;
         }
         self.followed = self.desired.clone();
+        self.make_bridges();
         let Some(intent) = self.followed.enabled_intent().cloned() else {
             return;
         };
@@ -189,9 +208,6 @@ impl Fake {
             let Some(wish) = self.followed.vm(vm.uuid).cloned() else {
                 continue;
             };
-            if wish.prepare {
-                prepare(&mut self.observed.vms[number]);
-            }
             let missing = |mac| {
                 Some((
                     mac,
@@ -201,9 +217,36 @@ impl Fake {
             if let Some((mac, when)) = wish.add_nic.and_then(missing) {
                 self.add_nic(&intent, number, mac, when);
             }
-            let running = self.observed.vms[number].state == VmState::Running;
+            let vm = &mut self.observed.vms[number];
+            let staging = staging::missing(vm, &wish, &intent);
+            prepare(vm, &staging);
+            let running = vm.state == VmState::Running;
             for nic in 0..self.observed.vms[number].nics.len() {
                 self.move_nic(&intent, number, nic, wish.level.is_some(), running);
+            }
+        }
+    }
+
+    fn make_bridges(&mut self) {
+        for action in plan(&self.observed, &self.followed, &Memory::default()).actions {
+            match action {
+                Action::MakeBridge { bridge, mark } => {
+                    let mut made = fixture::observed().bridges.remove(0);
+                    (made.ifname, made.alias) = (bridge, Some(mark));
+                    (made.has_host_address, made.ports) = (false, Vec::new());
+                    self.observed.bridges.push(made);
+                }
+                Action::AddUplink { bridge, adapter } => {
+                    let port = fixture::port(adapter.as_str(), None);
+                    let mut adapters = self.observed.adapters.iter_mut();
+                    let facts = adapters.find(|facts| facts.ifname == adapter).unwrap();
+                    (facts.up, facts.carrier) = (true, true);
+                    facts.master = Some(bridge.clone());
+                    let mut bridges = self.observed.bridges.iter_mut();
+                    let made = bridges.find(|found| found.ifname == bridge).unwrap();
+                    made.ports.push(port);
+                }
+                _ => {}
             }
         }
     }
@@ -321,22 +364,21 @@ impl Fake {
     }
 }
 
-fn prepare(vm: &mut VmFacts) {
+fn prepare(vm: &mut VmFacts, staging: &Staging) {
     for nic in &mut vm.nics {
-        nic.standby_config = true;
+        nic.standby_config |= staging.standby.contains(&nic.mac);
+        let queues = staging.queues.iter().find(|(mac, _)| *mac == nic.mac);
+        nic.queues_config = queues.map_or(nic.queues_config, |(_, queues)| *queues);
     }
-    vm.free_root_ports_config = vm.free_root_ports_config.max(vm.nics.len() as u32);
+    let ports = staging.standby.len() as u32;
+    vm.free_root_ports_config = vm.free_root_ports_config.max(ports);
 }
 
 fn staged(vm: &VmFacts, wish: Option<&VmDesired>) -> Vec<String> {
+    let mut all = staging::to_come(vm);
     let added = wish.and_then(|wish| wish.add_nic);
-    let waits = |nic: &&NicFacts| nic.standby_config && !nic.standby_live;
-    let off = vm.state == VmState::Off;
-    let here = vm.nics.iter().filter(waits);
-    let here = here.filter(|nic| !off || Some(nic.mac) == added);
-    let nics = here.chain(&vm.nics_staged);
-    nics.map(|nic| format!("NIC {} stands by", nic.mac))
-        .collect()
+    all.extend(added.and_then(|mac| new_nic::to_come(vm, mac)));
+    all
 }
 
 fn of_nic(observed: &Observed, vm: &VmFacts, nic: &NicFacts) -> NicStatus {
@@ -352,7 +394,7 @@ fn of_nic(observed: &Observed, vm: &VmFacts, nic: &NicFacts) -> NicStatus {
         reason: None,
         adapter: vf.map(|(adapter, _)| adapter.ifname.clone()),
         vf: vf.map(|(_, vf)| vf.pci),
-        queue_pairs: vf.and_then(|(adapter, _)| profile::queue_pairs(adapter)),
+        queue_pairs: vf.and_then(|(adapter, vf)| profile::queue_pairs_of_vf(adapter, vf)),
         bridge: nic.bridge.clone(),
         intent: None,
         managed: false,

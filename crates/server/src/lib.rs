@@ -18,11 +18,13 @@
 //! | [`nodes`] | the port to the agents |
 //! | [`reports`] | what the nodes said last |
 //! | [`admission`] | is this change allowed, and what would it do |
+//! | [`apart`] | computing that takes its time |
 //! | [`view`] | what users see, from wish and reports |
 //! | [`routes`] | HTTP |
 //! | `fake` | for tests: nodes that are told what to see |
 
 mod admission;
+mod apart;
 mod audit;
 mod failure;
 #[cfg(feature = "fake")]
@@ -33,9 +35,14 @@ mod routes;
 mod state;
 mod view;
 
-use std::{future::Future, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeSet,
+    future::Future,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 
-use accelnet_model::{Code, Name, NodeStatus, Problem};
+use accelnet_model::{Code, Name, NodeDesired, NodeStatus, Problem};
 use accelnet_store::Store;
 use futures::future::{BoxFuture, join_all};
 pub use nodes::Nodes;
@@ -43,7 +50,8 @@ pub use routes::openapi;
 use tokio::{net::UnixListener, sync::watch};
 
 use crate::{
-    admission::Decided,
+    admission::{Decided, Room},
+    apart::apart,
     audit::{Asked, Entry},
     reports::{Known, Reports, worth_keeping},
     state::{NodeReport, Wish},
@@ -72,11 +80,39 @@ struct Shared {
     state: Box<dyn state::State>,
     nodes: Arc<dyn Nodes>,
     reports: Reports,
+    /// Capacity, kept from one decision to the next.
+    room: Arc<Room>,
+    handed: Mutex<Handed>,
     /// Counts changes of wish or reports, to wake those who watch.
     changes: watch::Sender<u64>,
     stopping: watch::Sender<bool>,
     /// The turn of a change that lost a race.
     turn: tokio::sync::Mutex<()>,
+}
+
+/// What nodes were told.
+#[derive(Default)]
+struct Handed {
+    desired: NodeDesired,
+    nodes: BTreeSet<Name>,
+}
+
+impl Handed {
+    /// These nodes are about to be told this; false if it is older than what they were told.
+    fn begin(&mut self, desired: &NodeDesired, nodes: &[Name]) -> bool {
+        if desired.generation < self.desired.generation {
+            return false;
+        }
+        self.desired = desired.clone();
+        self.nodes = nodes.iter().cloned().collect();
+        true
+    }
+
+    /// What a node that was not told anything shall be; it counts as told from now on.
+    fn wish_for(&mut self, node: &Name) -> Option<NodeDesired> {
+        let new = self.nodes.insert(node.clone());
+        new.then(|| self.desired.clone())
+    }
 }
 
 /// A change of the wish that was decided on.
@@ -101,6 +137,8 @@ impl Server {
             state: Box::new(state::Stored::open(store).await?),
             nodes,
             reports: Reports::default(),
+            room: Arc::default(),
+            handed: Mutex::default(),
             changes: watch::channel(0).0,
             stopping: watch::channel(false).0,
             turn: tokio::sync::Mutex::default(),
@@ -114,10 +152,22 @@ impl Server {
         Ok(server)
     }
 
-    /// Takes in a node's report.
+    /// Takes in a node's report. A node that is new gets what is wanted.
     pub fn report(&self, node: Name, status: NodeStatus) {
-        self.shared.reports.put(node, status);
+        let unknown = self.handed().wish_for(&node);
+        let Some(desired) = unknown else {
+            self.shared.reports.put(node, status);
+            return self.changed();
+        };
+        tracing::info!(%node, "a node that was not told yet what is wanted");
+        self.shared.reports.put(node.clone(), status);
+        self.shared.nodes.set_desired(&node, desired);
         self.changed();
+    }
+
+    fn handed(&self) -> MutexGuard<'_, Handed> {
+        let handed = self.shared.handed.lock();
+        handed.unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Serves the API until `stop` is done. Watches end then; requests under way come to their end,
@@ -168,7 +218,9 @@ impl Server {
     }
 
     async fn wish(&self) -> Result<Wish, Problem> {
-        self.shared.state.load().await
+        let mut wish = self.shared.state.load().await?;
+        wish.room = self.shared.room.clone();
+        Ok(wish)
     }
 
     /// All nodes as they are known.
@@ -197,8 +249,12 @@ impl Server {
     }
 
     fn hand_out(&self, wish: &Wish) {
-        for name in self.shared.nodes.names() {
-            self.shared.nodes.set_desired(&name, wish.desired.clone());
+        let names = self.shared.nodes.names();
+        // Else somebody's later change was faster.
+        if self.handed().begin(&wish.desired, &names) {
+            for name in names {
+                self.shared.nodes.set_desired(&name, wish.desired.clone());
+            }
         }
         self.changed();
     }
@@ -238,7 +294,7 @@ impl Server {
                 writes,
                 plan,
                 about,
-            } = decide(&wish)?;
+            } = apart(|| decide(&wish))?;
             let changed = !writes.is_empty();
             let mut after = Changed {
                 wish,

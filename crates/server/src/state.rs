@@ -34,6 +34,7 @@ use uuid::Uuid;
 
 use crate::{
     Pending,
+    admission::Room,
     audit::{Entry, KEPT},
 };
 pub use spec::{OnIntent, VmSpec};
@@ -54,6 +55,8 @@ pub struct Wish {
     pub desired: NodeDesired,
     /// Everything that is wanted for VMs, also on intents that are not enabled.
     pub specs: BTreeMap<Uuid, VmSpec>,
+    /// The capacity that follows from it, kept from one reading to the next.
+    pub room: Arc<Room>,
 }
 
 impl Wish {
@@ -317,6 +320,7 @@ fn wish(items: &[Arc<KeyValue>]) -> Result<Wish, Problem> {
         revision: Revision::ABSENT,
         desired: NodeDesired::default(),
         specs: BTreeMap::new(),
+        room: Arc::default(),
     };
     for item in items {
         let key = item.key.strip_prefix(PREFIX).unwrap_or_default();

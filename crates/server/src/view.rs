@@ -11,7 +11,7 @@ use accelnet_model::{
     VmStatus,
 };
 use accelnet_rules::{
-    capacity::nodes_down_tolerated,
+    capacity::Reserve,
     intent_status::{self, Report},
     profile,
 };
@@ -23,19 +23,18 @@ use crate::{admission, audit::printable, reports::Known, state::Wish};
 pub fn cluster(wish: &Wish, nodes: &[Known]) -> ClusterStatus {
     let enabled = wish.desired.enabled.as_ref();
     let shown = enabled.map(|enabled| {
-        let percentage = enabled.node_reserve_percentage;
+        let reserve = Reserve::from(enabled);
         EnabledStatus {
             intent: enabled.intent.clone(),
-            node_reserve_percentage: percentage,
-            nodes_down_tolerated: nodes_down_tolerated(nodes.len(), percentage) as u32,
+            node_reserve_percentage: reserve.percentage(nodes.len()),
+            nodes_down: enabled.nodes_down,
+            nodes_down_tolerated: reserve.nodes_down(nodes.len()) as u32,
             when: enabled.when,
         }
     });
     let short = enabled
         .zip(wish.desired.enabled_intent())
-        .and_then(|(enabled, intent)| {
-            admission::shortage(wish, nodes, intent, enabled.node_reserve_percentage)
-        });
+        .and_then(|(enabled, intent)| admission::shortage(wish, nodes, intent, enabled.into()));
     ClusterStatus {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         enabled: shown,
@@ -71,9 +70,7 @@ fn node(wish: &Wish, known: &Known) -> NodeSummary {
             .filter_map(|nic| nic.vf)
             .collect();
         let mut adapters = status.adapters.iter().map(|adapter| &adapter.facts);
-        let ours = adapters
-            .by_ref()
-            .filter(|facts| intent.adapters.contains(&facts.ifname));
+        let ours = adapters.by_ref().filter(|facts| intent.covers(facts));
         for vf in ours.flat_map(|facts| &facts.vfs) {
             summary.vfs += 1;
             summary.vfs_used += u32::from(used.contains(&vf.pci));
@@ -271,13 +268,14 @@ fn of_node(wish: &Wish, node: &Name, status: &NodeStatus) -> Vec<Adapter> {
     let adapters = status.adapters.iter().map(|adapter| {
         let facts = &adapter.facts;
         let mut intents = wish.desired.intents.iter();
-        let intent = intents.find(|intent| intent.adapters.contains(&facts.ifname));
+        let intent = intents.find(|intent| intent.covers(facts));
+        let here = intent.map(|intent| intent.levels).unwrap_or_default();
         Adapter {
             node: node.clone(),
             intent: intent.map(|intent| intent.name.clone()),
-            queue_pairs_per_vf: profile::queue_pairs(facts).map(|pairs| pairs.allotted),
+            queue_pairs_per_vf: profile::queue_pairs(facts, &here).map(|pairs| pairs.allotted),
             levels: if facts.total_vfs > 0 {
-                profile::levels(facts)
+                profile::levels(facts, &here)
             } else {
                 Vec::new()
             },

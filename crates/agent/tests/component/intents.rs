@@ -1,7 +1,7 @@
 //! Another intent takes the place of the enabled one: what is on the old one's network stays as it is.
 
 use accelnet_hypervisor::twin::definition;
-use accelnet_model::{Intent, IntentType, NicPath, NodeStatus, Performance, VfCount};
+use accelnet_model::{Intent, IntentType, Levels, NicPath, NodeStatus, Performance, VfCount};
 
 use crate::world::{World, is_quiet, mac, name, uuid, vfs, vm};
 
@@ -12,8 +12,11 @@ fn second() -> Intent {
         name: "second".parse().unwrap(),
         types: vec![IntentType::Compute],
         adapters: vec![name("pf1")],
+        matching: None,
         bridge: name("br1"),
+        create: false,
         vfs: VfCount::Auto,
+        levels: Levels::default(),
     }
 }
 

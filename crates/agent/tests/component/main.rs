@@ -3,14 +3,17 @@
 //! After every single call that changes something, and whenever time passes, the twins are asked
 //! whether every guest is still in reach ([`process`]); a test cannot end while anything was lost.
 
+mod bond;
 mod crash;
 mod drift;
 mod failure;
 mod foreign;
 mod guest;
 mod intents;
+mod levels;
 mod life;
 mod new_nic;
+mod own_bridge;
 mod process;
 mod random;
 mod wish;

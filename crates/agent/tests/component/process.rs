@@ -14,7 +14,7 @@ use accelnet_hypervisor::{
 };
 use accelnet_model::{
     AdapterFacts, BridgeFacts, DomainCapabilities, IfName, MacAddr, NodeFacts, PciAddress,
-    PolicyFinding, VfAttributes, VmFacts,
+    PolicyFinding, Staging, VfAttributes, VmFacts,
 };
 use uuid::Uuid;
 
@@ -209,6 +209,12 @@ impl Host for Process {
         self.on_host(&format!("bind {vf}"), |host| host.ensure_vf_vfio(vf))
     }
 
+    fn ensure_vf_vectors(&self, vf: PciAddress, vectors: u32) -> HostResult<()> {
+        self.on_host(&format!("{vf} has {vectors} vectors"), |host| {
+            host.ensure_vf_vectors(vf, vectors)
+        })
+    }
+
     fn reset_vf(&self, vf: PciAddress) -> HostResult<()> {
         self.on_host(&format!("reset {vf}"), |host| host.reset_vf(vf))
     }
@@ -239,6 +245,18 @@ impl Host for Process {
     fn ensure_bridge_mac_pinned(&self, bridge: &IfName) -> HostResult<()> {
         self.on_host(&format!("pin {bridge}"), |host| {
             host.ensure_bridge_mac_pinned(bridge)
+        })
+    }
+
+    fn ensure_bridge(&self, bridge: &IfName, mark: &str) -> HostResult<()> {
+        self.on_host(&format!("make {bridge}"), |host| {
+            host.ensure_bridge(bridge, mark)
+        })
+    }
+
+    fn ensure_bridge_port(&self, bridge: &IfName, port: &IfName) -> HostResult<()> {
+        self.on_host(&format!("{port} into {bridge}"), |host| {
+            host.ensure_bridge_port(bridge, port)
         })
     }
 
@@ -315,8 +333,8 @@ impl Hypervisor for Process {
         })
     }
 
-    fn prepare(&self, vm: Uuid, nics: &[MacAddr]) -> VmResult<Staged> {
-        self.on_vms("prepare", |twin| twin.prepare(vm, nics))
+    fn prepare(&self, vm: Uuid, staging: &Staging) -> VmResult<Staged> {
+        self.on_vms("prepare", |twin| twin.prepare(vm, staging))
     }
 
     fn ensure_nic(&self, vm: Uuid, nic: &NewNic, live: bool) -> VmResult<Staged> {

@@ -3,7 +3,7 @@
 //! Switch-overs run in threads, so that a sequence is not the same twice; what must hold, holds for
 //! every order.
 
-use accelnet_model::{NicPath, NodeStatus, Performance, VfUser};
+use accelnet_model::{NicPath, NodeStatus, Performance, Support, VfCount, VfUser};
 use proptest::prelude::*;
 
 use crate::world::{World, is_quiet, path, uuid};
@@ -14,7 +14,7 @@ const FOREIGN: usize = 3;
 
 #[derive(Debug, Clone, Copy)]
 enum Event {
-    Accelerate(u8),
+    Accelerate(u8, Performance),
     Decelerate(u8),
     Stop(u8),
     Start(u8),
@@ -35,7 +35,8 @@ enum Event {
 fn any_event() -> impl Strategy<Value = Event> {
     let vm = 1..=VMS;
     prop_oneof![
-        4 => vm.clone().prop_map(Event::Accelerate),
+        4 => (vm.clone(), prop_oneof![Just(Performance::Low), Just(Performance::Medium)])
+            .prop_map(|(vm, level)| Event::Accelerate(vm, level)),
         2 => vm.clone().prop_map(Event::Decelerate),
         1 => vm.clone().prop_map(Event::Stop),
         1 => vm.clone().prop_map(Event::Start),
@@ -66,8 +67,8 @@ fn revive(world: &mut World) {
 
 fn happen(world: &mut World, event: Event) {
     match event {
-        Event::Accelerate(vm) => {
-            world.want(vm, Some(Performance::Low));
+        Event::Accelerate(vm, level) => {
+            world.want(vm, Some(level));
             world.tell();
         }
         Event::Decelerate(vm) => {
@@ -151,32 +152,66 @@ fn expected(world: &World, vm: u8) -> NicPath {
     }
 }
 
+fn ends_as_wanted(mut world: World, events: Vec<Event>) -> Result<World, TestCaseError> {
+    for event in events {
+        happen(&mut world, event);
+    }
+    // The last death may still be ahead.
+    revive(&mut world);
+    let paths: Vec<(u8, NicPath)> = (1..=VMS).map(|vm| (vm, expected(&world, vm))).collect();
+    let as_wanted = |status: &NodeStatus| {
+        // A VM that is off cannot be accelerated, and says so.
+        let off = paths.iter().any(|(_, path)| *path == NicPath::None);
+        let quiet = is_quiet(status) || (off && status.converged && status.problems.is_empty());
+        quiet
+            && paths
+                .iter()
+                .all(|(vm, wanted)| path(status, *vm) == *wanted)
+    };
+    world.wait("the end", as_wanted);
+    world.assert_free_vfs_clean();
+    for (vm, wanted) in paths {
+        match wanted {
+            NicPath::Vf => world.assert_on_vf(vm),
+            NicPath::Synthetic => world.assert_synthetic(vm),
+            NicPath::None => prop_assert_eq!(world.vf_of(vm), None),
+        }
+    }
+    Ok(world)
+}
+
+/// What each VM's VF has of the pool is what its level costs.
+fn assert_vectors(world: &World) {
+    for vm in 1..=VMS {
+        let level = world.desired.vm(uuid(vm)).and_then(|wish| wish.level);
+        let (Some(level), Some(vf)) = (level, world.vf_of(vm)) else {
+            continue;
+        };
+        let has = world
+            .host
+            .with(|machine| machine.vf(vf).unwrap().msix_vectors);
+        assert_eq!(has, Support::Supported(level.queue_pairs() + 1), "VM {vm}");
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
 
     #[test]
     fn it_ends_as_wanted(events in prop::collection::vec(any_event(), 1..30)) {
-        let mut world = World::settled(VMS);
-        for event in events {
-            happen(&mut world, event);
-        }
-        // The last death may still be ahead.
-        revive(&mut world);
-        let paths: Vec<(u8, NicPath)> = (1..=VMS).map(|vm| (vm, expected(&world, vm))).collect();
-        let as_wanted = |status: &NodeStatus| {
-            // A VM that is off cannot be accelerated, and says so.
-            let off = paths.iter().any(|(_, path)| *path == NicPath::None);
-            let quiet = is_quiet(status) || (off && status.converged && status.problems.is_empty());
-            quiet && paths.iter().all(|(vm, wanted)| path(status, *vm) == *wanted)
-        };
-        world.wait("the end", as_wanted);
-        world.assert_free_vfs_clean();
-        for (vm, wanted) in paths {
-            match wanted {
-                NicPath::Vf => world.assert_on_vf(vm),
-                NicPath::Synthetic => world.assert_synthetic(vm),
-                NicPath::None => prop_assert_eq!(world.vf_of(vm), None),
-            }
-        }
+        ends_as_wanted(World::settled(VMS), events)?;
+    }
+
+    #[test]
+    fn it_ends_as_wanted_with_a_pool(
+        events in prop::collection::vec(any_event(), 1..30),
+        hidden: bool,
+    ) {
+        // Seven idle VFs keep 14 vectors; four VMs at Medium need four more.
+        let mut world = World::pool(VMS, 18);
+        world.desired.intents[0].vfs = VfCount::Exactly(7);
+        world.host.with(|machine| machine.vectors_hidden = hidden);
+        world.settle();
+        assert_vectors(&ends_as_wanted(world, events)?);
     }
 }

@@ -11,9 +11,9 @@ use accelnet_agent::{Agent, Config};
 use accelnet_host::twin::{Habits, HostTwin, Machine};
 use accelnet_hypervisor::twin::{Hardware, HypervisorTwin, definition};
 use accelnet_model::{
-    BridgePort, ClusterEnable, Code, IfName, Intent, IntentType, MacAddr, NicPath, NodeDesired,
-    NodeStatus, PciAddress, Performance, Problem, VfAttributes, VfCount, VfUser, VmDesired,
-    VmStatus, WhenToCreateVfs,
+    BridgePort, ClusterEnable, Code, IfName, Intent, IntentType, Levels, MacAddr, NicPath,
+    NodeDesired, NodeStatus, PciAddress, Performance, Problem, VfAttributes, VfCount, VfUser,
+    VmDesired, VmStatus, WhenToCreateVfs,
 };
 use tempfile::TempDir;
 use uuid::Uuid;
@@ -100,7 +100,29 @@ impl World {
     /// VMs 1 to `vms` run; acceleration is wanted on their network and VFs may be made at once; no
     /// agent runs yet.
     pub fn new(vms: u8) -> Self {
-        let host = HostTwin::new(Machine::igb("node1", &name("br0"), &name("pf0")));
+        Self::on(Machine::igb("node1", &name("br0"), &name("pf0")), vms)
+    }
+
+    /// The same with two adapters in an active-backup bond `bond0`, of which `pf0` is used; both are
+    /// the intent's.
+    pub fn bonded(vms: u8) -> Self {
+        let members = [&name("pf0"), &name("pf1")];
+        let mut world = Self::on(
+            Machine::bonded("node1", &name("br0"), &name("bond0"), members),
+            vms,
+        );
+        world.desired.intents[0].adapters.push(name("pf1"));
+        world
+    }
+
+    /// The same with a card whose VFs share so many vectors.
+    pub fn pool(vms: u8, vectors: u32) -> Self {
+        let machine = Machine::mlx5("node1", &name("br0"), &name("pf0"), vectors);
+        Self::on(machine, vms)
+    }
+
+    fn on(machine: Machine, vms: u8) -> Self {
+        let host = HostTwin::new(machine);
         let habits = Arc::new(Mutex::new(BTreeMap::new()));
         let below = Below {
             host: host.clone(),
@@ -124,6 +146,19 @@ impl World {
         world
     }
 
+    /// A node with nothing but an adapter that nobody manages, and is down; the intent's bridge is to
+    /// be made. No VM, no agent.
+    pub fn without_bridge() -> Self {
+        let mut world = Self::new(0);
+        world.desired.intents[0].create = true;
+        world.host.with(|machine| {
+            machine.bridges.clear();
+            let facts = &mut machine.adapters[0];
+            (facts.master, facts.up, facts.carrier) = (None, false, false);
+        });
+        world
+    }
+
     /// One more VM that runs.
     pub fn add_vm(&self, vm: u8) {
         let facts = definition(uuid(vm), &format!("vm{vm}"), mac(vm), &name("br0"));
@@ -134,12 +169,17 @@ impl World {
     /// The same with an agent that has put everything in order.
     pub fn settled(vms: u8) -> Self {
         let mut world = Self::new(vms);
-        world.start(None);
-        world.tell();
-        world.wait("the node is in order", |status| {
+        world.settle();
+        world
+    }
+
+    /// Lets an agent put everything in order.
+    pub fn settle(&mut self) {
+        self.start(None);
+        self.tell();
+        self.wait("the node is in order", |status| {
             status.converged && vfs(status) == 7
         });
-        world
     }
 
     /// VMs 1 to `vms` are on VFs.
@@ -407,14 +447,18 @@ fn enabled() -> NodeDesired {
         name: "compute".parse().unwrap(),
         types: vec![IntentType::Compute],
         adapters: vec![name("pf0")],
+        matching: None,
         bridge: name("br0"),
+        create: false,
         vfs: VfCount::Auto,
+        levels: Levels::default(),
     };
     NodeDesired {
         generation: 0,
         enabled: Some(ClusterEnable {
             intent: intent.name.clone(),
             node_reserve_percentage: 50,
+            nodes_down: None,
             when: WhenToCreateVfs::Now,
         }),
         intents: vec![intent],

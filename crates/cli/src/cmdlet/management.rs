@@ -88,6 +88,7 @@ pub async fn enable(run: &Run) -> Ended {
     let request = EnableRequest {
         intent: run.bound.text("IntentName").unwrap_or_default().to_owned(),
         node_reserve_percentage: run.bound.percentage("NodeReservePercentage"),
+        nodes_down: None,
         when: WhenToCreateVfs::default(),
     };
     let ended = match run.confirmed() {
@@ -112,6 +113,7 @@ pub async fn set(run: &Run) -> Ended {
     let request = SetRequest {
         intent: bound.text("IntentName").map(str::to_owned),
         node_reserve_percentage: bound.percentage("NodeReservePercentage"),
+        nodes_down: None,
         when: None,
     };
     let ended = match run.confirmed() {

@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     call::{Ended, worst_code},
-    select::{Selected, resolve},
+    select::{Selected, look_up},
     verbs::vm::{Change, Done, code, ensure_all},
 };
 
@@ -85,7 +85,7 @@ async fn change(run: &Run, change: Change) -> Result<Option<Vec<Done>>, ClientEr
         let text = "No VM is named, and none came through the pipe.";
         Problem::new(Code::InvalidArgument, text).with_cure("Name a VM, or pipe one.")
     })?;
-    let selected = resolve(&run.call.client.vms().await?.items, &names);
+    let (_, selected) = look_up(&run.call.client, &names).await?;
     if !run.confirmed()? {
         return Ok(None);
     }
@@ -117,12 +117,12 @@ async fn change(run: &Run, change: Change) -> Result<Option<Vec<Done>>, ClientEr
 /// VMs to be listed, and the exit code: what is not found is said.
 async fn listed(run: &Run) -> Result<(Vec<Vm>, u8), ClientError> {
     let names = names(run)?;
-    let vms = run.call.client.vms().await?.items;
     let Some(names) = names else {
-        return Ok((vms, exit::OK));
+        return Ok((run.call.client.vms().await?.items, exit::OK));
     };
+    let (vms, selected) = look_up(&run.call.client, &names).await?;
     let (mut found, mut code) = (Vec::new(), exit::OK);
-    for item in resolve(&vms, &names) {
+    for item in selected {
         match item {
             Selected::Vm { uuid, .. } => {
                 let mut vms = vms.iter();

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use accelnet_api::{Adapter, ClusterStatus, IntentStatus, Vm};
 use accelnet_model::{
-    CheckResult, DevlinkFacts, IntentOnNode, IntentState, NicPath, NicStatus, Problem, Severity,
-    Support, VfUser, VmState,
+    CheckResult, DevlinkFacts, IntentOnNode, IntentState, Levels, NicPath, NicStatus, Problem,
+    Severity, Support, VfUser, VmState,
 };
 use comfy_table::{ContentArrangement, Table, presets};
 
@@ -149,8 +149,12 @@ pub fn intents(intents: &[IntentStatus]) -> String {
             [
                 intent.name.to_string(),
                 join(intent.types.iter().map(ToString::to_string).collect()),
-                intent.bridge.to_string(),
-                join(intent.adapters.iter().map(ToString::to_string).collect()),
+                if intent.create {
+                    format!("{} (made)", intent.bridge)
+                } else {
+                    intent.bridge.to_string()
+                },
+                intent.adapters_in_words().replace(", ", ","),
                 intent.vfs.to_string(),
                 states(&shown.status),
             ],
@@ -179,6 +183,13 @@ fn states(status: &[IntentOnNode]) -> String {
 /// `accelnet intent show`.
 pub fn intent(shown: &IntentStatus) -> String {
     let mut out = intents(std::slice::from_ref(shown));
+    let levels = &shown.intent.levels;
+    if *levels != Levels::default() {
+        out.push_str(&format!(
+            "\n\nqueue pairs: {}  limits (Mbit/s): {}",
+            levels.queue_pairs, levels.max_tx_rate_mbps
+        ));
+    }
     let mut rows = table(&["node", "state", "problem"]);
     for on_node in &shown.status {
         let code = on_node.problem.as_ref().map(|problem| problem.code);

@@ -42,6 +42,7 @@ pub async fn enable(call: &Call, args: &EnableArgs) -> Ended {
     let request = EnableRequest {
         intent: intent.clone(),
         node_reserve_percentage: args.reserve,
+        nodes_down: args.nodes_down,
         when: args.when,
     };
     let outcome = ensure_enabled(call, &request, args.change).await?;
@@ -104,6 +105,7 @@ pub async fn set(call: &Call, args: &SetArgs) -> Ended {
     let request = SetRequest {
         intent: args.intent.clone(),
         node_reserve_percentage: args.reserve,
+        nodes_down: args.nodes_down,
         when: args.when,
     };
     if request.intent.is_some() && !args.change.dry_run && call.format == Format::Table {
@@ -117,7 +119,11 @@ pub async fn set(call: &Call, args: &SetArgs) -> Ended {
     let enabled = outcome.object.enabled.as_ref();
     let done = enabled.map_or_else(String::new, |enabled| {
         let (intent, reserve) = (&enabled.intent, enabled.node_reserve_percentage);
-        format!("Accelerated networking is enabled on intent '{intent}', reserve {reserve} %.")
+        let (down, nodes) = (enabled.nodes_down_tolerated, outcome.object.nodes.len());
+        format!(
+            "Accelerated networking is enabled on intent '{intent}', reserve {reserve} % ({down} of \
+             {nodes} nodes may be down)."
+        )
     });
     print_enabled(call, &outcome, &done, args.change);
     Ok(exit::OK)

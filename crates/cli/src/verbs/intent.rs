@@ -1,7 +1,7 @@
 //! `accelnet intent …`
 
 use accelnet_api::ChangeIntent;
-use accelnet_model::{Intent, problem::exit};
+use accelnet_model::{Intent, Levels, problem::exit};
 
 use super::print_outcome;
 use crate::{
@@ -18,15 +18,25 @@ pub async fn run(call: &Call, command: IntentCommand) -> Ended {
             types,
             bridge,
             adapters,
+            matching,
+            create,
             vfs,
+            queue_pairs,
+            max_tx_rate,
             dry_run,
         } => {
             let intent = Intent {
                 name,
                 types,
                 adapters,
+                matching,
                 bridge,
+                create,
                 vfs,
+                levels: Levels {
+                    queue_pairs,
+                    max_tx_rate_mbps: max_tx_rate,
+                },
             };
             let outcome = call.client.add_intent(&intent, dry_run).await?;
             let done = format!("Intent '{}' is there.", intent.name);
@@ -37,14 +47,20 @@ pub async fn run(call: &Call, command: IntentCommand) -> Ended {
             types,
             bridge,
             adapters,
+            matching,
             vfs,
+            queue_pairs,
+            max_tx_rate,
             dry_run,
         } => {
             let change = ChangeIntent {
                 types,
                 adapters,
+                matching,
                 bridge,
                 vfs,
+                queue_pairs,
+                max_tx_rate_mbps: max_tx_rate,
             };
             let outcome = call.client.change_intent(&name, &change, dry_run).await?;
             let done = format!("Intent '{}' is changed.", printable(&name));

@@ -38,7 +38,7 @@ fn a_nic_is_added_and_staged_as_there_is_room() {
         "{out}"
     );
     assert!(
-        lines[1].ends_with("stands by; it is accelerated then, Low."),
+        lines[1].ends_with(" on br0; it is accelerated then, Low."),
         "{out}"
     );
     // The same again is no change, and no failure.

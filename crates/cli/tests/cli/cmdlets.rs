@@ -225,7 +225,8 @@ fn another_intent_is_enabled_in_place_of_the_present_one() {
         .done();
     shell.has(&[("MyVM01", "Low")]);
     assert!(
-        said.contains("VM 'MyVM01'") && said.ends_with("intent 'compute', reserve 0 %.\n"),
+        said.contains("VM 'MyVM01'")
+            && said.ends_with("intent 'compute', reserve 0 % (0 of 1 nodes may be down).\n"),
         "{said}"
     );
     let same = shell.rig.call(&["set", "--reserve", "0"]).done();

@@ -192,7 +192,7 @@ fn what_if_and_verbose_tell_and_errors_can_be_silent() {
     let ended = shell
         .types("Set-AccelNetManagement -NodeReserve 1 -WhatIf")
         .with(0);
-    ended.says(&["What if: change the reserve from 50 % to 1 %"]);
+    ended.says(&["What if: change the reserve from 50 % (0 down) to 1 % (0 down)"]);
     shell.has(&[]);
     let line = "Set-AccelNetManagement -VMName MyVM01 -Perf Low -WhatIf";
     let ended = shell.types(line).with(3);

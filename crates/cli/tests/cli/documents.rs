@@ -3,7 +3,7 @@
 use accelnet_model::VmState;
 use serde_json::{Value, json};
 
-use crate::rig::{Rig, codes};
+use crate::rig::{ADD_INTENT, Rig, codes};
 
 fn keys(object: &Value) -> Vec<&str> {
     let keys = object.as_object().unwrap().keys();
@@ -107,17 +107,7 @@ fn yaml_says_the_same_as_json() {
 #[test]
 fn changes_are_outcomes() {
     let rig = Rig::bare();
-    let add = [
-        "intent",
-        "add",
-        "compute",
-        "--bridge",
-        "br0",
-        "--adapter",
-        "pf0",
-        "-o",
-        "json",
-    ];
+    let add = [&ADD_INTENT[..], &["-o", "json"]].concat();
     let outcome = rig.call(&add).json();
     assert_eq!(keys(&outcome).len(), 4, "{outcome}");
     assert_eq!(
@@ -139,6 +129,12 @@ fn changes_are_outcomes() {
         enabled["object"]["nodes"][0]["converged"], true,
         "as it is after the wait"
     );
+    let set = rig.call(&["set", "--nodes-down", "0", "-o", "json"]).json();
+    let shown = &set["object"]["enabled"];
+    assert_eq!(
+        (&shown["nodes_down"], &shown["node_reserve_percentage"]),
+        (&json!(0), &json!(0))
+    );
     let removed = rig.call(&["disable", "-o", "json"]).json();
     assert_eq!(removed["object"]["enabled"], Value::Null);
     let status = rig.call(&["status", "-o", "json"]).json();
@@ -159,6 +155,21 @@ fn problems_are_a_document_on_standard_error() {
                 &["intent_not_found", "reserve_out_of_range"],
             ),
             (&["enable", "--reserve", "-1"], 3, &["reserve_out_of_range"]),
+            (
+                &["enable", "--nodes-down", "1"],
+                3,
+                &["reserve_out_of_range"],
+            ),
+            (
+                &["enable", "--nodes-down", "-1"],
+                3,
+                &["reserve_out_of_range"],
+            ),
+            (
+                &["enable", "--nodes-down", "0", "--reserve", "0"],
+                2,
+                &["invalid_argument"],
+            ),
             (&["enable", "--reserve", "3.5"], 2, &["invalid_argument"]),
             (&["enable", "--reserve", "abc"], 2, &["invalid_argument"]),
             (

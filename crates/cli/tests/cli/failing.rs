@@ -12,7 +12,7 @@ use std::{
 
 use accelnet_rules::fixture;
 
-use crate::rig::{Rig, program, run};
+use crate::rig::{ADD_INTENT, Rig, program, run};
 
 #[test]
 fn a_server_that_is_not_there_is_exit_code_6() {
@@ -82,17 +82,7 @@ fn refusals_tell_all_reasons_at_once() {
     rig.call(&["intent", "remove", "compute"])
         .with(3)
         .says(&["[intent_in_use]"]);
-    let other = [
-        "intent",
-        "add",
-        "compute",
-        "--bridge",
-        "br0",
-        "--adapter",
-        "pf0",
-        "--vfs",
-        "3",
-    ];
+    let other = [&ADD_INTENT[..], &["--vfs", "3"]].concat();
     rig.call(&other).with(3).says(&["[intent_exists]"]);
     let second = ["intent", "add", "b", "--bridge", "br0", "--adapter", "pf0"];
     rig.call(&second)

@@ -4,6 +4,8 @@
 //! |---|---|
 //! | `tables` | what people read |
 //! | `documents` | what programs read |
+//! | `intents` | adapters by rule, bridges that are made, adapters in two intents |
+//! | `levels` | queue pairs and limits of an intent |
 //! | `many` | several VMs: patterns, standard input, partial success |
 //! | `adding` | a NIC for a VM that has none on the bridge |
 //! | `bad_input` | what is mistyped, for every verb: one problem, nothing changed |
@@ -23,7 +25,9 @@ mod cmdlets_installed;
 mod cmdlets_wrong;
 mod documents;
 mod failing;
+mod intents;
 mod itself;
+mod levels;
 mod many;
 mod rig;
 mod shell;

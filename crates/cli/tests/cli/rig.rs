@@ -12,6 +12,17 @@ use accelnet_server::fake::{FakeNodes, Running};
 use accelnet_store::MemoryStore;
 use serde_json::Value;
 
+/// The line that adds the intent of most tests.
+pub const ADD_INTENT: [&str; 7] = [
+    "intent",
+    "add",
+    "compute",
+    "--bridge",
+    "br0",
+    "--adapter",
+    "pf0",
+];
+
 pub struct Rig {
     pub nodes: Arc<FakeNodes>,
     pub directory: tempfile::TempDir,
@@ -117,16 +128,7 @@ impl Rig {
     }
 
     pub fn add_intent(&self) {
-        let line = [
-            "intent",
-            "add",
-            "compute",
-            "--bridge",
-            "br0",
-            "--adapter",
-            "pf0",
-        ];
-        self.call(&line).done();
+        self.call(&ADD_INTENT).done();
     }
 
     pub fn socket(&self) -> PathBuf {

@@ -79,6 +79,7 @@ fn from_nothing_to_an_accelerated_vm_and_back() {
   node: node1  state: running  vCPUs: 2  wanted: Medium
  NIC                BRIDGE  INTENT   WANTED  PATH  ADAPTER  VF            QUEUE PAIRS   REASON
  02:00:00:00:77:01  br0     compute  Medium  VF    pf0      0000:01:10.0  2 (1 in use)
+staged for the next cold start: NIC 02:00:00:00:77:01 has 2 queues on the software path (1 now)
 "
     );
     assert_eq!(
@@ -102,7 +103,7 @@ fn from_nothing_to_an_accelerated_vm_and_back() {
     assert_eq!(call("vm disable vm1"), "vm1: on the software path.\n");
     assert_eq!(
         call("vm prepare vm1"),
-        "vm1: has what acceleration needs.\n"
+        "vm1: staged for its next cold start: NIC 02:00:00:00:77:01 has 2 queues on the software path (1 now)\n"
     );
     assert_eq!(call("disable --dry-run").lines().count(), 2);
     assert_eq!(call("disable"), "Accelerated networking is not enabled.\n");

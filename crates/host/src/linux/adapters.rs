@@ -9,10 +9,11 @@ use std::{cell::OnceCell, collections::HashMap, fs, path::Path};
 use accelnet_model::{AdapterFacts, AdapterId, IfName, MacAddr, PciAddress, Support, VfFacts};
 
 use super::{
-    ethtool,
+    claims, ethtool,
     kernel_log::KernelLog,
     link, pci, sriov,
     sysfs::{self, Root},
+    vf::vectors,
     vfio,
 };
 use crate::Result;
@@ -28,6 +29,9 @@ pub struct Answers {
     pub driver_version: Option<String>,
     /// Firmware version.
     pub firmware: Option<String>,
+    /// Tells what the host uses it for. Called only where it is no port of anything: reading a long
+    /// routing table takes time.
+    pub used: Option<fn(&IfName) -> claims::Use>,
 }
 
 /// Asks the kernel about an interface.
@@ -41,6 +45,7 @@ pub fn ask(name: &IfName) -> Result<Answers> {
         filter: link::filter(name)?,
         driver_version,
         firmware,
+        used: Some(claims::ask),
     })
 }
 
@@ -131,11 +136,18 @@ impl View<'_> {
         let root = self.root;
         let directory = root.pci(pci);
         let (sriov, sriov_evidence) = sriov::support(root, self.log, pci, interface.is_some())?;
-        let answers = interface.map(ask).transpose()?.unwrap_or_default();
         let state = interface
             .map(|name| InterfaceState::read(root, name))
             .transpose()?
             .unwrap_or_default();
+        let answers = interface.map(ask).transpose()?.unwrap_or_default();
+        let free = interface.filter(|_| state.master.is_none());
+        let claims = free.map(|name| {
+            let used = answers
+                .used
+                .map_or_else(claims::Use::default, |ask| ask(name));
+            claims::observe(root, name, used)
+        });
         let optional = |name: &str| sysfs::parse::<u32>(&directory.join(name));
         let vendor = pci::hex_id(&directory.join("vendor"))?.unwrap_or(0);
         let device = pci::hex_id(&directory.join("device"))?.unwrap_or(0);
@@ -161,6 +173,7 @@ impl View<'_> {
             mtu: state.mtu,
             mac: state.mac,
             master: state.master,
+            claims: claims.transpose()?.unwrap_or_default(),
             sriov,
             sriov_evidence,
             total_vfs: optional("sriov_totalvfs")?.unwrap_or(0),
@@ -173,12 +186,12 @@ impl View<'_> {
             vfs: sriov::vf_addresses(root, pci)
                 .into_iter()
                 .filter(|(_, vf)| root.pci(*vf).exists())
-                .map(|(index, vf)| self.vf(index, vf, answers.link.vfs.get(&index)))
+                .map(|(index, vf)| self.vf(pci, index, vf, answers.link.vfs.get(&index)))
                 .collect(),
         })
     }
 
-    fn vf(&self, index: u32, pci: PciAddress, known: Option<&link::Vf>) -> VfFacts {
+    fn vf(&self, pf: PciAddress, index: u32, pci: PciAddress, known: Option<&link::Vf>) -> VfFacts {
         let root = self.root;
         let driver = pci::driver(root, pci);
         let iommu_group = pci::iommu_group(root, pci);
@@ -200,6 +213,7 @@ impl View<'_> {
             attributes: known.cloned().unwrap_or_else(link::Vf::unknown).attributes,
             user,
             active_vectors: self.vectors.get(&pci).copied().unwrap_or(0),
+            msix_vectors: vectors::observe(root, pf, pci),
             vm: None,
         }
     }

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use accelnet_model::{BridgeFacts, BridgePort, IfName, MacAddr};
+use accelnet_model::{BondFacts, BridgeFacts, BridgePort, IfName, MacAddr};
 
 use super::{
     addresses,
@@ -60,6 +60,8 @@ pub fn observe(root: &Root, name: &IfName) -> Result<Option<BridgeFacts>> {
         ifname: name.clone(),
         kind,
         bond_mode: bond_mode(&path)?,
+        bond: bond(&path)?,
+        alias: sysfs::read(&path.join("ifalias"))?.filter(|alias| !alias.is_empty()),
         master: sysfs::link_name(&path.join("master")).and_then(|name| name.parse().ok()),
         mac: sysfs::parse(&path.join("address"))?.unwrap_or(MacAddr::ZERO),
         mac_pinned: sysfs::parse(&path.join("addr_assign_type"))? == Some(NET_ADDR_SET),
@@ -81,6 +83,21 @@ pub fn switch_names(root: &Root) -> Vec<IfName> {
             path.join("bridge").exists() || path.join("bonding").exists()
         })
         .collect()
+}
+
+/// `bonding/slaves` and `bonding/active_slave`; the latter is empty where there is none.
+fn bond(path: &std::path::Path) -> Result<Option<BondFacts>> {
+    let Some(members) = sysfs::read(&path.join("bonding/slaves"))? else {
+        return Ok(None);
+    };
+    let active = sysfs::read(&path.join("bonding/active_slave"))?.unwrap_or_default();
+    Ok(Some(BondFacts {
+        members: members
+            .split_whitespace()
+            .filter_map(|name| name.parse().ok())
+            .collect(),
+        active: active.parse().ok(),
+    }))
 }
 
 /// `bonding/mode` has the mode's name and its number (drivers/net/bonding/bond_sysfs.c).
@@ -204,11 +221,20 @@ mod tests {
         };
         file("br0/bridge/vlan_filtering", "0\n");
         file("bond0/bonding/mode", "802.3ad 4\n");
+        file("bond1/bonding/mode", "active-backup 1\n");
+        file("bond1/bonding/slaves", "pf0 pf1\n");
+        file("bond1/bonding/active_slave", "pf1\n");
         file("eth0/ifindex", "3\n");
         let root = Root::at(directory.path());
         let mut names = switch_names(&root);
         names.sort();
-        assert_eq!(names, ["bond0".parse().unwrap(), "br0".parse().unwrap()]);
+        let texts: Vec<&str> = names.iter().map(IfName::as_str).collect();
+        assert_eq!(texts, ["bond0", "bond1", "br0"]);
+        let facts = bond(&net(&root, &"bond1".parse().unwrap()))
+            .unwrap()
+            .unwrap();
+        assert_eq!(facts.members.len(), 2);
+        assert_eq!(facts.active, "pf1".parse().ok());
         let mode = |name: &str| bond_mode(&net(&root, &name.parse().unwrap())).unwrap();
         assert_eq!(mode("bond0").as_deref(), Some("802.3ad"));
         assert_eq!(mode("br0"), None);

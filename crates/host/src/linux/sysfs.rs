@@ -65,6 +65,9 @@ pub fn parse<T: FromStr>(path: &Path) -> Result<Option<T>> {
     })
 }
 
+/// How files of the kernel's are written to: [`write`], but for tests that play the kernel.
+pub type Write<'a> = &'a dyn Fn(&Path, &str, &str) -> Result<()>;
+
 /// Writes to a file of the kernel's. `operation` says in words what that does.
 pub fn write(path: &Path, text: &str, operation: &str) -> Result<()> {
     match fs::OpenOptions::new().write(true).open(path) {

@@ -178,6 +178,11 @@ fn loaded(root: &Root) -> bool {
 
 /// See [`crate::Host::ensure_vf_vfio`].
 pub fn ensure_bound(root: &Root, vf: PciAddress) -> Result<()> {
+    ensure_bound_by(root, vf, &sysfs::write)
+}
+
+/// [`ensure_bound`] by another way to write.
+pub fn ensure_bound_by(root: &Root, vf: PciAddress, write: sysfs::Write<'_>) -> Result<()> {
     let directory = root.pci(vf);
     if !directory.exists() {
         return Err(HostError::Gone(format!("PCI function {vf}")));
@@ -193,14 +198,14 @@ pub fn ensure_bound(root: &Root, vf: PciAddress) -> Result<()> {
     }
     ensure_loaded(root)?;
     let operation = format!("bind {vf} to {DRIVER}");
-    sysfs::write(&directory.join("driver_override"), DRIVER, &operation)?;
+    write(&directory.join("driver_override"), DRIVER, &operation)?;
     if let Some(driver) = driver {
         let operation = format!("take {vf} from driver {driver}");
         let unbind = directory.join("driver/unbind");
-        sysfs::write(&unbind, &vf.to_string(), &operation)?;
+        write(&unbind, &vf.to_string(), &operation)?;
     }
     let probe = root.path("sys/bus/pci/drivers_probe");
-    sysfs::write(&probe, &vf.to_string(), &operation)?;
+    write(&probe, &vf.to_string(), &operation)?;
     // Another process's udev rule may bind at the same moment: the probe's own result is not all.
     let bound = deadline::wait_for(&operation, BIND_LIMIT, || {
         Ok(pci::driver(root, vf).filter(|driver| driver == DRIVER))

@@ -177,6 +177,9 @@ impl Machine {
     }
 
     fn at_card(&self, card: &AdapterFacts, mac: MacAddr, from: &Source, copies: &mut Copies) {
+        if !card.carrier {
+            return;
+        }
         let vf = card.vfs.iter().any(|vf| vf.attributes.mac == mac);
         copies.vf |= vf;
         let in_filter = card.filter.contains(&mac) || card.mac == mac;
@@ -186,14 +189,25 @@ impl Machine {
             Source::Vf => in_filter,
             Source::Pf => false,
         };
-        let bridge = self
-            .bridges
-            .iter()
-            .find(|bridge| Some(&bridge.ifname) == card.master.as_ref());
-        if let (true, Some(bridge)) = (to_pf, bridge) {
-            self.at_bridge(bridge, Some(&card.ifname), mac, copies);
+        if let (true, Some((bridge, port))) = (to_pf, self.way_in(card)) {
+            self.at_bridge(bridge, Some(port), mac, copies);
         }
         copies.wire |= !matches!(from, Source::Wire) && !vf && !to_pf;
+    }
+
+    /// The bridge that the card's own frames come to, and by which port; none for a bond's backup.
+    pub(super) fn way_in<'a>(
+        &'a self,
+        card: &'a AdapterFacts,
+    ) -> Option<(&'a BridgeFacts, &'a IfName)> {
+        let find = |name: &IfName| self.bridges.iter().find(|bridge| &bridge.ifname == name);
+        let master = find(card.master.as_ref()?)?;
+        let Some(bond) = &master.bond else {
+            return Some((master, &card.ifname));
+        };
+        let active = bond.active.as_ref() == Some(&card.ifname);
+        let bridge = find(master.master.as_ref()?)?;
+        active.then_some((bridge, &master.ifname))
     }
 
     fn at_bridge(
@@ -217,8 +231,15 @@ impl Machine {
             None => port.flood,
         });
         for port in out.filter(|port| Some(&port.ifname) != from) {
-            match self.adapters.iter().find(|card| card.ifname == port.ifname) {
+            let mut cards = self.adapters.iter();
+            let leads_out = |card: &&AdapterFacts| {
+                let way = self.way_in(card);
+                way.is_some_and(|(_, own)| *own == port.ifname)
+            };
+            let is_bond = || self.bridges.iter().any(|bond| bond.ifname == port.ifname);
+            match cards.find(leads_out) {
                 Some(card) => self.at_card(card, mac, &Source::Pf, copies),
+                None if is_bond() => {}
                 None => copies.taps.push(port.ifname.clone()),
             }
         }

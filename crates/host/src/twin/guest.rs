@@ -46,6 +46,8 @@ pub struct Guest {
     pub habits: Habits,
     /// Its VF and when it began to see it.
     pub vf: Option<(PciAddress, Duration)>,
+    /// Its VF has a link, as its adapter has.
+    pub vf_link: bool,
     /// It may be unreachable until it has been reached once more: something happened to it that is
     /// not for accelnet to prevent (it restarts, somebody changed its VF).
     pub excused: bool,
@@ -59,9 +61,9 @@ impl Guest {
     }
 
     /// It sends and takes by the VF, and discards what comes by the tap. Without failover its VF is a
-    /// NIC that nobody uses.
+    /// NIC that nobody uses; without link it takes the other.
     pub fn is_on_vf(&self, now: Duration) -> bool {
-        self.habits.failover && self.drives_vf(now)
+        self.habits.failover && self.vf_link && self.drives_vf(now)
     }
 }
 
@@ -95,6 +97,7 @@ impl Machine {
             up: true,
             habits,
             vf: None,
+            vf_link: true,
             excused: true,
         });
         self.tell(&HostEvent::Link(tap.to_string()));
@@ -148,12 +151,16 @@ impl Machine {
             self.violations.push(text);
             return Err(format!("vfio {pci}: group is busy"));
         }
+        let mut adapters = self.adapters.iter();
+        let its = adapters.find(|adapter| adapter.vfs.iter().any(|vf| vf.pci == pci));
+        let link = its.is_some_and(|adapter| adapter.carrier);
         let guest = self
             .guests
             .iter_mut()
             .find(|guest| guest.pid == pid && guest.mac == mac)
             .ok_or_else(|| format!("no NIC {mac} in process {pid}"))?;
         guest.vf = Some((pci, now));
+        guest.vf_link = link;
         if let Some(vf) = self.vf_mut(pci) {
             vf.user = VfUser::Process {
                 pid,
@@ -216,13 +223,13 @@ impl Machine {
         }
     }
 
-    /// Uplinks with VFs.
+    /// Ports of uplinks with VFs; a bond's as long as frames go by one.
     fn uplinks(&self) -> Vec<IfName> {
-        let with_vfs = self
-            .adapters
-            .iter()
-            .filter(|adapter| !adapter.vfs.is_empty());
-        with_vfs.map(|adapter| adapter.ifname.clone()).collect()
+        let adapters = self.adapters.iter();
+        let with_vfs = adapters.filter(|adapter| !adapter.vfs.is_empty());
+        with_vfs
+            .filter_map(|adapter| Some(self.way_in(adapter)?.1.clone()))
+            .collect()
     }
 
     /// A bridge saw `mac` as a source at `port`. An entry that somebody set moves too, unless it is

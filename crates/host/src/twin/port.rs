@@ -15,13 +15,70 @@ fn gone(what: impl std::fmt::Display) -> HostError {
 }
 
 impl Machine {
+    fn ensure_bridge(&mut self, bridge: &IfName, mark: &str) -> Result<()> {
+        let mut bridges = self.bridges.iter_mut();
+        let Some(found) = bridges.find(|found| &found.ifname == bridge) else {
+            self.bridges.push(super::new_bridge(bridge, mark));
+            return Ok(());
+        };
+        if found.alias.as_deref() != Some(mark) {
+            return Err(HostError::NotAsAsked {
+                operation: format!("make bridge {bridge}"),
+                wanted: mark.to_owned(),
+                found: format!("{:?}", found.alias),
+            });
+        }
+        found.up = true;
+        Ok(())
+    }
+
+    fn ensure_bridge_port(&mut self, bridge: &IfName, port: &IfName) -> Result<()> {
+        let mut adapters = self.adapters.iter_mut();
+        let adapter = adapters.find(|adapter| &adapter.ifname == port);
+        let adapter = adapter.ok_or_else(|| gone(port))?;
+        let mut bridges = self.bridges.iter_mut();
+        let found = bridges.find(|found| &found.ifname == bridge);
+        let found = found.ok_or_else(|| gone(bridge))?;
+        match &adapter.master {
+            Some(master) if master == bridge => {}
+            Some(master) => {
+                return Err(HostError::NotAsAsked {
+                    operation: format!("make {port} a port of {bridge}"),
+                    wanted: bridge.to_string(),
+                    found: master.to_string(),
+                });
+            }
+            None => {
+                if !adapter.claims.is_empty() {
+                    let text = format!("{port} is taken although {:?}", adapter.claims);
+                    self.violations.push(text);
+                }
+                adapter.master = Some(bridge.clone());
+                found.ports.push(super::new_port(port, adapter.mac));
+                if !found.mac_pinned {
+                    found.mac = adapter.mac;
+                }
+            }
+        }
+        adapter.up = true;
+        // The other end has a link, too.
+        adapter.carrier = true;
+        Ok(())
+    }
+
     fn vectors(&self, pci: PciAddress) -> u32 {
         let driven = self
             .guests
             .iter()
             .any(|guest| guest.drives_vf(self.now()) && guest.vf.is_some_and(|(vf, _)| vf == pci));
-        // igbvf: TX, RX, mailbox.
-        if driven { 3 } else { 0 }
+        let has = self.vf(pci).and_then(|vf| vf.msix_vectors.value().copied());
+        // A driver takes all that a pool gave its VF, but no more than its vCPUs need; igbvf takes TX,
+        // RX, mailbox.
+        if driven {
+            has.map_or(3, |has| has.min(3))
+        } else {
+            0
+        }
     }
 
     fn ensure_count(&mut self, pf: PciAddress, count: u32) -> Result<()> {
@@ -52,6 +109,35 @@ impl Machine {
         let vf = self.vf_mut(pci).ok_or_else(|| gone(pci))?;
         vf.driver = Some("vfio-pci".into());
         Ok(())
+    }
+
+    /// Unbinds, sets, reads back, binds, as one step: a process that dies in the middle leaves a VF
+    /// without driver, which `ensure_vfio` and this put right.
+    fn ensure_vectors(&mut self, pci: PciAddress, vectors: u32) -> Result<()> {
+        let of_vf = |adapter: &&AdapterFacts| adapter.vfs.iter().any(|vf| vf.pci == pci);
+        let adapter = self.adapters.iter().find(of_vf).ok_or_else(|| gone(pci))?;
+        let operation = format!("give VF {pci} {vectors} MSI-X vectors");
+        let total = adapter.vf_total_msix.value().copied().unwrap_or(0);
+        if total == 0 {
+            return Err(HostError::kernel(operation, libc::EOPNOTSUPP, None));
+        }
+        let others = adapter.vfs.iter().filter(|vf| vf.pci != pci);
+        let taken: u32 = others.filter_map(|vf| vf.msix_vectors.value()).sum();
+        let vf = self.vf_mut(pci).ok_or_else(|| gone(pci))?;
+        if vf.msix_vectors.is(&vectors) {
+            return self.ensure_vfio(pci);
+        }
+        if vf.user != VfUser::Nobody {
+            let users = vec![format!("VF {pci}")];
+            self.violations
+                .push(format!("vectors of VF {pci} are changed while it is used"));
+            return Err(HostError::VfsInUse { pf: pci, users });
+        }
+        if taken + vectors > total {
+            return Err(HostError::kernel(operation, libc::EINVAL, None));
+        }
+        vf.msix_vectors = Support::Supported(vectors);
+        self.ensure_vfio(pci)
     }
 
     fn reset(&mut self, pci: PciAddress) -> Result<()> {
@@ -163,6 +249,9 @@ impl Host for HostTwin {
             let mut adapters = machine.adapters.clone();
             for vf in adapters.iter_mut().flat_map(|adapter| &mut adapter.vfs) {
                 vf.active_vectors = machine.vectors(vf.pci);
+                if machine.vectors_hidden {
+                    vf.msix_vectors = Support::Unknown;
+                }
             }
             adapters
         }))
@@ -205,6 +294,10 @@ impl Host for HostTwin {
         self.with(|machine| machine.ensure_vfio(vf))
     }
 
+    fn ensure_vf_vectors(&self, vf: PciAddress, vectors: u32) -> Result<()> {
+        self.with(|machine| machine.ensure_vectors(vf, vectors))
+    }
+
     fn reset_vf(&self, vf: PciAddress) -> Result<()> {
         self.with(|machine| machine.reset(vf))
     }
@@ -239,6 +332,14 @@ impl Host for HostTwin {
             found.ok_or_else(|| gone(bridge))?.mac_pinned = true;
             Ok(())
         })
+    }
+
+    fn ensure_bridge(&self, bridge: &IfName, mark: &str) -> Result<()> {
+        self.with(|machine| machine.ensure_bridge(bridge, mark))
+    }
+
+    fn ensure_bridge_port(&self, bridge: &IfName, port: &IfName) -> Result<()> {
+        self.with(|machine| machine.ensure_bridge_port(bridge, port))
     }
 
     fn ensure_pf_filter(&self, pf: &IfName, mac: MacAddr, present: bool) -> Result<()> {

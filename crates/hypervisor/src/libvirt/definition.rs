@@ -8,9 +8,10 @@ use accelnet_model::{
 };
 use roxmltree::{Document, Node};
 
+use super::nic;
 use crate::{HypervisorError, Result};
 
-type Element<'a> = Node<'a, 'a>;
+pub(super) type Element<'a> = Node<'a, 'a>;
 
 /// Everything about a VM from its live definition (or the only one, if it is off) and its persistent
 /// one.
@@ -62,42 +63,23 @@ pub fn has_nic(xml: &str, mac: MacAddr) -> Result<bool> {
     Ok(nics.any(|nic| nic_mac(nic) == Some(mac)))
 }
 
-/// The NIC's own element with `<teaming type='persistent'/>` added and all else kept to the byte;
-/// `None` if it has it already.
-pub fn nic_with_teaming(xml: &str, mac: MacAddr) -> Result<Option<String>> {
-    let document = parse(xml)?;
-    let nic = children(document.root_element(), "devices")
-        .flat_map(|devices| children(devices, "interface"))
-        .find(|nic| nic_mac(*nic) == Some(mac))
-        .ok_or_else(|| malformed(&format!("it has no NIC {mac}")))?;
-    if teaming(nic) == Some("persistent") {
-        return Ok(None);
-    }
-    let element = &xml[nic.range()];
-    let end = element
-        .rfind("</interface>")
-        .ok_or_else(|| malformed("an empty NIC"))?;
-    Ok(Some(format!(
-        "{}<teaming type='persistent'/>{}",
-        &element[..end],
-        &element[end..]
-    )))
-}
-
-fn parse(xml: &str) -> Result<Document<'_>> {
+pub(super) fn parse(xml: &str) -> Result<Document<'_>> {
     Document::parse(xml).map_err(|error| malformed(&error.to_string()))
 }
 
-fn malformed(reason: &str) -> HypervisorError {
+pub(super) fn malformed(reason: &str) -> HypervisorError {
     HypervisorError::Malformed(reason.to_owned())
 }
 
-fn children<'a>(node: Element<'a>, name: &'static str) -> impl Iterator<Item = Element<'a>> {
+pub(super) fn children<'a>(
+    node: Element<'a>,
+    name: &'static str,
+) -> impl Iterator<Item = Element<'a>> {
     node.children()
         .filter(move |child| child.has_tag_name(name))
 }
 
-fn child<'a>(node: Element<'a>, name: &'static str) -> Option<Element<'a>> {
+pub(super) fn child<'a>(node: Element<'a>, name: &'static str) -> Option<Element<'a>> {
     children(node, name).next()
 }
 
@@ -227,25 +209,24 @@ fn free_root_ports(root: Element<'_>) -> u32 {
     free.count() as u32
 }
 
-fn nic_mac(nic: Element<'_>) -> Option<MacAddr> {
+pub(super) fn nic_mac(nic: Element<'_>) -> Option<MacAddr> {
     attribute(nic, "mac", "address")?.parse().ok()
 }
 
-fn teaming<'a>(node: Element<'a>) -> Option<&'a str> {
+pub(super) fn teaming<'a>(node: Element<'a>) -> Option<&'a str> {
     attribute(node, "teaming", "type")
 }
 
+/// The NICs of a definition that are no host devices, by address.
+fn software_nics(root: Element<'_>) -> Vec<(Option<MacAddr>, Element<'_>)> {
+    let all = children(root, "devices").flat_map(|devices| children(devices, "interface"));
+    all.filter(|nic| nic.attribute("type") != Some("hostdev"))
+        .map(|nic| (nic_mac(nic), nic))
+        .collect()
+}
+
 fn nics(root: Element<'_>, config: Option<Element<'_>>, running: bool) -> Result<Vec<NicFacts>> {
-    let interfaces = |root: Element<'_>| -> Vec<_> {
-        let devices = root
-            .children()
-            .filter(|child| child.has_tag_name("devices"));
-        let all = devices.flat_map(|devices| children(devices, "interface"));
-        all.filter(|nic| nic.attribute("type") != Some("hostdev"))
-            .map(|nic| (nic_mac(nic), teaming(nic) == Some("persistent")))
-            .collect()
-    };
-    let staged = config.map(interfaces).unwrap_or_default();
+    let staged = config.map(software_nics).unwrap_or_default();
     let Some(devices) = child(root, "devices") else {
         return Ok(Vec::new());
     };
@@ -256,6 +237,8 @@ fn nics(root: Element<'_>, config: Option<Element<'_>>, running: bool) -> Result
         }
         let mac = nic_mac(nic).ok_or_else(|| malformed("a NIC without an address"))?;
         let persistent = teaming(nic) == Some("persistent");
+        let of_config = staged.iter().find(|(other, _)| *other == Some(mac));
+        let of_config = of_config.map(|(_, nic)| *nic);
         let interface = |name: Option<&str>| -> Option<IfName> { name?.parse().ok() };
         nics.push(NicFacts {
             mac,
@@ -270,9 +253,10 @@ fn nics(root: Element<'_>, config: Option<Element<'_>>, running: bool) -> Result
                 .filter(|_| nic.attribute("type") == Some("direct")),
             tap: interface(attribute(nic, "target", "dev")).filter(|_| running),
             standby_live: running && persistent,
-            standby_config: staged
-                .iter()
-                .any(|(other, ready)| *other == Some(mac) && *ready),
+            standby_config: of_config.and_then(teaming) == Some("persistent"),
+            queues_live: nic::queues(nic),
+            queues_config: of_config.map_or(1, nic::queues),
+            queues_can_be_raised: of_config.is_some_and(nic::can_have_queues),
             link_up: attribute(nic, "link", "state") != Some("down"),
             policy: policy(nic, mac),
         });
@@ -403,6 +387,10 @@ mod tests {
         assert_eq!(nic.bridge.as_ref().unwrap().as_str(), "br0");
         assert_eq!(nic.tap.as_ref().unwrap().as_str(), "vnet3");
         assert!(nic.standby_live && nic.standby_config && nic.link_up);
+        let queues =
+            |nic: &NicFacts| (nic.queues_live, nic.queues_config, nic.queues_can_be_raised);
+        assert_eq!(queues(nic), (1, 1, true));
+        assert_eq!(queues(&vm.nics[1]), (1, 1, false), "no virtio");
         assert_eq!(
             nic.policy[0].kind,
             PolicyKind::Bandwidth {
@@ -453,23 +441,25 @@ mod tests {
     }
 
     #[test]
+    fn queues_are_told_apart_by_definition() {
+        let with = |driver: &str| VM.replace("<alias name='net0'/>", driver);
+        let live = with("<driver name='vhost' queues='2'/>");
+        let config = with("<driver queues='4'/>");
+        let nic = &facts(&live, Some(&config), VmState::Running).unwrap().nics[0];
+        assert_eq!((nic.queues_live, nic.queues_config), (2, 4));
+        assert!(nic.queues_can_be_raised);
+        let odd = with("<driver name='qemu' queues='many'/>");
+        let nic = &facts(&odd, Some(&odd), VmState::Running).unwrap().nics[0];
+        assert_eq!((nic.queues_live, nic.queues_can_be_raised), (1, false));
+        let nic = &facts(&live, None, VmState::Running).unwrap().nics[0];
+        assert!(!nic.queues_can_be_raised, "transient");
+    }
+
+    #[test]
     fn a_vm_that_is_off_has_nothing_live() {
         let vm = read(VmState::Off);
         assert!(vm.hostdevs.is_empty() && vm.nics[0].tap.is_none() && !vm.nics[0].standby_live);
         assert_eq!((vm.free_root_ports_live, vm.free_root_ports_config), (0, 1));
-    }
-
-    #[test]
-    fn teaming_is_inserted_and_nothing_else_changes() {
-        let mac = "52:54:00:00:00:02".parse().unwrap();
-        let element = nic_with_teaming(VM, mac).unwrap().unwrap();
-        let plain = element.replace("<teaming type='persistent'/>", "");
-        assert!(VM.contains(&plain), "{plain}");
-        assert_eq!(
-            nic_with_teaming(VM, "52:54:00:00:00:01".parse().unwrap()).unwrap(),
-            None
-        );
-        assert!(nic_with_teaming(VM, "52:54:00:00:00:09".parse().unwrap()).is_err());
     }
 
     #[test]

@@ -1,27 +1,44 @@
 //! Staging on a definition what acceleration needs, for the next cold start.
 
-use accelnet_model::MacAddr;
+use accelnet_model::Staging;
 use virt::{domain::Domain, sys};
 
-use super::{definition, refused};
+use super::{definition, nic, refused};
 use crate::{NewNic, Result, Staged};
 
-/// Stages what is missing; device-level changes only, the rest of the definition is not touched.
-pub fn prepare(domain: &Domain, nics: &[MacAddr]) -> Result<Staged> {
+/// Stages what is missing; device-level changes only, the rest of the definition is not touched. One
+/// change for each NIC, so that an interruption leaves whole ones.
+pub fn prepare(domain: &Domain, staging: &Staging) -> Result<Staged> {
     let asked = "read the VM's definition";
     let config = domain
         .xml_desc(sys::VIR_DOMAIN_XML_INACTIVE)
         .map_err(refused(asked))?;
     let mut changes = Vec::new();
-    for mac in nics {
-        if let Some(element) = definition::nic_with_teaming(&config, *mac)? {
-            domain
-                .update_device_flags(&element, sys::VIR_DOMAIN_AFFECT_CONFIG)
-                .map_err(refused(&format!("let NIC {mac} stand by")))?;
+    for mac in &staging.standby {
+        if let Some(element) = nic::with_teaming(&config, *mac)? {
+            update(domain, &element, &format!("let NIC {mac} stand by"))?;
             changes.push(format!("NIC {mac} stands by for a VF"));
         }
     }
-    changes.extend(root_ports(domain, &config, nics.len() as u32)?);
+    if !staging.standby.is_empty() {
+        let ports = staging.standby.len() as u32;
+        changes.extend(root_ports(domain, &config, ports)?);
+    }
+    if staging.queues.is_empty() {
+        return Ok(Staged { changes });
+    }
+    // Anew: what was staged above must not be taken back.
+    let config = domain
+        .xml_desc(sys::VIR_DOMAIN_XML_INACTIVE)
+        .map_err(refused(asked))?;
+    for (mac, queues) in &staging.queues {
+        if let Some(element) = nic::with_queues(&config, *mac, *queues)? {
+            update(domain, &element, &format!("give NIC {mac} {queues} queues"))?;
+            changes.push(format!(
+                "NIC {mac} has {queues} queues on the software path"
+            ));
+        }
+    }
     Ok(Staged { changes })
 }
 
@@ -73,4 +90,11 @@ fn interface(nic: &NewNic) -> String {
          <teaming type='persistent'/></interface>",
         nic.mac, nic.bridge
     )
+}
+
+fn update(domain: &Domain, element: &str, operation: &str) -> Result<()> {
+    domain
+        .update_device_flags(element, sys::VIR_DOMAIN_AFFECT_CONFIG)
+        .map(drop)
+        .map_err(refused(operation))
 }

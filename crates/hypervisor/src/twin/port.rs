@@ -3,7 +3,7 @@
 use std::{sync::mpsc, time::Duration};
 
 use accelnet_model::{
-    DomainCapabilities, HostdevFacts, MacAddr, NicFacts, PciAddress, VmFacts, VmState,
+    DomainCapabilities, HostdevFacts, NicFacts, PciAddress, Staging, VmFacts, VmState,
 };
 use uuid::Uuid;
 
@@ -112,17 +112,26 @@ impl Hypervisor for HypervisorTwin {
         Ok(())
     }
 
-    fn prepare(&self, uuid: Uuid, nics: &[MacAddr]) -> Result<Staged> {
+    fn prepare(&self, uuid: Uuid, staging: &Staging) -> Result<Staged> {
         let mut vms = self.lock();
         vms.answers()?;
         let vm = vms.vm_mut(uuid).ok_or(HypervisorError::NoSuchVm(uuid))?;
         let mut staged = Staged::default();
-        let missing = vm.facts.nics.iter_mut();
-        for nic in missing.filter(|nic| nics.contains(&nic.mac) && !nic.standby_config) {
-            nic.standby_config = true;
-            staged.changes.push(format!("NIC {} stands by", nic.mac));
+        for nic in &mut vm.facts.nics {
+            let mac = nic.mac;
+            if staging.standby.contains(&mac) && !nic.standby_config {
+                nic.standby_config = true;
+                staged.changes.push(format!("NIC {mac} stands by"));
+            }
+            let queues = staging.queues.iter().find(|(other, _)| *other == mac);
+            if let Some((_, queues)) = queues.filter(|(_, queues)| *queues > nic.queues_config) {
+                nic.queues_config = *queues;
+                staged
+                    .changes
+                    .push(format!("NIC {mac} has {queues} queues"));
+            }
         }
-        while (vm.facts.free_root_ports_config as usize) < nics.len() {
+        while (vm.facts.free_root_ports_config as usize) < staging.standby.len() {
             vm.facts.free_root_ports_config += 1;
             staged.changes.push("a PCIe root port".into());
         }
@@ -176,6 +185,9 @@ fn standby(nic: &NewNic) -> NicFacts {
         tap: None,
         standby_live: false,
         standby_config: true,
+        queues_live: 1,
+        queues_config: 1,
+        queues_can_be_raised: true,
         link_up: true,
         policy: Vec::new(),
     }

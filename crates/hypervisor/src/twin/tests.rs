@@ -1,3 +1,5 @@
+use accelnet_model::Staging;
+
 use super::*;
 use crate::{Hypervisor, VfAttachment};
 
@@ -105,8 +107,12 @@ fn a_guest_that_refuses_keeps_the_vf() {
 fn what_is_staged_takes_effect_at_the_next_cold_start() {
     let (twin, _, uuid) = one_vm(false);
     assert!(twin.attach_vf(uuid, &vf()).is_err());
-    assert_eq!(twin.prepare(uuid, &[MAC]).unwrap().changes.len(), 1);
-    assert!(twin.prepare(uuid, &[MAC]).unwrap().changes.is_empty());
+    let staging = Staging {
+        standby: vec![MAC],
+        queues: vec![(MAC, 4)],
+    };
+    assert_eq!(twin.prepare(uuid, &staging).unwrap().changes.len(), 2);
+    assert!(twin.prepare(uuid, &staging).unwrap().changes.is_empty());
     assert!(twin.attach_vf(uuid, &vf()).is_err(), "not yet");
     twin.stop(uuid);
     let off = twin.attach_vf(uuid, &vf()).unwrap_err();

@@ -1,11 +1,12 @@
-//! `accelnet-lab-guest`: the lab's agent inside a guest, and its other end on the node.
+//! `accelnet-lab-guest`: the lab's agent inside a guest, its other end on the node, and the node's
+//! stand-in for what the emulated card forgets.
 
 use std::{
     process::ExitCode,
     time::{Duration, Instant},
 };
 
-use accelnet_lab::{guest, probe::responder};
+use accelnet_lab::{card, guest, probe::responder};
 use anyhow::{Result, bail};
 
 fn main() -> ExitCode {
@@ -25,8 +26,11 @@ fn run(words: &[String]) -> Result<i32> {
         ["serve"] => guest::serve().map(|()| 0),
         ["connect", cid, "--", argv @ ..] => guest::run(cid.parse()?, owned(argv)),
         ["wait", cid, seconds] => wait(cid.parse()?, Duration::from_secs(seconds.parse()?)),
+        ["card"] => card::serve().map(|()| 0),
         ["probe", peer, rate] => responder::run(peer.parse()?, rate.parse()?).map(|()| 0),
-        _ => bail!("usage: serve | connect CID -- CMD… | wait CID SECONDS | probe PEER RATE"),
+        _ => {
+            bail!("usage: serve | connect CID -- CMD… | wait CID SECONDS | card | probe PEER RATE")
+        }
     }
 }
 

@@ -27,7 +27,7 @@ pub use report::{AttachTimes, Path, Paths, Refused, Report, SwitchOver, Times};
 
 use crate::{
     kvm,
-    lab::{Lab, Options as LabOptions},
+    lab::{Lab, Options as LabOptions, SecondAdapter},
     progress::Progress,
 };
 
@@ -66,6 +66,7 @@ pub fn run(options: &Options, progress: Progress) -> Result<()> {
         smt: false,
         vfs: 0,
         iommu: true,
+        second_adapter: SecondAdapter::None,
         memory_mib: 2048,
         bin_dir: Some(options.bin_dir.clone()),
     };

@@ -135,6 +135,11 @@ const FILES: &[(&str, u32, &str)] = &[
         include_str!("../../image/lab-sshd.service"),
     ),
     (
+        "etc/systemd/system/lab-card.service",
+        0o644,
+        include_str!("../../image/lab-card.service"),
+    ),
+    (
         "etc/systemd/system/lab-ready.service",
         0o644,
         include_str!("../../image/lab-ready.service"),
@@ -168,6 +173,11 @@ const FILES: &[(&str, u32, &str)] = &[
         "etc/systemd/network/10-pf.link",
         0o644,
         include_str!("../../image/10-pf.link"),
+    ),
+    (
+        "etc/systemd/network/10-pf1.link",
+        0o644,
+        include_str!("../../image/10-pf1.link"),
     ),
     (
         "etc/systemd/network/10-mgmt.link",
@@ -206,6 +216,7 @@ const FILES: &[(&str, u32, &str)] = &[
 const UNITS: &[&str] = &[
     "lab-prepare.service",
     "lab-sshd.service",
+    "lab-card.service",
     "lab-ready.service",
     "libvirtd.service",
     "systemd-networkd.service",

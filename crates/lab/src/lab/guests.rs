@@ -15,6 +15,8 @@ pub struct Shape {
     pub standby: bool,
     /// Free PCIe root ports.
     pub root_ports: u32,
+    /// Memory in MiB.
+    pub memory_mib: u32,
     /// It has a NIC.
     pub nic: bool,
     /// Bridge of the NIC.
@@ -34,6 +36,7 @@ impl Default for Shape {
             vcpus: 2,
             standby: true,
             root_ports: 2,
+            memory_mib: 192,
             nic: true,
             bridge: "br0".into(),
             model: "virtio".into(),
@@ -136,7 +139,7 @@ pub fn definition(guest: &Guest, shape: &Shape) -> String {
     format!(
         "<domain type='kvm'>
  <name>{name}</name>
- <memory unit='MiB'>192</memory>
+ <memory unit='MiB'>{memory}</memory>
  <vcpu>{vcpus}</vcpu>
  <os><type arch='x86_64' machine='{machine}'>hvm</type><kernel>/lab/guest/vmlinux</kernel><initrd>/lab/guest/initrd</initrd>
   <cmdline>console=ttyS0 quiet loglevel=1 tsc=reliable mitigations=off nokaslr no_timer_check pci=noaer panic=1 lab.NAME={name} lab.HOST={host}{failover}</cmdline></os>
@@ -153,6 +156,7 @@ pub fn definition(guest: &Guest, shape: &Shape) -> String {
  </devices>
 </domain>",
         vcpus = shape.vcpus,
+        memory = shape.memory_mib,
         machine = shape.machine,
     )
 }

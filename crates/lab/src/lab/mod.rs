@@ -19,6 +19,18 @@ use serde::{Deserialize, Serialize};
 
 use crate::{paths, shell, ssh::Ssh};
 
+/// A node's second adapter, `pf1`, which nothing uses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub enum SecondAdapter {
+    /// There is none.
+    #[default]
+    None,
+    /// Like the first one, on the same wire.
+    Plain,
+    /// Below a root port without Access Control Services.
+    NoAcs,
+}
+
 /// What `up` is asked for.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Options {
@@ -32,6 +44,8 @@ pub struct Options {
     pub vfs: u16,
     /// Nodes have an IOMMU.
     pub iommu: bool,
+    /// What nodes have besides `pf0`.
+    pub second_adapter: SecondAdapter,
     /// Memory of a node in MiB.
     pub memory_mib: u32,
     /// Directory with `accelnet` and `accelnetd`; `None` leaves them out.
@@ -115,6 +129,16 @@ impl Lab {
     /// `disks` there is a link to it, so that 'down' finds it whatever the cache is then called.
     fn storage(&self) -> PathBuf {
         self.directory().join("disks")
+    }
+
+    /// The wire's sockets for a node, one per adapter.
+    fn wires_of(&self, node: &Node) -> Vec<PathBuf> {
+        let first = self.directory().join(format!("wire-{}", node.name));
+        let second = self.directory().join(format!("wire-{}-pf1", node.name));
+        match self.options.second_adapter {
+            SecondAdapter::None => vec![first],
+            SecondAdapter::Plain | SecondAdapter::NoAcs => vec![first, second],
+        }
     }
 
     fn disk_of(&self, node: &Node) -> PathBuf {

@@ -77,7 +77,7 @@ impl Lab {
         }
         let directory = self.node_directory(node);
         let (share, images) = (self.directory().join("share"), self.images());
-        let wires = [self.directory().join(format!("wire-{name}"))];
+        let wires = self.wires_of(node);
         let machine = Machine {
             lab: &self.name,
             number: node.number,

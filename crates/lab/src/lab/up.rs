@@ -141,7 +141,7 @@ impl Lab {
         let mut command = Command::new(own_program()?);
         command.arg("wire").arg("--directory").arg(&place);
         for node in &self.nodes {
-            command.arg(self.directory().join(format!("wire-{}", node.name)));
+            command.args(self.wires_of(node));
         }
         // The wire lives as long as the lab and so keeps the images from being cleaned away.
         let in_use = File::open(images.node_disk.with_file_name("in-use"))?;

@@ -8,24 +8,31 @@
 use std::collections::BTreeMap;
 
 use super::{
-    LEVELS, PerLevel, cost, criteria::Counts, index::Capacity, position, state::AdapterState,
-    supply::Rest,
+    LEVELS, PerLevel, criteria::Counts, index::Capacity, levels::LevelCosts, position,
+    state::AdapterState, supply::Rest,
 };
 
+/// How many weights there are.
+pub(super) const WEIGHTS: usize = 10;
+
 /// Weights tried: those of the inequalities, and some between, which see that a High NIC spoils a VF
-/// pool in which both VFs and queue pairs are short.
-pub(super) const WEIGHTS: [PerLevel<u64>; 10] = [
-    [0, 0, 1],
-    [0, 1, 1],
-    [0, 1, 2],
-    [1, 1, 1],
-    [1, 1, 2],
-    [1, 1, 3],
-    [1, 1, 4],
-    [1, 2, 2],
-    [1, 2, 3],
-    [1, 2, 4],
-];
+/// pool in which both VFs and queue pairs are short. They do not fall with the level.
+pub(super) fn weights(costs: LevelCosts) -> [PerLevel<u64>; WEIGHTS] {
+    let [_, medium, high] = costs.units();
+    let step = high / medium;
+    [
+        [0, 0, 1],
+        [0, 1, 1],
+        [0, 1, step],
+        [1, 1, 1],
+        [1, 1, step],
+        [1, 1, step + 1],
+        [1, 1, high],
+        [1, medium, medium],
+        [1, medium, medium + 1],
+        [1, medium, high.max(medium)],
+    ]
+}
 
 /// A node as far as its running VMs' adapters are known, and NICs that must find room beside.
 pub(super) struct Known {
@@ -74,10 +81,12 @@ impl Capacity {
             .map(|number| self.known(number))
             .collect();
         let mut memo = BTreeMap::new();
-        for weights in WEIGHTS {
+        for weights in weights(self.costs) {
             let takes = |node: &Known| {
                 let rests = node.rests.iter();
-                let all: u64 = rests.map(|rest| most(*rest, weights, &mut memo)).sum();
+                let all: u64 = rests
+                    .map(|rest| most(*rest, weights, self.costs, &mut memo))
+                    .sum();
                 all.saturating_sub(weigh(node.unpinned, weights))
             };
             let takes: Vec<u64> = known.iter().map(takes).collect();
@@ -90,7 +99,11 @@ impl Capacity {
         for size in sizes {
             for least in 0..LEVELS {
                 let takes = |node: &Known| {
-                    let places: u64 = node.rests.iter().map(|rest| rest.places(least)).sum();
+                    let places: u64 = node
+                        .rests
+                        .iter()
+                        .map(|rest| rest.places(least, self.costs))
+                        .sum();
                     let beside: u64 = node.unpinned[least..].iter().sum();
                     places.saturating_sub(beside) / size
                 };
@@ -146,50 +159,110 @@ pub(super) fn weigh(nics: PerLevel<u64>, weights: PerLevel<u64>) -> u64 {
 fn most(
     rest: Rest,
     weights: PerLevel<u64>,
-    memo: &mut BTreeMap<(u64, u64, PerLevel<u64>), u64>,
+    costs: LevelCosts,
+    memo: &mut BTreeMap<(Rest, PerLevel<u64>), u64>,
 ) -> u64 {
     match rest {
         Rest::Nothing => 0,
         Rest::Slots { vfs, level } => vfs * weights[level],
-        Rest::Pool { vfs, queues } => *memo
-            .entry((vfs, queues, weights))
-            .or_insert_with(|| most_in_pool(vfs, queues, weights)),
+        Rest::Pool { vfs, units, most } => *memo
+            .entry((rest, weights))
+            .or_insert_with(|| most_in_pool((vfs, units), most, weights, costs)),
     }
 }
 
-pub(super) fn most_in_pool(vfs: u64, queues: u64, weights: PerLevel<u64>) -> u64 {
-    let [low_cost, medium_cost, high_cost] = cost();
+/// The largest weight that a pool takes: exactly, without trying every number of High NICs.
+pub(super) fn most_in_pool(
+    (vfs, units): (u64, u64),
+    most: usize,
+    weights: PerLevel<u64>,
+    costs: LevelCosts,
+) -> u64 {
+    let [_, medium_cost, high_cost] = costs.units();
     let with_high = |high: u64| {
-        let (vfs, queues) = (vfs - high, queues - high * high_cost);
+        let (vfs, units) = (vfs - high, units - high * high_cost);
         // Linear in the number of Medium NICs but for one bend, where VFs and queue pairs are both
         // used up.
-        let limit = vfs.min(queues / medium_cost);
-        let bend = queues.saturating_sub(vfs * low_cost) / (medium_cost - low_cost);
+        let limit = vfs.min(units / medium_cost);
+        let bend = units.saturating_sub(vfs).checked_div(medium_cost - 1);
+        let bend = bend.unwrap_or(limit);
         let with_medium = |medium: u64| {
-            let low = (vfs - medium).min((queues - medium * medium_cost) / low_cost);
+            let low = (vfs - medium).min(units - medium * medium_cost);
             weights[1] * medium + weights[0] * low
         };
         let candidates = [0, bend.min(limit), (bend + 1).min(limit), limit];
         weights[2] * high + candidates.into_iter().map(with_medium).max().unwrap_or(0)
     };
-    (0..=vfs.min(queues / high_cost))
-        .map(with_high)
-        .max()
-        .unwrap_or(0)
+    let highest = if most < 2 {
+        0
+    } else {
+        vfs.min(units / high_cost)
+    };
+    // In the number of High NICs it is linear too, but for bends where VFs and queue pairs are used up
+    // together by High and Low, or High and Medium, and for what is left of a whole High NIC.
+    let bends = [
+        0,
+        units
+            .saturating_sub(vfs)
+            .checked_div(high_cost - 1)
+            .unwrap_or(0),
+        units
+            .saturating_sub(medium_cost * vfs)
+            .checked_div(high_cost - medium_cost)
+            .unwrap_or(0),
+        highest,
+    ];
+    let near = bends.into_iter().flat_map(|bend| {
+        let bend = bend.min(highest);
+        bend.saturating_sub(high_cost)..=(bend + high_cost).min(highest)
+    });
+    near.map(with_high).max().unwrap_or(0)
 }
 
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
-    use super::{super::region::Region, *};
+    use super::*;
+
+    fn slowly(
+        (vfs, units): (u64, u64),
+        most: usize,
+        weights: PerLevel<u64>,
+        costs: LevelCosts,
+    ) -> u64 {
+        let [_, medium_cost, high_cost] = costs.units();
+        let highs = if most < 2 {
+            0
+        } else {
+            vfs.min(units / high_cost)
+        };
+        let mut best = 0;
+        for high in 0..=highs {
+            let (vfs, units) = (vfs - high, units - high * high_cost);
+            for medium in 0..=vfs.min(units / medium_cost) {
+                let low = (vfs - medium).min(units - medium * medium_cost);
+                best = best.max(weights[2] * high + weights[1] * medium + weights[0] * low);
+            }
+        }
+        best
+    }
 
     proptest! {
         #[test]
-        fn the_bound_of_a_pool_is_reached(vfs in 0..20_u64, queues in 0..80_u64) {
-            let region = Region::of(&[Rest::Pool { vfs, queues }]).unwrap();
-            for weights in WEIGHTS {
-                prop_assert_eq!(most_in_pool(vfs, queues, weights), region.most(weights));
+        fn the_bound_of_a_pool_is_reached(
+            vfs in 0..60_u64,
+            units in 0..300_u64,
+            most in 1..3_usize,
+            costs in prop::sample::select(vec![[1, 2, 4], [1, 3, 3], [1, 1, 4], [1, 2, 16], [2, 8, 24]]),
+        ) {
+            let costs = LevelCosts::new(costs).unwrap();
+            for weights in weights(costs) {
+                prop_assert_eq!(
+                    most_in_pool((vfs, units), most, weights, costs),
+                    slowly((vfs, units), most, weights, costs),
+                    "{:?}", weights
+                );
             }
         }
     }

@@ -8,10 +8,11 @@ use std::{collections::HashMap, fmt};
 
 use super::{
     LEVELS, PerLevel,
-    bound::{Known, WEIGHTS, most_in_pool, weigh},
+    bound::{Known, WEIGHTS, most_in_pool, weigh, weights},
     criteria::Counts,
     index::Capacity,
     ledger::Balance,
+    levels::LevelCosts,
     position,
     supply::Rest,
 };
@@ -22,8 +23,11 @@ const MOST_POOLS: usize = 4096;
 /// What a bound weighs.
 #[derive(Debug, Clone, Copy)]
 enum Measure {
-    /// NICs, by one of [`WEIGHTS`].
-    Weights(usize),
+    /// NICs, by one of the [`weights`].
+    Weights {
+        which: usize,
+        weights: PerLevel<u64>,
+    },
     /// VMs of `size` NICs of level `least` or higher, of which a node takes a whole number.
     Size { size: u64, least: usize },
 }
@@ -35,9 +39,12 @@ pub(super) struct Bound {
     balance: Balance,
 }
 
-/// The most weight that pools take, by VFs and queue pairs that are left.
+/// The most weight that pools take.
 #[derive(Clone, Default)]
-pub(super) struct Pools(HashMap<(u64, u64), [u64; WEIGHTS.len()]>);
+pub(super) struct Pools {
+    costs: LevelCosts,
+    known: HashMap<Rest, [u64; WEIGHTS]>,
+}
 
 impl fmt::Debug for Pools {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -47,19 +54,34 @@ impl fmt::Debug for Pools {
 }
 
 impl Pools {
-    fn most(&mut self, vfs: u64, queues: u64, which: usize) -> u64 {
-        if self.0.len() >= MOST_POOLS {
-            self.0.clear();
+    pub(super) fn new(costs: LevelCosts) -> Self {
+        let known = HashMap::new();
+        Self { costs, known }
+    }
+
+    fn most(&mut self, pool: Rest, which: usize) -> u64 {
+        let Rest::Pool { vfs, units, most } = pool else {
+            return 0;
+        };
+        if self.known.len() >= MOST_POOLS {
+            self.known.clear();
         }
-        let all = || WEIGHTS.map(|weights| most_in_pool(vfs, queues, weights));
-        self.0.entry((vfs, queues)).or_insert_with(all)[which]
+        let costs = self.costs;
+        let all = || weights(costs).map(|weights| most_in_pool((vfs, units), most, weights, costs));
+        self.known.entry(pool).or_insert_with(all)[which]
     }
 }
 
 impl Bound {
     /// All bounds of a cluster whose VMs have these numbers of NICs.
-    pub(super) fn all(sizes: impl Iterator<Item = u64>, nodes: usize, k: usize) -> Vec<Self> {
-        let weights = (0..WEIGHTS.len()).map(Measure::Weights);
+    pub(super) fn all(
+        costs: LevelCosts,
+        sizes: impl Iterator<Item = u64>,
+        nodes: usize,
+        k: usize,
+    ) -> Vec<Self> {
+        let weights = weights(costs).into_iter().enumerate();
+        let weights = weights.map(|(which, weights)| Measure::Weights { which, weights });
         let sizes = sizes.filter(|size| *size > 1);
         let sizes =
             sizes.flat_map(|size| (0..LEVELS).map(move |least| Measure::Size { size, least }));
@@ -85,18 +107,21 @@ impl Bound {
 
     fn takes(&self, node: &Known, pools: &mut Pools) -> u64 {
         match self.measure {
-            Measure::Weights(which) => {
-                let weights: PerLevel<u64> = WEIGHTS[which];
+            Measure::Weights { which, weights } => {
                 let most = |rest: &Rest| match *rest {
                     Rest::Nothing => 0,
                     Rest::Slots { vfs, level } => vfs * weights[level],
-                    Rest::Pool { vfs, queues } => pools.most(vfs, queues, which),
+                    pool @ Rest::Pool { .. } => pools.most(pool, which),
                 };
                 let all: u64 = node.rests.iter().map(most).sum();
                 all.saturating_sub(weigh(node.unpinned, weights))
             }
             Measure::Size { size, least } => {
-                let places: u64 = node.rests.iter().map(|rest| rest.places(least)).sum();
+                let places: u64 = node
+                    .rests
+                    .iter()
+                    .map(|rest| rest.places(least, pools.costs))
+                    .sum();
                 let beside: u64 = node.unpinned[least..].iter().sum();
                 places.saturating_sub(beside) / size
             }
@@ -108,7 +133,7 @@ impl Bound {
             let (level, nics) = (position(*level), u64::from(*nics));
             count
                 * match self.measure {
-                    Measure::Weights(which) => WEIGHTS[which][level] * nics,
+                    Measure::Weights { weights, .. } => weights[level] * nics,
                     Measure::Size { least, .. } if level < least => 0,
                     Measure::Size { size, .. } => nics / size,
                 }

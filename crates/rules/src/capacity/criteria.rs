@@ -19,7 +19,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use accelnet_model::Performance;
 
-use super::{LEVELS, PerLevel, cost, position, supply::Supply};
+use super::{LEVELS, PerLevel, levels::LevelCosts, position, sizes::Size, supply::Supply};
 
 /// How many VMs there are of each level and number of NICs.
 pub(super) type Counts = BTreeMap<(Performance, u32), u64>;
@@ -32,6 +32,8 @@ pub(super) struct Sorts {
     pub(super) most_nics: u32,
     /// There are only slots, and each takes a NIC of any VM that there is.
     pub(super) levels_alike: bool,
+    /// What levels cost.
+    pub(super) costs: LevelCosts,
 }
 
 /// One inequality: Σ supply of survivors ≥ demand.
@@ -39,8 +41,8 @@ pub(super) struct Sorts {
 pub(super) struct Criterion {
     /// The VM that must not get stuck: its level (position) …
     level: usize,
-    /// … and number of NICs.
-    nics: u32,
+    /// … and number of NICs: any of the class, so that what holds for the most is asked.
+    size: Size,
     /// What a NIC of each level counts; 0 below `level`.
     weights: PerLevel<u64>,
     /// Slots that a node may leave unused.
@@ -52,33 +54,36 @@ pub(super) struct Criterion {
 }
 
 impl Criterion {
-    /// All inequalities of a cluster whose VMs have these numbers of NICs.
-    pub(super) fn all(nics: &BTreeSet<u32>, sorts: Sorts) -> Vec<Self> {
+    /// All inequalities of a cluster whose VMs are of these sizes.
+    pub(super) fn all(sizes: &BTreeSet<Size>, sorts: Sorts) -> Vec<Self> {
         let levels = match sorts.levels_alike {
             true => &Performance::ALL[..1],
             false => &Performance::ALL[..],
         };
         let each = levels
             .iter()
-            .flat_map(|level| nics.iter().map(|nics| Self::of(*level, *nics, sorts)));
+            .flat_map(|level| sizes.iter().map(|size| Self::of(*level, *size, sorts)));
         each.flatten().collect()
     }
 
-    /// All inequalities for VMs of this level and number of NICs.
-    fn of(level: Performance, nics: u32, sorts: Sorts) -> Vec<Self> {
+    /// All inequalities for VMs of this level and size.
+    fn of(level: Performance, size: Size, sorts: Sorts) -> Vec<Self> {
         let level = position(level);
+        let size = size.up_to(sorts.most_nics);
         let slots_lost = if sorts.slots && sorts.pools {
             u64::from(sorts.most_nics) - 1
         } else {
-            u64::from(nics) - 1
+            u64::from(size.most) - 1
         };
         let criterion = |weights| Self {
             level,
-            nics,
+            size,
             weights,
             slots_lost,
             any_level: sorts.levels_alike,
-            largest_alone: sorts.levels_alike && nics == sorts.most_nics,
+            largest_alone: sorts.levels_alike
+                && size.least == size.most
+                && size.most == sorts.most_nics,
         };
         let choices = weights(level, sorts);
         choices.into_iter().map(criterion).collect()
@@ -90,15 +95,16 @@ impl Criterion {
             true => &Performance::ALL[..],
             false => &Performance::ALL[self.level..=self.level],
         };
+        let Size { least, most } = self.size;
         levels
             .iter()
-            .any(|level| vms.contains_key(&(*level, self.nics)))
+            .any(|level| vms.range((*level, least)..=(*level, most)).next().is_some())
     }
 
     /// What a node's adapters give.
     pub(super) fn supply(&self, supply: &Supply) -> u64 {
         if self.largest_alone {
-            let nics = u64::from(self.nics);
+            let nics = u64::from(self.size.most);
             return supply.slots.iter().sum::<u64>() / nics * nics;
         }
         // Slots of a level or higher, less what may be lost; then those of each level alone.
@@ -111,7 +117,7 @@ impl Criterion {
             given += (usable - seen) * self.weights[level];
             seen = usable;
         }
-        let lost = u64::from(self.nics) - 1;
+        let lost = u64::from(self.size.most) - 1;
         given + supply.pool_places[self.level].saturating_sub(lost)
     }
 
@@ -125,7 +131,7 @@ impl Criterion {
     /// What one VM demands.
     pub(super) fn demand_of(&self, level: Performance, nics: u32) -> u64 {
         let level = position(level);
-        if (self.any_level || level == self.level) && nics < self.nics {
+        if (self.any_level || level == self.level) && nics < self.size.least {
             return 0;
         }
         self.weights[level] * u64::from(nics)
@@ -135,7 +141,7 @@ impl Criterion {
 /// The weights of the levels from `level` up: where pools exist, every higher level may have run out
 /// of slots or not; higher levels run out first.
 fn weights(level: usize, sorts: Sorts) -> Vec<PerLevel<u64>> {
-    let cost = cost();
+    let cost = sorts.costs.units();
     let one_each = std::array::from_fn(|other| u64::from(other >= level));
     if !sorts.pools {
         return vec![one_each];
@@ -174,6 +180,7 @@ fn weights(level: usize, sorts: Sorts) -> Vec<PerLevel<u64>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::capacity::supply::{Rest, View};
 
     #[test]
     fn weights_by_what_can_run_short() {
@@ -182,6 +189,7 @@ mod tests {
             pools,
             most_nics: 1,
             levels_alike: false,
+            costs: LevelCosts::default(),
         };
         assert_eq!(weights(0, sorts(true, false)), [[1, 1, 1]]);
         assert_eq!(weights(0, sorts(false, true)), [[1, 2, 4]]);
@@ -198,18 +206,19 @@ mod tests {
         let sorts = Sorts {
             slots: true,
             pools: false,
-            most_nics: 3,
+            most_nics: 9,
             levels_alike: false,
+            costs: LevelCosts::default(),
         };
-        let supply = Supply {
-            slots: [1, 2, 3],
-            pool_places: [0; 3],
-        };
-        let of = |level, nics| Criterion::of(level, nics, sorts)[0].supply(&supply);
+        let slots = [(1, 0), (2, 1), (3, 2)].map(|(vfs, level)| Rest::Slots { vfs, level });
+        let supply = Supply::of(slots.into_iter(), View::AllVfs, sorts.costs);
+        let of = |level, nics| Criterion::of(level, Size::of(nics), sorts)[0].supply(&supply);
         assert_eq!(of(Performance::High, 1), 3);
         assert_eq!(of(Performance::High, 3), 1);
         assert_eq!(of(Performance::Medium, 3), 3);
         assert_eq!(of(Performance::Low, 3), 4);
         assert_eq!(of(Performance::Low, 9), 0);
+        // Of a class, what holds for the most NICs.
+        assert_eq!(of(Performance::Low, 5), of(Performance::Low, 6));
     }
 }

@@ -4,15 +4,17 @@ use accelnet_model::{Code, Performance, Problem};
 
 use super::{
     Capacity, LEVELS, PerLevel,
+    budget::Budget,
     criteria::Counts,
     model::{Refusal, Vm},
     position,
-    supply::highest,
 };
-use crate::capacity::model::Queues;
 
 /// Nodes named in a reason; a counterexample names them all.
 const NODES_SHOWN: usize = 8;
+
+/// A VM that is not there: its name, level and number of NICs.
+type Asked<'a> = (&'a str, (Performance, u32));
 
 /// Whether everything fits, whichever nodes go down.
 enum Verdict {
@@ -32,17 +34,34 @@ impl Capacity {
     /// # Errors
     /// Why it is refused; nothing has changed then.
     pub fn admit(&mut self, vm: Vm) -> Result<(), Refusal> {
+        self.admit_within(vm, &mut Budget::of_a_decision())
+    }
+
+    /// The same as one of many decisions.
+    pub(super) fn admit_within(&mut self, vm: Vm, budget: &mut Budget) -> Result<(), Refusal> {
         if let Some(refusal) = self.refused_at_once(&vm) {
             return Err(refusal);
         }
         let name = vm.name.clone();
+        let key = (vm.level, vm.nics);
+        let is_off = vm.node.is_none() && vm.adapters.is_none() && vm.nics > 0;
+        if is_off
+            && !self.vms.contains_key(&name)
+            && let Some((lost, proved)) = self.refused.get(&key).cloned()
+        {
+            let verdict = Verdict::Not { lost, proved };
+            return Err(self.refusal(&verdict, Some((&name, key))));
+        }
         self.put(vm).map_err(|problem| without_set(&problem))?;
-        let refusal = match self.verdict() {
-            Verdict::Fits => return Ok(()),
-            verdict => self.refusal(&verdict, Some(&name)),
-        };
-        self.remove(&name);
-        Err(refusal)
+        let verdict = self.settled_verdict(budget);
+        if matches!(verdict, Verdict::Fits) {
+            return Ok(());
+        }
+        self.take_out(&name);
+        if let (true, Verdict::Not { lost, proved }) = (is_off, &verdict) {
+            self.refused.insert(key, (lost.clone(), *proved));
+        }
+        Err(self.refusal(&verdict, Some((&name, key))))
     }
 
     /// Whether the VM would be admitted; nothing changes.
@@ -50,9 +69,17 @@ impl Capacity {
     /// # Errors
     /// Why it would be refused.
     pub fn would_admit(&mut self, vm: Vm) -> Result<(), Refusal> {
+        self.would_admit_within(vm, &mut Budget::of_a_decision())
+    }
+
+    pub(super) fn would_admit_within(
+        &mut self,
+        vm: Vm,
+        budget: &mut Budget,
+    ) -> Result<(), Refusal> {
         let name = vm.name.clone();
-        self.admit(vm)?;
-        self.remove(&name);
+        self.admit_within(vm, budget)?;
+        self.take_out(&name);
         Ok(())
     }
 
@@ -61,7 +88,12 @@ impl Capacity {
     /// # Errors
     /// Why not, with nodes whose loss would leave VMs without room.
     pub fn holds(&self) -> Result<(), Refusal> {
-        match self.verdict() {
+        let budget = &mut Budget::of_a_decision();
+        let verdict = match self.is_stale() && !self.is_sufficient() {
+            true => self.clone().settled_verdict(budget),
+            false => self.verdict(budget),
+        };
+        match verdict {
             Verdict::Fits => Ok(()),
             verdict => Err(self.refusal(&verdict, None)),
         }
@@ -69,6 +101,10 @@ impl Capacity {
 
     /// How many more VMs with one NIC of this level could be admitted, one after the other.
     pub fn fits_more(&mut self, level: Performance) -> u64 {
+        self.fits_more_within(level, &mut Budget::of_a_question())
+    }
+
+    pub(super) fn fits_more_within(&mut self, level: Performance, budget: &mut Budget) -> u64 {
         if self.down().len() > self.tolerated {
             return 0;
         }
@@ -76,16 +112,16 @@ impl Capacity {
         let up = self.nodes.iter().filter(|node| !node.down);
         let adapters = up.flat_map(|node| &node.adapters);
         let all: u64 = adapters
-            .map(|adapter| adapter.unused().rest().places(which))
+            .map(|adapter| adapter.whole().places(which, self.costs))
             .sum();
         // With one VM more the others still fit, so the answers are "yes" up to a number and "no" after.
         let (mut fitting, mut not) = (0, all + 1);
-        if !self.fits_with(level, 0) {
+        if !self.fits_with(level, 0, budget) {
             return 0;
         }
         while not - fitting > 1 {
             let middle = fitting + (not - fitting) / 2;
-            if self.fits_with(level, middle) {
+            if self.fits_with(level, middle, budget) {
                 fitting = middle;
             } else {
                 not = middle;
@@ -95,22 +131,32 @@ impl Capacity {
     }
 
     /// Whether the reserve is kept, without the reason why not.
-    pub(super) fn fits(&self) -> bool {
-        matches!(self.verdict(), Verdict::Fits)
+    pub(super) fn fits(&mut self, budget: &mut Budget) -> bool {
+        matches!(self.settled_verdict(budget), Verdict::Fits)
     }
 
-    fn fits_with(&mut self, level: Performance, count: u64) -> bool {
+    fn fits_with(&mut self, level: Performance, count: u64, budget: &mut Budget) -> bool {
         self.add_off(level, count);
-        let fits = self.fits();
+        let fits = self.fits(budget);
         self.remove_off(level, count);
         fits
     }
 
-    fn verdict(&self) -> Verdict {
+    /// The verdict, by ledgers that ask for no more than they must if it depends on that.
+    fn settled_verdict(&mut self, budget: &mut Budget) -> Verdict {
+        if !self.is_sufficient() {
+            self.settle();
+        }
+        self.verdict(budget)
+    }
+
+    fn verdict(&self, question: &mut Budget) -> Verdict {
         if self.is_sufficient() {
             return Verdict::Fits;
         }
-        if let Some(number) = self.overdrawn_survivor() {
+        let mut share = question.share();
+        let budget = &mut share.decision;
+        if let Some(number) = self.overdrawn_survivor(budget) {
             return Verdict::Overdrawn(number);
         }
         let proved = |lost| Verdict::Not { lost, proved: true };
@@ -120,7 +166,19 @@ impl Capacity {
         if let Some(lost) = self.exceeded() {
             return proved(lost);
         }
-        match self.decide_exactly() {
+        if self.place_everywhere(budget).is_some() {
+            return Verdict::Fits;
+        }
+        // What that has used up is not the search's.
+        drop(share);
+        let mut share = question.share();
+        let budget = &mut share.decision;
+        let mut decided = self.decide_exactly(budget);
+        if matches!(decided, Some(Ok(()))) && self.unpinned > 0 {
+            // Adapters may have been others for each choice of nodes; one VM has the same in all.
+            decided = self.decide_pinned(budget);
+        }
+        match decided {
             Some(Ok(())) => Verdict::Fits,
             Some(Err(lost)) => proved(lost),
             None => Verdict::Not {
@@ -134,18 +192,14 @@ impl Capacity {
     fn refused_at_once(&self, vm: &Vm) -> Option<Refusal> {
         let level = position(vm.level);
         let mut adapters = self.nodes.iter().flat_map(|node| &node.adapters);
-        let gives = |pairs: u32| highest(u64::from(pairs)).is_some_and(|most| most >= level);
-        let able = adapters.any(|state| match state.adapter.queues {
-            Queues::PerVf { pairs } => gives(pairs),
-            Queues::Pool { total } => gives(total),
-        });
+        let cost = self.costs.at(level);
+        let able = adapters.any(|state| u64::from(state.adapter.queues.most_per_vf()) >= cost);
         if !able {
             return Some(Refusal {
                 code: Code::CannotProvisionPerformance,
                 reason: format!(
-                    "{} needs {} queue pairs a VF, which no adapter can give.",
-                    vm.level,
-                    vm.level.queue_pairs()
+                    "{} needs {cost} queue pairs a VF, which no adapter can give.",
+                    vm.level
                 ),
                 counterexample: Vec::new(),
             });
@@ -170,7 +224,7 @@ impl Capacity {
         names.collect()
     }
 
-    fn refusal(&self, verdict: &Verdict, vm: Option<&str>) -> Refusal {
+    fn refusal(&self, verdict: &Verdict, vm: Option<Asked<'_>>) -> Refusal {
         let (lost, reason) = match verdict {
             Verdict::Fits => (Vec::new(), String::new()),
             Verdict::Overdrawn(number) => {
@@ -201,8 +255,11 @@ impl Capacity {
     }
 
     /// What would have to find room without these nodes, and what room there is.
-    fn shortage(&self, lost: &[u32], proved: bool, vm: Option<&str>) -> String {
+    fn shortage(&self, lost: &[u32], proved: bool, vm: Option<Asked<'_>>) -> String {
         let mut demand = demand_of(&self.off);
+        if let Some((_, (level, nics))) = vm {
+            demand[position(level)] += u64::from(nics);
+        }
         let mut places = self.places;
         for number in lost {
             let node = &self.nodes[*number as usize];
@@ -210,7 +267,7 @@ impl Capacity {
             places = std::array::from_fn(|level| places[level] - node.places[level]);
         }
         let with = match vm {
-            Some(vm) => format!("With VM '{vm}', "),
+            Some((vm, _)) => format!("With VM '{vm}', "),
             None => String::new(),
         };
         let (shown, more) = lost.split_at(lost.len().min(NODES_SHOWN));

@@ -5,37 +5,40 @@
 //! takes is chosen among all that cannot be added to, and what could not be finished once is not tried
 //! again. The work is bounded; `None` means that nobody knows.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    rc::Rc,
+};
 
 use accelnet_model::Performance;
 
 use super::{
     LEVELS, PerLevel,
-    bound::{WEIGHTS, weigh},
+    bound::{Known, WEIGHTS, weigh, weights},
+    budget::Budget,
     criteria::Counts,
     index::Capacity,
+    levels::LevelCosts,
     position,
     region::Region,
     supply::Rest,
 };
 
 /// Clusters beyond these are not searched.
-const MOST_NODES: usize = 256;
+pub(super) const MOST_NODES: usize = 256;
 const MOST_SETS: usize = 5000;
-/// Steps of all searches of one decision: some tenths of a second.
-const MOST_STEPS: u32 = 1_000_000;
 
 /// What makes nodes alike: what is left, what must stay beside it, and all that is there.
 type Likeness<'a> = (Vec<Rest>, PerLevel<u64>, &'a Counts);
 
 /// Nodes that are alike: they have the same left, and carry the same.
-struct Kind {
-    region: Region,
+pub(super) struct Kind {
+    region: Rc<Region>,
     unpinned: PerLevel<u64>,
     counts: Counts,
     numbers: Vec<u32>,
-    /// The most of each of [`WEIGHTS`] that it takes beside what must stay.
-    takes: [u64; WEIGHTS.len()],
+    /// The most of each of the [`weights`] that it takes beside what must stay.
+    takes: [u64; WEIGHTS],
 }
 
 impl Kind {
@@ -67,12 +70,22 @@ pub(super) struct Packing {
 }
 
 impl Capacity {
-    /// True if everything fits whichever nodes go down; else the nodes to lose that prove it.
-    pub(super) fn decide_exactly(&self) -> Option<Result<(), Vec<u32>>> {
-        let kinds = self.kinds()?;
-        let mut steps = MOST_STEPS;
-        for lost in sets(&kinds, self.further())? {
-            if self.pack_on(&kinds, &lost, &mut steps)?.is_none() {
+    /// True if everything fits whichever nodes go down; else the nodes to lose that prove it. Adapters
+    /// of VMs that run and of which they are not known may be others for each choice of nodes.
+    pub(super) fn decide_exactly(&self, budget: &mut Budget) -> Option<Result<(), Vec<u32>>> {
+        let kinds = self.kinds(|number| self.known(number), budget)?;
+        self.decide_on(&kinds, budget)
+    }
+
+    /// The same for nodes that are taken apart already.
+    pub(super) fn decide_on(
+        &self,
+        kinds: &[Kind],
+        budget: &mut Budget,
+    ) -> Option<Result<(), Vec<u32>>> {
+        let sizes: Vec<usize> = kinds.iter().map(|kind| kind.numbers.len()).collect();
+        for lost in sets(&sizes, self.further(), budget)? {
+            if self.pack_on(kinds, &lost, budget)?.is_none() {
                 let mut numbers = self.down();
                 for (kind, lost) in kinds.iter().zip(&lost) {
                     numbers.extend(&kind.numbers[..*lost]);
@@ -86,34 +99,47 @@ impl Capacity {
 
     /// A placement of all VMs that are off or on the nodes that are down, if there is one.
     pub(super) fn pack_now(&self) -> Option<Option<Packing>> {
-        let kinds = self.kinds()?;
-        let mut steps = MOST_STEPS;
-        self.pack_on(&kinds, &vec![0; kinds.len()], &mut steps)
+        let mut budget = Budget::of_a_question();
+        let kinds = self.kinds(|number| self.known(number), &mut budget)?;
+        self.pack_on(&kinds, &vec![0; kinds.len()], &mut budget)
     }
 
-    /// The nodes that are up, by kind.
-    fn kinds(&self) -> Option<Vec<Kind>> {
+    /// The nodes that are up, by kind, as they are known.
+    pub(super) fn kinds(
+        &self,
+        known: impl Fn(u32) -> Known,
+        budget: &mut Budget,
+    ) -> Option<Vec<Kind>> {
         if self.nodes.len() > MOST_NODES {
             return None;
         }
         let mut kinds: BTreeMap<Likeness<'_>, Vec<u32>> = BTreeMap::new();
         for (number, node) in self.nodes.iter().enumerate() {
             if !node.down {
-                let known = self.known(number as u32);
+                let known = known(number as u32);
+                budget.spend(known.rests.len() + node.vms.len())?;
                 let key = (known.rests, known.unpinned, &node.counts);
                 kinds.entry(key).or_default().push(number as u32);
             }
         }
+        let mut regions: BTreeMap<Vec<Rest>, Rc<Region>> = BTreeMap::new();
         let kinds = kinds
             .into_iter()
             .map(|((rests, unpinned, counts), numbers)| {
-                let region = Region::of(&rests)?;
+                let region = match regions.get(&rests) {
+                    Some(region) => region.clone(),
+                    None => {
+                        let region = Rc::new(Region::of(&rests, self.costs, budget)?);
+                        regions.insert(rests, region.clone());
+                        region
+                    }
+                };
                 let takes = |weights| {
                     let most = region.most(weights);
                     most.saturating_sub(weigh(unpinned, weights))
                 };
                 Some(Kind {
-                    takes: WEIGHTS.map(takes),
+                    takes: weights(self.costs).map(takes),
                     region,
                     unpinned,
                     counts: counts.clone(),
@@ -124,9 +150,16 @@ impl Capacity {
     }
 
     /// Places what is off, down, or on `lost` nodes of each kind on the other nodes that are up.
-    fn pack_on(&self, kinds: &[Kind], lost: &[usize], steps: &mut u32) -> Option<Option<Packing>> {
+    fn pack_on(
+        &self,
+        kinds: &[Kind],
+        lost: &[usize],
+        budget: &mut Budget,
+    ) -> Option<Option<Packing>> {
         let mut demand = self.off.clone();
+        let mut steps = self.nodes.len() * WEIGHTS + demand.len();
         let mut add = |counts: &Counts, times: u64| {
+            steps += counts.len();
             for (key, count) in counts {
                 *demand.entry(*key).or_default() += count * times;
             }
@@ -136,29 +169,32 @@ impl Capacity {
         }
         let mut survivors = Vec::new();
         for (kind, lost) in kinds.iter().zip(lost) {
-            add(&kind.counts, *lost as u64);
+            if *lost > 0 {
+                add(&kind.counts, *lost as u64);
+            }
             survivors.extend(kind.numbers[*lost..].iter().map(|number| (kind, *number)));
         }
+        budget.spend(steps)?;
         if survivors.iter().any(|(kind, _)| !kind.fits([0; LEVELS])) {
             return Some(None);
         }
-        Search::new(survivors, &demand)?.run(steps)
+        let bounds = weights(self.costs);
+        Search::new(survivors, &demand, (self.costs, bounds))?.run(budget)
     }
 }
 
-/// All ways to lose `count` nodes, as numbers of each kind; `None` if there are too many.
-fn sets(kinds: &[Kind], count: usize) -> Option<Vec<Vec<usize>>> {
+/// All ways to lose `count` nodes of kinds of so many each, as numbers of each kind; `None` if there are
+/// too many.
+pub(super) fn sets(kinds: &[usize], count: usize, budget: &mut Budget) -> Option<Vec<Vec<usize>>> {
     let mut all: Vec<(Vec<usize>, usize)> = vec![(Vec::new(), count)];
     for (position, kind) in kinds.iter().enumerate() {
-        let after: usize = kinds[position + 1..]
-            .iter()
-            .map(|kind| kind.numbers.len())
-            .sum();
+        let after: usize = kinds[position + 1..].iter().sum();
         let mut next = Vec::new();
         for (chosen, left) in all {
             let least = left.saturating_sub(after);
-            for lost in least..=left.min(kind.numbers.len()) {
+            for lost in least..=left.min(*kind) {
                 let mut chosen = chosen.clone();
+                budget.spend(chosen.len() / 8 + 1)?;
                 chosen.push(lost);
                 next.push((chosen, left - lost));
             }
@@ -178,14 +214,19 @@ struct Search<'a> {
     sorts: Vec<Sort>,
     demand: Vec<u32>,
     /// What the survivors from a position on take, for each weight.
-    takes_from: Vec<[u64; WEIGHTS.len()]>,
+    takes_from: Vec<[u64; WEIGHTS]>,
+    weights: [PerLevel<u64>; WEIGHTS],
     /// Positions and demands that cannot be finished.
     dead: BTreeSet<(usize, Vec<u32>)>,
     taken: Vec<Vec<u32>>,
 }
 
 impl<'a> Search<'a> {
-    fn new(survivors: Vec<(&'a Kind, u32)>, demand: &Counts) -> Option<Self> {
+    fn new(
+        survivors: Vec<(&'a Kind, u32)>,
+        demand: &Counts,
+        (costs, weights): (LevelCosts, [PerLevel<u64>; WEIGHTS]),
+    ) -> Option<Self> {
         let mut sorts: Vec<(Sort, u32)> = Vec::new();
         for ((level, nics), count) in demand {
             let sort = Sort {
@@ -194,14 +235,9 @@ impl<'a> Search<'a> {
             };
             sorts.push((sort, u32::try_from(*count).ok()?));
         }
-        sorts.sort_by_key(|(sort, _)| {
-            (
-                u64::from(sort.level.queue_pairs()) * u64::from(sort.nics),
-                sort.nics,
-            )
-        });
+        sorts.sort_by_key(|(sort, _)| (costs.of(sort.level) * u64::from(sort.nics), sort.nics));
         sorts.reverse();
-        let mut takes_from = vec![[0; WEIGHTS.len()]; survivors.len() + 1];
+        let mut takes_from = vec![[0; WEIGHTS]; survivors.len() + 1];
         for (position, (kind, _)) in survivors.iter().enumerate().rev() {
             let after = takes_from[position + 1];
             takes_from[position] = std::array::from_fn(|which| after[which] + kind.takes[which]);
@@ -211,20 +247,21 @@ impl<'a> Search<'a> {
             demand: sorts.iter().map(|(_, count)| *count).collect(),
             sorts: sorts.into_iter().map(|(sort, _)| sort).collect(),
             takes_from,
+            weights,
             dead: BTreeSet::new(),
             taken: Vec::new(),
         })
     }
 
-    fn run(mut self, steps: &mut u32) -> Option<Option<Packing>> {
+    fn run(mut self, budget: &mut Budget) -> Option<Option<Packing>> {
         if self.exceeds(0, &self.demand) {
             return Some(None);
         }
-        if let Some(taken) = self.greedy() {
+        if let Some(taken) = self.greedy(budget)? {
             self.taken = taken;
         } else {
             let demand = self.demand.clone();
-            if !self.from(0, &demand, steps)? {
+            if !self.from(0, &demand, budget)? {
                 return Some(None);
             }
         }
@@ -248,7 +285,7 @@ impl<'a> Search<'a> {
     /// True if the demand weighs more than the survivors from a position on take.
     fn exceeds(&self, position: usize, demand: &[u32]) -> bool {
         let nics = self.nics(demand);
-        let mut bounds = WEIGHTS.iter().zip(self.takes_from[position]);
+        let mut bounds = self.weights.iter().zip(self.takes_from[position]);
         bounds.any(|(weights, takes)| weigh(nics, *weights) > takes)
     }
 
@@ -261,28 +298,35 @@ impl<'a> Search<'a> {
     }
 
     /// The hardest VMs first, each where it fits first.
-    fn greedy(&self) -> Option<Vec<Vec<u32>>> {
+    fn greedy(&self, budget: &mut Budget) -> Option<Option<Vec<Vec<u32>>>> {
+        budget.spend(self.survivors.len() * self.sorts.len())?;
         let mut taken = vec![vec![0; self.sorts.len()]; self.survivors.len()];
         let mut nics = vec![[0; LEVELS]; self.survivors.len()];
         for (which, sort) in self.sorts.iter().enumerate() {
+            let one = sort.nics(1);
             let mut first = 0;
             for _ in 0..self.demand[which] {
-                let more = |nics: &PerLevel<u64>| -> PerLevel<u64> {
-                    let one = sort.nics(1);
-                    std::array::from_fn(|level| nics[level] + one[level])
-                };
-                // What does not fit for one VM does not for the next of its sort.
-                let fits = |number: &usize| self.survivors[*number].0.fits(more(&nics[*number]));
-                first = (first..self.survivors.len()).find(fits)?;
-                nics[first] = more(&nics[first]);
+                loop {
+                    budget.spend(1)?;
+                    let Some((kind, _)) = self.survivors.get(first) else {
+                        return Some(None);
+                    };
+                    let more = std::array::from_fn(|level| nics[first][level] + one[level]);
+                    if kind.fits(more) {
+                        nics[first] = more;
+                        break;
+                    }
+                    // What does not fit for one VM does not for the next of its sort.
+                    first += 1;
+                }
                 taken[first][which] += 1;
             }
         }
-        Some(taken)
+        Some(Some(taken))
     }
 
     /// Places the demand on the survivors from a position on. `None` if the steps are used up.
-    fn from(&mut self, position: usize, demand: &[u32], steps: &mut u32) -> Option<bool> {
+    fn from(&mut self, position: usize, demand: &[u32], budget: &mut Budget) -> Option<bool> {
         if demand.iter().all(|count| *count == 0) {
             self.taken
                 .resize(self.survivors.len(), vec![0; self.sorts.len()]);
@@ -296,7 +340,7 @@ impl<'a> Search<'a> {
             return Some(false);
         }
         let mut choices = Vec::new();
-        self.choices(position, demand, &mut Vec::new(), &mut choices, steps)?;
+        self.choices(position, demand, &mut Vec::new(), &mut choices, budget)?;
         for choice in choices {
             let left: Vec<u32> = demand
                 .iter()
@@ -304,7 +348,7 @@ impl<'a> Search<'a> {
                 .map(|(all, some)| all - some)
                 .collect();
             self.taken.push(choice);
-            if self.from(position + 1, &left, steps)? {
+            if self.from(position + 1, &left, budget)? {
                 return Some(true);
             }
             self.taken.truncate(position);
@@ -320,11 +364,12 @@ impl<'a> Search<'a> {
         demand: &[u32],
         chosen: &mut Vec<u32>,
         all: &mut Vec<Vec<u32>>,
-        steps: &mut u32,
+        budget: &mut Budget,
     ) -> Option<()> {
-        *steps = steps.checked_sub(1)?;
         let kind = self.survivors[position].0;
         let which = chosen.len();
+        // Looking whether a choice is complete is the most of it.
+        budget.spend(1 + self.sorts.len() + which * which)?;
         if which == self.sorts.len() {
             let complete = (0..which).all(|other| {
                 chosen[other] == demand[other] || {
@@ -340,6 +385,7 @@ impl<'a> Search<'a> {
         }
         let mut most = 0;
         while most < demand[which] {
+            budget.spend(1 + which)?;
             chosen.push(most + 1);
             let fits = kind.fits(self.nics(chosen));
             chosen.pop();
@@ -350,7 +396,7 @@ impl<'a> Search<'a> {
         }
         for count in (0..=most).rev() {
             chosen.push(count);
-            self.choices(position, demand, chosen, all, steps)?;
+            self.choices(position, demand, chosen, all, budget)?;
             chosen.pop();
         }
         Some(())

@@ -5,24 +5,30 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use accelnet_model::{Code, Problem};
+use accelnet_model::{Code, Performance, Problem};
 
 use super::{
     LEVELS, PerLevel,
+    bound::Known,
     bounds_kept::{Bound, Pools},
+    budget::Budget,
     criteria::{Counts, Criterion, Sorts},
     ledger::Ledger,
+    levels::LevelCosts,
     model::{Node, Reserve, Vm},
     position,
     region::Region,
+    sizes::Size,
     state::{AdapterState, NodeState, VmState},
-    supply::{Rest, Supply, View},
+    supply::{Supply, View},
 };
 
 /// A cluster's capacity, the VMs admitted to it, and the reserve it keeps.
 #[derive(Debug, Clone)]
 pub struct Capacity {
     pub(super) tolerated: usize,
+    /// What levels cost.
+    pub(super) costs: LevelCosts,
     pub(super) nodes: Vec<NodeState>,
     /// Nodes that are down now.
     down: BTreeSet<u32>,
@@ -30,8 +36,10 @@ pub struct Capacity {
     pub(super) vms: BTreeMap<String, VmState>,
     pub(super) off: Counts,
     all: Counts,
-    /// Numbers of NICs for which there are ledgers.
-    nics: BTreeSet<u32>,
+    /// Sizes of VM for which there are ledgers …
+    sizes: BTreeSet<Size>,
+    /// … and the most NICs of any VM, as they know it.
+    most_nics: u32,
     /// The highest level (position) of any VM, as the ledgers know it.
     highest: usize,
     ledgers: Vec<(View, Vec<Ledger>)>,
@@ -41,8 +49,12 @@ pub struct Capacity {
     /// Sum of the nodes' `places`.
     pub(super) places: PerLevel<u64>,
     overdrawn: BTreeSet<u32>,
+    /// VMs of a level and number of NICs that were refused while they were off, with the nodes whose
+    /// loss there is no room for, and whether that is proved. More VMs make no more room, so it is
+    /// true until a VM goes, or nodes or reserve change.
+    pub(super) refused: BTreeMap<(Performance, u32), (Vec<u32>, bool)>,
     /// VMs that run and of which the adapters are not known.
-    unpinned: u64,
+    pub(super) unpinned: u64,
 }
 
 fn invalid(text: String) -> Problem {
@@ -50,11 +62,23 @@ fn invalid(text: String) -> Problem {
 }
 
 impl Capacity {
-    /// A cluster without VMs.
+    /// A cluster without VMs, in which levels cost what they do by default.
     ///
     /// # Errors
     /// `invalid_argument` if a node's or, on a node, an adapter's name occurs twice.
     pub fn new(nodes: Vec<Node>, reserve: Reserve) -> Result<Self, Problem> {
+        Self::with_costs(nodes, reserve, LevelCosts::default())
+    }
+
+    /// A cluster without VMs, in which levels cost so much.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub fn with_costs(
+        nodes: Vec<Node>,
+        reserve: Reserve,
+        costs: LevelCosts,
+    ) -> Result<Self, Problem> {
         let mut node_numbers = BTreeMap::new();
         let mut states = Vec::with_capacity(nodes.len());
         for (number, node) in nodes.into_iter().enumerate() {
@@ -75,10 +99,11 @@ impl Capacity {
                     node.name
                 )));
             }
-            states.push(NodeState::new(node));
+            states.push(NodeState::new(node, costs));
         }
         let mut capacity = Self {
             tolerated: reserve.nodes_down(states.len()),
+            costs,
             down: (0..states.len() as u32)
                 .filter(|number| states[*number as usize].down)
                 .collect(),
@@ -87,13 +112,15 @@ impl Capacity {
             vms: BTreeMap::new(),
             off: Counts::new(),
             all: Counts::new(),
-            nics: BTreeSet::from([1]),
+            sizes: BTreeSet::from([Size::of(1)]),
+            most_nics: 1,
             highest: 0,
             ledgers: Vec::new(),
             bounds: Vec::new(),
-            pools: Pools::default(),
+            pools: Pools::new(costs),
             places: [0; LEVELS],
             overdrawn: BTreeSet::new(),
+            refused: BTreeMap::new(),
             unpinned: 0,
         };
         capacity.rebuild();
@@ -108,6 +135,7 @@ impl Capacity {
     /// Keeps another reserve from now on, whether it can be kept or not.
     pub(super) fn set_reserve(&mut self, reserve: Reserve) {
         self.tolerated = reserve.nodes_down(self.nodes.len());
+        self.refused.clear();
         self.rebuild();
     }
 
@@ -152,6 +180,15 @@ impl Capacity {
 
     /// Forgets a VM. Returns it, if it was there.
     pub fn remove(&mut self, name: &str) -> Option<Vm> {
+        let vm = self.take_out(name)?;
+        self.refused.clear();
+        self.settle();
+        Some(vm)
+    }
+
+    /// The same for a VM that was put in for a question only. Ledgers may know sizes and levels of VM
+    /// that are no more, until [`Self::settle`].
+    pub(super) fn take_out(&mut self, name: &str) -> Option<Vm> {
         let VmState { vm, place } = self.vms.remove(name)?;
         let key = (vm.level, vm.nics);
         decrease(&mut self.all, key, 1);
@@ -175,7 +212,7 @@ impl Capacity {
     }
 
     /// Counts VMs with one NIC that are off, without names; for questions only.
-    pub(super) fn add_off(&mut self, level: accelnet_model::Performance, count: u64) {
+    pub(super) fn add_off(&mut self, level: Performance, count: u64) {
         if count > 0 {
             *self.all.entry((level, 1)).or_default() += count;
             *self.off.entry((level, 1)).or_default() += count;
@@ -184,7 +221,7 @@ impl Capacity {
     }
 
     /// Takes back what [`Self::add_off`] counted.
-    pub(super) fn remove_off(&mut self, level: accelnet_model::Performance, count: u64) {
+    pub(super) fn remove_off(&mut self, level: Performance, count: u64) {
         decrease(&mut self.all, (level, 1), count);
         decrease(&mut self.off, (level, 1), count);
         self.changed(None, 1);
@@ -203,6 +240,7 @@ impl Capacity {
             self.down.remove(&number)
         };
         if changed {
+            self.refused.clear();
             self.rebuild();
         }
         Ok(())
@@ -257,9 +295,12 @@ impl Capacity {
         last.map_or(0, |((level, _), _)| position(*level))
     }
 
+    fn most_nics_now(&self) -> u32 {
+        self.all.keys().map(|(_, nics)| *nics).max().unwrap_or(1)
+    }
+
     /// A VM with `nics` NICs came or went, on a node or on none.
     fn changed(&mut self, node: Option<u32>, nics: u32) {
-        let most = self.all.keys().map(|(_, nics)| *nics).max().unwrap_or(1);
         if let Some(number) = node {
             let node = &mut self.nodes[number as usize];
             node.choose_adapters(&mut self.vms);
@@ -269,14 +310,37 @@ impl Capacity {
                 self.overdrawn.remove(&number);
             }
         }
-        let same = self.nics.contains(&nics) && self.nics.last() == Some(&most);
-        if !same || self.highest != self.highest_level() {
+        // Ledgers that know more than there is ask for more than they must, never for less.
+        let known = self.sizes.contains(&Size::of(nics))
+            && self.most_nics >= self.most_nics_now()
+            && self.highest >= self.highest_level();
+        if !known {
             self.rebuild();
             return;
         }
         if let Some(number) = node {
             self.refresh(number);
         }
+    }
+
+    /// Ledgers know sizes or levels of VM that there are none of.
+    pub(super) fn is_stale(&self) -> bool {
+        self.highest != self.highest_level()
+            || self.most_nics != self.most_nics_now()
+            || self.sizes != self.sizes_now()
+    }
+
+    /// Ledgers know what there is and nothing else.
+    pub(super) fn settle(&mut self) {
+        if self.is_stale() {
+            self.rebuild();
+        }
+    }
+
+    /// Sizes of VM that there are, and VMs with one NIC, which may always come.
+    fn sizes_now(&self) -> BTreeSet<Size> {
+        let sizes = self.all.keys().map(|(_, nics)| Size::of(*nics));
+        sizes.chain([Size::of(1)]).collect()
     }
 
     /// Brings one node's values up to date in all ledgers.
@@ -290,13 +354,16 @@ impl Capacity {
         }
         let node = &mut self.nodes[number as usize];
         for level in 0..LEVELS {
-            let rests = node.adapters.iter().map(AdapterState::rest);
-            let places = rests.map(|rest| rest.places(level)).sum();
+            let places = node.adapters.iter().map(|state| state.places(level)).sum();
             let before = std::mem::replace(&mut node.places[level], places);
             self.places[level] = self.places[level] - before + places;
         }
         for (view, ledgers) in &mut self.ledgers {
-            let supply = Supply::of(node.adapters.iter().map(AdapterState::rest), *view);
+            let supply = Supply::of(
+                node.adapters.iter().map(AdapterState::rest),
+                *view,
+                self.costs,
+            );
             for ledger in ledgers {
                 let new = (
                     ledger.criterion.supply(&supply),
@@ -309,13 +376,13 @@ impl Capacity {
 
     /// Makes all ledgers anew: the numbers of NICs that occur, or the nodes that are down, changed.
     fn rebuild(&mut self) {
-        self.nics = self.all.keys().map(|(_, nics)| *nics).collect();
-        self.nics.insert(1);
-        let most_nics = self.nics.last().copied().unwrap_or(1);
+        self.sizes = self.sizes_now();
+        self.most_nics = self.most_nics_now();
+        let most_nics = self.most_nics;
         self.highest = self.highest_level();
         let adapters = || self.nodes.iter().flat_map(|node| &node.adapters);
-        let rests = || adapters().map(|state| state.unused().rest());
-        let both = rests().any(Rest::is_both);
+        let rests = || adapters().map(AdapterState::whole);
+        let both = rests().any(|rest| rest.is_both(self.costs));
         let views = if both {
             &View::ALL[..]
         } else {
@@ -325,7 +392,7 @@ impl Capacity {
         let count = self.nodes.len();
         let mut all = Vec::with_capacity(views.len());
         for view in views {
-            let whole = Supply::of(rests(), *view);
+            let whole = Supply::of(rests(), *view, self.costs);
             let sorts = Sorts {
                 // A pool in which both can run out may become either.
                 slots: both || whole.slots != [0; LEVELS],
@@ -334,15 +401,16 @@ impl Capacity {
                 levels_alike: !both
                     && whole.pool_places == [0; LEVELS]
                     && whole.slots[..self.highest] == [0; LEVELS][..self.highest],
+                costs: self.costs,
             };
-            let criteria = Criterion::all(&self.nics, sorts).into_iter();
+            let criteria = Criterion::all(&self.sizes, sorts).into_iter();
             let ledgers = criteria.map(|criterion| Ledger::new(criterion, count, k));
             let ledgers = ledgers.collect();
             all.push((*view, ledgers));
         }
         self.ledgers = all;
         self.bounds = if both || most_nics > 1 {
-            Bound::all(self.sizes(), count, k)
+            Bound::all(self.costs, self.sizes(), count, k)
         } else {
             Vec::new()
         };
@@ -362,33 +430,35 @@ impl Capacity {
     }
 
     /// A node that gives out more than it has, or seems to, and may survive.
-    fn may_be_overdrawn(&self) -> bool {
+    pub(super) fn may_be_overdrawn(&self) -> bool {
         let mut overdrawn = self.overdrawn.iter();
         overdrawn.any(|number| !self.nodes[*number as usize].down)
     }
 
     /// A node that gives out more than it has, however adapters that are not known are chosen, and may
     /// survive.
-    pub(super) fn overdrawn_survivor(&self) -> Option<u32> {
+    pub(super) fn overdrawn_survivor(&self, budget: &mut Budget) -> Option<u32> {
         let mut overdrawn = self.overdrawn.iter().copied();
         overdrawn.find(|number| {
             let node = &self.nodes[*number as usize];
             let known = self.known(*number);
-            let beside =
-                || Region::of(&known.rests).is_some_and(|region| region.fits(known.unpinned));
-            !node.down && (known.overdrawn || !beside())
+            let mut too_small = |known: &Known| {
+                let region = Region::of(&known.rests, self.costs, budget);
+                region.is_some_and(|region| !region.fits(known.unpinned))
+            };
+            !node.down && (known.overdrawn || too_small(&known))
         })
     }
 
-    /// Numbers of NICs that VMs have.
+    /// Numbers of NICs of VMs, the least of each class.
     pub(super) fn sizes(&self) -> impl Iterator<Item = u64> {
-        self.nics.iter().map(|nics| u64::from(*nics))
+        self.sizes.iter().map(|size| u64::from(size.least))
     }
 
     /// True if for VMs like these the inequalities decide exactly: one NIC each, adapters known, and no
     /// adapter of which VFs and queue pairs can both run out.
     pub(super) fn is_exact(&self) -> bool {
-        self.ledgers.len() == 1 && self.nics.last() == Some(&1) && self.unpinned == 0
+        self.ledgers.len() == 1 && self.most_nics == 1 && self.unpinned == 0
     }
 
     /// The nodes to lose of the first inequality that does not hold, in the first view: those that are
@@ -415,7 +485,7 @@ impl Capacity {
     }
 }
 
-fn decrease(counts: &mut Counts, key: (accelnet_model::Performance, u32), by: u64) {
+fn decrease(counts: &mut Counts, key: (Performance, u32), by: u64) {
     if let Some(count) = counts.get_mut(&key) {
         *count -= by;
         if *count == 0 {

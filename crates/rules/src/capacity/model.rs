@@ -1,6 +1,6 @@
 //! What capacity is counted in: nodes, adapters, VMs.
 
-use accelnet_model::{Code, Performance, Problem};
+use accelnet_model::{ClusterEnable, Code, Performance, Problem};
 
 use super::nodes_down_tolerated;
 
@@ -11,12 +11,30 @@ pub enum Queues {
     Pool {
         /// Queue pairs of the adapter.
         total: u32,
+        /// The most that one VF can have; `None` if there is no such limit.
+        most_per_vf: Option<u32>,
     },
     /// Every VF has this many; a VF takes one whatever the level, if it has enough for it.
     PerVf {
         /// Queue pairs of each VF.
         pairs: u32,
     },
+}
+
+impl Queues {
+    /// A pool of which a VF can have as many queue pairs as it needs.
+    pub fn pool(total: u32) -> Self {
+        let most_per_vf = None;
+        Self::Pool { total, most_per_vf }
+    }
+
+    /// The most that a VF can have.
+    pub(super) fn most_per_vf(self) -> u32 {
+        match self {
+            Self::Pool { total, most_per_vf } => most_per_vf.unwrap_or(total).min(total),
+            Self::PerVf { pairs } => pairs,
+        }
+    }
 }
 
 /// An adapter of the intent.
@@ -71,6 +89,27 @@ impl Reserve {
         match self {
             Self::Percentage(percent) => nodes_down_tolerated(nodes, percent),
             Self::NodesDown(count) => count.min(nodes.saturating_sub(1)),
+        }
+    }
+
+    /// The share of `nodes` that may be down, in whole percent. Where the reserve is a number of nodes
+    /// this says less than the number: of more than a hundred nodes one is 0 %.
+    pub fn percentage(self, nodes: usize) -> u8 {
+        match self {
+            Self::Percentage(percent) => percent,
+            Self::NodesDown(_) => {
+                let share = 100 * self.nodes_down(nodes) / nodes.max(1);
+                u8::try_from(share).unwrap_or(99).min(99)
+            }
+        }
+    }
+}
+
+impl From<&ClusterEnable> for Reserve {
+    fn from(enabled: &ClusterEnable) -> Self {
+        match enabled.nodes_down {
+            Some(count) => Self::NodesDown(count as usize),
+            None => Self::Percentage(enabled.node_reserve_percentage),
         }
     }
 }

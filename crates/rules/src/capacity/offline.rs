@@ -13,15 +13,19 @@ mod check;
 use accelnet_model::{Code, Performance, Problem};
 use serde::{Deserialize, Deserializer, Serialize, de};
 
-use super::{Capacity, Reserve};
+use super::{Capacity, budget::Budget};
 
 /// A capacity question.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CapacityFile {
-    /// Percentage of nodes that may be down at once, 0..=99.
-    #[serde(default = "default_reserve")]
-    pub reserve_percentage: i64,
+    /// Percentage of nodes that may be down at once, 0..=99; 50 if nothing is said.
+    #[serde(
+        default,
+        deserialize_with = "given",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub reserve_percentage: Option<i64>,
     /// Nodes that are down now.
     #[serde(default)]
     pub down: Vec<String>,
@@ -33,10 +37,40 @@ pub struct CapacityFile {
     /// VMs that ask to be.
     #[serde(default)]
     pub add: Vec<VmEntry>,
+    /// How many nodes may be down at once, instead of the percentage; fewer than there are.
+    #[serde(
+        default,
+        deserialize_with = "given",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub nodes_down: Option<i64>,
+    /// What levels cost, if not what they do by default.
+    #[serde(default)]
+    pub queue_pairs_per_level: LevelQueuePairs,
 }
 
-fn default_reserve() -> i64 {
-    50
+/// `null` is not the same as nothing.
+fn given<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<i64>, D::Error> {
+    i64::deserialize(deserializer).map(Some)
+}
+
+/// Queue pairs of a NIC of each level; each number divides the next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", deny_unknown_fields, default)]
+pub struct LevelQueuePairs {
+    /// Low.
+    pub low: u32,
+    /// Medium.
+    pub medium: u32,
+    /// High.
+    pub high: u32,
+}
+
+impl Default for LevelQueuePairs {
+    fn default() -> Self {
+        let [low, medium, high] = Performance::ALL.map(Performance::queue_pairs);
+        Self { low, medium, high }
+    }
 }
 
 /// A node.
@@ -60,6 +94,9 @@ pub struct AdapterEntry {
     /// Queue pairs that its VFs draw from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub queue_pairs_total: Option<u32>,
+    /// The most of them that one VF can have, if there is such a limit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub queue_pairs_max_per_vf: Option<u32>,
     /// Queue pairs that each of its VFs has.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub queue_pairs_per_vf: Option<u32>,
@@ -143,15 +180,16 @@ impl CapacityFile {
     /// number of adapters, an adapter with both or no number of queue pairs.
     pub fn answer(self) -> Result<CapacityReport, Problem> {
         let question = check::check(self)?;
-        let mut capacity = Capacity::new(question.nodes, Reserve::Percentage(question.percent))?;
+        let mut capacity = Capacity::with_costs(question.nodes, question.reserve, question.costs)?;
         for vm in question.vms {
             capacity.put(vm)?;
         }
-        let holds = capacity.holds().is_ok();
+        let mut budget = Budget::of_a_question();
+        let holds = capacity.fits(&mut budget);
         let (mut admitted, mut refused) = (Vec::new(), Vec::new());
         for vm in question.add {
             let name = vm.name.clone();
-            match capacity.admit(vm) {
+            match capacity.admit_within(vm, &mut budget) {
                 Ok(()) => admitted.push(name),
                 Err(refusal) if refusal.code == Code::InvalidArgument => {
                     return Err(refusal.into_problem(&name));

@@ -8,6 +8,7 @@ use accelnet_model::Performance;
 
 use super::{
     Capacity, LEVELS, PerLevel,
+    budget::Budget,
     criteria::Counts,
     model::{Queues, Reserve, Vm},
     nodes_down_tolerated,
@@ -69,7 +70,7 @@ fn figures(node: &NodeState) -> Figures {
     for state in &node.adapters {
         let vfs = u64::from(state.adapter.vfs);
         let (pairs, used) = match state.adapter.queues {
-            Queues::Pool { total } => (u64::from(total), state.used_queues),
+            Queues::Pool { total, .. } => (u64::from(total), state.used_queues),
             Queues::PerVf { pairs } => {
                 let pairs = u64::from(pairs);
                 (vfs * pairs, state.used_vfs * pairs)
@@ -86,10 +87,14 @@ fn figures(node: &NodeState) -> Figures {
 impl Capacity {
     /// How many more VMs of each level fit, each level for itself.
     pub fn fits_more_of_each(&mut self) -> FitsMore {
+        self.fits_more_of_each_within(&mut Budget::of_a_question())
+    }
+
+    pub(super) fn fits_more_of_each_within(&mut self, budget: &mut Budget) -> FitsMore {
         FitsMore {
-            low: self.fits_more(Performance::Low),
-            medium: self.fits_more(Performance::Medium),
-            high: self.fits_more(Performance::High),
+            low: self.fits_more_within(Performance::Low, budget),
+            medium: self.fits_more_within(Performance::Medium, budget),
+            high: self.fits_more_within(Performance::High, budget),
         }
     }
 
@@ -103,7 +108,8 @@ impl Capacity {
     pub fn fits_more_by_node(&mut self) -> Vec<FitsMore> {
         let mut known: BTreeMap<Likeness, FitsMore> = BTreeMap::new();
         let mut all = Vec::with_capacity(self.nodes.len());
-        let total = self.fits_more_of_each();
+        let mut budget = Budget::of_a_question();
+        let total = self.fits_more_of_each_within(&mut budget);
         // Where VMs could run on one node they could be off: every choice of lost nodes leaves the same
         // places, or one more for each.
         let total = [total.low, total.medium, total.high];
@@ -115,8 +121,10 @@ impl Capacity {
             let fits = match known.get(&likeness) {
                 Some(fits) => *fits,
                 None => {
-                    let [low, medium, high] = Performance::ALL
-                        .map(|level| self.fits_more_on(number, level, total[position(level)]));
+                    let [low, medium, high] = Performance::ALL.map(|level| {
+                        let most = total[position(level)];
+                        self.fits_more_on(number, level, most, &mut budget)
+                    });
                     let fits = FitsMore { low, medium, high };
                     known.insert(likeness, fits);
                     fits
@@ -124,10 +132,17 @@ impl Capacity {
             };
             all.push(fits);
         }
+        self.settle();
         all
     }
 
-    fn fits_more_on(&mut self, number: u32, level: Performance, most: u64) -> u64 {
+    fn fits_more_on(
+        &mut self,
+        number: u32,
+        level: Performance,
+        most: u64,
+        budget: &mut Budget,
+    ) -> u64 {
         let node = &self.nodes[number as usize];
         if node.down || self.down().len() > self.tolerated {
             return 0;
@@ -137,7 +152,7 @@ impl Capacity {
         let (mut fitting, mut not) = (0, node.places[position(level)].min(most) + 1);
         while not - fitting > 1 {
             let middle = fitting + (not - fitting) / 2;
-            if self.fits_on(number, level, middle) {
+            if self.fits_on(number, level, middle, budget) {
                 fitting = middle;
             } else {
                 not = middle;
@@ -146,7 +161,13 @@ impl Capacity {
         fitting
     }
 
-    fn fits_on(&mut self, number: u32, level: Performance, count: u64) -> bool {
+    fn fits_on(
+        &mut self,
+        number: u32,
+        level: Performance,
+        count: u64,
+        budget: &mut Budget,
+    ) -> bool {
         let mut added = Vec::new();
         let mut fits = true;
         for one in 0..count {
@@ -168,9 +189,9 @@ impl Capacity {
             }
             added.push(name);
         }
-        let fits = fits && self.fits();
+        let fits = fits && self.fits(budget);
         for name in added {
-            self.remove(&name);
+            self.take_out(&name);
         }
         fits
     }
@@ -182,7 +203,12 @@ impl Capacity {
             return None;
         }
         let mut adapters: Vec<AdapterState> = node.adapters.clone();
-        let chosen = put(&mut adapters, position(vm.level), vm.nics, |_| true)?;
+        let chosen = put(
+            &mut adapters,
+            position(vm.level),
+            vm.nics,
+            (|_, _| true, self.costs),
+        )?;
         let name = |adapter: usize| node.adapters[adapter].adapter.name.clone();
         Some(Vm {
             node: Some(node.name.clone()),
@@ -197,6 +223,7 @@ impl Capacity {
         let before = self.remove(&vm.name);
         let mut offers = Vec::with_capacity(self.nodes.len());
         let mut known: BTreeMap<Likeness, bool> = BTreeMap::new();
+        let mut budget = Budget::of_a_question();
         for number in 0..self.nodes.len() as u32 {
             let node = &self.nodes[number as usize];
             let (name, down, counts) = (node.name.clone(), node.down, node.counts.clone());
@@ -212,8 +239,8 @@ impl Capacity {
                         None => {
                             let keeps = match before {
                                 // It is admitted, and need not be again.
-                                Some(_) => self.holds_with(there),
-                                None => self.would_admit(there).is_ok(),
+                                Some(_) => self.holds_with(there, &mut budget),
+                                None => self.would_admit_within(there, &mut budget).is_ok(),
                             };
                             known.insert(likeness, keeps);
                             keeps
@@ -231,16 +258,17 @@ impl Capacity {
             // It was there, so it can be again.
             let _ = self.put(before);
         }
+        self.settle();
         offers
     }
 
-    fn holds_with(&mut self, vm: Vm) -> bool {
+    fn holds_with(&mut self, vm: Vm, budget: &mut Budget) -> bool {
         let name = vm.name.clone();
         if self.put(vm).is_err() {
             return false;
         }
-        let fits = self.fits();
-        self.remove(&name);
+        let fits = self.fits(budget);
+        self.take_out(&name);
         fits
     }
 
@@ -248,9 +276,10 @@ impl Capacity {
     /// largest percentage that means no more. `None` if they do not even fit without a reserve.
     pub fn largest_reserve(&self) -> Option<(usize, u8)> {
         let mut asked = self.clone();
+        let mut budget = Budget::of_a_question();
         let mut holds = |count: usize| {
             asked.set_reserve(Reserve::NodesDown(count));
-            asked.fits()
+            asked.fits(&mut budget)
         };
         // Where the loss of more nodes is borne, that of fewer is.
         let (mut kept, mut not) = (0, self.nodes.len().max(1));

@@ -8,7 +8,9 @@ use serde::Serialize;
 
 use super::{
     Capacity, LEVELS, PerLevel,
+    budget::Budget,
     exact::Packing,
+    levels::LevelCosts,
     position,
     region::Region,
     state::{AdapterState, VmState},
@@ -36,12 +38,13 @@ pub struct Recovery {
 }
 
 /// Sorts of adapter, in the order in which VMs are put on them.
-const PHASES: [fn(Rest) -> bool; 3] = [is_slots, |rest| !is_slots(rest), |_| true];
+const PHASES: [fn(Rest, LevelCosts) -> bool; 3] =
+    [is_slots, |rest, costs| !is_slots(rest, costs), |_, _| true];
 
-fn is_slots(rest: Rest) -> bool {
+fn is_slots(rest: Rest, costs: LevelCosts) -> bool {
     match rest {
         Rest::Slots { .. } => true,
-        Rest::Pool { vfs, queues } => vfs < queues && !rest.is_both(),
+        Rest::Pool { vfs, units, .. } => vfs < units && !rest.is_both(costs),
         Rest::Nothing => false,
     }
 }
@@ -102,7 +105,7 @@ impl Capacity {
             let placed = PHASES.iter().enumerate().find_map(|(phase, sort)| {
                 let first = first.entry((vm.level, vm.nics, phase)).or_default();
                 while let Some((number, adapters)) = nodes.get_mut(*first) {
-                    if let Some(chosen) = put(adapters, level, vm.nics, *sort) {
+                    if let Some(chosen) = put(adapters, level, vm.nics, (*sort, self.costs)) {
                         return Some((*number, chosen));
                     }
                     *first += 1;
@@ -139,13 +142,15 @@ impl Capacity {
             waiting.entry(key).or_default().push(&state.vm.name);
         }
         let mut recovery = Recovery::default();
+        let mut budget = Budget::of_a_question();
         for (number, takes) in &packing.takes {
             let known = self.known(*number);
             let mut nics = known.unpinned;
             for ((level, each), count) in takes {
                 nics[position(*level)] += u64::from(*each) * count;
             }
-            let mut shares: Vec<PerLevel<u64>> = Region::of(&known.rests)?.assign(nics)?;
+            let mut shares: Vec<PerLevel<u64>> =
+                Region::of(&known.rests, self.costs, &mut budget)?.assign(nics)?;
             for ((level, each), count) in takes {
                 for _ in 0..*count {
                     let vm = waiting.get_mut(&(*level, *each))?.pop()?;
@@ -174,11 +179,14 @@ pub(super) fn put(
     adapters: &mut [AdapterState],
     level: usize,
     nics: u32,
-    sort: fn(Rest) -> bool,
+    (sort, costs): (fn(Rest, LevelCosts) -> bool, LevelCosts),
 ) -> Option<Vec<usize>> {
     let places = |state: &AdapterState| {
-        let rest = state.rest();
-        if sort(rest) { rest.places(level) } else { 0 }
+        if sort(state.rest(), costs) {
+            state.places(level)
+        } else {
+            0
+        }
     };
     if adapters.iter().map(places).sum::<u64>() < u64::from(nics) {
         return None;

@@ -4,11 +4,10 @@
 //! NICs of each level matters. A region is a table of the most Low NICs beside so many High and Medium
 //! ones; tables of adapters are combined by trying every split.
 
-use super::{LEVELS, PerLevel, cost, supply::Rest};
+use super::{LEVELS, PerLevel, budget::Budget, levels::LevelCosts, supply::Rest};
 
-/// Entries of a table, and splits tried, beyond which a node is too large for an exact answer.
+/// Entries of a table beyond which a node is too large for an exact answer.
 const MOST_ENTRIES: usize = 4096;
-const MOST_SPLITS: usize = 4_000_000;
 
 /// `low[high][medium]`: the most Low NICs beside so many others.
 type Table = Vec<Vec<u64>>;
@@ -24,14 +23,15 @@ pub(super) struct Region {
 
 impl Region {
     /// The region of adapters' rests; `None` if it is too large.
-    pub(super) fn of(rests: &[Rest]) -> Option<Self> {
+    pub(super) fn of(rests: &[Rest], costs: LevelCosts, budget: &mut Budget) -> Option<Self> {
         let mut prefixes: Vec<Table> = Vec::with_capacity(rests.len());
         let mut singles = Vec::with_capacity(rests.len());
         for rest in rests {
-            let single = table(*rest)?;
+            let single = table(*rest, costs)?;
+            budget.spend(entries(&single))?;
             let next = match prefixes.last() {
                 None => single.clone(),
-                Some(before) => combine(before, &single)?,
+                Some(before) => combine(before, &single, budget)?,
             };
             prefixes.push(next);
             singles.push(single);
@@ -100,21 +100,26 @@ fn split(nics: PerLevel<u64>, single: &Table, rest: &Table) -> Option<PerLevel<u
     None
 }
 
-fn table(rest: Rest) -> Option<Table> {
-    let [low_cost, medium_cost, high_cost] = cost();
-    let (vfs, queues) = match rest {
+fn table(rest: Rest, costs: LevelCosts) -> Option<Table> {
+    let [_, medium_cost, high_cost] = costs.units();
+    let (vfs, units) = match rest {
         Rest::Nothing => (0, 0),
         // A slot is a VF with what its highest level needs, which no other VF can use.
         Rest::Slots { vfs, level } => return slots(vfs, level),
-        Rest::Pool { vfs, queues } => (vfs, queues),
+        Rest::Pool { vfs, units, .. } => (vfs, units),
     };
-    let highest = vfs.min(queues / high_cost);
+    let highest = rest.places(2, costs);
     let mut table = Table::new();
     let mut entries = 0;
     for high in 0..=highest {
-        let (vfs, queues) = (vfs - high, queues - high * high_cost);
-        let row: Vec<u64> = (0..=vfs.min(queues / medium_cost))
-            .map(|medium| (vfs - medium).min((queues - medium * medium_cost) / low_cost))
+        let (vfs, units) = (vfs - high, units - high * high_cost);
+        // A pool is for Medium at least.
+        let most = vfs.min(units / medium_cost);
+        if most > MOST_ENTRIES as u64 {
+            return None;
+        }
+        let row: Vec<u64> = (0..=most)
+            .map(|medium| (vfs - medium).min(units - medium * medium_cost))
             .collect();
         entries += row.len();
         if entries > MOST_ENTRIES {
@@ -137,12 +142,13 @@ fn slots(vfs: u64, level: usize) -> Option<Table> {
     Some((0..=highest).map(row).collect())
 }
 
-fn combine(one: &Table, other: &Table) -> Option<Table> {
-    let entries = |table: &Table| -> usize { table.iter().map(Vec::len).sum() };
+fn entries(table: &Table) -> usize {
+    table.iter().map(Vec::len).sum()
+}
+
+fn combine(one: &Table, other: &Table, budget: &mut Budget) -> Option<Table> {
     let width = |table: &Table| table.iter().map(Vec::len).max().unwrap_or(1);
-    if entries(one) * entries(other) > MOST_SPLITS {
-        return None;
-    }
+    budget.spend(entries(one) * entries(other))?;
     let height = one.len() + other.len() - 1;
     let width = width(one) + width(other) - 1;
     let mut best: Vec<Vec<Option<u64>>> = vec![vec![None; width]; height];
@@ -170,10 +176,18 @@ mod tests {
 
     use super::*;
 
+    fn region_of(rests: &[Rest]) -> Option<Region> {
+        Region::of(rests, LevelCosts::default(), &mut Budget::of_a_decision())
+    }
+
     fn any_rest() -> impl Strategy<Value = Rest> {
         prop_oneof![
             (0..5_u64, 0..3_usize).prop_map(|(vfs, level)| Rest::Slots { vfs, level }),
-            (0..5_u64, 0..14_u64).prop_map(|(vfs, queues)| Rest::Pool { vfs, queues }),
+            (0..5_u64, 0..14_u64, 1..3_usize).prop_map(|(vfs, units, most)| Rest::Pool {
+                vfs,
+                units,
+                most
+            }),
             Just(Rest::Nothing),
         ]
     }
@@ -187,7 +201,7 @@ mod tests {
         fewer[level] -= 1;
         (0..rests.len()).any(|number| {
             let before = rests[number];
-            if before.places(level) == 0 {
+            if before.places(level, LevelCosts::default()) == 0 {
                 return false;
             }
             rests[number] = match before {
@@ -195,9 +209,10 @@ mod tests {
                     vfs: vfs - 1,
                     level,
                 },
-                Rest::Pool { vfs, queues } => Rest::Pool {
+                Rest::Pool { vfs, units, most } => Rest::Pool {
                     vfs: vfs - 1,
-                    queues: queues - cost()[level],
+                    units: units - LevelCosts::default().at(level),
+                    most,
                 },
                 Rest::Nothing => Rest::Nothing,
             };
@@ -215,7 +230,7 @@ mod tests {
             medium in 0..4_u64,
             high in 0..4_u64,
         ) {
-            let region = Region::of(&rests).unwrap();
+            let region = region_of(&rests).unwrap();
             let nics = [low, medium, high];
             let fits = fits_slowly(&mut rests, nics);
             prop_assert_eq!(region.fits(nics), fits);
@@ -226,7 +241,7 @@ mod tests {
                     prop_assert_eq!(assigned.iter().map(|share| share[level]).sum::<u64>(), nics[level]);
                 }
                 for (share, rest) in assigned.iter().zip(&rests) {
-                    prop_assert!(Region::of(&[*rest]).unwrap().fits(*share));
+                    prop_assert!(region_of(&[*rest]).unwrap().fits(*share));
                 }
                 for weights in [[1, 1, 1], [0, 1, 2], [1, 2, 4]] {
                     let weight: u64 = (0..LEVELS).map(|level| weights[level] * nics[level]).sum();
@@ -240,13 +255,22 @@ mod tests {
     fn too_large_for_an_answer() {
         let pool = Rest::Pool {
             vfs: 1_000_000,
-            queues: 4_000_000,
+            units: 4_000_000,
+            most: 2,
         };
-        assert!(Region::of(&[pool]).is_none());
+        assert!(region_of(&[pool]).is_none());
         let slots = Rest::Slots {
             vfs: u64::MAX,
             level: 2,
         };
-        assert!(Region::of(&[slots]).is_none());
+        assert!(region_of(&[slots]).is_none());
+        // Each alone could be, but not all splits of forty of them.
+        let pool = Rest::Pool {
+            vfs: 60,
+            units: 200,
+            most: 2,
+        };
+        assert!(region_of(&[pool]).is_some());
+        assert!(region_of(&[pool; 40]).is_none());
     }
 }

@@ -6,8 +6,9 @@ use std::{
 };
 
 use super::{
-    LEVELS, PerLevel, cost,
+    LEVELS, PerLevel,
     criteria::Counts,
+    levels::LevelCosts,
     model::{Adapter, Node, Queues, Vm},
     position,
     supply::Rest,
@@ -19,31 +20,44 @@ pub(super) struct AdapterState {
     pub(super) adapter: Adapter,
     pub(super) used_vfs: u64,
     pub(super) used_queues: u64,
+    costs: LevelCosts,
 }
 
 impl AdapterState {
-    pub(super) fn new(adapter: Adapter) -> Self {
+    pub(super) fn new(adapter: Adapter, costs: LevelCosts) -> Self {
         Self {
             adapter,
             used_vfs: 0,
             used_queues: 0,
+            costs,
         }
     }
 
     /// The same adapter with nothing given out.
     pub(super) fn unused(&self) -> Self {
-        Self::new(self.adapter.clone())
+        Self::new(self.adapter.clone(), self.costs)
     }
 
     pub(super) fn rest(&self) -> Rest {
         let Adapter { vfs, queues, .. } = self.adapter;
-        Rest::of(vfs, queues, self.used_vfs, self.used_queues)
+        Rest::of(vfs, queues, (self.used_vfs, self.used_queues), self.costs)
+    }
+
+    /// The adapter's rest if nothing were given out.
+    pub(super) fn whole(&self) -> Rest {
+        let Adapter { vfs, queues, .. } = self.adapter;
+        Rest::of(vfs, queues, (0, 0), self.costs)
+    }
+
+    /// How many NICs of the level fit beside what is given out.
+    pub(super) fn places(&self, level: usize) -> u64 {
+        self.rest().places(level, self.costs)
     }
 
     /// More is given out than there is.
     pub(super) fn is_overdrawn(&self) -> bool {
         let pool = match self.adapter.queues {
-            Queues::Pool { total } => u64::from(total),
+            Queues::Pool { total, .. } => u64::from(total),
             Queues::PerVf { .. } => u64::MAX,
         };
         self.used_vfs > u64::from(self.adapter.vfs) || self.used_queues > pool
@@ -62,7 +76,7 @@ impl AdapterState {
 
     fn queues_of(&self, level: usize) -> u64 {
         match self.adapter.queues {
-            Queues::Pool { .. } => cost()[level],
+            Queues::Pool { .. } => self.costs.at(level),
             Queues::PerVf { .. } => 0,
         }
     }
@@ -96,11 +110,14 @@ pub(super) struct VmState {
 
 impl NodeState {
     /// A node without VMs.
-    pub(super) fn new(node: Node) -> Self {
+    pub(super) fn new(node: Node, costs: LevelCosts) -> Self {
+        let adapters = node.adapters.into_iter();
         Self {
             name: node.name,
             down: node.down,
-            adapters: node.adapters.into_iter().map(AdapterState::new).collect(),
+            adapters: adapters
+                .map(|adapter| AdapterState::new(adapter, costs))
+                .collect(),
             vms: BTreeSet::new(),
             counts: Counts::new(),
             demand: [0; LEVELS],
@@ -159,11 +176,11 @@ fn choose(adapters: &mut [AdapterState], level: usize, nics: u32) -> Vec<u32> {
     let mut chosen = Vec::new();
     let rank = |state: &AdapterState| match state.rest() {
         Rest::Slots { level: most, .. } => (most, 0),
-        Rest::Pool { vfs, queues } => (LEVELS, u64::MAX - vfs.min(queues)),
+        Rest::Pool { vfs, units, .. } => (LEVELS, u64::MAX - vfs.min(units)),
         Rest::Nothing => (usize::MAX, 0),
     };
     for _ in 0..nics {
-        let fitting = (0..adapters.len()).filter(|i| adapters[*i].rest().places(level) > 0);
+        let fitting = (0..adapters.len()).filter(|i| adapters[*i].places(level) > 0);
         let Some(best) = fitting.min_by_key(|i| rank(&adapters[*i])) else {
             break;
         };

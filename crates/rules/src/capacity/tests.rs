@@ -2,10 +2,10 @@
 //! anew.
 
 use Performance::{High, Low, Medium};
-use accelnet_model::Code;
+use accelnet_model::{Code, Performance};
 use proptest::prelude::*;
 
-use super::*;
+use super::{budget::Budget, *};
 
 pub(super) fn cluster(nodes: &[Node], vms: &[Vm], percent: u8) -> Capacity {
     let mut capacity = Capacity::new(nodes.to_vec(), Reserve::Percentage(percent)).unwrap();
@@ -72,6 +72,19 @@ fn nodes_down_for_a_percentage() {
     }
     assert_eq!(Reserve::NodesDown(9).nodes_down(3), 2);
     assert_eq!(Reserve::NodesDown(1).nodes_down(3), 1);
+    for nodes in 1..=100 {
+        for count in 0..nodes {
+            let percent = Reserve::NodesDown(count).percentage(nodes);
+            assert_eq!(
+                nodes_down_tolerated(nodes, percent),
+                count,
+                "{count} of {nodes}"
+            );
+        }
+    }
+    assert_eq!(Reserve::NodesDown(7).percentage(3), 66, "as many as can be");
+    assert_eq!(Reserve::NodesDown(7).percentage(0), 0);
+    assert_eq!(Reserve::Percentage(30).percentage(3), 30);
 }
 
 #[test]
@@ -194,26 +207,35 @@ pub(super) fn any_level() -> impl Strategy<Value = Performance> {
     prop::sample::select(Performance::ALL.to_vec())
 }
 
+fn pool(total: u32, most_per_vf: Option<u32>) -> Queues {
+    Queues::Pool { total, most_per_vf }
+}
+
+/// The most that a VF of a pool has, if there is a limit.
+fn any_most() -> impl Strategy<Value = Option<u32>> {
+    prop::option::weighted(0.3, 0..5_u32)
+}
+
 /// Only VFs or only queue pairs can run out.
 pub(super) fn simple_adapter() -> impl Strategy<Value = (u32, Queues)> {
     prop_oneof![
         (0..4_u32, 0..6_u32).prop_map(|(vfs, pairs)| (vfs, Queues::PerVf { pairs })),
-        (0..9_u32, 0..3_u32).prop_map(|(total, more)| (total + more, Queues::Pool { total })),
-        (0..4_u32, 0..3_u32).prop_map(|(vfs, more)| (
-            vfs,
-            Queues::Pool {
-                total: 4 * vfs + more
-            }
-        )),
+        (0..9_u32, 0..3_u32, any_most())
+            .prop_map(|(total, more, most)| (total + more, pool(total, most))),
+        (0..4_u32, 0..3_u32, any_most())
+            .prop_map(|(vfs, more, most)| (vfs, pool(4 * vfs + more, most))),
     ]
 }
 
 pub(super) fn any_adapter() -> impl Strategy<Value = (u32, Queues)> {
     prop_oneof![
         simple_adapter(),
-        (0..5_u32, 0..14_u32).prop_map(|(vfs, total)| (vfs, Queues::Pool { total })),
+        (0..5_u32, 0..14_u32, any_most()).prop_map(|(vfs, total, most)| (vfs, pool(total, most))),
     ]
 }
+
+/// VMs that run on adapters that are not known.
+const MOST_UNKNOWN: usize = 4;
 
 type Choices = Vec<(Performance, u32, Option<(usize, Vec<usize>, bool)>)>;
 
@@ -233,6 +255,7 @@ fn question(
     percent: u8,
 ) -> Question {
     let mut placed: Vec<Vm> = Vec::new();
+    let mut unknown = 0;
     for (number, (level, nics, place)) in vms.iter().enumerate() {
         let mut vm = off(&format!("vm{number}"), *level, *nics);
         if let Some((node, adapters, known)) = place {
@@ -243,6 +266,9 @@ fn question(
                     let index = adapters[nic % adapters.len()] % node.adapters.len();
                     node.adapters[index].name.clone()
                 };
+                // Brute force tries all combinations of what they can be, so there are few.
+                let known = *known || unknown == MOST_UNKNOWN;
+                unknown += usize::from(!known);
                 vm.adapters = known.then(|| (0..*nics as usize).map(pick).collect());
             }
         }
@@ -304,7 +330,8 @@ fn agrees(question: &Question) -> Result<(), TestCaseError> {
     let held = brute::holds(nodes, vms, *percent);
     prop_assert_eq!(capacity.holds().is_ok(), held);
     let down = nodes.iter().filter(|node| node.down).count();
-    let tolerated = nodes_down_tolerated(nodes.len(), *percent);
+    let tolerated = brute::tolerated(nodes.len(), *percent);
+    prop_assert_eq!(capacity.nodes_down_tolerated(), tolerated);
     for vm in new {
         let mut with = admitted.clone();
         with.push(vm.clone());
@@ -319,7 +346,15 @@ fn agrees(question: &Question) -> Result<(), TestCaseError> {
                 if down <= tolerated && refusal.code == Code::ClusterNotEnoughResources {
                     prop_assert_eq!(refusal.counterexample.len(), tolerated);
                     let lost = |number: usize| refusal.counterexample.contains(&nodes[number].name);
-                    prop_assert!(!brute::fits_without(nodes, &with, lost), "{:?}", refusal);
+                    let known = with
+                        .iter()
+                        .all(|vm| vm.node.is_none() || vm.adapters.is_some());
+                    // Where adapters are not known no single set need be too much.
+                    prop_assert!(
+                        !known || !brute::fits_without(nodes, &with, lost),
+                        "{:?}",
+                        refusal
+                    );
                 }
             }
         }
@@ -343,9 +378,14 @@ fn never_unsafe(question: &Question) -> Result<(), TestCaseError> {
         let lost = |number: usize| lost.contains(&(number as u32));
         prop_assert!(!brute::fits_without(nodes, vms, lost), "the bound is wrong");
     }
-    if let Some(exact) = capacity.decide_exactly() {
-        let overdrawn = capacity.overdrawn_survivor().is_some();
-        prop_assert_eq!(exact.is_ok() && !overdrawn, fits);
+    let budget = &mut Budget::of_a_decision();
+    let known = vms
+        .iter()
+        .all(|vm| vm.node.is_none() || vm.adapters.is_some());
+    if let Some(exact) = capacity.decide_exactly(budget) {
+        let overdrawn = capacity.overdrawn_survivor(budget).is_some();
+        prop_assert!(exact.is_err() || overdrawn || fits || !known);
+        prop_assert!((exact.is_ok() && !overdrawn) || !fits);
     }
     Ok(())
 }
@@ -450,7 +490,7 @@ proptest! {
         for number in 0..=more {
             let down = nodes.iter().filter(|node| node.down).count();
             vms.push(off(&format!("more{number}"), level, 1));
-            let fits = down <= nodes_down_tolerated(nodes.len(), percent)
+            let fits = down <= brute::tolerated(nodes.len(), percent)
                 && brute::holds(&nodes, &vms, percent);
             prop_assert_eq!(fits, number < more);
         }

@@ -1,6 +1,8 @@
 //! Can node, adapters and VFs give the level now?
 
-use accelnet_model::{AdapterFacts, Code, Intent, Performance, Problem, Support, VfFacts, VfUser};
+use accelnet_model::{
+    AdapterFacts, Code, Intent, Levels, Performance, Problem, Support, VfFacts, VfUser,
+};
 
 use crate::{Observed, profile};
 
@@ -15,7 +17,7 @@ pub(super) fn check(
     if needed > 0 {
         platform(observed, problems);
     }
-    let uplinks: Vec<&AdapterFacts> = observed.uplinks(intent).collect();
+    let uplinks: Vec<&AdapterFacts> = observed.active_uplinks(intent).collect();
     if uplinks.is_empty() {
         problems.push(no_uplink(observed, intent));
         return;
@@ -23,10 +25,16 @@ pub(super) fn check(
     let able: Vec<&AdapterFacts> = uplinks
         .iter()
         .copied()
-        .filter(|adapter| profile::can_provision(adapter, level))
+        .filter(|adapter| profile::can_provision(adapter, &intent.levels, level))
         .collect();
     if able.is_empty() {
-        problems.push(cannot_provision(&uplinks, level));
+        problems.push(cannot_provision(&uplinks, &intent.levels, level));
+    }
+    if let Some(rate) = intent.levels.max_tx_rate_mbps(level) {
+        let cannot = uplinks
+            .iter()
+            .filter_map(|adapter| profile::tx_rate_problem(adapter, rate));
+        problems.extend(cannot);
     }
     if needed == 0 {
         return;
@@ -36,7 +44,8 @@ pub(super) fn check(
     if problems.len() == before {
         // A level that nobody gives is one problem, too few VFs for any level another.
         let from = if able.is_empty() { &uplinks } else { &able };
-        problems.extend(too_few(observed, from, needed));
+        let few = too_few(observed, from, needed);
+        problems.extend(few.or_else(|| too_few_vectors(observed, from, &intent.levels, level)));
     }
 }
 
@@ -79,18 +88,24 @@ fn no_uplink(observed: &Observed, intent: &Intent) -> Problem {
     .about("bridge", bridge)
 }
 
-fn cannot_provision(uplinks: &[&AdapterFacts], level: Performance) -> Problem {
+fn cannot_provision(uplinks: &[&AdapterFacts], levels: &Levels, level: Performance) -> Problem {
     let has = uplinks.iter().map(|adapter| {
-        let (name, levels) = (&adapter.ifname, profile::levels(adapter));
-        match (profile::queue_pairs(adapter), levels.last()) {
+        let (name, possible) = (&adapter.ifname, profile::levels(adapter, levels));
+        match (profile::queue_pairs(adapter, levels), possible.last()) {
             (Some(pairs), _) => format!("{name} gives {} a VF", pairs.allotted),
-            (None, Some(most)) => format!("{name} gives {most} at most"),
+            (None, Some(most)) => {
+                let pairs = levels.queue_pairs(*most);
+                format!("{name} gives {most} ({pairs}) at most")
+            }
             (None, None) => format!("{name} has none left"),
         }
     });
     let has: Vec<String> = has.collect();
-    let wanted = level.queue_pairs();
-    let text = format!("{level} needs {wanted} queue pairs; {}.", has.join(", "));
+    let wanted = match levels.queue_pairs(level) {
+        1 => "1 queue pair".to_owned(),
+        pairs => format!("{pairs} queue pairs"),
+    };
+    let text = format!("{level} needs {wanted}; {}.", has.join(", "));
     let problem = Problem::new(Code::CannotProvisionPerformance, text);
     uplinks.iter().fold(problem, |problem, adapter| {
         problem.about("adapter", &adapter.ifname)
@@ -160,6 +175,57 @@ fn too_few(observed: &Observed, adapters: &[&AdapterFacts], needed: usize) -> Op
     } else {
         Problem::new(Code::NoFreeVf, format!("{text}."))
     })
+}
+
+/// True if the adapter's pool has the vectors that the level costs, or has no pool.
+pub fn has_vectors(
+    adapter: &AdapterFacts,
+    vf: &VfFacts,
+    levels: &Levels,
+    level: Performance,
+) -> bool {
+    short_of_vectors(adapter, vf, levels, level).is_none()
+}
+
+/// The adapter's pool has not the vectors left that the level costs. Where nobody can tell, the kernel
+/// says so when it is tried.
+pub fn short_of_vectors(
+    adapter: &AdapterFacts,
+    vf: &VfFacts,
+    levels: &Levels,
+    level: Performance,
+) -> Option<Problem> {
+    let wanted = profile::wanted_vectors(adapter, levels, level)?;
+    let left = profile::vectors_left(adapter, vf)?;
+    if left >= wanted {
+        return None;
+    }
+    let (name, total) = (&adapter.ifname, adapter.vf_total_msix.value()?);
+    let text = format!(
+        "{level} needs {wanted} MSI-X vectors of {name}; {left} of {total} are left for VF {}, the \
+         other VFs having theirs.",
+        vf.pci
+    );
+    Some(Problem::new(Code::NoFreeVf, text).about("adapter", name))
+}
+
+/// There are free VFs, but no pool has the vectors left that one of them needs.
+fn too_few_vectors(
+    observed: &Observed,
+    adapters: &[&AdapterFacts],
+    levels: &Levels,
+    level: Performance,
+) -> Option<Problem> {
+    let mut first = None;
+    for adapter in adapters {
+        for vf in free_vfs(observed, adapter) {
+            match short_of_vectors(adapter, vf, levels, level) {
+                None => return None,
+                short => first = first.or(short),
+            }
+        }
+    }
+    first
 }
 
 /// A user of the VF that is not a VM that libvirt knows, in words.

@@ -1,11 +1,11 @@
-//! What is added to VMs' definitions: standby NICs, root ports, a NIC on the intent's bridge.
+//! What is added to VMs' definitions: standby NICs, root ports, queues, a NIC on the intent's bridge.
 
-use accelnet_model::{Intent, NicFacts, VmDesired, VmFacts};
+use accelnet_model::{Intent, VmDesired, VmFacts};
 
 use super::{Action, Memory, Plan};
 use crate::{
     new_nic::{self, When},
-    observed::nics_on,
+    staging,
 };
 
 /// True if the VM gets a NIC first: until then nothing can be said about its path.
@@ -28,13 +28,10 @@ pub fn plan(
         }
         return true;
     }
-    let nics: Vec<&NicFacts> = nics_on(vm, &intent.bridge).collect();
-    let staged = nics.iter().all(|nic| nic.standby_config)
-        && vm.free_root_ports_config as usize >= nics.len();
-    let rests = memory.resting.contains(&vm.uuid);
-    if wish.prepare && vm.persistent && !nics.is_empty() && !staged && !rests {
-        let nics = nics.iter().map(|nic| nic.mac).collect();
-        plan.actions.push(Action::Prepare { vm: vm.uuid, nics });
+    let staging = staging::missing(vm, wish, intent);
+    if !staging.is_empty() && !memory.resting.contains(&vm.uuid) {
+        let vm = vm.uuid;
+        plan.actions.push(Action::Prepare { vm, staging });
     }
     false
 }

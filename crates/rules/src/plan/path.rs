@@ -18,7 +18,10 @@ pub fn plan(observed: &Observed, intent: &Intent, memory: &Memory, plan: &mut Pl
         return;
     };
     let uplinks: Vec<&AdapterFacts> = observed
-        .uplinks(intent)
+        .adapters
+        .iter()
+        .filter(|adapter| observed.port_of(adapter, &intent.bridge).is_some())
+        .filter(|adapter| intent.covers(adapter) || carries(observed, intent, adapter))
         .filter(|adapter| !adapter.vfs.is_empty())
         .collect();
     if uplinks.is_empty() {
@@ -29,8 +32,12 @@ pub fn plan(observed: &Observed, intent: &Intent, memory: &Memory, plan: &mut Pl
             bridge: bridge.ifname.clone(),
         });
     }
-    for uplink in &uplinks {
-        uplink_learning_off(bridge, uplink, plan);
+    let ports: BTreeSet<&IfName> = uplinks
+        .iter()
+        .filter_map(|uplink| observed.port_of(uplink, &intent.bridge))
+        .collect();
+    for port in &ports {
+        uplink_learning_off(bridge, port, plan);
     }
     filters(observed, intent, bridge, &uplinks, memory, plan);
     for vm in observed
@@ -39,15 +46,28 @@ pub fn plan(observed: &Observed, intent: &Intent, memory: &Memory, plan: &mut Pl
         .filter(|vm| vm.state != VmState::Off && !memory.busy.contains(&vm.uuid))
     {
         for nic in nics_on(vm, &intent.bridge) {
-            tap(observed, bridge, vm, nic, &uplinks, memory, plan);
+            tap(observed, bridge, vm, nic, &ports, memory, plan);
         }
     }
 }
 
+/// True if a NIC on the bridge is on a VF of the adapter: then its frames depend on the adapter also
+/// when a rule does not choose it any more (its speed is another one, say).
+fn carries(observed: &Observed, intent: &Intent, adapter: &AdapterFacts) -> bool {
+    let mut vms = observed.vms_on(&intent.bridge);
+    vms.any(|vm| {
+        let mut nics = nics_on(vm, &intent.bridge);
+        nics.any(|nic| {
+            let vf = observed.vf_of(vm, nic);
+            vf.is_some_and(|(its, _)| its.pci == adapter.pci && its.ifname == adapter.ifname)
+        })
+    })
+}
+
 /// The bridge does not learn at the uplink; true if that is so already. Needed before VFs are there: a
 /// card that echoes the PF's broadcasts would teach the bridge that its guests are on the wire.
-pub fn uplink_learning_off(bridge: &BridgeFacts, uplink: &AdapterFacts, plan: &mut Plan) -> bool {
-    let port = uplink.ifname.clone();
+pub fn uplink_learning_off(bridge: &BridgeFacts, port: &IfName, plan: &mut Plan) -> bool {
+    let port = port.clone();
     let learns = bridge.port(&port).is_some_and(|port| port.learning);
     let action = Action::PortLearning { port, on: false };
     if learns && !plan.actions.contains(&action) {
@@ -69,7 +89,10 @@ fn addresses(
     uplinks: &[&AdapterFacts],
     memory: &Memory,
 ) -> Addresses {
-    let is_uplink = |name: &IfName| uplinks.iter().any(|uplink| &uplink.ifname == name);
+    let is_uplink = |name: &IfName| {
+        let mut ports = uplinks.iter();
+        ports.any(|uplink| observed.port_of(uplink, &intent.bridge) == Some(name))
+    };
     let ports = bridge.ports.iter().filter(|port| !is_uplink(&port.ifname));
     let mut software: BTreeSet<MacAddr> = ports
         .flat_map(|port| &port.fdb)
@@ -131,7 +154,7 @@ fn tap(
     bridge: &BridgeFacts,
     vm: &VmFacts,
     nic: &NicFacts,
-    uplinks: &[&AdapterFacts],
+    uplinks: &BTreeSet<&IfName>,
     memory: &Memory,
     plan: &mut Plan,
 ) {
@@ -148,15 +171,12 @@ fn tap(
         return;
     }
     for uplink in uplinks {
-        let known = bridge
-            .port(&uplink.ifname)
-            .into_iter()
-            .flat_map(|port| &port.fdb);
+        let known = bridge.port(uplink).into_iter().flat_map(|port| &port.fdb);
         if known
             .clone()
             .any(|entry| entry.mac == nic.mac && !entry.local)
         {
-            let (port, mac) = (uplink.ifname.clone(), nic.mac);
+            let (port, mac) = ((*uplink).clone(), nic.mac);
             plan.actions.push(Action::BridgeEntry {
                 port,
                 mac,

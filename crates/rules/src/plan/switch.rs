@@ -6,11 +6,11 @@
 //! paths are opened so that the software path serves it).
 
 use accelnet_model::{
-    AdapterFacts, Intent, NicFacts, NodeDesired, Performance, Problem, VfAttributes, VfFacts,
-    VmFacts, VmState,
+    AdapterFacts, IfName, Intent, NicFacts, NodeDesired, Performance, Problem, VfAttributes,
+    VfFacts, VmFacts, VmState,
 };
 
-use super::{Action, Memory, Plan, Switch, definition};
+use super::{Action, Memory, Plan, Switch, definition, vectors};
 use crate::{
     Observed,
     attach::Standing,
@@ -44,15 +44,48 @@ pub fn plan(
     }
 }
 
+/// Which way a switch-over goes.
+#[derive(Clone, Copy)]
+enum Direction {
+    /// To a VF, which is given so many vectors if they come from a pool.
+    ToVf { vectors: Option<u32> },
+    /// Back to the tap.
+    Back,
+}
+
+/// A NIC that has its VF goes through the steps to it once more, to put right what is not as it shall be.
+const AGAIN: Direction = Direction::ToVf { vectors: None };
+
+/// A VF, and the way of its adapter's frames into the bridge.
+struct Way<'a> {
+    adapter: &'a AdapterFacts,
+    port: &'a IfName,
+    vf: &'a VfFacts,
+}
+
+fn way<'a>(
+    observed: &'a Observed,
+    intent: &Intent,
+    adapter: &'a AdapterFacts,
+    vf: &'a VfFacts,
+) -> Way<'a> {
+    let port = port(observed, intent, adapter);
+    Way { adapter, port, vf }
+}
+
 fn switch(
-    to_vf: bool,
+    direction: Direction,
     standing: Standing,
     vm: &VmFacts,
     nic: &NicFacts,
-    adapter: &AdapterFacts,
-    vf: &VfFacts,
+    way: &Way<'_>,
     attributes: VfAttributes,
 ) -> Option<Action> {
+    let Way { adapter, port, vf } = way;
+    let (to_vf, vectors) = match direction {
+        Direction::ToVf { vectors } => (true, vectors),
+        Direction::Back => (false, None),
+    };
     Some(Action::Switch(Box::new(Switch {
         vm: vm.uuid,
         vm_name: vm.name.clone(),
@@ -63,14 +96,29 @@ fn switch(
         tap: nic.tap.clone()?,
         pf: adapter.pci,
         uplink: adapter.ifname.clone(),
+        port: (*port).clone(),
         vf_index: vf.index,
         vf: vf.pci,
         attributes,
+        vectors,
     })))
 }
 
-/// Policy on a NIC's whole path: in the VM's definition and on the host.
-fn judge(observed: &Observed, vm: &VmFacts, nic: &NicFacts) -> Result<VfAttributes, Problem> {
+/// The bridge's port by which the adapter's frames come. An adapter that was taken out of the bridge
+/// counts as the port that it was.
+fn port<'a>(observed: &'a Observed, intent: &Intent, adapter: &'a AdapterFacts) -> &'a IfName {
+    let port = observed.port_of(adapter, &intent.bridge);
+    port.unwrap_or(&adapter.ifname)
+}
+
+/// What the VF must carry: policy on the NIC's whole path, in the VM's definition and on the host, and
+/// the level's limit.
+fn judge(
+    observed: &Observed,
+    vm: &VmFacts,
+    nic: &NicFacts,
+    rate_mbps: Option<u32>,
+) -> Result<VfAttributes, Problem> {
     let mut findings = nic.policy.clone();
     findings.extend(
         observed
@@ -79,7 +127,8 @@ fn judge(observed: &Observed, vm: &VmFacts, nic: &NicFacts) -> Result<VfAttribut
             .cloned()
             .unwrap_or_default(),
     );
-    policy::judge(&findings, nic.mac)
+    let attributes = policy::judge(&findings, nic.mac)?;
+    Ok(profile::limited(attributes, rate_mbps))
 }
 
 fn accelerate(
@@ -90,42 +139,57 @@ fn accelerate(
     memory: &Memory,
     plan: &mut Plan,
 ) {
+    let rate = intent.levels.max_tx_rate_mbps(level);
+    let problems = eligibility::check(observed, vm, intent, level);
     for nic in nics_on(vm, &intent.bridge) {
         let Some((adapter, vf)) = observed.vf_of(vm, nic) else {
             continue;
         };
-        match judge(observed, vm, nic) {
+        let way = way(observed, intent, adapter, vf);
+        if !observed.is_active(adapter) {
+            // The bond has failed over: what is for the guest comes by another adapter now.
+            plan.actions
+                .extend(back(observed, intent, vm, nic, &way, memory));
+            return;
+        }
+        let attributes = match judge(observed, vm, nic, rate) {
+            Ok(attributes) => attributes,
             Err(problem) => {
                 // Back at once: what the switch enforces would not hold on the VF.
                 plan.vm_problems
                     .entry(vm.uuid)
                     .or_default()
                     .push(problem.about("vm", &vm.name));
-                if !memory.resting.contains(&vm.uuid) {
-                    let standing = standing(observed, intent, nic, adapter, vf);
-                    let attributes = vf.attributes.clone();
-                    plan.actions
-                        .extend(switch(false, standing, vm, nic, adapter, vf, attributes));
-                }
+                plan.actions
+                    .extend(back(observed, intent, vm, nic, &way, memory));
                 return;
             }
-            Ok(attributes) if vf.active_vectors > 0 => {
-                if !settled(observed, intent, nic, adapter, vf, &attributes)
-                    && !memory.resting.contains(&vm.uuid)
-                {
-                    let standing = standing(observed, intent, nic, adapter, vf);
-                    plan.actions
-                        .extend(switch(true, standing, vm, nic, adapter, vf, attributes));
-                    return;
-                }
-            }
-            Ok(_) => open_both(observed, intent, nic, adapter, plan),
+        };
+        if vf.active_vectors == 0 {
+            open_both(observed, intent, nic, &way, plan);
+            continue;
+        }
+        // Another number of vectors can be had only while the guest does not have the VF.
+        if vectors::differ(adapter, vf, intent, level)
+            && problems.is_empty()
+            && eligibility::has_vectors(adapter, vf, &intent.levels, level)
+        {
+            plan.actions
+                .extend(back(observed, intent, vm, nic, &way, memory));
+            return;
+        }
+        if !settled(observed, intent, nic, &way, &attributes) && !memory.resting.contains(&vm.uuid)
+        {
+            let standing = standing(observed, intent, nic, &way);
+            plan.actions
+                .extend(switch(AGAIN, standing, vm, nic, &way, attributes));
+            return;
         }
     }
+    vectors::not_provided(observed, vm, intent, level, &problems, plan);
     let waiting: Vec<&NicFacts> = nics_on(vm, &intent.bridge)
         .filter(|nic| observed.vf_of(vm, nic).is_none())
         .collect();
-    let problems = eligibility::check(observed, vm, intent, level);
     if waiting.is_empty() && nics_on(vm, &intent.bridge).next().is_some() {
         return;
     }
@@ -142,11 +206,18 @@ fn accelerate(
     // One NIC at a time; the next pass takes the next.
     if let Some(nic) = waiting.first()
         && let Some((adapter, vf)) = choose(observed, intent, level, memory, plan)
-        && let Ok(attributes) = judge(observed, vm, nic)
+        && let Ok(attributes) = judge(observed, vm, nic, rate)
     {
         let standing = Standing::OnTap;
-        plan.actions
-            .extend(switch(true, standing, vm, nic, adapter, vf, attributes));
+        let vectors = profile::wanted_vectors(adapter, &intent.levels, level);
+        plan.actions.extend(switch(
+            Direction::ToVf { vectors },
+            standing,
+            vm,
+            nic,
+            &way(observed, intent, adapter, vf),
+            attributes,
+        ));
     }
 }
 
@@ -170,6 +241,7 @@ fn choose<'a>(
         free_vfs(observed, adapter)
             .filter(|vf| vf.driver.as_deref() == Some("vfio-pci"))
             .filter(|vf| vf.attributes.fulfils(&VfAttributes::baseline()))
+            .filter(|vf| eligibility::has_vectors(adapter, vf, &intent.levels, level))
             .filter(|vf| {
                 !memory.busy_vfs.contains(&vf.pci) && !memory.quarantined.contains(&vf.pci)
             })
@@ -177,11 +249,23 @@ fn choose<'a>(
             .collect::<Vec<_>>()
     };
     observed
-        .uplinks(intent)
-        .filter(|adapter| profile::levels(adapter).contains(&level))
+        .active_uplinks(intent)
+        .filter(|adapter| profile::can_provision(adapter, &intent.levels, level))
         .map(|adapter| (adapter, ready(adapter)))
         .max_by_key(|(_, ready)| ready.len())
         .and_then(|(adapter, ready)| Some((adapter, *ready.first()?)))
+}
+
+/// The bridge sends all frames for the NIC to this port, whatever it learns.
+fn is_fixed(observed: &Observed, intent: &Intent, nic: &NicFacts, port: &IfName) -> bool {
+    observed
+        .bridge(&intent.bridge)
+        .and_then(|bridge| bridge.port(port))
+        .is_some_and(|port| {
+            port.fdb
+                .iter()
+                .any(|entry| entry.mac == nic.mac && entry.fixed)
+        })
 }
 
 /// All frames for the NIC go to the VF, and the VF carries what it shall.
@@ -189,30 +273,23 @@ fn settled(
     observed: &Observed,
     intent: &Intent,
     nic: &NicFacts,
-    adapter: &AdapterFacts,
-    vf: &VfFacts,
+    way: &Way<'_>,
     attributes: &VfAttributes,
 ) -> bool {
-    let entry = observed
-        .bridge(&intent.bridge)
-        .and_then(|bridge| bridge.port(&adapter.ifname))
-        .is_some_and(|port| {
-            port.fdb
-                .iter()
-                .any(|entry| entry.mac == nic.mac && entry.fixed)
-        });
-    entry && !adapter.filter.contains(&nic.mac) && vf.attributes.fulfils(attributes)
+    is_fixed(observed, intent, nic, way.port)
+        && !way.adapter.filter.contains(&nic.mac)
+        && way.vf.attributes.fulfils(attributes)
 }
 
-/// Where a NIC with a VF is: on the VF if its frames all go there and the guest takes them.
-fn standing(
-    observed: &Observed,
-    intent: &Intent,
-    nic: &NicFacts,
-    adapter: &AdapterFacts,
-    vf: &VfFacts,
-) -> Standing {
-    if vf.active_vectors > 0 && settled(observed, intent, nic, adapter, vf, &vf.attributes) {
+/// Where a NIC with a VF is: on the VF if its frames all go there and the guest takes them. After a
+/// failover of the bond no frame comes by the VF's adapter, whatever the bridge says, and a way back
+/// that fails must not end there.
+fn standing(observed: &Observed, intent: &Intent, nic: &NicFacts, way: &Way<'_>) -> Standing {
+    let vf = way.vf;
+    if vf.active_vectors > 0
+        && observed.is_active(way.adapter)
+        && settled(observed, intent, nic, way, &vf.attributes)
+    {
         Standing::OnVf
     } else {
         Standing::BothPaths
@@ -221,41 +298,45 @@ fn standing(
 
 /// True if the NIC's frames all go to its VF, as far as bridge and filter show.
 pub fn is_settled(observed: &Observed, intent: &Intent, vm: &VmFacts, nic: &NicFacts) -> bool {
-    observed
-        .vf_of(vm, nic)
-        .is_some_and(|(adapter, vf)| settled(observed, intent, nic, adapter, vf, &vf.attributes))
+    observed.vf_of(vm, nic).is_some_and(|(adapter, vf)| {
+        let way = way(observed, intent, adapter, vf);
+        settled(observed, intent, nic, &way, &vf.attributes)
+    })
 }
 
-fn open_both(
-    observed: &Observed,
-    intent: &Intent,
-    nic: &NicFacts,
-    adapter: &AdapterFacts,
-    plan: &mut Plan,
-) {
-    if !adapter.filter.contains(&nic.mac) {
-        let (pf, mac) = (adapter.ifname.clone(), nic.mac);
+fn open_both(observed: &Observed, intent: &Intent, nic: &NicFacts, way: &Way<'_>, plan: &mut Plan) {
+    let mac = nic.mac;
+    if !way.adapter.filter.contains(&mac) {
         plan.actions.push(Action::Filter {
-            pf,
+            pf: way.adapter.ifname.clone(),
             mac,
             present: true,
         });
     }
-    let uplink = observed
-        .bridge(&intent.bridge)
-        .and_then(|bridge| bridge.port(&adapter.ifname));
-    if uplink.is_some_and(|port| {
-        port.fdb
-            .iter()
-            .any(|entry| entry.mac == nic.mac && entry.fixed)
-    }) {
-        let (port, mac) = (adapter.ifname.clone(), nic.mac);
+    if is_fixed(observed, intent, nic, way.port) {
         plan.actions.push(Action::BridgeEntry {
-            port,
+            port: way.port.clone(),
             mac,
             present: false,
         });
     }
+}
+
+/// The NIC's way back to the tap, unless its VM rests.
+fn back(
+    observed: &Observed,
+    intent: &Intent,
+    vm: &VmFacts,
+    nic: &NicFacts,
+    way: &Way<'_>,
+    memory: &Memory,
+) -> Option<Action> {
+    if memory.resting.contains(&vm.uuid) {
+        return None;
+    }
+    let standing = standing(observed, intent, nic, way);
+    let attributes = way.vf.attributes.clone();
+    switch(Direction::Back, standing, vm, nic, way, attributes)
 }
 
 fn decelerate(
@@ -265,15 +346,11 @@ fn decelerate(
     memory: &Memory,
     plan: &mut Plan,
 ) {
-    if memory.resting.contains(&vm.uuid) {
-        return;
-    }
     for nic in nics_on(vm, &intent.bridge) {
         if let Some((adapter, vf)) = observed.vf_of(vm, nic) {
-            let standing = standing(observed, intent, nic, adapter, vf);
-            let attributes = vf.attributes.clone();
+            let way = way(observed, intent, adapter, vf);
             plan.actions
-                .extend(switch(false, standing, vm, nic, adapter, vf, attributes));
+                .extend(back(observed, intent, vm, nic, &way, memory));
             return;
         }
     }

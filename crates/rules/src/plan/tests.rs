@@ -1,3 +1,5 @@
+mod bonds;
+
 use accelnet_model::{
     ClusterEnable, Code, FdbEntry, NodeDesired, Performance, PolicyFinding, PolicyKind,
     VfAttributes, VfUser, VmDesired, WhenToCreateVfs,
@@ -8,6 +10,8 @@ use uuid::Uuid;
 use super::*;
 use crate::fixture;
 
+mod levels;
+
 pub fn desired(level: Option<Performance>) -> NodeDesired {
     NodeDesired {
         generation: 1,
@@ -15,6 +19,7 @@ pub fn desired(level: Option<Performance>) -> NodeDesired {
         enabled: Some(ClusterEnable {
             intent: fixture::intent().name,
             node_reserve_percentage: 50,
+            nodes_down: None,
             when: WhenToCreateVfs::Now,
         }),
         vms: vec![VmDesired {
@@ -190,10 +195,12 @@ fn a_wanted_vm_gets_a_clean_vf() {
 
 #[test]
 fn what_is_refused_says_why_and_does_nothing() {
+    let mut observed = settled();
+    observed.vms[0].nics[0].queues_config = 4;
     let plan = plan(
-        &settled(),
+        &observed,
         &desired(Some(Performance::High)),
-        &memory(&settled()),
+        &memory(&observed),
     );
     assert_eq!(plan.actions, []);
     let codes: Vec<_> = plan.vm_problems[&Uuid::from_u128(1)]

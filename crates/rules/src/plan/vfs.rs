@@ -15,7 +15,7 @@ pub fn plan(
     plan: &mut Plan,
 ) {
     for adapter in observed.uplinks(intent) {
-        match profile::choose_vf_count(adapter, intent.vfs) {
+        match profile::choose_vf_count(adapter, &intent.levels, intent.vfs) {
             Ok(wanted) => count(observed, intent, adapter, wanted.count, when, plan),
             Err(problem) => plan.problems.push(problem),
         }
@@ -65,7 +65,10 @@ fn count(
     };
     if now {
         let bridge = observed.bridge(&intent.bridge);
-        let ready = bridge.is_none_or(|bridge| path::uplink_learning_off(bridge, adapter, plan));
+        let port = observed.port_of(adapter, &intent.bridge);
+        let ready = bridge
+            .zip(port)
+            .is_none_or(|(bridge, port)| path::uplink_learning_off(bridge, port, plan));
         // Else in the next round.
         if ready {
             plan.actions.push(Action::CreateVfs {
@@ -107,7 +110,8 @@ pub fn interrupted(observed: &Observed, intent: &Intent) -> Vec<String> {
     reasons
 }
 
-/// A VF that nobody uses is bound to vfio-pci and carries the baseline.
+/// A VF that nobody uses is bound to vfio-pci, carries the baseline, and keeps no more vectors of a
+/// pool than an idle one needs.
 fn idle_vf(
     observed: &Observed,
     adapter: &AdapterFacts,
@@ -119,7 +123,14 @@ fn idle_vf(
     if held || memory.busy_vfs.contains(&vf.pci) || memory.quarantined.contains(&vf.pci) {
         return;
     }
-    if vf.driver.as_deref() != Some("vfio-pci") {
+    let idle = profile::idle_vectors(adapter);
+    if let Some(vectors) = idle
+        && !vf.msix_vectors.is(&vectors)
+    {
+        // Binds it too. What the card does not show is known as soon as it was set.
+        let vf = vf.pci;
+        plan.actions.push(Action::VfVectors { vf, vectors });
+    } else if vf.driver.as_deref() != Some("vfio-pci") {
         plan.actions.push(Action::BindVf { vf: vf.pci });
     }
     if !vf.attributes.fulfils(&VfAttributes::baseline()) {

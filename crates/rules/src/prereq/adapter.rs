@@ -1,24 +1,49 @@
 //! The intent's adapter is there, is the bridge's uplink, has a link and a fitting MTU.
 
-use accelnet_model::{AdapterFacts, CheckResult, Code, IfName, Intent};
+use accelnet_model::{AdapterFacts, CheckResult, Code, Intent};
 
-use super::{Check, Node, list};
+use super::{Check, Node, cured, list};
 
-/// The adapter's facts; if it is missing, says so.
+/// The intent's adapters on the node; if one is missing, says so.
 pub(super) fn present<'a>(
     node: &'a Node,
-    name: &IfName,
+    intent: &'a Intent,
     results: &mut Vec<CheckResult>,
-) -> Option<&'a AdapterFacts> {
-    let found = node.1.adapter(name);
-    if found.is_none() {
-        let has = list(node.1.adapters.iter().map(|adapter| &adapter.ifname));
-        let has = if has.is_empty() { "none" } else { &has };
-        let check = Check::of_adapter("adapter", node, name);
-        let text = format!("there is no adapter {name}; the node's adapters: {has}");
-        results.push(check.fails(Code::AdapterNotFound, text));
+) -> Vec<&'a AdapterFacts> {
+    let found: Vec<&AdapterFacts> = node.1.covered(intent).collect();
+    let words: fn(&AdapterFacts) -> String = match &intent.matching {
+        Some(_) => in_words,
+        None => |facts| facts.ifname.to_string(),
+    };
+    let has = list(node.1.adapters.iter().map(words));
+    let has = if has.is_empty() { "none" } else { &has };
+    if let Some(rule) = &intent.matching
+        && found.is_empty()
+    {
+        let text = format!("no adapter matches {rule}; the node's adapters: {has}");
+        let result = Check::of_node("adapter", node).fails(Code::AdapterNotFound, text);
+        let cure = "Correct the rule; 'accelnet adapter show' tells what each adapter is. The speed \
+                    of an adapter without link is not known.";
+        results.push(cured(result, cure));
+    }
+    for name in &intent.adapters {
+        if !found.iter().any(|facts| facts.ifname == *name) {
+            let check = Check::of_adapter("adapter", node, name);
+            let text = format!("there is no adapter {name}; the node's adapters: {has}");
+            results.push(check.fails(Code::AdapterNotFound, text));
+        }
     }
     found
+}
+
+/// What a rule looks at.
+fn in_words(facts: &AdapterFacts) -> String {
+    let driver = facts.driver.as_deref().unwrap_or("no driver");
+    let speed = match facts.speed_mbps.filter(|_| facts.carrier) {
+        Some(speed) => format!("{speed} Mbit/s"),
+        None => "no link".to_owned(),
+    };
+    format!("{} ({driver}, {speed}, {})", facts.ifname, facts.pci_id)
 }
 
 pub(super) fn check(
@@ -35,8 +60,11 @@ pub(super) fn check(
 fn uplink(node: &Node, intent: &Intent, facts: &AdapterFacts) -> CheckResult {
     let check = Check::of_adapter("adapter", node, &facts.ifname);
     let (name, bridge) = (&facts.ifname, &intent.bridge);
-    match &facts.master {
-        Some(master) if master == bridge => check.passes(format!("uplink of {master}")),
+    let result = match &facts.master {
+        Some(master) if master == bridge => return check.passes(format!("uplink of {master}")),
+        Some(bond) if node.1.port_of(facts, bridge).is_some() => {
+            return check.passes(format!("uplink of {bridge} in {bond}"));
+        }
         Some(master) => check.fails(
             Code::AdapterNotUplink,
             format!("{name} is a port of {master}, not of {bridge}"),
@@ -45,11 +73,23 @@ fn uplink(node: &Node, intent: &Intent, facts: &AdapterFacts) -> CheckResult {
             Code::AdapterNotUplink,
             format!("{name} is not a port of {bridge}"),
         ),
+    };
+    match &intent.matching {
+        None => result,
+        Some(rule) => cured(
+            result,
+            &format!(
+                "Make {name} a port of {bridge}, or narrow the rule {rule} to adapters that are."
+            ),
+        ),
     }
 }
 
 fn link(node: &Node, facts: &AdapterFacts) -> CheckResult {
     let check = Check::of_adapter("link", node, &facts.ifname);
+    if !(node.1.is_active(facts) || facts.up && facts.carrier) {
+        return check.warns(Code::AdapterLinkDown, "the bond's backup has no link");
+    }
     match (facts.up, facts.carrier, facts.speed_mbps) {
         (false, ..) => check.fails(Code::AdapterLinkDown, "the interface is down"),
         (true, false, _) => check.fails(Code::AdapterLinkDown, "there is no carrier"),

@@ -1,12 +1,14 @@
-//! Adapters of the same name are alike on all nodes: model, driver, its version and firmware.
+//! Adapters of the same name, or of the same rule, are alike on all nodes: model, driver, its version
+//! and firmware.
 //!
 //! Only a warning: an update is rolled out node by node.
 
 use std::collections::BTreeMap;
 
-use accelnet_model::{AdapterFacts, CheckResult, Code, IfName, Intent};
+use accelnet_model::{AdapterFacts, CheckResult, Code, Intent};
 
 use super::{Check, Node, list};
+use crate::membership::{self, Group};
 
 /// A property, and how it is read of an adapter.
 type Property = (&'static str, fn(&AdapterFacts) -> Option<String>);
@@ -32,17 +34,13 @@ fn components(facts: &AdapterFacts) -> Option<String> {
 }
 
 pub(super) fn check(nodes: &[Node], intent: &Intent, results: &mut Vec<CheckResult>) {
-    for name in &intent.adapters {
-        results.extend(alike(nodes, name));
-    }
+    let groups = membership::groups(nodes, intent);
+    results.extend(groups.into_iter().filter_map(alike));
 }
 
 /// Nothing if fewer than two nodes have the adapter.
-fn alike(nodes: &[Node], name: &IfName) -> Option<CheckResult> {
-    let having: Vec<(&accelnet_model::Name, &AdapterFacts)> = nodes
-        .iter()
-        .filter_map(|node| Some((&node.0, node.1.adapter(name)?)))
-        .collect();
+fn alike(group: Group<'_>) -> Option<CheckResult> {
+    let having = group.having;
     if having.len() < 2 {
         return None;
     }
@@ -64,7 +62,7 @@ fn alike(nodes: &[Node], name: &IfName) -> Option<CheckResult> {
         }
     }
     let mut check = Check::of_cluster("alike");
-    check.adapter = Some(name.clone());
+    check.adapter = group.name.cloned();
     Some(if differences.is_empty() {
         check.passes(format!("the same on {} nodes", having.len()))
     } else {

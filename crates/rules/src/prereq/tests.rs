@@ -217,6 +217,19 @@ fn the_bridge_may_be_missing() {
 }
 
 #[test]
+fn an_adapter_that_lost_its_driver_is_named() {
+    let mut status = status();
+    status.adapters[0].ifname = "pci0000-01-00.0".parse().unwrap();
+    status.adapters[0].sriov = SriovSupport::MissingPfDriver;
+    let found = failed(&[status], Some(&fixture::intent()));
+    let codes: Vec<_> = found.iter().map(|(_, _, code)| *code).collect();
+    assert_eq!(
+        codes,
+        [Code::AdapterNotFound, Code::SriovSupportMissingPfDriver]
+    );
+}
+
+#[test]
 fn all_eight_states_of_sriov_support() {
     use SriovSupport as S;
     let cases = [

@@ -16,13 +16,15 @@ pub(super) fn check(
         return;
     }
     let check = Check::of_adapter("vf_count", node, &facts.ifname);
-    results.push(match profile::choose_vf_count(facts, intent.vfs) {
-        Ok(plan) => check.passes(format!("{}: {}", plan.count, plan.because)),
-        Err(problem) => {
-            let found = problem.detail.trim_end_matches('.').to_owned();
-            let mut result = check.fails(problem.code, found);
-            result.problem = result.problem.map(|placed| placed.with_cure(problem.cure));
-            result
-        }
-    });
+    results.push(
+        match profile::choose_vf_count(facts, &intent.levels, intent.vfs) {
+            Ok(plan) => check.passes(format!("{}: {}", plan.count, plan.because)),
+            Err(problem) => {
+                let found = problem.detail.trim_end_matches('.').to_owned();
+                let mut result = check.fails(problem.code, found);
+                result.problem = result.problem.map(|placed| placed.with_cure(problem.cure));
+                result
+            }
+        },
+    );
 }

@@ -3,18 +3,21 @@
 //! Every VM that is wished accelerated holds its VFs, running or not. The rules decide; here wish and
 //! reports are put into their terms.
 
+use std::collections::HashMap;
+
 use accelnet_api::Vm;
 use accelnet_model::{
-    AdapterStatus, Intent, Name, NodeStatus, Performance, Problem, VfFacts, VfUser, VmState,
-    VmStatus,
+    AdapterStatus, Code, IfName, Intent, Name, NodeStatus, Performance, Problem, VfFacts, VfUser,
+    VmState, VmStatus,
 };
 use accelnet_rules::{
-    capacity::{self, Capacity, Queues, Reserve},
-    observed::nics_on,
-    profile::QueuePairProfile,
+    capacity::{self, Queues, Reserve},
+    observed::{nics_on, port_of},
+    profile::room,
 };
 use uuid::Uuid;
 
+use super::room::Terms;
 use crate::{reports::Known, state::Wish};
 
 /// Why there is no room for a VM at a level; `None` if there is.
@@ -25,130 +28,182 @@ pub fn refused(
     vm: &Vm,
     level: Performance,
 ) -> Option<Problem> {
-    let percentage = wish.desired.enabled.as_ref()?.node_reserve_percentage;
-    let asked = of_vm(nodes, intent, vm.uuid, level);
-    let mut capacity = match admitted(wish, nodes, intent, percentage, Some(vm.uuid)) {
-        Ok(capacity) => capacity,
+    let reserve = wish.desired.enabled.as_ref()?.into();
+    let asked = Seen::of(nodes).vm(intent, vm.uuid, level);
+    let terms = terms(wish, nodes, intent, reserve);
+    let answer = wish.room.ask(terms, |capacity| {
+        // What it has now is not counted: it asks for all that it would have.
+        let before = capacity.remove(&asked.name);
+        let answer = capacity.would_admit(asked);
+        if let Some(before) = before {
+            // It was there, so it can be again.
+            let _ = capacity.put(before);
+        }
+        answer
+    });
+    let refusal = match answer {
+        Ok(answer) => answer.err()?,
         Err(problem) => return Some(problem),
     };
-    let refusal = capacity.admit(asked).err()?;
     let mut problem = refusal.into_problem(&vm.name);
     // The rules know the VM by its UUID.
     problem.detail = problem.detail.replace(&vm.uuid.to_string(), &vm.name);
+    // And they count in units of their own, not in the intent's queue pairs.
+    if problem.code == Code::CannotProvisionPerformance {
+        let pairs = intent.levels.queue_pairs(level);
+        problem.detail = format!(
+            "{level} needs {pairs} queue pair(s) a VF, which no adapter of any node can give."
+        );
+    }
     Some(problem)
 }
 
 /// How far the reserve is short for the VMs that are admitted; `None` if it is not.
-pub fn shortage(wish: &Wish, nodes: &[Known], intent: &Intent, percentage: u8) -> Option<Problem> {
-    let capacity = match admitted(wish, nodes, intent, percentage, None) {
-        Ok(capacity) => capacity,
+pub fn shortage(
+    wish: &Wish,
+    nodes: &[Known],
+    intent: &Intent,
+    reserve: Reserve,
+) -> Option<Problem> {
+    let terms = terms(wish, nodes, intent, reserve);
+    let refusal = match wish.room.ask(terms, |capacity| capacity.holds()) {
+        Ok(answer) => answer.err()?,
         Err(problem) => return Some(problem),
     };
-    let refusal = capacity.holds().err()?;
     let problem = Problem::new(refusal.code, refusal.reason).about("intent", &intent.name);
     let lost = refusal.counterexample.iter();
     Some(lost.fold(problem, |problem, node| problem.about("node", node)))
 }
 
-/// The cluster with all VMs that are admitted, but one.
-pub(super) fn admitted(
-    wish: &Wish,
-    nodes: &[Known],
-    intent: &Intent,
-    percentage: u8,
-    but: Option<Uuid>,
-) -> Result<Capacity, Problem> {
-    let all = nodes.iter().map(|node| of_node(wish, node, intent));
-    let mut capacity = Capacity::new(all.collect(), Reserve::Percentage(percentage))?;
-    for (other, level) in wish.levels_on(&intent.name) {
-        if but != Some(other) {
-            capacity.put(of_vm(nodes, intent, other, level))?;
-        }
+/// The cluster with all VMs that are admitted.
+pub(super) fn terms(wish: &Wish, nodes: &[Known], intent: &Intent, reserve: Reserve) -> Terms {
+    let seen = Seen::of(nodes);
+    let vms = wish.levels_on(&intent.name).map(|(uuid, level)| {
+        let vm = seen.vm(intent, uuid, level);
+        (vm.name.clone(), vm)
+    });
+    Terms {
+        intent: intent.name.clone(),
+        reserve,
+        nodes: nodes
+            .iter()
+            .map(|node| of_node(wish, node, intent))
+            .collect(),
+        vms: vms.collect(),
     }
-    Ok(capacity)
 }
 
 fn of_node(wish: &Wish, node: &Known, intent: &Intent) -> capacity::Node {
-    let adapters = node.status.iter().flat_map(|status| {
-        uplinks(status, intent).map(|adapter| capacity::Adapter {
-            name: adapter.facts.ifname.to_string(),
-            vfs: ours(wish, intent, adapter),
-            queues: queues(adapter),
-        })
-    });
+    let mut adapters: Vec<capacity::Adapter> = Vec::new();
+    let status = node.status.iter();
+    for (port, adapter) in status.flat_map(|status| uplinks(status, intent)) {
+        let vfs = ours(wish, intent, adapter);
+        let queues = room(&adapter.facts, &intent.levels, |vf| {
+            !usable(wish, intent, vf)
+        });
+        let name = port.to_string();
+        // Members of a bond take each other's place: together they give what each can.
+        match adapters.iter_mut().find(|known| known.name == name) {
+            Some(known) => {
+                known.vfs = known.vfs.min(vfs);
+                known.queues = fewer(known.queues, queues);
+            }
+            None => adapters.push(capacity::Adapter { name, vfs, queues }),
+        }
+    }
     capacity::Node {
         name: node.name.to_string(),
-        adapters: adapters.collect(),
+        adapters,
         down: node.silent.is_some(),
     }
 }
 
-fn uplinks<'a>(
+/// The intent's adapters, each with the bridge's port that it comes by: itself or its bond.
+pub(super) fn uplinks<'a>(
     status: &'a NodeStatus,
     intent: &'a Intent,
-) -> impl Iterator<Item = &'a AdapterStatus> {
-    status.adapters.iter().filter(|adapter| {
+) -> impl Iterator<Item = (&'a IfName, &'a AdapterStatus)> {
+    let adapters = status.adapters.iter();
+    adapters.filter_map(|adapter| {
         let facts = &adapter.facts;
-        intent.adapters.contains(&facts.ifname) && facts.master.as_ref() == Some(&intent.bridge)
+        let port = port_of(&status.bridges, facts, &intent.bridge)?;
+        intent.covers(facts).then_some((port, adapter))
     })
+}
+
+/// What both give. Members of a bond are alike.
+fn fewer(one: Queues, other: Queues) -> Queues {
+    match (one, other) {
+        (Queues::PerVf { pairs }, Queues::PerVf { pairs: others }) => Queues::PerVf {
+            pairs: pairs.min(others),
+        },
+        (
+            Queues::Pool { total, most_per_vf },
+            Queues::Pool {
+                total: others,
+                most_per_vf: other_most,
+            },
+        ) => Queues::Pool {
+            total: total.min(others),
+            most_per_vf: most_per_vf.into_iter().chain(other_most).min(),
+        },
+        (Queues::PerVf { pairs }, Queues::Pool { .. })
+        | (Queues::Pool { .. }, Queues::PerVf { pairs }) => Queues::PerVf { pairs },
+    }
 }
 
 /// VFs that can be given to VMs: free, or held by a VM that is wished for on the intent. What others use, what is
 /// not isolated and what is quarantined is counted out.
-fn ours(wish: &Wish, intent: &Intent, adapter: &AdapterStatus) -> u32 {
-    let usable = |vf: &&VfFacts| match vf.vm {
+pub(super) fn ours(wish: &Wish, intent: &Intent, adapter: &AdapterStatus) -> u32 {
+    let vfs = adapter.facts.vfs.iter();
+    let vfs = vfs.filter(|vf| usable(wish, intent, vf));
+    vfs.count().saturating_sub(adapter.quarantined.len()) as u32
+}
+
+fn usable(wish: &Wish, intent: &Intent, vf: &VfFacts) -> bool {
+    match vf.vm {
         Some(vm) => wish.on(vm, &intent.name).is_some(),
         None => vf.user == VfUser::Nobody && vf.group_peers.is_empty(),
-    };
-    let vfs = adapter.facts.vfs.iter().filter(usable).count();
-    vfs.saturating_sub(adapter.quarantined.len()) as u32
+    }
 }
 
-fn queues(adapter: &AdapterStatus) -> Queues {
-    match QueuePairProfile::of(&adapter.facts) {
-        QueuePairProfile::Fixed { pairs } => Queues::PerVf { pairs },
-        // A VF that works at all has one.
-        QueuePairProfile::Unknown => Queues::PerVf { pairs: 1 },
-        // What is left for pairs if every VF is in use.
-        QueuePairProfile::Pool {
-            vectors, overhead, ..
-        } => {
-            let taken = overhead.saturating_mul(adapter.facts.vfs.len() as u32);
-            let total = vectors.saturating_sub(taken);
-            Queues::Pool { total }
+/// All VMs that nodes have: each where it runs, else where it is defined.
+pub(super) struct Seen<'a>(HashMap<Uuid, (&'a Name, &'a NodeStatus, &'a VmStatus)>);
+
+impl<'a> Seen<'a> {
+    /// What these nodes have.
+    pub(super) fn of(nodes: &'a [Known]) -> Self {
+        let mut all = HashMap::new();
+        for node in nodes {
+            let Some(status) = node.status.as_deref() else {
+                continue;
+            };
+            for vm in &status.vms {
+                let seen = (&node.name, status, vm);
+                let known = all.entry(vm.facts.uuid).or_insert(seen);
+                if known.2.facts.state == VmState::Off || vm.facts.state != VmState::Off {
+                    *known = seen;
+                }
+            }
+        }
+        Self(all)
+    }
+
+    /// A VM in the rules' terms: where it is, and how many VFs it needs.
+    pub(super) fn vm(&self, intent: &Intent, uuid: Uuid, level: Performance) -> capacity::Vm {
+        let seen = self.0.get(&uuid);
+        let nics = seen.map_or(1, |(_, _, vm)| {
+            nics_on(&vm.facts, &intent.bridge).count().max(1)
+        });
+        let running = seen.filter(|(_, _, vm)| vm.facts.state != VmState::Off);
+        capacity::Vm {
+            name: uuid.to_string(),
+            level,
+            nics: nics as u32,
+            node: running.map(|(node, ..)| node.to_string()),
+            adapters: running.and_then(|(_, status, vm)| adapters(status, vm, intent)),
         }
     }
-}
-
-/// A VM in the rules' terms: where it is, and how many VFs it needs.
-pub(super) fn of_vm(
-    nodes: &[Known],
-    intent: &Intent,
-    uuid: Uuid,
-    level: Performance,
-) -> capacity::Vm {
-    let seen = find(nodes, uuid);
-    let nics = seen.map_or(1, |(_, _, vm)| {
-        nics_on(&vm.facts, &intent.bridge).count().max(1)
-    });
-    let running = seen.filter(|(_, _, vm)| vm.facts.state != VmState::Off);
-    capacity::Vm {
-        name: uuid.to_string(),
-        level,
-        nics: nics as u32,
-        node: running.map(|(node, ..)| node.to_string()),
-        adapters: running.and_then(|(_, status, vm)| adapters(status, vm, intent)),
-    }
-}
-
-/// The VM where it runs, else where it is defined.
-fn find(nodes: &[Known], uuid: Uuid) -> Option<(&Name, &NodeStatus, &VmStatus)> {
-    let all = nodes.iter().filter_map(|node| {
-        let status = node.status.as_deref()?;
-        let vm = status.vms.iter().find(|vm| vm.facts.uuid == uuid)?;
-        Some((&node.name, status, vm))
-    });
-    all.max_by_key(|(_, _, vm)| vm.facts.state != VmState::Off)
 }
 
 /// The adapter of each of the VM's NICs on the bridge, if all have one that counts: one that was taken
@@ -158,8 +213,8 @@ fn adapters(status: &NodeStatus, vm: &VmStatus, intent: &Intent) -> Option<Vec<S
         let seen = vm.nics.iter().find(|seen| seen.mac == nic.mac)?;
         let adapter = seen.adapter.as_ref()?;
         let mut known = uplinks(status, intent);
-        let counts = known.any(|known| &known.facts.ifname == adapter);
-        counts.then(|| adapter.to_string())
+        let (port, _) = known.find(|(_, known)| &known.facts.ifname == adapter)?;
+        Some(port.to_string())
     });
     let found: Vec<String> = on_bridge.collect::<Option<_>>()?;
     (!found.is_empty()).then_some(found)

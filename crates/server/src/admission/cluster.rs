@@ -4,7 +4,9 @@ use accelnet_api::{EnableRequest, SetRequest};
 use accelnet_model::{
     AdapterFacts, ClusterEnable, Code, Intent, Name, NodeStatus, Problem, VmStatus, WhenToCreateVfs,
 };
-use accelnet_rules::{Observed, observed::nics_on, plan::interrupted, prereq, profile};
+use accelnet_rules::{
+    Observed, capacity::Reserve, observed::nics_on, plan::interrupted, prereq, profile,
+};
 use uuid::Uuid;
 
 use super::{Decided, Decision, all_report, capacity, checks, intent};
@@ -14,16 +16,16 @@ use crate::{
 };
 
 /// The reference's default.
-const DEFAULT_RESERVE: i64 = 50;
+const DEFAULT_RESERVE: Reserve = Reserve::Percentage(50);
 /// One node at least is up.
 const HIGHEST_RESERVE: u8 = 99;
 
 /// Enabling acceleration, or changing how it is enabled.
 pub fn enable(wish: &Wish, nodes: &[Known], request: &EnableRequest) -> Decision {
-    let asked = request.node_reserve_percentage.unwrap_or(DEFAULT_RESERVE);
-    let (found, reserve) = (intent::find(wish, &request.intent), reserve(asked));
-    let (intent, percentage) = match (found, reserve) {
-        (Ok(intent), Ok(percentage)) => (intent, percentage),
+    let asked = (request.node_reserve_percentage, request.nodes_down);
+    let reserve = reserve(asked, nodes.len()).map(|asked| asked.unwrap_or(DEFAULT_RESERVE));
+    let (intent, reserve) = match (intent::find(wish, &request.intent), reserve) {
+        (Ok(intent), Ok(reserve)) => (intent, reserve),
         (found, reserve) => return Err(found.err().into_iter().chain(reserve.err()).collect()),
     };
     let before = wish.desired.enabled.as_ref();
@@ -31,14 +33,11 @@ pub fn enable(wish: &Wish, nodes: &[Known], request: &EnableRequest) -> Decision
         let text = format!("It is enabled on intent '{}'.", other.intent);
         return Err(vec![Problem::new(Code::AccelNetEnabledElsewhere, text)]);
     }
-    let enable = ClusterEnable {
-        intent: intent.name.clone(),
-        node_reserve_percentage: percentage,
-        when: request.when,
-    };
+    let enable = with(reserve, nodes.len(), intent, request.when);
     let mut failed = prereq::errors(&checks(nodes, Some(intent)));
-    if before.is_some_and(|before| before.node_reserve_percentage < percentage) {
-        failed.extend(capacity::shortage(wish, nodes, intent, percentage));
+    failed.extend(intent::taken_adapters(wish, nodes, intent));
+    if before.is_some_and(|before| grows(before, &enable, nodes.len())) {
+        failed.extend(capacity::shortage(wish, nodes, intent, reserve));
     }
     if !failed.is_empty() {
         return Err(failed);
@@ -66,17 +65,21 @@ pub fn set(wish: &Wish, nodes: &[Known], request: &SetRequest) -> Decision {
         return Err(vec![problem.with_cure("Name an intent or a reserve.")]);
     }
     let name = request.intent.as_deref().unwrap_or(old.name.as_str());
-    let present = i64::from(before.node_reserve_percentage);
-    let asked = request.node_reserve_percentage.unwrap_or(present);
-    let (intent, percentage) = match (intent::find(wish, name), reserve(asked)) {
-        (Ok(intent), Ok(percentage)) => (intent, percentage),
+    let asked = (request.node_reserve_percentage, request.nodes_down);
+    let (intent, asked) = match (intent::find(wish, name), reserve(asked, nodes.len())) {
+        (Ok(intent), Ok(asked)) => (intent, asked),
         (found, reserve) => return Err(found.err().into_iter().chain(reserve.err()).collect()),
     };
-    let after = ClusterEnable {
-        intent: intent.name.clone(),
-        node_reserve_percentage: percentage,
-        when: request.when.unwrap_or(before.when),
+    let when = request.when.unwrap_or(before.when);
+    let after = match asked {
+        Some(reserve) => with(reserve, nodes.len(), intent, when),
+        None => ClusterEnable {
+            intent: intent.name.clone(),
+            when,
+            ..before.clone()
+        },
     };
+    let reserve = Reserve::from(&after);
     if *before == after {
         return Ok(Decided::nothing());
     }
@@ -84,9 +87,10 @@ pub fn set(wish: &Wish, nodes: &[Known], request: &SetRequest) -> Decision {
     let mut failed = Vec::new();
     if moves {
         failed.extend(prereq::errors(&checks(nodes, Some(intent))));
+        failed.extend(intent::taken_adapters(wish, nodes, intent));
     }
-    if moves || before.node_reserve_percentage < percentage {
-        failed.extend(capacity::shortage(wish, nodes, intent, percentage));
+    if moves || grows(before, &after, nodes.len()) {
+        failed.extend(capacity::shortage(wish, nodes, intent, reserve));
     }
     if !failed.is_empty() {
         return Err(failed);
@@ -100,11 +104,9 @@ pub fn set(wish: &Wish, nodes: &[Known], request: &SetRequest) -> Decision {
         steps.extend(wished.filter_map(|vm| fate(wish, nodes, *vm, old, intent)));
         steps.push(format!("enable acceleration on intent '{}'", intent.name));
     }
-    if before.node_reserve_percentage != percentage {
-        let present = before.node_reserve_percentage;
-        steps.push(format!(
-            "change the reserve from {present} % to {percentage} %"
-        ));
+    if Reserve::from(before) != reserve {
+        let (from, to) = (in_words(before.into(), nodes), in_words(reserve, nodes));
+        steps.push(format!("change the reserve from {from} to {to}"));
     }
     if moves || before.when != after.when {
         steps.extend(plan(nodes, intent, after.when).map_err(|problem| vec![problem])?);
@@ -157,11 +159,59 @@ fn nics(vm: &VmStatus, intent: &Intent) -> String {
     nics.collect::<Vec<_>>().join(", ")
 }
 
-fn reserve(asked: i64) -> Result<u8, Problem> {
+/// The reserve that is asked for, as one of a percentage and a number of nodes; `None` if neither is.
+fn reserve(
+    (percentage, count): (Option<i64>, Option<i64>),
+    nodes: usize,
+) -> Result<Option<Reserve>, Problem> {
+    let Some(count) = count else {
+        return percentage.map(of_percentage).transpose();
+    };
+    if percentage.is_some() {
+        let text = "The reserve is given twice: as a percentage and as a number of nodes.";
+        let problem = Problem::new(Code::InvalidArgument, text).about("field", "nodes_down");
+        return Err(problem.with_cure("Give one of them."));
+    }
+    let most = nodes.saturating_sub(1);
+    let possible = usize::try_from(count).ok().filter(|count| *count <= most);
+    possible.map(Reserve::NodesDown).map(Some).ok_or_else(|| {
+        let text = format!("{count} nodes down were given; of {nodes}, 0 to {most} can be.");
+        Problem::new(Code::ReserveOutOfRange, text).about("field", "nodes_down")
+    })
+}
+
+fn of_percentage(asked: i64) -> Result<Reserve, Problem> {
     let percentage = u8::try_from(asked).ok();
     percentage
         .filter(|percentage| *percentage <= HIGHEST_RESERVE)
+        .map(Reserve::Percentage)
         .ok_or_else(|| Problem::new(Code::ReserveOutOfRange, format!("{asked} was given.")))
+}
+
+/// Acceleration of an intent with a reserve.
+fn with(reserve: Reserve, nodes: usize, intent: &Intent, when: WhenToCreateVfs) -> ClusterEnable {
+    ClusterEnable {
+        intent: intent.name.clone(),
+        node_reserve_percentage: reserve.percentage(nodes),
+        nodes_down: match reserve {
+            Reserve::NodesDown(count) => u32::try_from(count).ok(),
+            Reserve::Percentage(_) => None,
+        },
+        when,
+    }
+}
+
+/// More nodes may be down than before.
+fn grows(before: &ClusterEnable, after: &ClusterEnable, nodes: usize) -> bool {
+    Reserve::from(before).nodes_down(nodes) < Reserve::from(after).nodes_down(nodes)
+}
+
+fn in_words(reserve: Reserve, nodes: &[Known]) -> String {
+    let (percentage, count) = (
+        reserve.percentage(nodes.len()),
+        reserve.nodes_down(nodes.len()),
+    );
+    format!("{percentage} % ({count} down)")
 }
 
 fn plan(nodes: &[Known], intent: &Intent, when: WhenToCreateVfs) -> Result<Vec<String>, Problem> {
@@ -189,7 +239,7 @@ fn vfs(
     adapter: &AdapterFacts,
     when: WhenToCreateVfs,
 ) -> Result<String, Problem> {
-    let wanted = profile::choose_vf_count(adapter, intent.vfs)?;
+    let wanted = profile::choose_vf_count(adapter, &intent.levels, intent.vfs)?;
     let (port, existing) = (&adapter.ifname, adapter.vfs.len() as u32);
     let (count, because) = (wanted.count, wanted.because);
     if existing == count {

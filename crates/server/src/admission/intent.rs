@@ -4,15 +4,15 @@ mod change;
 
 use std::collections::BTreeSet;
 
-use accelnet_model::{Code, Intent, Problem, VfCount};
-use accelnet_rules::prereq;
+use accelnet_model::{Code, Intent, LevelQueuePairs, Levels, Problem, VfCount};
+use accelnet_rules::{Observed, membership, own_bridge, prereq};
 
 pub use change::change;
 
 use super::{Decided, Decision, all_report, checks};
 use crate::{
     audit::printable,
-    reports::Known,
+    reports::{Known, observed},
     state::{Wish, Write},
 };
 
@@ -43,7 +43,7 @@ pub fn add(wish: &Wish, nodes: &[Known], intent: &Intent) -> Decision {
         return Err(vec![problem.about("intent", &intent.name)]);
     }
     let mut problems = impossible(intent);
-    problems.extend(taken_adapters(wish, intent));
+    problems.extend(taken_adapters(wish, nodes, intent));
     if !problems.is_empty() {
         return Err(problems);
     }
@@ -52,13 +52,44 @@ pub fn add(wish: &Wish, nodes: &[Known], intent: &Intent) -> Decision {
     if !wrong.is_empty() {
         return Err(wrong);
     }
-    let plan = format!("adopt intent '{}' with {}", intent.name, settings(intent));
-    Ok(Decided::one(Write::Intent(intent.clone()), vec![plan]))
+    let verb = if intent.create { "make" } else { "adopt" };
+    let mut plan = vec![format!(
+        "{verb} intent '{}' with {}",
+        intent.name,
+        settings(intent)
+    )];
+    plan.extend(bridges_to_make(nodes, intent));
+    Ok(Decided::one(Write::Intent(intent.clone()), plan))
+}
+
+/// What the nodes do for an intent whose bridge is made, in words.
+fn bridges_to_make(nodes: &[Known], intent: &Intent) -> Vec<String> {
+    if !intent.create {
+        return Vec::new();
+    }
+    let bridge = &intent.bridge;
+    let words = observed(nodes).into_iter().filter_map(|(node, seen)| {
+        let uplink = own_bridge::uplink(&seen, intent, None).ok()??;
+        let name = &uplink.ifname;
+        Some(if seen.bridge(bridge).is_some() {
+            format!("node '{node}': bridge {bridge} is there, as accelnet made it, with {name}")
+        } else {
+            format!("node '{node}': make bridge {bridge} with {name}, which nobody manages")
+        })
+    });
+    words.collect()
 }
 
 /// What makes the intent impossible on a node; the rest is told by `prereq` and refused by `enable`.
 fn misfits(nodes: &[Known], intent: &Intent) -> Vec<Problem> {
     let mut wrong = prereq::errors(&checks(nodes, Some(intent)));
+    if intent.create {
+        // The bridge need not be there yet, nor the adapter its uplink.
+        wrong
+            .retain(|problem| matches!(problem.code, Code::AdapterNotFound | Code::AdaptersDiffer));
+        wrong.extend(own_bridge::refusals(&observed(nodes), intent));
+        return wrong;
+    }
     wrong.retain(|problem| {
         matches!(
             problem.code,
@@ -74,10 +105,25 @@ fn misfits(nodes: &[Known], intent: &Intent) -> Vec<Problem> {
 
 fn settings(intent: &Intent) -> String {
     let list = |items: Vec<String>| items.join(", ");
-    let adapters = list(intent.adapters.iter().map(ToString::to_string).collect());
+    let adapters = match &intent.matching {
+        Some(rule) => format!("adapters that match {rule}"),
+        None => format!("adapters {}", intent.adapters_in_words()),
+    };
     let types = list(intent.types.iter().map(ToString::to_string).collect());
     let (bridge, vfs) = (&intent.bridge, intent.vfs);
-    format!("bridge {bridge}, adapters {adapters}, type {types}, VFs {vfs}")
+    let new = if intent.create { "new " } else { "" };
+    let Levels {
+        queue_pairs,
+        max_tx_rate_mbps,
+    } = intent.levels;
+    let mut text = format!("{new}bridge {bridge}, {adapters}, type {types}, VFs {vfs}");
+    if queue_pairs != LevelQueuePairs::default() {
+        text.push_str(&format!(", queue pairs {queue_pairs}"));
+    }
+    if !max_tx_rate_mbps.is_empty() {
+        text.push_str(&format!(", limits {max_tx_rate_mbps} Mbit/s"));
+    }
+    text
 }
 
 /// What is wrong with an intent by itself.
@@ -87,10 +133,21 @@ fn impossible(intent: &Intent) -> Vec<Problem> {
     let wrong = [
         (intent.types.is_empty(), "It has no type."),
         (types.len() < intent.types.len(), "It has a type twice."),
-        (intent.adapters.is_empty(), "It has no adapter."),
+        (
+            intent.adapters.is_empty() && intent.matching.is_none(),
+            "It has no adapter.",
+        ),
+        (
+            !intent.adapters.is_empty() && intent.matching.is_some(),
+            "It has both adapters by name and a rule for them.",
+        ),
         (
             unique.len() < intent.adapters.len(),
             "It has an adapter twice.",
+        ),
+        (
+            intent.create && intent.adapters.len() > 1,
+            "A bridge that is made has one adapter, and it names several.",
         ),
         (
             intent.adapters.contains(&intent.bridge),
@@ -107,7 +164,24 @@ fn impossible(intent: &Intent) -> Vec<Problem> {
         .collect()
 }
 
-fn taken_adapters(wish: &Wish, intent: &Intent) -> Vec<Problem> {
+/// Adapters that another intent has: by name, which needs no node to be seen, or as the nodes' last
+/// reports show.
+pub fn taken_adapters(wish: &Wish, nodes: &[Known], intent: &Intent) -> Vec<Problem> {
+    let named = taken_names(wish, intent);
+    if !named.is_empty() {
+        return named;
+    }
+    let seen = nodes.iter().filter_map(|node| {
+        let observed = Observed::from_status(node.status.as_deref()?);
+        let intents = &wish.desired.intents;
+        Some(membership::contested(
+            &node.name, &observed, intent, intents,
+        ))
+    });
+    seen.flatten().collect()
+}
+
+fn taken_names(wish: &Wish, intent: &Intent) -> Vec<Problem> {
     let taken = intent.adapters.iter().filter_map(|adapter| {
         let mut others = wish.desired.intents.iter();
         let other =

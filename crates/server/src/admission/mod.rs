@@ -6,6 +6,7 @@ mod capacity;
 mod cluster;
 mod intent;
 mod planning;
+mod room;
 mod vm;
 
 use accelnet_model::{CheckResult, Code, Intent, Problem, Severity};
@@ -16,6 +17,7 @@ pub use intent::{
     add as add_intent, change as change_intent, find as find_intent, remove as remove_intent,
 };
 pub use planning::{look as capacity_of, places};
+pub use room::Room;
 pub use vm::{accelerate, decelerate, prepare};
 
 use crate::{

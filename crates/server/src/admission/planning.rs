@@ -1,15 +1,22 @@
 //! What is free, what the reserve holds back, and where VMs could go. Nothing is decided here: these
 //! are the rules' answers to "what if".
 
+use std::collections::{BTreeMap, HashMap};
+
 use accelnet_api::{
     Capacity, CapacityFigures, LargestReserve, NodeCapacity, PerLevel, Vm, VmMove, VmPlace,
     VmPlaces, VmWithoutRoom, Without,
 };
-use accelnet_model::{ClusterEnable, Code, Intent, Name, Performance, Problem};
-use accelnet_rules::capacity::{self as rules, FitsMore};
+use accelnet_model::{
+    ClusterEnable, Code, IfName, Intent, LevelQueuePairs, Name, NicStatus, Performance, Problem,
+};
+use accelnet_rules::{
+    capacity::{self as rules, FitsMore},
+    profile::QueuePairProfile,
+};
 use uuid::Uuid;
 
-use super::capacity::{admitted, of_vm, shortage};
+use super::capacity::{Seen, ours, shortage, terms, uplinks};
 use crate::{reports::Known, state::Wish};
 
 /// A VM that is not accelerated is asked about at this level, which is the command line's default.
@@ -32,28 +39,34 @@ pub fn look(
     without: &[String],
 ) -> Result<Capacity, Problem> {
     let (enable, intent) = enabled(wish)?;
-    let percentage = enable.node_reserve_percentage;
-    let mut capacity = admitted(wish, nodes, intent, percentage, None)?;
+    let reserve = rules::Reserve::from(enable);
+    let mut capacity = wish.room.copy(terms(wish, nodes, intent, reserve))?;
     let by_node = capacity.fits_more_by_node();
     let figures = capacity.figures();
     let of_nodes: Vec<NodeCapacity> = nodes
         .iter()
         .zip(figures.iter().zip(by_node))
-        .map(|(node, (figures, more))| NodeCapacity {
-            name: node.name.clone(),
-            down: figures.down,
-            figures: of_node(figures, more),
+        .map(|(node, (figures, more))| {
+            let mut shown = of_node(figures, more);
+            if let Some((used, all)) = own_queue_pairs(wish, node, intent) {
+                (shown.queue_pairs_used, shown.queue_pairs) = (used, all);
+            }
+            NodeCapacity {
+                name: node.name.clone(),
+                down: figures.down,
+                figures: shown,
+            }
         })
         .collect();
     let asked = match without {
         [] => None,
         names => Some(without_nodes(&capacity, nodes, vms, names)?),
     };
-    let short = shortage(wish, nodes, intent, percentage);
+    let short = shortage(wish, nodes, intent, reserve);
     let largest = capacity.largest_reserve();
     Ok(Capacity {
         intent: intent.name.clone(),
-        node_reserve_percentage: percentage,
+        node_reserve_percentage: reserve.percentage(nodes.len()),
         nodes_down_tolerated: capacity.nodes_down_tolerated() as u32,
         holds: short.is_none(),
         largest_reserve: largest.map(|(nodes_down, percentage)| LargestReserve {
@@ -65,6 +78,54 @@ pub fn look(
         without: asked,
         problems: short.into_iter().collect(),
     })
+}
+
+/// Queue pairs given out and in all, where the intent has numbers of its own: the rules count in
+/// theirs.
+fn own_queue_pairs(wish: &Wish, node: &Known, intent: &Intent) -> Option<(u64, u64)> {
+    let levels = &intent.levels;
+    if levels.queue_pairs == LevelQueuePairs::default() {
+        return None;
+    }
+    let status = node.status.as_deref()?;
+    let mut used = 0;
+    // Members of a bond take each other's place: together they give what each can.
+    let mut all: BTreeMap<&IfName, u64> = BTreeMap::new();
+    for (port, adapter) in uplinks(status, intent) {
+        let profile = QueuePairProfile::of(&adapter.facts, levels);
+        let vfs = u64::from(ours(wish, intent, adapter));
+        let gives = match profile {
+            QueuePairProfile::Fixed { pairs } => vfs * u64::from(pairs),
+            QueuePairProfile::Unknown => vfs,
+            QueuePairProfile::Pool {
+                vectors,
+                overhead,
+                vfs,
+                ..
+            } => u64::from(vectors.saturating_sub(overhead.saturating_mul(vfs))),
+        };
+        all.entry(port)
+            .and_modify(|known| *known = gives.min(*known))
+            .or_insert(gives);
+        for vm in &status.vms {
+            let Some(level) = wish
+                .on(vm.facts.uuid, &intent.name)
+                .and_then(|wish| wish.level)
+            else {
+                continue;
+            };
+            let here = |nic: &&NicStatus| {
+                nic.vf.is_some() && nic.adapter.as_ref() == Some(&adapter.facts.ifname)
+            };
+            let each = match profile {
+                QueuePairProfile::Fixed { pairs } => pairs,
+                QueuePairProfile::Unknown => 1,
+                QueuePairProfile::Pool { .. } => levels.queue_pairs(level),
+            };
+            used += vm.nics.iter().filter(here).count() as u64 * u64::from(each);
+        }
+    }
+    Some((used, all.into_values().sum()))
 }
 
 fn per_level(FitsMore { low, medium, high }: FitsMore) -> PerLevel {
@@ -126,10 +187,8 @@ fn without_nodes(
     let words: Vec<String> = lost.iter().map(ToString::to_string).collect();
     let recovery = capacity.recover(&words)?;
     // The rules know VMs by their UUIDs, nodes by their names.
-    let who = |uuid: &str| {
-        let mut vms = vms.iter();
-        vms.find(|vm| vm.uuid.to_string() == uuid)
-    };
+    let known: HashMap<Uuid, &Vm> = vms.iter().map(|vm| (vm.uuid, vm)).collect();
+    let who = |uuid: &str| known.get(&Uuid::try_parse(uuid).ok()?).copied();
     let mut result = Without {
         nodes: lost,
         placements: Vec::new(),
@@ -192,10 +251,10 @@ pub fn places(
     level: Option<Performance>,
 ) -> Result<VmPlaces, Problem> {
     let (enable, intent) = enabled(wish)?;
-    let percentage = enable.node_reserve_percentage;
+    let reserve = rules::Reserve::from(enable);
     let level = level.or(vm.level).unwrap_or(DEFAULT_LEVEL);
-    let mut capacity = admitted(wish, nodes, intent, percentage, None)?;
-    let asked = of_vm(nodes, intent, vm.uuid, level);
+    let mut capacity = wish.room.copy(terms(wish, nodes, intent, reserve))?;
+    let asked = Seen::of(nodes).vm(intent, vm.uuid, level);
     let offers = capacity.offers(&asked);
     let places = nodes.iter().zip(offers).map(|(node, offer)| VmPlace {
         node: node.name.clone(),

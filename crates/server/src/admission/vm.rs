@@ -5,12 +5,13 @@ mod nic;
 use std::collections::BTreeSet;
 
 use accelnet_api::{AccelerateRequest, Vm};
-use accelnet_model::{Code, Intent, NodeStatus, Performance, Problem};
+use accelnet_model::{Code, Intent, NodeStatus, Performance, Problem, VmFacts};
 use accelnet_rules::{
     Observed,
     attach::{ATTACH, DETACH, Step},
     eligibility, new_nic,
     observed::nics_on,
+    profile, staging,
 };
 
 use super::{Decided, Decision, capacity};
@@ -44,11 +45,16 @@ fn report_of<'a>(nodes: &'a [Known], vm: &Vm) -> Result<&'a NodeStatus, Vec<Prob
         .ok_or_else(|| vec![node.silent.clone().unwrap_or_else(unknown)])
 }
 
-/// The wish for a VM on an intent, changed; what is wanted on others stays.
-fn write(wish: &Wish, vm: &Vm, intent: &Intent, change: impl FnOnce(&mut OnIntent)) -> Write {
+/// What is wanted for a VM on an intent.
+fn wanted(wish: &Wish, vm: &Vm, intent: &Intent) -> OnIntent {
+    wish.on(vm.uuid, &intent.name).cloned().unwrap_or_default()
+}
+
+/// The wish for a VM on an intent; what is wanted on others stays.
+fn write(wish: &Wish, vm: &Vm, intent: &Intent, wanted: OnIntent) -> Write {
     let spec = wish.specs.get(&vm.uuid);
     let mut intents = spec.map(|spec| spec.intents.clone()).unwrap_or_default();
-    change(intents.entry(intent.name.clone()).or_default());
+    intents.insert(intent.name.clone(), wanted);
     Write::Vm {
         uuid: vm.uuid,
         intents,
@@ -83,33 +89,85 @@ pub fn accelerate(wish: &Wish, nodes: &[Known], vm: &Vm, request: &AccelerateReq
     if !problems.is_empty() {
         return Err(problems);
     }
-    let before = wish.on(vm.uuid, &intent.name).cloned().unwrap_or_default();
+    let before = wanted(wish, vm, intent);
     let add_nic = new.or(before.add_nic);
     if present == Some(level) && add_nic == before.add_nic {
         return Ok(Decided::nothing());
     }
+    let wanted = OnIntent {
+        level: Some(level),
+        add_nic,
+        ..before
+    };
     let mut plan = Vec::new();
     if let Some(mac) = new {
         plan.extend(nic::plan(facts, intent, mac));
     }
     match present {
-        Some(old) if old != level => plan.push(format!(
-            "change the level from {old} to {level}; the VF stays"
-        )),
+        Some(old) if old != level => {
+            plan.extend(changed_level(&observed, facts, intent, old, level));
+        }
         Some(_) => {}
         None => {
             let there = nics_on(facts, &intent.bridge).map(|nic| nic.mac);
             let macs = there.chain(new).collect::<BTreeSet<_>>();
+            let sequence = attach(&observed, intent);
             plan.extend(
                 macs.into_iter()
-                    .flat_map(|mac| steps(&mac.to_string(), ATTACH)),
+                    .flat_map(|mac| steps(&mac.to_string(), &sequence)),
             );
         }
     }
-    let write = write(wish, vm, intent, |wanted| {
-        (wanted.level, wanted.add_nic) = (Some(level), add_nic);
-    });
+    let rate = intent.levels.max_tx_rate_mbps(level);
+    if let Some(rate) = rate.filter(|_| present != Some(level)) {
+        plan.push(format!("let it send {rate} Mbit/s at most"));
+    }
+    let staging = staging::missing(facts, &wanted.desired(vm.uuid), intent);
+    plan.extend(staging::in_words(facts, &staging));
+    let write = write(wish, vm, intent, wanted);
     Ok(Decided::one(write, plan))
+}
+
+/// The steps to a VF, as far as they concern the node's adapters.
+fn attach(observed: &Observed, intent: &Intent) -> Vec<Step> {
+    let pool = observed
+        .uplinks(intent)
+        .any(|adapter| profile::idle_vectors(adapter).is_some());
+    let mut steps = ATTACH.to_vec();
+    steps.retain(|step| pool || *step != Step::VfVectors);
+    steps
+}
+
+/// What another level means for NICs with their VFs: where vectors come from a pool they go by their
+/// taps, as a VF's number can be changed only while no guest has it.
+fn changed_level(
+    observed: &Observed,
+    facts: &VmFacts,
+    intent: &Intent,
+    old: Performance,
+    level: Performance,
+) -> Vec<String> {
+    let mut plan = Vec::new();
+    for nic in nics_on(facts, &intent.bridge) {
+        let Some((adapter, vf)) = observed.vf_of(facts, nic) else {
+            continue;
+        };
+        let wanted = profile::wanted_vectors(adapter, &intent.levels, level);
+        let has = vf.msix_vectors.value();
+        let moves = has.is_some_and(|has| wanted.is_some_and(|wanted| wanted != *has));
+        if moves {
+            let mac = nic.mac.to_string();
+            plan.extend(steps(&mac, DETACH));
+            plan.extend(steps(&mac, &attach(observed, intent)));
+        }
+    }
+    let text = format!("change the level from {old} to {level}");
+    if plan.is_empty() {
+        vec![format!("{text}; the VF stays")]
+    } else {
+        plan.insert(0, format!("{text}, without interruption:"));
+        plan
+    }
 }
 
 fn wrong_state(vm: &Vm, present: Option<Performance>) -> Problem {
@@ -153,10 +211,12 @@ pub fn decelerate(wish: &Wish, vm: &Vm) -> Decision {
         format!("NIC {mac}: keeps VF {vf}; acceleration is not enabled on its network")
     }));
     // A NIC that was added stays; it would not be added again.
-    let write = write(wish, vm, intent, |wanted| {
-        (wanted.level, wanted.add_nic) = (None, None);
-    });
-    Ok(Decided::one(write, plan))
+    let wanted = OnIntent {
+        level: None,
+        add_nic: None,
+        ..wanted(wish, vm, intent)
+    };
+    Ok(Decided::one(write(wish, vm, intent, wanted), plan))
 }
 
 /// Nothing is held for the VM on the enabled intent any more, or nowhere if none is enabled; what is
@@ -192,28 +252,18 @@ pub fn prepare(wish: &Wish, nodes: &[Known], vm: &Vm) -> Decision {
     if !problems.is_empty() {
         return Err(problems);
     }
-    if wish.vm(vm.uuid).is_some_and(|desired| desired.prepare) {
+    let before = wanted(wish, vm, intent);
+    if before.prepare {
         return Ok(Decided::nothing());
     }
-    let nics: Vec<_> = nics_on(facts, &intent.bridge).collect();
-    let mut plan: Vec<String> = Vec::new();
-    for nic in nics.iter().filter(|nic| !nic.standby_config) {
-        let mac = nic.mac;
-        plan.push(format!(
-            "let NIC {mac} stand by for a VF, from the VM's next cold start on"
-        ));
-    }
-    let missing = nics
-        .len()
-        .saturating_sub(facts.free_root_ports_config as usize);
-    if missing > 0 {
-        plan.push(format!(
-            "add {missing} free PCIe root port(s), from the VM's next cold start on"
-        ));
-    }
+    let wanted = OnIntent {
+        prepare: true,
+        ..before
+    };
+    let staging = staging::missing(facts, &wanted.desired(vm.uuid), intent);
+    let mut plan = staging::in_words(facts, &staging);
     if plan.is_empty() {
         plan.push("nothing: the definition has what acceleration needs".to_owned());
     }
-    let write = write(wish, vm, intent, |wanted| wanted.prepare = true);
-    Ok(Decided::one(write, plan))
+    Ok(Decided::one(write(wish, vm, intent, wanted), plan))
 }

@@ -4,14 +4,14 @@ use accelnet_api::{ClusterStatus, EnableRequest, Outcome, SetRequest};
 use axum::{Json, extract::State};
 
 use super::{Answer, Body, Change, DryRun};
-use crate::{Changed, Server, admission, audit::Asked, view};
+use crate::{Changed, Server, admission, apart::apart, audit::Asked, view};
 
 fn outcome<T>(server: &Server, asked: &Asked, changed: Changed<T>) -> Json<Outcome<ClusterStatus>> {
     Json(Outcome {
         dry_run: asked.dry_run,
         changed: changed.changed,
         plan: changed.plan,
-        object: view::cluster(&changed.wish, &server.nodes()),
+        object: apart(|| view::cluster(&changed.wish, &server.nodes())),
     })
 }
 

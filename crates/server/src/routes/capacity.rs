@@ -9,7 +9,7 @@ use serde::Deserialize;
 use utoipa::IntoParams;
 
 use super::{Answer, Path, Query};
-use crate::{Server, admission, view};
+use crate::{Server, admission, apart::apart, view};
 
 #[derive(Debug, Default, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields, default)]
@@ -27,10 +27,12 @@ pub async fn show_capacity(
     Query(query): Query<Without>,
 ) -> Answer<Capacity> {
     let (wish, nodes) = (server.wish().await?, server.nodes());
-    let vms = view::vms(&wish, &nodes);
     let words = query.without.iter().flat_map(|names| names.split(','));
     let without: Vec<String> = words.map(str::to_owned).collect();
-    let capacity = admission::capacity_of(&wish, &nodes, &vms, &without)?;
+    let capacity = apart(|| {
+        let vms = view::vms(&wish, &nodes);
+        admission::capacity_of(&wish, &nodes, &vms, &without)
+    })?;
     Ok(Json(capacity))
 }
 
@@ -52,8 +54,10 @@ pub async fn show_places(
     Query(query): Query<Level>,
 ) -> Answer<VmPlaces> {
     let (wish, nodes) = (server.wish().await?, server.nodes());
-    let vms = view::vms(&wish, &nodes);
-    let vm = view::find(&vms, &nodes, &vm)?;
-    let places = admission::places(&wish, &nodes, vm, query.performance)?;
+    let places = apart(|| {
+        let vms = view::vms(&wish, &nodes);
+        let vm = view::find(&vms, &nodes, &vm)?;
+        admission::places(&wish, &nodes, vm, query.performance)
+    })?;
     Ok(Json(places))
 }

@@ -15,10 +15,11 @@ use serde::Deserialize;
 use utoipa::IntoParams;
 
 use super::{Answer, Query, Watch, stream};
-use crate::{Server, admission, failure::Failure, view};
+use crate::{Server, admission, apart::apart, failure::Failure, view};
 
 async fn look(server: &Server) -> Result<ClusterStatus, Problem> {
-    Ok(view::cluster(&server.wish().await?, &server.nodes()))
+    let (wish, nodes) = (server.wish().await?, server.nodes());
+    Ok(apart(|| view::cluster(&wish, &nodes)))
 }
 
 /// The cluster at a glance.

@@ -27,6 +27,18 @@ pub struct OnIntent {
     pub add_nic: Option<MacAddr>,
 }
 
+impl OnIntent {
+    /// The same as nodes are told it.
+    pub fn desired(&self, vm: Uuid) -> VmDesired {
+        VmDesired {
+            uuid: vm,
+            level: self.level,
+            prepare: self.prepare,
+            add_nic: self.add_nic,
+        }
+    }
+}
+
 /// All wishes for one VM, and whose they are.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct VmSpec {
@@ -60,17 +72,7 @@ impl VmSpec {
 
     /// What the nodes are told about the enabled intent; nothing if nothing was ever asked for there.
     pub fn desired(&self, enabled: &Name) -> Option<VmDesired> {
-        let OnIntent {
-            level,
-            prepare,
-            add_nic,
-        } = self.intents.get(enabled)?.clone();
-        Some(VmDesired {
-            uuid: self.uuid,
-            level,
-            prepare,
-            add_nic,
-        })
+        Some(self.intents.get(enabled)?.desired(self.uuid))
     }
 
     /// The highest level on any intent.

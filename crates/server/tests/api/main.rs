@@ -4,6 +4,10 @@
 //! |---|---|
 //! | `http` | routes, methods, bodies: whatever is wrong is a problem document |
 //! | `intents` | adding and removing |
+//! | `bond` | an active-backup bond as uplink |
+//! | `intent_create` | bridges that are made |
+//! | `intent_match` | adapters by rule, adapters in two intents, nodes that join |
+//! | `levels` | queue pairs and limits of an intent, and what rests on them |
 //! | `enabling` | prerequisites, reserve, enabling and disabling |
 //! | `setting` | another reserve, another intent, and what becomes of VMs |
 //! | `refusals` | each reason against a VM, with its words, and nothing written |
@@ -15,10 +19,14 @@
 
 mod acceleration;
 mod adding;
+mod bond;
 mod capacity;
 mod enabling;
 mod http;
+mod intent_create;
+mod intent_match;
 mod intents;
+mod levels;
 mod refusals;
 mod rig;
 mod setting;

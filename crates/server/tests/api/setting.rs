@@ -57,7 +57,7 @@ async fn the_reserve_is_changed_if_it_holds() {
         .done();
     assert_eq!(
         planned["plan"],
-        json!(["change the reserve from 50 % to 0 %"])
+        json!(["change the reserve from 50 % (1 down) to 0 % (0 down)"])
     );
     assert_eq!(enabled(&planned), ("compute", 50));
     let done = set(&rig, json!({"node_reserve_percentage": 0}))
@@ -80,6 +80,58 @@ async fn the_reserve_is_changed_if_it_holds() {
     let before = rig.wish().await;
     let answer = set(&rig, json!({"node_reserve_percentage": 50})).await;
     answer.refused(422, &["cluster_not_enough_resources"]);
+    assert_eq!(rig.wish().await, before);
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn the_reserve_is_a_number_of_nodes_if_that_is_given() {
+    let rig = Rig::two(50).await;
+    let done = set(&rig, json!({"nodes_down": 0})).await.done();
+    let plan = "change the reserve from 50 % (1 down) to 0 % (0 down)";
+    assert_eq!(done["plan"], json!([plan]));
+    assert_eq!(enabled(&done), ("compute", 0));
+    let shown = |answer: &Value| {
+        let enabled = &answer["object"]["enabled"];
+        (
+            enabled["nodes_down"].as_i64(),
+            enabled["nodes_down_tolerated"].as_i64(),
+        )
+    };
+    assert_eq!(shown(&done), (Some(0), Some(0)));
+    let done = set(&rig, json!({"nodes_down": 1})).await.done();
+    assert_eq!((enabled(&done).1, shown(&done)), (50, (Some(1), Some(1))));
+    assert_eq!(
+        set(&rig, json!({"nodes_down": 1})).await.done()["changed"],
+        false
+    );
+    let capacity = rig.http.get("/capacity").await.done();
+    assert_eq!(capacity["node_reserve_percentage"], 50);
+    assert_eq!(capacity["nodes_down_tolerated"], 1);
+    // Another setting leaves it; a percentage takes its place.
+    let done = set(&rig, json!({"when": "boot"})).await.done();
+    assert_eq!(shown(&done), (Some(1), Some(1)));
+    let done = set(&rig, json!({"node_reserve_percentage": 10}))
+        .await
+        .done();
+    assert_eq!((enabled(&done).1, shown(&done)), (10, (None, Some(1))));
+    let before = rig.wish().await;
+    for count in [2, -1, i64::MAX] {
+        let answer = set(&rig, json!({"nodes_down": count})).await;
+        answer.refused(422, &["reserve_out_of_range"]);
+        let said = answer.body.to_string();
+        assert!(said.contains("of 2, 0 to 1 can be"), "{said}");
+    }
+    let both = json!({"nodes_down": 1, "node_reserve_percentage": 50});
+    set(&rig, both.clone())
+        .await
+        .refused(400, &["invalid_argument"]);
+    let mut again = both;
+    again["intent"] = json!("compute");
+    rig.http
+        .put("/acceleration", again)
+        .await
+        .refused(400, &["invalid_argument"]);
     assert_eq!(rig.wish().await, before);
     rig.stop().await;
 }

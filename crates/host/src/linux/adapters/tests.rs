@@ -23,6 +23,7 @@ fn answers(name: &IfName) -> Result<Answers> {
         filter: vec![GUEST],
         driver_version: Some("6.12.95+deb12-amd64".into()),
         firmware: Some("1.0.0".into()),
+        used: None,
     })
 }
 

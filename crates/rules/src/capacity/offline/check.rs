@@ -7,9 +7,11 @@ use std::collections::{HashMap, HashSet};
 
 use accelnet_model::{Code, Problem};
 
-use super::{AdapterEntry, CapacityFile, NodeEntry, VmEntry};
-use crate::capacity::{Adapter, Node, Queues, Vm};
+use super::{AdapterEntry, CapacityFile, LevelQueuePairs, NodeEntry, VmEntry};
+use crate::capacity::{Adapter, LevelCosts, Node, Queues, Reserve, Vm};
 
+/// The reference's default.
+const DEFAULT_PERCENT: i64 = 50;
 /// More than any card has, so that sums stay far from overflowing: VFs are numbered by 16 bits (PCI
 /// Express, SR-IOV capability: NumVFs), and the largest cards have some thousands of vectors.
 const MOST_VFS: u32 = 65_535;
@@ -21,7 +23,8 @@ const MOST_NAME_BYTES: usize = 255;
 
 /// A question that can be asked.
 pub(super) struct Question {
-    pub(super) percent: u8,
+    pub(super) reserve: Reserve,
+    pub(super) costs: LevelCosts,
     pub(super) nodes: Vec<Node>,
     pub(super) vms: Vec<Vm>,
     pub(super) add: Vec<Vm>,
@@ -32,7 +35,8 @@ type Adapters = HashMap<String, HashSet<String>>;
 
 /// Takes a file apart.
 pub(super) fn check(file: CapacityFile) -> Result<Question, Problem> {
-    let percent = percent(file.reserve_percentage)?;
+    let reserve = reserve(&file)?;
+    let costs = costs(file.queue_pairs_per_level)?;
     let mut adapters = Adapters::new();
     let mut nodes = Vec::with_capacity(file.nodes.len());
     for (number, entry) in file.nodes.into_iter().enumerate() {
@@ -74,7 +78,8 @@ pub(super) fn check(file: CapacityFile) -> Result<Question, Problem> {
     });
     let add = add.collect::<Result<_, Problem>>()?;
     Ok(Question {
-        percent,
+        reserve,
+        costs,
         nodes,
         vms,
         add,
@@ -98,6 +103,43 @@ fn percent(given: i64) -> Result<u8, Problem> {
         let text = format!("reserve_percentage: {given} is not from 0 to 99.");
         Problem::new(Code::ReserveOutOfRange, text).about("field", "reserve_percentage")
     })
+}
+
+/// The reserve, as a percentage or a number of nodes.
+fn reserve(file: &CapacityFile) -> Result<Reserve, Problem> {
+    let Some(count) = file.nodes_down else {
+        return percent(file.reserve_percentage.unwrap_or(DEFAULT_PERCENT))
+            .map(Reserve::Percentage);
+    };
+    if file.reserve_percentage.is_some() {
+        let text = "the reserve is said twice, here and as reserve_percentage";
+        return invalid("nodes_down", text);
+    }
+    let nodes = file.nodes.len();
+    let count = usize::try_from(count).ok();
+    let possible = count.filter(|count| *count <= nodes.saturating_sub(1));
+    possible.map(Reserve::NodesDown).ok_or_else(|| {
+        let text = format!(
+            "nodes_down: of {nodes} nodes, 0 to {} can be down.",
+            nodes.saturating_sub(1)
+        );
+        Problem::new(Code::ReserveOutOfRange, text).about("field", "nodes_down")
+    })
+}
+
+fn costs(given: LevelQueuePairs) -> Result<LevelCosts, Problem> {
+    let LevelQueuePairs { low, medium, high } = given;
+    if high > MOST_QUEUE_PAIRS {
+        let text = format!("{high} is more than {MOST_QUEUE_PAIRS}");
+        return invalid("queue_pairs_per_level.High", text);
+    }
+    match LevelCosts::new([low, medium, high]) {
+        Some(costs) => Ok(costs),
+        None => invalid(
+            "queue_pairs_per_level",
+            format!("of {low}, {medium} and {high} each must divide the next, and none be 0"),
+        ),
+    }
 }
 
 /// Names stand in tables and shell lines.
@@ -153,7 +195,17 @@ fn adapter(field: &str, entry: AdapterEntry) -> Result<Adapter, Problem> {
     let queues = match (entry.queue_pairs_total, entry.queue_pairs_per_vf) {
         (Some(total), None) => Queues::Pool {
             total: within("queue_pairs_total", total, MOST_QUEUE_PAIRS)?,
+            most_per_vf: entry
+                .queue_pairs_max_per_vf
+                .map(|most| within("queue_pairs_max_per_vf", most, MOST_QUEUE_PAIRS))
+                .transpose()?,
         },
+        (None, Some(_)) if entry.queue_pairs_max_per_vf.is_some() => {
+            return invalid(
+                &format!("{field}.queue_pairs_max_per_vf"),
+                "it is the limit of a pool, and queue_pairs_per_vf is none",
+            );
+        }
         (None, Some(pairs)) => Queues::PerVf {
             pairs: within("queue_pairs_per_vf", pairs, MOST_QUEUE_PAIRS)?,
         },

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::capacity::{
-    Queues, Vm, brute, nodes_down_tolerated,
+    Queues, Vm, brute,
     tests::{Question, any_adapter, questions, simple_adapter},
 };
 
@@ -300,6 +300,123 @@ fn what_cannot_be_is_told_with_its_field() {
 }
 
 #[test]
+fn the_reserve_may_be_a_number_of_nodes() {
+    let file = |count: i64| {
+        json!({"nodes_down": count, "nodes": nodes(4, 7, "queue_pairs_per_vf", 4),
+            "add": asking("vm", 22, "Low", 1)})
+    };
+    let report = answer(&file(1)).unwrap();
+    assert_eq!(
+        (report.nodes_down_tolerated, report.admitted.len()),
+        (1, 21)
+    );
+    assert_eq!(answer(&file(0)).unwrap().nodes_down_tolerated, 0);
+    for count in [4, -1, i64::MAX] {
+        let problem = answer(&file(count)).unwrap_err();
+        assert_eq!(problem.code, Code::ReserveOutOfRange);
+        assert_eq!(
+            problem.detail,
+            "nodes_down: of 4 nodes, 0 to 3 can be down."
+        );
+    }
+    let mut both = file(1);
+    both["reserve_percentage"] = json!(50);
+    let problem = answer(&both).unwrap_err();
+    assert_eq!(problem.code, Code::InvalidArgument);
+    assert!(problem.detail.contains("said twice"), "{problem}");
+    assert!(CapacityFile::deserialize(&json!({"nodes": [], "nodes_down": null})).is_err());
+}
+
+#[test]
+fn a_vf_draws_no_more_than_it_can_have() {
+    let fits = |most: Option<u32>| {
+        let mut file =
+            json!({"reserve_percentage": 0, "nodes": nodes(1, 16, "queue_pairs_total", 16)});
+        if let Some(most) = most {
+            file["nodes"][0]["adapters"][0]["queue_pairs_max_per_vf"] = json!(most);
+        }
+        let FitsMore { low, medium, high } = answer(&file).unwrap().fits_more;
+        [low, medium, high]
+    };
+    assert_eq!(fits(None), [16, 8, 4]);
+    assert_eq!(fits(Some(4)), [16, 8, 4]);
+    assert_eq!(fits(Some(3)), [16, 8, 0]);
+    assert_eq!(fits(Some(1)), [16, 0, 0]);
+    assert_eq!(fits(Some(0)), [0, 0, 0]);
+    let mut fixed = json!({"nodes": nodes(1, 4, "queue_pairs_per_vf", 4)});
+    fixed["nodes"][0]["adapters"][0]["queue_pairs_max_per_vf"] = json!(2);
+    let problem = answer(&fixed).unwrap_err();
+    assert_eq!(
+        problem.objects[0].name,
+        "nodes[0].adapters[0].queue_pairs_max_per_vf"
+    );
+}
+
+#[test]
+fn levels_may_cost_something_else() {
+    let file = |low: u32, medium: u32, high: u32| {
+        json!({"reserve_percentage": 0, "nodes": nodes(1, 24, "queue_pairs_total", 24),
+            "queue_pairs_per_level": {"Low": low, "Medium": medium, "High": high}})
+    };
+    let FitsMore { low, medium, high } = answer(&file(2, 4, 12)).unwrap().fits_more;
+    assert_eq!([low, medium, high], [12, 6, 2]);
+    for (low, medium, high) in [(0, 2, 4), (1, 2, 3), (2, 3, 6), (1, 2, u32::MAX - 1)] {
+        let problem = answer(&file(low, medium, high)).unwrap_err();
+        assert!(
+            problem.detail.starts_with("queue_pairs_per_level"),
+            "{problem}"
+        );
+    }
+    let one = json!({"nodes": [], "queue_pairs_per_level": {"High": 8}});
+    assert!(
+        answer(&one).is_ok(),
+        "the others cost what they do by default"
+    );
+}
+
+/// Clusters for which a search would take days, and a table of what fits more memory than there is:
+/// there is an answer all the same, and what it admits is not less than the inequalities alone would.
+#[test]
+fn nothing_asks_too_much() {
+    let mut seed = 0x2545_f491_4f6c_dd1d_u64;
+    let mut below = |limit: u64| {
+        seed ^= seed << 13;
+        seed ^= seed >> 7;
+        seed ^= seed << 17;
+        seed % limit
+    };
+    let levels = ["Low", "Medium", "High"];
+    for (nodes, adapters, vfs, nics) in
+        [(8, 6, 70, 4), (8, 3, 9, 4), (40, 2, 64, 3), (3, 90, 8, 256)]
+    {
+        let node = |number, below: &mut dyn FnMut(u64) -> u64| {
+            let adapters = (0..adapters).map(|port| {
+                let (vfs, total) = (1 + below(vfs), 1 + below(3 * vfs));
+                json!({"name": format!("pf{port}"), "vfs": vfs, "queue_pairs_total": total})
+            });
+            let adapters: Vec<Value> = adapters.collect();
+            json!({"name": format!("node{number}"), "adapters": adapters})
+        };
+        let all: Vec<Value> = (0..nodes).map(|number| node(number, &mut below)).collect();
+        let vm = |number: u64, below: &mut dyn FnMut(u64) -> u64| {
+            let level = levels[below(3) as usize];
+            json!({"name": format!("vm{number}"), "level": level, "nics": 1 + below(nics)})
+        };
+        let add: Vec<Value> = (0..150).map(|number| vm(number, &mut below)).collect();
+        let running = (0..40).map(|number| {
+            let mut vm = vm(1000 + number, &mut below);
+            vm["node"] = json!(format!("node{}", below(nodes)));
+            vm["nics"] = json!(1);
+            vm
+        });
+        let running: Vec<Value> = running.collect();
+        let file = json!({"reserve_percentage": 40, "nodes": all, "vms": running, "add": add});
+        let report = answer(&file).unwrap();
+        assert_eq!(report.admitted.len() + report.refused.len(), 150);
+    }
+}
+
+#[test]
 fn what_is_no_question_is_not_read() {
     for nonsense in [
         json!({"nodes": 3}),
@@ -348,7 +465,11 @@ fn file(question: &Question) -> CapacityFile {
                 name: adapter.name.clone(),
                 vfs: adapter.vfs,
                 queue_pairs_total: match adapter.queues {
-                    Queues::Pool { total } => Some(total),
+                    Queues::Pool { total, .. } => Some(total),
+                    Queues::PerVf { .. } => None,
+                },
+                queue_pairs_max_per_vf: match adapter.queues {
+                    Queues::Pool { most_per_vf, .. } => most_per_vf,
                     Queues::PerVf { .. } => None,
                 },
                 queue_pairs_per_vf: match adapter.queues {
@@ -360,7 +481,9 @@ fn file(question: &Question) -> CapacityFile {
     });
     let down = question.nodes.iter().filter(|node| node.down);
     CapacityFile {
-        reserve_percentage: i64::from(question.percent),
+        reserve_percentage: Some(i64::from(question.percent)),
+        nodes_down: None,
+        queue_pairs_per_level: LevelQueuePairs::default(),
         down: down.map(|node| node.name.clone()).collect(),
         nodes: nodes.collect(),
         vms: question.vms.iter().map(entry).collect(),
@@ -383,7 +506,7 @@ fn agrees(question: &Question, complete: bool) -> Result<(), TestCaseError> {
         percent,
     } = question;
     let holds = |vms: &[Vm]| brute::holds(nodes, vms, *percent);
-    let tolerated = nodes_down_tolerated(nodes.len(), *percent);
+    let tolerated = brute::tolerated(nodes.len(), *percent);
     let open = nodes.iter().filter(|node| node.down).count() <= tolerated;
     prop_assert_eq!(report.nodes_down_tolerated, tolerated);
     prop_assert_eq!(report.holds, holds(vms));

@@ -44,7 +44,7 @@ fn what_is_free_and_what_the_reserve_leaves_of_it() {
 
 #[test]
 fn a_pool_is_counted_in_queue_pairs() {
-    let nodes = [node(0, &[(8, Queues::Pool { total: 8 })])];
+    let nodes = [node(0, &[(8, Queues::pool(8))])];
     let running = Vm {
         node: Some("node1".into()),
         adapters: Some(vec!["pf0".into()]),
@@ -153,7 +153,7 @@ proptest! {
             let others: Vec<Vm> = vms.iter().filter(|vm| vm.name != asked.name).cloned().collect();
             let admitted = others.len() < vms.len();
             let down = nodes.iter().filter(|node| node.down).count();
-            let open = admitted || down <= nodes_down_tolerated(nodes.len(), percent);
+            let open = admitted || down <= brute::tolerated(nodes.len(), percent);
             for (number, offer) in offers.iter().enumerate() {
                 let there = Vm { node: Some(offer.node.clone()), adapters: None, ..asked.clone() };
                 let mut here: Vec<Vm> = others.iter().filter(|vm| vm.node == there.node).cloned().collect();

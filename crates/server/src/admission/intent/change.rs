@@ -2,8 +2,11 @@
 //! accelerated on may go away.
 
 use accelnet_api::ChangeIntent;
-use accelnet_model::{AdapterFacts, Code, Intent, NicPath, Problem, VfCount, VfUser, VmStatus};
-use accelnet_rules::{observed::nics_on, prereq};
+use accelnet_model::{
+    AdapterFacts, Code, IfName, Intent, Levels, NicPath, NodeStatus, Problem, VfCount, VfUser,
+    VmStatus,
+};
+use accelnet_rules::{eligibility, observed::nics_on, prereq};
 
 use super::{Decided, find, impossible, misfits, settings, taken_adapters};
 use crate::{
@@ -23,7 +26,7 @@ pub fn change(
     if *change == ChangeIntent::default() {
         let text = "Nothing is said that is to be changed.";
         let problem = Problem::new(Code::InvalidArgument, text);
-        let cure = "Name adapters, a bridge, a number of VFs or types.";
+        let cure = "Name adapters, a rule for them, a bridge, a number of VFs, types, queue pairs or rates.";
         return Err(vec![problem.with_cure(cure)]);
     }
     let after = changed(before, change);
@@ -31,7 +34,7 @@ pub fn change(
         return Ok(Decided::nothing().about(after));
     }
     let mut problems = impossible(&after);
-    problems.extend(taken_adapters(wish, &after));
+    problems.extend(taken_adapters(wish, nodes, &after));
     if !problems.is_empty() {
         return Err(problems);
     }
@@ -42,9 +45,10 @@ pub fn change(
         Some(enabled) => {
             problems.extend(left_behind(wish, nodes, before, &after));
             problems.extend(other_vf_counts(nodes, before, &after));
+            problems.extend(levels_lost(wish, nodes, before, &after));
             if problems.is_empty() {
                 problems.extend(prereq::errors(&checks(nodes, Some(&after))));
-                let reserve = enabled.node_reserve_percentage;
+                let reserve = enabled.into();
                 problems.extend(capacity::shortage(wish, nodes, &after, reserve));
             }
         }
@@ -63,15 +67,30 @@ fn changed(before: &Intent, change: &ChangeIntent) -> Intent {
     let ChangeIntent {
         types,
         adapters,
+        matching,
         bridge,
         vfs,
+        queue_pairs,
+        max_tx_rate_mbps,
     } = change.clone();
+    // Names take the place of a rule, and the other way round.
+    let (adapters, matching) = match (adapters, matching) {
+        (None, None) => (before.adapters.clone(), before.matching.clone()),
+        (adapters, matching) => (adapters.unwrap_or_default(), matching),
+    };
+    let levels = before.levels;
     Intent {
         name: before.name.clone(),
         types: types.unwrap_or_else(|| before.types.clone()),
-        adapters: adapters.unwrap_or_else(|| before.adapters.clone()),
+        adapters,
+        matching,
         bridge: bridge.unwrap_or_else(|| before.bridge.clone()),
+        create: before.create,
         vfs: vfs.unwrap_or(before.vfs),
+        levels: Levels {
+            queue_pairs: queue_pairs.unwrap_or(levels.queue_pairs),
+            max_tx_rate_mbps: max_tx_rate_mbps.unwrap_or(levels.max_tx_rate_mbps),
+        },
     }
 }
 
@@ -91,23 +110,29 @@ fn left_behind(wish: &Wish, nodes: &[Known], before: &Intent, after: &Intent) ->
         );
         problems.push(in_use(before, text, Code::IntentInUse.cure()));
     }
-    let stays = |vm: &VmStatus| {
+    let stays = |status: &NodeStatus, vm: &VmStatus| {
+        let covered = |name: &IfName| {
+            let mut known = status.adapters.iter().map(|adapter| &adapter.facts);
+            known.any(|facts| facts.ifname == *name && after.covers(facts))
+        };
         let ours = |nic: &&accelnet_model::NicStatus| {
             nic.vf.is_some() && nic.bridge.as_ref() == Some(&before.bridge)
         };
         vm.nics.iter().filter(ours).all(|nic| {
             let adapter = nic.adapter.as_ref();
-            before.bridge == after.bridge
-                && adapter.is_none_or(|adapter| after.adapters.contains(adapter))
+            before.bridge == after.bridge && adapter.is_none_or(covered)
         })
     };
     for node in nodes {
-        for vm in node.current().iter().flat_map(|status| &status.vms) {
+        let statuses = node.current().into_iter();
+        for (status, vm) in
+            statuses.flat_map(|status| status.vms.iter().map(move |vm| (status, vm)))
+        {
             let facts = &vm.facts;
             let wished = wish.vm(facts.uuid).is_some_and(|wish| wish.level.is_some());
             let moves = vm.progress.is_some() && before.bridge != after.bridge;
             let concerned = nics_on(facts, &before.bridge).next().is_some();
-            if wished && concerned && (moves || !stays(vm)) {
+            if wished && concerned && (moves || !stays(status, vm)) {
                 let adapters: Vec<String> = vm
                     .nics
                     .iter()
@@ -129,6 +154,32 @@ fn left_behind(wish: &Wish, nodes: &[Known], before: &Intent, after: &Intent) ->
                 let cure = format!("Run 'accelnet vm disable {}' first.", facts.uuid);
                 problems.push(in_use(before, text, &cure).about("vm", &facts.name));
             }
+        }
+    }
+    problems
+}
+
+/// VMs that are accelerated at a level which their node could not give any more.
+fn levels_lost(wish: &Wish, nodes: &[Known], before: &Intent, after: &Intent) -> Vec<Problem> {
+    if before.levels == after.levels {
+        return Vec::new();
+    }
+    let lost = |problem: &Problem| {
+        matches!(
+            problem.code,
+            Code::CannotProvisionPerformance | Code::TxRateNotPossible
+        )
+    };
+    let mut problems = Vec::new();
+    for (_, observed) in observed(nodes) {
+        for vm in &observed.vms {
+            let level = wish.vm(vm.uuid).and_then(|wish| wish.level);
+            let concerned = nics_on(vm, &after.bridge).next().is_some();
+            let Some(level) = level.filter(|_| concerned) else {
+                continue;
+            };
+            let found = eligibility::check(&observed, vm, after, level);
+            problems.extend(found.into_iter().filter(lost));
         }
     }
     problems

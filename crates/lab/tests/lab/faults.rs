@@ -48,6 +48,20 @@ pub fn server_killed(rig: &mut Rig) {
     assert_eq!(report.lost, 0, "{report:?}");
 }
 
+/// Without the server every command says so; VMs go on.
+pub fn server_stopped(rig: &mut Rig) {
+    rig.node("systemctl stop accelnetd");
+    for words in [&["status"][..], &["vm", "enable", "vm2", "-p", "Low"]] {
+        let run = rig.accelnet(&[words, &["-o", "json"]].concat());
+        assert_eq!(run.codes(), ["server_not_running"], "{run:?}");
+        assert_eq!(run.code, 6, "{run:?}");
+    }
+    let report = rig.lab.probe("vm1", 2.0, ProbeKind::Rate { pps: 100 });
+    assert_eq!(report.unwrap().lost, 0);
+    rig.node("systemctl start accelnetd");
+    rig.until_path("vm1", "vf", 30);
+}
+
 /// Without libvirt every command says so, nothing is concluded, and the VM stays where it is.
 pub fn libvirt_restarted(rig: &mut Rig) {
     let running = rig

@@ -1,11 +1,11 @@
 //! What must not be accelerated, and why: one clear problem each, and nothing changed.
 
-use accelnet_lab::lab::guests::Shape;
+use accelnet_lab::lab::{Guest, ProbeKind, guests::Shape};
 
 use crate::rig::Rig;
 
 /// A refused command: its exit code, its code, and the VM where it was.
-fn refused(rig: &Rig, words: &[&str], code: &str) {
+pub fn refused(rig: &Rig, words: &[&str], code: &str) {
     let run = rig.accelnet(&[words, &["-o", "json"]].concat());
     assert_ne!(run.code, 0, "{words:?}: {run:?}");
     assert!(
@@ -54,7 +54,7 @@ pub fn odd_vms(rig: &mut Rig) {
     let transient = |name: &str| format!("virsh -q create --paused {name}.xml");
     let shape = Shape::default;
     type Start<'a> = &'a dyn Fn(&str) -> String;
-    let cases: [(&str, Shape, Start<'_>, &str); 9] = [
+    let cases: [(&str, Shape, Start<'_>, &str); 10] = [
         ("off", shape(), &off, "vm_not_running"),
         (
             "i440fx",
@@ -109,6 +109,15 @@ pub fn odd_vms(rig: &mut Rig) {
             },
             &paused,
             "vm_not_enough_vcpus",
+        ),
+        (
+            "large",
+            Shape {
+                memory_mib: 1700,
+                ..shape()
+            },
+            &paused,
+            "vm_memory_not_pinnable",
         ),
         (
             "e1000",
@@ -204,4 +213,84 @@ pub fn policy_on_the_port(rig: &mut Rig) {
     }
     let plan = rig.json(&["vm", "enable", "vm1", "-p", "Low", "--dry-run"]);
     assert_eq!(plan["items"][0]["ok"], true, "{plan}");
+}
+
+/// What the bridge carries and a VF cannot: a larger MTU, and more addresses than the NIC's own.
+pub fn what_does_not_fit(rig: &mut Rig) {
+    let tap = rig.node("virsh domiflist vm1 | awk '/br0/ {print $1}'");
+    let tap = tap.trim();
+    let nested = format!("52:54:00:99:00:01 dev {tap} master");
+    for (add, remove, code) in [
+        (
+            "ip link set br0 mtu 9000".to_owned(),
+            "ip link set br0 mtu 1500".to_owned(),
+            "vf_mtu_too_small",
+        ),
+        (
+            format!("bridge fdb add {nested} static"),
+            format!("bridge fdb del {nested}"),
+            "reachability_not_offloadable",
+        ),
+    ] {
+        rig.node(&add);
+        refused(rig, &["vm", "enable", "vm1", "-p", "Low"], code);
+        rig.node(&remove);
+    }
+    let plan = rig.json(&["vm", "enable", "vm1", "-p", "Low", "--dry-run"]);
+    assert_eq!(plan["items"][0]["ok"], true, "{plan}");
+}
+
+/// A guest without a driver for the VF keeps what it has, and loses nothing.
+pub fn guest_without_failover(rig: &mut Rig) {
+    let guest = Guest {
+        name: "plain".into(),
+        node: "node1".into(),
+        host: 150,
+        mac: "52:54:00:77:01:96".into(),
+    };
+    let shape = Shape {
+        failover: false,
+        ..Shape::default()
+    };
+    rig.lab.define(guest, &shape, false, false).unwrap();
+    let kind = ProbeKind::Rate { pps: 50 };
+    let running = rig.lab.start_probe("plain", kind).unwrap();
+    refused(
+        rig,
+        &["vm", "enable", "plain", "-p", "Low"],
+        "guest_without_failover",
+    );
+    rig.json(&["vm", "disable", "plain"]);
+    let report = running.stop().unwrap().all();
+    assert_eq!(report.lost, 0, "{report:?}");
+    assert_eq!(rig.vm("plain")["nics"][0]["path"], "synthetic");
+    rig.node("virsh -q destroy plain; virsh -q undefine plain");
+    rig.lab.guests.retain(|guest| guest.name != "plain");
+}
+
+/// With SMT two vCPUs are one core, and too few for every level.
+pub fn more_vcpus_with_smt(rig: &mut Rig) {
+    let checks = rig.json(&["prereq"]);
+    let smt = checks["items"].as_array().unwrap().iter();
+    let mut smt = smt.filter(|check| check["check"] == "smt");
+    assert_eq!(smt.next().unwrap()["passed"], true, "{checks}");
+    rig.json(&["enable", "--intent", "compute", "--when", "now"]);
+    for (vcpus, code) in [
+        (1, "vm_not_enough_vcpus"),
+        (2, "ht_enabled_min_processor_counter"),
+    ] {
+        let (name, shape) = (
+            format!("cpus{vcpus}"),
+            Shape {
+                vcpus,
+                ..Shape::default()
+            },
+        );
+        let start = format!("virsh -q define {name}.xml; virsh -q start --paused {name}");
+        rig.odd_vm(&name, 200, &shape, &start);
+        refused(rig, &["vm", "enable", &name, "-p", "Low"], code);
+        rig.node(&format!(
+            "virsh -q destroy {name}; virsh -q undefine {name}"
+        ));
+    }
 }

@@ -3,13 +3,14 @@
 use std::{
     path::PathBuf,
     process::{Command, Output, Stdio},
+    sync::{Mutex, MutexGuard, PoisonError},
     time::Instant,
 };
 
 use accelnet_lab::{
     image,
     lab::{
-        Guest, Lab, Options, down_on_interrupt,
+        Guest, Lab, Options, SecondAdapter, down_on_interrupt,
         guests::{Shape, definition},
     },
     progress::Progress,
@@ -21,6 +22,24 @@ use serde_json::Value;
 pub struct Rig {
     pub lab: Lab,
     started: Instant,
+    _turn: MutexGuard<'static, ()>,
+}
+
+static TURN: Mutex<()> = Mutex::new(());
+
+/// One node with two guests and the product built beside this test.
+pub fn options() -> Options {
+    let programs = image::guest_agent().unwrap();
+    Options {
+        nodes: 1,
+        guests: 2,
+        smt: false,
+        vfs: 0,
+        iommu: true,
+        second_adapter: SecondAdapter::None,
+        memory_mib: 2048,
+        bin_dir: Some(programs.parent().unwrap().to_owned()),
+    }
 }
 
 /// What became of a command of the product.
@@ -63,26 +82,21 @@ fn find_codes(document: &Value, codes: &mut Vec<String>) {
 }
 
 impl Rig {
-    /// Boots one node with two guests and the product.
-    pub fn up() -> Self {
-        let name = format!("smoke-{}", std::process::id());
+    /// Boots a lab with the product. Two cores are enough for one at a time.
+    pub fn up(options: Options) -> Self {
+        let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+        let name = format!("test-{}", std::process::id());
         down_on_interrupt(&name).unwrap();
-        let programs = image::guest_agent().unwrap();
-        let options = Options {
-            nodes: 1,
-            guests: 2,
-            smt: false,
-            vfs: 0,
-            iommu: true,
-            memory_mib: 2048,
-            bin_dir: Some(programs.parent().unwrap().to_owned()),
-        };
         let started = Instant::now();
         let lab = Lab::up(&name, options, Progress::new(false)).unwrap_or_else(|error| {
             let _ = Lab::down(&name);
             panic!("the lab does not come up: {error:#}")
         });
-        Self { lab, started }
+        Self {
+            lab,
+            started,
+            _turn: turn,
+        }
     }
 
     /// A named step: its name is the last thing printed before a failure.
@@ -119,11 +133,12 @@ impl Rig {
 
     /// `accelnet …` on the node.
     pub fn accelnet(&self, words: &[&str]) -> Run {
-        let line: Vec<String> = ["accelnet"]
-            .iter()
-            .chain(words)
-            .map(ToString::to_string)
-            .collect();
+        self.command(&[&["accelnet"], words].concat())
+    }
+
+    /// A command on the node, with nothing on its standard input.
+    pub fn command(&self, words: &[&str]) -> Run {
+        let line: Vec<String> = words.iter().map(ToString::to_string).collect();
         let output = self
             .lab
             .ssh(self.lab.node("node1").unwrap())

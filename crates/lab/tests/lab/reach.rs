@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::{rig::Rig, story::PRIMARY};
+use crate::rig::Rig;
 
 /// Name, IPv4 and IPv6 address of everybody on the network but the wire's host.
 const HOST: (&str, &str, &str) = ("the host", "10.77.0.11", "fd77::11");
@@ -22,66 +22,47 @@ fn interface(place: &str) -> &'static str {
 
 /// Everybody reaches everybody by IPv4 and IPv6 with empty neighbour tables (so by ARP and neighbour
 /// discovery too), and is reached by broadcast and multicast.
-///
-/// With one exception of the emulated card: it does not pass multicast from a VF to a PF that is a
-/// bridge's port (docs/reference/lab.md), so a guest on a VF keeps the IPv6 neighbours that it has
-/// learned from being asked, and is not heard by ff02::1.
 pub fn everybody(rig: &mut Rig) {
     rig.node("sysctl -qw net.ipv4.icmp_echo_ignore_broadcasts=0");
-    // Whoever is on a VF comes last: the others' questions teach it their addresses.
-    let mut all = [HOST, VM2, VM1];
-    let on_vf = |place: &str| place != HOST.0 && !rig.guest(place, PRIMARY).trim().is_empty();
-    all.sort_by_key(|place| on_vf(place.0));
+    let all = [HOST, VM1, VM2];
     for from in all {
-        let (device, sends_multicast) = (interface(from.0), !on_vf(from.0));
-        let mut flush = format!("ip -4 neigh flush dev {device}");
-        if sends_multicast {
-            flush.push_str(&format!("; ip -6 neigh flush dev {device}"));
-        }
+        let device = interface(from.0);
+        let flush = format!("ip -4 neigh flush dev {device}; ip -6 neigh flush dev {device}");
         run_at(rig, from.0, &flush);
         for to in all.iter().filter(|to| to.0 != from.0) {
-            let mut pings = format!(
-                "ping -c 3 -i 0.2 -W 5 {} && ping -6 -c 3 -i 0.2 -W 5 {}",
+            let local = link_local(rig, to.0);
+            let pings = format!(
+                "ping -c 3 -i 0.2 -W 5 {} && ping -6 -c 3 -i 0.2 -W 5 {} && \
+                 ping -6 -c 3 -i 0.2 -W 5 -I {device} {local}",
                 to.1, to.2
             );
-            if sends_multicast {
-                // Answers to ff02::1 go to the link-local address, which a guest on a VF has to learn.
-                let local = link_local(rig, to.0);
-                pings.push_str(&format!(" && ping -6 -c 3 -i 0.2 -W 5 -I {device} {local}"));
-            }
             let script = format!("{{ {pings}; }} >/tmp/ping 2>&1 || cat /tmp/ping");
             let heard = run_at(rig, from.0, &script);
             assert_eq!(heard, "", "{} to {}", from.0, to.0);
         }
-        let heard = call_to_all(rig, from.0, sends_multicast);
+        let heard = call_to_all(rig, from.0);
         for to in all.iter().filter(|to| to.0 != from.0) {
-            assert!(
-                heard.contains(to.1),
-                "{} does not hear {} answer a broadcast: {heard}",
-                from.0,
-                to.0
-            );
             let local = link_local(rig, to.0);
-            assert!(
-                !sends_multicast || heard.contains(&local),
-                "{} does not hear {} ({local}) answer a multicast: {heard}",
-                from.0,
-                to.0
-            );
+            for (address, call) in [(to.1, "broadcast"), (&local, "multicast")] {
+                assert!(
+                    heard.contains(address),
+                    "{} does not hear {} ({address}) answer a {call}: {heard}",
+                    from.0,
+                    to.0
+                );
+            }
         }
     }
 }
 
 /// Answers to a broadcast and to a multicast; both iputils and busybox name whoever answers.
-fn call_to_all(rig: &Rig, from: &str, multicast: bool) -> String {
+fn call_to_all(rig: &Rig, from: &str) -> String {
     let device = interface(from);
     let broadcast = if from == HOST.0 { "-b" } else { "" };
-    let mut script = format!("ping {broadcast} -c 3 -i 0.5 -W 2 10.77.0.255 2>&1; true\n");
-    if multicast {
-        script.push_str(&format!(
-            "ping -6 -c 3 -i 0.5 -W 2 -I {device} ff02::1 2>&1; true"
-        ));
-    }
+    let script = format!(
+        "ping {broadcast} -c 3 -i 0.5 -W 2 10.77.0.255 2>&1; \
+         ping -6 -c 3 -i 0.5 -W 2 -I {device} ff02::1 2>&1; true"
+    );
     run_at(rig, from, &script)
 }
 

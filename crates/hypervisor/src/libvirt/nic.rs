@@ -1,0 +1,133 @@
+//! One NIC's element of a definition: what it says, and the same with one thing added. All else is kept
+//! to the byte.
+
+use accelnet_model::MacAddr;
+
+use super::definition::{Element, child, children, malformed, nic_mac, parse, teaming};
+use crate::Result;
+
+/// Queues of a NIC; 1 if nothing is said (<https://libvirt.org/formatdomain.html#setting-nic-driver-specific-options>).
+pub fn queues(nic: Element<'_>) -> u32 {
+    child(nic, "driver")
+        .and_then(|driver| driver.attribute("queues")?.parse().ok())
+        .unwrap_or(1)
+}
+
+/// More queues than one need virtio and the host's kernel (vhost) behind it; `name='qemu'` turns that
+/// off.
+pub fn can_have_queues(nic: Element<'_>) -> bool {
+    let model = child(nic, "model").and_then(|model| model.attribute("type"));
+    let driver = child(nic, "driver").and_then(|driver| driver.attribute("name"));
+    model == Some("virtio") && driver != Some("qemu")
+}
+
+/// The NIC's element with `<teaming type='persistent'/>`; `None` if it has it already.
+pub fn with_teaming(xml: &str, mac: MacAddr) -> Result<Option<String>> {
+    let document = parse(xml)?;
+    let nic = find(document.root_element(), mac)?;
+    if teaming(nic) == Some("persistent") {
+        return Ok(None);
+    }
+    inserted(xml, nic, "<teaming type='persistent'/>").map(Some)
+}
+
+/// The NIC's element with so many queues; `None` if it has as many or more, or can have no more.
+pub fn with_queues(xml: &str, mac: MacAddr, wanted: u32) -> Result<Option<String>> {
+    let document = parse(xml)?;
+    let nic = find(document.root_element(), mac)?;
+    if queues(nic) >= wanted || !can_have_queues(nic) {
+        return Ok(None);
+    }
+    let Some(driver) = child(nic, "driver") else {
+        let element = format!("<driver queues='{wanted}'/>");
+        return inserted(xml, nic, &element).map(Some);
+    };
+    let said = driver
+        .attributes()
+        .find(|attribute| attribute.name() == "queues");
+    let (from, to, text) = match said {
+        Some(attribute) => {
+            let value = attribute.range_value();
+            (value.start, value.end, wanted.to_string())
+        }
+        None => {
+            let at = driver.range().start + "<driver".len();
+            (at, at, format!(" queues='{wanted}'"))
+        }
+    };
+    let whole = nic.range();
+    Ok(Some(format!(
+        "{}{text}{}",
+        &xml[whole.start..from],
+        &xml[to..whole.end]
+    )))
+}
+
+fn find<'a>(root: Element<'a>, mac: MacAddr) -> Result<Element<'a>> {
+    children(root, "devices")
+        .flat_map(|devices| children(devices, "interface"))
+        .find(|nic| nic_mac(*nic) == Some(mac))
+        .ok_or_else(|| malformed(&format!("it has no NIC {mac}")))
+}
+
+/// The NIC's own element with another one in it.
+fn inserted(xml: &str, nic: Element<'_>, element: &str) -> Result<String> {
+    let own = &xml[nic.range()];
+    let end = own
+        .rfind("</interface>")
+        .ok_or_else(|| malformed("an empty NIC"))?;
+    Ok(format!("{}{element}{}", &own[..end], &own[end..]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const VM: &str = "<domain><devices>
+  <interface type='bridge'><mac address='52:54:00:00:00:01'/><model type='virtio'/><teaming type='persistent'/></interface>
+  <interface type='bridge'><mac address='52:54:00:00:00:02'/><!-- x --><model type='e1000e'/></interface>
+  <interface type='bridge'><mac address='52:54:00:00:00:03'/><model type='virtio'/>
+   <driver name='vhost' txmode='iothread'  queues=\"2\" ><host csum='off'/></driver></interface>
+  <interface type='bridge'><mac address='52:54:00:00:00:04'/><model type='virtio'/><driver iommu='on'/></interface>
+  <interface type='bridge'><mac address='52:54:00:00:00:05'/><model type='virtio'/><driver name='qemu'/></interface>
+ </devices></domain>";
+
+    fn mac(number: u8) -> MacAddr {
+        MacAddr([0x52, 0x54, 0, 0, 0, number])
+    }
+
+    #[test]
+    fn teaming_is_inserted_and_nothing_else_changes() {
+        let element = with_teaming(VM, mac(2)).unwrap().unwrap();
+        let plain = element.replace("<teaming type='persistent'/>", "");
+        assert!(VM.contains(&plain), "{plain}");
+        assert_eq!(with_teaming(VM, mac(1)).unwrap(), None);
+        assert!(with_teaming(VM, mac(9)).is_err());
+    }
+
+    #[test]
+    fn queues_are_raised_and_nothing_else_changes() {
+        for (nic, added, before) in [
+            (1, "<driver queues='4'/>", ""),
+            (3, "queues=\"4\"", "queues=\"2\""),
+            (4, " queues='4'", ""),
+        ] {
+            let element = with_queues(VM, mac(nic), 4).unwrap().unwrap();
+            assert!(element.contains(added), "{element}");
+            let plain = element.replace(added, before);
+            assert!(VM.contains(&plain), "{plain}");
+            let again = VM.replace(&plain, &element);
+            assert_eq!(with_queues(&again, mac(nic), 4).unwrap(), None);
+            assert_eq!(
+                with_queues(&again, mac(nic), 3).unwrap(),
+                None,
+                "never lowered"
+            );
+        }
+        // No virtio; served by QEMU.
+        for nic in [2, 5] {
+            assert_eq!(with_queues(VM, mac(nic), 4).unwrap(), None);
+        }
+        assert!(with_queues(VM, mac(9), 4).is_err());
+    }
+}

@@ -1,0 +1,279 @@
+//! The command lines of the reference's documentation, typed into bash on a node, and what each does to
+//! the real state: libvirt's, the kernel's and the guest's.
+
+use accelnet_lab::lab::{Guest, ProbeKind, guests::Shape};
+use serde_json::Value;
+
+use crate::{
+    rig::{Rig, Run},
+    story::PRIMARY,
+};
+
+const VMS: [&str; 2] = ["MyVM01", "MyVM02"];
+
+/// Two VMs with the documentation's names, and the cmdlets on the path.
+pub fn machines(rig: &mut Rig) {
+    for (name, host) in VMS.into_iter().zip(101..) {
+        let guest = Guest {
+            name: name.into(),
+            node: "node1".into(),
+            host,
+            mac: format!("52:54:00:77:00:{host:02x}"),
+        };
+        rig.lab
+            .define(guest, &Shape::default(), false, false)
+            .unwrap();
+    }
+    rig.node("accelnet cmdlet install /root/cmdlets");
+}
+
+/// Types a line.
+fn types(rig: &Rig, line: &str) -> Run {
+    rig.command(&[
+        "env",
+        "PATH=/root/cmdlets:/usr/bin:/bin",
+        "bash",
+        "-c",
+        line,
+    ])
+}
+
+/// Types a line that must succeed; what it prints.
+#[track_caller]
+fn done(rig: &Rig, line: &str) -> String {
+    let run = types(rig, line);
+    assert_eq!(run.code, 0, "{line}: {run:?}");
+    run.out
+}
+
+fn objects(text: &str) -> Vec<Value> {
+    let lines = text.lines().filter(|line| !line.is_empty());
+    lines
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect()
+}
+
+/// Who has which level, really: what is wanted, the device in libvirt's live definition, the address on
+/// the VF as the kernel's own tool shows it, and the guest's interface all say the same.
+#[track_caller]
+fn has(rig: &Rig, expected: &[(&str, &str)]) {
+    let kernel: Value = serde_json::from_str(&rig.node("ip -j link show pf0")).unwrap();
+    let vfs = kernel[0]["vfinfo_list"]
+        .as_array()
+        .cloned()
+        .unwrap_or_default();
+    for name in VMS {
+        let level = expected
+            .iter()
+            .find(|(vm, _)| *vm == name)
+            .map(|(_, level)| *level);
+        let vm = rig.vm(name);
+        assert_eq!(vm["level"].as_str(), level, "{vm}");
+        let path = if level.is_some() { "vf" } else { "synthetic" };
+        assert_eq!(vm["nics"][0]["path"], path, "{vm}");
+        let devices = rig.node(&format!(
+            "virsh dumpxml {name} | grep -c '<hostdev' || true"
+        ));
+        let count = usize::from(level.is_some());
+        assert_eq!(devices.trim(), count.to_string(), "{name} in libvirt");
+        let with_its_address = vfs
+            .iter()
+            .filter(|vf| vf["address"] == vm["nics"][0]["mac"]);
+        assert_eq!(
+            with_its_address.count(),
+            count,
+            "{name} in the kernel: {vfs:?}"
+        );
+        let primary = rig.guest(name, PRIMARY);
+        assert_eq!(
+            !primary.trim().is_empty(),
+            level.is_some(),
+            "{name}'s own view"
+        );
+        let report = rig
+            .lab
+            .probe(name, 1.0, ProbeKind::Rate { pps: 50 })
+            .unwrap();
+        assert_eq!(report.lost, 0, "{name}: {report:?}");
+    }
+    let clean = vfs
+        .iter()
+        .filter(|vf| vf["address"] == "00:00:00:00:00:00")
+        .count();
+    assert_eq!(clean, vfs.len() - expected.len(), "{vfs:?}");
+}
+
+/// Intent and reserve that acceleration is enabled with.
+fn management(rig: &Rig) -> Option<(String, i64)> {
+    let status = rig.json(&["status"]);
+    let enabled = &status["enabled"];
+    let intent = enabled["intent"].as_str()?.to_owned();
+    Some((intent, enabled["node_reserve_percentage"].as_i64().unwrap()))
+}
+
+/// Checks, adapters, and the cluster.
+pub fn set_up(rig: &mut Rig) {
+    for line in [
+        "Get-AccelNetManagementPreReq",
+        "Get-AccelNetManagementPreReq -IntentName compute",
+    ] {
+        let checks = objects(&done(rig, line));
+        assert!(!checks.is_empty(), "{line}");
+        for check in &checks {
+            assert_eq!(check["Passed"], true, "{check}");
+            assert!(!check["Message"].as_str().unwrap().is_empty(), "{check}");
+        }
+    }
+    done(rig, "Enable-NetAdapterSriov");
+    let adapter = &objects(&done(rig, "Enable-NetAdapterSriov -Name pf0"))[0];
+    assert_eq!(adapter["SriovSupport"], "Supported", "{adapter}");
+    assert_eq!(done(rig, "Get-AccelNetManagement"), "");
+
+    // The omitted value means the default.
+    let line = "Enable-AccelNetManagement -IntentName \"compute\" -NodeReservePercentage";
+    assert_eq!(done(rig, line), "True\n");
+    assert_eq!(management(rig), Some(("compute".into(), 50)));
+    assert_eq!(done(rig, "Get-AccelNetManagement"), "compute\n");
+    // The link is in use, so its VFs wait for a word of the administrator.
+    rig.json(&["enable", "--intent", "compute", "--when", "now"]);
+    let made = rig.node("cat /sys/class/net/pf0/device/sriov_numvfs");
+    assert_eq!(made.trim(), "2");
+    for (line, reserve) in [
+        (
+            "Set-AccelNetManagement -IntentName \"compute\" -NodeReservePercentage 25",
+            25,
+        ),
+        ("Set-AccelNetManagement -IntentName \"compute\"", 25),
+        ("Set-AccelNetManagement -nodereserve 0", 0),
+    ] {
+        assert_eq!(done(rig, line), "True\n", "{line}");
+        assert_eq!(management(rig), Some(("compute".into(), reserve)), "{line}");
+    }
+    for line in [
+        "Set-AccelNetManagement -NodeReservePercentage 100",
+        "Set-AccelNetManagement -IntentName nonsense",
+        "Enable-AccelNetVM -VMName nobody -Performance Low",
+        "Enable-AccelNetVM -VMName MyVM01 -Performance Fast",
+        "Enable-AccelNetVM -VMName MyVM01 -Performance High",
+    ] {
+        let run = types(rig, line);
+        assert!(
+            run.code != 0 && run.err.contains("cure: "),
+            "{line}: {run:?}"
+        );
+        assert_eq!(management(rig), Some(("compute".into(), 0)), "{line}");
+    }
+    has(rig, &[]);
+}
+
+/// A VM gets a VF, another level, and the documentation's odd line.
+pub fn one_vm(rig: &mut Rig) {
+    let run = types(
+        rig,
+        "Enable-AccelNetVM -VMName \"MyVM01\" -Performance Medium -WhatIf",
+    );
+    assert!(
+        run.code == 0 && run.err.contains("What if: MyVM01"),
+        "{run:?}"
+    );
+    has(rig, &[]);
+    for (line, level) in [
+        (
+            "Enable-AccelNetVM -VMName \"MyVM01\" -Performance Medium",
+            "Medium",
+        ),
+        ("Set-AccelNetVM -VMName \"MyVM01\" -Performance Low", "Low"),
+        (
+            "Set-AccelNetManagement -VMName \"MyVM01\" -Performance Medium",
+            "Medium",
+        ),
+    ] {
+        done(rig, line);
+        has(rig, &[("MyVM01", level)]);
+    }
+}
+
+/// One quoted string that names two VMs, in a pipe.
+pub fn several_vms(rig: &mut Rig) {
+    let line = "Get-VM -VMName \"MyVM01, MyVM02\" | Enable-AccelNetVM -Performance Low";
+    let names: Vec<_> = objects(&done(rig, line))
+        .iter()
+        .map(|vm| vm["VMName"].as_str().unwrap().to_owned())
+        .collect();
+    assert_eq!(names, VMS);
+    has(rig, &[("MyVM01", "Low"), ("MyVM02", "Low")]);
+    // Both VFs are taken now.
+    let shape = Shape::default();
+    rig.odd_vm(
+        "MyVM03",
+        203,
+        &shape,
+        "virsh -q define MyVM03.xml; virsh -q start MyVM03",
+    );
+    let run = types(
+        rig,
+        "Enable-AccelNetVM -VMName MyVM03 -Performance Low -ErrorAction Stop",
+    );
+    assert!(run.code != 0 && run.err.contains("no_free_vf"), "{run:?}");
+    rig.node("virsh -q destroy MyVM03; virsh -q undefine MyVM03");
+    has(rig, &[("MyVM01", "Low"), ("MyVM02", "Low")]);
+}
+
+/// What the cmdlets tell is what is.
+pub fn shown(rig: &mut Rig) {
+    let listed = objects(&done(rig, "Get-AccelNetVM"));
+    assert_eq!(listed.len(), 2);
+    for vm in &listed {
+        assert_eq!(
+            (&vm["Performance"], &vm["Path"]),
+            (&"Low".into(), &"vf".into()),
+            "{vm}"
+        );
+    }
+    assert_eq!(
+        objects(&done(rig, "Get-AccelNetVM -VMName MyVM02")).len(),
+        1
+    );
+    let line = "Get-VM -VMName MyVM01 | Get-VMAdaptersConnectedToEnabledIntentSwitch";
+    let nics = objects(&done(rig, line));
+    assert_eq!(nics.len(), 1);
+    let facts = (
+        &nics[0]["MacAddress"],
+        &nics[0]["SwitchName"],
+        &nics[0]["Path"],
+    );
+    let wanted = ("52:54:00:77:00:65".into(), "br0".into(), "vf".into());
+    assert_eq!(facts, (&wanted.0, &wanted.1, &wanted.2));
+    let vfs = objects(&done(rig, "Get-NetAdapterSriovVf -Name pf0"));
+    let users: Vec<_> = vfs.iter().map(|vf| &vf["VMName"]).collect();
+    assert!(
+        users.contains(&&"MyVM01".into()) && users.contains(&&"MyVM02".into()),
+        "{vfs:?}"
+    );
+    assert_eq!(
+        objects(&done(rig, "Get-NetAdapterSriov -Name pf0"))[0]["VFsInUse"],
+        2
+    );
+    let status = objects(&done(rig, "Get-NetIntentStatus -Name compute"));
+    assert_eq!(status[0]["ConfigurationStatus"], "Success", "{status:?}");
+}
+
+/// VMs come back to the switch; management ends and leaves them as they are; a later enable adopts them.
+pub fn taken_back(rig: &mut Rig) {
+    done(rig, "Disable-AccelNetVM -VMName \"MyVM01\" -Confirm:$false");
+    has(rig, &[("MyVM02", "Low")]);
+    done(rig, "Get-VM -VMName \"MyVM02\" | Disable-AccelNetVM");
+    has(rig, &[]);
+    done(rig, "Enable-AccelNetVM MyVM01 Low");
+    done(rig, "Disable-AccelNetManagement -Confirm:$false");
+    assert_eq!(management(rig), None);
+    assert_eq!(done(rig, "Get-AccelNetManagement"), "");
+    has(rig, &[("MyVM01", "Low")]);
+    done(rig, "Enable-AccelNetManagement compute 50");
+    has(rig, &[("MyVM01", "Low")]);
+    done(
+        rig,
+        "Get-VM | Disable-AccelNetVM -ErrorAction SilentlyContinue",
+    );
+    has(rig, &[]);
+}

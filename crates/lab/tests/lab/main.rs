@@ -1,0 +1,109 @@
+//! The lab: everything is real but the silicon of the card.
+//!
+//! Each test boots a lab of its own, one after the other. Where steps share one, each leaves it as it
+//! found it unless its name says otherwise.
+//!
+//! | file | holds |
+//! |---|---|
+//! | [`itself`] | what the lab promises, whatever the product does |
+//! | [`story`] | a VM goes to a VF and back: really, completely, and cleanly |
+//! | [`reach`] | who reaches whom, before, during and after |
+//! | [`refusals`] | VMs and policies that must not be accelerated, and why |
+//! | [`supply`] | machines, adapters and VFs that cannot be used, and why |
+//! | [`faults`] | killed servers, absent libvirt, nodes without power |
+//! | [`documentation`] | the command lines of the reference's documentation, typed |
+
+mod documentation;
+mod faults;
+mod itself;
+mod reach;
+mod refusals;
+mod rig;
+mod story;
+mod supply;
+
+use accelnet_lab::lab::{Options, SecondAdapter};
+use rig::{Rig, options};
+
+/// A VM's whole life with acceleration, and what can go wrong in it.
+#[test]
+fn smoke() {
+    let mut rig = Rig::up(Options {
+        second_adapter: SecondAdapter::NoAcs,
+        ..options()
+    });
+    rig.step("status names everything", itself::status_names_everything);
+    rig.step("commands pass through", itself::commands_pass_through);
+    rig.step(
+        "the node is what it should be",
+        itself::the_node_is_what_it_should_be,
+    );
+    rig.step("probes lose nothing", itself::probes_lose_nothing);
+    rig.step("cut and heal", itself::cut_and_heal);
+
+    rig.step("not enabled yet", refusals::not_enabled_yet);
+    rig.step("prerequisites are met", story::prerequisites_are_met);
+    rig.step("adapters without SR-IOV", supply::adapters_that_cannot);
+    rig.step("VFs wait for the link", story::vfs_wait_for_the_link);
+    rig.step("everybody reaches everybody", reach::everybody);
+    rig.step("VFs are made", story::vfs_are_made);
+    rig.step("odd VMs are refused", refusals::odd_vms);
+    rig.step("a level that the card lacks", refusals::level);
+    rig.step("policy on the port", refusals::policy_on_the_port);
+    rig.step("what does not fit a VF", refusals::what_does_not_fit);
+    rig.step("VFs that others use", supply::vfs_of_others);
+    rig.step("a guest without failover", refusals::guest_without_failover);
+    rig.step(
+        "there and back, reached all the time",
+        reach::while_switching,
+    );
+    rig.step("another VF the next time", story::another_vf_the_next_time);
+    rig.step("a VF for a VM", story::a_vf_for_a_vm);
+    rig.step("everybody reaches everybody, one on a VF", reach::everybody);
+    rig.step("a policy that comes later", faults::policy_later);
+    rig.step("the server is killed", faults::server_killed);
+    rig.step("the server does not run", faults::server_stopped);
+    rig.step("libvirt goes and comes", faults::libvirt_restarted);
+    rig.step("the node loses its power", faults::node_rebooted);
+    rig.step("everybody reaches everybody, after it", reach::everybody);
+    rig.step("the VF comes back clean", story::the_vf_comes_back_clean);
+    rig.step("everybody reaches everybody, in the end", reach::everybody);
+}
+
+/// The reference's documentation, line by line.
+#[test]
+fn documentation() {
+    let mut rig = Rig::up(Options {
+        guests: 0,
+        vfs: 2,
+        ..options()
+    });
+    rig.step("its machines", documentation::machines);
+    rig.step("set up", documentation::set_up);
+    rig.step("one VM", documentation::one_vm);
+    rig.step("several VMs", documentation::several_vms);
+    rig.step("what is shown", documentation::shown);
+    rig.step("taken back", documentation::taken_back);
+}
+
+/// A machine that cannot assign devices.
+#[test]
+fn without_iommu() {
+    let mut rig = Rig::up(Options {
+        guests: 0,
+        iommu: false,
+        ..options()
+    });
+    rig.step("refused", supply::no_iommu);
+}
+
+/// A machine with two threads a core. No guest runs on it: docs/reference/lab.md says why.
+#[test]
+fn with_smt() {
+    let mut rig = Rig::up(Options {
+        guests: 0,
+        smt: true,
+        ..options()
+    });
+    rig.step("more vCPUs are needed", refusals::more_vcpus_with_smt);
+}
