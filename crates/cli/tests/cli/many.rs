@@ -153,7 +153,10 @@ fn many_at_a_time_are_all_decided_and_answered_in_order() {
         items.iter().partition(|item| item["ok"] == true);
     assert_eq!((done.len(), refused.len()), (48, 12));
     for item in refused {
-        assert_eq!(codes(&item["problems"])[0], "no_free_vf", "{item}");
+        // All VFs are in use, or the last ones are promised to others and not plugged yet.
+        let code = &codes(&item["problems"])[0];
+        let known = ["no_free_vf", "cluster_not_enough_resources"];
+        assert!(known.contains(&code.as_str()), "{item}");
     }
     assert_eq!(accelerated(&rig).len(), 48);
     let out = rig.call(&["vm", "disable", "*"]).done();

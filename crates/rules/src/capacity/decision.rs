@@ -229,10 +229,15 @@ impl Capacity {
             Verdict::Fits => (Vec::new(), String::new()),
             Verdict::Overdrawn(number) => {
                 let name = &self.nodes[*number as usize].name;
-                let reason = format!(
-                    "Node '{name}' gives out more VFs or queue pairs than it has, so there is no reserve \
-                     to speak of."
-                );
+                let reason = match vm {
+                    Some((vm, _)) => format!(
+                        "With VM '{vm}', node '{name}' would give out more VFs or queue pairs than it has."
+                    ),
+                    None => format!(
+                        "Node '{name}' gives out more VFs or queue pairs than it has, so there is no \
+                         reserve to speak of."
+                    ),
+                };
                 (self.set_without(*number), reason)
             }
             Verdict::Not { lost, proved } => (lost.clone(), self.shortage(lost, *proved, vm)),
