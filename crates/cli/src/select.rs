@@ -23,6 +23,15 @@ pub enum Selected {
     Problem(Box<Problem>),
 }
 
+/// How names are read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Letters {
+    /// Upper and lower case are different letters.
+    Exact,
+    /// They are the same where no VM is called exactly so.
+    Alike,
+}
+
 /// Finds the VMs that `words` mean, each once, in the order typed.
 pub async fn select(client: &Client, words: &[String]) -> Result<Vec<Selected>, ClientError> {
     let mut names = Vec::new();
@@ -40,23 +49,24 @@ pub async fn select(client: &Client, words: &[String]) -> Result<Vec<Selected>, 
             .with_cure("Give at least one name, one a line.")
             .into());
     }
-    Ok(look_up(client, &names).await?.1)
+    Ok(look_up(client, &names, Letters::Exact).await?.1)
 }
 
 /// All VMs, and those that the names mean.
 pub async fn look_up(
     client: &Client,
     names: &[String],
+    letters: Letters,
 ) -> Result<(Vec<Vm>, Vec<Selected>), ClientError> {
     let vms = client.vms().await?.items;
-    let selected = resolve(&vms, names);
+    let selected = resolve(&vms, names, letters);
     let unknown = |item: &Selected| matches!(item, Selected::Problem(problem) if problem.code == Code::VmNotFound);
     if !selected.iter().any(unknown) {
         return Ok((vms, selected));
     }
     // It may have been defined a moment ago.
     let vms = client.vms_now().await?.items;
-    let selected = resolve(&vms, names);
+    let selected = resolve(&vms, names, letters);
     Ok((vms, selected))
 }
 
@@ -93,10 +103,10 @@ pub fn lines(text: &str) -> impl Iterator<Item = String> {
 }
 
 /// The VMs that these names mean, each once, in the order of the names.
-fn resolve(vms: &[Vm], names: &[String]) -> Vec<Selected> {
+fn resolve(vms: &[Vm], names: &[String], letters: Letters) -> Vec<Selected> {
     let mut selected: Vec<Selected> = Vec::new();
     for name in names {
-        for item in resolve_one(vms, name) {
+        for item in resolve_one(vms, name, letters) {
             if !selected.contains(&item) {
                 selected.push(item);
             }
@@ -105,7 +115,7 @@ fn resolve(vms: &[Vm], names: &[String]) -> Vec<Selected> {
     selected
 }
 
-fn resolve_one(vms: &[Vm], word: &str) -> Vec<Selected> {
+fn resolve_one(vms: &[Vm], word: &str, letters: Letters) -> Vec<Selected> {
     let one = |vm: &Vm| Selected::Vm {
         name: vm.name.clone(),
         uuid: vm.uuid.to_string(),
@@ -117,8 +127,12 @@ fn resolve_one(vms: &[Vm], word: &str) -> Vec<Selected> {
     if let Some((vm, _)) = uuids.find(|(_, uuid)| uuid.eq_ignore_ascii_case(word)) {
         return vec![one(vm)];
     }
-    let exact: Vec<&Vm> = vms.iter().filter(|vm| vm.name == word).collect();
-    match exact.as_slice() {
+    let mut called: Vec<&Vm> = vms.iter().filter(|vm| vm.name == word).collect();
+    if called.is_empty() && letters == Letters::Alike {
+        let word = word.to_lowercase();
+        called.extend(vms.iter().filter(|vm| vm.name.to_lowercase() == word));
+    }
+    match called.as_slice() {
         [vm] => return vec![one(vm)],
         [] => {}
         several => {
@@ -133,7 +147,10 @@ fn resolve_one(vms: &[Vm], word: &str) -> Vec<Selected> {
         }
     }
     if word.contains(['*', '?']) {
-        let pattern = WildMatch::new(word);
+        let pattern = match letters {
+            Letters::Exact => WildMatch::new(word),
+            Letters::Alike => WildMatch::new_case_insensitive(word),
+        };
         let matching: Vec<_> = vms
             .iter()
             .filter(|vm| pattern.matches(&vm.name))
@@ -173,8 +190,12 @@ mod tests {
     }
 
     fn names(vms: &[Vm], words: &[&str]) -> Vec<String> {
+        read(vms, words, Letters::Exact)
+    }
+
+    fn read(vms: &[Vm], words: &[&str], letters: Letters) -> Vec<String> {
         let words: Vec<String> = words.iter().map(|word| (*word).to_owned()).collect();
-        resolve(vms, &words)
+        resolve(vms, &words, letters)
             .into_iter()
             .map(|item| match item {
                 Selected::Vm { name, uuid } => format!("{name}:{}", &uuid[35..]),
@@ -218,6 +239,16 @@ mod tests {
             ["web1:1"],
             "a name that is another's UUID takes nothing from it"
         );
+    }
+
+    #[test]
+    fn case_matters_only_where_it_is_wanted_or_tells_names_apart() {
+        let vms = [vm("Web", 1), vm("web", 2), vm("DB", 3), vm("Ä1", 4)];
+        let alike = |words: &[&str]| read(&vms, words, Letters::Alike);
+        assert_eq!(alike(&["db", "ä1", "web"]), ["DB:3", "Ä1:4", "web:2"]);
+        assert_eq!(alike(&["WEB"]), ["vm_ambiguous"]);
+        assert_eq!(alike(&["WE*"]), ["Web:1", "web:2"]);
+        assert_eq!(names(&vms, &["db", "WE*"]), ["vm_not_found"; 2]);
     }
 
     #[test]

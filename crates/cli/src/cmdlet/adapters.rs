@@ -62,9 +62,12 @@ async fn named(run: &Run, names: &[String]) -> Result<(Vec<Adapter>, u8), Client
     let mut code = exit::OK;
     let mut wanted = vec![false; all.len()];
     for name in names {
-        let pattern = WildMatch::new(name);
-        let fits = |adapter: &Adapter| {
-            is_called(adapter, name) || pattern.matches(adapter.status.facts.ifname.as_str())
+        // Linux has adapters whose names differ in case only, so a name as it is written goes first.
+        let as_written = all.iter().any(|adapter| is_called(adapter, name));
+        let pattern = WildMatch::new_case_insensitive(name);
+        let fits = |adapter: &Adapter| match as_written {
+            true => is_called(adapter, name),
+            false => pattern.matches(adapter.status.facts.ifname.as_str()),
         };
         let mut any = false;
         for (adapter, wanted) in all.iter().zip(&mut wanted) {

@@ -104,8 +104,9 @@ directory; with that on the `PATH` they are typed into any shell as its document
 else. They do what the verbs of `accelnet` do, wait like them, and end with the same
 [exit codes](exit-codes.md).
 
-- Names of cmdlets are as written here; names of parameters in any letters, and shortened as far as
-  they stay unambiguous (`-Perf Low`). `-Name:Value` is `-Name Value`; a value that begins with a
+- Names of cmdlets are as written here, or in small letters. Names of parameters are in any letters, and
+  shortened as far as they stay unambiguous (`-Perf Low`). Names of VMs, intents and adapters too are in
+  any letters, unless one is called exactly so. `-Name:Value` is `-Name Value`; a value that begins with a
   hyphen needs the colon. After `--` no word is a parameter's name.
 - Words without a parameter's name go to the free positions, in their order.
 - Several names are one text (`\"A, B\"`) or several words (`A, B`). A VM whose name has a comma, or

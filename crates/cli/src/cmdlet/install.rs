@@ -2,7 +2,8 @@
 //!
 //! Each is a script of `/bin/sh` that hands its words on unchanged. A script survives that the
 //! directory is moved or copied, and that `accelnet` is moved to anywhere on the path; what is ours
-//! is known by its second line, so that nothing else is ever overwritten or removed.
+//! is known by its second line, so that nothing else is ever overwritten or removed. PowerShell takes
+//! names in any letters, a Linux shell does not: each is there in small letters too.
 
 use std::{
     fs,
@@ -13,13 +14,18 @@ use std::{
 
 use accelnet_model::{Code, Problem};
 
-use super::table::CMDLETS;
+use super::table::{CMDLETS, Cmdlet};
 
 const MARK: &str = "# accelnet cmdlet: made by 'accelnet cmdlet install'";
 /// More than this is no script of ours.
 const SCRIPT_LIMIT_BYTES: u64 = 16 << 10;
 
-/// Puts a command for each cmdlet there; how many were made or changed.
+/// The names of a cmdlet's commands.
+fn names(cmdlet: &Cmdlet) -> [String; 2] {
+    [cmdlet.name.to_owned(), cmdlet.name.to_ascii_lowercase()]
+}
+
+/// Puts commands for each cmdlet there; how many were made or changed.
 ///
 /// # Errors
 /// If something else has one of the names (nothing was changed then), or nothing can be written.
@@ -32,8 +38,11 @@ pub fn install(directory: &Path) -> Result<usize, Problem> {
     };
     fs::create_dir_all(directory).map_err(|error| failed(directory, &error))?;
     let mut wanted = Vec::new();
-    for cmdlet in CMDLETS {
-        let path = directory.join(cmdlet.name);
+    let all = CMDLETS
+        .iter()
+        .flat_map(|cmdlet| names(cmdlet).map(|name| (cmdlet, name)));
+    for (cmdlet, name) in all {
+        let path = directory.join(name);
         let script = script(program, cmdlet.name);
         match found(&path).map_err(|error| failed(&path, &error))? {
             Found::Other => {
@@ -51,7 +60,7 @@ pub fn install(directory: &Path) -> Result<usize, Problem> {
     Ok(wanted.len())
 }
 
-/// Removes what is ours; how many were removed.
+/// Removes what is ours; of how many cmdlets.
 ///
 /// # Errors
 /// If the directory cannot be read or written.
@@ -59,12 +68,16 @@ pub fn uninstall(directory: &Path) -> Result<usize, Problem> {
     fs::read_dir(directory).map_err(|error| failed(directory, &error))?;
     let mut removed = 0;
     for cmdlet in CMDLETS {
-        let path = directory.join(cmdlet.name);
-        let found = found(&path).map_err(|error| failed(&path, &error))?;
-        if let Found::Ours(_) = found {
-            fs::remove_file(&path).map_err(|error| failed(&path, &error))?;
-            removed += 1;
+        let mut any = false;
+        for name in names(cmdlet) {
+            let path = directory.join(name);
+            let found = found(&path).map_err(|error| failed(&path, &error))?;
+            if let Found::Ours(_) = found {
+                fs::remove_file(&path).map_err(|error| failed(&path, &error))?;
+                any = true;
+            }
         }
+        removed += usize::from(any);
     }
     Ok(removed)
 }

@@ -6,7 +6,7 @@ use accelnet_api::{ClientError, ClusterStatus, EnableRequest, Outcome, SetReques
 use accelnet_model::{CheckResult, Code, Problem, Severity, WhenToCreateVfs, problem::exit};
 use serde::Serialize;
 
-use super::{Run, objects, vms};
+use super::{Run, names, objects, vms};
 use crate::{
     call::Ended,
     output::{self, tables},
@@ -54,7 +54,8 @@ impl<'a> From<&'a CheckResult> for Check<'a> {
 
 /// `Get-AccelNetManagementPreReq`.
 pub async fn check(run: &Run) -> Ended {
-    let checks = run.call.client.prereq(run.bound.text("IntentName")).await?;
+    let intent = names::intent(run, "IntentName").await?;
+    let checks = run.call.client.prereq(intent.as_deref()).await?;
     let found: Vec<Check<'_>> = checks.items.iter().map(Check::from).collect();
     objects::print(&found, &["Passed", "Check", "Node", "Adapter", "Message"]);
     Ok(cluster::checks_code(&checks.items))
@@ -85,20 +86,23 @@ fn truth(run: &Run, ended: Result<Option<Outcome<ClusterStatus>>, ClientError>) 
 
 /// `Enable-AccelNetManagement`.
 pub async fn enable(run: &Run) -> Ended {
+    truth(run, enabled(run).await)
+}
+
+async fn enabled(run: &Run) -> Result<Option<Outcome<ClusterStatus>>, ClientError> {
+    let intent = names::intent(run, "IntentName").await?;
     let request = EnableRequest {
-        intent: run.bound.text("IntentName").unwrap_or_default().to_owned(),
+        intent: intent.unwrap_or_default(),
         node_reserve_percentage: run.bound.percentage("NodeReservePercentage"),
         nodes_down: None,
         when: WhenToCreateVfs::default(),
     };
-    let ended = match run.confirmed() {
-        Ok(false) => Ok(None),
-        Ok(true) => cluster::ensure_enabled(&run.call, &request, run.how())
-            .await
-            .map(Some),
-        Err(problem) => Err(problem.into()),
-    };
-    truth(run, ended)
+    if !run.confirmed()? {
+        return Ok(None);
+    }
+    cluster::ensure_enabled(&run.call, &request, run.how())
+        .await
+        .map(Some)
 }
 
 /// `Set-AccelNetManagement`, for the cluster or for VMs.
@@ -109,21 +113,23 @@ pub async fn set(run: &Run) -> Ended {
     if of_vms {
         return set_vms(run, of_cluster).await;
     }
+    truth(run, changed(run).await)
+}
+
+async fn changed(run: &Run) -> Result<Option<Outcome<ClusterStatus>>, ClientError> {
     // A reserve without a value is the present one.
     let request = SetRequest {
-        intent: bound.text("IntentName").map(str::to_owned),
-        node_reserve_percentage: bound.percentage("NodeReservePercentage"),
+        intent: names::intent(run, "IntentName").await?,
+        node_reserve_percentage: run.bound.percentage("NodeReservePercentage"),
         nodes_down: None,
         when: None,
     };
-    let ended = match run.confirmed() {
-        Ok(false) => Ok(None),
-        Ok(true) => cluster::ensure_set(&run.call, &request, run.how())
-            .await
-            .map(Some),
-        Err(problem) => Err(problem.into()),
-    };
-    truth(run, ended)
+    if !run.confirmed()? {
+        return Ok(None);
+    }
+    cluster::ensure_set(&run.call, &request, run.how())
+        .await
+        .map(Some)
 }
 
 async fn set_vms(run: &Run, of_cluster: bool) -> Ended {
@@ -180,8 +186,8 @@ struct IntentStatus {
 /// `Get-NetIntentStatus`.
 pub async fn list_intents(run: &Run) -> Ended {
     let client = &run.call.client;
-    let intents = match run.bound.text("Name") {
-        Some(name) => vec![client.intent(name).await?],
+    let intents = match names::intent(run, "Name").await? {
+        Some(name) => vec![client.intent(&name).await?],
         None => client.intents().await?.items,
     };
     let found: Vec<IntentStatus> = intents.iter().flat_map(on_nodes).collect();

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`table`] | names, parameters, help, examples |
 //! | [`parse`] | words to parameters, pure |
+//! | [`names`] | names in upper or lower case |
 //! | [`objects`] | what goes through pipes |
 //! | [`help`] | help texts and the reference page |
 //! | [`install`] | commands in a directory |
@@ -13,6 +14,7 @@ mod adapters;
 mod help;
 mod install;
 mod management;
+mod names;
 mod objects;
 mod parse;
 mod table;

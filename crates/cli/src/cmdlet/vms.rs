@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     call::{Ended, worst_code},
-    select::{Selected, look_up},
+    select::{Letters, Selected, look_up},
     verbs::vm::{Change, Done, code, ensure_all},
 };
 
@@ -85,7 +85,7 @@ async fn change(run: &Run, change: Change) -> Result<Option<Vec<Done>>, ClientEr
         let text = "No VM is named, and none came through the pipe.";
         Problem::new(Code::InvalidArgument, text).with_cure("Name a VM, or pipe one.")
     })?;
-    let (_, selected) = look_up(&run.call.client, &names).await?;
+    let (_, selected) = look_up(&run.call.client, &names, Letters::Alike).await?;
     if !run.confirmed()? {
         return Ok(None);
     }
@@ -120,7 +120,7 @@ async fn listed(run: &Run) -> Result<(Vec<Vm>, u8), ClientError> {
     let Some(names) = names else {
         return Ok((run.call.client.vms().await?.items, exit::OK));
     };
-    let (vms, selected) = look_up(&run.call.client, &names).await?;
+    let (vms, selected) = look_up(&run.call.client, &names, Letters::Alike).await?;
     let (mut found, mut code) = (Vec::new(), exit::OK);
     for item in selected {
         match item {

@@ -31,7 +31,7 @@ fn the_documentations_lines_do_their_work() {
         shell.types("Enable-NetAdapterSriov").done().lines().count(),
         1
     );
-    let line = "Enable-NetAdapterSriov -Name pf0";
+    let line = "Enable-NetAdapterSriov -Name PF0";
     let adapter = &objects(&shell.types(line).done())[0];
     assert_eq!(
         (&adapter["Enabled"], &adapter["Message"]),
@@ -42,8 +42,8 @@ fn the_documentations_lines_do_their_work() {
     let enable = "Enable-AccelNetManagement -IntentName \"compute\" -NodeReservePercentage";
     assert_eq!(shell.types(enable).done(), "True\n");
     assert_eq!(shell.management(), Some(("compute".into(), 50)));
-    assert_eq!(shell.types("Get-AccelNetManagement").done(), "compute\n");
-    let set = "Set-AccelNetManagement -IntentName compute -NodeReservePercentage 10";
+    assert_eq!(shell.types("get-accelnetmanagement").done(), "compute\n");
+    let set = "Set-AccelNetManagement -IntentName Compute -NodeReservePercentage 10";
     assert_eq!(shell.types(set).done(), "True\n");
     assert_eq!(shell.management(), Some(("compute".into(), 10)));
     assert_eq!(
@@ -61,7 +61,7 @@ fn the_documentations_lines_do_their_work() {
         .done();
     shell.has(&[("MyVM01", "Medium")]);
     shell
-        .types("Set-AccelNetVM -VMName MyVM01 -Performance Low")
+        .types("set-accelnetvm -vmname myvm01 -performance LOW")
         .done();
     shell.has(&[("MyVM01", "Low")]);
     let line = "Set-AccelNetManagement -VMName MyVM01 -Performance Medium";

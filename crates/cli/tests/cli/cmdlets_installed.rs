@@ -19,10 +19,13 @@ fn cmdlets_are_installed_and_removed() {
     let file = |name: &str| shell.rig.directory.path().join("cmd lets'").join(name);
     let mode = fs::metadata(file("Get-VM")).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o755);
-    assert_eq!(fs::read_dir(&place).unwrap().count(), 15);
+    assert_eq!(fs::read_dir(&place).unwrap().count(), 30);
     let list = shell.rig.call(&["cmdlet", "list"]).done();
     for name in list.lines().map(|line| line.split(' ').next().unwrap()) {
-        assert!(file(name).exists(), "{name}");
+        assert!(
+            file(name).exists() && file(&name.to_lowercase()).exists(),
+            "{name}"
+        );
         let help = shell.types(&format!("{name} -?")).done();
         assert!(help.contains("Examples:"), "{help}");
     }
@@ -43,7 +46,7 @@ fn cmdlets_are_installed_and_removed() {
     let refused = shell.rig.call(&["cmdlet", "install", elsewhere]).with(2);
     refused.says(&["Get-VM exists and is not ours", "cure: "]);
     let out = shell.rig.call(&["cmdlet", "uninstall", elsewhere]).done();
-    assert!(out.starts_with("14 cmdlets are removed"), "{out}");
+    assert!(out.starts_with("15 cmdlets are removed"), "{out}");
     let mut left: Vec<_> = fs::read_dir(elsewhere)
         .unwrap()
         .map(|entry| entry.unwrap().file_name())
