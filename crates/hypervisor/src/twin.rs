@@ -54,6 +54,25 @@ pub struct Vm {
     pub refuses_unplug: bool,
 }
 
+/// A virtio NIC that stands by, as a definition has it.
+fn standby(mac: MacAddr, bridge: &IfName) -> NicFacts {
+    NicFacts {
+        mac,
+        alias: None,
+        model: "virtio".into(),
+        bridge: Some(bridge.clone()),
+        direct: None,
+        tap: None,
+        standby_live: false,
+        standby_config: true,
+        queues_live: 1,
+        queues_config: 1,
+        queues_can_be_raised: true,
+        link_up: true,
+        policy: Vec::new(),
+    }
+}
+
 /// The definition of a VM that can be accelerated: PCI Express, two free root ports, one virtio NIC
 /// that stands by.
 pub fn definition(uuid: Uuid, name: &str, mac: MacAddr, bridge: &IfName) -> VmFacts {
@@ -70,21 +89,7 @@ pub fn definition(uuid: Uuid, name: &str, mac: MacAddr, bridge: &IfName) -> VmFa
         memory_unpinnable: None,
         free_root_ports_live: 0,
         free_root_ports_config: 2,
-        nics: vec![NicFacts {
-            mac,
-            alias: None,
-            model: "virtio".into(),
-            bridge: Some(bridge.clone()),
-            direct: None,
-            tap: None,
-            standby_live: false,
-            standby_config: true,
-            queues_live: 1,
-            queues_config: 1,
-            queues_can_be_raised: true,
-            link_up: true,
-            policy: Vec::new(),
-        }],
+        nics: vec![standby(mac, bridge)],
         nics_staged: Vec::new(),
         hostdevs: Vec::new(),
     }

@@ -58,13 +58,8 @@ fn while_enabling() {
 
 #[test]
 fn while_a_vm_goes_to_a_vf() {
-    let begin = || {
-        let mut world = World::settled(2);
-        world.want(1, LOW);
-        world
-    };
     die_at_every_call(
-        begin,
+        World::before_attach,
         |status| path(status, 1) == NicPath::Vf,
         |world| {
             world.assert_on_vf(1);
@@ -76,13 +71,8 @@ fn while_a_vm_goes_to_a_vf() {
 
 #[test]
 fn while_a_vm_comes_back() {
-    let begin = || {
-        let mut world = World::accelerated(2);
-        world.want(1, None);
-        world
-    };
     die_at_every_call(
-        begin,
+        World::before_detach,
         |status| path(status, 1) == NicPath::Synthetic && path(status, 2) == NicPath::Vf,
         |world| {
             world.assert_synthetic(1);

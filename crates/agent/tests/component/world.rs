@@ -195,6 +195,20 @@ impl World {
         world
     }
 
+    /// Of two VMs the first is wanted on a VF; the agent has not been told.
+    pub fn before_attach() -> Self {
+        let mut world = Self::settled(2);
+        world.want(1, Some(Performance::Low));
+        world
+    }
+
+    /// Of two VMs on VFs the first is wanted back; the agent has not been told.
+    pub fn before_detach() -> Self {
+        let mut world = Self::accelerated(2);
+        world.want(1, None);
+        world
+    }
+
     pub fn state_dir(&self) -> &Path {
         self.directory.path()
     }

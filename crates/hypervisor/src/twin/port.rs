@@ -2,12 +2,10 @@
 
 use std::{sync::mpsc, time::Duration};
 
-use accelnet_model::{
-    DomainCapabilities, HostdevFacts, NicFacts, PciAddress, Staging, VmFacts, VmState,
-};
+use accelnet_model::{DomainCapabilities, HostdevFacts, PciAddress, Staging, VmFacts, VmState};
 use uuid::Uuid;
 
-use super::{HypervisorTwin, Vm, Vms};
+use super::{HypervisorTwin, Vm, Vms, standby};
 use crate::{
     Hypervisor, HypervisorError, HypervisorEvent, NewNic, Result, Staged, Versions, VfAttachment,
 };
@@ -146,7 +144,7 @@ impl Hypervisor for HypervisorTwin {
         let facts = &mut vm.facts;
         let mut all = facts.nics.iter().chain(&facts.nics_staged);
         if !all.any(|has| has.mac == nic.mac) {
-            let new = standby(nic);
+            let new = standby(nic.mac, &nic.bridge);
             match facts.state {
                 VmState::Off => facts.nics.push(new),
                 _ => facts.nics_staged.push(new),
@@ -171,24 +169,5 @@ impl Hypervisor for HypervisorTwin {
             facts.nics.push(new);
         }
         Ok(staged)
-    }
-}
-
-/// A virtio NIC that stands by, as a definition has it.
-fn standby(nic: &NewNic) -> NicFacts {
-    NicFacts {
-        mac: nic.mac,
-        alias: None,
-        model: "virtio".into(),
-        bridge: Some(nic.bridge.clone()),
-        direct: None,
-        tap: None,
-        standby_live: false,
-        standby_config: true,
-        queues_live: 1,
-        queues_config: 1,
-        queues_can_be_raised: true,
-        link_up: true,
-        policy: Vec::new(),
     }
 }
