@@ -45,7 +45,9 @@ pub fn apply(
         }
         Action::Prepare { vm, staging } => {
             let staged = hypervisor.prepare(*vm, staging);
-            return note_staged(*vm, staged, host, memory);
+            // Queues alone keep nothing back: such a repair rests, not the VM.
+            let needed = !staging.standby.is_empty();
+            return note_staged(*vm, staged, needed, host, memory);
         }
         Action::AddNic {
             vm,
@@ -59,7 +61,8 @@ pub fn apply(
             };
             // That it waits for the next start is seen in the definition.
             let added = hypervisor.ensure_nic(*vm, &nic, *live);
-            return note_staged(*vm, added.map(|_| Staged::default()), host, memory);
+            let added = added.map(|_| Staged::default());
+            return note_staged(*vm, added, true, host, memory);
         }
         // Begun by the loop, in a thread of its own.
         Action::Switch(_) => Ok(()),
@@ -83,16 +86,20 @@ pub fn about(action: &Action, problem: Problem) -> Problem {
     }
 }
 
-/// A definition was changed, or the VM rests. It is the VM's matter, not the node's.
+/// A definition was changed or, if acceleration cannot be without that, the VM rests. It is the VM's
+/// matter, not the node's.
 fn note_staged(
     vm: Uuid,
     staged: Result<Staged, HypervisorError>,
+    needed: bool,
     host: &dyn Host,
     memory: &mut Memory,
 ) -> Result<(), Problem> {
     let error = match staged {
         Ok(staged) => {
-            memory.failures.remove(&vm);
+            if needed {
+                memory.failures.remove(&vm);
+            }
             memory.staged.entry(vm).or_default().extend(staged.changes);
             return Ok(());
         }
@@ -105,7 +112,9 @@ fn note_staged(
         _ => Code::VmDefinitionNotChanged,
     };
     let problem = Problem::new(code, format!("{error}.")).about("vm", vm);
-    memory.failed(vm, host.now(), vec![problem.clone()]);
+    if needed {
+        memory.failed(vm, host.now(), vec![problem.clone()]);
+    }
     Err(problem)
 }
 

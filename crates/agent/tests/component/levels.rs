@@ -299,12 +299,12 @@ fn queues_of_the_software_path_are_staged_and_told_until_the_cold_start() {
 fn queues_that_are_refused_keep_nothing_back() {
     let mut world = World::settled(1);
     world.want(1, Some(Performance::Medium));
-    world.start(Some(Fault::Fails { at: 1, times: 1 }));
+    world.start(Some(Fault::Refuses { call: "prepare" }));
     world.tell();
     world.wait("on the VF all the same", |status| {
-        path(status, 1) == NicPath::Vf
+        path(status, 1) == NicPath::Vf && vm(status, 1).progress.is_none()
     });
     let prepared = |call: &&String| call.as_str() == "prepare";
-    world.wait("in the end", is_quiet);
-    assert_eq!(world.process().calls().iter().filter(prepared).count(), 2);
+    let tries = world.process().calls().iter().filter(prepared).count();
+    assert!((1..=3).contains(&tries), "{tries}");
 }

@@ -23,6 +23,8 @@ use uuid::Uuid;
 pub enum Fault {
     /// Calls from `at` on fail, `times` of them.
     Fails { at: usize, times: usize },
+    /// Calls of this name fail, always.
+    Refuses { call: &'static str },
     /// The process dies at call `at`, before or after it was carried out.
     Dies { at: usize, carried_out: bool },
 }
@@ -112,6 +114,7 @@ impl Process {
             {
                 return Err(error());
             }
+            Some(Fault::Refuses { call: refused }) if refused == call => return Err(error()),
             Some(Fault::Dies {
                 at,
                 carried_out: false,
