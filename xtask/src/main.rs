@@ -19,7 +19,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("accelnet-model", &[]),
     ("accelnet-rules", &["model"]),
     ("accelnet-host", &["model"]),
-    ("accelnet-hypervisor", &["model", "host"]),
+    ("accelnet-hypervisor", &["model"]),
     ("accelnet-store", &[]),
     ("accelnet-api", &["model"]),
     ("accelnet-server", &["model", "rules", "api", "store"]),
