@@ -6,6 +6,8 @@
 mod args;
 mod call;
 mod cmdlet;
+#[cfg(test)]
+mod documented;
 mod output;
 mod select;
 mod usage;

@@ -411,3 +411,28 @@ fn run_wire(directory: &std::path::Path, ports: &[PathBuf]) -> Result<()> {
         std::io::stdout().flush().context("nobody listens")
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What the pages tell to type; what runs on nodes and in guests is not looked at here.
+    #[test]
+    fn the_documentation_calls_the_lab_as_it_can_be_called() {
+        let mut count = 0;
+        // The tutorial has an alias for it.
+        for (page, name) in [
+            (include_str!("../../../docs/guide/tutorial.md"), "lab "),
+            (EXAMPLES, "accelnet-lab "),
+        ] {
+            let commands = page.lines().flat_map(|line| line.split("&&"));
+            let commands = commands.map(|command| command.trim().trim_end_matches(" &"));
+            for command in commands.filter(|command| command.starts_with(name)) {
+                count += 1;
+                let parsed = Args::try_parse_from(command.split_whitespace());
+                assert!(parsed.is_ok(), "{command}\n{}", parsed.unwrap_err());
+            }
+        }
+        assert!(count >= 20, "only {count} lines: are they still found?");
+    }
+}

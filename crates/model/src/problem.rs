@@ -198,11 +198,11 @@ catalogue! {
         "Disable acceleration of a VM that needs it less, or give the intent more VFs."
     CannotProvisionPerformance "cannot_provision_performance" REFUSED
         "No adapter of the intent can give this level."
-        "A level stands for a number of queue pairs, and what a VF has is set by card, driver and, where the kernel offers it, vectors that can be moved between VFs. 'accelnet capacity' shows what each adapter can give."
+        "A level stands for a number of queue pairs, and what a VF has is set by card, driver and, where the kernel offers it, vectors that can be moved between VFs. 'accelnet adapter list' shows the levels that each adapter can give."
         "Choose a lower level, or use adapters whose VFs have more queue pairs."
     TxRateNotPossible "tx_rate_not_possible" REFUSED
         "The adapter cannot limit what a VM of this level sends, as the intent wants it."
-        "The limit is set on the VF, by the driver of the adapter. Some drivers have none, and most take only rates between some lowest one and the speed of the link. What cannot be enforced is refused, not left out."
+        "The limit is set on the VF, by the driver of the adapter. Some drivers have none, most take only rates between some lowest one and the speed of the link, and ixgbe takes any only on a link of 10 Gbit/s. What cannot be enforced is refused, not left out."
         "Take the limit out of the intent ('accelnet intent set NAME --max-tx-rate none'), choose a rate that the adapter takes, or use another adapter."
     ClusterNotEnoughResources "cluster_not_enough_resources" REFUSED
         "With the reserve held back there is no room for this VM."

@@ -38,7 +38,7 @@ pub enum QueuePairProfile {
         /// VFs that share the pool. One that is idle has vectors for one pair all the same.
         vfs: u32,
     },
-    /// This kind of card is not known. Every VF has one pair at least.
+    /// Nobody can tell. Every VF has one pair at least.
     Unknown,
 }
 
@@ -46,7 +46,7 @@ impl QueuePairProfile {
     /// The profile of an adapter as if it had `vfs` VFs.
     pub fn with_vfs(adapter: &AdapterFacts, vfs: u32) -> Self {
         match cards::of(adapter).map(|card| card.rule) {
-            None => Self::Unknown,
+            None | Some(Rule::NotTold) => Self::Unknown,
             Some(Rule::Fixed(pairs)) => Self::Fixed { pairs },
             Some(Rule::ByVfCount {
                 many,
@@ -161,7 +161,7 @@ fn usable_in_linux(adapter: &AdapterFacts, pairs: u32) -> u32 {
 /// the VF. Each pair has one, and some are for other things; igbvf has one for TX, one for RX and one
 /// for messages. 0 if no driver drives the VF; `None` if the card is not known.
 pub fn in_use(adapter: &AdapterFacts, active_vectors: u32) -> Option<u32> {
-    let card = cards::of(adapter)?;
+    let card = cards::of(adapter).filter(|card| card.rule != Rule::NotTold)?;
     if active_vectors == 0 {
         return Some(0);
     }

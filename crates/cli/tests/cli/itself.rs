@@ -35,6 +35,7 @@ const VERBS: &[(&[&str], bool)] = &[
     (&["vm", "disable"], true),
     (&["intent"], false),
     (&["intent", "add"], true),
+    (&["intent", "set"], true),
     (&["intent", "list"], false),
     (&["intent", "show"], false),
     (&["intent", "remove"], false),

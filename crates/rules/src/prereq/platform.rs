@@ -10,11 +10,13 @@ use super::{Check, Node, cured};
 /// (4.18), the SMT state (`smt/active`, 4.19), strictly checked dumps (5.0).
 const KERNEL: (u32, u32) = (5, 6);
 
-/// The oldest libvirt: `<teaming>` on a plain `<hostdev>` (formatdomain: "since 7.1.0").
+/// The oldest libvirt: `<teaming>` on a plain `<hostdev>` (formatdomain: "Since 7.1.0 The `<teaming>`
+/// element can also be added to a plain `<hostdev>` device"; between two interfaces it is since 6.1.0).
 const LIBVIRT: (u32, u32, u32) = (7, 1, 0);
 
 /// The oldest QEMU: `failover_pair_id` and virtio-net's `failover=on`
-/// (docs/system/virtio-net-failover.rst, new in 4.2).
+/// (docs/system/virtio-net-failover.rst; libvirt's formatdomain on `<teaming>`: "requires QEMU 4.2.0 or
+/// newer").
 const QEMU: (u32, u32, u32) = (4, 2, 0);
 
 pub(super) fn check(node: &Node, results: &mut Vec<CheckResult>) {
@@ -138,6 +140,22 @@ fn at_least(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_guide_and_the_problem_name_the_same_versions() {
+        let guide = include_str!("../../../../docs/guide/host.md");
+        let problem = Code::AccelNetNotSupported.explanation();
+        for (what, major, minor) in [
+            ("Linux", KERNEL.0, KERNEL.1),
+            ("libvirt", LIBVIRT.0, LIBVIRT.1),
+            ("QEMU", QEMU.0, QEMU.1),
+        ] {
+            let version = format!("{what} {major}.{minor}");
+            assert!(problem.contains(&version), "{version}: {problem}");
+            let or_newer = format!("{version} or newer");
+            assert!(guide.contains(&or_newer), "host.md lacks: {or_newer}");
+        }
+    }
 
     #[test]
     fn kernel_versions_are_read() {

@@ -1,7 +1,7 @@
-//! What is known of cards: queue pairs and MSI-X vectors of their VFs, each number with its source
-//! (paths are the Linux kernel's, below `drivers/net/ethernet`).
+//! What is known of cards: queue pairs and MSI-X vectors of their VFs, and limits on what VFs send.
 //!
-//! A card that is not here is not known: nothing is guessed for it.
+//! Each number has its source: file and name in Linux 6.12, below `drivers/net/ethernet`. A card that is
+//! not here is not known: nothing is guessed for it. `docs/reference/levels.md` has the same table.
 
 use accelnet_model::AdapterFacts;
 
@@ -20,6 +20,8 @@ pub(super) enum Rule {
     /// `sriov_vf_msix_count`: Documentation/ABI/testing/sysfs-bus-pci): `overhead` for what is not a
     /// queue pair, one for each of at most `most` pairs.
     Pool { overhead: u32, most: u32 },
+    /// The driver or its firmware decides when VFs are made, by numbers that the host does not see.
+    NotTold,
 }
 
 /// Whether the driver limits what a VF sends (`ip link set PF vf N max_tx_rate`).
@@ -29,6 +31,8 @@ pub(super) enum TxRate {
     No,
     /// To rates from this many Mbit/s up to the speed of the link.
     From(u32),
+    /// The same, but only while the link has this very speed.
+    OnlyAt { link_mbps: u32, least: u32 },
 }
 
 /// A kind of VF.
@@ -46,15 +50,24 @@ pub(super) struct Card {
     pub(super) tx_rate: TxRate,
 }
 
+/// Of a card whose queue pairs nobody can tell, neither what a VF has nor what is used.
+const NOT_TOLD: Card = Card {
+    driver: "",
+    vf_pci_ids: &[],
+    rule: Rule::NotTold,
+    linux_most: None,
+    vectors_beside: 0,
+    tx_rate: TxRate::No,
+};
+
 const CARDS: &[Card] = &[
-    // 82576: two pairs a VF (intel/igb/igb_main.c, igb_get_max_rss_queues: 2 with VFs; the emulated
-    // card's VF_MSIX table has 3 entries, 2 for queues). igbvf allocates one ring each way
-    // (intel/igbvf/netdev.c, igbvf_alloc_queues) and enables 3 vectors: TX, RX, mailbox
-    // (igbvf_set_interrupt_capability). 152d is the same under Hyper-V. Rates up to the link's
+    // 82576: VF n has queues n and n + 8 (intel/igb/igb_main.c, igb_cache_ring_register), so two pairs.
+    // igbvf allocates one ring each way (intel/igbvf/netdev.c, igbvf_alloc_queues) and enables 3
+    // vectors: TX, RX, mailbox (igbvf_set_interrupt_capability). Rates up to the link's
     // (igb_ndo_set_vf_bw).
     Card {
         driver: "igb",
-        vf_pci_ids: &["8086:10ca", "8086:152d"],
+        vf_pci_ids: &["8086:10ca"],
         rule: Rule::Fixed(2),
         linux_most: Some(1),
         vectors_beside: 2,
@@ -64,16 +77,18 @@ const CARDS: &[Card] = &[
     // No rates: igb_ndo_set_vf_bw answers EOPNOTSUPP for all but the 82576.
     Card {
         driver: "igb",
-        vf_pci_ids: &["8086:1520", "8086:152f"],
+        vf_pci_ids: &["8086:1520"],
         rule: Rule::Fixed(1),
         linux_most: Some(1),
         vectors_beside: 2,
         tx_rate: TxRate::No,
     },
     // 82599, X540, X550: 128 queues in 32 pools of four or 64 of two; the PF takes a pool, so four
-    // with at most 31 VFs (intel/ixgbe/ixgbe_lib.c, ixgbe_set_sriov_queues: vmdq_i > 32). ixgbevf
-    // uses at most two (intel/ixgbevf/ixgbevf.h, IXGBEVF_MAX_RSS_QUEUES). Rates above 10 Mbit/s
-    // (ixgbe_sriov.c, ixgbe_ndo_set_vf_bw).
+    // with at most 31 VFs (intel/ixgbe/ixgbe_lib.c, ixgbe_set_sriov_queues: vmdq_i > 32), which
+    // ixgbe_get_vf_queues tells the VF. Traffic classes (DCB) and offloaded macvlans on the PF change
+    // that. ixgbevf uses at most two (intel/ixgbevf/ixgbevf.h, IXGBEVF_MAX_RSS_QUEUES) and one more
+    // vector (NON_Q_VECTORS). Rates above 10 Mbit/s, and only on a link of 10 Gbit/s (ixgbe_sriov.c,
+    // ixgbe_ndo_set_vf_bw: "verify we are linked at 10Gbps").
     Card {
         driver: "ixgbe",
         vf_pci_ids: &[],
@@ -84,11 +99,15 @@ const CARDS: &[Card] = &[
         },
         linux_most: Some(2),
         vectors_beside: 1,
-        tx_rate: TxRate::From(11),
+        tx_rate: TxRate::OnlyAt {
+            link_mbps: 10_000,
+            least: 11,
+        },
     },
     // XL710, X710, X722: four (intel/i40e/i40e.h, I40E_DEFAULT_QUEUES_PER_VF). The guest can ask for
-    // up to 16 (I40E_MAX_VF_QUEUES), which the host cannot do for it. One vector is the admin queue's
-    // (intel/iavf/iavf.h, NONQ_VECS). Rates in steps of 50 Mbit/s (i40e.h, I40E_BW_CREDIT_DIVISOR).
+    // up to 16 (I40E_MAX_VF_QUEUES, i40e_vc_request_queues_msg), which the host cannot do for it. One
+    // vector is the admin queue's (intel/iavf/iavf.h, NONQ_VECS). Rates in steps of 50 Mbit/s, less
+    // is raised to that and the rest rounded down (i40e_main.c, i40e_set_bw_limit).
     Card {
         driver: "i40e",
         vf_pci_ids: &[],
@@ -98,8 +117,10 @@ const CARDS: &[Card] = &[
         tx_rate: TxRate::From(50),
     },
     // E810 and later: vectors from a pool, one is the mailbox's (intel/ice/ice_sriov.h,
-    // ICE_NONQ_VECS_VF), 16 pairs at most by the old messages (ICE_MAX_DFLT_QS_PER_VF); per VF since
-    // Linux 6.7 (ice_sriov.c, ice_sriov_set_msix_vec_count). Rates: ice_set_vf_bw.
+    // ICE_NONQ_VECS_VF), 16 pairs at most (ice_vf_lib.h, ICE_MAX_RSS_QS_PER_VF, which
+    // ice_vc_validate_vqs_bitmaps enforces); per VF since Linux 6.7 (ice_sriov.c,
+    // ice_sriov_set_msix_vec_count). Rates in kbit/s from 500 (ice_type.h, ICE_SCHED_MIN_BW;
+    // ice_sriov.c, ice_set_vf_bw).
     Card {
         driver: "ice",
         vf_pci_ids: &[],
@@ -111,10 +132,12 @@ const CARDS: &[Card] = &[
         vectors_beside: 1,
         tx_rate: TxRate::From(1),
     },
-    // ConnectX-4 and later: vectors from a pool (mellanox/mlx5/core/pci_irq.c,
-    // mlx5_set_msix_vec_count), one for control events (MLX5_IRQ_VEC_COMP_BASE), one for each channel;
-    // 256 channels at most (en.h, MLX5E_MAX_NUM_CHANNELS). Rates: mlx5/core/en_main.c,
-    // mlx5e_set_vf_rate.
+    // ConnectX-4 and later: vectors from a pool where the firmware has one
+    // (mellanox/mlx5/core/pci_irq.c, mlx5_set_msix_vec_count), one for control events
+    // (MLX5_IRQ_VEC_COMP_BASE), one for each channel; 256 channels at most (en.h,
+    // MLX5E_MAX_NUM_CHANNELS). The firmware's own bounds for one VF
+    // (min_ and max_dynamic_vf_msix_table_size) are not shown to the host. Rates: en_main.c,
+    // mlx5e_set_vf_rate, if the firmware can (esw/qos.c, esw_rate_limit).
     Card {
         driver: "mlx5_core",
         vf_pci_ids: &[],
@@ -126,9 +149,37 @@ const CARDS: &[Card] = &[
         vectors_beside: 1,
         tx_rate: TxRate::From(1),
     },
-    // Not known, on purpose: bnxt_en (the firmware divides what the PF has left among the VFs as they
-    // come up, broadcom/bnxt/bnxt_sriov.c), virtio-net with SR-IOV (each VF's own configuration says,
-    // and the host does not see it).
+    // NetXtreme-C and -E: each VF gets an equal share of the rings and vectors that the PF leaves, or
+    // one ring and what it finds later (broadcom/bnxt/bnxt_sriov.c, bnxt_hwrm_func_vf_resc_cfg); the
+    // firmware chooses which (vf_resv_strategy), and the host sees neither that nor how many rings
+    // there are. Rates: bnxt_set_vf_bw, in Mbit/s (bnxt_hsi.h, FUNC_CFG_REQ_MAX_BW_BW_VALUE_UNIT_MEGA).
+    Card {
+        driver: "bnxt_en",
+        tx_rate: TxRate::From(1),
+        ..NOT_TOLD
+    },
+    // NetXtreme II 578xx: no rates, its operations have no ndo_set_vf_rate
+    // (broadcom/bnx2x/bnx2x_main.c, bnx2x_netdev_ops).
+    Card {
+        driver: "bnx2x",
+        tx_rate: TxRate::No,
+        ..NOT_TOLD
+    },
+    // Solarflare: no rates, its operations have no ndo_set_vf_rate (sfc/efx.c, efx_netdev_ops).
+    Card {
+        driver: "sfc",
+        tx_rate: TxRate::No,
+        ..NOT_TOLD
+    },
+    // HiSilicon: queues are divided by the VFs the firmware has room for, not by those that are made
+    // (hisilicon/hns3/hns3pf/hclge_main.c, hclge_alloc_vport). Rates: hclge_set_vf_rate.
+    Card {
+        driver: "hns3",
+        tx_rate: TxRate::From(1),
+        ..NOT_TOLD
+    },
+    // Not here, on purpose: virtio-net with SR-IOV (each VF's own configuration says, and the host does
+    // not see it).
 ];
 
 /// The entry of an adapter's VFs, if this kind of card is known.
@@ -159,13 +210,19 @@ mod tests {
                 few,
             } => format!("{many} with at most {vfs_with_many} VFs, else {few}"),
             Rule::Pool { most, .. } => format!("the level's, at most {most}"),
+            Rule::NotTold => "not known".to_owned(),
         };
-        let linux = card
-            .linux_most
-            .map_or("all".to_owned(), |most| most.to_string());
+        let linux = match (card.linux_most, card.rule) {
+            (Some(most), _) => most.to_string(),
+            (None, Rule::NotTold) => "not known".to_owned(),
+            (None, _) => "all".to_owned(),
+        };
         let rate = match card.tx_rate {
             TxRate::No => "none".to_owned(),
             TxRate::From(least) => format!("from {least}"),
+            TxRate::OnlyAt { link_mbps, least } => {
+                format!("from {least}, on a link of {link_mbps}")
+            }
         };
         let driver = card.driver;
         format!("| `{driver}` | {vfs} | {pairs} | {linux} | {rate} |")

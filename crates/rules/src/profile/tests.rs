@@ -64,6 +64,7 @@ fn known_cards() {
         ("i40e", "8086:154c", 64, &[Low, Medium, High], Some((4, 4))),
         // No pool: an older kernel divides the vectors itself.
         ("ice", "8086:1889", 8, &[Low], None),
+        // Known, but nobody tells how many.
         ("bnxt_en", "14e4:16dc", 8, &[Low], None),
         ("virtio_net", "1af4:1041", 8, &[Low], None),
     ];
@@ -80,6 +81,7 @@ fn known_cards() {
     };
     assert_eq!(levels(&nothing_bound, &USUAL), [Low]);
     assert_eq!(in_use(&nothing_bound, 5), None);
+    assert_eq!(in_use(&card("bnxt_en", "14e4:16dc", 128, 8), 5), None);
 }
 
 #[test]
@@ -220,6 +222,7 @@ fn any_adapter() -> impl Strategy<Value = AdapterFacts> {
         ("i40e", "8086:154c"),
         ("ice", "8086:1889"),
         ("mlx5_core", "15b3:101e"),
+        ("hns3", "19e5:a22e"),
         ("unheard_of", "1234:5678"),
     ]);
     (drivers, 0..128_u32, 0..400_u32).prop_map(|((driver, id), total, vectors)| AdapterFacts {

@@ -11,23 +11,21 @@ pub fn tx_rate_problem(adapter: &AdapterFacts, rate_mbps: u32) -> Option<Problem
     let driver = adapter.driver.as_deref().unwrap_or("its driver");
     let lacks =
         |vf: &accelnet_model::VfFacts| vf.attributes.max_tx_rate_mbps == Support::Unsupported;
-    let text = match (
-        cards::of(adapter).map(|card| card.tx_rate),
-        adapter.speed_mbps,
-    ) {
-        (Some(TxRate::No), _) => {
-            format!(
-                "{name} ({driver}) cannot limit what its VFs send; {rate_mbps} Mbit/s are wanted."
-            )
-        }
-        _ if adapter.vfs.iter().any(lacks) => {
-            format!(
-                "{name} ({driver}) cannot limit what its VFs send; {rate_mbps} Mbit/s are wanted."
-            )
-        }
-        (Some(TxRate::From(least)), _) if rate_mbps < least => format!(
-            "{name} ({driver}) limits its VFs to {least} Mbit/s at least; {rate_mbps} are wanted."
+    let rule = cards::of(adapter).map(|card| card.tx_rate);
+    let cannot =
+        format!("{name} ({driver}) cannot limit what its VFs send; {rate_mbps} Mbit/s are wanted.");
+    let text = match (rule, adapter.speed_mbps) {
+        (Some(TxRate::No), _) => cannot,
+        _ if adapter.vfs.iter().any(lacks) => cannot,
+        (Some(TxRate::OnlyAt { link_mbps, .. }), Some(speed)) if speed != link_mbps => format!(
+            "{name} ({driver}) limits its VFs only on a link of {link_mbps} Mbit/s; it has {speed}, and \
+             {rate_mbps} Mbit/s are wanted."
         ),
+        (Some(TxRate::From(least) | TxRate::OnlyAt { least, .. }), _) if rate_mbps < least => {
+            format!(
+                "{name} ({driver}) limits its VFs to {least} Mbit/s at least; {rate_mbps} are wanted."
+            )
+        }
         (_, Some(speed)) if rate_mbps > speed => format!(
             "{name} has {speed} Mbit/s, and takes no limit of {rate_mbps} Mbit/s for its VFs."
         ),
@@ -109,6 +107,17 @@ mod tests {
             ),
             ("ixgbe", "8086:10ed", Some(10_000), 10, &["11", "10"]),
             ("ixgbe", "8086:10ed", Some(10_000), 11, &[]),
+            // An X550 on a slower port: the driver takes no rate at all.
+            (
+                "ixgbe",
+                "8086:1565",
+                Some(1000),
+                100,
+                &["10000", "1000", "100"],
+            ),
+            ("ixgbe", "8086:1565", None, 100, &[]),
+            ("sfc", "1924:1a03", Some(10_000), 100, &["sfc", "cannot"]),
+            ("bnxt_en", "14e4:16dc", Some(25_000), 100, &[]),
             ("i40e", "8086:154c", Some(10_000), 49, &["50", "49"]),
             ("mlx5_core", "15b3:101e", None, 400_000, &[]),
             ("unheard_of", "1234:5678", None, 100, &[]),

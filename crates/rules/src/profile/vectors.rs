@@ -2,8 +2,8 @@
 //!
 //! A VF costs one vector for each queue pair and the driver's overhead. One that is idle keeps
 //! what one pair needs: a driver gives none fewer (ice: `ICE_MIN_INTR_PER_VF`), and mlx5 divides the
-//! whole pool among the VFs at their creation (`mlx5_get_default_msix_vec_count`), so that nothing
-//! would be left for a level that needs more.
+//! pool among the VFs at their creation (`mlx5_get_default_msix_vec_count`: equal shares, at most half
+//! of what one VF can have), so that with many VFs nothing would be left for a level that needs more.
 
 use accelnet_model::{AdapterFacts, Levels, Performance, VfFacts};
 
