@@ -79,7 +79,8 @@ fn page() -> String {
          # Problems\n\n\
          Everything that can go wrong and be shown to a user has a code. Command line, API and log \
          use the same ones; `accelnet explain CODE` says what is here. What was found, with names \
-         and numbers, comes with each problem. Nothing was changed if the exit code is {REFUSED}. \
+         and numbers, comes with each problem. With exit code {REFUSED} nothing was \
+         changed, unless the command had begun to wait for a node. \
          All exit codes: [exit-codes.md](exit-codes.md).\n"
     );
     for entry in Code::ALL.iter().copied().map(Entry::from) {
