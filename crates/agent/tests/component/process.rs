@@ -278,6 +278,10 @@ impl Host for Process {
         })
     }
 
+    fn ensure_tap_room(&self, tap: &IfName) -> HostResult<()> {
+        self.on_host(&format!("{tap}: room"), |host| host.ensure_tap_room(tap))
+    }
+
     fn rx_packets(&self, port: &IfName) -> HostResult<u64> {
         self.alive();
         self.host.rx_packets(port)
