@@ -3,7 +3,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex, PoisonError, mpsc},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use accelnet_host::{Host, HostEvent};
@@ -33,6 +33,11 @@ const LOOK_EVERY: Duration = Duration::from_secs(10);
 const LOOK_EVERY_IDLE: Duration = Duration::from_secs(60);
 /// Events that come in bursts (a VM's start makes dozens) are taken together.
 const BURST: Duration = Duration::from_millis(150);
+/// While switch-overs go on, which cause most events then themselves, a look at everything rests for so
+/// many times as long as the last one took: libvirt and the guest need the processor more.
+const RESTS_WHILE_BUSY: u32 = 10;
+/// What was seen this long ago is seen again by looking. A look itself takes as long on a slow machine.
+const STILL_FRESH: Duration = Duration::from_secs(1);
 /// One pass does its work in rounds: what is created in one is used in the next.
 const ROUNDS: u32 = 5;
 
@@ -49,6 +54,11 @@ pub struct Loop {
     progress: BTreeMap<Uuid, Arc<Mutex<Progress>>>,
     workers: Workers,
     last: NodeStatus,
+    /// When the last look ended, and how long it took.
+    looked: (Instant, Duration),
+    /// What it saw and when it ended (the host's time), while nothing is known to have changed since.
+    /// Whoever asks for a change has had the node looked at a moment ago, to see whether it is possible.
+    seen: Option<(Duration, Observed)>,
 }
 
 impl Loop {
@@ -78,6 +88,8 @@ impl Loop {
             progress: BTreeMap::new(),
             workers: Workers::default(),
             last: NodeStatus::default(),
+            looked: (Instant::now(), Duration::ZERO),
+            seen: None,
         }
     }
 
@@ -85,7 +97,9 @@ impl Loop {
         self.forward_events();
         let mut waiting: Vec<mpsc::Sender<NodeStatus>> = Vec::new();
         loop {
+            let begun = Instant::now();
             let status = self.pass();
+            self.looked = (Instant::now(), begun.elapsed());
             self.publish(status);
             for answer in waiting.drain(..) {
                 let _ = answer.send(self.last.clone());
@@ -106,14 +120,20 @@ impl Loop {
         let patience = self.patience();
         let mut next = match inbox.recv_timeout(patience) {
             Ok(message) => Some(message),
-            Err(mpsc::RecvTimeoutError::Timeout) => return true,
+            Err(mpsc::RecvTimeoutError::Timeout) => {
+                self.seen = None;
+                return true;
+            }
             Err(mpsc::RecvTimeoutError::Disconnected) => return false,
         };
-        let mut only_progress = true;
+        let (mut only_progress, mut urgent) = (true, false);
         while let Some(message) = next {
             only_progress &= matches!(message, Message::Progressed);
+            if !matches!(message, Message::Desired(_)) {
+                self.seen = None;
+            }
             // Somebody waits for the answer to these; a burst of events can be waited out.
-            let urgent = matches!(
+            urgent |= matches!(
                 message,
                 Message::Desired(_) | Message::Refresh(_) | Message::Finished(_)
             );
@@ -125,7 +145,11 @@ impl Loop {
                 Message::Something => {}
                 Message::Stop => return false,
             }
-            let patience = if urgent { Duration::ZERO } else { BURST };
+            let patience = if urgent {
+                Duration::ZERO
+            } else {
+                self.gathering()
+            };
             next = if only_progress {
                 inbox.recv_timeout(self.patience()).ok()
             } else {
@@ -133,6 +157,16 @@ impl Loop {
             };
         }
         true
+    }
+
+    /// How long to wait for more events before looking because of those that came.
+    fn gathering(&self) -> Duration {
+        if self.memory.busy.is_empty() {
+            return BURST;
+        }
+        let (ended, took) = self.looked;
+        let rest = (took * RESTS_WHILE_BUSY).min(LOOK_EVERY);
+        BURST.max(rest.saturating_sub(ended.elapsed()))
     }
 
     fn patience(&self) -> Duration {
@@ -190,6 +224,9 @@ impl Loop {
             // What failed under another wish may be tried at once.
             self.memory.failures.clear();
             self.memory.repairs.clear();
+        }
+        if desired.intents != self.ledger.desired.intents {
+            self.seen = None;
         }
         self.ledger.desired = desired;
         self.save();
@@ -269,14 +306,20 @@ impl Loop {
         loop {
             round += 1;
             let mut problems: Vec<Problem> = self.ledger_problem.clone().into_iter().collect();
-            let mut observed = observe(
-                &*self.host,
-                &*self.hypervisor,
-                &self.ledger.desired,
-                &mut problems,
-            );
+            let now = self.host.now();
+            let seen = self.seen.take();
+            let seen = seen.filter(|(at, _)| now.saturating_sub(*at) < STILL_FRESH);
+            let first_look = round == 1 && seen.is_none();
+            let mut observed = seen.map(|(_, observed)| observed).unwrap_or_else(|| {
+                observe(
+                    &*self.host,
+                    &*self.hypervisor,
+                    &self.ledger.desired,
+                    &mut problems,
+                )
+            });
             self.ledger.vectors.fill(&mut observed);
-            self.count_taps(&observed, round == 1);
+            self.count_taps(&observed, first_look);
             self.remember_adapters(&observed);
             // What could not be seen is not gone.
             if problems.is_empty() && self.ledger.remember_bridges(&observed) {
@@ -312,6 +355,8 @@ impl Loop {
                 let resting = self.memory.repairs.problems();
                 self.memory.action_problems.extend(resting);
                 let converged = plan.actions.is_empty() && self.memory.busy.is_empty();
+                let whole = converged && problems.is_empty();
+                self.seen = whole.then(|| (self.host.now(), observed.clone()));
                 return self.status(observed, &plan, problems, converged);
             }
         }

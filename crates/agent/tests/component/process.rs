@@ -32,6 +32,9 @@ struct Life {
     dead: bool,
     fault: Option<Fault>,
     calls: Vec<String>,
+    looks: usize,
+    /// How many looks there had been at each of the calls.
+    looks_at: Vec<usize>,
 }
 
 /// An agent's process. It is both of its ports.
@@ -65,6 +68,11 @@ impl Process {
     /// Changing calls so far.
     pub fn calls(&self) -> Vec<String> {
         self.with(|life| life.calls.clone())
+    }
+
+    /// Looks at the node so far, and how many there had been at each of the changing calls.
+    pub fn looks(&self) -> (usize, Vec<usize>) {
+        self.with(|life| (life.looks, life.looks_at.clone()))
     }
 
     /// It dies at the changing call after `more` others.
@@ -104,6 +112,7 @@ impl Process {
         self.alive();
         let (number, fault) = self.with(|life| {
             life.calls.push(call.to_owned());
+            life.looks_at.push(life.looks);
             (life.calls.len() - 1, life.fault)
         });
         match fault {
@@ -170,6 +179,7 @@ impl Host for Process {
 
     fn observe_adapters(&self) -> HostResult<Vec<AdapterFacts>> {
         self.alive();
+        self.with(|life| life.looks += 1);
         self.host.observe_adapters()
     }
 
