@@ -3,7 +3,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex, PoisonError, mpsc},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use accelnet_host::Host;
@@ -35,6 +35,13 @@ const LOOK_EVERY: Duration = Duration::from_secs(10);
 const LOOK_EVERY_IDLE: Duration = Duration::from_secs(60);
 /// Events that come in bursts (a VM's start makes dozens) are taken together.
 const BURST: Duration = Duration::from_millis(150);
+/// Where events never end, they are not waited for longer than this.
+const LONGEST_BURST: Duration = Duration::from_secs(2);
+/// While switch-overs go on, which cause most events then themselves, a look at everything rests for so
+/// many times as long as the last one took: libvirt and the guest need the processor more.
+const RESTS_WHILE_BUSY: u32 = 10;
+/// What was seen this long ago is seen again by looking. A look itself takes as long on a slow machine.
+const STILL_FRESH: Duration = Duration::from_secs(1);
 /// One pass does its work in rounds: what is created in one is used in the next.
 const ROUNDS: u32 = 5;
 
@@ -51,6 +58,11 @@ pub struct Loop {
     progress: BTreeMap<Uuid, Arc<Mutex<Progress>>>,
     workers: Workers,
     last: NodeStatus,
+    /// When the last look ended, and how long it took.
+    looked: (Instant, Duration),
+    /// What it saw and when it ended (the host's time), while nothing is known to have changed since.
+    /// Whoever asks for a change has had the node looked at a moment ago, to see whether it is possible.
+    seen: Option<(Duration, Observed)>,
 }
 
 impl Loop {
@@ -80,6 +92,8 @@ impl Loop {
             progress: BTreeMap::new(),
             workers: Workers::default(),
             last: NodeStatus::default(),
+            looked: (Instant::now(), Duration::ZERO),
+            seen: None,
         }
     }
 
@@ -88,7 +102,9 @@ impl Loop {
         let _watches = Watches::start(&*self.host, &*self.hypervisor, &self.messages);
         let mut waiting: Vec<mpsc::Sender<NodeStatus>> = Vec::new();
         loop {
+            let begun = Instant::now();
             let status = self.pass();
+            self.looked = (Instant::now(), begun.elapsed());
             self.publish(status);
             for answer in waiting.drain(..) {
                 let _ = answer.send(self.last.clone());
@@ -109,14 +125,22 @@ impl Loop {
         let patience = self.patience();
         let mut next = match inbox.recv_timeout(patience) {
             Ok(message) => Some(message),
-            Err(mpsc::RecvTimeoutError::Timeout) => return true,
+            Err(mpsc::RecvTimeoutError::Timeout) => {
+                self.seen = None;
+                return true;
+            }
             Err(mpsc::RecvTimeoutError::Disconnected) => return false,
         };
-        let mut only_progress = true;
+        let (mut urgent, mut latest) = (false, None);
         while let Some(message) = next {
-            only_progress &= matches!(message, Message::Progressed);
+            if !matches!(message, Message::Progressed) {
+                latest.get_or_insert_with(|| Instant::now() + LONGEST_BURST);
+            }
+            if !matches!(message, Message::Desired(_)) {
+                self.seen = None;
+            }
             // Somebody waits for the answer to these; a burst of events can be waited out.
-            let urgent = matches!(
+            urgent |= matches!(
                 message,
                 Message::Desired(_) | Message::Refresh(_) | Message::Finished(_)
             );
@@ -128,14 +152,26 @@ impl Loop {
                 Message::Something => {}
                 Message::Stop => return false,
             }
-            let patience = if urgent { Duration::ZERO } else { BURST };
-            next = if only_progress {
-                inbox.recv_timeout(self.patience()).ok()
-            } else {
-                inbox.recv_timeout(patience).ok()
+            let patience = match latest {
+                _ if urgent => Duration::ZERO,
+                None => self.patience(),
+                Some(latest) => self.gathering(latest),
             };
+            next = inbox.recv_timeout(patience).ok();
         }
         true
+    }
+
+    /// How long to wait for more events before looking because of those that came; until `latest` if they
+    /// do not end.
+    fn gathering(&self, latest: Instant) -> Duration {
+        let burst = BURST.min(latest.saturating_duration_since(Instant::now()));
+        if self.memory.busy.is_empty() {
+            return burst;
+        }
+        let (ended, took) = self.looked;
+        let rest = (took * RESTS_WHILE_BUSY).min(LOOK_EVERY);
+        burst.max(rest.saturating_sub(ended.elapsed()))
     }
 
     fn patience(&self) -> Duration {
@@ -164,6 +200,9 @@ impl Loop {
             // What failed under another wish may be tried at once.
             self.memory.failures.clear();
             self.memory.repairs.clear();
+        }
+        if desired.intents != self.ledger.desired.intents {
+            self.seen = None;
         }
         self.ledger.desired = desired;
         self.save();
@@ -243,14 +282,20 @@ impl Loop {
         loop {
             round += 1;
             let mut problems: Vec<Problem> = self.ledger_problem.clone().into_iter().collect();
-            let mut observed = observe(
-                &*self.host,
-                &*self.hypervisor,
-                &self.ledger.desired,
-                &mut problems,
-            );
+            let now = self.host.now();
+            let seen = self.seen.take();
+            let seen = seen.filter(|(at, _)| now.saturating_sub(*at) < STILL_FRESH);
+            let first_look = round == 1 && seen.is_none();
+            let mut observed = seen.map(|(_, observed)| observed).unwrap_or_else(|| {
+                observe(
+                    &*self.host,
+                    &*self.hypervisor,
+                    &self.ledger.desired,
+                    &mut problems,
+                )
+            });
             self.ledger.vectors.fill(&mut observed);
-            self.count_taps(&observed, round == 1);
+            self.count_taps(&observed, first_look);
             self.remember_adapters(&observed);
             // What could not be seen is not gone.
             if problems.is_empty() && self.ledger.remember_bridges(&observed) {
@@ -289,6 +334,8 @@ impl Loop {
                 // Nothing to do now is not done: VMs may rest after a failure.
                 let quiet = plan.actions.is_empty() && self.memory.busy.is_empty();
                 let rests = !self.memory.failures.is_empty();
+                let whole = quiet && problems.is_empty();
+                self.seen = whole.then(|| (self.host.now(), observed.clone()));
                 let progress = match (quiet, rests) {
                     (false, _) => Convergence::Working,
                     (true, true) => Convergence::Resting,

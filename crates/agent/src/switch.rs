@@ -86,6 +86,7 @@ impl Work<'_> {
             Step::TapLearningOn => host.ensure_port_learning(tap, true),
             Step::TapPass => host.ensure_hold_queue(tap, HoldQueue::Pass),
             Step::TapHold => host.ensure_hold_queue(tap, HoldQueue::Hold),
+            Step::TapRoom => host.ensure_tap_room(tap),
             Step::FilterAdd => host.ensure_pf_filter(uplink, *mac, true),
             Step::FilterRemove => host.ensure_pf_filter(uplink, *mac, false),
             Step::TapEntryAdd => host.ensure_bridge_entry(tap, *mac, true),

@@ -142,6 +142,10 @@ pub trait Host: Send + Sync + 'static {
     /// restricts something is [`HostError::ForeignQdisc`].
     fn ensure_hold_queue(&self, tap: &IfName, wanted: HoldQueue) -> Result<()>;
 
+    /// Behind the tap there is room for all that its hold queue lets go at once. Only while the guest is
+    /// on its VF: what comes by the tap meanwhile may be lost.
+    fn ensure_tap_room(&self, tap: &IfName) -> Result<()>;
+
     /// Frames the host received from the port (for a tap: sent by the guest).
     fn rx_packets(&self, port: &IfName) -> Result<u64>;
 

@@ -168,6 +168,10 @@ impl Host for Linux {
         hold_queue::ensure(tap, wanted)
     }
 
+    fn ensure_tap_room(&self, tap: &IfName) -> Result<()> {
+        hold_queue::ensure_room(tap)
+    }
+
     fn rx_packets(&self, port: &IfName) -> Result<u64> {
         bridge::rx_packets(&self.root, port)
     }

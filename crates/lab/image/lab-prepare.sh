@@ -1,6 +1,6 @@
 #!/bin/sh
 set -eu
-mount -t 9p -o trans=virtio,version=9p2000.L,ro,cache=mmap,msize=262144 lab /lab
+mount -t 9p -o trans=virtio,version=9p2000.L,ro,cache=loose,msize=262144 lab /lab
 mkdir -p /run/lab /run/systemd/network
 install -m600 /lab/keys/host_key /run/lab/host_key
 install -m600 /lab/keys/client_key.pub /run/lab/authorized_keys

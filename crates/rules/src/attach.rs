@@ -24,6 +24,9 @@ pub enum Step {
     TapPass,
     /// Frames for the guest wait in the tap's hold queue.
     TapHold,
+    /// Behind the tap there is room for all that the hold queue will let go at once. While the guest is on
+    /// its VF: it restarts the tap's queue, and frames by the tap may be lost.
+    TapRoom,
     /// The PF receives frames for the guest's address.
     FilterAdd,
     /// It does not any more: copies cost host CPU.
@@ -59,6 +62,7 @@ impl fmt::Display for Step {
             Self::TapLearningOn => "learn at the tap again",
             Self::TapPass => "let frames to the guest pass, in order",
             Self::TapHold => "let frames for the guest wait",
+            Self::TapRoom => "make room for frames that will wait",
             Self::FilterAdd => "let the adapter receive for the guest",
             Self::FilterRemove => "let only the VF receive for the guest",
             Self::TapEntryAdd => "send the guest's frames to its tap",
@@ -87,6 +91,7 @@ pub const ATTACH: &[Step] = &[
     Step::WaitOnVf,
     Step::UplinkEntryAdd,
     Step::FilterRemove,
+    Step::TapRoom,
 ];
 
 /// From the VF back to the software path.
@@ -157,6 +162,7 @@ mod tests {
         before(ATTACH, Step::VfDress, Step::Plug);
         before(ATTACH, Step::WaitOnVf, Step::UplinkEntryAdd);
         before(ATTACH, Step::UplinkEntryAdd, Step::FilterRemove);
+        before(ATTACH, Step::FilterRemove, Step::TapRoom);
         before(DETACH, Step::TapHold, Step::FilterAdd);
         before(DETACH, Step::UplinkEntryRemove, Step::Unplug);
         before(DETACH, Step::Unplug, Step::VfClean);

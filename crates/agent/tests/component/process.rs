@@ -34,6 +34,9 @@ struct Life {
     dead: bool,
     fault: Option<Fault>,
     calls: Vec<String>,
+    looks: usize,
+    /// How many looks there had been at each of the calls.
+    looks_at: Vec<usize>,
 }
 
 /// An agent's process. It is both of its ports.
@@ -67,6 +70,11 @@ impl Process {
     /// Changing calls so far.
     pub fn calls(&self) -> Vec<String> {
         self.with(|life| life.calls.clone())
+    }
+
+    /// Looks at the node so far, and how many there had been at each of the changing calls.
+    pub fn looks(&self) -> (usize, Vec<usize>) {
+        self.with(|life| (life.looks, life.looks_at.clone()))
     }
 
     /// It dies at the changing call after `more` others.
@@ -106,6 +114,7 @@ impl Process {
         self.alive();
         let (number, fault) = self.with(|life| {
             life.calls.push(call.to_owned());
+            life.looks_at.push(life.looks);
             (life.calls.len() - 1, life.fault)
         });
         match fault {
@@ -173,6 +182,7 @@ impl Host for Process {
 
     fn observe_adapters(&self) -> HostResult<Vec<AdapterFacts>> {
         self.alive();
+        self.with(|life| life.looks += 1);
         self.host.observe_adapters()
     }
 
@@ -279,6 +289,10 @@ impl Host for Process {
         self.on_host(&format!("{tap}: {wanted:?}"), |host| {
             host.ensure_hold_queue(tap, wanted)
         })
+    }
+
+    fn ensure_tap_room(&self, tap: &IfName) -> HostResult<()> {
+        self.on_host(&format!("{tap}: room"), |host| host.ensure_tap_room(tap))
     }
 
     fn rx_packets(&self, port: &IfName) -> HostResult<u64> {

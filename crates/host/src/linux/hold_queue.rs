@@ -9,15 +9,25 @@
 //! Grafting a root discipline on a device under traffic runs it through `noop_qdisc` for a moment,
 //! which drops; changing one that is there does not (net/sched/sch_api.c). The discipline goes with
 //! the tap.
+//!
+//! What waited goes on all at once, into the ring between tap and vhost, which is as long as the tap's
+//! transmit queue; what does not fit there is dropped (drivers/net/tun.c, `tun_net_xmit`; nothing slows
+//! the discipline down). 1,000 frames, what a tap has of itself, are less than what a busy guest is sent
+//! in the second that its switch-over may take. Changing the length restarts the tap's disciplines like
+//! grafting one does, so there is one moment for it: while the guest is on its VF.
 
 use accelnet_model::IfName;
 
 use super::{
     attributes::{find, push, text, u32_at},
+    link::ifinfomsg,
     netlink::{Netlink, ifindex},
 };
 use crate::{HoldQueue, HostError, Result};
 
+const RTM_GETLINK: u16 = 18;
+const RTM_SETLINK: u16 = 19;
+const IFLA_TXQLEN: u16 = 13;
 const RTM_NEWQDISC: u16 = 36;
 const RTM_GETQDISC: u16 = 38;
 const TCA_KIND: u16 = 1;
@@ -28,6 +38,10 @@ const HANDLE: u32 = 0xacc1_0000;
 /// Bytes that may wait: at 10 Gbit/s what comes in 50 ms, at 1 Gbit/s in half a second. What does
 /// not fit is dropped, as on any full queue.
 const LIMIT_BYTES: u32 = 64 << 20;
+/// Frames that the ring between tap and vhost holds, 8 bytes each: more than what comes in a second of
+/// holding at 10,000 a second, and few enough that a guest that does not keep up with its tap waits
+/// milliseconds for what is in there, not seconds.
+const ROOM_FRAMES: u32 = 16_384;
 /// `enum` in struct tc_plug_qopt (include/uapi/linux/pkt_sched.h).
 const TCQ_PLUG_BUFFER: i32 = 0;
 const TCQ_PLUG_RELEASE_INDEFINITE: i32 = 2;
@@ -131,6 +145,38 @@ pub fn ensure(tap: &IfName, wanted: HoldQueue) -> Result<()> {
             found: format!("{found:?}"),
         }),
     }
+}
+
+/// See [`crate::Host::ensure_tap_room`].
+pub fn ensure_room(tap: &IfName) -> Result<()> {
+    let index = ifindex(tap)?;
+    if room(index)? >= ROOM_FRAMES {
+        return Ok(());
+    }
+    let mut message = ifinfomsg(index, 0, 0);
+    push(&mut message, IFLA_TXQLEN, &ROOM_FRAMES.to_ne_bytes());
+    let operation = format!("lengthen the transmit queue of {tap}");
+    Netlink::route()?.request(&operation, RTM_SETLINK, 0, &message)?;
+    let found = room(index)?;
+    if found < ROOM_FRAMES {
+        return Err(HostError::NotAsAsked {
+            operation,
+            wanted: ROOM_FRAMES.to_string(),
+            found: found.to_string(),
+        });
+    }
+    Ok(())
+}
+
+/// Length of an interface's transmit queue, in frames.
+fn room(index: u32) -> Result<u32> {
+    let operation = "read a tap's transmit queue";
+    let answers = Netlink::route()?.request(operation, RTM_GETLINK, 0, &ifinfomsg(index, 0, 0))?;
+    let length = answers.first().and_then(|answer| {
+        let attributes = answer.payload.get(ifinfomsg(index, 0, 0).len()..)?;
+        u32_at(find(attributes, IFLA_TXQLEN)?, 0)
+    });
+    length.ok_or_else(|| HostError::Malformed(format!("{operation}: no length")))
 }
 
 fn message(index: u32, action: i32) -> Vec<u8> {

@@ -41,7 +41,7 @@ const NDA_LLADDR: u16 = 2;
 const NTF_SELF: u8 = 2;
 
 /// `struct ifinfomsg`: family, type, index, flags, mask of flags to change.
-fn ifinfomsg(index: u32, flags: u32, change: u32) -> Vec<u8> {
+pub fn ifinfomsg(index: u32, flags: u32, change: u32) -> Vec<u8> {
     [0, index, flags, change].map(u32::to_ne_bytes).concat()
 }
 

@@ -237,6 +237,16 @@ impl Machine {
         self.holds.insert(tap.clone(), wanted);
         Ok(())
     }
+
+    fn ensure_room(&mut self, tap: &IfName) -> Result<()> {
+        self.port(tap).ok_or_else(|| gone(tap))?;
+        let on_it = |guest: &&super::Guest| &guest.tap == tap && !guest.is_on_vf(self.now);
+        if let Some(guest) = self.guests.iter().find(on_it) {
+            let text = format!("{tap} was restarted while guest {} was on it", guest.mac);
+            self.violations.push(text);
+        }
+        Ok(())
+    }
 }
 
 impl Host for HostTwin {
@@ -352,6 +362,10 @@ impl Host for HostTwin {
 
     fn ensure_hold_queue(&self, tap: &IfName, wanted: HoldQueue) -> Result<()> {
         self.with(|machine| machine.ensure_hold(tap, wanted))
+    }
+
+    fn ensure_tap_room(&self, tap: &IfName) -> Result<()> {
+        self.with(|machine| machine.ensure_room(tap))
     }
 
     fn rx_packets(&self, port: &IfName) -> Result<u64> {

@@ -10,6 +10,7 @@
 //! a while is so for both. Nothing is left behind, whatever happens, unless it is asked for.
 
 mod by_hand;
+mod drops;
 mod measure;
 mod picture;
 mod product;

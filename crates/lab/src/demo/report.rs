@@ -53,6 +53,15 @@ pub struct SwitchOver {
     pub outage_ms: f64,
     /// Longest time that a packet was on its way, milliseconds.
     pub max_delay_ms: f64,
+    /// Packets that the probe, both ends, did not send because it stood still: what it would have sent is
+    /// not known to have been lost or not.
+    pub not_sent: u64,
+    /// Packets that the guest's own kernel refused to take from its end of the probe; they are not among
+    /// those sent.
+    pub refused_by_guest: u64,
+    /// Packets that went no further, by place, as the kernels of node and guest count them: any traffic,
+    /// copies too.
+    pub drops: BTreeMap<String, u64>,
 }
 
 /// From the command until the guest is on its VF, medians.

@@ -1,11 +1,12 @@
 //! Rounds: there and back under traffic, and each path measured in between.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use anyhow::{Result, ensure};
 
 use super::{
     GUEST, NODE, Path, SwitchOver,
+    drops::Drops,
     measure::{CpuTime, median},
     product::Product,
 };
@@ -83,6 +84,7 @@ pub fn run(lab: &Lab, product: &Product<'_>, rounds: u32, progress: Progress) ->
 
 /// Changes the path under traffic, then measures the new one.
 fn half(lab: &Lab, product: &Product<'_>, operation: &str) -> Result<Half> {
+    let dropped_before = Drops::read(lab)?;
     let probe = lab.start_probe(GUEST, ProbeKind::Rate { pps: RATE_PPS })?;
     wait(AROUND);
     let begun = now_ns();
@@ -90,6 +92,7 @@ fn half(lab: &Lab, product: &Product<'_>, operation: &str) -> Result<Half> {
     let took_s = now_ns().saturating_sub(begun) as f64 / 1e9;
     wait(AROUND);
     let logs = probe.stop()?;
+    let drops = Drops::read(lab)?.since(&dropped_before);
     let expected = if operation == "enable" {
         "vf"
     } else {
@@ -101,7 +104,10 @@ fn half(lab: &Lab, product: &Product<'_>, operation: &str) -> Result<Half> {
         "after 'vm {operation}' the path is '{found}', not '{expected}'"
     );
     Ok(Half {
-        switch: switch_over(operation, took_s, &logs.between(begun, u64::MAX)),
+        switch: SwitchOver {
+            drops,
+            ..switch_over(operation, took_s, &logs.between(begun, u64::MAX))
+        },
         lost_before: logs.between(0, begun).lost,
         path: path(lab)?,
     })
@@ -153,6 +159,9 @@ fn switch_over(
         reordered: during.reordered,
         outage_ms: outage(to).max(outage(from)),
         max_delay_ms: to.max_delay_ms.max(from.max_delay_ms),
+        not_sent: to.not_sent + from.not_sent,
+        refused_by_guest: from.send_errors,
+        drops: BTreeMap::new(),
     }
 }
 

@@ -28,6 +28,9 @@ pub struct Direction {
     pub reordered: u64,
     /// Packets that the sender's own stack refused in the whole probe; they are not among those sent.
     pub send_errors: u64,
+    /// Packets of the whole probe that were not sent because the sender stood still; they are not among
+    /// those sent.
+    pub not_sent: u64,
     /// Longest one-way delay in milliseconds, with the clocks aligned by the shortest delays.
     pub max_delay_ms: f64,
     /// Longest time without a packet, in milliseconds.
@@ -79,8 +82,10 @@ pub fn analyse(wire: &Log, guest: &Log, rate_pps: u32, from_ns: u64, to_ns: u64)
     let window = (from_ns, to_ns);
     let mut to_guest = direction(&wire.sent_ns, &guest_received, window);
     to_guest.send_errors = wire.send_errors;
+    to_guest.not_sent = wire.not_sent;
     let mut from_guest = direction(&guest_sent, &wire.received, window);
     from_guest.send_errors = guest.send_errors;
+    from_guest.not_sent = guest.not_sent;
     let echoes: Vec<u64> = wire
         .echoes_ns
         .iter()

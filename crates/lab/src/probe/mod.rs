@@ -7,6 +7,7 @@
 
 pub mod analysis;
 pub mod clock;
+pub mod pace;
 pub mod responder;
 
 use serde::{Deserialize, Serialize};
@@ -86,6 +87,10 @@ pub struct Log {
     /// Packets that this end's own stack refused to send; they have no number.
     #[serde(default)]
     pub send_errors: u64,
+    /// Packets that this end did not send because it was late by more than it makes up for ([`pace`]);
+    /// they have no number.
+    #[serde(default)]
+    pub not_sent: u64,
     /// Packets that came and found this end's socket full; a measurement with any does not count.
     #[serde(default)]
     pub socket_drops: u64,

@@ -14,7 +14,7 @@ use rustix::{
     time::{Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags},
 };
 
-use super::{GUEST_PORT, Kind, Log, Packet, now_ns};
+use super::{GUEST_PORT, Kind, Log, Packet, now_ns, pace};
 
 /// Bytes for packets that wait for us. A packet takes about 0.75 KiB of it (skb->truesize), so that
 /// 8 MiB hold seconds of the highest rate; the kernel doubles it for its own book-keeping.
@@ -68,7 +68,12 @@ pub fn run(peer: SocketAddr, rate_pps: u32) -> Result<()> {
             receive(&socket, &mut log);
         }
         if ready[1] {
-            send(&socket, &timer, peer, stop_at.is_some(), &mut log);
+            let due = ticks(&timer);
+            if stop_at.is_none() {
+                let now = pace::catch_up(due);
+                log.not_sent += due - now;
+                send(&socket, now, peer, &mut log);
+            }
         }
         if ready.get(2) == Some(&true)
             && rustix::io::read(stdin.as_fd(), &mut [0u8; 64][..]).unwrap_or(0) == 0
@@ -144,13 +149,14 @@ fn receive(socket: &UdpSocket, log: &mut Log) {
     }
 }
 
-fn send(socket: &UdpSocket, timer: impl AsFd, peer: SocketAddr, stopping: bool, log: &mut Log) {
+/// How often the timer went off since it was asked last.
+fn ticks(timer: impl AsFd) -> u64 {
     let mut ticks = [0u8; 8];
-    if rustix::io::read(&timer, &mut ticks).is_err() || stopping {
-        return;
-    }
-    // A guest that was not scheduled for a while has several ticks to make up.
-    for _ in 0..u64::from_ne_bytes(ticks).min(1000) {
+    rustix::io::read(&timer, &mut ticks).map_or(0, |_| u64::from_ne_bytes(ticks))
+}
+
+fn send(socket: &UdpSocket, count: u64, peer: SocketAddr, log: &mut Log) {
+    for _ in 0..count {
         let packet = Packet {
             kind: Kind::Data,
             seq: log.sent_ns.len() as u32,

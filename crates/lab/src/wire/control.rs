@@ -91,19 +91,37 @@ pub fn serve(
 }
 
 fn serve_one(stream: &UnixStream, commands: &Sender<Command>, switch: &Switch) -> Result<()> {
+    let mut opened = Vec::new();
+    let served = answer_all(stream, commands, switch, &mut opened);
+    // A client that was killed has left its probes sending; of one that was stopped there is none.
+    for port in opened {
+        let (sender, receiver) = std::sync::mpsc::channel();
+        commands.send(Command::Stop(port, sender))?;
+        let _ = receiver.recv();
+    }
+    served
+}
+
+fn answer_all(
+    stream: &UnixStream,
+    commands: &Sender<Command>,
+    switch: &Switch,
+    opened: &mut Vec<u16>,
+) -> Result<()> {
     for line in BufReader::new(stream).lines() {
         let answer = match serde_json::from_str(&line?)? {
             Request::Rate {
                 peer,
                 pps,
                 echo_every,
-            } => open(commands, peer, Mode::Rate { pps, echo_every })?,
+            } => open(commands, peer, Mode::Rate { pps, echo_every }, opened)?,
             Request::Outstanding { peer, count } => {
-                open(commands, peer, Mode::Outstanding { count })?
+                open(commands, peer, Mode::Outstanding { count }, opened)?
             }
             Request::Begin { port } => told(commands, port, Command::Begin)?,
             Request::Quiesce { port } => told(commands, port, Command::Quiesce)?,
             Request::Stop { port } => {
+                opened.retain(|open| *open != port);
                 let (sender, receiver) = std::sync::mpsc::channel();
                 commands.send(Command::Stop(port, sender))?;
                 serde_json::to_value(
@@ -132,12 +150,17 @@ fn told(
     Ok(true.into())
 }
 
-fn open(commands: &Sender<Command>, peer: SocketAddr, mode: Mode) -> Result<serde_json::Value> {
+fn open(
+    commands: &Sender<Command>,
+    peer: SocketAddr,
+    mode: Mode,
+    opened: &mut Vec<u16>,
+) -> Result<serde_json::Value> {
     let (sender, receiver) = std::sync::mpsc::channel();
     commands.send(Command::Open(peer, mode, sender))?;
-    Ok(serde_json::to_value(Started {
-        port: receiver.recv()?,
-    })?)
+    let port = receiver.recv()?;
+    opened.push(port);
+    Ok(serde_json::to_value(Started { port })?)
 }
 
 /// A client of the wire's control.
@@ -176,5 +199,40 @@ impl Control {
     /// Ends a probe.
     pub fn stop(&mut self, port: u16) -> Result<Log> {
         self.ask(&Request::Stop { port })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{io::Write, sync::mpsc::channel};
+
+    use super::*;
+
+    #[test]
+    fn probes_of_a_client_that_went_away_are_stopped() {
+        let (client, server) = UnixStream::pair().unwrap();
+        let (commands, received) = channel();
+        let serving = thread::spawn(move || serve_one(&server, &commands, &Switch::default()));
+        let peer = "10.77.0.101:5001".parse().unwrap();
+        for _ in 0..2 {
+            let request = serde_json::to_string(&Request::Outstanding { peer, count: 1 }).unwrap();
+            writeln!(&client, "{request}").unwrap();
+        }
+        for port in [7, 8] {
+            let Command::Open(_, _, answer) = received.recv().unwrap() else {
+                panic!("no probe was opened");
+            };
+            answer.send(port).unwrap();
+        }
+        let stop = serde_json::to_string(&Request::Stop { port: 7 }).unwrap();
+        writeln!(&client, "{stop}").unwrap();
+        drop(client);
+        let mut stopped = Vec::new();
+        while let Ok(Command::Stop(port, answer)) = received.recv() {
+            stopped.push(port);
+            answer.send(Some(Log::default())).unwrap();
+        }
+        assert_eq!(stopped, [7, 8]);
+        assert!(serving.join().is_ok());
     }
 }

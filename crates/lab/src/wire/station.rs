@@ -21,7 +21,7 @@ use smoltcp::{
 };
 
 use super::switch::{Port, QUEUE, Switch};
-use crate::probe::{Kind, Log, Packet, now_ns};
+use crate::probe::{Kind, Log, Packet, now_ns, pace};
 
 const MAC: [u8; 6] = [0x52, 0x54, 0x00, 0xcc, 0x00, 0x01];
 const FIRST_PORT: u16 = 20_000;
@@ -265,10 +265,13 @@ impl Probe {
         let Mode::Rate { pps, .. } = self.mode else {
             return Duration::from_millis(1);
         };
-        let due = began_ns
-            + (self.log.sent_ns.len() as u64 + self.log.send_errors) * 1_000_000_000
-                / u64::from(pps.max(1));
+        let due = began_ns + self.past() * 1_000_000_000 / u64::from(pps.max(1));
         Duration::from_nanos(due.saturating_sub(now_ns()))
+    }
+
+    /// Packets whose time has come and gone, sent or not.
+    fn past(&self) -> u64 {
+        self.log.sent_ns.len() as u64 + self.log.send_errors + self.log.not_sent
     }
 
     fn receive(&mut self, socket: &mut udp::Socket<'_>) {
@@ -289,13 +292,19 @@ impl Probe {
     }
 
     fn send(&mut self, socket: &mut udp::Socket<'_>) {
-        if self.began_ns.is_none() {
+        let Some(began_ns) = self.began_ns else {
             return;
-        }
+        };
         let now = now_ns();
         match self.mode {
             Mode::Rate { pps, echo_every } => {
-                while self.next_send_in().is_zero() && pps > 0 {
+                let elapsed_ns = u128::from(now.saturating_sub(began_ns));
+                let due =
+                    (elapsed_ns * u128::from(pps) / 1_000_000_000) as u64 + u64::from(pps > 0);
+                let behind = due.saturating_sub(self.past());
+                let count = pace::catch_up(behind);
+                self.log.not_sent += behind - count;
+                for _ in 0..count {
                     let seq = self.log.sent_ns.len() as u32;
                     let kind = if seq.is_multiple_of(echo_every.max(1)) {
                         Kind::EchoRequest
