@@ -5,15 +5,24 @@
 //! and shows what the nodes report.
 //!
 //! ```text
-//!   request ─► fresh look at the nodes ─► admission (pure) ─► compare-and-swap ─► nodes are told
+//!   request ─► fresh look at its node ─► admission (pure) ─► compare-and-swap ─► nodes are told
 //!                                            │ refused            │ lost: decide again
 //!                                            ▼                    ▼
 //!                                      all reasons at once   conflict, after some tries
 //! ```
 //!
+//! A VM's own node is asked afresh before it is accelerated. The other nodes are taken as they reported
+//! last, which is as safe: what holds capacity is what is wished, and that is compared when it is
+//! written. A node that fell silent and is not known to be down yet is one of those that the reserve
+//! lets be down at any time; one whose adapters failed a moment ago might as well have failed a moment
+//! later, and is told by the next report.
+//!
 //! | module | holds |
 //! |---|---|
-//! | [`state`] | the wish, in the store: read whole, changed by compare-and-swap |
+//! | [`state`] | the wish, in the store, changed by compare-and-swap; a copy in memory |
+//! | [`line`] | changes one after the other, several with one write |
+//! | [`told`] | what each node was told |
+//! | [`sharded`] | maps of which copies cost nothing |
 //! | [`audit`] | who asked for what, and what became of it |
 //! | [`nodes`] | the port to the agents |
 //! | [`reports`] | what the nodes said last |
@@ -29,20 +38,18 @@ mod audit;
 mod failure;
 #[cfg(feature = "fake")]
 pub mod fake;
+mod line;
 mod nodes;
 mod reports;
 mod routes;
+mod sharded;
 mod state;
+mod told;
 mod view;
 
-use std::{
-    collections::BTreeSet,
-    future::Future,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
-};
+use std::{collections::BTreeMap, future::Future, sync::Arc, time::Duration};
 
-use accelnet_model::{Code, Name, NodeDesired, NodeStatus, Problem};
+use accelnet_model::{Code, Name, NodeStatus, Problem};
 use accelnet_store::Store;
 use futures::future::{BoxFuture, join_all};
 pub use nodes::Nodes;
@@ -53,8 +60,10 @@ use crate::{
     admission::{Decided, Room},
     apart::apart,
     audit::{Asked, Entry},
-    reports::{Known, Reports, worth_keeping},
-    state::{NodeReport, Wish},
+    line::Line,
+    reports::{Reports, Seen, worth_keeping},
+    state::{NodeReport, REPORTS_AT_ONCE, Wish},
+    told::Told,
 };
 
 /// A future that can be in a trait object.
@@ -64,9 +73,6 @@ pub type Pending<'a, T> = BoxFuture<'a, T>;
 const LOOK_LIMIT: Duration = Duration::from_secs(45);
 /// Requests under way may take so long once the server shall stop.
 const STOP_LIMIT: Duration = Duration::from_secs(5);
-/// How often a change that lost a race is decided anew. Whoever lost waits for their turn, and can then
-/// only be overtaken by requests that try for the first time.
-const ATTEMPTS: u32 = 20;
 /// Changed reports are kept at most this often.
 const KEEP_EVERY: Duration = Duration::from_secs(1);
 
@@ -82,37 +88,11 @@ struct Shared {
     reports: Reports,
     /// Capacity, kept from one decision to the next.
     room: Arc<Room>,
-    handed: Mutex<Handed>,
+    told: Told,
+    line: Line,
     /// Counts changes of wish or reports, to wake those who watch.
     changes: watch::Sender<u64>,
     stopping: watch::Sender<bool>,
-    /// The turn of a change that lost a race.
-    turn: tokio::sync::Mutex<()>,
-}
-
-/// What nodes were told.
-#[derive(Default)]
-struct Handed {
-    desired: NodeDesired,
-    nodes: BTreeSet<Name>,
-}
-
-impl Handed {
-    /// These nodes are about to be told this; false if it is older than what they were told.
-    fn begin(&mut self, desired: &NodeDesired, nodes: &[Name]) -> bool {
-        if desired.generation < self.desired.generation {
-            return false;
-        }
-        self.desired = desired.clone();
-        self.nodes = nodes.iter().cloned().collect();
-        true
-    }
-
-    /// What a node that was not told anything shall be; it counts as told from now on.
-    fn wish_for(&mut self, node: &Name) -> Option<NodeDesired> {
-        let new = self.nodes.insert(node.clone());
-        new.then(|| self.desired.clone())
-    }
 }
 
 /// A change of the wish that was decided on.
@@ -138,10 +118,10 @@ impl Server {
             nodes,
             reports: Reports::default(),
             room: Arc::default(),
-            handed: Mutex::default(),
+            told: Told::default(),
+            line: Line::default(),
             changes: watch::channel(0).0,
             stopping: watch::channel(false).0,
-            turn: tokio::sync::Mutex::default(),
         };
         shared.reports.remember(shared.state.kept_reports().await?);
         let server = Self {
@@ -152,22 +132,18 @@ impl Server {
         Ok(server)
     }
 
-    /// Takes in a node's report. A node that is new gets what is wanted.
-    pub fn report(&self, node: Name, status: NodeStatus) {
-        let unknown = self.handed().wish_for(&node);
-        let Some(desired) = unknown else {
-            self.shared.reports.put(node, status);
-            return self.changed();
-        };
-        tracing::info!(%node, "a node that was not told yet what is wanted");
+    /// Takes in a node's report. A node that is new, or has VMs that it had not before, is told what is
+    /// wanted.
+    pub fn report(&self, node: &Name, status: NodeStatus) {
         self.shared.reports.put(node.clone(), status);
-        self.shared.nodes.set_desired(&node, desired);
+        self.tell(node);
         self.changed();
     }
 
-    fn handed(&self) -> MutexGuard<'_, Handed> {
-        let handed = self.shared.handed.lock();
-        handed.unwrap_or_else(PoisonError::into_inner)
+    /// A node cannot be reached any more, until it reports again. It counts as down.
+    pub fn lost(&self, node: &Name, problem: Problem) {
+        self.shared.reports.silence(node, problem);
+        self.changed();
     }
 
     /// Serves the API until `stop` is done. Watches end then; requests under way come to their end,
@@ -224,39 +200,37 @@ impl Server {
     }
 
     /// All nodes as they are known.
-    fn nodes(&self) -> Vec<Known> {
+    fn seen(&self) -> Seen {
         self.shared.reports.of(self.shared.nodes.names())
     }
 
     /// Looks at all nodes afresh. Those that give no answer say so in what is returned.
-    async fn refresh(&self) -> Vec<Known> {
+    async fn refresh(&self) -> Seen {
         let names = self.shared.nodes.names();
-        let looks = names.iter().map(|name| async move {
-            let look = tokio::time::timeout(LOOK_LIMIT, self.shared.nodes.refresh(name));
-            look.await.unwrap_or_else(|_| {
-                let text = format!("Node '{name}' gave no answer within {LOOK_LIMIT:?}.");
-                Err(Problem::new(Code::AgentUnreachable, text).about("node", name))
-            })
-        });
-        for (name, look) in names.iter().zip(join_all(looks).await) {
-            match look {
-                Ok(status) => self.shared.reports.put_answer(name.clone(), status),
-                Err(problem) => self.shared.reports.silence(name, problem),
-            }
-        }
+        join_all(names.iter().map(|name| self.look_at(name))).await;
         self.changed();
-        self.nodes()
+        self.seen()
     }
 
-    fn hand_out(&self, wish: &Wish) {
-        let names = self.shared.nodes.names();
-        // Else somebody's later change was faster.
-        if self.handed().begin(&wish.desired, &names) {
-            for name in names {
-                self.shared.nodes.set_desired(&name, wish.desired.clone());
-            }
-        }
+    /// Looks at some nodes afresh.
+    async fn refresh_these(&self, names: &[Name]) {
+        join_all(names.iter().map(|name| self.look_at(name))).await;
         self.changed();
+    }
+
+    async fn look_at(&self, name: &Name) {
+        let look = tokio::time::timeout(LOOK_LIMIT, self.shared.nodes.refresh(name));
+        let look = look.await.unwrap_or_else(|_| {
+            let text = format!("Node '{name}' gave no answer within {LOOK_LIMIT:?}.");
+            Err(Problem::new(Code::AgentUnreachable, text).about("node", name))
+        });
+        match look {
+            Ok(status) => {
+                self.shared.reports.put_answer(name.clone(), status);
+                self.tell(name);
+            }
+            Err(problem) => self.shared.reports.silence(name, problem),
+        }
     }
 
     fn changed(&self) {
@@ -282,68 +256,36 @@ impl Server {
         changed
     }
 
-    async fn try_change<T: Send>(
-        &self,
-        asked: &Asked,
-        decide: &mut (impl FnMut(&Wish) -> Result<Decided<T>, Vec<Problem>> + Send),
-    ) -> Result<Changed<T>, Vec<Problem>> {
-        let mut turn = None;
-        for _ in 0..ATTEMPTS {
-            let wish = self.wish().await.map_err(one)?;
-            let Decided {
-                writes,
-                plan,
-                about,
-            } = apart(|| decide(&wish))?;
-            let changed = !writes.is_empty();
-            let mut after = Changed {
-                wish,
-                changed,
-                plan,
-                about,
-            };
-            if !changed || asked.dry_run {
-                return Ok(after);
-            }
-            let entry = Entry::new(asked, &[]);
-            let commit = self.shared.state.commit(&after.wish, writes, entry);
-            if commit.await.map_err(one)? {
-                after.wish = self.wish().await.map_err(one)?;
-                self.hand_out(&after.wish);
-                return Ok(after);
-            }
-            // Many at a time would lose against each other for ever.
-            if turn.is_none() {
-                turn = Some(self.shared.turn.lock().await);
-            }
-        }
-        let text = "Others kept changing the cluster's state.";
-        Err(one(Problem::new(Code::Conflict, text)))
-    }
-
     /// Keeps reports that changed, until the server stops.
     async fn keep_reports(&self) {
         let mut changes = self.shared.changes.subscribe();
-        let mut kept: Vec<NodeReport> = Vec::new();
+        let mut seen = Seen::default();
+        let mut kept: BTreeMap<Name, NodeStatus> = BTreeMap::new();
         let stopping = self.stopping();
         tokio::pin!(stopping);
         loop {
-            for node in self.nodes() {
-                let Some(status) = node.current() else {
-                    continue;
-                };
-                let (name, status) = (node.name.clone(), worth_keeping(status));
-                let report = NodeReport { name, status };
-                if kept.contains(&report) {
-                    continue;
-                }
-                match self.shared.state.keep_report(&report).await {
+            let now = self.seen();
+            let changed = now.differing(&seen).filter_map(|name| now.node(name));
+            let worth = changed.filter_map(|node| {
+                let (name, status) = (node.name.clone(), worth_keeping(node.current()?));
+                (kept.get(&name) != Some(&status)).then_some(NodeReport { name, status })
+            });
+            let worth: Vec<NodeReport> = apart(|| worth.collect());
+            let mut all_kept = true;
+            for some in worth.chunks(REPORTS_AT_ONCE) {
+                match self.shared.state.keep_reports(some).await {
                     Ok(()) => {
-                        kept.retain(|old| old.name != report.name);
-                        kept.push(report);
+                        let some = some.iter().cloned();
+                        kept.extend(some.map(|report| (report.name, report.status)));
                     }
-                    Err(problem) => tracing::warn!(%problem, "a report could not be kept"),
+                    Err(problem) => {
+                        tracing::warn!(%problem, "reports could not be kept");
+                        all_kept = false;
+                    }
                 }
+            }
+            if all_kept {
+                seen = now;
             }
             tokio::select! {
                 () = &mut stopping => return,

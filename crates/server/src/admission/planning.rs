@@ -1,7 +1,7 @@
 //! What is free, what the reserve holds back, and where VMs could go. Nothing is decided here: these
 //! are the rules' answers to "what if".
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
 use accelnet_api::{
     Capacity, CapacityFigures, LargestReserve, NodeCapacity, PerLevel, Vm, VmMove, VmPlace,
@@ -16,8 +16,12 @@ use accelnet_rules::{
 };
 use uuid::Uuid;
 
-use super::capacity::{Seen, ours, shortage, terms, uplinks};
-use crate::{reports::Known, state::Wish};
+use super::capacity::{of_vm, ours, shortage_now, uplinks};
+use crate::{
+    reports::{Known, Seen},
+    state::Wish,
+    view,
+};
 
 /// A VM that is not accelerated is asked about at this level, which is the command line's default.
 const DEFAULT_LEVEL: Performance = Performance::Medium;
@@ -32,18 +36,13 @@ fn enabled(wish: &Wish) -> Result<(&ClusterEnable, &Intent), Problem> {
 ///
 /// # Errors
 /// `accel_net_not_enabled`, `node_not_found`.
-pub fn look(
-    wish: &Wish,
-    nodes: &[Known],
-    vms: &[Vm],
-    without: &[String],
-) -> Result<Capacity, Problem> {
+pub fn look(wish: &Wish, seen: &Seen, without: &[String]) -> Result<Capacity, Problem> {
     let (enable, intent) = enabled(wish)?;
     let reserve = rules::Reserve::from(enable);
-    let mut capacity = wish.room.copy(terms(wish, nodes, intent, reserve))?;
+    let mut capacity = wish.room.copy(wish, seen, (intent, reserve))?;
     let by_node = capacity.fits_more_by_node();
     let figures = capacity.figures();
-    let of_nodes: Vec<NodeCapacity> = nodes
+    let of_nodes: Vec<NodeCapacity> = seen
         .iter()
         .zip(figures.iter().zip(by_node))
         .map(|(node, (figures, more))| {
@@ -60,13 +59,13 @@ pub fn look(
         .collect();
     let asked = match without {
         [] => None,
-        names => Some(without_nodes(&capacity, nodes, vms, names)?),
+        names => Some(without_nodes(&capacity, (wish, seen), names)?),
     };
-    let short = shortage(wish, nodes, intent, reserve);
+    let short = shortage_now(wish, seen);
     let largest = capacity.largest_reserve();
     Ok(Capacity {
         intent: intent.name.clone(),
-        node_reserve_percentage: reserve.percentage(nodes.len()),
+        node_reserve_percentage: reserve.percentage(seen.names().len()),
         nodes_down_tolerated: capacity.nodes_down_tolerated() as u32,
         holds: short.is_none(),
         largest_reserve: largest.map(|(nodes_down, percentage)| LargestReserve {
@@ -173,13 +172,12 @@ fn total(nodes: &[NodeCapacity], fits_more: PerLevel) -> CapacityFigures {
 
 fn without_nodes(
     capacity: &rules::Capacity,
-    nodes: &[Known],
-    vms: &[Vm],
+    (wish, seen): (&Wish, &Seen),
     names: &[String],
 ) -> Result<Without, Problem> {
     let mut lost: Vec<Name> = Vec::new();
     for name in names {
-        let name = find(nodes, name)?;
+        let name = find(seen, name)?;
         if !lost.contains(name) {
             lost.push(name.clone());
         }
@@ -187,26 +185,25 @@ fn without_nodes(
     let words: Vec<String> = lost.iter().map(ToString::to_string).collect();
     let recovery = capacity.recover(&words)?;
     // The rules know VMs by their UUIDs, nodes by their names.
-    let known: HashMap<Uuid, &Vm> = vms.iter().map(|vm| (vm.uuid, vm)).collect();
-    let who = |uuid: &str| known.get(&Uuid::try_parse(uuid).ok()?).copied();
+    let who = |uuid: &str| view::one(wish, seen, Uuid::try_parse(uuid).ok()?);
     let mut result = Without {
         nodes: lost,
         placements: Vec::new(),
         without_room: Vec::new(),
     };
     for place in recovery.placements {
-        let (vm, level, from, uuid) = moved(who(&place.vm), &place.vm);
+        let (vm, level, from, uuid) = moved(who(&place.vm).as_ref(), &place.vm);
         result.placements.push(VmMove {
             vm,
             uuid,
             level,
             from,
-            to: find(nodes, &place.node)?.clone(),
+            to: find(seen, &place.node)?.clone(),
             adapters: place.adapters,
         });
     }
     for name in recovery.without_room {
-        let (vm, level, from, uuid) = moved(who(&name), &name);
+        let (vm, level, from, uuid) = moved(who(&name).as_ref(), &name);
         result.without_room.push(VmWithoutRoom {
             vm,
             uuid,
@@ -231,8 +228,8 @@ fn moved(vm: Option<&Vm>, uuid: &str) -> (String, Performance, Option<Name>, Uui
     )
 }
 
-fn find<'a>(nodes: &'a [Known], word: &str) -> Result<&'a Name, Problem> {
-    let mut names = nodes.iter().map(|node| &node.name);
+fn find<'a>(seen: &'a Seen, word: &str) -> Result<&'a Name, Problem> {
+    let mut names = seen.names().iter();
     names.find(|name| name.as_str() == word).ok_or_else(|| {
         let shown = crate::audit::printable(word);
         let text = format!("No node is called '{shown}'.");
@@ -246,17 +243,17 @@ fn find<'a>(nodes: &'a [Known], word: &str) -> Result<&'a Name, Problem> {
 /// `accel_net_not_enabled`.
 pub fn places(
     wish: &Wish,
-    nodes: &[Known],
+    seen: &Seen,
     vm: &Vm,
     level: Option<Performance>,
 ) -> Result<VmPlaces, Problem> {
     let (enable, intent) = enabled(wish)?;
     let reserve = rules::Reserve::from(enable);
     let level = level.or(vm.level).unwrap_or(DEFAULT_LEVEL);
-    let mut capacity = wish.room.copy(terms(wish, nodes, intent, reserve))?;
-    let asked = Seen::of(nodes).vm(intent, vm.uuid, level);
+    let mut capacity = wish.room.copy(wish, seen, (intent, reserve))?;
+    let asked = of_vm(seen, intent, vm.uuid, level);
     let offers = capacity.offers(&asked);
-    let places = nodes.iter().zip(offers).map(|(node, offer)| VmPlace {
+    let places = seen.iter().zip(offers).map(|(node, offer)| VmPlace {
         node: node.name.clone(),
         present: vm.node.as_ref() == Some(&node.name),
         down: node.silent.is_some(),
