@@ -47,7 +47,13 @@ mod state;
 mod told;
 mod view;
 
-use std::{collections::BTreeMap, future::Future, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    future::Future,
+    ops::Bound,
+    sync::Arc,
+    time::Duration,
+};
 
 use accelnet_model::{Code, Name, NodeStatus, Problem};
 use accelnet_store::Store;
@@ -58,11 +64,10 @@ use tokio::{net::UnixListener, sync::watch};
 
 use crate::{
     admission::{Decided, Room},
-    apart::apart,
     audit::{Asked, Entry},
     line::Line,
-    reports::{Reports, Seen, worth_keeping},
-    state::{NodeReport, REPORTS_AT_ONCE, Wish},
+    reports::{Known, Reports, Seen, worth_keeping},
+    state::{NodeReport, Wish},
     told::Told,
 };
 
@@ -73,8 +78,11 @@ pub type Pending<'a, T> = BoxFuture<'a, T>;
 const LOOK_LIMIT: Duration = Duration::from_secs(45);
 /// Requests under way may take so long once the server shall stop.
 const STOP_LIMIT: Duration = Duration::from_secs(5);
-/// Changed reports are kept at most this often.
+/// Changed reports are kept at most this often, and so many at once. They matter only where a node is
+/// silent when a server starts, so they need not be the newest, and must not hold up those who wait for a
+/// change of the wish: a node with 20 VMs has a report of 50 KiB.
 const KEEP_EVERY: Duration = Duration::from_secs(1);
+const KEPT_AT_ONCE: usize = 32;
 
 /// The server. Cheap to clone.
 #[derive(Clone)]
@@ -88,6 +96,8 @@ struct Shared {
     reports: Reports,
     /// Capacity, kept from one decision to the next.
     room: Arc<Room>,
+    /// Reports as the store has them.
+    kept: tokio::sync::Mutex<BTreeMap<Name, NodeStatus>>,
     told: Told,
     line: Line,
     /// Counts changes of wish or reports, to wake those who watch.
@@ -118,12 +128,16 @@ impl Server {
             nodes,
             reports: Reports::default(),
             room: Arc::default(),
+            kept: tokio::sync::Mutex::default(),
             told: Told::default(),
             line: Line::default(),
             changes: watch::channel(0).0,
             stopping: watch::channel(false).0,
         };
-        shared.reports.remember(shared.state.kept_reports().await?);
+        let kept = shared.state.kept_reports().await?;
+        let by_node = kept.iter().cloned();
+        *shared.kept.lock().await = by_node.map(|kept| (kept.name, kept.status)).collect();
+        shared.reports.remember(kept);
         let server = Self {
             shared: Arc::new(shared),
         };
@@ -259,44 +273,69 @@ impl Server {
     /// Keeps reports that changed, until the server stops.
     async fn keep_reports(&self) {
         let mut changes = self.shared.changes.subscribe();
-        let mut seen = Seen::default();
-        let mut kept: BTreeMap<Name, NodeStatus> = BTreeMap::new();
+        let (mut seen, mut waiting, mut last) = (Seen::default(), BTreeSet::new(), None);
         let stopping = self.stopping();
         tokio::pin!(stopping);
         loop {
             let now = self.seen();
-            let changed = now.differing(&seen).filter_map(|name| now.node(name));
-            let worth = changed.filter_map(|node| {
-                let (name, status) = (node.name.clone(), worth_keeping(node.current()?));
-                (kept.get(&name) != Some(&status)).then_some(NodeReport { name, status })
-            });
-            let worth: Vec<NodeReport> = apart(|| worth.collect());
-            let mut all_kept = true;
-            for some in worth.chunks(REPORTS_AT_ONCE) {
-                match self.shared.state.keep_reports(some).await {
-                    Ok(()) => {
-                        let some = some.iter().cloned();
-                        kept.extend(some.map(|report| (report.name, report.status)));
-                    }
-                    Err(problem) => {
-                        tracing::warn!(%problem, "reports could not be kept");
-                        all_kept = false;
-                    }
-                }
-            }
-            if all_kept {
-                seen = now;
+            waiting.extend(now.differing(&seen).cloned());
+            seen = now;
+            if let Err(problem) = self.keep_some(&seen, &mut waiting, &mut last).await {
+                tracing::warn!(%problem, "reports could not be kept");
             }
             tokio::select! {
                 () = &mut stopping => return,
                 () = tokio::time::sleep(KEEP_EVERY) => {}
             }
-            tokio::select! {
-                () = &mut stopping => return,
-                changed = changes.changed() => if changed.is_err() { return },
+            if waiting.is_empty() {
+                tokio::select! {
+                    () = &mut stopping => return,
+                    changed = changes.changed() => if changed.is_err() { return },
+                }
             }
         }
     }
+
+    /// Keeps some of the reports that are waiting for it: those after the last one, so that each has its
+    /// turn.
+    async fn keep_some(
+        &self,
+        seen: &Seen,
+        waiting: &mut BTreeSet<Name>,
+        last: &mut Option<Name>,
+    ) -> Result<(), Problem> {
+        let mut kept = self.shared.kept.lock().await;
+        let mut worth = Vec::new();
+        while worth.len() < KEPT_AT_ONCE
+            && let Some(name) = after(waiting, last.as_ref()).cloned()
+        {
+            waiting.remove(&name);
+            *last = Some(name.clone());
+            let current = seen.node(&name).and_then(Known::current);
+            let Some(status) = current.map(worth_keeping) else {
+                continue;
+            };
+            if kept.get(&name) != Some(&status) {
+                worth.push(NodeReport { name, status });
+            }
+        }
+        if worth.is_empty() {
+            return Ok(());
+        }
+        let written = self.shared.state.keep_reports(&worth).await;
+        match &written {
+            Ok(()) => kept.extend(worth.into_iter().map(|report| (report.name, report.status))),
+            Err(_) => waiting.extend(worth.into_iter().map(|report| report.name)),
+        }
+        written
+    }
+}
+
+/// The first after a name, all around.
+fn after<'a>(names: &'a BTreeSet<Name>, last: Option<&Name>) -> Option<&'a Name> {
+    let start = last.map_or(Bound::Unbounded, Bound::Excluded);
+    let mut rest = names.range((start, Bound::Unbounded));
+    rest.next().or_else(|| names.first())
 }
 
 fn one(problem: Problem) -> Vec<Problem> {

@@ -81,7 +81,7 @@ pub struct Seen {
     /// Nodes that have a VM, or VFs that are given to it.
     places: Index<Uuid, Name>,
     /// VMs by their names, as nodes call them.
-    called: Index<String, (Uuid, Name)>,
+    called: Index<Arc<str>, (Uuid, Name)>,
 }
 
 impl Seen {
@@ -130,9 +130,9 @@ impl Seen {
     }
 
     fn put(&mut self, known: Known) {
+        let (name, known) = (known.name.clone(), Arc::new(known));
+        let before = self.nodes.insert(name.clone(), Arc::clone(&known));
         let (places, called) = marks(&known);
-        let name = known.name.clone();
-        let before = self.nodes.insert(name.clone(), Arc::new(known));
         let (old_places, old_called) = before.as_deref().map(marks).unwrap_or_default();
         for uuid in old_places.difference(&places) {
             self.places.take(uuid, &name);
@@ -141,10 +141,10 @@ impl Seen {
             self.places.add(*uuid, name.clone());
         }
         for (word, uuid) in old_called.difference(&called) {
-            self.called.take(word, &(*uuid, name.clone()));
+            self.called.take(*word, &(*uuid, name.clone()));
         }
         for (word, uuid) in called.difference(&old_called) {
-            self.called.add(word.clone(), (*uuid, name.clone()));
+            self.called.add((*word).into(), (*uuid, name.clone()));
         }
     }
 
@@ -158,7 +158,7 @@ impl Seen {
 }
 
 /// What leads to a node: VMs that it has or that have VFs of it, and its VMs' names.
-fn marks(known: &Known) -> (BTreeSet<Uuid>, BTreeSet<(String, Uuid)>) {
+fn marks(known: &Known) -> (BTreeSet<Uuid>, BTreeSet<(&str, Uuid)>) {
     let Some(status) = known.status.as_deref() else {
         return Default::default();
     };
@@ -168,7 +168,7 @@ fn marks(known: &Known) -> (BTreeSet<Uuid>, BTreeSet<(String, Uuid)>) {
         .flat_map(|adapter| &adapter.facts.vfs)
         .filter_map(|vf| vf.vm);
     let places = vms.clone().map(|vm| vm.uuid).chain(given).collect();
-    (places, vms.map(|vm| (vm.name.clone(), vm.uuid)).collect())
+    (places, vms.map(|vm| (vm.name.as_str(), vm.uuid)).collect())
 }
 
 #[derive(Debug, Default)]
@@ -385,7 +385,7 @@ mod tests {
             seen.called(word).map(|uuid| uuid.as_u128()).collect()
         };
         reports.put(one.clone(), with_vms(&[(1, "a"), (2, "b")]));
-        reports.put(two.clone(), with_vms(&[(2, "b"), (3, "a")]));
+        reports.put(two, with_vms(&[(2, "b"), (3, "a")]));
         assert_eq!(
             (places(2), called("a")),
             (vec!["node1".into(), "node2".into()], vec![1, 3])
@@ -398,7 +398,7 @@ mod tests {
         );
         assert_eq!((called("a"), called("c")), (vec![3], vec![1]));
         // A node that is none of the cluster's any more has no VMs; it comes back with them.
-        let left: Arc<[Name]> = [one.clone()].into();
+        let left: Arc<[Name]> = [one].into();
         assert_eq!(reports.of(left).places_of(Uuid::from_u128(3)).count(), 0);
         assert_eq!((places(3), called("a")), (vec!["node2".into()], vec![3]));
     }

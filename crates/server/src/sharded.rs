@@ -6,15 +6,17 @@
 
 use std::{
     borrow::Borrow,
-    collections::{BTreeMap, BTreeSet},
+    cmp::Ordering,
+    collections::{BTreeMap, BTreeSet, btree_map},
     hash::{BuildHasher, BuildHasherDefault, DefaultHasher, Hash},
+    iter::Peekable,
     sync::Arc,
 };
 
-/// Of 200,000 entries a shard has 800: copying it costs about as much as copying the list of shards.
-const SHARDS: u64 = 256;
+/// Of 200,000 entries a shard has 400: copying it costs about as much as copying the list of shards.
+const SHARDS: u64 = 512;
 
-/// A map in shards. Values are copied with their shard, so they should be cheap to copy.
+/// A map in shards. Keys and values are copied with their shard, so they should be cheap to copy.
 #[derive(Debug, Clone)]
 pub struct Sharded<K, V>(Arc<Vec<Arc<BTreeMap<K, V>>>>);
 
@@ -74,14 +76,43 @@ impl<K: Ord + Hash + Clone, V: Clone> Sharded<K, V> {
     ) -> impl Iterator<Item = &'a K> {
         let both = self.0.iter().zip(other.0.iter());
         let changed = both.filter(|(one, other)| !Arc::ptr_eq(one, other));
-        changed.flat_map(move |(one, other)| {
-            let changed = one.iter().filter(move |(key, value)| {
-                let known = other.get(*key);
-                known.is_none_or(|known| !same(value, known))
-            });
-            let gone = other.keys().filter(|key| !one.contains_key(*key));
-            changed.map(|(key, _)| key).chain(gone)
+        changed.flat_map(move |(one, other)| Differing {
+            one: one.iter().peekable(),
+            other: other.iter().peekable(),
+            same,
         })
+    }
+}
+
+/// Keys in which two maps differ, both walked in order.
+struct Differing<'a, K, V, F> {
+    one: Peekable<btree_map::Iter<'a, K, V>>,
+    other: Peekable<btree_map::Iter<'a, K, V>>,
+    same: F,
+}
+
+impl<'a, K: Ord, V, F: Fn(&V, &V) -> bool> Iterator for Differing<'a, K, V, F> {
+    type Item = &'a K;
+
+    fn next(&mut self) -> Option<&'a K> {
+        loop {
+            let (one, other) = match (self.one.peek(), self.other.peek()) {
+                (Some(one), Some(other)) => (*one, *other),
+                (Some(_), None) => return self.one.next().map(|(key, _)| key),
+                (None, _) => return self.other.next().map(|(key, _)| key),
+            };
+            match one.0.cmp(other.0) {
+                Ordering::Less => return self.one.next().map(|(key, _)| key),
+                Ordering::Greater => return self.other.next().map(|(key, _)| key),
+                Ordering::Equal => {
+                    self.one.next();
+                    self.other.next();
+                    if !(self.same)(one.1, other.1) {
+                        return Some(one.0);
+                    }
+                }
+            }
+        }
     }
 }
 
@@ -103,13 +134,19 @@ impl<K: Ord + Hash + Clone, E: Ord + Clone> Index<K, E> {
     }
 
     /// One entry less.
-    pub fn take(&mut self, key: &K, entry: &E) {
-        let Some(mut entries) = self.remove(key) else {
+    pub fn take<Q: Ord + Hash + ?Sized>(&mut self, key: &Q, entry: &E)
+    where
+        K: Borrow<Q>,
+    {
+        if !self.of(key).any(|known| known == entry) {
             return;
-        };
-        Arc::make_mut(&mut entries).remove(entry);
-        if !entries.is_empty() {
-            self.insert(key.clone(), entries);
+        }
+        let shard = self.shard_of(key);
+        if let Some(entries) = shard.get_mut(key) {
+            Arc::make_mut(entries).remove(entry);
+            if entries.is_empty() {
+                shard.remove(key);
+            }
         }
     }
 }
@@ -152,9 +189,9 @@ mod tests {
         index.add("a".to_owned(), 1);
         index.add("b".to_owned(), 1);
         let before = index.clone();
-        index.take(&"a".to_owned(), &2);
-        index.take(&"b".to_owned(), &1);
-        index.take(&"b".to_owned(), &1);
+        index.take("a", &2);
+        index.take("b", &1);
+        index.take("b", &1);
         let of = |index: &Index<String, u32>, key: &str| -> Vec<u32> {
             index.of(key).copied().collect()
         };

@@ -45,8 +45,6 @@ pub use wish::{Specs, Wish};
 const PREFIX: &str = "accelnet/v1/";
 /// Version of the values' layout. A newer one is refused rather than misread.
 const SCHEMA: u32 = 1;
-/// Reports that are kept together: as many as a transaction may hold.
-pub const REPORTS_AT_ONCE: usize = limits::TXN_OPS_MAX;
 /// How often a read that was overtaken begins again.
 const ATTEMPTS: u32 = 5;
 /// A commit waits for one or two syncs of the disk; one that takes this long will not come.
@@ -106,7 +104,7 @@ pub trait State: Send + Sync {
     /// The nodes' reports as they were kept.
     fn kept_reports(&self) -> Pending<'_, Result<Vec<NodeReport>, Problem>>;
 
-    /// Keeps nodes' reports, up to [`REPORTS_AT_ONCE`].
+    /// Keeps nodes' reports; no more than a transaction may hold.
     fn keep_reports<'a>(&'a self, reports: &'a [NodeReport]) -> Pending<'a, Result<(), Problem>>;
 }
 
@@ -134,8 +132,9 @@ pub struct Stored<S> {
     next_entry: AtomicU64,
     /// The wish that was read or written last.
     held: Mutex<Option<Wish>>,
-    /// Held while all of it is read: one at a time.
-    reading: tokio::sync::Mutex<()>,
+    /// Held while all of it is read, or a change is written: whoever finds a generation that is not in
+    /// memory waits for it.
+    busy: tokio::sync::Mutex<()>,
 }
 
 impl<S: Store> Stored<S> {
@@ -151,7 +150,7 @@ impl<S: Store> Stored<S> {
             store,
             next_entry: AtomicU64::new(number.map_or(0, |number: u64| number + 1)),
             held: Mutex::default(),
-            reading: tokio::sync::Mutex::default(),
+            busy: tokio::sync::Mutex::default(),
         })
     }
 
@@ -159,8 +158,8 @@ impl<S: Store> Stored<S> {
         if let Some(held) = self.held_now().await? {
             return Ok(held);
         }
-        let _reading = self.reading.lock().await;
-        // Perhaps somebody has read it meanwhile.
+        let _busy = self.busy.lock().await;
+        // Perhaps somebody has read it meanwhile, or it is what was just written.
         if let Some(held) = self.held_now().await? {
             return Ok(held);
         }
@@ -242,6 +241,7 @@ impl<S: Store> Stored<S> {
             self.entry_ops(entry)?.into_iter().for_each(&mut add);
         }
         let ops = ops.into_values().collect();
+        let _busy = self.busy.lock().await;
         let outcome = within(self.store.txn(vec![compare], ops)).await?;
         let Some(revision) = outcome.committed() else {
             return Ok(None);

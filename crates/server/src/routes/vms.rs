@@ -47,15 +47,18 @@ async fn look(server: &Server, word: &str) -> Result<Vm, Problem> {
 }
 
 /// Looks afresh at the node that has the VM; at all of them if it is not where it was.
-async fn look_at_its_node(server: &Server, word: &str) {
-    let node = |found: Result<Vm, Problem>| found.ok()?.node;
-    if let Some(before) = node(find(server, word).await) {
+async fn look_at_its_node(server: &Server, word: &str) -> Result<(), Problem> {
+    // Which VM it is hardly depends on what is wanted.
+    let wish = server.wish().await?;
+    let node = || view::find(&wish, &server.seen(), word).ok()?.node;
+    if let Some(before) = node() {
         server.refresh_these(std::slice::from_ref(&before)).await;
-        if node(find(server, word).await) == Some(before) {
-            return;
+        if node() == Some(before) {
+            return Ok(());
         }
     }
     server.refresh().await;
+    Ok(())
 }
 
 #[derive(Debug, Default, Deserialize, IntoParams)]
@@ -169,7 +172,7 @@ pub async fn accelerate_vm(
     Body(request): Body<AccelerateRequest>,
 ) -> Answer<Outcome<Vm>> {
     let asked = change.asked("vm accelerate", &format!("{vm} {}", request.performance));
-    look_at_its_node(&server, &vm).await;
+    look_at_its_node(&server, &vm).await?;
     decide(&server, &vm, &asked, |wish, seen, vm| {
         admission::accelerate(wish, seen, vm, &request)
     })
@@ -203,6 +206,6 @@ pub async fn prepare_vm(
     change: Change,
 ) -> Answer<Outcome<Vm>> {
     let asked = change.asked("vm prepare", &vm);
-    look_at_its_node(&server, &vm).await;
+    look_at_its_node(&server, &vm).await?;
     decide(&server, &vm, &asked, admission::prepare).await
 }

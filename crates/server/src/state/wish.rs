@@ -20,7 +20,7 @@ use crate::{
 #[derive(Debug, Clone, Default)]
 pub struct Specs {
     all: Sharded<Uuid, Arc<VmSpec>>,
-    by_name: Index<String, Uuid>,
+    by_name: Index<Arc<str>, Uuid>,
 }
 
 impl Specs {
@@ -48,15 +48,17 @@ impl Specs {
 
     /// Puts what is wanted for a VM.
     pub fn put(&mut self, spec: VmSpec) {
-        self.remove(spec.uuid);
-        self.by_name.add(spec.name.clone(), spec.uuid);
+        if self.get(spec.uuid).is_none_or(|old| old.name != spec.name) {
+            self.remove(spec.uuid);
+            self.by_name.add(spec.name.as_str().into(), spec.uuid);
+        }
         self.all.insert(spec.uuid, Arc::new(spec));
     }
 
     /// Nothing is wanted for a VM any more.
     pub fn remove(&mut self, uuid: Uuid) {
         if let Some(old) = self.all.remove(&uuid) {
-            self.by_name.take(&old.name, &uuid);
+            self.by_name.take(old.name.as_str(), &uuid);
         }
     }
 }
