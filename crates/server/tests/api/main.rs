@@ -14,6 +14,7 @@
 //! | `acceleration` | the reserve, races, levels, dry runs |
 //! | `adding` | a NIC for a VM that has none on the bridge |
 //! | `capacity` | what is free and held back, and where VMs could go |
+//! | `crowd` | many at once, with a node that falls silent |
 //! | `watching` | watches, `pending` |
 //! | `state` | what survives a restart |
 
@@ -21,6 +22,7 @@ mod acceleration;
 mod adding;
 mod bond;
 mod capacity;
+mod crowd;
 mod enabling;
 mod http;
 mod intent_create;
