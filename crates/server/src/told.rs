@@ -1,7 +1,7 @@
 //! What each node was told of the wish: what is wanted of all nodes, and for the VMs that it has.
 //!
 //! A node is told when its part changes: by a change of the wish, or because a VM came to it or left it.
-//! Until it has said which VMs it has it is told nothing and goes on with what it was told before.
+//! Until it has reported it is told nothing and goes on with what it was told before.
 
 use std::{
     collections::BTreeMap,

@@ -3,7 +3,7 @@
 //! Copies cost nothing and a change costs little, however many VMs there are, so that every request
 //! has one of its own.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeSet, sync::Arc};
 
 use accelnet_model::{Intent, Name, NodeDesired, NodeStatus, Performance, VmDesired};
 use accelnet_store::Revision;
@@ -130,15 +130,17 @@ impl Wish {
         intents.find(|intent| intent.name.as_str() == name)
     }
 
-    /// A node's part of it: what is wanted of all nodes, and for the VMs that the node has.
+    /// A node's part of it: what is wanted of all nodes, and for the VMs that the node has. One that
+    /// cannot say which it has now is told of all.
     pub fn part(&self, status: &NodeStatus) -> NodeDesired {
-        let here = status.vms.iter().map(|vm| vm.facts.uuid);
-        let vms: BTreeMap<Uuid, VmDesired> = here
-            .filter_map(|uuid| Some((uuid, self.vm(uuid)?)))
-            .collect();
+        let here: BTreeSet<Uuid> = if status.node.libvirt.is_some() {
+            status.vms.iter().map(|vm| vm.facts.uuid).collect()
+        } else {
+            self.specs.iter().map(|spec| spec.uuid).collect()
+        };
         NodeDesired {
             generation: self.generation(),
-            vms: vms.into_values().collect(),
+            vms: here.into_iter().filter_map(|vm| self.vm(vm)).collect(),
             ..NodeDesired::clone(&self.desired)
         }
     }
