@@ -5,7 +5,7 @@
 
 use accelnet_api::Vm;
 use accelnet_model::{
-    AdapterStatus, Code, IfName, Intent, Name, NodeStatus, Performance, Problem, VfFacts, VfUser,
+    AdapterStatus, IfName, Intent, Name, NodeStatus, Performance, Problem, VfFacts, VfUser,
     VmState, VmStatus,
 };
 use accelnet_rules::{
@@ -47,13 +47,6 @@ pub fn refused(
     let mut problem = refusal.into_problem(&vm.name);
     // The rules know the VM by its UUID.
     problem.detail = problem.detail.replace(&vm.uuid.to_string(), &vm.name);
-    // And they count in units of their own, not in the intent's queue pairs.
-    if problem.code == Code::CannotProvisionPerformance {
-        let pairs = intent.levels.queue_pairs(level);
-        problem.detail = format!(
-            "{level} needs {pairs} queue pair(s) a VF, which no adapter of any node can give."
-        );
-    }
     Some(problem)
 }
 
@@ -93,7 +86,8 @@ pub(super) fn made(
     reserve: Reserve,
 ) -> Result<Capacity, Problem> {
     let nodes = seen.iter().map(|node| of_node(wish, node, intent));
-    let mut capacity = Capacity::new(nodes.collect(), reserve)?;
+    let costs = intent.levels.queue_pairs.into();
+    let mut capacity = Capacity::with_costs(nodes.collect(), reserve, costs)?;
     for (uuid, level) in wish.levels_on(&intent.name) {
         capacity.put(of_vm(seen, intent, uuid, level))?;
     }

@@ -1,27 +1,16 @@
 //! What is free, what the reserve holds back, and where VMs could go. Nothing is decided here: these
 //! are the rules' answers to "what if".
 
-use std::collections::BTreeMap;
-
 use accelnet_api::{
     Capacity, CapacityFigures, LargestReserve, NodeCapacity, PerLevel, Vm, VmMove, VmPlace,
     VmPlaces, VmWithoutRoom, Without,
 };
-use accelnet_model::{
-    ClusterEnable, Code, IfName, Intent, LevelQueuePairs, Name, NicStatus, Performance, Problem,
-};
-use accelnet_rules::{
-    capacity::{self as rules, FitsMore},
-    profile::QueuePairProfile,
-};
+use accelnet_model::{ClusterEnable, Code, Intent, Name, Performance, Problem};
+use accelnet_rules::capacity::{self as rules, FitsMore};
 use uuid::Uuid;
 
-use super::capacity::{of_vm, ours, shortage_now, uplinks};
-use crate::{
-    reports::{Known, Seen},
-    state::Wish,
-    view,
-};
+use super::capacity::{of_vm, shortage_now};
+use crate::{reports::Seen, state::Wish, view};
 
 /// A VM that is not accelerated is asked about at this level, which is the command line's default.
 const DEFAULT_LEVEL: Performance = Performance::Medium;
@@ -45,16 +34,10 @@ pub fn look(wish: &Wish, seen: &Seen, without: &[String]) -> Result<Capacity, Pr
     let of_nodes: Vec<NodeCapacity> = seen
         .iter()
         .zip(figures.iter().zip(by_node))
-        .map(|(node, (figures, more))| {
-            let mut shown = of_node(figures, more);
-            if let Some((used, all)) = own_queue_pairs(wish, node, intent) {
-                (shown.queue_pairs_used, shown.queue_pairs) = (used, all);
-            }
-            NodeCapacity {
-                name: node.name.clone(),
-                down: figures.down,
-                figures: shown,
-            }
+        .map(|(node, (figures, more))| NodeCapacity {
+            name: node.name.clone(),
+            down: figures.down,
+            figures: of_node(figures, more),
         })
         .collect();
     let asked = match without {
@@ -77,54 +60,6 @@ pub fn look(wish: &Wish, seen: &Seen, without: &[String]) -> Result<Capacity, Pr
         without: asked,
         problems: short.into_iter().collect(),
     })
-}
-
-/// Queue pairs given out and in all, where the intent has numbers of its own: the rules count in
-/// theirs.
-fn own_queue_pairs(wish: &Wish, node: &Known, intent: &Intent) -> Option<(u64, u64)> {
-    let levels = &intent.levels;
-    if levels.queue_pairs == LevelQueuePairs::default() {
-        return None;
-    }
-    let status = node.status.as_deref()?;
-    let mut used = 0;
-    // Members of a bond take each other's place: together they give what each can.
-    let mut all: BTreeMap<&IfName, u64> = BTreeMap::new();
-    for (port, adapter) in uplinks(status, intent) {
-        let profile = QueuePairProfile::of(&adapter.facts, levels);
-        let vfs = u64::from(ours(wish, intent, adapter));
-        let gives = match profile {
-            QueuePairProfile::Fixed { pairs } => vfs * u64::from(pairs),
-            QueuePairProfile::Unknown => vfs,
-            QueuePairProfile::Pool {
-                vectors,
-                overhead,
-                vfs,
-                ..
-            } => u64::from(vectors.saturating_sub(overhead.saturating_mul(vfs))),
-        };
-        all.entry(port)
-            .and_modify(|known| *known = gives.min(*known))
-            .or_insert(gives);
-        for vm in &status.vms {
-            let Some(level) = wish
-                .on(vm.facts.uuid, &intent.name)
-                .and_then(|wish| wish.level)
-            else {
-                continue;
-            };
-            let here = |nic: &&NicStatus| {
-                nic.vf.is_some() && nic.adapter.as_ref() == Some(&adapter.facts.ifname)
-            };
-            let each = match profile {
-                QueuePairProfile::Fixed { pairs } => pairs,
-                QueuePairProfile::Unknown => 1,
-                QueuePairProfile::Pool { .. } => levels.queue_pairs(level),
-            };
-            used += vm.nics.iter().filter(here).count() as u64 * u64::from(each);
-        }
-    }
-    Some((used, all.into_values().sum()))
 }
 
 fn per_level(FitsMore { low, medium, high }: FitsMore) -> PerLevel {
