@@ -40,8 +40,9 @@ lab-test: build ## the lab tests only: real drivers, real libvirt, an emulated c
 	  $(call lab_test,$$name) || { echo "The lab failed; it is tried once more."; $(call lab_test,$$name); } || exit 1; \
 	done
 
-bench: ## capacity decisions at 10,000 nodes and 200,000 VMs: time and memory, against their bars
+bench: ## capacity decisions, and accelerations through the API, at 10,000 nodes and 200,000 VMs
 	$(CARGO) bench -p accelnet-rules --bench admission
+	$(CARGO) bench -p accelnet-server --bench admissions
 
 check: deps ## formatting, lints, crate directions, problem catalogue, licences
 	$(CARGO) fmt --all --check

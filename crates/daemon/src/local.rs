@@ -12,15 +12,15 @@ const LOOK_LIMIT: Duration = Duration::from_secs(30);
 
 /// The node.
 pub struct LocalNode {
-    /// Its name.
-    pub name: Name,
+    /// Its name alone.
+    pub names: Arc<[Name]>,
     /// Its agent.
     pub agent: Arc<Agent>,
 }
 
 impl Nodes for LocalNode {
-    fn names(&self) -> Vec<Name> {
-        vec![self.name.clone()]
+    fn names(&self) -> Arc<[Name]> {
+        Arc::clone(&self.names)
     }
 
     fn refresh<'a>(&'a self, _node: &'a Name) -> Pending<'a, Result<NodeStatus, Problem>> {

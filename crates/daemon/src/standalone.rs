@@ -47,7 +47,7 @@ async fn serve(args: &Standalone) -> Result<()> {
     let (reports, mut last_report) = watch::channel(NodeStatus::default());
     let agent = Arc::new(start_agent(args, reports));
     let node = Arc::new(LocalNode {
-        name: name.clone(),
+        names: [name.clone()].into(),
         agent: Arc::clone(&agent),
     });
     let server = Server::new(store, Arc::clone(&node) as Arc<dyn Nodes>)
@@ -62,7 +62,7 @@ async fn serve(args: &Standalone) -> Result<()> {
     let forwarding = tokio::spawn(async move {
         while last_report.changed().await.is_ok() {
             let status = last_report.borrow_and_update().clone();
-            reported_to.report(name.clone(), status);
+            reported_to.report(&name, status);
         }
     });
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();

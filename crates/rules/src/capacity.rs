@@ -42,6 +42,7 @@
 mod bound;
 mod bounds_kept;
 mod budget;
+mod changes;
 mod criteria;
 mod decision;
 mod exact;

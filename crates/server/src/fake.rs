@@ -51,6 +51,7 @@ struct Fake {
 #[derive(Default)]
 pub struct FakeNodes {
     nodes: Mutex<BTreeMap<Name, Fake>>,
+    names: Mutex<Arc<[Name]>>,
     /// Who is told; a reference that would keep it alive would keep its store open.
     server: Mutex<Weak<Shared>>,
 }
@@ -66,8 +67,10 @@ impl FakeNodes {
             };
             (name.parse().unwrap(), fake)
         });
+        let nodes: BTreeMap<Name, Fake> = nodes.collect();
         Arc::new(Self {
-            nodes: Mutex::new(nodes.collect()),
+            names: Mutex::new(nodes.keys().cloned().collect()),
+            nodes: Mutex::new(nodes),
             server: Mutex::default(),
         })
     }
@@ -85,7 +88,11 @@ impl FakeNodes {
             ..Fake::default()
         };
         let name: Name = name.parse().unwrap();
-        self.lock().insert(name.clone(), fake);
+        let mut nodes = self.lock();
+        nodes.insert(name.clone(), fake);
+        let names = nodes.keys().cloned().collect();
+        drop(nodes);
+        *self.names.lock().unwrap_or_else(PoisonError::into_inner) = names;
         self.report(&name);
     }
 
@@ -150,8 +157,8 @@ impl FakeNodes {
 
     fn report(&self, name: &Name) {
         let status = match self.lock().get_mut(name) {
-            Some(fake) if !fake.silent => fake.status(),
-            _ => return,
+            Some(fake) if !fake.silent => Some(fake.status()),
+            _ => None,
         };
         // Not held while it is told: it may answer with what is wanted.
         let server = self
@@ -159,24 +166,32 @@ impl FakeNodes {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .upgrade();
-        if let Some(shared) = server {
-            Server { shared }.report(name.clone(), status);
+        let Some(shared) = server else {
+            return;
+        };
+        let server = Server { shared };
+        match status {
+            Some(status) => server.report(name, status),
+            None => server.lost(name, no_answer(name)),
         }
     }
 }
 
+fn no_answer(node: &Name) -> Problem {
+    let text = format!("Node '{node}' gave no answer.");
+    Problem::new(Code::AgentUnreachable, text).about("node", node)
+}
+
 impl Nodes for FakeNodes {
-    fn names(&self) -> Vec<Name> {
-        self.lock().keys().cloned().collect()
+    fn names(&self) -> Arc<[Name]> {
+        let names = self.names.lock();
+        Arc::clone(&names.unwrap_or_else(PoisonError::into_inner))
     }
 
     fn refresh<'a>(&'a self, node: &'a Name) -> Pending<'a, Result<NodeStatus, Problem>> {
         let answer = match self.lock().get_mut(node) {
             Some(fake) if !fake.silent => Ok(fake.status()),
-            _ => {
-                let text = format!("Node '{node}' gave no answer.");
-                Err(Problem::new(Code::AgentUnreachable, text).about("node", node))
-            }
+            _ => Err(no_answer(node)),
         };
         Box::pin(std::future::ready(answer))
     }
@@ -420,8 +435,8 @@ impl Running {
             .unwrap();
         *nodes.server.lock().unwrap_or_else(PoisonError::into_inner) =
             Arc::downgrade(&server.shared);
-        for name in nodes.names() {
-            nodes.report(&name);
+        for name in nodes.names().iter() {
+            nodes.report(name);
         }
         let listener = UnixListener::bind(socket).unwrap();
         let (stop, stopped) = oneshot::channel::<()>();

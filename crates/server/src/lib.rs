@@ -5,15 +5,24 @@
 //! and shows what the nodes report.
 //!
 //! ```text
-//!   request ─► fresh look at the nodes ─► admission (pure) ─► compare-and-swap ─► nodes are told
+//!   request ─► fresh look at its node ─► admission (pure) ─► compare-and-swap ─► nodes are told
 //!                                            │ refused            │ lost: decide again
 //!                                            ▼                    ▼
 //!                                      all reasons at once   conflict, after some tries
 //! ```
 //!
+//! A VM's own node is asked afresh before it is accelerated. The other nodes are taken as they reported
+//! last, which is as safe: what holds capacity is what is wished, and that is compared when it is
+//! written. A node that fell silent and is not known to be down yet is one of those that the reserve
+//! lets be down at any time; one whose adapters failed a moment ago might as well have failed a moment
+//! later, and is told by the next report.
+//!
 //! | module | holds |
 //! |---|---|
-//! | [`state`] | the wish, in the store: read whole, changed by compare-and-swap |
+//! | [`state`] | the wish, in the store, changed by compare-and-swap; a copy in memory |
+//! | [`line`] | changes one after the other, several with one write |
+//! | [`told`] | what each node was told |
+//! | [`sharded`] | maps of which copies cost nothing |
 //! | [`audit`] | who asked for what, and what became of it |
 //! | [`nodes`] | the port to the agents |
 //! | [`reports`] | what the nodes said last |
@@ -29,20 +38,24 @@ mod audit;
 mod failure;
 #[cfg(feature = "fake")]
 pub mod fake;
+mod line;
 mod nodes;
 mod reports;
 mod routes;
+mod sharded;
 mod state;
+mod told;
 mod view;
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     future::Future,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    ops::Bound,
+    sync::Arc,
     time::Duration,
 };
 
-use accelnet_model::{Code, Name, NodeDesired, NodeStatus, Problem};
+use accelnet_model::{Code, Name, NodeStatus, Problem};
 use accelnet_store::Store;
 use futures::future::{BoxFuture, join_all};
 pub use nodes::Nodes;
@@ -51,10 +64,11 @@ use tokio::{net::UnixListener, sync::watch};
 
 use crate::{
     admission::{Decided, Room},
-    apart::apart,
     audit::{Asked, Entry},
-    reports::{Known, Reports, worth_keeping},
+    line::Line,
+    reports::{Known, Reports, Seen, worth_keeping},
     state::{NodeReport, Wish},
+    told::Told,
 };
 
 /// A future that can be in a trait object.
@@ -64,11 +78,11 @@ pub type Pending<'a, T> = BoxFuture<'a, T>;
 const LOOK_LIMIT: Duration = Duration::from_secs(45);
 /// Requests under way may take so long once the server shall stop.
 const STOP_LIMIT: Duration = Duration::from_secs(5);
-/// How often a change that lost a race is decided anew. Whoever lost waits for their turn, and can then
-/// only be overtaken by requests that try for the first time.
-const ATTEMPTS: u32 = 20;
-/// Changed reports are kept at most this often.
+/// Changed reports are kept at most this often, and so many at once. They matter only where a node is
+/// silent when a server starts, so they need not be the newest, and must not hold up those who wait for a
+/// change of the wish: a node with 20 VMs has a report of 50 KiB.
 const KEEP_EVERY: Duration = Duration::from_secs(1);
+const KEPT_AT_ONCE: usize = 32;
 
 /// The server. Cheap to clone.
 #[derive(Clone)]
@@ -82,37 +96,13 @@ struct Shared {
     reports: Reports,
     /// Capacity, kept from one decision to the next.
     room: Arc<Room>,
-    handed: Mutex<Handed>,
+    /// Reports as the store has them.
+    kept: tokio::sync::Mutex<BTreeMap<Name, NodeStatus>>,
+    told: Told,
+    line: Line,
     /// Counts changes of wish or reports, to wake those who watch.
     changes: watch::Sender<u64>,
     stopping: watch::Sender<bool>,
-    /// The turn of a change that lost a race.
-    turn: tokio::sync::Mutex<()>,
-}
-
-/// What nodes were told.
-#[derive(Default)]
-struct Handed {
-    desired: NodeDesired,
-    nodes: BTreeSet<Name>,
-}
-
-impl Handed {
-    /// These nodes are about to be told this; false if it is older than what they were told.
-    fn begin(&mut self, desired: &NodeDesired, nodes: &[Name]) -> bool {
-        if desired.generation < self.desired.generation {
-            return false;
-        }
-        self.desired = desired.clone();
-        self.nodes = nodes.iter().cloned().collect();
-        true
-    }
-
-    /// What a node that was not told anything shall be; it counts as told from now on.
-    fn wish_for(&mut self, node: &Name) -> Option<NodeDesired> {
-        let new = self.nodes.insert(node.clone());
-        new.then(|| self.desired.clone())
-    }
 }
 
 /// A change of the wish that was decided on.
@@ -138,12 +128,16 @@ impl Server {
             nodes,
             reports: Reports::default(),
             room: Arc::default(),
-            handed: Mutex::default(),
+            kept: tokio::sync::Mutex::default(),
+            told: Told::default(),
+            line: Line::default(),
             changes: watch::channel(0).0,
             stopping: watch::channel(false).0,
-            turn: tokio::sync::Mutex::default(),
         };
-        shared.reports.remember(shared.state.kept_reports().await?);
+        let kept = shared.state.kept_reports().await?;
+        let by_node = kept.iter().cloned();
+        *shared.kept.lock().await = by_node.map(|kept| (kept.name, kept.status)).collect();
+        shared.reports.remember(kept);
         let server = Self {
             shared: Arc::new(shared),
         };
@@ -152,22 +146,18 @@ impl Server {
         Ok(server)
     }
 
-    /// Takes in a node's report. A node that is new gets what is wanted.
-    pub fn report(&self, node: Name, status: NodeStatus) {
-        let unknown = self.handed().wish_for(&node);
-        let Some(desired) = unknown else {
-            self.shared.reports.put(node, status);
-            return self.changed();
-        };
-        tracing::info!(%node, "a node that was not told yet what is wanted");
+    /// Takes in a node's report. A node that is new, or has VMs that it had not before, is told what is
+    /// wanted.
+    pub fn report(&self, node: &Name, status: NodeStatus) {
         self.shared.reports.put(node.clone(), status);
-        self.shared.nodes.set_desired(&node, desired);
+        self.tell(node);
         self.changed();
     }
 
-    fn handed(&self) -> MutexGuard<'_, Handed> {
-        let handed = self.shared.handed.lock();
-        handed.unwrap_or_else(PoisonError::into_inner)
+    /// A node cannot be reached any more, until it reports again. It counts as down.
+    pub fn lost(&self, node: &Name, problem: Problem) {
+        self.shared.reports.silence(node, problem);
+        self.changed();
     }
 
     /// Serves the API until `stop` is done. Watches end then; requests under way come to their end,
@@ -224,39 +214,37 @@ impl Server {
     }
 
     /// All nodes as they are known.
-    fn nodes(&self) -> Vec<Known> {
+    fn seen(&self) -> Seen {
         self.shared.reports.of(self.shared.nodes.names())
     }
 
     /// Looks at all nodes afresh. Those that give no answer say so in what is returned.
-    async fn refresh(&self) -> Vec<Known> {
+    async fn refresh(&self) -> Seen {
         let names = self.shared.nodes.names();
-        let looks = names.iter().map(|name| async move {
-            let look = tokio::time::timeout(LOOK_LIMIT, self.shared.nodes.refresh(name));
-            look.await.unwrap_or_else(|_| {
-                let text = format!("Node '{name}' gave no answer within {LOOK_LIMIT:?}.");
-                Err(Problem::new(Code::AgentUnreachable, text).about("node", name))
-            })
-        });
-        for (name, look) in names.iter().zip(join_all(looks).await) {
-            match look {
-                Ok(status) => self.shared.reports.put_answer(name.clone(), status),
-                Err(problem) => self.shared.reports.silence(name, problem),
-            }
-        }
+        join_all(names.iter().map(|name| self.look_at(name))).await;
         self.changed();
-        self.nodes()
+        self.seen()
     }
 
-    fn hand_out(&self, wish: &Wish) {
-        let names = self.shared.nodes.names();
-        // Else somebody's later change was faster.
-        if self.handed().begin(&wish.desired, &names) {
-            for name in names {
-                self.shared.nodes.set_desired(&name, wish.desired.clone());
-            }
-        }
+    /// Looks at some nodes afresh.
+    async fn refresh_these(&self, names: &[Name]) {
+        join_all(names.iter().map(|name| self.look_at(name))).await;
         self.changed();
+    }
+
+    async fn look_at(&self, name: &Name) {
+        let look = tokio::time::timeout(LOOK_LIMIT, self.shared.nodes.refresh(name));
+        let look = look.await.unwrap_or_else(|_| {
+            let text = format!("Node '{name}' gave no answer within {LOOK_LIMIT:?}.");
+            Err(Problem::new(Code::AgentUnreachable, text).about("node", name))
+        });
+        match look {
+            Ok(status) => {
+                self.shared.reports.put_answer(name.clone(), status);
+                self.tell(name);
+            }
+            Err(problem) => self.shared.reports.silence(name, problem),
+        }
     }
 
     fn changed(&self) {
@@ -282,79 +270,72 @@ impl Server {
         changed
     }
 
-    async fn try_change<T: Send>(
-        &self,
-        asked: &Asked,
-        decide: &mut (impl FnMut(&Wish) -> Result<Decided<T>, Vec<Problem>> + Send),
-    ) -> Result<Changed<T>, Vec<Problem>> {
-        let mut turn = None;
-        for _ in 0..ATTEMPTS {
-            let wish = self.wish().await.map_err(one)?;
-            let Decided {
-                writes,
-                plan,
-                about,
-            } = apart(|| decide(&wish))?;
-            let changed = !writes.is_empty();
-            let mut after = Changed {
-                wish,
-                changed,
-                plan,
-                about,
-            };
-            if !changed || asked.dry_run {
-                return Ok(after);
-            }
-            let entry = Entry::new(asked, &[]);
-            let commit = self.shared.state.commit(&after.wish, writes, entry);
-            if commit.await.map_err(one)? {
-                after.wish = self.wish().await.map_err(one)?;
-                self.hand_out(&after.wish);
-                return Ok(after);
-            }
-            // Many at a time would lose against each other for ever.
-            if turn.is_none() {
-                turn = Some(self.shared.turn.lock().await);
-            }
-        }
-        let text = "Others kept changing the cluster's state.";
-        Err(one(Problem::new(Code::Conflict, text)))
-    }
-
     /// Keeps reports that changed, until the server stops.
     async fn keep_reports(&self) {
         let mut changes = self.shared.changes.subscribe();
-        let mut kept: Vec<NodeReport> = Vec::new();
+        let (mut seen, mut waiting, mut last) = (Seen::default(), BTreeSet::new(), None);
         let stopping = self.stopping();
         tokio::pin!(stopping);
         loop {
-            for node in self.nodes() {
-                let Some(status) = node.current() else {
-                    continue;
-                };
-                let (name, status) = (node.name.clone(), worth_keeping(status));
-                let report = NodeReport { name, status };
-                if kept.contains(&report) {
-                    continue;
-                }
-                match self.shared.state.keep_report(&report).await {
-                    Ok(()) => {
-                        kept.retain(|old| old.name != report.name);
-                        kept.push(report);
-                    }
-                    Err(problem) => tracing::warn!(%problem, "a report could not be kept"),
-                }
+            let now = self.seen();
+            waiting.extend(now.differing(&seen).cloned());
+            seen = now;
+            if let Err(problem) = self.keep_some(&seen, &mut waiting, &mut last).await {
+                tracing::warn!(%problem, "reports could not be kept");
             }
             tokio::select! {
                 () = &mut stopping => return,
                 () = tokio::time::sleep(KEEP_EVERY) => {}
             }
-            tokio::select! {
-                () = &mut stopping => return,
-                changed = changes.changed() => if changed.is_err() { return },
+            if waiting.is_empty() {
+                tokio::select! {
+                    () = &mut stopping => return,
+                    changed = changes.changed() => if changed.is_err() { return },
+                }
             }
         }
     }
+
+    /// Keeps some of the reports that are waiting for it: those after the last one, so that each has its
+    /// turn.
+    async fn keep_some(
+        &self,
+        seen: &Seen,
+        waiting: &mut BTreeSet<Name>,
+        last: &mut Option<Name>,
+    ) -> Result<(), Problem> {
+        let mut kept = self.shared.kept.lock().await;
+        let mut worth = Vec::new();
+        while worth.len() < KEPT_AT_ONCE
+            && let Some(name) = after(waiting, last.as_ref()).cloned()
+        {
+            waiting.remove(&name);
+            *last = Some(name.clone());
+            let current = seen.node(&name).and_then(Known::current);
+            let Some(status) = current.map(worth_keeping) else {
+                continue;
+            };
+            if kept.get(&name) != Some(&status) {
+                worth.push(NodeReport { name, status });
+            }
+        }
+        if worth.is_empty() {
+            return Ok(());
+        }
+        let written = self.shared.state.keep_reports(&worth).await;
+        match &written {
+            Ok(()) => kept.extend(worth.into_iter().map(|report| (report.name, report.status))),
+            Err(_) => waiting.extend(worth.into_iter().map(|report| report.name)),
+        }
+        written
+    }
+}
+
+/// The first after a name, all around.
+fn after<'a>(names: &'a BTreeSet<Name>, last: Option<&Name>) -> Option<&'a Name> {
+    let start = last.map_or(Bound::Unbounded, Bound::Excluded);
+    let mut rest = names.range((start, Bound::Unbounded));
+    rest.next().or_else(|| names.first())
 }
 
 fn one(problem: Problem) -> Vec<Problem> {

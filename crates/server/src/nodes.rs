@@ -1,17 +1,22 @@
 //! The port to the agents.
 
+use std::sync::Arc;
+
 use accelnet_model::{Name, NodeDesired, NodeStatus, Problem};
 
 use crate::Pending;
 
-/// How the server reaches its nodes.
+/// How the server reaches its nodes. Whoever has the connections also tells the server what comes by them:
+/// [`Server::report`](crate::Server::report), and [`Server::lost`](crate::Server::lost) when a node
+/// cannot be reached any more.
 pub trait Nodes: Send + Sync + 'static {
-    /// All nodes of the cluster.
-    fn names(&self) -> Vec<Name>;
+    /// All nodes of the cluster, in the order of their names; the same list as long as they are the
+    /// same nodes.
+    fn names(&self) -> Arc<[Name]>;
 
     /// A fresh observation of a node.
     fn refresh<'a>(&'a self, node: &'a Name) -> Pending<'a, Result<NodeStatus, Problem>>;
 
-    /// What the node shall be. Returns at once; the agent's report says when it has taken it up.
+    /// What the node shall be, with the VMs that it has. Returns at once; the agent's report says when it has taken it up.
     fn set_desired(&self, node: &Name, desired: NodeDesired);
 }

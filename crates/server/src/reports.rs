@@ -4,14 +4,20 @@
 //! the store too, when it changes, so that a server that was just started knows where VMs were.
 
 use std::{
-    collections::BTreeMap,
-    sync::{Arc, PoisonError, RwLock},
+    borrow::Borrow,
+    collections::{BTreeMap, BTreeSet},
+    hash::Hash,
+    sync::{Arc, PoisonError, RwLock, RwLockWriteGuard},
 };
 
 use accelnet_model::{Code, Name, NodeStatus, Problem};
 use accelnet_rules::Observed;
+use uuid::Uuid;
 
-use crate::state::NodeReport;
+use crate::{
+    sharded::{Index, Sharded},
+    state::NodeReport,
+};
 
 /// One node as the server knows it.
 #[derive(Debug, Clone)]
@@ -25,6 +31,15 @@ pub struct Known {
 }
 
 impl Known {
+    /// A node that has not said anything.
+    fn unheard(name: &Name) -> Self {
+        Self {
+            name: name.clone(),
+            status: None,
+            silent: Some(no_report(name)),
+        }
+    }
+
     /// The report, if it is of now.
     pub fn current(&self) -> Option<&NodeStatus> {
         self.silent.is_none().then_some(self.status.as_deref())?
@@ -57,69 +72,211 @@ pub fn observed(nodes: &[Known]) -> Vec<(Name, Observed)> {
         .collect()
 }
 
-#[derive(Debug)]
-struct Last {
-    status: Arc<NodeStatus>,
-    silent: Option<Problem>,
+/// All nodes as they are known at one moment, and where VMs are. Copies cost nothing.
+#[derive(Debug, Clone, Default)]
+pub struct Seen {
+    /// In their order.
+    names: Arc<[Name]>,
+    nodes: Sharded<Name, Arc<Known>>,
+    /// Nodes that have a VM, or VFs that are given to it.
+    places: Index<Uuid, Name>,
+    /// VMs by their names, as nodes call them.
+    called: Index<Arc<str>, (Uuid, Name)>,
+}
+
+impl Seen {
+    /// The nodes' names.
+    pub fn names(&self) -> &Arc<[Name]> {
+        &self.names
+    }
+
+    /// The nodes, in the order of their names.
+    pub fn iter(&self) -> impl Iterator<Item = &Known> {
+        self.names.iter().filter_map(|name| self.node(name))
+    }
+
+    /// The same as a list.
+    pub fn all(&self) -> Vec<Known> {
+        self.iter().cloned().collect()
+    }
+
+    /// A node.
+    pub fn node<Q: Ord + Hash + ?Sized>(&self, name: &Q) -> Option<&Known>
+    where
+        Name: Borrow<Q>,
+    {
+        self.nodes.get(name).map(AsRef::as_ref)
+    }
+
+    /// Nodes that have a VM, or VFs that are given to it, in the order of their names.
+    pub fn places_of(&self, vm: Uuid) -> impl Iterator<Item = &Known> {
+        let places = self.places.get(&vm).into_iter();
+        let names = places.flat_map(|names| names.iter());
+        names.filter_map(|name| self.node(name))
+    }
+
+    /// VMs that nodes call so.
+    pub fn called(&self, name: &str) -> impl Iterator<Item = Uuid> {
+        self.called.of(name).map(|(uuid, _)| *uuid)
+    }
+
+    /// Nodes of which something else is known there.
+    pub fn differing<'a>(&'a self, other: &'a Self) -> impl Iterator<Item = &'a Name> {
+        self.nodes.differing(&other.nodes, Arc::ptr_eq)
+    }
+
+    fn has(&self, name: &Name) -> bool {
+        self.names.binary_search(name).is_ok()
+    }
+
+    fn put(&mut self, known: Known) {
+        let (name, known) = (known.name.clone(), Arc::new(known));
+        let before = self.nodes.insert(name.clone(), Arc::clone(&known));
+        let (places, called) = marks(&known);
+        let (old_places, old_called) = before.as_deref().map(marks).unwrap_or_default();
+        for uuid in old_places.difference(&places) {
+            self.places.take(uuid, &name);
+        }
+        for uuid in places.difference(&old_places) {
+            self.places.add(*uuid, name.clone());
+        }
+        for (word, uuid) in old_called.difference(&called) {
+            self.called.take(*word, &(*uuid, name.clone()));
+        }
+        for (word, uuid) in called.difference(&old_called) {
+            self.called.add((*word).into(), (*uuid, name.clone()));
+        }
+    }
+
+    fn remove(&mut self, name: &Name) -> Option<Known> {
+        let known = self.node(name).cloned();
+        // Without a report it leaves no marks.
+        self.put(Known::unheard(name));
+        self.nodes.remove(name);
+        known
+    }
+}
+
+/// What leads to a node: VMs that it has or that have VFs of it, and its VMs' names.
+fn marks(known: &Known) -> (BTreeSet<Uuid>, BTreeSet<(&str, Uuid)>) {
+    let Some(status) = known.status.as_deref() else {
+        return Default::default();
+    };
+    let vms = status.vms.iter().map(|vm| &vm.facts);
+    let adapters = status.adapters.iter();
+    let given = adapters
+        .flat_map(|adapter| &adapter.facts.vfs)
+        .filter_map(|vf| vf.vm);
+    let places = vms.clone().map(|vm| vm.uuid).chain(given).collect();
+    (places, vms.map(|vm| (vm.name.as_str(), vm.uuid)).collect())
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    seen: Seen,
+    /// Nodes that have said something and are none of the cluster's, or not yet.
+    others: BTreeMap<Name, Known>,
 }
 
 /// All nodes' last reports.
 #[derive(Debug, Default)]
-pub struct Reports(RwLock<BTreeMap<Name, Last>>);
+pub struct Reports(RwLock<Inner>);
 
 impl Reports {
     /// Takes in what was kept from before the server's start.
     pub fn remember(&self, kept: Vec<NodeReport>) {
-        let mut all = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        let mut inner = self.write();
         for NodeReport { name, status } in kept {
-            let silent = Some(no_report(&name));
-            let status = Arc::new(status);
-            all.entry(name).or_insert(Last { status, silent });
+            if inner.last(&name).is_none_or(|last| last.status.is_none()) {
+                inner.put(Known {
+                    status: Some(Arc::new(status)),
+                    ..Known::unheard(&name)
+                });
+            }
         }
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, Inner> {
+        self.0.write().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Takes in a report.
-    pub fn put(&self, node: Name, status: NodeStatus) {
-        let mut all = self.0.write().unwrap_or_else(PoisonError::into_inner);
-        let (status, silent) = (Arc::new(status), None);
-        all.insert(node, Last { status, silent });
+    pub fn put(&self, name: Name, status: NodeStatus) {
+        let (status, silent) = (Some(Arc::new(status)), None);
+        self.write().put(Known {
+            name,
+            status,
+            silent,
+        });
     }
 
     /// Takes in the answer to a question, unless the node has said something newer meanwhile.
-    pub fn put_answer(&self, node: Name, status: NodeStatus) {
-        let mut all = self.0.write().unwrap_or_else(PoisonError::into_inner);
-        let newer = all
-            .get(&node)
-            .is_some_and(|last| last.silent.is_none() && last.status.sequence > status.sequence);
-        if !newer {
-            let (status, silent) = (Arc::new(status), None);
-            all.insert(node, Last { status, silent });
-        }
-    }
-
-    /// A node gave no answer; what it said before stays as that.
-    pub fn silence(&self, node: &Name, problem: Problem) {
-        let mut all = self.0.write().unwrap_or_else(PoisonError::into_inner);
-        if let Some(last) = all.get_mut(node) {
-            last.silent = Some(problem);
-        }
-    }
-
-    /// These nodes as they are known.
-    pub fn of(&self, names: Vec<Name>) -> Vec<Known> {
-        let all = self.0.read().unwrap_or_else(PoisonError::into_inner);
-        let known = |name: Name| {
-            let last = all.get(&name);
-            Known {
-                status: last.map(|last| Arc::clone(&last.status)),
-                silent: match last {
-                    Some(last) => last.silent.clone(),
-                    None => Some(no_report(&name)),
-                },
+    pub fn put_answer(&self, name: Name, status: NodeStatus) {
+        let mut inner = self.write();
+        let last = inner.last(&name).and_then(Known::current);
+        if last.is_none_or(|last| last.sequence <= status.sequence) {
+            let (status, silent) = (Some(Arc::new(status)), None);
+            inner.put(Known {
                 name,
+                status,
+                silent,
+            });
+        }
+    }
+
+    /// A node gives no answer; what it said before stays as that.
+    pub fn silence(&self, node: &Name, problem: Problem) {
+        let mut inner = self.write();
+        if let Some(last) = inner.last(node).filter(|last| last.status.is_some()) {
+            let silent = Some(problem);
+            let known = Known {
+                silent,
+                ..last.clone()
+            };
+            inner.put(known);
+        }
+    }
+
+    /// These nodes, and no others, as they are known. Names are in their order.
+    pub fn of(&self, names: Arc<[Name]>) -> Seen {
+        let inner = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        if Arc::ptr_eq(&inner.seen.names, &names) {
+            return inner.seen.clone();
+        }
+        drop(inner);
+        let mut inner = self.write();
+        inner.become_of(names);
+        inner.seen.clone()
+    }
+}
+
+impl Inner {
+    fn last(&self, name: &Name) -> Option<&Known> {
+        self.seen.node(name).or_else(|| self.others.get(name))
+    }
+
+    fn put(&mut self, known: Known) {
+        if self.seen.has(&known.name) {
+            self.seen.put(known);
+        } else {
+            self.others.insert(known.name.clone(), known);
+        }
+    }
+
+    fn become_of(&mut self, names: Arc<[Name]>) {
+        let before = std::mem::replace(&mut self.seen.names, names);
+        for name in before.iter() {
+            if !self.seen.has(name) {
+                let known = self.seen.remove(name);
+                self.others.extend(known.map(|known| (name.clone(), known)));
             }
-        };
-        names.into_iter().map(known).collect()
+        }
+        for name in Arc::clone(&self.seen.names).iter() {
+            if self.seen.node(name).is_none() {
+                let known = self.others.remove(name);
+                self.seen.put(known.unwrap_or_else(|| Known::unheard(name)));
+            }
+        }
     }
 }
 
@@ -161,16 +318,15 @@ mod tests {
         }
     }
 
+    fn known(reports: &Reports) -> Known {
+        let seen = reports.of([name()].into());
+        seen.node(&name()).unwrap().clone()
+    }
+
     #[test]
     fn a_late_answer_does_not_replace_a_newer_report() {
         let reports = Reports::default();
-        let sequence = || {
-            reports.of(vec![name()])[0]
-                .status
-                .as_ref()
-                .unwrap()
-                .sequence
-        };
+        let sequence = || known(&reports).status.unwrap().sequence;
         reports.put(name(), numbered(7));
         reports.put_answer(name(), numbered(6));
         assert_eq!(sequence(), 7);
@@ -185,11 +341,65 @@ mod tests {
     #[test]
     fn a_silent_node_is_not_taken_for_current() {
         let reports = Reports::default();
-        assert!(reports.of(vec![name()])[0].current().is_none());
+        assert!(known(&reports).current().is_none());
         reports.put(name(), numbered(1));
-        assert!(reports.of(vec![name()])[0].current().is_some());
+        assert!(known(&reports).current().is_some());
         reports.silence(&name(), no_report(&name()));
-        let known = reports.of(vec![name()]).remove(0);
+        let known = known(&reports);
         assert!(known.current().is_none() && known.status.is_some());
+    }
+
+    fn with_vms(vms: &[(u128, &str)]) -> NodeStatus {
+        let vm = |(uuid, name): &(u128, &str)| accelnet_model::VmStatus {
+            facts: accelnet_model::VmFacts {
+                uuid: Uuid::from_u128(*uuid),
+                name: (*name).to_owned(),
+                ..accelnet_rules::fixture::vm(1)
+            },
+            level: None,
+            nics: Vec::new(),
+            policy: Vec::new(),
+            progress: None,
+            resting: false,
+            problems: Vec::new(),
+            staged: Vec::new(),
+        };
+        NodeStatus {
+            vms: vms.iter().map(vm).collect(),
+            ..NodeStatus::default()
+        }
+    }
+
+    #[test]
+    fn vms_are_found_where_they_are_and_by_the_names_that_they_have() {
+        let [one, two]: [Name; 2] = ["node1", "node2"].map(|name| name.parse().unwrap());
+        let both: Arc<[Name]> = [one.clone(), two.clone()].into();
+        let reports = Reports::default();
+        let places = |vm| -> Vec<String> {
+            let seen = reports.of(Arc::clone(&both));
+            let places = seen.places_of(Uuid::from_u128(vm));
+            places.map(|node| node.name.to_string()).collect()
+        };
+        let called = |word: &str| -> Vec<u128> {
+            let seen = reports.of(Arc::clone(&both));
+            seen.called(word).map(|uuid| uuid.as_u128()).collect()
+        };
+        reports.put(one.clone(), with_vms(&[(1, "a"), (2, "b")]));
+        reports.put(two, with_vms(&[(2, "b"), (3, "a")]));
+        assert_eq!(
+            (places(2), called("a")),
+            (vec!["node1".into(), "node2".into()], vec![1, 3])
+        );
+        // One moved, one has another name.
+        reports.put(one.clone(), with_vms(&[(1, "c")]));
+        assert_eq!(
+            (places(2), places(1)),
+            (vec!["node2".into()], vec!["node1".into()])
+        );
+        assert_eq!((called("a"), called("c")), (vec![3], vec![1]));
+        // A node that is none of the cluster's any more has no VMs; it comes back with them.
+        let left: Arc<[Name]> = [one].into();
+        assert_eq!(reports.of(left).places_of(Uuid::from_u128(3)).count(), 0);
+        assert_eq!((places(3), called("a")), (vec!["node2".into()], vec![3]));
     }
 }

@@ -12,32 +12,35 @@
 //! Values are JSON objects with the number of their `schema`. The first four are the *wish*. Every
 //! change of it compares the generation, so that no decision rests on a wish that has changed since,
 //! and is written together with its audit entry.
+//!
+//! The wish is kept in memory too, and used as long as the store's generation says that nobody has
+//! changed it: nothing depends on that copy.
 
 mod spec;
+mod wish;
 
 use std::{
     collections::BTreeMap,
     future::Future,
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
 };
 
-use accelnet_model::{
-    ClusterEnable, Code, Intent, Name, NodeDesired, NodeStatus, Performance, Problem, VmDesired,
-};
+use accelnet_model::{ClusterEnable, Code, Intent, Name, NodeDesired, NodeStatus, Problem};
 use accelnet_store::{Compare, KeyValue, Listing, Op, Page, Revision, Store, StoreError, limits};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use uuid::Uuid;
 
 use crate::{
     Pending,
-    admission::Room,
+    apart::apart,
     audit::{Entry, KEPT},
 };
 pub use spec::{OnIntent, VmSpec};
+pub use wish::{Specs, Wish};
 
 const PREFIX: &str = "accelnet/v1/";
 /// Version of the values' layout. A newer one is refused rather than misread.
@@ -46,56 +49,6 @@ const SCHEMA: u32 = 1;
 const ATTEMPTS: u32 = 5;
 /// A commit waits for one or two syncs of the disk; one that takes this long will not come.
 const LIMIT: Duration = Duration::from_secs(10);
-
-/// The wish as it was read.
-#[derive(Debug, Clone)]
-pub struct Wish {
-    revision: Revision,
-    /// What is wanted, as nodes are told.
-    pub desired: NodeDesired,
-    /// Everything that is wanted for VMs, also on intents that are not enabled.
-    pub specs: BTreeMap<Uuid, VmSpec>,
-    /// The capacity that follows from it, kept from one reading to the next.
-    pub room: Arc<Room>,
-}
-
-impl Wish {
-    /// The wish for a VM on the enabled intent.
-    pub fn vm(&self, uuid: Uuid) -> Option<&VmDesired> {
-        self.desired.vm(uuid)
-    }
-
-    /// The wish for a VM on an intent, enabled or not.
-    pub fn on(&self, uuid: Uuid, intent: &Name) -> Option<&OnIntent> {
-        self.specs.get(&uuid)?.intents.get(intent)
-    }
-
-    /// VMs that are wanted accelerated on an intent, with their levels.
-    pub fn levels_on(&self, intent: &Name) -> impl Iterator<Item = (Uuid, Performance)> {
-        let all = self.specs.iter();
-        all.filter_map(move |(uuid, spec)| Some((*uuid, spec.intents.get(intent)?.level?)))
-    }
-
-    /// A VM's level as it is shown: that on the enabled intent. While none is enabled all are kept
-    /// alike; the highest stands for them.
-    pub fn level_of(&self, uuid: Uuid) -> Option<Performance> {
-        match &self.desired.enabled {
-            Some(enabled) => self.on(uuid, &enabled.intent)?.level,
-            None => self.specs.get(&uuid)?.highest_level(),
-        }
-    }
-
-    /// The VM's name when something was asked for it last.
-    pub fn name_of(&self, uuid: Uuid) -> &str {
-        self.specs.get(&uuid).map_or("", |spec| &spec.name)
-    }
-
-    /// The intent with this name.
-    pub fn intent(&self, name: &str) -> Option<&Intent> {
-        let mut intents = self.desired.intents.iter();
-        intents.find(|intent| intent.name.as_str() == name)
-    }
-}
 
 /// One change of the wish.
 #[derive(Debug, Clone)]
@@ -119,18 +72,31 @@ pub enum Write {
     NoVm(Uuid),
 }
 
+impl Write {
+    /// The VM that it is about, if it is about one.
+    pub fn vm(&self) -> Option<Uuid> {
+        match self {
+            Self::Vm { uuid, .. } | Self::NoVm(uuid) => Some(*uuid),
+            Self::Cluster(_) | Self::Intent(_) | Self::NoIntent(_) => None,
+        }
+    }
+}
+
+/// What is written for one request, with its entry in the record.
+pub type Change = (Vec<Write>, Entry);
+
 /// Reads and writes the state; a store whose kind does not matter.
 pub trait State: Send + Sync {
-    /// Reads the wish.
+    /// The wish as it is now.
     fn load(&self) -> Pending<'_, Result<Wish, Problem>>;
 
-    /// Writes, if the wish has not changed since `seen`; false if it has.
+    /// Makes changes, all or none, if the wish has not changed since `seen`; `None` if it has, else the
+    /// wish after them.
     fn commit<'a>(
         &'a self,
         seen: &'a Wish,
-        writes: Vec<Write>,
-        entry: Entry,
-    ) -> Pending<'a, Result<bool, Problem>>;
+        changes: Vec<Change>,
+    ) -> Pending<'a, Result<Option<Wish>, Problem>>;
 
     /// Notes something that changed nothing.
     fn note(&self, entry: Entry) -> Pending<'_, Result<(), Problem>>;
@@ -138,8 +104,8 @@ pub trait State: Send + Sync {
     /// The nodes' reports as they were kept.
     fn kept_reports(&self) -> Pending<'_, Result<Vec<NodeReport>, Problem>>;
 
-    /// Keeps a node's report.
-    fn keep_report<'a>(&'a self, report: &'a NodeReport) -> Pending<'a, Result<(), Problem>>;
+    /// Keeps nodes' reports; no more than a transaction may hold.
+    fn keep_reports<'a>(&'a self, reports: &'a [NodeReport]) -> Pending<'a, Result<(), Problem>>;
 }
 
 /// A node's report as it is kept.
@@ -164,6 +130,11 @@ pub struct Stored<S> {
     store: S,
     /// Number of the next audit entry.
     next_entry: AtomicU64,
+    /// The wish that was read or written last.
+    held: Mutex<Option<Wish>>,
+    /// Held while all of it is read, or a change is written: whoever finds a generation that is not in
+    /// memory waits for it.
+    busy: tokio::sync::Mutex<()>,
 }
 
 impl<S: Store> Stored<S> {
@@ -178,7 +149,41 @@ impl<S: Store> Stored<S> {
         Ok(Self {
             store,
             next_entry: AtomicU64::new(number.map_or(0, |number: u64| number + 1)),
+            held: Mutex::default(),
+            busy: tokio::sync::Mutex::default(),
         })
+    }
+
+    async fn load(&self) -> Result<Wish, Problem> {
+        if let Some(held) = self.held_now().await? {
+            return Ok(held);
+        }
+        let _busy = self.busy.lock().await;
+        // Perhaps somebody has read it meanwhile, or it is what was just written.
+        if let Some(held) = self.held_now().await? {
+            return Ok(held);
+        }
+        let wish = self.read().await?;
+        self.hold(&wish);
+        Ok(wish)
+    }
+
+    /// The wish in memory, if it is the store's.
+    async fn held_now(&self) -> Result<Option<Wish>, Problem> {
+        let generation = within(self.store.get(&format!("{PREFIX}generation"), None)).await?;
+        let revision = generation.map_or(Revision::ABSENT, |written| written.mod_revision);
+        let held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        Ok(held.clone().filter(|held| held.revision == revision))
+    }
+
+    fn hold(&self, wish: &Wish) {
+        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        if held
+            .as_ref()
+            .is_none_or(|held| held.revision <= wish.revision)
+        {
+            *held = Some(wish.clone());
+        }
     }
 
     /// Everything below the prefix at one revision. Unlike [`Store::list_all`] it reads only what
@@ -189,7 +194,7 @@ impl<S: Store> Stored<S> {
             match within_store(self.read_at_once()).await? {
                 Err(StoreError::Compacted { .. }) => {}
                 Err(error) => return Err(failed(&error)),
-                Ok(items) => return wish(&items),
+                Ok(items) => return apart(|| wish(&items)),
             }
         }
         Err(Problem::new(
@@ -217,42 +222,36 @@ impl<S: Store> Stored<S> {
         Ok(items)
     }
 
-    async fn write(&self, seen: &Wish, writes: Vec<Write>, entry: Entry) -> Result<bool, Problem> {
+    async fn write(&self, seen: &Wish, changes: Vec<Change>) -> Result<Option<Wish>, Problem> {
         let generation = format!("{PREFIX}generation");
         let compare = if seen.revision == Revision::ABSENT {
             Compare::absent(&generation)
         } else {
             Compare::unchanged(&generation, seen.revision)
         };
+        // Of several changes of a key the last one counts.
+        let mut ops = BTreeMap::new();
+        let mut add = |op: Op| drop(ops.insert(op.key().to_owned(), op));
         // The value says nothing; that it is written counts.
-        let mut ops = vec![Op::put(generation, "{\"schema\":1}")];
-        for write in writes {
-            ops.push(match write {
-                Write::Cluster(Some(cluster)) => put("cluster", &cluster)?,
-                Write::Cluster(None) => Op::delete(format!("{PREFIX}cluster")),
-                Write::Intent(intent) => put(&format!("intents/{}", intent.name), &intent)?,
-                Write::NoIntent(name) => Op::delete(format!("{PREFIX}intents/{name}")),
-                Write::NoVm(uuid) => Op::delete(format!("{PREFIX}vms/{uuid}/spec")),
-                Write::Vm {
-                    uuid,
-                    intents,
-                    name,
-                } => {
-                    let spec = VmSpec {
-                        uuid,
-                        intents,
-                        of_enabled: OnIntent::default(),
-                        name,
-                        by: entry.by,
-                        at: entry.at,
-                    };
-                    put(&format!("vms/{uuid}/spec"), &spec)?
-                }
-            });
+        add(Op::put(generation, "{\"schema\":1}"));
+        for (writes, entry) in &changes {
+            for write in writes {
+                add(op(write, entry)?);
+            }
+            self.entry_ops(entry)?.into_iter().for_each(&mut add);
         }
-        ops.extend(self.entry_ops(&entry)?);
+        let ops = ops.into_values().collect();
+        let _busy = self.busy.lock().await;
         let outcome = within(self.store.txn(vec![compare], ops)).await?;
-        Ok(outcome.committed().is_some())
+        let Some(revision) = outcome.committed() else {
+            return Ok(None);
+        };
+        let writes = changes.iter();
+        let writes =
+            writes.flat_map(|(writes, entry)| writes.iter().map(move |write| (write, entry)));
+        let wish = seen.after(writes, revision);
+        self.hold(&wish);
+        Ok(Some(wish))
     }
 
     /// A new entry, and the end of the one that is too old.
@@ -270,16 +269,15 @@ impl<S: Store> Stored<S> {
 
 impl<S: Store> State for Stored<S> {
     fn load(&self) -> Pending<'_, Result<Wish, Problem>> {
-        Box::pin(self.read())
+        Box::pin(self.load())
     }
 
     fn commit<'a>(
         &'a self,
         seen: &'a Wish,
-        writes: Vec<Write>,
-        entry: Entry,
-    ) -> Pending<'a, Result<bool, Problem>> {
-        Box::pin(self.write(seen, writes, entry))
+        changes: Vec<Change>,
+    ) -> Pending<'a, Result<Option<Wish>, Problem>> {
+        Box::pin(self.write(seen, changes))
     }
 
     fn note(&self, entry: Entry) -> Pending<'_, Result<(), Problem>> {
@@ -306,48 +304,75 @@ impl<S: Store> State for Stored<S> {
         })
     }
 
-    fn keep_report<'a>(&'a self, report: &'a NodeReport) -> Pending<'a, Result<(), Problem>> {
+    fn keep_reports<'a>(&'a self, reports: &'a [NodeReport]) -> Pending<'a, Result<(), Problem>> {
         Box::pin(async move {
-            let op = put(&format!("nodes/{}/status", report.name), report)?;
-            within(self.store.txn(Vec::new(), vec![op])).await.map(drop)
+            let mut ops = Vec::new();
+            let mut bytes = 0;
+            for report in reports {
+                let op = put(&format!("nodes/{}/status", report.name), report)?;
+                let size = match &op {
+                    Op::Put { value, .. } => value.len(),
+                    Op::Delete { .. } => 0,
+                };
+                // A transaction holds so much, but one value always.
+                if bytes + size > limits::VALUE_BYTES_MAX && !ops.is_empty() {
+                    within(self.store.txn(Vec::new(), std::mem::take(&mut ops))).await?;
+                    bytes = 0;
+                }
+                bytes += size;
+                ops.push(op);
+            }
+            within(self.store.txn(Vec::new(), ops)).await.map(drop)
         })
     }
 }
 
 /// The wish that these keys make.
 fn wish(items: &[Arc<KeyValue>]) -> Result<Wish, Problem> {
-    let mut wish = Wish {
-        revision: Revision::ABSENT,
-        desired: NodeDesired::default(),
-        specs: BTreeMap::new(),
-        room: Arc::default(),
-    };
+    let mut wish = Wish::nothing();
+    let mut desired = NodeDesired::default();
+    let mut specs = Vec::new();
     for item in items {
         let key = item.key.strip_prefix(PREFIX).unwrap_or_default();
-        let desired = &mut wish.desired;
         match key.split('/').collect::<Vec<_>>().as_slice() {
-            ["generation"] => {
-                wish.revision = item.mod_revision;
-                desired.generation = item.mod_revision.get();
-            }
+            ["generation"] => wish.revision = item.mod_revision,
             ["cluster"] => desired.enabled = Some(decode(key, &item.value)?),
             ["intents", _] => desired.intents.push(decode(key, &item.value)?),
             ["vms", _, "spec"] => {
-                let spec: VmSpec = decode(key, &item.value)?;
-                wish.specs.insert(spec.uuid, spec);
+                let mut spec: VmSpec = decode(key, &item.value)?;
+                spec.changed = item.mod_revision.get();
+                specs.push(spec);
             }
             // A newer version's: kept, not understood.
             _ => tracing::warn!(key, "an unknown key in the store"),
         }
     }
-    let enabled = wish.desired.enabled.as_ref().map(|enabled| &enabled.intent);
-    for spec in wish.specs.values_mut() {
-        *spec = spec.clone().brought_up_to_date(enabled);
-        wish.desired
-            .vms
-            .extend(enabled.and_then(|enabled| spec.desired(enabled)));
+    let enabled = desired.enabled.as_ref().map(|enabled| &enabled.intent);
+    for spec in specs {
+        wish.specs.put(spec.brought_up_to_date(enabled));
     }
+    // What was removed has left no trace of when; all nodes are told anew.
+    desired.generation = wish.generation();
+    wish.desired = Arc::new(desired);
     Ok(wish)
+}
+
+fn op(write: &Write, entry: &Entry) -> Result<Op, Problem> {
+    Ok(match write {
+        Write::Cluster(Some(cluster)) => put("cluster", &cluster)?,
+        Write::Cluster(None) => Op::delete(format!("{PREFIX}cluster")),
+        Write::Intent(intent) => put(&format!("intents/{}", intent.name), &intent)?,
+        Write::NoIntent(name) => Op::delete(format!("{PREFIX}intents/{name}")),
+        Write::NoVm(uuid) => Op::delete(format!("{PREFIX}vms/{uuid}/spec")),
+        Write::Vm {
+            uuid,
+            intents,
+            name,
+        } => {
+            let spec = VmSpec::new(*uuid, intents.clone(), name.clone(), entry);
+            put(&format!("vms/{uuid}/spec"), &spec)?
+        }
+    })
 }
 
 fn put(key: &str, value: &impl Serialize) -> Result<Op, Problem> {

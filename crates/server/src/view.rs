@@ -3,12 +3,15 @@
 //! Wanted and effective state are both shown, the effective one from the nodes' evidence. What is not
 //! of now says so: a node that is silent is unreachable, and its VMs carry that as a problem.
 
-use std::collections::{BTreeMap, BTreeSet, btree_map::Entry};
+use std::{
+    cell::OnceCell,
+    collections::{BTreeMap, BTreeSet},
+};
 
 use accelnet_api::{Adapter, ClusterStatus, EnabledStatus, IntentStatus, NodeSummary, Vm};
 use accelnet_model::{
-    Code, Intent, IntentOnNode, Name, NicPath, NicStatus, NodeStatus, PciAddress, Problem, VmState,
-    VmStatus,
+    Code, Intent, IntentOnNode, IntentState, Name, NicPath, NicStatus, NodeStatus, PciAddress,
+    Problem, VmState, VmStatus,
 };
 use accelnet_rules::{
     capacity::Reserve,
@@ -17,28 +20,32 @@ use accelnet_rules::{
 };
 use uuid::Uuid;
 
-use crate::{admission, audit::printable, reports::Known, state::Wish};
+use crate::{
+    admission,
+    audit::printable,
+    reports::{Known, Seen},
+    state::{VmSpec, Wish},
+};
 
 /// The cluster at a glance.
-pub fn cluster(wish: &Wish, nodes: &[Known]) -> ClusterStatus {
+pub fn cluster(wish: &Wish, seen: &Seen) -> ClusterStatus {
     let enabled = wish.desired.enabled.as_ref();
+    let count = seen.names().len();
     let shown = enabled.map(|enabled| {
         let reserve = Reserve::from(enabled);
         EnabledStatus {
             intent: enabled.intent.clone(),
-            node_reserve_percentage: reserve.percentage(nodes.len()),
+            node_reserve_percentage: reserve.percentage(count),
             nodes_down: enabled.nodes_down,
-            nodes_down_tolerated: reserve.nodes_down(nodes.len()) as u32,
+            nodes_down_tolerated: reserve.nodes_down(count) as u32,
             when: enabled.when,
         }
     });
-    let short = enabled
-        .zip(wish.desired.enabled_intent())
-        .and_then(|(enabled, intent)| admission::shortage(wish, nodes, intent, enabled.into()));
+    let short = admission::shortage_now(wish, seen);
     ClusterStatus {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         enabled: shown,
-        nodes: nodes.iter().map(|known| node(wish, known)).collect(),
+        nodes: seen.iter().map(|known| node(wish, known)).collect(),
         problems: short.into_iter().collect(),
     }
 }
@@ -58,9 +65,11 @@ fn node(wish: &Wish, known: &Known) -> NodeSummary {
     let Some(status) = &known.status else {
         return summary;
     };
-    let generation = wish.desired.generation;
-    summary.converged = summary.reachable && status.converged && status.generation == generation;
-    summary.resting = summary.reachable && status.resting && status.generation == generation;
+    let generation = wish.generation();
+    // A wish that concerns others only is not told to it.
+    let follows = (wish.changed_for_node(status)..=generation).contains(&status.generation);
+    summary.converged = summary.reachable && status.converged && follows;
+    summary.resting = summary.reachable && status.resting && follows;
     summary.vms = status.vms.len() as u32;
     if let Some(intent) = wish.desired.enabled_intent() {
         let used: BTreeSet<PciAddress> = status
@@ -105,29 +114,57 @@ fn accelerated(vm: &VmStatus, intent: &Intent) -> bool {
 }
 
 /// All VMs: those that nodes have, and those that are wished accelerated and no node has.
-pub fn vms(wish: &Wish, nodes: &[Known]) -> Vec<Vm> {
-    let mut all: BTreeMap<Uuid, Vm> = BTreeMap::new();
-    for node in nodes {
+pub fn vms(wish: &Wish, seen: &Seen) -> Vec<Vm> {
+    // After a migration the definition may stay behind.
+    let mut places: BTreeMap<Uuid, (&Known, &VmStatus)> = BTreeMap::new();
+    for node in seen.iter() {
         for vm in node.status.iter().flat_map(|status| &status.vms) {
-            let seen = self::vm(wish, node, vm);
-            match all.entry(seen.uuid) {
-                Entry::Vacant(entry) => drop(entry.insert(seen)),
-                // After a migration the definition may stay behind.
-                Entry::Occupied(mut entry) if entry.get().state == VmState::Off => {
-                    entry.insert(seen);
-                }
-                Entry::Occupied(_) => {}
+            let place = places.entry(vm.facts.uuid).or_insert((node, vm));
+            if place.1.facts.state == VmState::Off {
+                *place = (node, vm);
             }
         }
     }
-    for (uuid, spec) in &wish.specs {
-        if wish.level_of(*uuid).is_some() && !all.contains_key(uuid) {
-            all.insert(*uuid, unseen(wish, nodes, *uuid, &spec.name));
-        }
-    }
-    let mut vms: Vec<Vm> = all.into_values().collect();
+    let blind = OnceCell::new();
+    let unseen = wish
+        .specs
+        .iter()
+        .filter(|spec| !places.contains_key(&spec.uuid));
+    let wanted = unseen.filter(|spec| wish.level_of(spec.uuid).is_some());
+    let mut vms: Vec<Vm> = wanted
+        .map(|spec| self::unseen(wish, blind.get_or_init(|| self::blind(seen)), spec))
+        .collect();
+    vms.extend(
+        places
+            .into_values()
+            .map(|(node, vm)| self::vm(wish, node, vm)),
+    );
     vms.sort_by(|a, b| (&a.name, a.uuid).cmp(&(&b.name, b.uuid)));
     vms
+}
+
+/// One VM, if a node has it or it is wished accelerated.
+pub fn one(wish: &Wish, seen: &Seen, uuid: Uuid) -> Option<Vm> {
+    let mut place: Option<(&Known, &VmStatus)> = None;
+    for node in seen.places_of(uuid) {
+        let vms = node.status.iter().flat_map(|status| &status.vms);
+        for vm in vms.filter(|vm| vm.facts.uuid == uuid) {
+            if place.is_none_or(|(_, vm)| vm.facts.state == VmState::Off) {
+                place = Some((node, vm));
+            }
+        }
+    }
+    if let Some((node, vm)) = place {
+        return Some(self::vm(wish, node, vm));
+    }
+    wish.level_of(uuid)?;
+    let spec = wish.specs.get(uuid)?;
+    Some(unseen(wish, &blind(seen), spec))
+}
+
+/// Why a node cannot say which VMs it has, if there is one.
+fn blind(seen: &Seen) -> Option<Problem> {
+    seen.iter().find_map(Known::blind)
 }
 
 fn vm(wish: &Wish, node: &Known, vm: &VmStatus) -> Vm {
@@ -142,7 +179,7 @@ fn vm(wish: &Wish, node: &Known, vm: &VmStatus) -> Vm {
         level: wish.level_of(vm.facts.uuid),
         vcpus: vm.facts.vcpus,
         nics: vm.nics.iter().map(|nic| self::nic(wish, vm, nic)).collect(),
-        pending: generation < wish.desired.generation,
+        pending: generation < wish.changed_for(vm.facts.uuid),
         progress: vm.progress.clone(),
         resting: vm.resting,
         staged: vm.staged.clone(),
@@ -165,9 +202,9 @@ fn nic(wish: &Wish, vm: &VmStatus, nic: &NicStatus) -> NicStatus {
     }
 }
 
-fn unseen(wish: &Wish, nodes: &[Known], uuid: Uuid, name: &str) -> Vm {
-    let blind = nodes.iter().find_map(Known::blind);
-    let problem = blind.unwrap_or_else(|| {
+fn unseen(wish: &Wish, blind: &Option<Problem>, spec: &VmSpec) -> Vm {
+    let (uuid, name) = (spec.uuid, spec.name.as_str());
+    let problem = blind.clone().unwrap_or_else(|| {
         let text = format!("No node has VM '{name}' now; its VF is held for it.");
         let cure = format!("If it is gone for good: 'accelnet vm disable {uuid}'.");
         Problem::new(Code::VmNotFound, text)
@@ -191,8 +228,8 @@ fn unseen(wish: &Wish, nodes: &[Known], uuid: Uuid, name: &str) -> Vm {
 }
 
 /// Why nobody can say which VMs there are, if no node can.
-pub fn nobody_sees(nodes: &[Known]) -> Option<Problem> {
-    let blind: Option<Vec<Problem>> = nodes.iter().map(Known::blind).collect();
+pub fn nobody_sees(seen: &Seen) -> Option<Problem> {
+    let blind: Option<Vec<Problem>> = seen.iter().map(Known::blind).collect();
     blind?.into_iter().next()
 }
 
@@ -200,20 +237,25 @@ pub fn nobody_sees(nodes: &[Known]) -> Option<Problem> {
 ///
 /// # Errors
 /// `vm_not_found`, `vm_ambiguous`, or why a node cannot tell whether it has the VM.
-pub fn find<'a>(vms: &'a [Vm], nodes: &[Known], word: &str) -> Result<&'a Vm, Problem> {
+pub fn find(wish: &Wish, seen: &Seen, word: &str) -> Result<Vm, Problem> {
     // A UUID means its VM, even if somebody gave it to another one as a name.
     let uuid = Uuid::try_parse(word).ok();
-    if let Some(vm) = vms.iter().find(|vm| Some(vm.uuid) == uuid) {
+    if let Some(vm) = uuid.and_then(|uuid| one(wish, seen, uuid)) {
         return Ok(vm);
     }
-    let matches: Vec<&Vm> = vms.iter().filter(|vm| vm.name == word).collect();
+    let known: BTreeSet<Uuid> = seen.called(word).chain(wish.specs.named(word)).collect();
+    let vms = known.into_iter().filter_map(|uuid| one(wish, seen, uuid));
+    // It may have had that name before, or have it on the node that it has left.
+    let mut matches: Vec<Vm> = vms.filter(|vm| vm.name == word).collect();
     let shown = printable(word);
+    if matches.len() == 1 {
+        return Ok(matches.remove(0));
+    }
     match matches.as_slice() {
-        [one] => Ok(one),
         [] => {
             let text = format!("No VM is called '{shown}'.");
             let unknown = Problem::new(Code::VmNotFound, text).about("vm", shown);
-            Err(nodes.iter().find_map(Known::blind).unwrap_or(unknown))
+            Err(blind(seen).unwrap_or(unknown))
         }
         several => {
             let places = several.iter().map(|vm| match &vm.node {
@@ -228,19 +270,24 @@ pub fn find<'a>(vms: &'a [Vm], nodes: &[Known], word: &str) -> Result<&'a Vm, Pr
 }
 
 /// All intents, with their state on every node.
-pub fn intents(wish: &Wish, nodes: &[Known]) -> Vec<IntentStatus> {
+pub fn intents(wish: &Wish, seen: &Seen) -> Vec<IntentStatus> {
     let intents = wish.desired.intents.iter();
-    intents.map(|each| intent(wish, nodes, each)).collect()
+    intents.map(|each| intent(wish, seen, each)).collect()
 }
 
 /// An intent, with its state on every node.
-pub fn intent(wish: &Wish, nodes: &[Known], intent: &Intent) -> IntentStatus {
-    let status = nodes.iter().map(|node| {
-        let report = match (node.current(), &node.silent) {
+pub fn intent(wish: &Wish, seen: &Seen, intent: &Intent) -> IntentStatus {
+    let status = seen.iter().map(|node| {
+        let current = node.current();
+        let report = match (current, &node.silent) {
             (Some(status), _) => Report::Of(status),
             (None, silent) => Report::Silent(silent.clone()),
         };
-        let (state, problem) = intent_status::of(&wish.desired, intent, &node.name, &report);
+        let behind = |status: &NodeStatus| status.generation < wish.changed_for_node(status);
+        let (state, problem) = match current {
+            Some(status) if behind(status) => (IntentState::Validating, None),
+            _ => intent_status::of(&wish.desired, intent, &node.name, &report),
+        };
         IntentOnNode {
             node: node.name.clone(),
             state,
@@ -254,9 +301,9 @@ pub fn intent(wish: &Wish, nodes: &[Known], intent: &Intent) -> IntentStatus {
 }
 
 /// All adapters of all nodes.
-pub fn adapters(wish: &Wish, nodes: &[Known]) -> Vec<Adapter> {
+pub fn adapters(wish: &Wish, seen: &Seen) -> Vec<Adapter> {
     let mut all = Vec::new();
-    for node in nodes {
+    for node in seen.iter() {
         if let Some(status) = node.status.as_deref() {
             all.extend(of_node(wish, &node.name, status));
         }

@@ -88,17 +88,7 @@ impl Capacity {
             {
                 return Err(invalid(format!("Node '{}' is there twice.", node.name)));
             }
-            let names: BTreeSet<&str> = node
-                .adapters
-                .iter()
-                .map(|adapter| adapter.name.as_str())
-                .collect();
-            if names.len() < node.adapters.len() {
-                return Err(invalid(format!(
-                    "Node '{}' has two adapters of the same name.",
-                    node.name
-                )));
-            }
+            check_adapters(&node)?;
             states.push(NodeState::new(node, costs));
         }
         let mut capacity = Self {
@@ -233,17 +223,21 @@ impl Capacity {
     /// `invalid_argument` if there is no such node.
     pub fn set_down(&mut self, node: &str, down: bool) -> Result<(), Problem> {
         let number = self.node_number(node)?;
-        self.nodes[number as usize].down = down;
-        let changed = if down {
-            self.down.insert(number)
-        } else {
-            self.down.remove(&number)
-        };
-        if changed {
+        if self.mark_down(number, down) {
             self.refused.clear();
             self.rebuild();
         }
         Ok(())
+    }
+
+    /// Whether that is something new; all ledgers have to be made anew then.
+    pub(super) fn mark_down(&mut self, number: u32, down: bool) -> bool {
+        self.nodes[number as usize].down = down;
+        if down {
+            self.down.insert(number)
+        } else {
+            self.down.remove(&number)
+        }
     }
 
     pub(super) fn node_number(&self, name: &str) -> Result<u32, Problem> {
@@ -344,7 +338,7 @@ impl Capacity {
     }
 
     /// Brings one node's values up to date in all ledgers.
-    fn refresh(&mut self, number: u32) {
+    pub(super) fn refresh(&mut self, number: u32) {
         if !self.bounds.is_empty() {
             let known = self.known(number);
             let node = &self.nodes[number as usize];
@@ -375,7 +369,7 @@ impl Capacity {
     }
 
     /// Makes all ledgers anew: the numbers of NICs that occur, or the nodes that are down, changed.
-    fn rebuild(&mut self) {
+    pub(super) fn rebuild(&mut self) {
         self.sizes = self.sizes_now();
         self.most_nics = self.most_nics_now();
         let most_nics = self.most_nics;
@@ -483,6 +477,18 @@ impl Capacity {
         let numbers = (0..lost.len() as u32).filter(|number| lost[*number as usize]);
         numbers.collect()
     }
+}
+
+/// A node's adapters have names of their own.
+pub(super) fn check_adapters(node: &Node) -> Result<(), Problem> {
+    let names = node.adapters.iter().map(|adapter| adapter.name.as_str());
+    if names.collect::<BTreeSet<_>>().len() < node.adapters.len() {
+        return Err(invalid(format!(
+            "Node '{}' has two adapters of the same name.",
+            node.name
+        )));
+    }
+    Ok(())
 }
 
 fn decrease(counts: &mut Counts, key: (Performance, u32), by: u64) {

@@ -4,7 +4,7 @@
 //! each level's number divides the next one's, so that whatever one level leaves of a pool is in whole
 //! pieces for those below.
 
-use accelnet_model::Performance;
+use accelnet_model::{LevelQueuePairs, Performance};
 
 /// Number of levels.
 pub(super) const LEVELS: usize = Performance::ALL.len();
@@ -28,6 +28,12 @@ pub struct LevelCosts(PerLevel<u64>);
 impl Default for LevelCosts {
     fn default() -> Self {
         Self(Performance::ALL.map(|level| u64::from(level.queue_pairs())))
+    }
+}
+
+impl From<LevelQueuePairs> for LevelCosts {
+    fn from(pairs: LevelQueuePairs) -> Self {
+        Self(Performance::ALL.map(|level| u64::from(pairs.of(level))))
     }
 }
 

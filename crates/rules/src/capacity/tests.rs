@@ -8,7 +8,15 @@ use proptest::prelude::*;
 use super::{budget::Budget, *};
 
 pub(super) fn cluster(nodes: &[Node], vms: &[Vm], percent: u8) -> Capacity {
-    let mut capacity = Capacity::new(nodes.to_vec(), Reserve::Percentage(percent)).unwrap();
+    cluster_at(nodes, vms, percent, brute::DEFAULT)
+}
+
+fn cluster_at(nodes: &[Node], vms: &[Vm], percent: u8, costs: brute::Costs) -> Capacity {
+    let (reserve, costs) = (
+        Reserve::Percentage(percent),
+        LevelCosts::new(costs).unwrap(),
+    );
+    let mut capacity = Capacity::with_costs(nodes.to_vec(), reserve, costs).unwrap();
     for vm in vms {
         capacity.put(vm.clone()).unwrap();
     }
@@ -317,25 +325,51 @@ pub(super) fn questions(
     })
 }
 
+/// Each level's cost divides the next one's.
+fn any_costs() -> impl Strategy<Value = brute::Costs> {
+    let costs = (1..4_u32, 1..4_u32, 1..4_u32);
+    costs.prop_map(|(low, medium, high)| [low, low * medium, low * medium * high])
+}
+
+/// Adapters with as many more queue pairs as the levels cost more, so that some fit.
+fn larger(question: Question, costs: brute::Costs) -> Question {
+    let [low, _, high] = costs;
+    // Half of that, so that not all that is even fits evenly.
+    let scaled = |pairs: u32| (pairs * (low + high / 4)).div_ceil(2);
+    let mut nodes = question.nodes;
+    for adapter in nodes.iter_mut().flat_map(|node| &mut node.adapters) {
+        adapter.queues = match adapter.queues {
+            Queues::PerVf { pairs } => Queues::PerVf {
+                pairs: scaled(pairs),
+            },
+            Queues::Pool { total, most_per_vf } => Queues::Pool {
+                total: scaled(total),
+                most_per_vf: most_per_vf.map(scaled),
+            },
+        };
+    }
+    Question { nodes, ..question }
+}
+
 /// Every answer is right, and every counterexample is one.
-fn agrees(question: &Question) -> Result<(), TestCaseError> {
+fn agrees(question: &Question, costs: brute::Costs) -> Result<(), TestCaseError> {
     let Question {
         nodes,
         vms,
         new,
         percent,
     } = question;
-    let mut capacity = cluster(nodes, vms, *percent);
+    let mut capacity = cluster_at(nodes, vms, *percent, costs);
     let mut admitted = vms.clone();
-    let held = brute::holds(nodes, vms, *percent);
-    prop_assert_eq!(capacity.holds().is_ok(), held);
     let down = nodes.iter().filter(|node| node.down).count();
     let tolerated = brute::tolerated(nodes.len(), *percent);
+    let held = brute::holds_down(nodes, vms, tolerated, costs);
+    prop_assert_eq!(capacity.holds().is_ok(), held);
     prop_assert_eq!(capacity.nodes_down_tolerated(), tolerated);
     for vm in new {
         let mut with = admitted.clone();
         with.push(vm.clone());
-        let expected = down <= tolerated && brute::holds(nodes, &with, *percent);
+        let expected = down <= tolerated && brute::holds_down(nodes, &with, tolerated, costs);
         match capacity.admit(vm.clone()) {
             Ok(()) => {
                 prop_assert!(expected, "admitted what does not fit: {:?}", vm);
@@ -351,7 +385,7 @@ fn agrees(question: &Question) -> Result<(), TestCaseError> {
                         .all(|vm| vm.node.is_none() || vm.adapters.is_some());
                     // Where adapters are not known no single set need be too much.
                     prop_assert!(
-                        !known || !brute::fits_without(nodes, &with, lost),
+                        !known || !brute::fits_without_at(nodes, &with, lost, costs),
                         "{:?}",
                         refusal
                     );
@@ -363,20 +397,24 @@ fn agrees(question: &Question) -> Result<(), TestCaseError> {
 }
 
 /// The inequalities alone: what they say fits, fits.
-fn never_unsafe(question: &Question) -> Result<(), TestCaseError> {
+fn never_unsafe(question: &Question, costs: brute::Costs) -> Result<(), TestCaseError> {
     let Question {
         nodes,
         vms,
         percent,
         ..
     } = question;
-    let capacity = cluster(nodes, vms, *percent);
-    let fits = brute::holds(nodes, vms, *percent);
+    let capacity = cluster_at(nodes, vms, *percent, costs);
+    let tolerated = brute::tolerated(nodes.len(), *percent);
+    let fits = brute::holds_down(nodes, vms, tolerated, costs);
     prop_assert!(!capacity.is_sufficient() || fits);
     prop_assert_eq!(capacity.exceeded(), capacity.exceeded_anew());
     if let Some(lost) = capacity.exceeded() {
         let lost = |number: usize| lost.contains(&(number as u32));
-        prop_assert!(!brute::fits_without(nodes, vms, lost), "the bound is wrong");
+        prop_assert!(
+            !brute::fits_without_at(nodes, vms, lost, costs),
+            "the bound is wrong"
+        );
     }
     let budget = &mut Budget::of_a_decision();
     let known = vms
@@ -425,7 +463,7 @@ proptest! {
 
     #[test]
     fn single_nics_on_simple_adapters(question in questions(simple_adapter(), 1, Just(true))) {
-        agrees(&question)?;
+        agrees(&question, brute::DEFAULT)?;
         // Exact at any size: the inequalities alone decide.
         let Question { nodes, vms, percent, .. } = &question;
         let capacity = cluster(nodes, vms, *percent);
@@ -435,15 +473,30 @@ proptest! {
 
     #[test]
     fn single_nics_on_any_adapters(question in questions(any_adapter(), 1, any::<bool>())) {
-        agrees(&question)?;
-        never_unsafe(&question)?;
+        agrees(&question, brute::DEFAULT)?;
+        never_unsafe(&question, brute::DEFAULT)?;
     }
 
     #[test]
     fn several_nics(question in questions(any_adapter(), 3, any::<bool>())) {
-        agrees(&question)?;
-        never_unsafe(&question)?;
+        agrees(&question, brute::DEFAULT)?;
+        never_unsafe(&question, brute::DEFAULT)?;
         recovers(&question)?;
+    }
+
+    /// The same where levels cost something else.
+    #[test]
+    fn single_nics_at_any_costs(question in questions(any_adapter(), 1, any::<bool>()), costs in any_costs()) {
+        let question = larger(question, costs);
+        agrees(&question, costs)?;
+        never_unsafe(&question, costs)?;
+    }
+
+    #[test]
+    fn several_nics_at_any_costs(question in questions(any_adapter(), 3, any::<bool>()), costs in any_costs()) {
+        let question = larger(question, costs);
+        agrees(&question, costs)?;
+        never_unsafe(&question, costs)?;
     }
 
     /// After any changes the state is what it would be if made anew.

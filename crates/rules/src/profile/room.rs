@@ -1,9 +1,9 @@
-//! An adapter's queue pairs in the terms of the capacity rules, whose levels cost 1, 2 and 4.
+//! An adapter's queue pairs in the terms of the capacity rules.
 //!
-//! Invariant: what fits in these terms fits on the adapter, at the intent's numbers of queue pairs and
-//! with idle VFs keeping their vectors. Exact for VFs with queue pairs of their own, for pools with
-//! enough for every VF, and for pools at levels that are 1 : 2 : 4; with other numbers a pool that is
-//! short may promise less than it has.
+//! Invariant: what fits in these terms fits on the adapter, with idle VFs keeping their vectors. Exact
+//! for VFs with queue pairs of their own and for pools with enough for every VF. Of a pool that is short
+//! an idle VF keeps a pair, which the rules do not know of: they are told of so many pairs that whatever
+//! VFs have them, the idle ones have theirs.
 
 use accelnet_model::{AdapterFacts, Levels, Performance, VfFacts};
 
@@ -13,12 +13,10 @@ use crate::capacity::Queues;
 /// Queue pairs of the adapter's VFs for the capacity rules. `foreign` are VFs that others have: what
 /// they hold of a pool is not ours to give.
 pub fn room(adapter: &AdapterFacts, levels: &Levels, foreign: impl Fn(&VfFacts) -> bool) -> Queues {
-    let usual = levels.queue_pairs == Levels::default().queue_pairs;
     match QueuePairProfile::of(adapter, levels) {
-        QueuePairProfile::Fixed { pairs } if usual => Queues::PerVf { pairs },
-        QueuePairProfile::Fixed { pairs } => of_own(levels, pairs),
+        QueuePairProfile::Fixed { pairs } => Queues::PerVf { pairs },
         // A VF that works at all has one.
-        QueuePairProfile::Unknown => of_own(levels, 1),
+        QueuePairProfile::Unknown => Queues::PerVf { pairs: 1 },
         QueuePairProfile::Pool {
             vectors,
             overhead,
@@ -33,68 +31,54 @@ pub fn room(adapter: &AdapterFacts, levels: &Levels, foreign: impl Fn(&VfFacts) 
                     .map_or(0, |has| has.saturating_sub(idle))
             });
             let vectors = vectors.saturating_sub(held.sum());
-            pool(levels, vectors, overhead, most, vfs)
+            pool(
+                levels,
+                vectors.saturating_sub(overhead.saturating_mul(vfs)),
+                most,
+                vfs,
+            )
         }
     }
 }
 
-/// The highest level that so many pairs are enough for, as its usual number of pairs; 0 for none.
-fn of_own(levels: &Levels, pairs: u32) -> Queues {
-    let pairs = highest(levels, pairs).map_or(0, Performance::queue_pairs);
-    Queues::PerVf { pairs }
-}
-
-fn highest(levels: &Levels, pairs: u32) -> Option<Performance> {
-    let mut all = Performance::ALL.into_iter().rev();
-    all.find(|level| levels.queue_pairs(*level) <= pairs)
-}
-
-fn pool(levels: &Levels, vectors: u32, overhead: u32, most: u32, vfs: u32) -> Queues {
-    let Some(top) = highest(levels, most) else {
-        return Queues::PerVf { pairs: 0 };
-    };
-    if vfs == 0 {
-        return Queues::Pool {
-            total: 0,
-            most_per_vf: None,
-        };
-    }
-    // What every VF can have at once.
-    let share = (vectors / vfs).saturating_sub(overhead);
-    let [low, medium, high] = Performance::ALL.map(|level| levels.queue_pairs(level));
-    let is_usual_ratio = medium == 2 * low && high == 4 * low;
-    let all_have_top = share >= levels.queue_pairs(top);
-    if top != Performance::High || (all_have_top && !is_usual_ratio) {
-        return of_own(levels, share.min(most));
-    }
-    let pairs = usable_pairs(vectors, overhead, vfs, levels.queue_pairs(top));
-    // Pairs of each level, counted in those of Low, are at most 1, 2 and 4 such units.
-    let total = if is_usual_ratio {
-        pairs / low
-    } else {
-        let scaled = |pairs: u32, usual: u32| (pairs / low).div_ceil(usual);
-        pairs / low / scaled(medium, 2).max(scaled(high, 4)).max(1)
-    };
+/// A pool of so many pairs for so many VFs, each of which can have so many.
+fn pool(levels: &Levels, pairs: u32, most: u32, vfs: u32) -> Queues {
+    let total = usable_pairs(levels, pairs, most, vfs);
     // Beside a pool that is not enough for Low everywhere, equal shares promise more.
-    if total < vfs {
-        of_own(levels, share.min(most))
-    } else {
-        Queues::Pool {
+    let low = levels.queue_pairs(Performance::Low);
+    match pairs.checked_div(vfs) {
+        Some(share) if total / low < vfs => Queues::PerVf {
+            pairs: share.min(most),
+        },
+        _ => Queues::Pool {
             total,
-            most_per_vf: None,
-        }
+            most_per_vf: Some(most),
+        },
     }
 }
 
-/// The most queue pairs in use at which what is left is always enough for the VFs that are idle: with
-/// `s` pairs in use, at least ⌈s/top⌉ VFs are used, and the others keep a pair each.
-fn usable_pairs(vectors: u32, overhead: u32, vfs: u32, top: u32) -> u32 {
-    let all = vectors.saturating_sub(overhead.saturating_mul(vfs));
-    let fits = |pairs: &u32| {
-        let used = pairs.div_ceil(top).min(vfs);
-        pairs + (vfs - used) <= all
+/// The most queue pairs in use at which what is left is always enough for the VFs that are idle, which
+/// keep a pair each.
+fn usable_pairs(levels: &Levels, pairs: u32, most: u32, vfs: u32) -> u32 {
+    let able = Performance::ALL.map(|level| levels.queue_pairs(level));
+    let able: Vec<u32> = able.into_iter().filter(|cost| *cost <= most).collect();
+    let (Some(low), Some(top)) = (able.first(), able.last()) else {
+        return 0;
     };
-    (0..=all).rev().find(fits).unwrap_or(0)
+    // Each cost divides the next, so the fewest VFs that have so many pairs have the highest levels.
+    let fewest = |used: u32| {
+        let mut left = used;
+        let counts = able.iter().rev().map(|cost| {
+            let count = left / cost;
+            left %= cost;
+            count
+        });
+        counts.sum::<u32>().min(vfs)
+    };
+    let fits = |used: &u32| used + (vfs - fewest(*used)) <= pairs;
+    let all = pairs.min(vfs.saturating_mul(*top)) / low;
+    let mut candidates = (0..=all).rev().map(|count| count * low);
+    candidates.find(fits).unwrap_or(0)
 }
 
 #[cfg(test)]
@@ -121,41 +105,41 @@ mod tests {
         }
     }
 
-    fn shared(total: u32) -> Queues {
+    fn shared(total: u32, most: u32) -> Queues {
         Queues::Pool {
             total,
-            most_per_vf: None,
+            most_per_vf: Some(most),
         }
     }
 
     #[test]
-    fn fixed_queue_pairs_are_the_highest_level_that_they_are_enough_for() {
-        let two = fixture::adapter(7);
-        for (pairs, expected) in [
-            ([1, 2, 4], 2),
-            ([1, 2, 8], 2),
-            ([2, 4, 8], 1),
-            ([1, 1, 2], 4),
-            ([4, 4, 4], 0),
-        ] {
-            let found = room(&two, &levels(pairs), |_| false);
-            assert_eq!(found, Queues::PerVf { pairs: expected }, "{pairs:?}");
-        }
+    fn vfs_of_an_unknown_card_have_one_pair() {
+        let mut adapter = fixture::adapter(7);
+        let two = room(&adapter, &levels([1, 2, 8]), |_| false);
+        assert_eq!(two, Queues::PerVf { pairs: 2 });
+        adapter.driver = Some("unheard_of".into());
+        let one = room(&adapter, &levels([1, 2, 8]), |_| false);
+        assert_eq!(one, Queues::PerVf { pairs: 1 });
     }
 
     #[test]
     fn pools() {
         let usual = [1, 2, 4];
+        // What a VF of the card can have at most.
+        let most = 256;
         for (pairs, vectors, vfs, expected) in [
             // 12 VFs at High, exactly.
-            (usual, 60, 12, shared(48)),
+            (usual, 60, 12, shared(48, most)),
             // Enough for Low everywhere and for nothing else.
             (usual, 16, 8, Queues::PerVf { pairs: 1 }),
-            ([2, 4, 8], 60, 6, shared(27)),
-            ([1, 2, 8], 72, 8, Queues::PerVf { pairs: 4 }),
-            ([1, 2, 8], 64, 8, shared(27)),
-            // No VF has so many.
-            ([1, 2, 256], 60, 12, Queues::PerVf { pairs: 2 }),
+            // Four of six VFs have eight, one has two, one is idle.
+            ([2, 4, 8], 42, 6, shared(34, most)),
+            ([1, 2, 8], 72, 8, shared(64, most)),
+            // Seven of eight VFs have eight, and one has one.
+            ([1, 2, 8], 65, 8, shared(57, most)),
+            ([1, 3, 3], 30, 8, shared(22, most)),
+            // No VF can have so many: the others all find room.
+            ([1, 2, 256], 48, 12, shared(36, most)),
         ] {
             let found = room(&mlx5(vectors, vfs), &levels(pairs), |_| false);
             assert_eq!(found, expected, "{pairs:?} {vectors} {vfs}");
@@ -188,18 +172,32 @@ mod tests {
             let vfs = asked.len() as u32;
             let nics = [1, 2, 3].map(|level| asked.iter().filter(|asked| **asked == level).count() as u32);
             let used: u32 = nics.iter().sum();
-            let usual = |cost: &dyn Fn(Performance) -> u32| -> u32 {
-                Performance::ALL.iter().zip(nics).map(|(level, count)| cost(*level) * count).sum()
+            let cost = |level: Performance| levels.queue_pairs(level);
+            let wanted = || Performance::ALL.into_iter().zip(nics).filter(|(_, count)| *count > 0);
+            let sum = |each: u32| -> u32 { wanted().map(|(level, count)| (cost(level) + each) * count).sum() };
+            let (total, most) = match room(&mlx5(vectors, vfs), &levels, |_| false) {
+                Queues::Pool { total, most_per_vf } => (total, most_per_vf.unwrap()),
+                Queues::PerVf { pairs } => (u32::MAX, pairs),
             };
-            let fits = match room(&mlx5(vectors, vfs), &levels, |_| false) {
-                Queues::Pool { total, .. } => usual(&Performance::queue_pairs) <= total,
-                Queues::PerVf { pairs } => Performance::ALL
-                    .iter()
-                    .zip(nics)
-                    .all(|(level, count)| count == 0 || level.queue_pairs() <= pairs),
-            };
-            let needed = usual(&|level| levels.queue_pairs(level) + 1) + (vfs - used) * 2;
+            let fits = sum(0) <= total && wanted().all(|(level, _)| cost(level) <= most);
+            let needed = sum(1) + (vfs - used) * 2;
             prop_assert!(used == 0 || !fits || needed <= vectors, "{needed} of {vectors}");
+        }
+
+        /// A pool that is enough for High everywhere is promised so.
+        #[test]
+        fn what_is_enough_for_all_is_promised_to_all(
+            levels in any_levels(),
+            vfs in 1..20_u32,
+            more in 0..50_u32,
+        ) {
+            let cost = levels.queue_pairs(Performance::High);
+            let found = room(&mlx5(vfs * (cost + 1) + more, vfs), &levels, |_| false);
+            let enough = match found {
+                Queues::Pool { total, most_per_vf } => total >= cost * vfs && most_per_vf >= Some(cost),
+                Queues::PerVf { pairs } => pairs >= cost,
+            };
+            prop_assert!(enough, "{found:?}");
         }
     }
 }

@@ -3,35 +3,34 @@
 //! Every VM that is wished accelerated holds its VFs, running or not. The rules decide; here wish and
 //! reports are put into their terms.
 
-use std::collections::HashMap;
-
 use accelnet_api::Vm;
 use accelnet_model::{
-    AdapterStatus, Code, IfName, Intent, Name, NodeStatus, Performance, Problem, VfFacts, VfUser,
+    AdapterStatus, IfName, Intent, Name, NodeStatus, Performance, Problem, VfFacts, VfUser,
     VmState, VmStatus,
 };
 use accelnet_rules::{
-    capacity::{self, Queues, Reserve},
+    capacity::{self, Capacity, Queues, Refusal, Reserve},
     observed::{nics_on, port_of},
     profile::room,
 };
 use uuid::Uuid;
 
-use super::room::Terms;
-use crate::{reports::Known, state::Wish};
+use crate::{
+    reports::{Known, Seen},
+    state::Wish,
+};
 
 /// Why there is no room for a VM at a level; `None` if there is.
 pub fn refused(
     wish: &Wish,
-    nodes: &[Known],
+    seen: &Seen,
     intent: &Intent,
     vm: &Vm,
     level: Performance,
 ) -> Option<Problem> {
     let reserve = wish.desired.enabled.as_ref()?.into();
-    let asked = Seen::of(nodes).vm(intent, vm.uuid, level);
-    let terms = terms(wish, nodes, intent, reserve);
-    let answer = wish.room.ask(terms, |capacity| {
+    let asked = of_vm(seen, intent, vm.uuid, level);
+    let answer = wish.room.ask(wish, seen, (intent, reserve), |capacity| {
         // What it has now is not counted: it asks for all that it would have.
         let before = capacity.remove(&asked.name);
         let answer = capacity.would_admit(asked);
@@ -48,26 +47,27 @@ pub fn refused(
     let mut problem = refusal.into_problem(&vm.name);
     // The rules know the VM by its UUID.
     problem.detail = problem.detail.replace(&vm.uuid.to_string(), &vm.name);
-    // And they count in units of their own, not in the intent's queue pairs.
-    if problem.code == Code::CannotProvisionPerformance {
-        let pairs = intent.levels.queue_pairs(level);
-        problem.detail = format!(
-            "{level} needs {pairs} queue pair(s) a VF, which no adapter of any node can give."
-        );
-    }
     Some(problem)
 }
 
-/// How far the reserve is short for the VMs that are admitted; `None` if it is not.
-pub fn shortage(
-    wish: &Wish,
-    nodes: &[Known],
-    intent: &Intent,
-    reserve: Reserve,
-) -> Option<Problem> {
-    let terms = terms(wish, nodes, intent, reserve);
-    let refusal = match wish.room.ask(terms, |capacity| capacity.holds()) {
-        Ok(answer) => answer.err()?,
+/// How far the reserve would be short for the VMs that are admitted to an intent; `None` if it would not.
+pub fn shortage(wish: &Wish, seen: &Seen, intent: &Intent, reserve: Reserve) -> Option<Problem> {
+    let held = made(wish, seen, intent, reserve).map(|capacity| capacity.holds());
+    short(held, intent)
+}
+
+/// How far the reserve is short now.
+pub fn shortage_now(wish: &Wish, seen: &Seen) -> Option<Problem> {
+    let reserve = wish.desired.enabled.as_ref()?.into();
+    let intent = wish.desired.enabled_intent()?;
+    let of = (intent, reserve);
+    let held = wish.room.ask(wish, seen, of, |capacity| capacity.holds());
+    short(held, intent)
+}
+
+fn short(held: Result<Result<(), Refusal>, Problem>, intent: &Intent) -> Option<Problem> {
+    let refusal = match held {
+        Ok(held) => held.err()?,
         Err(problem) => return Some(problem),
     };
     let problem = Problem::new(refusal.code, refusal.reason).about("intent", &intent.name);
@@ -75,25 +75,27 @@ pub fn shortage(
     Some(lost.fold(problem, |problem, node| problem.about("node", node)))
 }
 
-/// The cluster with all VMs that are admitted.
-pub(super) fn terms(wish: &Wish, nodes: &[Known], intent: &Intent, reserve: Reserve) -> Terms {
-    let seen = Seen::of(nodes);
-    let vms = wish.levels_on(&intent.name).map(|(uuid, level)| {
-        let vm = seen.vm(intent, uuid, level);
-        (vm.name.clone(), vm)
-    });
-    Terms {
-        intent: intent.name.clone(),
-        reserve,
-        nodes: nodes
-            .iter()
-            .map(|node| of_node(wish, node, intent))
-            .collect(),
-        vms: vms.collect(),
+/// The cluster with all VMs that are admitted to the intent.
+///
+/// # Errors
+/// If it cannot be.
+pub(super) fn made(
+    wish: &Wish,
+    seen: &Seen,
+    intent: &Intent,
+    reserve: Reserve,
+) -> Result<Capacity, Problem> {
+    let nodes = seen.iter().map(|node| of_node(wish, node, intent));
+    let costs = intent.levels.queue_pairs.into();
+    let mut capacity = Capacity::with_costs(nodes.collect(), reserve, costs)?;
+    for (uuid, level) in wish.levels_on(&intent.name) {
+        capacity.put(of_vm(seen, intent, uuid, level))?;
     }
+    Ok(capacity)
 }
 
-fn of_node(wish: &Wish, node: &Known, intent: &Intent) -> capacity::Node {
+/// A node in the rules' terms.
+pub(super) fn of_node(wish: &Wish, node: &Known, intent: &Intent) -> capacity::Node {
     let mut adapters: Vec<capacity::Adapter> = Vec::new();
     let status = node.status.iter();
     for (port, adapter) in status.flat_map(|status| uplinks(status, intent)) {
@@ -167,42 +169,31 @@ fn usable(wish: &Wish, intent: &Intent, vf: &VfFacts) -> bool {
     }
 }
 
-/// All VMs that nodes have: each where it runs, else where it is defined.
-pub(super) struct Seen<'a>(HashMap<Uuid, (&'a Name, &'a NodeStatus, &'a VmStatus)>);
-
-impl<'a> Seen<'a> {
-    /// What these nodes have.
-    pub(super) fn of(nodes: &'a [Known]) -> Self {
-        let mut all = HashMap::new();
-        for node in nodes {
-            let Some(status) = node.status.as_deref() else {
-                continue;
-            };
-            for vm in &status.vms {
-                let seen = (&node.name, status, vm);
-                let known = all.entry(vm.facts.uuid).or_insert(seen);
-                if known.2.facts.state == VmState::Off || vm.facts.state != VmState::Off {
-                    *known = seen;
-                }
+/// A VM in the rules' terms: where it is, and how many VFs it needs. It is where it runs, else where it
+/// is defined.
+pub(super) fn of_vm(seen: &Seen, intent: &Intent, uuid: Uuid, level: Performance) -> capacity::Vm {
+    let mut place: Option<(&Name, &NodeStatus, &VmStatus)> = None;
+    for node in seen.places_of(uuid) {
+        let Some(status) = node.status.as_deref() else {
+            continue;
+        };
+        for vm in status.vms.iter().filter(|vm| vm.facts.uuid == uuid) {
+            let off = place.is_none_or(|(.., known)| known.facts.state == VmState::Off);
+            if off || vm.facts.state != VmState::Off {
+                place = Some((&node.name, status, vm));
             }
         }
-        Self(all)
     }
-
-    /// A VM in the rules' terms: where it is, and how many VFs it needs.
-    pub(super) fn vm(&self, intent: &Intent, uuid: Uuid, level: Performance) -> capacity::Vm {
-        let seen = self.0.get(&uuid);
-        let nics = seen.map_or(1, |(_, _, vm)| {
-            nics_on(&vm.facts, &intent.bridge).count().max(1)
-        });
-        let running = seen.filter(|(_, _, vm)| vm.facts.state != VmState::Off);
-        capacity::Vm {
-            name: uuid.to_string(),
-            level,
-            nics: nics as u32,
-            node: running.map(|(node, ..)| node.to_string()),
-            adapters: running.and_then(|(_, status, vm)| adapters(status, vm, intent)),
-        }
+    let nics = place.map_or(1, |(.., vm)| {
+        nics_on(&vm.facts, &intent.bridge).count().max(1)
+    });
+    let running = place.filter(|(.., vm)| vm.facts.state != VmState::Off);
+    capacity::Vm {
+        name: uuid.to_string(),
+        level,
+        nics: nics as u32,
+        node: running.map(|(node, ..)| node.to_string()),
+        adapters: running.and_then(|(_, status, vm)| adapters(status, vm, intent)),
     }
 }
 

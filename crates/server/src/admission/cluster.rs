@@ -1,8 +1,10 @@
 //! Acceleration of the cluster: enabled if all prerequisites are met.
 
+use std::collections::BTreeSet;
+
 use accelnet_api::{EnableRequest, SetRequest};
 use accelnet_model::{
-    AdapterFacts, ClusterEnable, Code, Intent, Name, NodeStatus, Problem, VmStatus, WhenToCreateVfs,
+    AdapterFacts, ClusterEnable, Code, Intent, Name, Problem, VmStatus, WhenToCreateVfs,
 };
 use accelnet_rules::{
     Observed, capacity::Reserve, observed::nics_on, plan::interrupted, prereq, profile,
@@ -11,7 +13,7 @@ use uuid::Uuid;
 
 use super::{Decided, Decision, all_report, capacity, checks, intent};
 use crate::{
-    reports::{Known, observed},
+    reports::{Known, Seen, observed},
     state::{Wish, Write},
 };
 
@@ -21,7 +23,8 @@ const DEFAULT_RESERVE: Reserve = Reserve::Percentage(50);
 const HIGHEST_RESERVE: u8 = 99;
 
 /// Enabling acceleration, or changing how it is enabled.
-pub fn enable(wish: &Wish, nodes: &[Known], request: &EnableRequest) -> Decision {
+pub fn enable(wish: &Wish, seen: &Seen, request: &EnableRequest) -> Decision {
+    let nodes = &seen.all();
     let asked = (request.node_reserve_percentage, request.nodes_down);
     let reserve = reserve(asked, nodes.len()).map(|asked| asked.unwrap_or(DEFAULT_RESERVE));
     let (intent, reserve) = match (intent::find(wish, &request.intent), reserve) {
@@ -37,7 +40,7 @@ pub fn enable(wish: &Wish, nodes: &[Known], request: &EnableRequest) -> Decision
     let mut failed = prereq::errors(&checks(nodes, Some(intent)));
     failed.extend(intent::taken_adapters(wish, nodes, intent));
     if before.is_some_and(|before| grows(before, &enable, nodes.len())) {
-        failed.extend(capacity::shortage(wish, nodes, intent, reserve));
+        failed.extend(capacity::shortage(wish, seen, intent, reserve));
     }
     if !failed.is_empty() {
         return Err(failed);
@@ -53,7 +56,8 @@ pub fn enable(wish: &Wish, nodes: &[Known], request: &EnableRequest) -> Decision
 
 /// Changing how acceleration is enabled. Another intent takes the present one's place in one step:
 /// what is wrong with it is said before anything is disabled.
-pub fn set(wish: &Wish, nodes: &[Known], request: &SetRequest) -> Decision {
+pub fn set(wish: &Wish, seen: &Seen, request: &SetRequest) -> Decision {
+    let nodes = &seen.all();
     let enabled = wish.desired.enabled.as_ref();
     let Some((before, old)) = enabled.zip(wish.desired.enabled_intent()) else {
         let text = "There is nothing to change.";
@@ -90,7 +94,7 @@ pub fn set(wish: &Wish, nodes: &[Known], request: &SetRequest) -> Decision {
         failed.extend(intent::taken_adapters(wish, nodes, intent));
     }
     if moves || grows(before, &after, nodes.len()) {
-        failed.extend(capacity::shortage(wish, nodes, intent, reserve));
+        failed.extend(capacity::shortage(wish, seen, intent, reserve));
     }
     if !failed.is_empty() {
         return Err(failed);
@@ -100,8 +104,9 @@ pub fn set(wish: &Wish, nodes: &[Known], request: &SetRequest) -> Decision {
         // What cannot be seen must not be enabled.
         all_report(nodes)?;
         steps.push(stop(&old.name));
-        let wished = wish.specs.keys();
-        steps.extend(wished.filter_map(|vm| fate(wish, nodes, *vm, old, intent)));
+        let wished: BTreeSet<Uuid> = wish.specs.iter().map(|spec| spec.uuid).collect();
+        let fates = wished.into_iter();
+        steps.extend(fates.filter_map(|vm| fate(wish, seen, vm, old, intent)));
         steps.push(format!("enable acceleration on intent '{}'", intent.name));
     }
     if Reserve::from(before) != reserve {
@@ -115,13 +120,13 @@ pub fn set(wish: &Wish, nodes: &[Known], request: &SetRequest) -> Decision {
 }
 
 /// What another intent means for a VM; `None` for one that is accelerated on neither.
-fn fate(wish: &Wish, nodes: &[Known], vm: Uuid, old: &Intent, new: &Intent) -> Option<String> {
+fn fate(wish: &Wish, seen: &Seen, vm: Uuid, old: &Intent, new: &Intent) -> Option<String> {
     let level_on = |intent: &Intent| wish.on(vm, &intent.name).and_then(|wanted| wanted.level);
     let (before, after) = (level_on(old), level_on(new));
     before.or(after)?;
-    let statuses = nodes.iter().filter_map(Known::current);
+    let statuses = seen.places_of(vm).filter_map(Known::current);
     let seen = statuses
-        .flat_map(|status: &NodeStatus| &status.vms)
+        .flat_map(|status| &status.vms)
         .find(|seen| seen.facts.uuid == vm);
     let Some(seen) = seen else {
         let name = wish.name_of(vm);

@@ -12,7 +12,7 @@ pub use change::change;
 use super::{Decided, Decision, all_report, checks};
 use crate::{
     audit::printable,
-    reports::{Known, observed},
+    reports::{Known, Seen, observed},
     state::{Wish, Write},
 };
 
@@ -29,7 +29,8 @@ pub fn find<'a>(wish: &'a Wish, name: &str) -> Result<&'a Intent, Problem> {
 }
 
 /// Adding an intent: it can be as given, and its bridge and adapters are there on every node.
-pub fn add(wish: &Wish, nodes: &[Known], intent: &Intent) -> Decision {
+pub fn add(wish: &Wish, seen: &Seen, intent: &Intent) -> Decision {
+    let nodes = &seen.all();
     if let Some(existing) = wish.intent(intent.name.as_str()) {
         if existing == intent {
             return Ok(Decided::nothing());

@@ -11,7 +11,7 @@ mod vm;
 
 use accelnet_model::{CheckResult, Code, Intent, Problem, Severity};
 use accelnet_rules::intent_fit;
-pub use capacity::shortage;
+pub use capacity::shortage_now;
 pub use cluster::{disable, enable, set};
 pub use intent::{
     add as add_intent, change as change_intent, find as find_intent, remove as remove_intent,

@@ -1,23 +1,16 @@
 //! What is free, what the reserve holds back, and where VMs could go. Nothing is decided here: these
 //! are the rules' answers to "what if".
 
-use std::collections::{BTreeMap, HashMap};
-
 use accelnet_api::{
     Capacity, CapacityFigures, LargestReserve, NodeCapacity, PerLevel, Vm, VmMove, VmPlace,
     VmPlaces, VmWithoutRoom, Without,
 };
-use accelnet_model::{
-    ClusterEnable, Code, IfName, Intent, LevelQueuePairs, Name, NicStatus, Performance, Problem,
-};
-use accelnet_rules::{
-    capacity::{self as rules, FitsMore},
-    profile::QueuePairProfile,
-};
+use accelnet_model::{ClusterEnable, Code, Intent, Name, Performance, Problem};
+use accelnet_rules::capacity::{self as rules, FitsMore};
 use uuid::Uuid;
 
-use super::capacity::{Seen, ours, shortage, terms, uplinks};
-use crate::{reports::Known, state::Wish};
+use super::capacity::{of_vm, shortage_now};
+use crate::{reports::Seen, state::Wish, view};
 
 /// A VM that is not accelerated is asked about at this level, which is the command line's default.
 const DEFAULT_LEVEL: Performance = Performance::Medium;
@@ -32,41 +25,30 @@ fn enabled(wish: &Wish) -> Result<(&ClusterEnable, &Intent), Problem> {
 ///
 /// # Errors
 /// `accel_net_not_enabled`, `node_not_found`.
-pub fn look(
-    wish: &Wish,
-    nodes: &[Known],
-    vms: &[Vm],
-    without: &[String],
-) -> Result<Capacity, Problem> {
+pub fn look(wish: &Wish, seen: &Seen, without: &[String]) -> Result<Capacity, Problem> {
     let (enable, intent) = enabled(wish)?;
     let reserve = rules::Reserve::from(enable);
-    let mut capacity = wish.room.copy(terms(wish, nodes, intent, reserve))?;
+    let mut capacity = wish.room.copy(wish, seen, (intent, reserve))?;
     let by_node = capacity.fits_more_by_node();
     let figures = capacity.figures();
-    let of_nodes: Vec<NodeCapacity> = nodes
+    let of_nodes: Vec<NodeCapacity> = seen
         .iter()
         .zip(figures.iter().zip(by_node))
-        .map(|(node, (figures, more))| {
-            let mut shown = of_node(figures, more);
-            if let Some((used, all)) = own_queue_pairs(wish, node, intent) {
-                (shown.queue_pairs_used, shown.queue_pairs) = (used, all);
-            }
-            NodeCapacity {
-                name: node.name.clone(),
-                down: figures.down,
-                figures: shown,
-            }
+        .map(|(node, (figures, more))| NodeCapacity {
+            name: node.name.clone(),
+            down: figures.down,
+            figures: of_node(figures, more),
         })
         .collect();
     let asked = match without {
         [] => None,
-        names => Some(without_nodes(&capacity, nodes, vms, names)?),
+        names => Some(without_nodes(&capacity, (wish, seen), names)?),
     };
-    let short = shortage(wish, nodes, intent, reserve);
+    let short = shortage_now(wish, seen);
     let largest = capacity.largest_reserve();
     Ok(Capacity {
         intent: intent.name.clone(),
-        node_reserve_percentage: reserve.percentage(nodes.len()),
+        node_reserve_percentage: reserve.percentage(seen.names().len()),
         nodes_down_tolerated: capacity.nodes_down_tolerated() as u32,
         holds: short.is_none(),
         largest_reserve: largest.map(|(nodes_down, percentage)| LargestReserve {
@@ -78,54 +60,6 @@ pub fn look(
         without: asked,
         problems: short.into_iter().collect(),
     })
-}
-
-/// Queue pairs given out and in all, where the intent has numbers of its own: the rules count in
-/// theirs.
-fn own_queue_pairs(wish: &Wish, node: &Known, intent: &Intent) -> Option<(u64, u64)> {
-    let levels = &intent.levels;
-    if levels.queue_pairs == LevelQueuePairs::default() {
-        return None;
-    }
-    let status = node.status.as_deref()?;
-    let mut used = 0;
-    // Members of a bond take each other's place: together they give what each can.
-    let mut all: BTreeMap<&IfName, u64> = BTreeMap::new();
-    for (port, adapter) in uplinks(status, intent) {
-        let profile = QueuePairProfile::of(&adapter.facts, levels);
-        let vfs = u64::from(ours(wish, intent, adapter));
-        let gives = match profile {
-            QueuePairProfile::Fixed { pairs } => vfs * u64::from(pairs),
-            QueuePairProfile::Unknown => vfs,
-            QueuePairProfile::Pool {
-                vectors,
-                overhead,
-                vfs,
-                ..
-            } => u64::from(vectors.saturating_sub(overhead.saturating_mul(vfs))),
-        };
-        all.entry(port)
-            .and_modify(|known| *known = gives.min(*known))
-            .or_insert(gives);
-        for vm in &status.vms {
-            let Some(level) = wish
-                .on(vm.facts.uuid, &intent.name)
-                .and_then(|wish| wish.level)
-            else {
-                continue;
-            };
-            let here = |nic: &&NicStatus| {
-                nic.vf.is_some() && nic.adapter.as_ref() == Some(&adapter.facts.ifname)
-            };
-            let each = match profile {
-                QueuePairProfile::Fixed { pairs } => pairs,
-                QueuePairProfile::Unknown => 1,
-                QueuePairProfile::Pool { .. } => levels.queue_pairs(level),
-            };
-            used += vm.nics.iter().filter(here).count() as u64 * u64::from(each);
-        }
-    }
-    Some((used, all.into_values().sum()))
 }
 
 fn per_level(FitsMore { low, medium, high }: FitsMore) -> PerLevel {
@@ -173,13 +107,12 @@ fn total(nodes: &[NodeCapacity], fits_more: PerLevel) -> CapacityFigures {
 
 fn without_nodes(
     capacity: &rules::Capacity,
-    nodes: &[Known],
-    vms: &[Vm],
+    (wish, seen): (&Wish, &Seen),
     names: &[String],
 ) -> Result<Without, Problem> {
     let mut lost: Vec<Name> = Vec::new();
     for name in names {
-        let name = find(nodes, name)?;
+        let name = find(seen, name)?;
         if !lost.contains(name) {
             lost.push(name.clone());
         }
@@ -187,26 +120,25 @@ fn without_nodes(
     let words: Vec<String> = lost.iter().map(ToString::to_string).collect();
     let recovery = capacity.recover(&words)?;
     // The rules know VMs by their UUIDs, nodes by their names.
-    let known: HashMap<Uuid, &Vm> = vms.iter().map(|vm| (vm.uuid, vm)).collect();
-    let who = |uuid: &str| known.get(&Uuid::try_parse(uuid).ok()?).copied();
+    let who = |uuid: &str| view::one(wish, seen, Uuid::try_parse(uuid).ok()?);
     let mut result = Without {
         nodes: lost,
         placements: Vec::new(),
         without_room: Vec::new(),
     };
     for place in recovery.placements {
-        let (vm, level, from, uuid) = moved(who(&place.vm), &place.vm);
+        let (vm, level, from, uuid) = moved(who(&place.vm).as_ref(), &place.vm);
         result.placements.push(VmMove {
             vm,
             uuid,
             level,
             from,
-            to: find(nodes, &place.node)?.clone(),
+            to: find(seen, &place.node)?.clone(),
             adapters: place.adapters,
         });
     }
     for name in recovery.without_room {
-        let (vm, level, from, uuid) = moved(who(&name), &name);
+        let (vm, level, from, uuid) = moved(who(&name).as_ref(), &name);
         result.without_room.push(VmWithoutRoom {
             vm,
             uuid,
@@ -231,8 +163,8 @@ fn moved(vm: Option<&Vm>, uuid: &str) -> (String, Performance, Option<Name>, Uui
     )
 }
 
-fn find<'a>(nodes: &'a [Known], word: &str) -> Result<&'a Name, Problem> {
-    let mut names = nodes.iter().map(|node| &node.name);
+fn find<'a>(seen: &'a Seen, word: &str) -> Result<&'a Name, Problem> {
+    let mut names = seen.names().iter();
     names.find(|name| name.as_str() == word).ok_or_else(|| {
         let shown = crate::audit::printable(word);
         let text = format!("No node is called '{shown}'.");
@@ -246,17 +178,17 @@ fn find<'a>(nodes: &'a [Known], word: &str) -> Result<&'a Name, Problem> {
 /// `accel_net_not_enabled`.
 pub fn places(
     wish: &Wish,
-    nodes: &[Known],
+    seen: &Seen,
     vm: &Vm,
     level: Option<Performance>,
 ) -> Result<VmPlaces, Problem> {
     let (enable, intent) = enabled(wish)?;
     let reserve = rules::Reserve::from(enable);
     let level = level.or(vm.level).unwrap_or(DEFAULT_LEVEL);
-    let mut capacity = wish.room.copy(terms(wish, nodes, intent, reserve))?;
-    let asked = Seen::of(nodes).vm(intent, vm.uuid, level);
+    let mut capacity = wish.room.copy(wish, seen, (intent, reserve))?;
+    let asked = of_vm(seen, intent, vm.uuid, level);
     let offers = capacity.offers(&asked);
-    let places = nodes.iter().zip(offers).map(|(node, offer)| VmPlace {
+    let places = seen.iter().zip(offers).map(|(node, offer)| VmPlace {
         node: node.name.clone(),
         present: vm.node.as_ref() == Some(&node.name),
         down: node.silent.is_some(),

@@ -16,7 +16,7 @@ use accelnet_rules::{
 
 use super::{Decided, Decision, capacity};
 use crate::{
-    reports::Known,
+    reports::{Known, Seen},
     state::{OnIntent, Wish, Write},
 };
 
@@ -29,16 +29,15 @@ fn enabled_intent(wish: &Wish) -> Result<&Intent, Vec<Problem>> {
 }
 
 /// The report of the VM's node, which must be of now.
-fn report_of<'a>(nodes: &'a [Known], vm: &Vm) -> Result<&'a NodeStatus, Vec<Problem>> {
+fn report_of<'a>(seen: &'a Seen, vm: &Vm) -> Result<&'a NodeStatus, Vec<Problem>> {
     let unknown = || {
         let text = format!("No node has VM '{}' now.", vm.name);
         Problem::new(Code::VmNotFound, text).about("vm", &vm.name)
     };
-    let name = vm.node.as_ref();
-    let node = nodes.iter().find(|node| Some(&node.name) == name);
+    let node = vm.node.as_ref().and_then(|name| seen.node(name));
     let Some(node) = node else {
         // Perhaps it is on a node that cannot tell.
-        let blind = nodes.iter().find_map(Known::blind);
+        let blind = seen.iter().find_map(Known::blind);
         return Err(vec![blind.unwrap_or_else(unknown)]);
     };
     node.current()
@@ -52,7 +51,7 @@ fn wanted(wish: &Wish, vm: &Vm, intent: &Intent) -> OnIntent {
 
 /// The wish for a VM on an intent; what is wanted on others stays.
 fn write(wish: &Wish, vm: &Vm, intent: &Intent, wanted: OnIntent) -> Write {
-    let spec = wish.specs.get(&vm.uuid);
+    let spec = wish.specs.get(vm.uuid);
     let mut intents = spec.map(|spec| spec.intents.clone()).unwrap_or_default();
     intents.insert(intent.name.clone(), wanted);
     Write::Vm {
@@ -63,28 +62,28 @@ fn write(wish: &Wish, vm: &Vm, intent: &Intent, wanted: OnIntent) -> Write {
 }
 
 /// Accelerating a VM, or changing its level.
-pub fn accelerate(wish: &Wish, nodes: &[Known], vm: &Vm, request: &AccelerateRequest) -> Decision {
+pub fn accelerate(wish: &Wish, seen: &Seen, vm: &Vm, request: &AccelerateRequest) -> Decision {
     let intent = enabled_intent(wish)?;
     let (level, present) = (request.performance, vm.level);
     let must_be = request.must_be_accelerated;
     if must_be.is_some_and(|must_be| must_be != present.is_some()) {
         return Err(vec![wrong_state(vm, present)]);
     }
-    let observed = Observed::from_status(report_of(nodes, vm)?);
+    let observed = Observed::from_status(report_of(seen, vm)?);
     let Some(facts) = observed.vm(vm.uuid) else {
         let text = format!("VM '{}' went away.", vm.name);
         return Err(vec![
             Problem::new(Code::VmNotFound, text).about("vm", &vm.name),
         ]);
     };
-    let new = nic::added(wish, nodes, facts, intent, request);
+    let new = nic::added(wish, seen, facts, intent, request);
     let mut problems = match &new {
         Some(_) => new_nic::check(&observed, facts, intent, level),
         None => eligibility::check(&observed, facts, intent, level),
     };
     // Whoever is not eligible at all need not hear of the others' VFs too.
     if problems.is_empty() && present != Some(level) {
-        problems.extend(capacity::refused(wish, nodes, intent, vm, level));
+        problems.extend(capacity::refused(wish, seen, intent, vm, level));
     }
     if !problems.is_empty() {
         return Err(problems);
@@ -222,7 +221,7 @@ pub fn decelerate(wish: &Wish, vm: &Vm) -> Decision {
 /// Nothing is held for the VM on the enabled intent any more, or nowhere if none is enabled; what is
 /// kept for other intents stays.
 fn forget(wish: &Wish, vm: &Vm) -> Write {
-    let (spec, enabled) = (wish.specs.get(&vm.uuid), wish.desired.enabled.as_ref());
+    let (spec, enabled) = (wish.specs.get(vm.uuid), wish.desired.enabled.as_ref());
     let mut intents = spec.map(|spec| spec.intents.clone()).unwrap_or_default();
     match enabled {
         Some(enabled) => drop(intents.remove(&enabled.intent)),
@@ -239,9 +238,9 @@ fn forget(wish: &Wish, vm: &Vm) -> Write {
 }
 
 /// Staging on a VM's definition what acceleration needs.
-pub fn prepare(wish: &Wish, nodes: &[Known], vm: &Vm) -> Decision {
+pub fn prepare(wish: &Wish, seen: &Seen, vm: &Vm) -> Decision {
     let intent = enabled_intent(wish)?;
-    let observed = Observed::from_status(report_of(nodes, vm)?);
+    let observed = Observed::from_status(report_of(seen, vm)?);
     let Some(facts) = observed.vm(vm.uuid) else {
         let text = format!("VM '{}' went away.", vm.name);
         return Err(vec![

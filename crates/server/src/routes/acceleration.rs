@@ -11,7 +11,7 @@ fn outcome<T>(server: &Server, asked: &Asked, changed: Changed<T>) -> Json<Outco
         dry_run: asked.dry_run,
         changed: changed.changed,
         plan: changed.plan,
-        object: apart(|| view::cluster(&changed.wish, &server.nodes())),
+        object: apart(|| view::cluster(&changed.wish, &server.seen())),
     })
 }
 
@@ -25,8 +25,8 @@ pub async fn enable_acceleration(
     Body(request): Body<EnableRequest>,
 ) -> Answer<Outcome<ClusterStatus>> {
     let asked = change.asked("enable", &request.intent);
-    let nodes = server.refresh().await;
-    let decide = |wish: &_| admission::enable(wish, &nodes, &request);
+    let seen = server.refresh().await;
+    let decide = |wish: &_| admission::enable(wish, &seen, &request);
     let changed = server.change(&asked, decide).await?;
     Ok(outcome(&server, &asked, changed))
 }
@@ -41,8 +41,8 @@ pub async fn set_acceleration(
     Body(request): Body<SetRequest>,
 ) -> Answer<Outcome<ClusterStatus>> {
     let asked = change.asked("set", request.intent.as_deref().unwrap_or_default());
-    let nodes = server.refresh().await;
-    let decide = |wish: &_| admission::set(wish, &nodes, &request);
+    let seen = server.refresh().await;
+    let decide = |wish: &_| admission::set(wish, &seen, &request);
     let changed = server.change(&asked, decide).await?;
     Ok(outcome(&server, &asked, changed))
 }

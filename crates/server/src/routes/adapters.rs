@@ -11,7 +11,7 @@ use crate::{Server, audit::printable, view};
 #[utoipa::path(get, path = "/adapters", tag = "adapters",
     responses((status = 200, description = "The adapters", body = Items<Adapter>)))]
 pub async fn list_adapters(State(server): State<Server>) -> Answer<Items<Adapter>> {
-    let items = view::adapters(&server.wish().await?, &server.nodes());
+    let items = view::adapters(&server.wish().await?, &server.seen());
     Ok(Json(Items { items }))
 }
 
@@ -24,7 +24,7 @@ pub async fn show_adapter(
     State(server): State<Server>,
     Path((node, name)): Path<(String, String)>,
 ) -> Answer<Adapter> {
-    let adapters = view::adapters(&server.wish().await?, &server.nodes());
+    let adapters = view::adapters(&server.wish().await?, &server.seen());
     let mut adapters = adapters.into_iter();
     let found = adapters.find(|adapter| {
         adapter.node.as_str() == node && adapter.status.facts.ifname.as_str() == name

@@ -26,13 +26,10 @@ pub async fn show_capacity(
     State(server): State<Server>,
     Query(query): Query<Without>,
 ) -> Answer<Capacity> {
-    let (wish, nodes) = (server.wish().await?, server.nodes());
+    let (wish, seen) = (server.wish().await?, server.seen());
     let words = query.without.iter().flat_map(|names| names.split(','));
     let without: Vec<String> = words.map(str::to_owned).collect();
-    let capacity = apart(|| {
-        let vms = view::vms(&wish, &nodes);
-        admission::capacity_of(&wish, &nodes, &vms, &without)
-    })?;
+    let capacity = apart(|| admission::capacity_of(&wish, &seen, &without))?;
     Ok(Json(capacity))
 }
 
@@ -53,11 +50,10 @@ pub async fn show_places(
     Path(vm): Path<String>,
     Query(query): Query<Level>,
 ) -> Answer<VmPlaces> {
-    let (wish, nodes) = (server.wish().await?, server.nodes());
+    let (wish, seen) = (server.wish().await?, server.seen());
     let places = apart(|| {
-        let vms = view::vms(&wish, &nodes);
-        let vm = view::find(&vms, &nodes, &vm)?;
-        admission::places(&wish, &nodes, vm, query.performance)
+        let vm = view::find(&wish, &seen, &vm)?;
+        admission::places(&wish, &seen, &vm, query.performance)
     })?;
     Ok(Json(places))
 }

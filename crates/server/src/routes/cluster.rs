@@ -18,8 +18,8 @@ use super::{Answer, Query, Watch, stream};
 use crate::{Server, admission, apart::apart, failure::Failure, view};
 
 async fn look(server: &Server) -> Result<ClusterStatus, Problem> {
-    let (wish, nodes) = (server.wish().await?, server.nodes());
-    Ok(apart(|| view::cluster(&wish, &nodes)))
+    let (wish, seen) = (server.wish().await?, server.seen());
+    Ok(apart(|| view::cluster(&wish, &seen)))
 }
 
 /// The cluster at a glance.
@@ -69,6 +69,6 @@ pub async fn check_prerequisites(
     let intent = name
         .map(|name| admission::find_intent(&wish, name))
         .transpose()?;
-    let items = admission::checks(&server.refresh().await, intent);
+    let items = admission::checks(&server.refresh().await.all(), intent);
     Ok(Json(Items { items }))
 }

@@ -12,8 +12,8 @@ use crate::{Server, admission, view};
     responses((status = 200, description = "The intents, with their state on every node",
         body = Items<IntentStatus>)))]
 pub async fn list_intents(State(server): State<Server>) -> Answer<Items<IntentStatus>> {
-    let (wish, nodes) = (server.wish().await?, server.nodes());
-    let items = view::intents(&wish, &nodes);
+    let (wish, seen) = (server.wish().await?, server.seen());
+    let items = view::intents(&wish, &seen);
     Ok(Json(Items { items }))
 }
 
@@ -28,7 +28,7 @@ pub async fn show_intent(
 ) -> Answer<IntentStatus> {
     let wish = server.wish().await?;
     let intent = admission::find_intent(&wish, &name)?;
-    Ok(Json(view::intent(&wish, &server.nodes(), intent)))
+    Ok(Json(view::intent(&wish, &server.seen(), intent)))
 }
 
 /// Adds an intent that adopts an existing bridge. The same intent again changes nothing.
@@ -41,8 +41,8 @@ pub async fn add_intent(
 ) -> Answer<Outcome<Intent>> {
     let intent = Intent::from(intent);
     let asked = change.asked("intent add", intent.name.as_str());
-    let nodes = server.refresh().await;
-    let decide = |wish: &_| admission::add_intent(wish, &nodes, &intent);
+    let seen = server.refresh().await;
+    let decide = |wish: &_| admission::add_intent(wish, &seen, &intent);
     let changed = server.change(&asked, decide).await?;
     Ok(Json(Outcome {
         dry_run: asked.dry_run,
@@ -63,8 +63,8 @@ pub async fn change_intent(
     Body(changes): Body<ChangeIntent>,
 ) -> Answer<Outcome<Intent>> {
     let asked = change.asked("intent set", &name);
-    let nodes = server.refresh().await;
-    let decide = |wish: &_| admission::change_intent(wish, &nodes, &name, &changes);
+    let seen = server.refresh().await;
+    let decide = |wish: &_| admission::change_intent(wish, &seen, &name, &changes);
     let changed = server.change(&asked, decide).await?;
     Ok(Json(Outcome {
         dry_run: asked.dry_run,

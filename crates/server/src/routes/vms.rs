@@ -19,27 +19,46 @@ use super::{Answer, Body, Change, DryRun, Path, Query, Watch, stream};
 use crate::{
     Server,
     admission::{self, Decision},
+    apart::apart,
     audit::Asked,
     failure::Failure,
-    reports::Known,
+    reports::Seen,
     state::Wish,
     view,
 };
 
 async fn look_at_all(server: &Server) -> Result<Vec<Vm>, Problem> {
-    Ok(view::vms(&server.wish().await?, &server.nodes()))
+    let (wish, seen) = (server.wish().await?, server.seen());
+    Ok(apart(|| view::vms(&wish, &seen)))
+}
+
+async fn find(server: &Server, word: &str) -> Result<Vm, Problem> {
+    view::find(&server.wish().await?, &server.seen(), word)
 }
 
 async fn look(server: &Server, word: &str) -> Result<Vm, Problem> {
-    let vms = look_at_all(server).await?;
-    let found = view::find(&vms, &server.nodes(), word).cloned();
+    let found = find(server, word).await;
     if found.is_ok() {
         return found;
     }
     // It may have been defined a moment ago.
-    let nodes = server.refresh().await;
-    let vms = look_at_all(server).await?;
-    view::find(&vms, &nodes, word).cloned()
+    server.refresh().await;
+    find(server, word).await
+}
+
+/// Looks afresh at the node that has the VM; at all of them if it is not where it was.
+async fn look_at_its_node(server: &Server, word: &str) -> Result<(), Problem> {
+    // Which VM it is hardly depends on what is wanted.
+    let wish = server.wish().await?;
+    let node = || view::find(&wish, &server.seen(), word).ok()?.node;
+    if let Some(before) = node() {
+        server.refresh_these(std::slice::from_ref(&before)).await;
+        if node() == Some(before) {
+            return Ok(());
+        }
+    }
+    server.refresh().await;
+    Ok(())
 }
 
 #[derive(Debug, Default, Deserialize, IntoParams)]
@@ -57,9 +76,14 @@ pub struct Listing {
 fn follow(server: Server, ends: stream::Ends, only: Option<Uuid>) -> Response {
     stream::follow(server, ends, move |server| {
         Box::pin(async move {
-            let vms = look_at_all(&server).await?.into_iter();
-            let wanted = vms.filter(|vm| only.is_none_or(|uuid| vm.uuid == uuid));
-            let named = wanted.map(|vm| (vm.uuid.to_string(), vm));
+            let vms = match only {
+                None => look_at_all(&server).await?,
+                Some(uuid) => {
+                    let found = view::one(&server.wish().await?, &server.seen(), uuid);
+                    Vec::from_iter(found)
+                }
+            };
+            let named = vms.into_iter().map(|vm| (vm.uuid.to_string(), vm));
             Ok(BTreeMap::from_iter(named))
         })
     })
@@ -80,7 +104,7 @@ pub async fn list_vms(
         return Ok(follow(server, stream::Ends::Never, None));
     }
     // An empty list would say that there are none.
-    if let Some(problem) = view::nobody_sees(&server.nodes()) {
+    if let Some(problem) = view::nobody_sees(&server.seen()) {
         return Err(problem.into());
     }
     let items = look_at_all(&server).await?;
@@ -106,24 +130,22 @@ pub async fn show_vm(
     })
 }
 
-/// Decides over these nodes, writes unless it is a dry run, and answers with the VM.
+/// Decides, writes unless it is a dry run, and answers with the VM.
 async fn decide(
     server: &Server,
     word: &str,
     asked: &Asked,
-    nodes: &[Known],
-    decide: impl Fn(&Wish, &Vm) -> Decision + Send + Sync,
+    decide: impl Fn(&Wish, &Seen, &Vm) -> Decision + Send + Sync,
 ) -> Answer<Outcome<Vm>> {
     let changed = server
         .change(asked, |wish| {
-            let vms = view::vms(wish, nodes);
-            let vm = view::find(&vms, nodes, word).map_err(|problem| vec![problem])?;
-            Ok(decide(wish, vm)?.about(vm.clone()))
+            let seen = server.seen();
+            let vm = view::find(wish, &seen, word).map_err(|problem| vec![problem])?;
+            Ok(decide(wish, &seen, &vm)?.about(vm))
         })
         .await?;
     let before = changed.about;
-    let after = view::vms(&changed.wish, &server.nodes());
-    let found = after.into_iter().find(|vm| vm.uuid == before.uuid);
+    let found = view::one(&changed.wish, &server.seen(), before.uuid);
     // One that no node has and nobody wishes for any more.
     let object = found.unwrap_or_else(|| Vm {
         level: None,
@@ -150,9 +172,9 @@ pub async fn accelerate_vm(
     Body(request): Body<AccelerateRequest>,
 ) -> Answer<Outcome<Vm>> {
     let asked = change.asked("vm accelerate", &format!("{vm} {}", request.performance));
-    let nodes = server.refresh().await;
-    decide(&server, &vm, &asked, &nodes, |wish, vm| {
-        admission::accelerate(wish, &nodes, vm, &request)
+    look_at_its_node(&server, &vm).await?;
+    decide(&server, &vm, &asked, |wish, seen, vm| {
+        admission::accelerate(wish, seen, vm, &request)
     })
     .await
 }
@@ -168,8 +190,10 @@ pub async fn decelerate_vm(
 ) -> Answer<Outcome<Vm>> {
     let asked = change.asked("vm decelerate", &vm);
     // Nothing is judged, so what is known is enough: giving back must not wait for anybody.
-    let nodes = server.nodes();
-    decide(&server, &vm, &asked, &nodes, admission::decelerate).await
+    decide(&server, &vm, &asked, |wish, _, vm| {
+        admission::decelerate(wish, vm)
+    })
+    .await
 }
 
 /// Stages on a VM's definition what acceleration needs, for its next cold start.
@@ -182,9 +206,6 @@ pub async fn prepare_vm(
     change: Change,
 ) -> Answer<Outcome<Vm>> {
     let asked = change.asked("vm prepare", &vm);
-    let nodes = server.refresh().await;
-    decide(&server, &vm, &asked, &nodes, |wish, vm| {
-        admission::prepare(wish, &nodes, vm)
-    })
-    .await
+    look_at_its_node(&server, &vm).await?;
+    decide(&server, &vm, &asked, admission::prepare).await
 }

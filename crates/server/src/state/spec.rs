@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::audit::Actor;
+use crate::audit::{Actor, Entry};
 
 /// What is wanted for one VM on one intent.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -56,9 +56,25 @@ pub struct VmSpec {
     pub by: Actor,
     /// When.
     pub at: Timestamp,
+    /// The wish's generation with which it was written; the store knows it.
+    #[serde(skip)]
+    pub changed: u64,
 }
 
 impl VmSpec {
+    /// What is wanted for a VM, as an entry of the record tells who wants it.
+    pub fn new(uuid: Uuid, intents: BTreeMap<Name, OnIntent>, name: String, entry: &Entry) -> Self {
+        Self {
+            uuid,
+            intents,
+            of_enabled: OnIntent::default(),
+            name,
+            by: entry.by,
+            at: entry.at,
+            changed: 0,
+        }
+    }
+
     /// Gives what an older version wrote its place.
     pub fn brought_up_to_date(mut self, enabled: Option<&Name>) -> Self {
         let of_enabled = std::mem::take(&mut self.of_enabled);

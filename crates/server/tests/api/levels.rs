@@ -5,7 +5,7 @@ use accelnet_rules::{Observed, fixture};
 use accelnet_server::fake::FakeNodes;
 use serde_json::{Value, json};
 
-use crate::rig::{Rig, intent};
+use crate::rig::{Rig, intent, with_vms};
 
 fn with_levels(levels: Value) -> Value {
     let mut intent = intent();
@@ -197,5 +197,31 @@ async fn where_vectors_come_from_a_pool_another_level_moves_the_vm_and_says_so()
     for words in ["from Low to High", "unplug the VF", "plug the VF"] {
         assert!(plan(&higher).contains(words), "{words}: {higher}");
     }
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn a_pool_that_is_short_is_counted_in_the_intents_own_queue_pairs() {
+    // Seven VFs and 19 pairs for them: an idle VF keeps one, so two cannot have eight.
+    let mut seen = with_vms(&[1, 2, 3, 4, 5, 6, 7]);
+    seen.node.memory_available_mib = 1 << 20;
+    seen.adapters = pool(26).adapters;
+    for vm in &mut seen.vms {
+        vm.vcpus = 8;
+    }
+    let rig = Rig::of(FakeNodes::new([("node1", seen)])).await;
+    let levels = json!({"queue_pairs": pairs(1, 2, 8)});
+    rig.http.post("/intents", with_levels(levels)).await.done();
+    rig.http.enable(0).await.done();
+    rig.http.accelerate("vm1", "High").await.done();
+    for vm in ["vm2", "vm3", "vm4", "vm5", "vm6"] {
+        rig.http.accelerate(vm, "Low").await.done();
+    }
+    let node = rig.http.get("/capacity").await.done()["nodes"][0].clone();
+    assert_eq!(node["queue_pairs_used"], 8 + 5, "{node}");
+    assert_eq!(node["free"], json!({"Low": 1, "Medium": 1, "High": 0}));
+    let refused = rig.http.accelerate("vm2", "High").await;
+    refused.refused(422, &["cluster_not_enough_resources"]);
+    rig.http.accelerate("vm7", "Medium").await.done();
     rig.stop().await;
 }

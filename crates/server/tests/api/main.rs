@@ -14,6 +14,8 @@
 //! | `acceleration` | the reserve, races, levels, dry runs |
 //! | `adding` | a NIC for a VM that has none on the bridge |
 //! | `capacity` | what is free and held back, and where VMs could go |
+//! | `crowd` | many at once, with a node that falls silent |
+//! | `parts` | what each node is told |
 //! | `watching` | watches, `pending` |
 //! | `state` | what survives a restart |
 
@@ -21,12 +23,14 @@ mod acceleration;
 mod adding;
 mod bond;
 mod capacity;
+mod crowd;
 mod enabling;
 mod http;
 mod intent_create;
 mod intent_match;
 mod intents;
 mod levels;
+mod parts;
 mod refusals;
 mod rig;
 mod setting;

@@ -11,17 +11,18 @@ use accelnet_rules::{eligibility, observed::nics_on, prereq};
 use super::{Decided, find, impossible, misfits, settings, taken_adapters};
 use crate::{
     admission::{all_report, capacity, checks},
-    reports::{Known, observed},
+    reports::{Known, Seen, observed},
     state::{Wish, Write},
 };
 
 /// Changing an intent. The decision is about what it becomes.
 pub fn change(
     wish: &Wish,
-    nodes: &[Known],
+    seen: &Seen,
     name: &str,
     change: &ChangeIntent,
 ) -> Result<Decided<Intent>, Vec<Problem>> {
+    let nodes = &seen.all();
     let before = find(wish, name).map_err(|problem| vec![problem])?;
     if *change == ChangeIntent::default() {
         let text = "Nothing is said that is to be changed.";
@@ -49,7 +50,7 @@ pub fn change(
             if problems.is_empty() {
                 problems.extend(prereq::errors(&checks(nodes, Some(&after))));
                 let reserve = enabled.into();
-                problems.extend(capacity::shortage(wish, nodes, &after, reserve));
+                problems.extend(capacity::shortage(wish, seen, &after, reserve));
             }
         }
     }

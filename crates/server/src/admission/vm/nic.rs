@@ -6,13 +6,13 @@ use accelnet_api::AccelerateRequest;
 use accelnet_model::{Intent, MacAddr, VmFacts, VmState};
 use accelnet_rules::new_nic::{self, When};
 
-use crate::{reports::Known, state::Wish};
+use crate::{reports::Seen, state::Wish};
 
 /// The address of the NIC that the VM gets, if it gets one. One that was asked for before and waits for
 /// the VM's start is the same one.
 pub(super) fn added(
     wish: &Wish,
-    nodes: &[Known],
+    seen: &Seen,
     vm: &VmFacts,
     intent: &Intent,
     request: &AccelerateRequest,
@@ -24,7 +24,7 @@ pub(super) fn added(
         return None;
     }
     Some(before.unwrap_or_else(|| {
-        let taken = taken(wish, nodes, vm);
+        let taken = taken(wish, seen, vm);
         let mut all = (0..).map(|attempt| new_nic::address(vm.uuid, &intent.name, attempt));
         // There are more addresses than VMs.
         all.find(|mac| !taken.contains(mac))
@@ -33,16 +33,16 @@ pub(super) fn added(
 }
 
 /// Addresses that other VMs have, or are to have.
-fn taken(wish: &Wish, nodes: &[Known], vm: &VmFacts) -> BTreeSet<MacAddr> {
-    let statuses = nodes.iter().filter_map(|node| node.status.as_deref());
+fn taken(wish: &Wish, seen: &Seen, vm: &VmFacts) -> BTreeSet<MacAddr> {
+    let statuses = seen.iter().filter_map(|node| node.status.as_deref());
     let others = statuses
         .flat_map(|status| &status.vms)
         .map(|seen| &seen.facts);
     let others = others.filter(|seen| seen.uuid != vm.uuid);
-    let seen = others.flat_map(|seen| seen.nics.iter().chain(&seen.nics_staged));
-    let wished = wish.specs.values().flat_map(|spec| spec.intents.values());
+    let present = others.flat_map(|seen| seen.nics.iter().chain(&seen.nics_staged));
+    let wished = wish.specs.iter().flat_map(|spec| spec.intents.values());
     let wished = wished.filter_map(|wanted| wanted.add_nic);
-    seen.map(|nic| nic.mac).chain(wished).collect()
+    present.map(|nic| nic.mac).chain(wished).collect()
 }
 
 /// What is added, and when the VM has it.

@@ -1,0 +1,211 @@
+//! The wish as it is in memory: all of it, as it was at one generation.
+//!
+//! Copies cost nothing and a change costs little, however many VMs there are, so that every request
+//! has one of its own.
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use accelnet_model::{Intent, Name, NodeDesired, NodeStatus, Performance, VmDesired};
+use accelnet_store::Revision;
+use uuid::Uuid;
+
+use super::{OnIntent, VmSpec, Write};
+use crate::{
+    admission::Room,
+    audit::Entry,
+    sharded::{Index, Sharded},
+};
+
+/// Everything that is wanted for VMs, also on intents that are not enabled.
+#[derive(Debug, Clone, Default)]
+pub struct Specs {
+    all: Sharded<Uuid, Arc<VmSpec>>,
+    by_name: Index<Arc<str>, Uuid>,
+}
+
+impl Specs {
+    /// What is wanted for a VM.
+    pub fn get(&self, uuid: Uuid) -> Option<&VmSpec> {
+        self.all.get(&uuid).map(AsRef::as_ref)
+    }
+
+    /// For all VMs.
+    pub fn iter(&self) -> impl Iterator<Item = &VmSpec> {
+        self.all.iter().map(|(_, spec)| spec.as_ref())
+    }
+
+    /// VMs that were called so when something was asked for them last.
+    pub fn named(&self, name: &str) -> impl Iterator<Item = Uuid> {
+        self.by_name.of(name).copied()
+    }
+
+    /// VMs for which something else is wanted there.
+    pub fn differing<'a>(&'a self, other: &'a Self) -> impl Iterator<Item = Uuid> {
+        // Equal specs that were read twice are no difference.
+        let same = |one: &Arc<VmSpec>, other: &Arc<VmSpec>| one == other;
+        self.all.differing(&other.all, same).copied()
+    }
+
+    /// Puts what is wanted for a VM.
+    pub fn put(&mut self, spec: VmSpec) {
+        if self.get(spec.uuid).is_none_or(|old| old.name != spec.name) {
+            self.remove(spec.uuid);
+            self.by_name.add(spec.name.as_str().into(), spec.uuid);
+        }
+        self.all.insert(spec.uuid, Arc::new(spec));
+    }
+
+    /// Nothing is wanted for a VM any more.
+    pub fn remove(&mut self, uuid: Uuid) {
+        if let Some(old) = self.all.remove(&uuid) {
+            self.by_name.take(old.name.as_str(), &uuid);
+        }
+    }
+}
+
+/// The wish as it was read or written.
+#[derive(Debug, Clone)]
+pub struct Wish {
+    /// Of the last change.
+    pub(super) revision: Revision,
+    /// What is wanted of all nodes alike, so without VMs; its generation is that of its last change,
+    /// as far as that is known.
+    pub desired: Arc<NodeDesired>,
+    /// What is wanted for VMs.
+    pub specs: Specs,
+    /// The capacity that follows from it, kept from one decision to the next.
+    pub room: Arc<Room>,
+}
+
+impl Wish {
+    /// Nothing is wanted.
+    pub fn nothing() -> Self {
+        Self {
+            revision: Revision::ABSENT,
+            desired: Arc::default(),
+            specs: Specs::default(),
+            room: Arc::default(),
+        }
+    }
+
+    /// Grows with every change.
+    pub fn generation(&self) -> u64 {
+        self.revision.get()
+    }
+
+    /// The wish for a VM on the enabled intent.
+    pub fn vm(&self, uuid: Uuid) -> Option<VmDesired> {
+        let enabled = self.desired.enabled.as_ref()?;
+        self.specs.get(uuid)?.desired(&enabled.intent)
+    }
+
+    /// The wish for a VM on an intent, enabled or not.
+    pub fn on(&self, uuid: Uuid, intent: &Name) -> Option<&OnIntent> {
+        self.specs.get(uuid)?.intents.get(intent)
+    }
+
+    /// VMs that are wanted accelerated on an intent, with their levels.
+    pub fn levels_on(&self, intent: &Name) -> impl Iterator<Item = (Uuid, Performance)> {
+        let all = self.specs.iter();
+        all.filter_map(move |spec| Some((spec.uuid, spec.intents.get(intent)?.level?)))
+    }
+
+    /// A VM's level as it is shown: that on the enabled intent. While none is enabled all are kept
+    /// alike; the highest stands for them.
+    pub fn level_of(&self, uuid: Uuid) -> Option<Performance> {
+        match &self.desired.enabled {
+            Some(enabled) => self.on(uuid, &enabled.intent)?.level,
+            None => self.specs.get(uuid)?.highest_level(),
+        }
+    }
+
+    /// The VM's name when something was asked for it last.
+    pub fn name_of(&self, uuid: Uuid) -> &str {
+        self.specs.get(uuid).map_or("", |spec| &spec.name)
+    }
+
+    /// The intent with this name.
+    pub fn intent(&self, name: &str) -> Option<&Intent> {
+        let mut intents = self.desired.intents.iter();
+        intents.find(|intent| intent.name.as_str() == name)
+    }
+
+    /// A node's part of it: what is wanted of all nodes, and for the VMs that the node has. One that
+    /// cannot say which it has now is told of all.
+    pub fn part(&self, status: &NodeStatus) -> NodeDesired {
+        let here: BTreeSet<Uuid> = if status.node.libvirt.is_some() {
+            status.vms.iter().map(|vm| vm.facts.uuid).collect()
+        } else {
+            self.specs.iter().map(|spec| spec.uuid).collect()
+        };
+        NodeDesired {
+            generation: self.generation(),
+            vms: here.into_iter().filter_map(|vm| self.vm(vm)).collect(),
+            ..NodeDesired::clone(&self.desired)
+        }
+    }
+
+    /// The generation of the last change that concerns a VM where it is.
+    pub fn changed_for(&self, vm: Uuid) -> u64 {
+        let spec = self.specs.get(vm).map_or(0, |spec| spec.changed);
+        spec.max(self.desired.generation)
+    }
+
+    /// The generation of the last change that concerns a node.
+    pub fn changed_for_node(&self, status: &NodeStatus) -> u64 {
+        let here = status.vms.iter().map(|vm| self.changed_for(vm.facts.uuid));
+        here.fold(self.desired.generation, u64::max)
+    }
+
+    /// The wish after changes that were written at a revision; each with the entry that says whose it is.
+    pub(super) fn after<'a>(
+        &self,
+        writes: impl Iterator<Item = (&'a Write, &'a Entry)>,
+        revision: Revision,
+    ) -> Self {
+        let mut after = self.clone();
+        after.revision = revision;
+        for (write, entry) in writes {
+            match write {
+                Write::Vm {
+                    uuid,
+                    intents,
+                    name,
+                } => after.specs.put(VmSpec {
+                    changed: revision.get(),
+                    ..VmSpec::new(*uuid, intents.clone(), name.clone(), entry)
+                }),
+                Write::NoVm(uuid) => after.specs.remove(*uuid),
+                Write::Cluster(_) | Write::Intent(_) | Write::NoIntent(_) => {
+                    let desired = Arc::make_mut(&mut after.desired);
+                    desired.generation = revision.get();
+                    change_common(desired, write);
+                }
+            }
+        }
+        after
+    }
+
+    /// The wish as changes would leave it that are not written yet: to decide on, not to show.
+    pub fn draft(&self, writes: &[Write], entry: &Entry) -> Self {
+        self.after(writes.iter().map(|write| (write, entry)), self.revision)
+    }
+}
+
+fn change_common(desired: &mut NodeDesired, write: &Write) {
+    let intents = &mut desired.intents;
+    let place = |name: &Name| intents.binary_search_by(|intent| intent.name.cmp(name));
+    match write {
+        Write::Cluster(enabled) => desired.enabled.clone_from(enabled),
+        Write::Intent(intent) => match place(&intent.name) {
+            Ok(known) => intents[known] = intent.clone(),
+            Err(place) => intents.insert(place, intent.clone()),
+        },
+        Write::NoIntent(name) => {
+            if let Ok(known) = place(name) {
+                intents.remove(known);
+            }
+        }
+        Write::Vm { .. } | Write::NoVm(_) => {}
+    }
+}
