@@ -70,7 +70,8 @@ impl Server {
         for _ in 0..ATTEMPTS {
             let mut line = self.shared.line.0.lock().await;
             // What is written, or came to nothing, is read from the state again.
-            let tail = line.take().filter(|tail| tail.outcome.peek().is_none());
+            let under_way = |tail: &Tail| tail.outcome.clone().now_or_never().is_none();
+            let tail = line.take().filter(under_way);
             let wish = match &tail {
                 Some(tail) => tail.draft.clone(),
                 None => self.wish().await.map_err(one)?,
@@ -82,22 +83,23 @@ impl Server {
                 Err(problems) => (Vec::new(), Err(problems)),
             };
             let changed = !writes.is_empty();
-            let outcome = if changed && !asked.dry_run {
+            let (own, rests_on) = if changed && !asked.dry_run {
                 let tail = self.queue(tail, &wish, (writes, Entry::new(asked, &[])));
                 let outcome = tail.outcome.clone();
                 *line = Some(tail);
-                Some(outcome)
+                (true, Some(outcome))
             } else {
                 *line = tail;
-                before
+                (false, before)
             };
             drop(line);
-            let wish = match outcome {
+            let wish = match rests_on {
                 None => wish,
-                Some(outcome) => match outcome.await.map_err(one)? {
-                    Some(written) => written,
+                Some(outcome) => match outcome.await {
+                    Ok(Some(written)) => written,
+                    Err(problem) if own => return Err(one(problem)),
                     // It was decided on something that came to nothing.
-                    None => continue,
+                    Ok(None) | Err(_) => continue,
                 },
             };
             let (plan, about) = answer?;
@@ -148,9 +150,10 @@ impl Server {
     ) -> Result<Option<Wish>, Problem> {
         let base = match before {
             None => wish,
-            Some(before) => match before.await? {
-                Some(written) => written,
-                None => return Ok(None),
+            Some(before) => match before.await {
+                Ok(Some(written)) => written,
+                // Its own requests are told why; these are decided again.
+                Ok(None) | Err(_) => return Ok(None),
             },
         };
         let taken = batch.lock().unwrap_or_else(PoisonError::into_inner).take();

@@ -41,15 +41,13 @@ impl Told {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A wish to tell from now on; false if a newer one is known.
-    fn begin(&self, wish: &Wish) -> bool {
+    /// A wish to tell from now on, unless a newer one is known.
+    fn begin(&self, wish: &Wish) {
         let mut inner = self.lock();
         let known = inner.wish.as_ref().map_or(0, Wish::generation);
-        if known > wish.generation() {
-            return false;
+        if known <= wish.generation() {
+            inner.wish = Some(wish.clone());
         }
-        inner.wish = Some(wish.clone());
-        true
     }
 
     /// What a node is to be told, if that is something new; how often it was told is the answer's number.
@@ -104,10 +102,9 @@ impl Server {
 
     /// Tells all nodes.
     pub(crate) fn hand_out(&self, wish: &Wish) {
-        if self.shared.told.begin(wish) {
-            for node in self.shared.nodes.names().iter() {
-                self.tell(node);
-            }
+        self.shared.told.begin(wish);
+        for node in self.shared.nodes.names().iter() {
+            self.tell(node);
         }
         self.changed();
     }
@@ -118,11 +115,10 @@ impl Server {
         let Some(vms) = vms else {
             return self.hand_out(wish);
         };
-        if self.shared.told.begin(wish) {
-            let seen = self.seen();
-            for node in vms.into_iter().flat_map(|vm| seen.places_of(vm)) {
-                self.tell(&node.name);
-            }
+        self.shared.told.begin(wish);
+        let seen = self.seen();
+        for node in vms.into_iter().flat_map(|vm| seen.places_of(vm)) {
+            self.tell(&node.name);
         }
         self.changed();
     }

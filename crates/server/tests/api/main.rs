@@ -15,6 +15,7 @@
 //! | `adding` | a NIC for a VM that has none on the bridge |
 //! | `capacity` | what is free and held back, and where VMs could go |
 //! | `crowd` | many at once, with a node that falls silent |
+//! | `line` | what is decided while something else is being written |
 //! | `parts` | what each node is told |
 //! | `watching` | watches, `pending` |
 //! | `state` | what survives a restart |
@@ -30,6 +31,7 @@ mod intent_create;
 mod intent_match;
 mod intents;
 mod levels;
+mod line;
 mod parts;
 mod refusals;
 mod rig;
