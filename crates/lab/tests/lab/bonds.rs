@@ -6,15 +6,18 @@ use std::time::Duration;
 
 use crate::{
     refusals::refused,
-    rig::Rig,
-    second_network::{is_on_vf, is_reached},
+    rig::{Rig, words},
+    second_network::{ENABLE, is_on_vf, is_reached},
 };
+
+/// Both adapters for the first intent.
+const BOTH: &str = "intent set compute --adapter pf0 --adapter pf1";
 
 /// The second network ends. pf1 is free, and nobody is accelerated.
 pub fn both_adapters_are_free(rig: &mut Rig) {
-    rig.json(&["vm", "disable", "vm1"]);
+    rig.json(&words("vm disable vm1"));
     rig.json(&["disable"]);
-    rig.json(&["intent", "remove", "other"]);
+    rig.json(&words("intent remove other"));
     // The guests' NICs there have no network any more.
     rig.node("ip link del br1");
 }
@@ -23,19 +26,10 @@ pub fn both_adapters_are_free(rig: &mut Rig) {
 pub fn refused_by_name(rig: &mut Rig) {
     // Down, or the wire would be a loop.
     rig.node("ip link set pf1 down; ip link set pf1 master br0");
-    let both = [
-        "intent",
-        "set",
-        "compute",
-        "--adapter",
-        "pf0",
-        "--adapter",
-        "pf1",
-    ];
-    refused(rig, &both, "bridge_not_supported");
+    refused(rig, &words(BOTH), "bridge_not_supported");
     refused(
         rig,
-        &["enable", "--intent", "compute"],
+        &words("enable --intent compute"),
         "bridge_not_supported",
     );
     rig.node("ip link set pf1 nomaster");
@@ -44,17 +38,7 @@ pub fn refused_by_name(rig: &mut Rig) {
             "ip link add br9 type bridge; ip link add bond9 type bond mode {mode}; ip link set pf1 down; \
              ip link set pf1 master bond9; ip link set bond9 master br9; ip link set bond9 up"
         ));
-        let add = [
-            "intent",
-            "add",
-            "bonded",
-            "--bridge",
-            "br9",
-            "--adapter",
-            "pf1",
-            "-o",
-            "json",
-        ];
+        let add = words("intent add bonded --bridge br9 --adapter pf1 -o json");
         let run = rig.accelnet(&add);
         let named =
             run.err.contains(&format!("mode {mode}")) || run.out.contains(&format!("mode {mode}"));
@@ -82,31 +66,15 @@ pub fn an_active_backup_bond(rig: &mut Rig) {
     rig.until(20, "[ \"$(cat /sys/class/net/pf1/carrier)\" = 1 ]");
     refused(
         rig,
-        &["enable", "--intent", "compute"],
+        &words("enable --intent compute"),
         "bridge_not_supported",
     );
-    rig.json(&[
-        "intent",
-        "set",
-        "compute",
-        "--adapter",
-        "pf0",
-        "--adapter",
-        "pf1",
-    ]);
-    rig.json(&[
-        "enable",
-        "--intent",
-        "compute",
-        "--when",
-        "now",
-        "--reserve",
-        "0",
-    ]);
+    rig.json(&words(BOTH));
+    rig.json(&words(ENABLE));
     for adapter in ["pf0", "pf1"] {
         assert_eq!(rig.vfs(adapter).len(), 7, "{adapter}");
     }
-    rig.json(&["vm", "enable", "vm1", "-p", "Medium"]);
+    rig.json(&words("vm enable vm1 -p Medium"));
     is_on_vf(rig, "vm1", "br0", "pf0");
     for address in ["10.77.0.101", "10.77.0.102"] {
         is_reached(rig, address);
@@ -140,7 +108,7 @@ pub fn a_cut_cable_moves_the_vm(rig: &mut Rig) {
             .all(|vf| vf["address"] == "00:00:00:00:00:00")
     };
     assert!(gone(rig), "{:?}", rig.vfs("pf0"));
-    let intent = rig.json(&["intent", "show", "compute"]);
+    let intent = rig.json(&words("intent show compute"));
     assert_eq!(intent["status"][0]["state"], "Success", "{intent}");
     rig.lab.cut_node("node1", false).unwrap();
     // igb takes no limit away without link.
@@ -169,6 +137,6 @@ pub fn and_back(rig: &mut Rig) {
     );
     is_on_vf(rig, "vm1", "br0", "pf0");
     is_reached(rig, "10.77.0.101");
-    rig.json(&["vm", "disable", "vm1"]);
+    rig.json(&words("vm disable vm1"));
     is_reached(rig, "10.77.0.101");
 }

@@ -81,6 +81,11 @@ fn find_codes(document: &Value, codes: &mut Vec<String>) {
     }
 }
 
+/// A command line without quotes, as words.
+pub fn words(line: &str) -> Vec<&str> {
+    line.split(' ').collect()
+}
+
 impl Rig {
     /// Boots a lab with the product. Two cores are enough for one at a time.
     pub fn up(options: Options) -> Self {
