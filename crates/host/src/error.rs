@@ -53,6 +53,9 @@ pub enum HostError {
     /// The card's filter table has no room for another address.
     #[error("the address filter of {0} is full")]
     FilterFull(IfName),
+    /// The driver does this only while the adapter has a link. Everything else that was asked for is done.
+    #[error("{0}: the adapter has no link, and its driver does this only with one")]
+    NeedsLink(String),
     /// Somebody else's queueing discipline is on the tap.
     #[error("{tap} has a queueing discipline of somebody else: {kind}")]
     ForeignQdisc {

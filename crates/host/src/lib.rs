@@ -102,7 +102,8 @@ pub trait Host: Send + Sync + 'static {
 
     /// Sets what differs and can be set, reads back, and returns what is in effect. Attributes that
     /// the driver does not have come back as `Unsupported`; it is for the caller to judge
-    /// ([`VfAttributes::fulfils`]). Min and max rate go in one message.
+    /// ([`VfAttributes::fulfils`]). Min and max rate go in one message. [`HostError::NeedsLink`] if all
+    /// is so but the rates, which the driver does not change without link.
     fn ensure_vf_attributes(
         &self,
         pf: PciAddress,

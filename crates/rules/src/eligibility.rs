@@ -66,6 +66,29 @@ pub fn check(
     about(vm, problems)
 }
 
+/// What in the VM itself keeps it from being accelerated, whatever the node has for it: of use before
+/// the intent's VFs are there.
+pub fn check_vm(
+    observed: &Observed,
+    vm: &VmFacts,
+    intent: &Intent,
+    level: Performance,
+) -> Vec<Problem> {
+    let nics = match connected(vm, intent) {
+        Ok(nics) => nics,
+        Err(problem) => return vec![problem],
+    };
+    let mut problems = Vec::new();
+    if vm.state == VmState::Off {
+        problems.extend(definition::check_prepare(vm, &nics));
+    } else {
+        definition::check(vm, &waiting(observed, vm, &nics), &mut problems);
+        problems.extend(size::memory(observed, vm));
+    }
+    problems.extend(size::vcpus(observed, vm, level));
+    about(vm, problems)
+}
+
 /// What keeps the VM from being accelerated once it has a NIC on the intent's bridge.
 pub(crate) fn check_without_nic(
     observed: &Observed,

@@ -1,11 +1,11 @@
 //! An active-backup bond as uplink: VMs use VFs of the member that the bond uses, and follow it.
 
 use accelnet_host::twin::Machine;
-use accelnet_model::{NicPath, NodeStatus, Performance};
+use accelnet_model::{Levels, MacAddr, NicPath, NodeStatus, Performance, Support};
 
 use crate::{
     process::Fault,
-    world::{World, is_quiet, mac, name, path, uuid, vm},
+    world::{World, codes, is_quiet, mac, name, path, uuid, vm},
 };
 
 const LOW: Option<Performance> = Some(Performance::Low);
@@ -110,6 +110,35 @@ fn vms_follow_a_failover_and_stay_where_they_are_when_the_other_comes_back() {
     );
     link(&world, "pf1", false);
     world.wait("back on the first", |status| all_by(status, 3, "pf0"));
+}
+
+#[test]
+fn a_limit_that_cannot_be_lifted_without_link_delays_nobody_and_goes_with_the_next_link() {
+    let mut world = World::bonded(1);
+    world.desired.intents[0].levels = Levels {
+        max_tx_rate_mbps: "Low=100".parse().unwrap(),
+        ..Levels::default()
+    };
+    world.start(None);
+    world.want(1, LOW);
+    world.tell();
+    world.wait("on the used member", |status| all_by(status, 1, "pf0"));
+    let vf = world.vf_of(1).unwrap();
+    let limit = |world: &World| {
+        let facts = world
+            .host
+            .with(|machine| machine.vf(vf).unwrap().attributes.clone());
+        (facts.mac, facts.max_tx_rate_mbps)
+    };
+    link(&world, "pf0", false);
+    world.wait("on the other", |status| {
+        assert_eq!(codes(status, 1), [], "nothing failed for the VM");
+        all_by(status, 1, "pf1")
+    });
+    assert_eq!(limit(&world), (MacAddr::ZERO, Support::Supported(100)));
+    link(&world, "pf0", true);
+    world.wait("clean", is_quiet);
+    world.assert_free_vfs_clean();
 }
 
 #[test]

@@ -26,6 +26,7 @@ const RTEXT_FILTER_SKIP_STATS: u32 = 8;
 // include/uapi/linux/if_link.h
 const IFLA_VFINFO_LIST: u16 = 22;
 const IFLA_EXT_MASK: u16 = 29;
+const IFLA_CARRIER: u16 = 33;
 const IFLA_PERM_ADDRESS: u16 = 54;
 const IFLA_VF_INFO: u16 = 1;
 const IFLA_VF_MAC: u16 = 1;
@@ -80,6 +81,8 @@ impl Vf {
 pub struct Link {
     /// The address burnt into the card, if the driver gives one.
     pub permanent_mac: Option<MacAddr>,
+    /// It is up and has a link.
+    pub carrier: bool,
     /// VFs by index; some drivers leave out VFs that are being set up.
     pub vfs: BTreeMap<u32, Vf>,
 }
@@ -123,6 +126,7 @@ fn decode(attributes: &[u8]) -> Link {
     let list = find(attributes, IFLA_VFINFO_LIST).unwrap_or_default();
     Link {
         permanent_mac: find(attributes, IFLA_PERM_ADDRESS).and_then(mac),
+        carrier: find(attributes, IFLA_CARRIER) == Some(&[1]),
         vfs: iter(list)
             .filter(|(kind, _)| *kind == IFLA_VF_INFO)
             .filter_map(|(_, info)| decode_vf(info))

@@ -134,7 +134,7 @@ impl Machine {
             return Err(HostError::VfsInUse { pf: pci, users });
         }
         if taken + vectors > total {
-            return Err(HostError::kernel(operation, libc::EINVAL, None));
+            return Err(HostError::NeedsLink(operation));
         }
         vf.msix_vectors = Support::Supported(vectors);
         self.ensure_vfio(pci)
@@ -161,6 +161,7 @@ impl Machine {
         let adapter = self.adapter_mut(pf).ok_or_else(missing)?;
         let vf = adapter.vfs.iter().find(|vf| vf.index == index);
         let pci = vf.ok_or_else(missing)?.pci;
+        let carrier = adapter.carrier;
         self.not_anothers(pci, "changed");
         let stubborn = self.stubborn.contains(&pci);
         let vf = self.vf_mut(pci).ok_or_else(missing)?;
@@ -171,8 +172,18 @@ impl Machine {
                 found: format!("{:?}", vf.attributes),
             });
         }
-        vf.attributes = wanted.clone();
-        Ok(vf.attributes.clone())
+        let before = std::mem::replace(&mut vf.attributes, wanted.clone());
+        let rates = |of: &VfAttributes| (of.min_tx_rate_mbps, of.max_tx_rate_mbps);
+        if carrier || rates(&before) == rates(wanted) {
+            return Ok(vf.attributes.clone());
+        }
+        // As igb: without link it changes everything but the rates.
+        (
+            vf.attributes.min_tx_rate_mbps,
+            vf.attributes.max_tx_rate_mbps,
+        ) = rates(&before);
+        let operation = format!("set transmit rates on VF {index}");
+        Err(HostError::NeedsLink(operation))
     }
 
     /// A VF whose user is not one of the VMs is somebody's own.

@@ -24,11 +24,16 @@ pub fn machines(rig: &mut Rig) {
             .define(guest, &Shape::default(), false, false)
             .unwrap();
     }
+    install_cmdlets(rig);
+}
+
+/// The cmdlets, where [`types`] finds them.
+pub fn install_cmdlets(rig: &mut Rig) {
     rig.node("accelnet cmdlet install /root/cmdlets");
 }
 
 /// Types a line.
-fn types(rig: &Rig, line: &str) -> Run {
+pub fn types(rig: &Rig, line: &str) -> Run {
     rig.command(&[
         "env",
         "PATH=/root/cmdlets:/usr/bin:/bin",
@@ -57,11 +62,7 @@ fn objects(text: &str) -> Vec<Value> {
 /// the VF as the kernel's own tool shows it, and the guest's interface all say the same.
 #[track_caller]
 fn has(rig: &Rig, expected: &[(&str, &str)]) {
-    let kernel: Value = serde_json::from_str(&rig.node("ip -j link show pf0")).unwrap();
-    let vfs = kernel[0]["vfinfo_list"]
-        .as_array()
-        .cloned()
-        .unwrap_or_default();
+    let vfs = rig.vfs("pf0");
     for name in VMS {
         let level = expected
             .iter()

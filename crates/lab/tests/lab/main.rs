@@ -11,14 +11,20 @@
 //! | [`refusals`] | VMs and policies that must not be accelerated, and why |
 //! | [`supply`] | machines, adapters and VFs that cannot be used, and why |
 //! | [`faults`] | killed servers, absent libvirt, nodes without power |
+//! | [`intents`] | adapters by a rule, and bridges that accelnet makes |
+//! | [`second_network`] | limits, queues, another intent, NICs that are added, a node's start |
+//! | [`bonds`] | bonds of two adapters |
 //! | [`documentation`] | the command lines of the reference's documentation, typed |
 
+mod bonds;
 mod documentation;
 mod faults;
+mod intents;
 mod itself;
 mod reach;
 mod refusals;
 mod rig;
+mod second_network;
 mod story;
 mod supply;
 
@@ -84,6 +90,35 @@ fn documentation() {
     rig.step("several VMs", documentation::several_vms);
     rig.step("what is shown", documentation::shown);
     rig.step("taken back", documentation::taken_back);
+}
+
+/// Two adapters, two networks, and both adapters for one.
+#[test]
+fn networks() {
+    let mut rig = Rig::up(Options {
+        second_adapter: SecondAdapter::Plain,
+        ..options()
+    });
+    rig.step("what the node offers", intents::what_the_node_offers);
+    rig.step("rules choose adapters", intents::rules_choose_adapters);
+    rig.step(
+        "no bridge is made where somebody is",
+        intents::no_bridge_is_made_where_somebody_is,
+    );
+    rig.step("a bridge is made", intents::a_bridge_is_made_and_left);
+    rig.step("limits and queues", second_network::limits_and_queues);
+    rig.step("to the other network", second_network::to_the_other_network);
+    rig.step("NICs are added", second_network::nics_are_added);
+    rig.step("and back", second_network::and_back);
+    rig.step(
+        "after a start of the node",
+        second_network::after_a_start_of_the_node,
+    );
+    rig.step("both adapters are free", bonds::both_adapters_are_free);
+    rig.step("refused by name", bonds::refused_by_name);
+    rig.step("an active-backup bond", bonds::an_active_backup_bond);
+    rig.step("a cut cable moves the VM", bonds::a_cut_cable_moves_the_vm);
+    rig.step("the other member is set down", bonds::and_back);
 }
 
 /// A machine that cannot assign devices.

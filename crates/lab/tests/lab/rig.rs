@@ -81,6 +81,11 @@ fn find_codes(document: &Value, codes: &mut Vec<String>) {
     }
 }
 
+/// A command line without quotes, as words.
+pub fn words(line: &str) -> Vec<&str> {
+    line.split(' ').collect()
+}
+
 impl Rig {
     /// Boots a lab with the product. Two cores are enough for one at a time.
     pub fn up(options: Options) -> Self {
@@ -167,13 +172,26 @@ impl Rig {
         self.json(&["vm", "show", name])
     }
 
+    /// VFs of an adapter, as the kernel's own tool shows them.
+    pub fn vfs(&self, adapter: &str) -> Vec<Value> {
+        let link = self.node(&format!("ip -j link show {adapter}"));
+        let link: Value = serde_json::from_str(&link).unwrap();
+        let vfs = link[0]["vfinfo_list"].as_array();
+        vfs.cloned().unwrap_or_default()
+    }
+
+    /// Waits until a condition of the node's shell holds.
+    pub fn until(&self, seconds: u32, condition: &str) {
+        let condition = shell::quote(&format!("until {condition}; do sleep 0.3; done"));
+        self.node(&format!(
+            "timeout {seconds} sh -c {condition} || {{ accelnet vm list >&2; journalctl -u accelnetd --no-pager -n 30 >&2; exit 1; }}"
+        ));
+    }
+
     /// Waits until a VM's path is this one, by itself.
     pub fn until_path(&self, name: &str, path: &str, seconds: u32) {
-        let script = format!(
-            "timeout {seconds} sh -c 'until accelnet vm show {name} -o json | grep -q \"\\\"path\\\": \\\"{path}\\\"\"; \
-             do sleep 0.5; done' || {{ accelnet vm show {name} >&2; journalctl -u accelnetd --no-pager -n 30 >&2; exit 1; }}"
-        );
-        self.node(&script);
+        let condition = format!("accelnet vm show {name} -o json | grep -q '\"path\": \"{path}\"'");
+        self.until(seconds, &condition);
     }
 
     /// Defines a VM of an odd shape and leaves it off, or starts it without letting it run: enough for

@@ -61,8 +61,7 @@ pub fn vfs_are_made(rig: &mut Rig) {
 
 /// Every VF but those of `except` is as the kernel's own tool shows a safe one.
 fn baseline(rig: &Rig, except: &[u64]) {
-    let link: Value = serde_json::from_str(&rig.node("ip -j link show pf0")).unwrap();
-    let vfs = link[0]["vfinfo_list"].as_array().unwrap();
+    let vfs = rig.vfs("pf0");
     assert_eq!(vfs.len(), 7);
     for vf in vfs
         .iter()

@@ -133,11 +133,23 @@ fn idle_vf(
     } else if vf.driver.as_deref() != Some("vfio-pci") {
         plan.actions.push(Action::BindVf { vf: vf.pci });
     }
-    if !vf.attributes.fulfils(&VfAttributes::baseline()) {
+    if !vf.attributes.fulfils(&VfAttributes::baseline()) && !waits_for_link(adapter, vf) {
         plan.actions.push(Action::CleanVf {
             pf: adapter.pci,
             index: vf.index,
             vf: vf.pci,
         });
     }
+}
+
+/// Without link some drivers (igb) change no rate. A VF on which nothing else is left of its last VM is
+/// not given out, and is cleaned as soon as there is a link.
+fn waits_for_link(adapter: &AdapterFacts, vf: &VfFacts) -> bool {
+    let baseline = VfAttributes::baseline();
+    let without_rates = VfAttributes {
+        max_tx_rate_mbps: baseline.max_tx_rate_mbps,
+        min_tx_rate_mbps: baseline.min_tx_rate_mbps,
+        ..vf.attributes.clone()
+    };
+    !adapter.carrier && without_rates.fulfils(&baseline)
 }

@@ -39,9 +39,11 @@ pub(super) fn present<'a>(
 /// What a rule looks at.
 fn in_words(facts: &AdapterFacts) -> String {
     let driver = facts.driver.as_deref().unwrap_or("no driver");
-    let speed = match facts.speed_mbps.filter(|_| facts.carrier) {
+    let speed = match facts.speed_mbps {
+        _ if !facts.carrier => "no link".to_owned(),
         Some(speed) => format!("{speed} Mbit/s"),
-        None => "no link".to_owned(),
+        // Virtual cards have none.
+        None => "speed unknown".to_owned(),
     };
     format!("{} ({driver}, {speed}, {})", facts.ifname, facts.pci_id)
 }
@@ -109,4 +111,24 @@ fn mtu(node: &Node, intent: &Intent, facts: &AdapterFacts) -> Option<CheckResult
     } else {
         check.fails(Code::VfMtuTooSmall, found)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fixture;
+
+    #[test]
+    fn an_adapter_with_link_and_without_speed_is_not_called_one_without_link() {
+        let mut facts = fixture::observed().adapters[0].clone();
+        for (carrier, speed, words) in [
+            (true, Some(1000), "1000 Mbit/s"),
+            (true, None, "speed unknown"),
+            (false, None, "no link"),
+            (false, Some(1000), "no link"),
+        ] {
+            (facts.carrier, facts.speed_mbps) = (carrier, speed);
+            assert!(in_words(&facts).contains(words), "{}", in_words(&facts));
+        }
+    }
 }

@@ -7,7 +7,7 @@ use accelnet_model::{
     AdapterFacts, ClusterEnable, Code, Intent, Name, Problem, VmStatus, WhenToCreateVfs,
 };
 use accelnet_rules::{
-    Observed, capacity::Reserve, observed::nics_on, plan::interrupted, prereq, profile,
+    Observed, capacity::Reserve, eligibility, observed::nics_on, plan::interrupted, prereq, profile,
 };
 use uuid::Uuid;
 
@@ -124,11 +124,12 @@ fn fate(wish: &Wish, seen: &Seen, vm: Uuid, old: &Intent, new: &Intent) -> Optio
     let level_on = |intent: &Intent| wish.on(vm, &intent.name).and_then(|wanted| wanted.level);
     let (before, after) = (level_on(old), level_on(new));
     before.or(after)?;
-    let statuses = seen.places_of(vm).filter_map(Known::current);
-    let seen = statuses
-        .flat_map(|status| &status.vms)
-        .find(|seen| seen.facts.uuid == vm);
-    let Some(seen) = seen else {
+    let mut statuses = seen.places_of(vm).filter_map(Known::current);
+    let seen = statuses.find_map(|status| {
+        let seen = status.vms.iter().find(|seen| seen.facts.uuid == vm)?;
+        Some((status, seen))
+    });
+    let Some((status, seen)) = seen else {
         let name = wish.name_of(vm);
         let held = match after {
             Some(level) => format!("a VF is held for it at {level} on intent '{}'", new.name),
@@ -149,10 +150,19 @@ fn fate(wish: &Wish, seen: &Seen, vm: Uuid, old: &Intent, new: &Intent) -> Optio
     let bridge = &new.bridge;
     parts.push(match after {
         _ if come.is_empty() => format!("it has no NIC on {bridge} to accelerate"),
-        Some(level) => format!(
-            "{come} on {bridge} is accelerated at {level}, as was asked for on intent '{}' before",
-            new.name
-        ),
+        Some(level) => {
+            let observed = Observed::from_status(status);
+            let problems = eligibility::check_vm(&observed, &seen.facts, new, level);
+            let when = match problems.first() {
+                Some(problem) => format!(", but not now: {} [{}]", problem.detail, problem.code),
+                None => String::new(),
+            };
+            format!(
+                "{come} on {bridge} is accelerated at {level}, as was asked for on intent '{}' \
+                 before{when}",
+                new.name
+            )
+        }
         None => format!("{come} on {bridge} stays as it is until 'vm enable' asks for more"),
     });
     Some(format!("VM '{name}': {}", parts.join("; ")))

@@ -306,6 +306,29 @@ async fn each_intent_has_a_wish_of_its_own() {
     rig.stop().await;
 }
 
+/// A level that is found again may not be possible any more, which is said before anything is changed.
+#[tokio::test]
+async fn what_keeps_a_vm_back_on_the_other_intent_is_in_the_plan() {
+    let rig = accelerated_on_both().await;
+    // It was started since, and its VF on this intent has the last root port.
+    rig.nodes.sees("node1", |seen| {
+        let vm = &mut seen.vms[0];
+        let here = vm.nics[0].alias.clone();
+        vm.hostdevs.retain(|hostdev| hostdev.teaming_with != here);
+        vm.free_root_ports_live = 0;
+    });
+    let planned = rig
+        .http
+        .patch("/acceleration?dry_run=true", json!({"intent": "compute"}))
+        .await
+        .done();
+    let step = planned["plan"][1].as_str().unwrap();
+    let said = "before, but not now: VM 'vm1' has 0 free PCIe root port(s), 1 needed. \
+                [vm_no_free_root_port]";
+    assert!(step.ends_with(said), "{step}");
+    rig.stop().await;
+}
+
 #[tokio::test]
 async fn a_level_is_kept_while_nothing_is_enabled() {
     let rig = accelerated_on_both().await;

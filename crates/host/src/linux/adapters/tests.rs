@@ -18,6 +18,7 @@ fn answers(name: &IfName) -> Result<Answers> {
     Ok(Answers {
         link: link::Link {
             permanent_mac: Some("52:54:00:10:00:01".parse().unwrap()),
+            carrier: true,
             vfs: vfs.collect(),
         },
         filter: vec![GUEST],

@@ -33,6 +33,7 @@ fn reply(vfs: &[(u32, u32, u16, u32, u32)]) -> Vec<u8> {
         IFLA_PERM_ADDRESS,
         &[0x52, 0x54, 0, 0x10, 0, 1],
     );
+    push(&mut message, IFLA_CARRIER, &[1]);
     push(&mut message, IFLA_VFINFO_LIST, &list);
     message
 }
@@ -42,6 +43,7 @@ fn attributes_are_read_and_unsupported_is_not_false() {
     let bytes = reply(&[(0, 5, 0x8100, 1, 0), (1, 0, 0x8100, u32::MAX, u32::MAX)]);
     let link = decode(&bytes);
     assert_eq!(link.permanent_mac.unwrap().to_string(), "52:54:00:10:00:01");
+    assert!(link.carrier);
     let first = &link.vfs[&0];
     assert_eq!(
         first.attributes,
@@ -132,7 +134,7 @@ fn a_driver_that_says_little_leaves_the_rest_unknown() {
     push(&mut message, IFLA_VFINFO_LIST, &list);
     let link = decode(&message);
     assert_eq!(link.vfs[&4], Vf::unknown());
-    assert_eq!(link.permanent_mac, None);
+    assert_eq!((link.permanent_mac, link.carrier), (None, false));
 }
 
 /// What iproute2 6.1 sends for the same (strace of `ip link set lo vf 3 …`), without its headers.

@@ -23,6 +23,8 @@ pub trait Card {
     fn read(&self) -> Result<BTreeMap<u32, Vf>>;
     /// Changes one VF.
     fn change(&self, vf: u32, change: Change) -> Result<()>;
+    /// The PF has a link.
+    fn has_link(&self) -> Result<bool>;
 }
 
 impl Card for IfName {
@@ -32,6 +34,10 @@ impl Card for IfName {
 
     fn change(&self, vf: u32, change: Change) -> Result<()> {
         link::change(self, vf, change)
+    }
+
+    fn has_link(&self) -> Result<bool> {
+        Ok(link::observe(self)?.carrier)
     }
 }
 
@@ -44,6 +50,16 @@ pub fn ensure(card: &dyn Card, index: u32, wanted: &VfAttributes) -> Result<VfAt
     }
     let mut found = read(card, index)?.attributes;
     absent.mark(&mut found);
+    if absent.link {
+        let kept = VfAttributes {
+            max_tx_rate_mbps: found.max_tx_rate_mbps,
+            min_tx_rate_mbps: found.min_tx_rate_mbps,
+            ..wanted.clone()
+        };
+        compare(index, &found, &kept)?;
+        let operation = format!("set transmit rates on VF {index}");
+        return Err(HostError::NeedsLink(operation));
+    }
     compare(index, &found, wanted)?;
     Ok(found)
 }
@@ -87,9 +103,11 @@ fn changes(before: &Vf, wanted: &VfAttributes) -> Vec<Change> {
     .collect()
 }
 
-/// Attributes that the driver turned out not to have.
+/// Attributes that the driver turned out not to have, or not to change now.
 #[derive(Debug, Default)]
 struct Absent {
+    /// A link, without which it changes no rate.
+    link: bool,
     spoofchk: bool,
     trust: bool,
     min_rate: bool,
@@ -136,6 +154,10 @@ fn apply(card: &dyn Card, index: u32, change: Change, absent: &mut Absent) -> Re
         Change::Rates { .. } if error.is_unsupported() => {
             absent.min_rate = true;
             absent.max_rate = true;
+        }
+        // igb (`igb_ndo_set_vf_bw`): even the limit is not taken away then.
+        Change::Rates { .. } if error.errno() == Some(libc::EINVAL) && !card.has_link()? => {
+            absent.link = true;
         }
         _ => return Err(error),
     }

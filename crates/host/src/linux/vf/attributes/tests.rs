@@ -16,6 +16,7 @@ struct Fake {
     refuse: RefCell<Vec<Refusal>>,
     /// Takes changes without doing them.
     deaf: bool,
+    link: bool,
 }
 
 impl Fake {
@@ -28,6 +29,7 @@ impl Fake {
             log: RefCell::default(),
             refuse: RefCell::default(),
             deaf: false,
+            link: true,
         }
     }
 
@@ -40,6 +42,10 @@ impl Fake {
 impl Card for Fake {
     fn read(&self) -> Result<BTreeMap<u32, Vf>> {
         Ok(BTreeMap::from([(3, self.vf.borrow().clone())]))
+    }
+
+    fn has_link(&self) -> Result<bool> {
+        Ok(self.link)
     }
 
     fn change(&self, vf: u32, change: Change) -> Result<()> {
@@ -147,7 +153,7 @@ fn a_driver_without_rates_says_unsupported_and_keeps_the_rest() {
 
 #[test]
 fn a_refused_value_is_an_error_not_an_absence() {
-    // igb refuses a rate above the link's, or without link, with EINVAL.
+    // igb refuses a rate above the link's with EINVAL.
     let card = Fake::new(VfAttributes::baseline()).refusing(is_rates, libc::EINVAL, 9);
     let wanted = VfAttributes {
         max_tx_rate_mbps: Support::Supported(100_000),
@@ -155,6 +161,21 @@ fn a_refused_value_is_an_error_not_an_absence() {
     };
     let error = ensure(&card, 3, &wanted).unwrap_err();
     assert_eq!(error.errno(), Some(libc::EINVAL));
+}
+
+#[test]
+fn a_driver_that_changes_no_rate_without_link_does_the_rest_and_says_what_it_lacks() {
+    let card = Fake {
+        link: false,
+        ..Fake::new(free()).refusing(is_rates, libc::EINVAL, 9)
+    };
+    let error = ensure(&card, 3, &VfAttributes::baseline()).unwrap_err();
+    assert!(matches!(error, HostError::NeedsLink(_)), "{error}");
+    let left = VfAttributes {
+        max_tx_rate_mbps: Support::Supported(100),
+        ..VfAttributes::baseline()
+    };
+    assert_eq!(card.vf.borrow().attributes, left);
 }
 
 #[test]
