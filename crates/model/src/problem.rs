@@ -301,9 +301,9 @@ catalogue! {
         "The card delivers to the VF what is for the VM's own address. Other addresses behind the same port (nested VMs, VRRP, macvlan) would not be delivered."
         "Keep nested switches, VRRP and macvlan guests on the software path."
     GuestWithoutFailover "guest_without_failover" REFUSED
-        "The guest does not use the VF: it lacks the failover or VF driver."
+        "The guest does not use the VF: it lacks the failover or VF driver, or its interface is down."
         "The VF was given to the VM, and no driver in the guest turned it on in time. Traffic stayed on the virtio NIC throughout."
-        "Load net_failover and the VF's driver in the guest (Linux 4.18 or newer), or leave the VM on the software path."
+        "Load net_failover and the VF's driver in the guest (Linux 4.18 or newer) and bring its interface up, also that of a NIC that was just added; or leave the VM on the software path."
     VfAttachFailed "vf_attach_failed" FAILED
         "The VF could not be given to the VM; the VM stayed on the software path."
         "libvirt, QEMU or the kernel refused the device. Everything done for it was taken back."

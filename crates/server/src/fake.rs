@@ -198,6 +198,10 @@ impl Nodes for FakeNodes {
 
     fn set_desired(&self, node: &Name, desired: NodeDesired) {
         if let Some(fake) = self.lock().get_mut(node) {
+            // Two may come in the other order; a node keeps the newer one.
+            if desired.generation < fake.desired.generation {
+                return;
+            }
             fake.desired = desired;
             if let Some(change) = fake.meanwhile.take() {
                 change(&mut fake.observed);
