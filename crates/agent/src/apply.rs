@@ -32,6 +32,7 @@ pub fn apply(
         }
         Action::PinBridge { bridge } => host.ensure_bridge_mac_pinned(bridge),
         Action::PortLearning { port, on } => host.ensure_port_learning(port, *on),
+        Action::PortFlood { port, on } => host.ensure_port_flood(port, *on),
         Action::Filter { pf, mac, present } => host.ensure_pf_filter(pf, *mac, *present),
         Action::BridgeEntry { port, mac, present } => {
             host.ensure_bridge_entry(port, *mac, *present)
@@ -125,6 +126,7 @@ pub fn is_for_one(action: &Action) -> bool {
         Action::MakeBridge { .. }
         | Action::AddUplink { .. }
         | Action::BindVf { .. }
+        | Action::PortFlood { .. }
         | Action::VfVectors { .. }
         | Action::CleanVf { .. }
         | Action::HoldQueuePass { .. }
@@ -147,6 +149,9 @@ pub fn note(action: &Action, ledger: &mut Ledger) -> bool {
         Action::PortLearning { port, on: false } if !ledger.learning_off.contains(port) => {
             ledger.learning_off.push(port.clone());
         }
+        Action::PortFlood { port, on: false } if !ledger.flood_off.contains(port) => {
+            ledger.flood_off.push(port.clone());
+        }
         Action::Filter {
             mac, present: true, ..
         } if !ledger.filtered.contains(mac) => {
@@ -155,6 +160,9 @@ pub fn note(action: &Action, ledger: &mut Ledger) -> bool {
         Action::Switch(switch) => {
             if !ledger.learning_off.contains(&switch.tap) {
                 ledger.learning_off.push(switch.tap.clone());
+            }
+            if !ledger.flood_off.contains(&switch.tap) {
+                ledger.flood_off.push(switch.tap.clone());
             }
             if !ledger.filtered.contains(&switch.mac) {
                 ledger.filtered.push(switch.mac);

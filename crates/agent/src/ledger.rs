@@ -58,6 +58,9 @@ pub struct Ledger {
     /// Ports where we turned learning off.
     #[serde(default)]
     pub learning_off: Vec<IfName>,
+    /// Ports where we turned flooding off.
+    #[serde(default)]
+    pub flood_off: Vec<IfName>,
     /// Addresses that we put into a PF's filter.
     #[serde(default)]
     pub filtered: Vec<MacAddr>,
@@ -165,7 +168,7 @@ impl Ledger {
     /// to take away. True if that changed something. Not to be called while a switch-over is under
     /// way: it may be about to add what is not there yet.
     pub fn forget_gone(&mut self, observed: &Observed) -> bool {
-        let before = (self.learning_off.len(), self.filtered.len());
+        let before = self.clone();
         let exists = |name: &IfName| {
             observed
                 .bridges
@@ -173,10 +176,11 @@ impl Ledger {
                 .any(|bridge| bridge.port(name).is_some())
         };
         self.learning_off.retain(exists);
+        self.flood_off.retain(exists);
         let adapters = &observed.adapters;
         let filtered = |mac: &MacAddr| adapters.iter().any(|adapter| adapter.filter.contains(mac));
         self.filtered.retain(filtered);
-        (self.learning_off.len(), self.filtered.len()) != before
+        *self != before
     }
 
     /// Notes the bridges of ours that are there. One that is not is forgotten unless an intent wants

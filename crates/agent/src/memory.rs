@@ -167,6 +167,7 @@ impl Memory {
             resting: resting.map(|(vm, _)| *vm).collect(),
             quarantined: quarantined.map(|(vf, _)| *vf).collect(),
             learning_off: ledger.learning_off.iter().cloned().collect(),
+            flood_off: ledger.flood_off.iter().cloned().collect(),
             filtered: ledger.filtered.iter().copied().collect(),
             passing: self.passing.clone(),
             made_on: ledger

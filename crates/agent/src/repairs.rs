@@ -67,6 +67,8 @@ pub fn counts(action: &Action, observed: &Observed) -> bool {
         | Action::CleanVf { .. }
         | Action::PinBridge { .. }
         | Action::PortLearning { .. } => true,
+        // A guest that restarts has its tap opened and closed, rightly, each time.
+        Action::PortFlood { .. } => false,
         // All frames go to the VF: only its attributes can be wrong.
         Action::Switch(switch) => switch.to_vf && switch.standing == Standing::OnVf,
         // Queues alone are our own idea, which nobody waits for; what a VF needs was asked for.
@@ -193,6 +195,9 @@ fn words(action: &Action) -> String {
         Action::PinBridge { bridge } => format!("pin the address of {bridge}"),
         Action::PortLearning { port, on } => {
             format!("turn learning at {port} {}", way(*on, "on", "off"))
+        }
+        Action::PortFlood { port, on } => {
+            format!("turn flooding of {port} {}", way(*on, "on", "off"))
         }
         Action::Filter { pf, mac, present } => format!(
             "{} {mac} {} the filter of {pf}",

@@ -14,6 +14,9 @@ use accelnet_rules::{
 
 /// The guest uses the VF when no frame has come by its tap for this long; "registered" is too early.
 const QUIET: Duration = Duration::from_secs(1);
+/// Of a guest that sends nothing, silence at the tap says nothing. Its driver looks for the link every two
+/// seconds (igbvf: `igbvf_watchdog`), and sends on the VF once it has seen it.
+const QUIET_IF_SILENT: Duration = Duration::from_secs(3);
 /// Plug to link-up took up to 5 s in the lab; a guest that takes six times that has no driver.
 const ON_VF_LIMIT: Duration = Duration::from_secs(30);
 const UNPLUG_LIMIT: Duration = Duration::from_secs(20);
@@ -87,6 +90,8 @@ impl Work<'_> {
             Step::TapPass => host.ensure_hold_queue(tap, HoldQueue::Pass),
             Step::TapHold => host.ensure_hold_queue(tap, HoldQueue::Hold),
             Step::TapRoom => host.ensure_tap_room(tap),
+            Step::TapFloodOff => host.ensure_port_flood(tap, false),
+            Step::TapFloodOn => host.ensure_port_flood(tap, true),
             Step::FilterAdd => host.ensure_pf_filter(uplink, *mac, true),
             Step::FilterRemove => host.ensure_pf_filter(uplink, *mac, false),
             Step::TapEntryAdd => host.ensure_bridge_entry(tap, *mac, true),
@@ -191,15 +196,19 @@ impl Work<'_> {
             begun,
         );
         let mut vectors;
+        let mut needed = QUIET_IF_SILENT;
         loop {
             self.host.pause(LOOK_EVERY);
             let now = self.host.now();
             vectors = self.host.active_vectors(self.switch.vf).map_err(failed)?;
             let count = self.host.rx_packets(&self.switch.tap).map_err(failed)?;
+            if count != frames && vectors > 0 {
+                needed = QUIET;
+            }
             if count != frames || vectors == 0 {
                 (frames, quiet_since) = (count, now);
             }
-            if now.saturating_sub(quiet_since) >= QUIET {
+            if now.saturating_sub(quiet_since) >= needed {
                 return Ok(());
             }
             if now.saturating_sub(begun) >= ON_VF_LIMIT {

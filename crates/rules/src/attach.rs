@@ -27,6 +27,11 @@ pub enum Step {
     /// Behind the tap there is room for all that the hold queue will let go at once. While the guest is on
     /// its VF: it restarts the tap's queue, and frames by the tap may be lost.
     TapRoom,
+    /// The bridge does not flood the tap with frames for addresses that it does not know. Only while the
+    /// guest is on its VF, and so discards what comes by the tap.
+    TapFloodOff,
+    /// It does again.
+    TapFloodOn,
     /// The PF receives frames for the guest's address.
     FilterAdd,
     /// It does not any more: copies cost host CPU.
@@ -63,6 +68,8 @@ impl fmt::Display for Step {
             Self::TapPass => "let frames to the guest pass, in order",
             Self::TapHold => "let frames for the guest wait",
             Self::TapRoom => "make room for frames that will wait",
+            Self::TapFloodOff => "keep frames for unknown addresses off the tap",
+            Self::TapFloodOn => "let the bridge reach the guest by its tap",
             Self::FilterAdd => "let the adapter receive for the guest",
             Self::FilterRemove => "let only the VF receive for the guest",
             Self::TapEntryAdd => "send the guest's frames to its tap",
@@ -92,12 +99,14 @@ pub const ATTACH: &[Step] = &[
     Step::UplinkEntryAdd,
     Step::FilterRemove,
     Step::TapRoom,
+    Step::TapFloodOff,
 ];
 
 /// From the VF back to the software path.
 pub const DETACH: &[Step] = &[
     Step::TapLearningOff,
     Step::TapHold,
+    Step::TapFloodOn,
     Step::FilterAdd,
     Step::UplinkEntryRemove,
     Step::Unplug,
@@ -132,7 +141,12 @@ pub fn undo(sequence: &[Step], failed: usize, standing: Standing) -> Vec<Step> {
         (Some(plug), _) if failed >= plug || standing != Standing::OnTap => DETACH.to_vec(),
         (Some(_), _) => vec![Step::TapEntryAdd, Step::TapLearningOn, Step::VfClean],
         (None, Some(unplug)) if failed <= unplug && standing == Standing::OnVf => {
-            vec![Step::UplinkEntryAdd, Step::FilterRemove, Step::TapPass]
+            vec![
+                Step::UplinkEntryAdd,
+                Step::FilterRemove,
+                Step::TapPass,
+                Step::TapFloodOff,
+            ]
         }
         (None, Some(unplug)) if failed <= unplug => STILL_PLUGGED.to_vec(),
         // The VF is gone from the VM: what is left is done on the next pass.
@@ -163,7 +177,10 @@ mod tests {
         before(ATTACH, Step::WaitOnVf, Step::UplinkEntryAdd);
         before(ATTACH, Step::UplinkEntryAdd, Step::FilterRemove);
         before(ATTACH, Step::FilterRemove, Step::TapRoom);
+        before(ATTACH, Step::UplinkEntryAdd, Step::TapFloodOff);
+        before(DETACH, Step::TapHold, Step::TapFloodOn);
         before(DETACH, Step::TapHold, Step::FilterAdd);
+        before(DETACH, Step::TapFloodOn, Step::UplinkEntryRemove);
         before(DETACH, Step::UplinkEntryRemove, Step::Unplug);
         before(DETACH, Step::Unplug, Step::VfClean);
         before(DETACH, Step::TapPass, Step::TapEntryAdd);

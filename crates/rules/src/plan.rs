@@ -88,6 +88,13 @@ pub enum Action {
         /// On.
         on: bool,
     },
+    /// Flood a port with frames for addresses that the bridge does not know, or do not.
+    PortFlood {
+        /// The port.
+        port: IfName,
+        /// Flood it.
+        on: bool,
+    },
     /// Put an address into a PF's filter, or take it out.
     Filter {
         /// The PF.
@@ -179,6 +186,8 @@ pub struct Memory {
     pub quarantined: BTreeSet<PciAddress>,
     /// Ports where we turned learning off.
     pub learning_off: BTreeSet<IfName>,
+    /// Ports where we turned flooding off.
+    pub flood_off: BTreeSet<IfName>,
     /// Addresses that we put into a PF's filter.
     pub filtered: BTreeSet<MacAddr>,
     /// Taps whose hold queue was told to pass, and not to hold since.

@@ -416,7 +416,7 @@ impl World {
         let (tap, uplink) = (self.port(&self.tap_of(vm)), self.port(&name("pf0")));
         let here = |port: &BridgePort| port.fdb.iter().any(|entry| entry.mac == mac(vm));
         assert!(
-            tap.learning && here(&tap) && !here(&uplink),
+            tap.learning && tap.flood && here(&tap) && !here(&uplink),
             "{tap:?} {uplink:?}"
         );
         self.host.with(|machine| {
@@ -429,6 +429,7 @@ impl World {
     /// Only the VM's VF carries its address and everything goes there.
     pub fn assert_on_vf(&self, vm: u8) {
         let vf = self.vf_of(vm).expect("the VM has a VF");
+        assert!(!self.port(&self.tap_of(vm)).flood);
         self.host.with(|machine| {
             let found = machine.vf(vf).unwrap();
             assert_eq!(found.attributes, VfAttributes::for_mac(mac(vm)));

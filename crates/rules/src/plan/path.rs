@@ -7,7 +7,7 @@
 use std::collections::BTreeSet;
 
 use accelnet_model::{
-    AdapterFacts, BridgeFacts, IfName, Intent, MacAddr, NicFacts, VmFacts, VmState,
+    AdapterFacts, BridgeFacts, BridgePort, IfName, Intent, MacAddr, NicFacts, VmFacts, VmState,
 };
 
 use super::{Action, Memory, Plan};
@@ -149,6 +149,16 @@ fn filters(
     }
 }
 
+/// The bridge reaches the guest by its tap, if it was we who kept it from that.
+pub fn flood_again(port: &BridgePort, memory: &Memory, plan: &mut Plan) {
+    if !port.flood && memory.flood_off.contains(&port.ifname) {
+        plan.actions.push(Action::PortFlood {
+            port: port.ifname.clone(),
+            on: true,
+        });
+    }
+}
+
 fn tap(
     observed: &Observed,
     bridge: &BridgeFacts,
@@ -196,6 +206,7 @@ fn tap(
             present: true,
         });
     }
+    flood_again(port, memory, plan);
     if !port.learning && memory.learning_off.contains(&port.ifname) {
         plan.actions.push(Action::PortLearning {
             port: port.ifname.clone(),

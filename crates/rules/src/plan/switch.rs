@@ -6,11 +6,11 @@
 //! paths are opened so that the software path serves it).
 
 use accelnet_model::{
-    AdapterFacts, IfName, Intent, NicFacts, NodeDesired, Performance, Problem, VfAttributes,
-    VfFacts, VmFacts, VmState,
+    AdapterFacts, BridgePort, IfName, Intent, NicFacts, NodeDesired, Performance, Problem,
+    VfAttributes, VfFacts, VmFacts, VmState,
 };
 
-use super::{Action, Memory, Plan, Switch, definition, vectors};
+use super::{Action, Memory, Plan, Switch, definition, path, vectors};
 use crate::{
     Observed,
     attach::Standing,
@@ -166,7 +166,7 @@ fn accelerate(
             }
         };
         if vf.active_vectors == 0 {
-            open_both(observed, intent, nic, &way, plan);
+            open_both(observed, intent, nic, &way, memory, plan);
             continue;
         }
         // Another number of vectors can be had only while the guest does not have the VF.
@@ -178,12 +178,20 @@ fn accelerate(
                 .extend(back(observed, intent, vm, nic, &way, memory));
             return;
         }
-        if !settled(observed, intent, nic, &way, &attributes) && !memory.resting.contains(&vm.uuid)
-        {
+        let settled = settled(observed, intent, nic, &way, &attributes);
+        if !settled && !memory.resting.contains(&vm.uuid) {
             let standing = standing(observed, intent, nic, &way);
             plan.actions
                 .extend(switch(AGAIN, standing, vm, nic, &way, attributes));
             return;
+        }
+        // Of an attach that an older version made, or that was interrupted at its last step.
+        let tap = tap_port(observed, intent, nic).filter(|port| settled && port.flood);
+        if let Some(port) = tap {
+            plan.actions.push(Action::PortFlood {
+                port: port.ifname.clone(),
+                on: false,
+            });
         }
     }
     vectors::not_provided(observed, vm, intent, level, &problems, plan);
@@ -304,8 +312,24 @@ pub fn is_settled(observed: &Observed, intent: &Intent, vm: &VmFacts, nic: &NicF
     })
 }
 
-fn open_both(observed: &Observed, intent: &Intent, nic: &NicFacts, way: &Way<'_>, plan: &mut Plan) {
+/// The tap's port of the intent's bridge.
+fn tap_port<'a>(observed: &'a Observed, intent: &Intent, nic: &NicFacts) -> Option<&'a BridgePort> {
+    observed.bridge(&intent.bridge)?.port(nic.tap.as_ref()?)
+}
+
+fn open_both(
+    observed: &Observed,
+    intent: &Intent,
+    nic: &NicFacts,
+    way: &Way<'_>,
+    memory: &Memory,
+    plan: &mut Plan,
+) {
     let mac = nic.mac;
+    // First: without an entry its frames are those for an unknown address.
+    if let Some(port) = tap_port(observed, intent, nic) {
+        path::flood_again(port, memory, plan);
+    }
     if !way.adapter.filter.contains(&mac) {
         plan.actions.push(Action::Filter {
             pf: way.adapter.ifname.clone(),

@@ -59,7 +59,8 @@ fn accelerated() -> Observed {
     let mac = observed.vms[0].nics[0].mac;
     observed.adapters[0].filter.retain(|other| *other != mac);
     observed.bridges[0].ports[1].fdb.clear();
-    observed.bridges[0].ports[1].learning = false;
+    let tap = &mut observed.bridges[0].ports[1];
+    (tap.learning, tap.flood) = (false, false);
     observed.bridges[0].ports[0].fdb.push(FdbEntry {
         mac,
         vlan: None,
@@ -247,9 +248,18 @@ fn a_guest_that_restarts_is_served_by_software_meanwhile() {
         observed.adapters[0].ifname.clone(),
         observed.adapters[0].ifname.clone(),
     );
+    let tap = observed.bridges[0].ports[1].ifname.clone();
+    let mut memory = memory(&observed);
+    memory.flood_off.insert(tap.clone());
+    let wish = desired(Some(Performance::Low));
     assert_eq!(
-        actions(&observed, &desired(Some(Performance::Low))),
+        plan(&observed, &wish, &memory).actions,
         [
+            // Its frames have no entry then, and the bridge must reach it.
+            Action::PortFlood {
+                port: tap,
+                on: true
+            },
             Action::Filter {
                 pf,
                 mac,
@@ -274,20 +284,45 @@ fn a_guest_that_restarts_is_served_by_software_meanwhile() {
 #[test]
 fn what_a_crash_left_is_repaired() {
     let mut observed = settled();
-    observed.bridges[0].ports[1].learning = false;
-    let tap = observed.bridges[0].ports[1].ifname.clone();
+    let port = &mut observed.bridges[0].ports[1];
+    (port.learning, port.flood) = (false, false);
+    let tap = port.ifname.clone();
     let mut memory = memory(&observed);
+    // What somebody else turned off is not turned on.
+    assert_eq!(plan(&observed, &desired(None), &memory).actions, []);
     memory.passing.remove(&tap);
     memory.learning_off.insert(tap.clone());
+    memory.flood_off.insert(tap.clone());
     let done = plan(&observed, &desired(None), &memory).actions;
-    let port = tap.clone();
+    let (flooded, learns) = (tap.clone(), tap.clone());
     assert_eq!(
         done,
         [
             Action::HoldQueuePass { tap },
-            Action::PortLearning { port, on: true }
+            Action::PortFlood {
+                port: flooded,
+                on: true
+            },
+            Action::PortLearning {
+                port: learns,
+                on: true
+            }
         ]
     );
+}
+
+#[test]
+fn a_tap_whose_guest_is_on_its_vf_is_not_flooded() {
+    let mut observed = accelerated();
+    let tap = &mut observed.bridges[0].ports[1];
+    tap.flood = true;
+    let port = tap.ifname.clone();
+    let wish = desired(Some(Performance::Low));
+    let off = [Action::PortFlood { port, on: false }];
+    assert_eq!(actions(&observed, &wish), off);
+    // Not while both paths are open.
+    observed.adapters[0].vfs[0].active_vectors = 0;
+    assert!(!actions(&observed, &wish).contains(&off[0]));
 }
 
 #[test]
