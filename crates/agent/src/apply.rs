@@ -141,11 +141,12 @@ pub fn is_for_one(action: &Action) -> bool {
     }
 }
 
-/// Notes in the ledger what an action is going to add; true if that changed it.
+/// Notes in the ledger what an action is going to add, or to make unknown; true if that changed it.
 pub fn note(action: &Action, ledger: &mut Ledger) -> bool {
     let before = ledger.clone();
     match action {
         Action::CreateVfs { .. } => ledger.vectors.clear(),
+        Action::VfVectors { vf, .. } => ledger.vectors.forget(*vf),
         Action::PortLearning { port, on: false } if !ledger.learning_off.contains(port) => {
             ledger.learning_off.push(port.clone());
         }
@@ -158,6 +159,9 @@ pub fn note(action: &Action, ledger: &mut Ledger) -> bool {
             ledger.filtered.push(*mac);
         }
         Action::Switch(switch) => {
+            if switch.vectors_given().is_some() {
+                ledger.vectors.forget(switch.vf);
+            }
             if !ledger.learning_off.contains(&switch.tap) {
                 ledger.learning_off.push(switch.tap.clone());
             }

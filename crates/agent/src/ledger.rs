@@ -92,6 +92,12 @@ impl Vectors {
         };
     }
 
+    /// Forgets what a VF has: it is about to be given another number, and nobody knows which one it has if
+    /// that is interrupted.
+    pub fn forget(&mut self, vf: PciAddress) {
+        self.of_vfs.remove(&vf.to_string());
+    }
+
     /// Forgets all: VFs are made anew.
     pub fn clear(&mut self) {
         self.of_vfs.clear();

@@ -13,7 +13,7 @@ use accelnet_hypervisor::Hypervisor;
 use accelnet_model::{Code, NodeStatus, Problem, Progress};
 use accelnet_rules::{
     Observed,
-    attach::{ATTACH, DETACH, Standing},
+    attach::{ATTACH, DETACH},
     plan::{Action, Plan, Switch, plan},
     profile,
 };
@@ -340,9 +340,7 @@ impl Loop {
             switch.vm,
             Busy {
                 vf: switch.vf,
-                vectors: switch
-                    .vectors
-                    .filter(|_| switch.standing == Standing::OnTap),
+                vectors: switch.vectors_given(),
                 progress: progress.clone(),
             },
         );

@@ -8,15 +8,18 @@ use accelnet_host::{HoldQueue, Host, HostError};
 use accelnet_hypervisor::{Hypervisor, HypervisorError, VfAttachment};
 use accelnet_model::{Code, Problem, VfAttributes};
 use accelnet_rules::{
-    attach::{ATTACH, DETACH, STILL_PLUGGED, Standing, Step, undo},
+    attach::{ATTACH, DETACH, STILL_PLUGGED, Step, undo},
     plan::Switch,
 };
 
 /// The guest uses the VF when no frame has come by its tap for this long; "registered" is too early.
 const QUIET: Duration = Duration::from_secs(1);
-/// Of a guest that sends nothing, silence at the tap says nothing. Its driver looks for the link every two
-/// seconds (igbvf: `igbvf_watchdog`), and sends on the VF once it has seen it.
+/// Of a guest that sends little, a second's silence says little, and that it drives the VF does not mean
+/// that it sends there: drivers look for the link every two seconds (igbvf's `igbvf_watchdog_task`), and
+/// 2.6 s were seen in the lab.
 const QUIET_IF_SILENT: Duration = Duration::from_secs(3);
+/// Frames a second, and at least so many in all, of a guest whose silence is a sign.
+const TALKATIVE: u64 = 10;
 /// Plug to link-up took up to 5 s in the lab; a guest that takes six times that has no driver.
 const ON_VF_LIMIT: Duration = Duration::from_secs(30);
 const UNPLUG_LIMIT: Duration = Duration::from_secs(20);
@@ -127,15 +130,12 @@ impl Work<'_> {
         Problem::new(code, format!("{text}."))
     }
 
-    /// A VF that the VM has already keeps what it has: nothing can be changed under a guest.
     fn vectors(&self) -> Result<(), Problem> {
-        match (self.switch.vectors, self.switch.standing) {
-            (Some(vectors), Standing::OnTap) => self
-                .host
-                .ensure_vf_vectors(self.switch.vf, vectors)
-                .map_err(|error| self.failed(&error.to_string())),
-            _ => Ok(()),
-        }
+        let Some(vectors) = self.switch.vectors_given() else {
+            return Ok(());
+        };
+        let given = self.host.ensure_vf_vectors(self.switch.vf, vectors);
+        given.map_err(|error| self.failed(&error.to_string()))
     }
 
     fn dress(&self, wanted: &VfAttributes) -> Result<(), Problem> {
@@ -191,23 +191,22 @@ impl Work<'_> {
     fn wait_on_vf(&self) -> Result<(), Problem> {
         let failed = |error: HostError| self.failed(&error.to_string());
         let begun = self.host.now();
-        let (mut frames, mut quiet_since) = (
-            self.host.rx_packets(&self.switch.tap).map_err(failed)?,
-            begun,
-        );
+        let at_first = self.host.rx_packets(&self.switch.tap).map_err(failed)?;
+        let (mut frames, mut quiet_since) = (at_first, begun);
         let mut vectors;
-        let mut needed = QUIET_IF_SILENT;
         loop {
             self.host.pause(LOOK_EVERY);
             let now = self.host.now();
             vectors = self.host.active_vectors(self.switch.vf).map_err(failed)?;
             let count = self.host.rx_packets(&self.switch.tap).map_err(failed)?;
-            if count != frames && vectors > 0 {
-                needed = QUIET;
-            }
             if count != frames || vectors == 0 {
                 (frames, quiet_since) = (count, now);
             }
+            let (came, time) = (count - at_first, quiet_since.saturating_sub(begun));
+            let needed = match came >= TALKATIVE.max(TALKATIVE * time.as_secs()) {
+                true => QUIET,
+                false => QUIET_IF_SILENT,
+            };
             if now.saturating_sub(quiet_since) >= needed {
                 return Ok(());
             }

@@ -173,6 +173,14 @@ pub struct Switch {
     pub vectors: Option<u32>,
 }
 
+impl Switch {
+    /// The vectors that the VF is really given: one that the VM has already keeps what it has, as nothing
+    /// can be changed under a guest.
+    pub fn vectors_given(&self) -> Option<u32> {
+        self.vectors.filter(|_| self.standing == Standing::OnTap)
+    }
+}
+
 /// What cannot be seen on the machine.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Memory {
