@@ -168,3 +168,23 @@ fn a_vm_that_stops_in_the_middle_leaves_nothing_behind() {
         world.assert_free_vfs_clean();
     }
 }
+
+/// Its driver may not have seen the link yet: that nothing comes by the tap is no sign of the contrary.
+#[test]
+fn it_takes_longer_to_be_sure_of_a_guest_that_sends_nothing() {
+    let time_to_vf = |sends| {
+        let mut world = with_habits(Habits {
+            sends,
+            ..Habits::default()
+        });
+        let now = |world: &World| world.host.with(|machine| machine.now());
+        let begun = now(&world);
+        world.want(1, LOW);
+        world.tell();
+        world.wait_path(1, NicPath::Vf);
+        world.assert_on_vf(1);
+        now(&world) - begun
+    };
+    let more = time_to_vf(false).saturating_sub(time_to_vf(true));
+    assert!(more >= Duration::from_secs(1), "{more:?}");
+}
