@@ -140,5 +140,9 @@ fn with_smt() {
         smt: true,
         ..options()
     });
+    rig.step(
+        "what does not go together",
+        refusals::what_does_not_go_together,
+    );
     rig.step("more vCPUs are needed", refusals::more_vcpus_with_smt);
 }

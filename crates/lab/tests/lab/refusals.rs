@@ -294,3 +294,22 @@ pub fn more_vcpus_with_smt(rig: &mut Rig) {
         ));
     }
 }
+
+/// Intents, nodes and VMs that are not as a command needs them.
+pub fn what_does_not_go_together(rig: &mut Rig) {
+    let words = |line: &'static str| line.split(' ').collect::<Vec<_>>();
+    let again = words("intent add compute --bridge br0 --adapter pf0 --type storage");
+    refused(rig, &again, "intent_exists");
+    rig.json(&words("intent set compute --type storage"));
+    let enable = words("enable --intent compute --when now");
+    refused(rig, &enable, "intent_type_check_failed");
+    rig.json(&words("intent set compute --type compute"));
+    rig.json(&enable);
+    refused(rig, &words("intent remove compute"), "intent_in_use");
+    let without = words("capacity --without node9");
+    refused(rig, &without, "node_not_found");
+    let define = "virsh -q define idle.xml";
+    rig.odd_vm("idle", 200, &Shape::default(), define);
+    refused(rig, &words("vm set idle -p Low"), "vm_not_accelerated");
+    rig.node("virsh -q undefine idle");
+}
