@@ -304,7 +304,13 @@ pub fn what_does_not_go_together(rig: &mut Rig) {
     let enable = words("enable --intent compute --when now");
     refused(rig, &enable, "intent_type_check_failed");
     rig.json(&words("intent set compute --type compute"));
+    rig.node("ip link set pf0 down");
+    refused(rig, &enable, "adapter_link_down");
+    rig.node("ip link set pf0 up");
+    rig.until(20, "[ \"$(cat /sys/class/net/pf0/carrier)\" = 1 ]");
     rig.json(&enable);
+    let many = words("intent set compute --vfs 99");
+    refused(rig, &many, "vf_count_not_possible");
     refused(rig, &words("intent remove compute"), "intent_in_use");
     let without = words("capacity --without node9");
     refused(rig, &without, "node_not_found");
