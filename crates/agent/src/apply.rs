@@ -147,11 +147,10 @@ pub fn note(action: &Action, ledger: &mut Ledger) -> bool {
     match action {
         Action::CreateVfs { .. } => ledger.vectors.clear(),
         Action::VfVectors { vf, .. } => ledger.vectors.forget(*vf),
-        Action::PortLearning { port, on: false } if !ledger.learning_off.contains(port) => {
-            ledger.learning_off.push(port.clone());
-        }
-        Action::PortFlood { port, on: false } if !ledger.flood_off.contains(port) => {
-            ledger.flood_off.push(port.clone());
+        Action::PortLearning { port, on: false } | Action::PortFlood { port, on: false }
+            if !ledger.ports.contains(port) =>
+        {
+            ledger.ports.push(port.clone());
         }
         Action::Filter {
             mac, present: true, ..
@@ -162,11 +161,8 @@ pub fn note(action: &Action, ledger: &mut Ledger) -> bool {
             if switch.vectors_given().is_some() {
                 ledger.vectors.forget(switch.vf);
             }
-            if !ledger.learning_off.contains(&switch.tap) {
-                ledger.learning_off.push(switch.tap.clone());
-            }
-            if !ledger.flood_off.contains(&switch.tap) {
-                ledger.flood_off.push(switch.tap.clone());
+            if !ledger.ports.contains(&switch.tap) {
+                ledger.ports.push(switch.tap.clone());
             }
             if !ledger.filtered.contains(&switch.mac) {
                 ledger.filtered.push(switch.mac);

@@ -55,12 +55,9 @@ pub struct Ledger {
     /// left behind for the VMs on them.
     #[serde(default)]
     pub bridges: Vec<BridgeEntry>,
-    /// Ports where we turned learning off.
-    #[serde(default)]
-    pub learning_off: Vec<IfName>,
-    /// Ports where we turned flooding off.
-    #[serde(default)]
-    pub flood_off: Vec<IfName>,
+    /// Ports where we turned learning off, and of taps flooding too.
+    #[serde(default, alias = "learning_off")]
+    pub ports: Vec<IfName>,
     /// Addresses that we put into a PF's filter.
     #[serde(default)]
     pub filtered: Vec<MacAddr>,
@@ -181,8 +178,7 @@ impl Ledger {
                 .iter()
                 .any(|bridge| bridge.port(name).is_some())
         };
-        self.learning_off.retain(exists);
-        self.flood_off.retain(exists);
+        self.ports.retain(exists);
         let adapters = &observed.adapters;
         let filtered = |mac: &MacAddr| adapters.iter().any(|adapter| adapter.filter.contains(mac));
         self.filtered.retain(filtered);

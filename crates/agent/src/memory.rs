@@ -166,8 +166,7 @@ impl Memory {
             busy_vfs: self.busy.values().map(|busy| busy.vf).collect(),
             resting: resting.map(|(vm, _)| *vm).collect(),
             quarantined: quarantined.map(|(vf, _)| *vf).collect(),
-            learning_off: ledger.learning_off.iter().cloned().collect(),
-            flood_off: ledger.flood_off.iter().cloned().collect(),
+            ports: ledger.ports.iter().cloned().collect(),
             filtered: ledger.filtered.iter().copied().collect(),
             passing: self.passing.clone(),
             made_on: ledger

@@ -70,6 +70,11 @@ pub async fn look_up(
     Ok((vms, selected))
 }
 
+/// True if two names differ in upper and lower case at most.
+pub fn are_alike(one: &str, other: &str) -> bool {
+    one.to_lowercase() == other.to_lowercase()
+}
+
 /// True if a word can mean more than one VM.
 pub fn means_several(word: &str) -> bool {
     word == "-" || word.contains(['*', '?'])
@@ -129,8 +134,7 @@ fn resolve_one(vms: &[Vm], word: &str, letters: Letters) -> Vec<Selected> {
     }
     let mut called: Vec<&Vm> = vms.iter().filter(|vm| vm.name == word).collect();
     if called.is_empty() && letters == Letters::Alike {
-        let word = word.to_lowercase();
-        called.extend(vms.iter().filter(|vm| vm.name.to_lowercase() == word));
+        called.extend(vms.iter().filter(|vm| are_alike(&vm.name, word)));
     }
     match called.as_slice() {
         [vm] => return vec![one(vm)],

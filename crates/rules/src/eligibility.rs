@@ -44,17 +44,12 @@ pub fn check(
         let text = format!("VM '{}' is {state}.", vm.name);
         problems.push(Problem::new(Code::VmNotRunning, text));
     }
+    let waiting = waiting(observed, vm, &nics);
+    of_itself(observed, vm, &nics, &waiting, level, &mut problems);
     if vm.state == VmState::Off {
-        // The rest shows on a running VM only; but what starting it would not change is told at once.
-        problems.extend(definition::check_prepare(vm, &nics));
-        problems.extend(size::vcpus(observed, vm, level));
         supply::check(observed, intent, level, 0, &mut problems);
         return about(vm, problems);
     }
-    let waiting = waiting(observed, vm, &nics);
-    definition::check(vm, &waiting, &mut problems);
-    problems.extend(size::vcpus(observed, vm, level));
-    problems.extend(size::memory(observed, vm));
     supply::check(observed, intent, level, waiting.len(), &mut problems);
     port::foreign_vfs(observed, vm, &nics, &mut problems);
     if !waiting.is_empty() {
@@ -78,25 +73,43 @@ pub fn check_vm(
         Ok(nics) => nics,
         Err(problem) => return vec![problem],
     };
+    let waiting = waiting(observed, vm, &nics);
     let mut problems = Vec::new();
-    if vm.state == VmState::Off {
-        problems.extend(definition::check_prepare(vm, &nics));
-    } else {
-        definition::check(vm, &waiting(observed, vm, &nics), &mut problems);
-        problems.extend(size::memory(observed, vm));
-    }
-    problems.extend(size::vcpus(observed, vm, level));
+    of_itself(observed, vm, &nics, &waiting, level, &mut problems);
     about(vm, problems)
 }
 
-/// What keeps the VM from being accelerated once it has a NIC on the intent's bridge.
-pub(crate) fn check_without_nic(
+/// What shows on the VM alone. Of one that is off only what starting it would not change.
+fn of_itself(
+    observed: &Observed,
+    vm: &VmFacts,
+    nics: &[&NicFacts],
+    waiting: &[&NicFacts],
+    level: Performance,
+    problems: &mut Vec<Problem>,
+) {
+    let off = vm.state == VmState::Off;
+    if off {
+        problems.extend(definition::check_prepare(vm, nics));
+    } else {
+        definition::check(vm, waiting, problems);
+    }
+    problems.extend(size::vcpus(observed, vm, level));
+    if !off {
+        problems.extend(size::memory(observed, vm));
+    }
+}
+
+/// Why a VM cannot get a NIC on the intent's bridge, or not be accelerated with it; empty if nothing
+/// keeps it.
+pub fn check_without_nic(
     observed: &Observed,
     vm: &VmFacts,
     intent: &Intent,
     level: Performance,
 ) -> Vec<Problem> {
-    let mut problems = definition::check_prepare(vm, &[]);
+    let mut problems: Vec<Problem> = staging_refused(vm).into_iter().collect();
+    problems.extend(definition::check_prepare(vm, &[]));
     problems.extend(size::vcpus(observed, vm, level));
     let running = vm.state == VmState::Running;
     if running {
@@ -104,7 +117,7 @@ pub(crate) fn check_without_nic(
     }
     supply::check(observed, intent, level, usize::from(running), &mut problems);
     port::mtu(observed, intent, &mut problems);
-    problems
+    about(vm, problems)
 }
 
 /// Why what acceleration needs cannot be staged on the VM's definition; empty if it can, or if

@@ -4,12 +4,10 @@
 //! room for it and for its VF, there too. Its address is decided once, before anything is added, and is
 //! what the NIC is known by afterwards: it is never added twice.
 
-use accelnet_model::{
-    Code, IfName, Intent, MacAddr, Name, NicFacts, Performance, Problem, VmFacts, VmState,
-};
+use accelnet_model::{Code, IfName, Intent, MacAddr, Name, NicFacts, Problem, VmFacts, VmState};
 use uuid::Uuid;
 
-use crate::{Observed, eligibility, observed::nics_on};
+use crate::{eligibility, observed::nics_on};
 
 /// QEMU's and libvirt's own prefix, which is locally administered.
 const PREFIX: [u8; 3] = [0x52, 0x54, 0x00];
@@ -85,21 +83,6 @@ pub fn missing(vm: &VmFacts, intent: &Intent, mac: MacAddr) -> Option<When> {
             (!(will_have && port) || when == When::Now).then_some(when)
         }
     }
-}
-
-/// Why a NIC cannot be added, or the VM with it not be accelerated; empty if nothing keeps it.
-pub fn check(
-    observed: &Observed,
-    vm: &VmFacts,
-    intent: &Intent,
-    level: Performance,
-) -> Vec<Problem> {
-    let mut problems: Vec<Problem> = eligibility::staging_refused(vm).into_iter().collect();
-    problems.extend(eligibility::check_without_nic(observed, vm, intent, level));
-    problems
-        .into_iter()
-        .map(|problem| problem.about("vm", &vm.name))
-        .collect()
 }
 
 /// The NIC with this address while it waits for the VM's next cold start, in words.

@@ -192,10 +192,8 @@ pub struct Memory {
     pub resting: BTreeSet<Uuid>,
     /// VFs that did not come clean.
     pub quarantined: BTreeSet<PciAddress>,
-    /// Ports where we turned learning off.
-    pub learning_off: BTreeSet<IfName>,
-    /// Ports where we turned flooding off.
-    pub flood_off: BTreeSet<IfName>,
+    /// Ports where we turned learning off, and of taps flooding too.
+    pub ports: BTreeSet<IfName>,
     /// Addresses that we put into a PF's filter.
     pub filtered: BTreeSet<MacAddr>,
     /// Taps whose hold queue was told to pass, and not to hold since.

@@ -4,11 +4,7 @@
 use accelnet_api::ClientError;
 
 use super::Run;
-
-/// True if two names differ in upper and lower case at most.
-pub fn are_alike(one: &str, other: &str) -> bool {
-    one.to_lowercase() == other.to_lowercase()
-}
+use crate::select::are_alike;
 
 /// The intent that a parameter names, by its own name. One that there is not is passed on as it was
 /// written: the server says so.

@@ -1,8 +1,10 @@
 use std::collections::BTreeSet;
 
+use accelnet_model::Performance;
+
 use super::*;
 use crate::{
-    fixture,
+    Observed, fixture,
     plan::{Action, Memory, plan},
 };
 
@@ -112,7 +114,8 @@ fn all_that_keeps_it_from_being_added_is_told_at_once() {
         observed.vms[0].nics.clear();
         change(&mut observed);
         let vm = observed.vms[0].clone();
-        let problems = check(&observed, &vm, &fixture::intent(), Performance::Medium);
+        let problems =
+            eligibility::check_without_nic(&observed, &vm, &fixture::intent(), Performance::Medium);
         problems
             .iter()
             .map(|problem| problem.code)

@@ -151,7 +151,7 @@ fn filters(
 
 /// The bridge reaches the guest by its tap, if it was we who kept it from that.
 pub fn flood_again(port: &BridgePort, memory: &Memory, plan: &mut Plan) {
-    if !port.flood && memory.flood_off.contains(&port.ifname) {
+    if !port.flood && memory.ports.contains(&port.ifname) {
         plan.actions.push(Action::PortFlood {
             port: port.ifname.clone(),
             on: true,
@@ -207,7 +207,7 @@ fn tap(
         });
     }
     flood_again(port, memory, plan);
-    if !port.learning && memory.learning_off.contains(&port.ifname) {
+    if !port.learning && memory.ports.contains(&port.ifname) {
         plan.actions.push(Action::PortLearning {
             port: port.ifname.clone(),
             on: true,

@@ -250,7 +250,7 @@ fn a_guest_that_restarts_is_served_by_software_meanwhile() {
     );
     let tap = observed.bridges[0].ports[1].ifname.clone();
     let mut memory = memory(&observed);
-    memory.flood_off.insert(tap.clone());
+    memory.ports.insert(tap.clone());
     let wish = desired(Some(Performance::Low));
     assert_eq!(
         plan(&observed, &wish, &memory).actions,
@@ -291,8 +291,7 @@ fn what_a_crash_left_is_repaired() {
     // What somebody else turned off is not turned on.
     assert_eq!(plan(&observed, &desired(None), &memory).actions, []);
     memory.passing.remove(&tap);
-    memory.learning_off.insert(tap.clone());
-    memory.flood_off.insert(tap.clone());
+    memory.ports.insert(tap.clone());
     let done = plan(&observed, &desired(None), &memory).actions;
     let (flooded, learns) = (tap.clone(), tap.clone());
     assert_eq!(

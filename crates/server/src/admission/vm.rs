@@ -9,7 +9,7 @@ use accelnet_model::{Code, Intent, NodeStatus, Performance, Problem, VmFacts};
 use accelnet_rules::{
     Observed,
     attach::{ATTACH, DETACH, Step},
-    eligibility, new_nic,
+    eligibility,
     observed::nics_on,
     profile, staging,
 };
@@ -78,7 +78,7 @@ pub fn accelerate(wish: &Wish, seen: &Seen, vm: &Vm, request: &AccelerateRequest
     };
     let new = nic::added(wish, seen, facts, intent, request);
     let mut problems = match &new {
-        Some(_) => new_nic::check(&observed, facts, intent, level),
+        Some(_) => eligibility::check_without_nic(&observed, facts, intent, level),
         None => eligibility::check(&observed, facts, intent, level),
     };
     // Whoever is not eligible at all need not hear of the others' VFs too.

@@ -167,12 +167,18 @@ async fn what_is_wrong_is_said_and_nothing_changed() {
     rig.stop().await;
 }
 
-#[tokio::test]
-async fn another_intent_takes_the_place_of_the_present_one() {
-    let rig = Rig::of(FakeNodes::new([("node1", with_second_bridge())])).await;
+/// A node with two networks; acceleration is enabled on the first one's intent.
+async fn with_both_intents(seen: Observed, reserve: i64) -> Rig {
+    let rig = Rig::of(FakeNodes::new([("node1", seen)])).await;
     rig.http.post("/intents", intent()).await.done();
     rig.http.post("/intents", second()).await.done();
-    rig.http.enable(10).await.done();
+    rig.http.enable(reserve).await.done();
+    rig
+}
+
+#[tokio::test]
+async fn another_intent_takes_the_place_of_the_present_one() {
+    let rig = with_both_intents(with_second_bridge(), 10).await;
     rig.http.accelerate("vm1", "Medium").await.done();
     rig.http
         .accelerate("vm2", "Low")
@@ -239,10 +245,7 @@ async fn accelerated_on_both() -> Rig {
     let port = fixture::port("vnet9", Some(nic.mac));
     seen.bridges[1].ports.push(port);
     seen.vms[0].nics.push(nic);
-    let rig = Rig::of(FakeNodes::new([("node1", seen)])).await;
-    rig.http.post("/intents", intent()).await.done();
-    rig.http.post("/intents", second()).await.done();
-    rig.http.enable(0).await.done();
+    let rig = with_both_intents(seen, 0).await;
     rig.http.accelerate("vm1", "Medium").await.done();
     set(&rig, json!({"intent": "b"})).await.done();
     rig.http.accelerate("vm1", "Low").await.done();
@@ -383,10 +386,7 @@ async fn what_is_held_for_a_vm_that_is_gone_is_given_back_intent_by_intent() {
 async fn vms_of_another_bridge_take_no_room() {
     let mut seen = with_second_bridge();
     seen.adapters[1].vfs.truncate(1);
-    let rig = Rig::of(FakeNodes::new([("node1", seen)])).await;
-    rig.http.post("/intents", intent()).await.done();
-    rig.http.post("/intents", second()).await.done();
-    rig.http.enable(0).await.done();
+    let rig = with_both_intents(seen, 0).await;
     rig.http.accelerate("vm1", "Low").await.done();
     set(&rig, json!({"intent": "b"})).await.done();
     // The only VF of `b` is for the VM that is on its bridge.
