@@ -15,7 +15,7 @@ use std::{
 use accelnet_model::{
     AdapterId, IfName, Intent, MacAddr, NodeDesired, PciAddress, Support, intent::BRIDGE_MARK,
 };
-use accelnet_rules::Observed;
+use accelnet_rules::{Observed, eligibility::others_behind};
 use serde::{Deserialize, Serialize};
 
 /// Layout of the file; a newer one is refused rather than misread.
@@ -58,6 +58,9 @@ pub struct Ledger {
     /// Ports where we turned learning off, and of taps flooding too.
     #[serde(default, alias = "learning_off")]
     pub ports: Vec<IfName>,
+    /// Taps behind which the bridge has known addresses other than the NIC's own.
+    #[serde(default)]
+    pub crowded: Vec<IfName>,
     /// Addresses that we put into a PF's filter.
     #[serde(default)]
     pub filtered: Vec<MacAddr>,
@@ -179,10 +182,27 @@ impl Ledger {
                 .any(|bridge| bridge.port(name).is_some())
         };
         self.ports.retain(exists);
+        self.crowded.retain(exists);
         let adapters = &observed.adapters;
         let filtered = |mac: &MacAddr| adapters.iter().any(|adapter| adapter.filter.contains(mac));
         self.filtered.retain(filtered);
         *self != before
+    }
+
+    /// Notes taps with several addresses behind them. True if that changed something.
+    pub fn remember_crowded(&mut self, observed: &Observed) -> bool {
+        let crowded = observed.bridges.iter().flat_map(|bridge| {
+            let nics = observed.vms.iter().flat_map(|vm| &vm.nics);
+            let crowded = nics.filter(|nic| !others_behind(bridge, nic).is_empty());
+            crowded.filter_map(|nic| nic.tap.clone())
+        });
+        let before = self.crowded.len();
+        crowded.for_each(|tap| {
+            if !self.crowded.contains(&tap) {
+                self.crowded.push(tap);
+            }
+        });
+        self.crowded.len() != before
     }
 
     /// Notes the bridges of ours that are there. One that is not is forgotten unless an intent wants

@@ -167,6 +167,7 @@ impl Memory {
             resting: resting.map(|(vm, _)| *vm).collect(),
             quarantined: quarantined.map(|(vf, _)| *vf).collect(),
             ports: ledger.ports.iter().cloned().collect(),
+            crowded: ledger.crowded.iter().cloned().collect(),
             filtered: ledger.filtered.iter().copied().collect(),
             passing: self.passing.clone(),
             made_on: ledger

@@ -145,6 +145,9 @@ impl Loop {
             self.ledger.vectors.fill(&mut observed);
             self.count_taps(&observed, first_look);
             self.remember_adapters(&observed);
+            if self.ledger.remember_crowded(&observed) {
+                self.save();
+            }
             // What could not be seen is not gone.
             if problems.is_empty() && self.ledger.remember_bridges(&observed) {
                 self.save();

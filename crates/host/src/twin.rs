@@ -140,7 +140,8 @@ impl Machine {
         ports.find(|port| &port.ifname == name)
     }
 
-    fn port_mut(&mut self, name: &IfName) -> Option<&mut BridgePort> {
+    /// A port of whichever bridge, to change it.
+    pub fn port_mut(&mut self, name: &IfName) -> Option<&mut BridgePort> {
         let mut ports = self.bridges.iter_mut().flat_map(|bridge| &mut bridge.ports);
         ports.find(|port| &port.ifname == name)
     }

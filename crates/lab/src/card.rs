@@ -1,4 +1,5 @@
-//! One thing that the emulated card forgets, done on its behalf: all multicast for a promiscuous PF.
+//! What the emulated card forgets, done on its behalf: all multicast for a promiscuous PF, and no frame
+//! of its own.
 //!
 //! A PF that is a bridge's port is promiscuous. Linux's igb then sets VMOLR.MPME of the PF's pool
 //! ("multicast promiscuous enable" in Intel's datasheet of the 82576) and writes no multicast table.
@@ -7,6 +8,12 @@
 //! matches the multicast table"), and with a full table that means the same. So wherever the driver
 //! sets MPME, this sets ROMPE and fills the table. With a full table the other pools that use it get
 //! more multicast than they asked for, which their guests drop.
+//!
+//! Linux's igb fills the unicast table (UTA) too, and sets VMOLR.ROPE, so that a promiscuous PF gets all
+//! unicast. A real card never gives a pool back what it sent itself (DTXSWC.LLE is off, "local loopback
+//! enable"); QEMU does, and takes ROMPE for ROPE: the PF would get back each frame that it sends to the
+//! wire, and the bridge flood it. So this empties the table. What comes from the wire for unknown
+//! addresses reaches the PF as the default pool; what VFs send to the wire it does not see.
 //!
 //! Registers are reached by the card's I/O window (IOADDR, IODATA in the datasheet), which the
 //! driver does not use. The driver sets the bits anew now and then, so a probe (kprobes, the tracing
@@ -34,7 +41,9 @@ const ROMPE: u32 = 1 << 25;
 const MPME: u32 = 1 << 28;
 /// The multicast table: 4096 bits.
 const MTA: u32 = 0x5200;
-const MTA_WORDS: u32 = 128;
+/// The unicast table, as long; it cannot be read.
+const UTA: u32 = 0xa000;
+const TABLE_WORDS: u32 = 128;
 
 /// Stands in for the cards of this node until the process ends.
 pub fn serve() -> Result<()> {
@@ -90,10 +99,9 @@ fn accept_all(window: &Path) -> std::io::Result<()> {
             continue;
         }
         if card.read(MTA)? != u32::MAX {
-            for word in 0..MTA_WORDS {
-                card.write(MTA + 4 * word, u32::MAX)?;
-            }
+            card.fill(MTA, u32::MAX)?;
         }
+        card.fill(UTA, 0)?;
         if mode & ROMPE == 0 {
             card.write(VMOLR + 4 * pool, mode | ROMPE)?;
         }
@@ -110,6 +118,10 @@ impl Registers {
         let mut value = [0; 4];
         self.0.read_exact_at(&mut value, IODATA)?;
         Ok(u32::from_le_bytes(value))
+    }
+
+    fn fill(&self, table: u32, value: u32) -> std::io::Result<()> {
+        (0..TABLE_WORDS).try_for_each(|word| self.write(table + 4 * word, value))
     }
 
     fn write(&self, register: u32, value: u32) -> std::io::Result<()> {

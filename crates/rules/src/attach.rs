@@ -27,10 +27,10 @@ pub enum Step {
     /// Behind the tap there is room for all that the hold queue will let go at once. While the guest is on
     /// its VF: it restarts the tap's queue, and frames by the tap may be lost.
     TapRoom,
-    /// The bridge does not flood the tap with frames for addresses that it does not know. Only while the
-    /// guest is on its VF, and so discards what comes by the tap.
+    /// The bridge does not flood the tap with frames for addresses that it does not know: they are for
+    /// others, and a promiscuous PF brings the guest's own back. Not while both paths are open.
     TapFloodOff,
-    /// It does again.
+    /// It does: without an entry the guest's address is one that the bridge does not know.
     TapFloodOn,
     /// The PF receives frames for the guest's address.
     FilterAdd,
@@ -91,6 +91,7 @@ pub const ATTACH: &[Step] = &[
     Step::VfVectors,
     Step::TapPass,
     Step::TapLearningOff,
+    Step::TapFloodOn,
     Step::FilterAdd,
     Step::TapEntryRemove,
     Step::VfDress,
@@ -171,6 +172,7 @@ mod tests {
         let before =
             |sequence, a, b| assert!(at(sequence, a) < at(sequence, b), "{a:?} before {b:?}");
         before(ATTACH, Step::VfVectors, Step::TapLearningOff);
+        before(ATTACH, Step::TapFloodOn, Step::TapEntryRemove);
         before(ATTACH, Step::FilterAdd, Step::VfDress);
         before(ATTACH, Step::TapEntryRemove, Step::VfDress);
         before(ATTACH, Step::VfDress, Step::Plug);

@@ -194,6 +194,8 @@ pub struct Memory {
     pub quarantined: BTreeSet<PciAddress>,
     /// Ports where we turned learning off, and of taps flooding too.
     pub ports: BTreeSet<IfName>,
+    /// Taps behind which the bridge has known addresses other than the NIC's own.
+    pub crowded: BTreeSet<IfName>,
     /// Addresses that we put into a PF's filter.
     pub filtered: BTreeSet<MacAddr>,
     /// Taps whose hold queue was told to pass, and not to hold since.
@@ -213,11 +215,16 @@ pub struct Plan {
     pub vm_problems: BTreeMap<Uuid, Vec<Problem>>,
 }
 
-/// Decides what to do. Without an enabled intent that is nothing but bridges that we make: VMs keep
-/// what they have.
+/// Decides what to do. Without an enabled intent that is nothing but bridges that we make, and taps that
+/// are flooded again: VMs keep what they have.
 pub fn plan(observed: &Observed, desired: &NodeDesired, memory: &Memory) -> Plan {
     let mut plan = Plan::default();
     bridge::plan(observed, desired, memory, &mut plan);
+    let in_care = desired.enabled_intent().map(|intent| &intent.bridge);
+    let bridges = observed.bridges.iter();
+    for bridge in bridges.filter(|bridge| Some(&bridge.ifname) != in_care) {
+        path::let_go(observed, bridge, memory, &mut plan);
+    }
     let (Some(intent), Some(enabled)) = (desired.enabled_intent(), &desired.enabled) else {
         return plan;
     };

@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use accelnet_host::twin::Machine;
-use accelnet_model::{Code, NicPath, NodeStatus, Problem, Support, VfAttributes, VfUser};
+use accelnet_model::{
+    Code, MacAddr, NicPath, NodeStatus, Performance, Problem, Support, VfAttributes, VfUser,
+};
 
 use crate::world::{World, is_quiet, mac, name, path, vm};
 
@@ -67,6 +69,43 @@ fn bridge_and_filter_are_put_right() {
     world
         .host
         .with(|machine| assert!(!machine.port(&name("pf0")).unwrap().learning));
+}
+
+/// Guests do not get each other's frames. One that has more addresses than its NIC's is found by them,
+/// also when the bridge has forgotten them, and when the agent was killed meanwhile.
+#[test]
+fn taps_are_flooded_only_where_that_is_needed() {
+    let mut world = World::settled(3);
+    let floods = |world: &World| {
+        let flood = |vm| {
+            let tap = world.tap_of(vm);
+            world.host.with(|machine| machine.port(&tap).unwrap().flood)
+        };
+        [flood(1), flood(2), flood(3)]
+    };
+    assert_eq!(floods(&world), [false; 3]);
+    let tap = world.tap_of(2);
+    let other = MacAddr([2, 0, 0, 0, 0x99, 2]);
+    world.host.with(|machine| machine.learn(&tap, other));
+    world.wait("the second address is seen", is_quiet);
+    assert_eq!(floods(&world), [false, true, false]);
+    // It ages, and the agent starts anew.
+    world.host.with(|machine| {
+        let fdb = &mut machine.port_mut(&tap).unwrap().fdb;
+        fdb.retain(|entry| entry.mac != other);
+    });
+    world.kill();
+    world.start(None);
+    world.wait("in order", is_quiet);
+    assert_eq!(floods(&world), [false, true, false]);
+    // The others are let go when nobody looks after them.
+    world.want(1, Some(Performance::Low));
+    world.tell();
+    world.wait_path(1, NicPath::Vf);
+    world.desired.enabled = None;
+    world.tell();
+    world.wait("let go", is_quiet);
+    assert_eq!(floods(&world), [false, true, true]);
 }
 
 /// What cannot be put right is no reason to keep the VM on a VF without its policy, or to cut it off.

@@ -416,7 +416,7 @@ impl World {
         let (tap, uplink) = (self.port(&self.tap_of(vm)), self.port(&name("pf0")));
         let here = |port: &BridgePort| port.fdb.iter().any(|entry| entry.mac == mac(vm));
         assert!(
-            tap.learning && tap.flood && here(&tap) && !here(&uplink),
+            tap.learning && !tap.flood && here(&tap) && !here(&uplink),
             "{tap:?} {uplink:?}"
         );
         self.host.with(|machine| {

@@ -234,7 +234,7 @@ impl Machine {
 
     /// A bridge saw `mac` as a source at `port`. An entry that somebody set moves too, unless it is
     /// the port's own (net/bridge/br_fdb.c, `br_fdb_update`).
-    fn learn(&mut self, port: &IfName, mac: MacAddr) {
+    pub fn learn(&mut self, port: &IfName, mac: MacAddr) {
         let Some(bridge) = self
             .bridges
             .iter_mut()

@@ -25,8 +25,8 @@ const PING: Duration = Duration::from_secs(5);
 /// Echoes on their way at any time when packets a second are measured.
 const OUTSTANDING: u32 = 16;
 const FLOOD: Duration = Duration::from_secs(2);
-/// How long the node is watched doing nothing.
-const REST: Duration = Duration::from_secs(2);
+/// How long the node is watched doing nothing: as long, as what it spends by itself is as uncertain.
+const REST: Duration = PING;
 /// Traffic flows so long before a change, and for so long after its command has ended effects of it
 /// are looked for.
 const AROUND: Duration = Duration::from_millis(1000);

@@ -86,7 +86,7 @@ pub(super) fn foreign_vfs(
 }
 
 /// Addresses other than the vNIC's own that the bridge knows behind its tap, multicast aside.
-fn others_behind(bridge: &BridgeFacts, nic: &NicFacts) -> Vec<MacAddr> {
+pub fn others_behind(bridge: &BridgeFacts, nic: &NicFacts) -> Vec<MacAddr> {
     let port = nic.tap.as_ref().and_then(|tap| bridge.port(tap));
     let entries = port.into_iter().flat_map(|port| &port.fdb);
     let mut others: Vec<MacAddr> = entries

@@ -11,7 +11,7 @@ use accelnet_model::{
 };
 
 use super::{Action, Memory, Plan};
-use crate::{Observed, observed::nics_on};
+use crate::{Observed, eligibility::others_behind, observed::nics_on};
 
 pub fn plan(observed: &Observed, intent: &Intent, memory: &Memory, plan: &mut Plan) {
     let Some(bridge) = observed.bridge(&intent.bridge) else {
@@ -149,6 +149,21 @@ fn filters(
     }
 }
 
+/// Taps of the bridge that we do not look after any more (or not yet again) are as they were before us,
+/// but for those of guests on a VF.
+pub fn let_go(observed: &Observed, bridge: &BridgeFacts, memory: &Memory, plan: &mut Plan) {
+    let running = |vm: &&VmFacts| vm.state != VmState::Off && !memory.busy.contains(&vm.uuid);
+    for vm in observed.vms.iter().filter(running) {
+        for nic in nics_on(vm, &bridge.ifname) {
+            let port = nic.tap.as_ref().and_then(|tap| bridge.port(tap));
+            if let (Some(port), None) = (port, observed.vf_of(vm, nic)) {
+                flood_again(port, memory, plan);
+                learn_again(port, memory, plan);
+            }
+        }
+    }
+}
+
 /// The bridge reaches the guest by its tap, if it was we who kept it from that.
 pub fn flood_again(port: &BridgePort, memory: &Memory, plan: &mut Plan) {
     if !port.flood && memory.ports.contains(&port.ifname) {
@@ -194,11 +209,9 @@ fn tap(
             });
         }
     }
-    if !port
-        .fdb
-        .iter()
-        .any(|entry| entry.mac == nic.mac && entry.fixed && !entry.local)
-    {
+    let mut entries = port.fdb.iter();
+    let known = entries.any(|entry| entry.mac == nic.mac && entry.fixed && !entry.local);
+    if !known {
         let (port, mac) = (port.ifname.clone(), nic.mac);
         plan.actions.push(Action::BridgeEntry {
             port,
@@ -206,7 +219,33 @@ fn tap(
             present: true,
         });
     }
-    flood_again(port, memory, plan);
+    flood(bridge, nic, port, known, memory, plan);
+    learn_again(port, memory, plan);
+}
+
+/// As the bridge does not learn at the uplink, it does not know who is on the wire, and sends frames for
+/// them to all its ports: guests would get each other's frames, and each frame be copied as often as
+/// there are guests. So a tap is not flooded where the bridge knows all addresses behind it: the NIC's
+/// own, and never another. One that only listens is found by what asks for it, as broadcast passes.
+fn flood(
+    bridge: &BridgeFacts,
+    nic: &NicFacts,
+    port: &BridgePort,
+    known: bool,
+    memory: &Memory,
+    plan: &mut Plan,
+) {
+    if memory.crowded.contains(&port.ifname) || !others_behind(bridge, nic).is_empty() {
+        flood_again(port, memory, plan);
+    } else if known && port.flood {
+        plan.actions.push(Action::PortFlood {
+            port: port.ifname.clone(),
+            on: false,
+        });
+    }
+}
+
+fn learn_again(port: &BridgePort, memory: &Memory, plan: &mut Plan) {
     if !port.learning && memory.ports.contains(&port.ifname) {
         plan.actions.push(Action::PortLearning {
             port: port.ifname.clone(),

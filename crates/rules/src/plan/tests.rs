@@ -46,7 +46,7 @@ fn settled() -> Observed {
             local: false,
             fixed: true,
         }];
-        port.hold_queue = true;
+        (port.hold_queue, port.flood) = (true, false);
         observed.adapters[0].filter.push(mac);
     }
     observed
@@ -292,22 +292,76 @@ fn what_a_crash_left_is_repaired() {
     assert_eq!(plan(&observed, &desired(None), &memory).actions, []);
     memory.passing.remove(&tap);
     memory.ports.insert(tap.clone());
-    let done = plan(&observed, &desired(None), &memory).actions;
-    let (flooded, learns) = (tap.clone(), tap.clone());
-    assert_eq!(
-        done,
-        [
-            Action::HoldQueuePass { tap },
-            Action::PortFlood {
-                port: flooded,
-                on: true
-            },
-            Action::PortLearning {
-                port: learns,
-                on: true
-            }
-        ]
+    let mut passes = vec![
+        Action::HoldQueuePass { tap: tap.clone() },
+        Action::PortLearning {
+            port: tap.clone(),
+            on: true,
+        },
+    ];
+    let done = |memory: &Memory| plan(&observed, &desired(None), memory).actions;
+    assert_eq!(done(&memory), passes);
+    // An address that the bridge has forgotten is reached by flooding only.
+    memory.crowded.insert(tap.clone());
+    passes.insert(
+        1,
+        Action::PortFlood {
+            port: tap,
+            on: true,
+        },
     );
+    assert_eq!(done(&memory), passes);
+}
+
+#[test]
+fn guests_do_not_get_each_others_frames() {
+    let mut observed = settled();
+    let port = observed.bridges[0].ports[1].ifname.clone();
+    let flood = |on| Action::PortFlood {
+        port: port.clone(),
+        on,
+    };
+    observed.bridges[0].ports[1].flood = true;
+    assert_eq!(actions(&observed, &desired(None)), [flood(false)]);
+    // Where the bridge does not know where the guest is, it is told first.
+    let mut unknown = observed.clone();
+    let entry = unknown.bridges[0].ports[1].fdb.pop().unwrap();
+    let done = actions(&unknown, &desired(None));
+    assert!(
+        matches!(done[..], [Action::BridgeEntry { present: true, .. }]),
+        "{done:?}"
+    );
+    // Behind the tap there is another address.
+    observed.bridges[0].ports[1].fdb.push(FdbEntry {
+        mac: MacAddr([2, 0, 0, 0, 0, 9]),
+        fixed: false,
+        ..entry
+    });
+    let floods = |observed: &Observed, memory: &Memory| {
+        let done = plan(observed, &desired(None), memory).actions;
+        let mut floods = done.into_iter();
+        floods.find(|action| matches!(action, Action::PortFlood { .. }))
+    };
+    let mut memory = memory(&observed);
+    assert_eq!(floods(&observed, &memory), None);
+    observed.bridges[0].ports[1].flood = false;
+    assert_eq!(floods(&observed, &memory), None, "it was not we");
+    memory.ports.insert(port.clone());
+    assert_eq!(floods(&observed, &memory), Some(flood(true)));
+}
+
+#[test]
+fn taps_are_let_go_when_acceleration_is_disabled() {
+    let observed = accelerated();
+    let mut wish = desired(None);
+    wish.enabled = None;
+    let mut memory = memory(&observed);
+    let taps = observed.bridges[0].ports[1..].iter();
+    memory.ports.extend(taps.map(|port| port.ifname.clone()));
+    let done = plan(&observed, &wish, &memory).actions;
+    let port = observed.bridges[0].ports[2].ifname.clone();
+    let flood = Action::PortFlood { port, on: true };
+    assert_eq!(done, [flood], "but for the guest's on its VF");
 }
 
 #[test]
