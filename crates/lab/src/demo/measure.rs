@@ -1,54 +1,58 @@
 //! Processor time of a node, and medians.
 
+use std::time::Duration;
+
 use anyhow::{Context, Result};
 
 use crate::lab::Lab;
 
-/// Processor time spent outside guests since boot, in microseconds, and when it was read.
+/// Processor time that a node spent outside its guests, in a while.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct CpuTime {
+pub struct Spent {
     busy_us: f64,
-    uptime_us: f64,
+    length_us: f64,
 }
 
-/// What a node spends by itself, as a share of one processor.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Idle(f64);
-
-impl CpuTime {
-    /// Reads it on a node.
-    pub fn read(lab: &Lab, node: &str) -> Result<Self> {
+impl Spent {
+    /// Reads it at the beginning and at the end of a while, in one session: beginning another would cost
+    /// the node more than what is measured.
+    pub fn during(lab: &Lab, node: &str, length: Duration) -> Result<Self> {
+        let seconds = length.as_secs_f64();
         let text = lab.script(
             node,
-            "cat /proc/uptime; getconf CLK_TCK; head -n 1 /proc/stat",
+            &format!(
+                "look() {{ read -r up rest < /proc/uptime; read -r cpu < /proc/stat; echo \"$up $cpu\"; }}\n\
+                 getconf CLK_TCK; look; sleep {seconds}; look"
+            ),
         )?;
         parse(&text).with_context(|| format!("/proc of {node} reads strangely: {text}"))
     }
 
-    /// The share of a processor that was spent since `before`.
-    pub fn idle_since(&self, before: &Self) -> Idle {
-        let length = (self.uptime_us - before.uptime_us).max(1.0);
-        Idle((self.busy_us - before.busy_us) / length)
-    }
-
-    /// Microseconds for each of `packets` since `before`, beyond what the idle node spends.
-    pub fn per_packet(&self, before: &Self, idle: Idle, packets: u64) -> f64 {
-        let length = self.uptime_us - before.uptime_us;
-        let own = (self.busy_us - before.busy_us - idle.0 * length).max(0.0);
-        own / packets.max(1) as f64
+    /// Microseconds a packet, beyond what the node spends without packets.
+    pub fn per_packet(&self, idle: &Self, packets_per_s: f64) -> f64 {
+        let share = self.busy_us / self.length_us - idle.busy_us / idle.length_us;
+        share.max(0.0) * 1e6 / packets_per_s.max(1.0)
     }
 }
 
-/// `cpu user nice system idle iowait irq softirq steal guest guest_nice` in ticks; user and nice
-/// contain the guests' (proc(5)).
-fn parse(text: &str) -> Option<CpuTime> {
+/// Ticks a second; then twice the time since boot and a line of /proc/stat.
+fn parse(text: &str) -> Option<Spent> {
     let mut lines = text.lines();
-    let uptime: f64 = lines.next()?.split_whitespace().next()?.parse().ok()?;
     let ticks_per_s: f64 = lines.next()?.trim().parse().ok()?;
-    let ticks: Vec<f64> = lines
-        .next()?
+    let (from, to) = (look(lines.next()?)?, look(lines.next()?)?);
+    let length_us = (to.0 - from.0) * 1e6;
+    (length_us > 0.0).then_some(Spent {
+        busy_us: (to.1 - from.1) / ticks_per_s * 1e6,
+        length_us,
+    })
+}
+
+/// Seconds since boot, and ticks outside guests. `cpu user nice system idle iowait irq softirq steal guest
+/// guest_nice`; user and nice contain the guests' (proc(5)).
+fn look(line: &str) -> Option<(f64, f64)> {
+    let (uptime, stat) = line.split_once(" cpu ")?;
+    let ticks: Vec<f64> = stat
         .split_whitespace()
-        .skip(1)
         .map_while(|word| word.parse().ok())
         .collect();
     let [
@@ -68,10 +72,7 @@ fn parse(text: &str) -> Option<CpuTime> {
         return None;
     };
     let busy = user + nice + system + irq + softirq - guest - guest_nice;
-    Some(CpuTime {
-        busy_us: busy / ticks_per_s * 1e6,
-        uptime_us: uptime * 1e6,
-    })
+    Some((uptime.trim().parse().ok()?, busy))
 }
 
 /// The middle one; 0 if there is none.
@@ -91,17 +92,19 @@ mod tests {
 
     #[test]
     fn guests_do_not_count_and_idle_is_subtracted() {
-        let at = |uptime: u32, user: u32, guest: u32| {
-            let text = format!("{uptime}.00 0\n100\ncpu  {user} 0 50 0 0 5 5 0 {guest} 0\n");
+        let during = |seconds: u32, user: u32, guest: u32| {
+            let text = format!(
+                "100\n10.00 cpu  7 0 50 0 0 5 5 0 0 0\n{}.00 cpu  {} 0 50 0 0 5 5 0 {guest} 0\n",
+                10 + seconds,
+                7 + user
+            );
             parse(&text).unwrap()
         };
-        let (start, rested, end) = (at(10, 100, 90), at(20, 200, 140), at(30, 1000, 400));
-        // 0.5 s in 10 s.
-        let idle = rested.idle_since(&start);
-        assert!((idle.0 - 0.05).abs() < 1e-9, "{idle:?}");
-        // 5.4 s in 10 s, of which 0.5 s are idle's.
-        let us = end.per_packet(&rested, idle, 1000);
+        // 0.5 s in 10 s, and 5.4 s in 10 s.
+        let (idle, busy) = (during(10, 100, 50), during(10, 800, 260));
+        let us = busy.per_packet(&idle, 100.0);
         assert!((us - 4900.0).abs() < 1e-6, "{us}");
+        assert_eq!(idle.per_packet(&busy, 100.0), 0.0);
         assert_eq!(parse("strange"), None);
     }
 

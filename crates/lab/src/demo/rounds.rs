@@ -7,7 +7,7 @@ use anyhow::{Result, ensure};
 use super::{
     GUEST, NODE, Path, SwitchOver,
     drops::Drops,
-    measure::{CpuTime, median},
+    measure::{Spent, median},
     product::Product,
 };
 use crate::{
@@ -25,8 +25,6 @@ const PING: Duration = Duration::from_secs(5);
 /// Echoes on their way at any time when packets a second are measured.
 const OUTSTANDING: u32 = 16;
 const FLOOD: Duration = Duration::from_secs(2);
-/// How long the node is watched doing nothing: as long, as what it spends by itself is as uncertain.
-const REST: Duration = PING;
 /// Traffic flows so long before a change, and for so long after its command has ended effects of it
 /// are looked for.
 const AROUND: Duration = Duration::from_millis(1000);
@@ -114,14 +112,11 @@ fn half(lab: &Lab, product: &Product<'_>, operation: &str) -> Result<Half> {
 }
 
 fn path(lab: &Lab) -> Result<Path> {
-    let rest = CpuTime::read(lab, NODE)?;
-    wait(REST);
-    let idle = CpuTime::read(lab, NODE)?.idle_since(&rest);
+    let idle = Spent::during(lab, NODE, PING)?;
     let pinging = lab.start_probe(GUEST, ProbeKind::Ping { pps: PING_PPS })?;
-    let before = CpuTime::read(lab, NODE)?;
-    wait(PING);
-    let after = CpuTime::read(lab, NODE)?;
+    let spent = Spent::during(lab, NODE, PING)?;
     let pings = pinging.stop()?.all();
+    let packets_per_s = 2.0 * pings.to_guest.sent as f64 / pings.seconds.max(0.001);
     let flood = lab.probe(
         GUEST,
         FLOOD.as_secs_f64(),
@@ -134,7 +129,7 @@ fn path(lab: &Lab) -> Result<Path> {
         jitter_us: pings.jitter_us,
         // Each of them goes there and, as an echo, back.
         packets_per_s: 2.0 * answered as f64 / flood.seconds.max(0.001),
-        host_cpu_us_per_packet: after.per_packet(&before, idle, 2 * pings.to_guest.sent),
+        host_cpu_us_per_packet: spent.per_packet(&idle, packets_per_s),
     })
 }
 
