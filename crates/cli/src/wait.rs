@@ -12,7 +12,7 @@ use crate::{call::Call, output::printable};
 /// What is waited for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Until {
-    /// The node has done what can be done now.
+    /// The node has done what can be done now: definitions are as they shall be.
     TakenUp,
     /// What is wanted is in effect, or the node says why it cannot be.
     InEffect,
@@ -23,7 +23,16 @@ pub enum Until {
 impl Until {
     fn reached(self, vm: &Vm) -> bool {
         match self {
-            Self::TakenUp => !vm.pending && vm.progress.is_none(),
+            Self::TakenUp => {
+                let mut codes = vm.problems.iter().map(|problem| problem.code);
+                let refused = codes.any(|code| {
+                    matches!(
+                        code,
+                        Code::VmDefinitionNotChanged | Code::HypervisorUnavailable
+                    )
+                });
+                !vm.pending && vm.progress.is_none() && !refused
+            }
             Self::InEffect => vm.settled(),
             Self::InEffectOrStaged => vm.settled() || vm.waits_for_start(),
         }

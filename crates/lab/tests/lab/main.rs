@@ -14,9 +14,11 @@
 //! | [`intents`] | adapters by a rule, and bridges that accelnet makes |
 //! | [`second_network`] | limits, queues, another intent, NICs that are added, a node's start |
 //! | [`bonds`] | bonds of two adapters |
+//! | [`breakage`] | what breaks on a node, and what is said of it |
 //! | [`documentation`] | the command lines of the reference's documentation, typed |
 
 mod bonds;
+mod breakage;
 mod documentation;
 mod faults;
 mod intents;
@@ -140,9 +142,17 @@ fn with_smt() {
         smt: true,
         ..options()
     });
+    rig.step("enabling fails", breakage::enabling_fails);
     rig.step(
         "what does not go together",
         refusals::what_does_not_go_together,
     );
     rig.step("more vCPUs are needed", refusals::more_vcpus_with_smt);
+    rig.step("what the node lacks", breakage::what_the_node_lacks);
+    rig.step("an unclean VF", breakage::a_vf_does_not_come_clean);
+    rig.step("somebody undoes it", breakage::somebody_undoes_it);
+    rig.step("nothing can be written", breakage::nothing_can_be_written);
+    rig.step("definitions", breakage::definitions);
+    rig.step("more than fits", breakage::more_than_fits);
+    rig.step("out of step", breakage::out_of_step);
 }

@@ -300,6 +300,8 @@ pub fn what_does_not_go_together(rig: &mut Rig) {
     let words = |line: &'static str| line.split(' ').collect::<Vec<_>>();
     let again = words("intent add compute --bridge br0 --adapter pf0 --type storage");
     refused(rig, &again, "intent_exists");
+    let itself = words("intent add itself --bridge pf0 --adapter pf0");
+    refused(rig, &itself, "intent_invalid");
     rig.json(&words("intent set compute --type storage"));
     let enable = words("enable --intent compute --when now");
     refused(rig, &enable, "intent_type_check_failed");
