@@ -5,7 +5,42 @@ use accelnet_lab::{
     lab::{ProbeKind, guests::wait_until_up},
 };
 
-use crate::{rig::Rig, story::PRIMARY};
+use crate::{
+    refusals::refused,
+    rig::{Rig, words},
+    story::PRIMARY,
+};
+
+/// QEMU cannot open the VF: the VM stays on the software path, and loses nothing.
+pub fn a_vf_cannot_be_plugged(rig: &mut Rig) {
+    let kind = ProbeKind::Rate { pps: 50 };
+    let running = rig.lab.start_probe("vm1", kind).unwrap();
+    rig.node("mkdir /dev/vfio.away; mv /dev/vfio/[0-9]* /dev/vfio.away");
+    refused(rig, &words("vm enable vm1 -p Low"), "vf_attach_failed");
+    rig.node("mv /dev/vfio.away/* /dev/vfio; rmdir /dev/vfio.away");
+    assert_eq!(rig.vm("vm1")["nics"][0]["path"], "synthetic");
+    rig.json(&words("vm disable vm1"));
+    let report = running.stop().unwrap().all();
+    assert_eq!(report.lost, 0, "{report:?}");
+    // What was kept back because it could not be reset is looked at anew.
+    rig.node("systemctl restart accelnetd");
+    rig.until(
+        20,
+        "accelnet status && [ $(ip link show pf0 | grep -c 'vf .*00:00:00:00:00:00') = 7 ]",
+    );
+}
+
+/// A guest that stands still does not let go of its VF: it keeps it, and comes back when it can.
+pub fn a_guest_does_not_let_go(rig: &mut Rig) {
+    rig.json(&words("vm enable vm1 -p Low"));
+    rig.node("virsh -q suspend vm1");
+    refused(rig, &words("vm disable vm1"), "vf_detach_failed");
+    assert_eq!(rig.vm("vm1")["nics"][0]["path"], "vf");
+    rig.node("virsh -q resume vm1");
+    rig.until_path("vm1", "synthetic", 60);
+    rig.json(&words("vm disable vm1"));
+    rig.node("ping -q -c 3 -W 2 10.77.0.101");
+}
 
 /// A rule that comes while the VM is on a VF sends it back at once; it returns when the rule is gone.
 pub fn policy_later(rig: &mut Rig) {

@@ -62,6 +62,11 @@ fn smoke() {
     rig.step("VFs that others use", supply::vfs_of_others);
     rig.step("a guest without failover", refusals::guest_without_failover);
     rig.step(
+        "a VF that cannot be plugged",
+        faults::a_vf_cannot_be_plugged,
+    );
+    rig.step("a guest that keeps it", faults::a_guest_does_not_let_go);
+    rig.step(
         "there and back, reached all the time",
         reach::while_switching,
     );

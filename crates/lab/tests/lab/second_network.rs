@@ -136,6 +136,8 @@ pub fn limits_and_queues(rig: &mut Rig) {
 pub fn to_the_other_network(rig: &mut Rig) {
     let running = rig.lab.start_probe("vm1", ProbeKind::Rate { pps: 100 });
     let before = is_on_vf(rig, "vm1", "br0", "pf0");
+    let elsewhere = "accel_net_enabled_elsewhere";
+    refused(rig, &words("enable --intent other"), elsewhere);
     let plan = rig.json(&words("set --intent other --dry-run"));
     let stays = format!("NIC {VM1} on br0 stays as it is, no longer managed");
     assert!(plan["plan"].to_string().contains(&stays), "{plan}");

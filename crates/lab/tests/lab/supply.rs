@@ -55,6 +55,19 @@ pub fn adapters_that_cannot(rig: &mut Rig) {
     let code = "sriov_support_missing_acs";
     assert!(failed_checks(rig, "odd").contains(&code.to_owned()));
     refused(rig, &["enable", "--intent", "odd"], code);
+    // Its VFs, which somebody made, are not isolated from each other.
+    let make = |count| {
+        let set = |name, value| format!("echo {value} > /sys/class/net/pf1/device/{name}");
+        let (probe, make) = (
+            set("sriov_drivers_autoprobe", u8::from(count == 0)),
+            set("sriov_numvfs", count),
+        );
+        rig.node(&format!("{probe}; {make}"));
+    };
+    make(2);
+    let failed = failed_checks(rig, "odd");
+    assert!(failed.contains(&"vf_not_isolated".to_owned()), "{failed:?}");
+    make(0);
     // The card is there, its driver is not.
     let card = rig.node("basename $(readlink /sys/class/net/pf1/device)");
     let card = card.trim();
