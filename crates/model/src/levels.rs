@@ -61,14 +61,14 @@ impl LevelQueuePairs {
         let within = |pairs: &u32| (1..=QUEUE_PAIRS_MAX).contains(pairs);
         if ![low, medium, high].iter().all(within) {
             return Err(InvalidValue::new(
-                "queue pairs of the levels",
+                "list of queue pairs",
                 &levels.to_string(),
                 "each must be from 1 to 256",
             ));
         }
         if medium % low != 0 || high % medium != 0 {
             return Err(InvalidValue::new(
-                "queue pairs of the levels",
+                "list of queue pairs",
                 &levels.to_string(),
                 "each level's number must divide the next one's, e.g. Low=1,Medium=2,High=8",
             ));
@@ -140,7 +140,7 @@ impl LevelTxRates {
         match named.iter().flatten().find(|rate| wrong(rate)) {
             None => Ok(rates),
             Some(_) => Err(InvalidValue::new(
-                "transmit rates of the levels",
+                "list of transmit rates",
                 &rates.to_string(),
                 "give Mbit/s from 1 to 1000000, or leave a level out",
             )),
@@ -236,7 +236,7 @@ impl FromStr for LevelQueuePairs {
         if text.eq_ignore_ascii_case("default") {
             return Ok(Self::default());
         }
-        let [low, medium, high] = named("queue pairs of the levels", text)?;
+        let [low, medium, high] = named("list of queue pairs", text)?;
         let usual = Self::default();
         Self::new([
             low.unwrap_or(usual.low),
@@ -254,7 +254,7 @@ impl FromStr for LevelTxRates {
         if text.eq_ignore_ascii_case("none") {
             return Ok(Self::default());
         }
-        Self::new(named("transmit rates of the levels", text)?)
+        Self::new(named("list of transmit rates", text)?)
     }
 }
 

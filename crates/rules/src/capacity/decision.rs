@@ -282,19 +282,19 @@ impl Capacity {
             (false, 0) => format!("if {shown} were down"),
             (false, more) => format!("if {shown} and {more} more were down"),
         };
-        let verb = if proved {
-            "do not fit"
-        } else {
-            "cannot be shown to fit"
+        let one = demand.iter().sum::<u64>() == 1;
+        let (what, need) = match one {
+            true => ("the NIC", "it needs"),
+            false => ("the NICs", "they need"),
+        };
+        let verb = match (proved, one) {
+            (true, true) => "does not fit",
+            (true, false) => "do not fit",
+            (false, _) => "cannot be shown to fit",
         };
         let text = format!(
-            "{with}{down}, {} to be placed {verb} on the other nodes: they need {}; there is room for {}, \
+            "{with}{down}, {what} to be placed {verb} on the other nodes: {need} {}; there is room for {}, \
              each level alone.",
-            if demand.iter().sum::<u64>() == 1 {
-                "the NIC"
-            } else {
-                "the NICs"
-            },
             in_words(demand),
             in_words(places)
         );

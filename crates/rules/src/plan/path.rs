@@ -226,7 +226,8 @@ fn tap(
 /// As the bridge does not learn at the uplink, it does not know who is on the wire, and sends frames for
 /// them to all its ports: guests would get each other's frames, and each frame be copied as often as
 /// there are guests. So a tap is not flooded where the bridge knows all addresses behind it: the NIC's
-/// own, and never another. One that only listens is found by what asks for it, as broadcast passes.
+/// own, and never another. One that only listens is found by what asks for it, as broadcast passes. With
+/// VLAN filtering an entry is of one VLAN, and a port may get another one any time.
 fn flood(
     bridge: &BridgeFacts,
     nic: &NicFacts,
@@ -235,7 +236,8 @@ fn flood(
     memory: &Memory,
     plan: &mut Plan,
 ) {
-    if memory.crowded.contains(&port.ifname) || !others_behind(bridge, nic).is_empty() {
+    let several = memory.crowded.contains(&port.ifname) || !others_behind(bridge, nic).is_empty();
+    if several || bridge.vlan_filtering {
         flood_again(port, memory, plan);
     } else if known && port.flood {
         plan.actions.push(Action::PortFlood {
