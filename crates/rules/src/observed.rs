@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use accelnet_model::{
-    AdapterFacts, BridgeFacts, IfName, Intent, MacAddr, NicFacts, NodeFacts, NodeStatus,
-    PciAddress, PolicyFinding, VfFacts, VmFacts, VmState,
+    AdapterFacts, BridgeFacts, BridgePort, IfName, Intent, MacAddr, NicFacts, NodeFacts,
+    NodeStatus, PciAddress, PolicyFinding, VfFacts, VmFacts, VmState,
 };
 use uuid::Uuid;
 
@@ -148,6 +148,11 @@ pub fn port_of<'a>(
     let bond = bridges.iter().find(|found| &found.ifname == master)?;
     bond.backup_bond()?;
     (bond.master.as_ref() == Some(bridge)).then_some(&bond.ifname)
+}
+
+/// The bridge's port that is the NIC's tap.
+pub fn tap_port<'a>(bridge: &'a BridgeFacts, nic: &NicFacts) -> Option<&'a BridgePort> {
+    bridge.port(nic.tap.as_ref()?)
 }
 
 /// A VM's NICs on a bridge.

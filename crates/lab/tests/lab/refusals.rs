@@ -2,7 +2,7 @@
 
 use accelnet_lab::lab::{Guest, ProbeKind, guests::Shape};
 
-use crate::rig::Rig;
+use crate::rig::{Rig, words};
 
 /// A refused command: its exit code, its code, and the VM where it was.
 pub fn refused(rig: &Rig, words: &[&str], code: &str) {
@@ -297,7 +297,6 @@ pub fn more_vcpus_with_smt(rig: &mut Rig) {
 
 /// Intents, nodes and VMs that are not as a command needs them.
 pub fn what_does_not_go_together(rig: &mut Rig) {
-    let words = |line: &'static str| line.split(' ').collect::<Vec<_>>();
     let again = words("intent add compute --bridge br0 --adapter pf0 --type storage");
     refused(rig, &again, "intent_exists");
     let itself = words("intent add itself --bridge pf0 --adapter pf0");

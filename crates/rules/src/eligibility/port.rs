@@ -4,7 +4,7 @@ use accelnet_model::{
     BridgeFacts, Code, Intent, MacAddr, NicFacts, PolicyFinding, PolicyKind, Problem, VmFacts,
 };
 
-use crate::{Observed, policy};
+use crate::{Observed, observed::tap_port, policy};
 
 /// Policy, link state and further addresses of one NIC's port.
 pub(super) fn check(
@@ -87,8 +87,7 @@ pub(super) fn foreign_vfs(
 
 /// Addresses other than the vNIC's own that the bridge knows behind its tap, multicast aside.
 pub fn others_behind(bridge: &BridgeFacts, nic: &NicFacts) -> Vec<MacAddr> {
-    let port = nic.tap.as_ref().and_then(|tap| bridge.port(tap));
-    let entries = port.into_iter().flat_map(|port| &port.fdb);
+    let entries = tap_port(bridge, nic).into_iter().flat_map(|port| &port.fdb);
     let mut others: Vec<MacAddr> = entries
         .filter(|entry| !entry.local && !entry.mac.is_group() && entry.mac != nic.mac)
         .map(|entry| entry.mac)

@@ -11,7 +11,11 @@ use accelnet_model::{
 };
 
 use super::{Action, Memory, Plan};
-use crate::{Observed, eligibility::others_behind, observed::nics_on};
+use crate::{
+    Observed,
+    eligibility::others_behind,
+    observed::{nics_on, tap_port},
+};
 
 pub fn plan(observed: &Observed, intent: &Intent, memory: &Memory, plan: &mut Plan) {
     let Some(bridge) = observed.bridge(&intent.bridge) else {
@@ -40,15 +44,17 @@ pub fn plan(observed: &Observed, intent: &Intent, memory: &Memory, plan: &mut Pl
         uplink_learning_off(bridge, port, plan);
     }
     filters(observed, intent, bridge, &uplinks, memory, plan);
-    for vm in observed
-        .vms
-        .iter()
-        .filter(|vm| vm.state != VmState::Off && !memory.busy.contains(&vm.uuid))
-    {
+    for vm in at_rest(observed, memory) {
         for nic in nics_on(vm, &intent.bridge) {
             tap(observed, bridge, vm, nic, &ports, memory, plan);
         }
     }
+}
+
+/// Running VMs that are not being switched.
+fn at_rest<'a>(observed: &'a Observed, memory: &'a Memory) -> impl Iterator<Item = &'a VmFacts> {
+    let vms = observed.vms.iter();
+    vms.filter(|vm| vm.state != VmState::Off && !memory.busy.contains(&vm.uuid))
 }
 
 /// True if a NIC on the bridge is on a VF of the adapter: then its frames depend on the adapter also
@@ -152,11 +158,9 @@ fn filters(
 /// Taps of the bridge that we do not look after any more (or not yet again) are as they were before us,
 /// but for those of guests on a VF.
 pub fn let_go(observed: &Observed, bridge: &BridgeFacts, memory: &Memory, plan: &mut Plan) {
-    let running = |vm: &&VmFacts| vm.state != VmState::Off && !memory.busy.contains(&vm.uuid);
-    for vm in observed.vms.iter().filter(running) {
+    for vm in at_rest(observed, memory) {
         for nic in nics_on(vm, &bridge.ifname) {
-            let port = nic.tap.as_ref().and_then(|tap| bridge.port(tap));
-            if let (Some(port), None) = (port, observed.vf_of(vm, nic)) {
+            if let (Some(port), None) = (tap_port(bridge, nic), observed.vf_of(vm, nic)) {
                 flood_again(port, memory, plan);
                 learn_again(port, memory, plan);
             }
@@ -183,7 +187,7 @@ fn tap(
     memory: &Memory,
     plan: &mut Plan,
 ) {
-    let Some(port) = nic.tap.as_ref().and_then(|tap| bridge.port(tap)) else {
+    let Some(port) = tap_port(bridge, nic) else {
         return;
     };
     // What a crash left waiting cannot be seen: each queue is told to pass once.

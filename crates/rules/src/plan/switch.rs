@@ -15,7 +15,7 @@ use crate::{
     Observed,
     attach::Standing,
     eligibility::{self, free_vfs},
-    observed::nics_on,
+    observed::{nics_on, tap_port},
     policy, profile,
 };
 
@@ -186,7 +186,7 @@ fn accelerate(
             return;
         }
         // Of an attach that an older version made, or that was interrupted at its last step.
-        let tap = tap_port(observed, intent, nic).filter(|port| settled && port.flood);
+        let tap = tap_of(observed, intent, nic).filter(|port| settled && port.flood);
         if let Some(port) = tap {
             plan.actions.push(Action::PortFlood {
                 port: port.ifname.clone(),
@@ -312,9 +312,9 @@ pub fn is_settled(observed: &Observed, intent: &Intent, vm: &VmFacts, nic: &NicF
     })
 }
 
-/// The tap's port of the intent's bridge.
-fn tap_port<'a>(observed: &'a Observed, intent: &Intent, nic: &NicFacts) -> Option<&'a BridgePort> {
-    observed.bridge(&intent.bridge)?.port(nic.tap.as_ref()?)
+/// The NIC's tap, as a port of the intent's bridge.
+fn tap_of<'a>(observed: &'a Observed, intent: &Intent, nic: &NicFacts) -> Option<&'a BridgePort> {
+    tap_port(observed.bridge(&intent.bridge)?, nic)
 }
 
 fn open_both(
@@ -327,7 +327,7 @@ fn open_both(
 ) {
     let mac = nic.mac;
     // First: without an entry its frames are those for an unknown address.
-    if let Some(port) = tap_port(observed, intent, nic) {
+    if let Some(port) = tap_of(observed, intent, nic) {
         path::flood_again(port, memory, plan);
     }
     if !way.adapter.filter.contains(&mac) {
