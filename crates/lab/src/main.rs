@@ -4,7 +4,7 @@ use std::{path::PathBuf, process::ExitCode};
 
 use accelnet_lab::{
     demo, image, kvm,
-    lab::{Guest, Lab, Options, ProbeKind, SecondAdapter, down_on_interrupt, guests},
+    lab::{Guest, Lab, Options, SecondAdapter, down_on_interrupt, guests},
     progress::Progress,
     wire,
 };
@@ -258,7 +258,7 @@ fn run(args: Args) -> Result<i32> {
             rate,
             output,
         } => {
-            let report = Lab::open(name)?.probe(&guest, seconds, ProbeKind::Rate { pps: rate })?;
+            let report = Lab::open(name)?.probe(&guest, seconds, rate)?;
             match output {
                 Format::Json => println!("{}", serde_json::to_string_pretty(&report)?),
                 Format::Text => println!(
@@ -267,9 +267,9 @@ fn run(args: Args) -> Result<i32> {
                     report.to_guest.sent,
                     report.from_guest.lost,
                     report.from_guest.sent,
-                    report.rtt_p50_us,
-                    report.rtt_p99_us,
-                    report.jitter_us
+                    report.round_trips.rtt_p50_us,
+                    report.round_trips.rtt_p99_us,
+                    report.round_trips.jitter_us
                 ),
             }
         }

@@ -7,10 +7,7 @@
 use anyhow::{Context, Result};
 
 use super::{GUEST, INTENT, NODE, measure::median, product::Product, report::AttachTimes};
-use crate::{
-    lab::{Lab, ProbeKind},
-    progress::Progress,
-};
+use crate::{lab::Lab, progress::Progress};
 
 /// Times each.
 const TIMES: u32 = 5;
@@ -62,7 +59,7 @@ ip link set pf0 vf 0 mac 00:00:00:00:00:00
 pub fn compare(lab: &Lab, product: &Product<'_>, progress: Progress) -> Result<AttachTimes> {
     progress.step("how long does it take to get a VM onto a VF, with accelnet and by hand?");
     let (mut with_product, mut by_hand) = (Vec::new(), Vec::new());
-    let traffic = lab.start_probe(GUEST, ProbeKind::Rate { pps: RATE_PPS })?;
+    let traffic = lab.start_probe(GUEST, RATE_PPS)?;
     for _ in 0..TIMES {
         let enable = format!("attach() {{ accelnet vm enable {GUEST}; }}\n");
         with_product.push(watch(lab, &enable)?);

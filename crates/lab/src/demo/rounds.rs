@@ -11,7 +11,7 @@ use super::{
     product::Product,
 };
 use crate::{
-    lab::{Lab, ProbeKind, wait},
+    lab::{Lab, Pace, wait},
     probe::{analysis::Direction, now_ns},
     progress::Progress,
 };
@@ -83,7 +83,7 @@ pub fn run(lab: &Lab, product: &Product<'_>, rounds: u32, progress: Progress) ->
 /// Changes the path under traffic, then measures the new one.
 fn half(lab: &Lab, product: &Product<'_>, operation: &str) -> Result<Half> {
     let dropped_before = Drops::read(lab)?;
-    let probe = lab.start_probe(GUEST, ProbeKind::Rate { pps: RATE_PPS })?;
+    let probe = lab.start_probe(GUEST, RATE_PPS)?;
     wait(AROUND);
     let begun = now_ns();
     product.text(&["vm", operation, GUEST])?;
@@ -113,23 +113,20 @@ fn half(lab: &Lab, product: &Product<'_>, operation: &str) -> Result<Half> {
 
 fn path(lab: &Lab) -> Result<Path> {
     let idle = Spent::during(lab, NODE, PING)?;
-    let pinging = lab.start_probe(GUEST, ProbeKind::Ping { pps: PING_PPS })?;
+    let pinging = lab.start_ping(GUEST, Pace::Rate { pps: PING_PPS })?;
     let spent = Spent::during(lab, NODE, PING)?;
-    let pings = pinging.stop()?.all();
-    let packets_per_s = 2.0 * pings.to_guest.sent as f64 / pings.seconds.max(0.001);
-    let flood = lab.probe(
-        GUEST,
-        FLOOD.as_secs_f64(),
-        ProbeKind::Outstanding { count: OUTSTANDING },
-    )?;
-    let answered = flood.to_guest.sent - flood.to_guest.lost;
+    let pings = pinging.stop()?;
+    let flood = Pace::Outstanding { count: OUTSTANDING };
+    let flood = lab.ping(GUEST, FLOOD, flood)?;
+    // Each echo goes there and back.
+    let packets_per_s = |echoes: u64, seconds: f64| 2.0 * echoes as f64 / seconds.max(0.001);
+    let ping_rate = packets_per_s(pings.sent, pings.seconds);
     Ok(Path {
-        rtt_p50_us: pings.rtt_p50_us,
-        rtt_p99_us: pings.rtt_p99_us,
-        jitter_us: pings.jitter_us,
-        // Each of them goes there and, as an echo, back.
-        packets_per_s: 2.0 * answered as f64 / flood.seconds.max(0.001),
-        host_cpu_us_per_packet: spent.per_packet(&idle, packets_per_s),
+        rtt_p50_us: pings.round_trips.rtt_p50_us,
+        rtt_p99_us: pings.round_trips.rtt_p99_us,
+        jitter_us: pings.round_trips.jitter_us,
+        packets_per_s: packets_per_s(flood.answered, flood.seconds),
+        host_cpu_us_per_packet: spent.per_packet(&idle, ping_rate),
     })
 }
 

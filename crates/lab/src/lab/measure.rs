@@ -2,59 +2,43 @@
 
 use std::{
     io::{BufRead, BufReader},
-    net::SocketAddr,
     process::{Child, ChildStdin, ChildStdout, Stdio},
     time::{Duration, Instant, SystemTime},
 };
 
 use anyhow::{Context, Result, ensure};
 
-use super::{Guest, Lab};
+use super::Lab;
 use crate::{
     probe::{
         ECHO_EVERY, GUEST_PORT, Log,
-        analysis::{Report, analyse},
+        analysis::{Echoes, Report, analyse},
         now_ns,
     },
     shell,
-    wire::control::{Control, Counters, Request, Started},
+    wire::{
+        control::{Control, Counters, Request, Started},
+        end::{Pace, Peer},
+    },
 };
 
 /// How long packets may still be on their way when sending has ended: longer than any delay that a
 /// switch of paths adds (0.45 s in the lab).
 const DRAIN: Duration = Duration::from_millis(600);
 
-/// What a probe sends.
-#[derive(Debug, Clone, Copy)]
-pub enum ProbeKind {
-    /// Numbered packets in both directions at a fixed rate.
-    Rate {
-        /// Packets a second, each way.
-        pps: u32,
-    },
-    /// Echoes only at a fixed rate, as ping(8) sends them; the guest sends nothing by itself.
-    Ping {
-        /// Echo requests a second.
-        pps: u32,
-    },
-    /// Echoes only, so many on their way at any time.
-    Outstanding {
-        /// How many.
-        count: u32,
-    },
-}
-
 /// A probe that runs until it is told to stop.
 #[derive(Debug)]
 pub struct Running {
-    control: Control,
-    port: u16,
+    wire: WireEnd,
     guest: Child,
     stdin: Option<ChildStdin>,
     lines: BufReader<ChildStdout>,
     rate_pps: u32,
-    dropped_before: u64,
 }
+
+/// Echoes that go on until they are told to stop. The guest's kernel answers them.
+#[derive(Debug)]
+pub struct Pinging(WireEnd);
 
 /// What a probe found, to be looked at as a whole or in parts.
 #[derive(Debug)]
@@ -80,18 +64,20 @@ impl Logs {
 }
 
 impl Lab {
-    /// Starts a probe. Neither end sends before the other can receive, so that no packet is taken
-    /// for lost that nobody could have got.
-    pub fn start_probe(&self, guest: &str, kind: ProbeKind) -> Result<Running> {
+    /// Starts a probe: numbered packets in both directions, so many a second each way. Neither end
+    /// sends before the other can receive, so that no packet is taken for lost that nobody could have
+    /// got.
+    pub fn start_probe(&self, guest: &str, rate_pps: u32) -> Result<Running> {
         let guest = self.guest(guest)?;
-        let mut control = Control::connect(&self.directory().join("wire/control"))?;
-        let dropped_before = control.ask::<Counters>(&Request::Counters)?.dropped;
-        let (rate_pps, started) = self.open_wire_end(&mut control, guest, kind)?;
-        let peer = format!("10.77.0.1:{}", started.port);
+        let peer = Peer::Responder {
+            address: (guest.address(), GUEST_PORT).into(),
+            echo_every: ECHO_EVERY,
+        };
+        let mut wire = WireEnd::open(self, peer, Pace::Rate { pps: rate_pps })?;
         let words = [
             "accelnet-lab-guest".to_owned(),
             "probe".into(),
-            peer,
+            format!("10.77.0.1:{}", wire.port),
             rate_pps.to_string(),
         ];
         let line = shell::join(&self.guest_command(guest, &words));
@@ -112,44 +98,76 @@ impl Lab {
             "the probe does not start in {}: {line}",
             guest.name
         );
-        control.begin(started.port)?;
+        wire.control.begin(wire.port)?;
         Ok(Running {
-            control,
-            port: started.port,
+            wire,
             guest: child,
             stdin,
             lines,
             rate_pps,
-            dropped_before,
-        })
-    }
-
-    fn open_wire_end(
-        &self,
-        control: &mut Control,
-        guest: &Guest,
-        kind: ProbeKind,
-    ) -> Result<(u32, Started)> {
-        let peer: SocketAddr = format!("10.77.0.{}:{GUEST_PORT}", guest.host).parse()?;
-        let at_rate = |pps, echo_every| Request::Rate {
-            peer,
-            pps,
-            echo_every,
-        };
-        Ok(match kind {
-            ProbeKind::Rate { pps } => (pps, control.ask(&at_rate(pps, ECHO_EVERY))?),
-            ProbeKind::Ping { pps } => (0, control.ask(&at_rate(pps, 1))?),
-            ProbeKind::Outstanding { count } => {
-                (0, control.ask(&Request::Outstanding { peer, count })?)
-            }
         })
     }
 
     /// A probe of a fixed length.
-    pub fn probe(&self, guest: &str, seconds: f64, kind: ProbeKind) -> Result<Report> {
-        let running = self.start_probe(guest, kind)?;
+    pub fn probe(&self, guest: &str, seconds: f64, rate_pps: u32) -> Result<Report> {
+        let running = self.start_probe(guest, rate_pps)?;
         wait(Duration::from_secs_f64(seconds));
         Ok(running.stop()?.all())
+    }
+
+    /// Starts ICMP echoes, as ping(8) sends them. Nothing runs in the guest for it but its kernel.
+    pub fn start_ping(&self, guest: &str, pace: Pace) -> Result<Pinging> {
+        let address = self.guest(guest)?.address();
+        let mut wire = WireEnd::open(self, Peer::Kernel { address }, pace)?;
+        wire.control.begin(wire.port)?;
+        Ok(Pinging(wire))
+    }
+
+    /// Echoes for a while.
+    pub fn ping(&self, guest: &str, length: Duration, pace: Pace) -> Result<Echoes> {
+        let pinging = self.start_ping(guest, pace)?;
+        wait(length);
+        pinging.stop()
+    }
+}
+
+/// The wire's end of a probe.
+#[derive(Debug)]
+struct WireEnd {
+    control: Control,
+    port: u16,
+    dropped_before: u64,
+}
+
+impl WireEnd {
+    /// It receives, but sends nothing yet.
+    fn open(lab: &Lab, peer: Peer, pace: Pace) -> Result<Self> {
+        let mut control = Control::connect(&lab.directory().join("wire/control"))?;
+        let dropped_before = control.ask::<Counters>(&Request::Counters)?.dropped;
+        let port = control.ask::<Started>(&Request::Open { peer, pace })?.port;
+        Ok(Self {
+            control,
+            port,
+            dropped_before,
+        })
+    }
+
+    /// Sends no more, and waits for what is on its way.
+    fn drain(&mut self) -> Result<()> {
+        self.control.quiesce(self.port)?;
+        wait(DRAIN);
+        Ok(())
+    }
+
+    fn close(&mut self) -> Result<Log> {
+        let log = self.control.stop(self.port)?;
+        let dropped =
+            self.control.ask::<Counters>(&Request::Counters)?.dropped - self.dropped_before;
+        ensure!(
+            dropped == 0,
+            "the lab's own wire dropped {dropped} frames: the measurement does not count"
+        );
+        Ok(log)
     }
 }
 
@@ -174,21 +192,14 @@ impl Running {
     /// The order matters: an end that was closed while the other still sent would be seen as loss.
     /// The guest's end goes on receiving for half a second after it has stopped to send.
     pub fn stop(mut self) -> Result<Logs> {
-        self.control.quiesce(self.port)?;
-        wait(DRAIN);
+        self.wire.drain()?;
         drop(self.stdin.take());
         let mut line = String::new();
         self.lines.read_line(&mut line)?;
-        let wire = self.control.stop(self.port)?;
         let _ = self.guest.wait();
         let guest: Log =
             serde_json::from_str(&line).context("the probe in the guest ended without its log")?;
-        let dropped =
-            self.control.ask::<Counters>(&Request::Counters)?.dropped - self.dropped_before;
-        ensure!(
-            dropped == 0,
-            "the lab's own wire dropped {dropped} frames: the measurement does not count"
-        );
+        let wire = self.wire.close()?;
         ensure!(
             guest.socket_drops == 0,
             "the probe's own socket in the guest dropped {} packets: the measurement does not count",
@@ -199,6 +210,14 @@ impl Running {
             guest,
             rate_pps: self.rate_pps,
         })
+    }
+}
+
+impl Pinging {
+    /// Sends no more, waits for what is on its way, and tells what came of it.
+    pub fn stop(mut self) -> Result<Echoes> {
+        self.0.drain()?;
+        Ok(Echoes::of(&self.0.close()?))
     }
 }
 

@@ -10,13 +10,14 @@ mod node;
 pub mod process;
 mod up;
 
-use std::{fs, path::PathBuf};
+use std::{fs, net::Ipv4Addr, path::PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
 pub use down::on_interrupt as down_on_interrupt;
-pub use measure::{Logs, ProbeKind, Running, wait};
+pub use measure::{Logs, Pinging, Running, wait};
 use serde::{Deserialize, Serialize};
 
+pub use crate::wire::end::Pace;
 use crate::{paths, shell, ssh::Ssh};
 
 /// A node's second adapter, `pf1`, which nothing uses.
@@ -74,6 +75,13 @@ pub struct Guest {
     pub host: u8,
     /// Its NIC.
     pub mac: String,
+}
+
+impl Guest {
+    /// Its address on the lab's network.
+    pub fn address(&self) -> Ipv4Addr {
+        [10, 77, 0, self.host].into()
+    }
 }
 
 /// A lab.

@@ -61,11 +61,32 @@ pub struct Report {
     pub to_guest: Direction,
     /// From the guest to the wire.
     pub from_guest: Direction,
-    /// Median round trip in microseconds.
+    /// Round trips.
+    #[serde(flatten)]
+    pub round_trips: RoundTrips,
+}
+
+/// What became of echoes that the guest's kernel answers.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Echoes {
+    /// From the first request to the last, in seconds.
+    pub seconds: f64,
+    /// Requests.
+    pub sent: u64,
+    /// Replies.
+    pub answered: u64,
+    /// Round trips.
+    pub round_trips: RoundTrips,
+}
+
+/// Round-trip times.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+pub struct RoundTrips {
+    /// Median in microseconds.
     pub rtt_p50_us: f64,
-    /// 99th percentile of the round trip in microseconds.
+    /// 99th percentile in microseconds.
     pub rtt_p99_us: f64,
-    /// Mean difference between successive round trips in microseconds (RFC 3550, without smoothing).
+    /// Mean difference between successive ones in microseconds (RFC 3550, without smoothing).
     pub jitter_us: f64,
 }
 
@@ -92,17 +113,7 @@ pub fn analyse(wire: &Log, guest: &Log, rate_pps: u32, from_ns: u64, to_ns: u64)
         .filter(|(sent, _)| (from_ns..to_ns).contains(sent))
         .map(|(_, took)| *took)
         .collect();
-    let mut sorted = echoes.clone();
-    sorted.sort_unstable();
-    let percentile = |p: f64| {
-        let index = ((sorted.len() as f64 * p) as usize).min(sorted.len().saturating_sub(1));
-        sorted.get(index).map_or(0.0, |ns| *ns as f64 / 1e3)
-    };
-    let differences: Vec<f64> = echoes
-        .windows(2)
-        .map(|pair| pair[0].abs_diff(pair[1]) as f64 / 1e3)
-        .collect();
-    let jitter_us = differences.iter().sum::<f64>() / differences.len().max(1) as f64;
+    let round_trips = RoundTrips::of(&echoes);
     let first = wire.sent_ns.first().copied().unwrap_or(0).max(from_ns);
     let last = wire.sent_ns.last().copied().unwrap_or(0).min(to_ns);
     Report {
@@ -115,9 +126,41 @@ pub fn analyse(wire: &Log, guest: &Log, rate_pps: u32, from_ns: u64, to_ns: u64)
         reordered: to_guest.reordered + from_guest.reordered,
         to_guest,
         from_guest,
-        rtt_p50_us: percentile(0.5),
-        rtt_p99_us: percentile(0.99),
-        jitter_us,
+        round_trips,
+    }
+}
+
+impl RoundTrips {
+    /// From times in nanoseconds, in the order of their requests.
+    fn of(took_ns: &[u64]) -> Self {
+        let mut sorted = took_ns.to_vec();
+        sorted.sort_unstable();
+        let percentile = |p: f64| {
+            let index = ((sorted.len() as f64 * p) as usize).min(sorted.len().saturating_sub(1));
+            sorted.get(index).map_or(0.0, |ns| *ns as f64 / 1e3)
+        };
+        let differences = took_ns
+            .windows(2)
+            .map(|pair| pair[0].abs_diff(pair[1]) as f64 / 1e3);
+        Self {
+            rtt_p50_us: percentile(0.5),
+            rtt_p99_us: percentile(0.99),
+            jitter_us: differences.sum::<f64>() / took_ns.len().saturating_sub(1).max(1) as f64,
+        }
+    }
+}
+
+impl Echoes {
+    /// From what the wire's end wrote down.
+    pub fn of(wire: &Log) -> Self {
+        let took: Vec<u64> = wire.echoes_ns.iter().map(|(_, took)| *took).collect();
+        let first_and_last = wire.sent_ns.first().zip(wire.sent_ns.last());
+        Self {
+            seconds: first_and_last.map_or(0.0, |(first, last)| (last - first) as f64 / 1e9),
+            sent: wire.sent_ns.len() as u64,
+            answered: took.len() as u64,
+            round_trips: RoundTrips::of(&took),
+        }
     }
 }
 

@@ -56,13 +56,7 @@ pub fn run(peer: SocketAddr, rate_pps: u32) -> Result<()> {
         if stop_at.is_none() {
             fds.push(PollFd::from_borrowed_fd(stdin.as_fd(), PollFlags::IN));
         }
-        poll(
-            &mut fds,
-            Some(&Timespec {
-                tv_sec: 0,
-                tv_nsec: 100_000_000,
-            }),
-        )?;
+        poll(&mut fds, stop_at.map(until).as_ref())?;
         let ready: Vec<bool> = fds.iter().map(|fd| !fd.revents().is_empty()).collect();
         if ready[0] {
             receive(&socket, &mut log);
@@ -84,6 +78,15 @@ pub fn run(peer: SocketAddr, rate_pps: u32) -> Result<()> {
     log.socket_drops = socket_drops(peer)?;
     println!("{}", serde_json::to_string(&log)?);
     Ok(())
+}
+
+/// How long until a moment of our clock.
+fn until(at_ns: u64) -> Timespec {
+    let left_ns = at_ns.saturating_sub(now_ns());
+    Timespec {
+        tv_sec: (left_ns / 1_000_000_000) as i64,
+        tv_nsec: (left_ns % 1_000_000_000) as i64,
+    }
 }
 
 /// `SO_RCVBUF` is cut to net.core.rmem_max; its forced form is not, and the agent is root

@@ -3,7 +3,6 @@
 
 use std::{
     io::{BufRead, BufReader, Write},
-    net::SocketAddr,
     os::unix::net::{UnixListener, UnixStream},
     path::Path,
     sync::{Arc, mpsc::Sender},
@@ -15,7 +14,8 @@ use anyhow::{Context, Result, bail, ensure};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use super::{
-    station::{Command, Mode},
+    end::{Pace, Peer},
+    station::Command,
     switch::Switch,
 };
 use crate::probe::Log;
@@ -24,21 +24,12 @@ use crate::probe::Log;
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Request {
-    /// Open a probe at a fixed rate; it sends nothing yet. The answer is [`Started`].
-    Rate {
-        /// The guest's end.
-        peer: SocketAddr,
-        /// Packets a second.
-        pps: u32,
-        /// Every so many of them ask for an echo.
-        echo_every: u32,
-    },
-    /// Open a probe with a fixed number of echoes on their way; it sends nothing yet. The answer is [`Started`].
-    Outstanding {
-        /// The guest's end.
-        peer: SocketAddr,
-        /// How many.
-        count: u32,
+    /// Open a probe; it sends nothing yet. The answer is [`Started`].
+    Open {
+        /// Who gets its packets.
+        peer: Peer,
+        /// How fast they are sent.
+        pace: Pace,
     },
     /// Begin to send. The answer is `true`.
     Begin {
@@ -62,7 +53,7 @@ pub enum Request {
 /// A probe is open.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Started {
-    /// UDP port of the wire's end.
+    /// UDP port of the wire's end, or the identifier of its echoes.
     pub port: u16,
 }
 
@@ -110,13 +101,12 @@ fn answer_all(
 ) -> Result<()> {
     for line in BufReader::new(stream).lines() {
         let answer = match serde_json::from_str(&line?)? {
-            Request::Rate {
-                peer,
-                pps,
-                echo_every,
-            } => open(commands, peer, Mode::Rate { pps, echo_every }, opened)?,
-            Request::Outstanding { peer, count } => {
-                open(commands, peer, Mode::Outstanding { count }, opened)?
+            Request::Open { peer, pace } => {
+                let (sender, receiver) = std::sync::mpsc::channel();
+                commands.send(Command::Open(peer, pace, sender))?;
+                let port = receiver.recv()?;
+                opened.push(port);
+                serde_json::to_value(Started { port })?
             }
             Request::Begin { port } => told(commands, port, Command::Begin)?,
             Request::Quiesce { port } => told(commands, port, Command::Quiesce)?,
@@ -148,19 +138,6 @@ fn told(
     commands.send(command(port, sender))?;
     ensure!(receiver.recv()?, "no probe {port}");
     Ok(true.into())
-}
-
-fn open(
-    commands: &Sender<Command>,
-    peer: SocketAddr,
-    mode: Mode,
-    opened: &mut Vec<u16>,
-) -> Result<serde_json::Value> {
-    let (sender, receiver) = std::sync::mpsc::channel();
-    commands.send(Command::Open(peer, mode, sender))?;
-    let port = receiver.recv()?;
-    opened.push(port);
-    Ok(serde_json::to_value(Started { port })?)
 }
 
 /// A client of the wire's control.
@@ -213,9 +190,14 @@ mod tests {
         let (client, server) = UnixStream::pair().unwrap();
         let (commands, received) = channel();
         let serving = thread::spawn(move || serve_one(&server, &commands, &Switch::default()));
-        let peer = "10.77.0.101:5001".parse().unwrap();
+        let open = Request::Open {
+            peer: Peer::Kernel {
+                address: [10, 77, 0, 101].into(),
+            },
+            pace: Pace::Outstanding { count: 1 },
+        };
         for _ in 0..2 {
-            let request = serde_json::to_string(&Request::Outstanding { peer, count: 1 }).unwrap();
+            let request = serde_json::to_string(&open).unwrap();
             writeln!(&client, "{request}").unwrap();
         }
         for port in [7, 8] {

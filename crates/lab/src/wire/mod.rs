@@ -9,6 +9,7 @@
 //! per control connection. All end with the process.
 
 pub mod control;
+pub mod end;
 mod station;
 mod switch;
 

@@ -1,7 +1,7 @@
 //! More than one adapter below a bridge: an active-backup bond carries VMs on the VFs of the member that it
 //! uses, everything else is refused by name.
 
-use accelnet_lab::lab::{ProbeKind, wait};
+use accelnet_lab::lab::wait;
 use std::time::Duration;
 
 use crate::{
@@ -84,10 +84,7 @@ pub fn an_active_backup_bond(rig: &mut Rig) {
 /// The cable of the member in use is cut: the VM is reached by the software path, then on the other
 /// member's VF, where it stays when the cable is back. Nothing of it is left on the first.
 pub fn a_cut_cable_moves_the_vm(rig: &mut Rig) {
-    let running = rig
-        .lab
-        .start_probe("vm1", ProbeKind::Rate { pps: 50 })
-        .unwrap();
+    let running = rig.lab.start_probe("vm1", 50).unwrap();
     wait(Duration::from_secs(1));
     rig.lab.cut_node("node1", true).unwrap();
     rig.until(

@@ -1,7 +1,7 @@
 //! The command lines of the reference's documentation, typed into bash on a node, and what each does to
 //! the real state: libvirt's, the kernel's and the guest's.
 
-use accelnet_lab::lab::{Guest, ProbeKind, guests::Shape};
+use accelnet_lab::lab::{Guest, guests::Shape};
 use serde_json::Value;
 
 use crate::{
@@ -91,10 +91,7 @@ fn has(rig: &Rig, expected: &[(&str, &str)]) {
             level.is_some(),
             "{name}'s own view"
         );
-        let report = rig
-            .lab
-            .probe(name, 1.0, ProbeKind::Rate { pps: 50 })
-            .unwrap();
+        let report = rig.lab.probe(name, 1.0, 50).unwrap();
         assert_eq!(report.lost, 0, "{name}: {report:?}");
     }
     let clean = vfs

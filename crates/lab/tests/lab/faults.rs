@@ -1,9 +1,6 @@
 //! Killed servers, absent libvirt, nodes without power.
 
-use accelnet_lab::{
-    kvm,
-    lab::{ProbeKind, guests::wait_until_up},
-};
+use accelnet_lab::{kvm, lab::guests::wait_until_up};
 
 use crate::{
     refusals::refused,
@@ -13,7 +10,7 @@ use crate::{
 
 /// QEMU cannot open the VF: the VM stays on the software path, and loses nothing.
 pub fn a_vf_cannot_be_plugged(rig: &mut Rig) {
-    let kind = ProbeKind::Rate { pps: 50 };
+    let kind = 50;
     let running = rig.lab.start_probe("vm1", kind).unwrap();
     rig.node("mkdir /dev/vfio.away; mv /dev/vfio/[0-9]* /dev/vfio.away");
     refused(rig, &words("vm enable vm1 -p Low"), "vf_attach_failed");
@@ -63,10 +60,7 @@ pub fn policy_later(rig: &mut Rig) {
 
 /// The daemon is killed and started again: everything is as before, and nobody noticed.
 pub fn server_killed(rig: &mut Rig) {
-    let running = rig
-        .lab
-        .start_probe("vm1", ProbeKind::Rate { pps: 100 })
-        .unwrap();
+    let running = rig.lab.start_probe("vm1", 100).unwrap();
     let before = rig.vm("vm1");
     rig.node(
         "old=$(systemctl show -P MainPID accelnetd); kill -9 $old\n\
@@ -91,7 +85,7 @@ pub fn server_stopped(rig: &mut Rig) {
         assert_eq!(run.codes(), ["server_not_running"], "{run:?}");
         assert_eq!(run.code, 6, "{run:?}");
     }
-    let report = rig.lab.probe("vm1", 2.0, ProbeKind::Rate { pps: 100 });
+    let report = rig.lab.probe("vm1", 2.0, 100);
     assert_eq!(report.unwrap().lost, 0);
     rig.node("systemctl start accelnetd");
     rig.until_path("vm1", "vf", 30);
@@ -99,10 +93,7 @@ pub fn server_stopped(rig: &mut Rig) {
 
 /// Without libvirt every command says so, nothing is concluded, and the VM stays where it is.
 pub fn libvirt_restarted(rig: &mut Rig) {
-    let running = rig
-        .lab
-        .start_probe("vm1", ProbeKind::Rate { pps: 100 })
-        .unwrap();
+    let running = rig.lab.start_probe("vm1", 100).unwrap();
     rig.node("systemctl stop libvirtd");
     let run = rig.accelnet(&["vm", "enable", "vm2", "-p", "Low", "-o", "json"]);
     assert_ne!(run.code, 0, "{run:?}");
@@ -138,10 +129,7 @@ pub fn node_rebooted(rig: &mut Rig) {
     assert_eq!(vm["level"], "Medium", "{vm}");
     assert!(!rig.guest("vm1", PRIMARY).trim().is_empty());
     for guest in ["vm1", "vm2"] {
-        let report = rig
-            .lab
-            .probe(guest, 3.0, ProbeKind::Rate { pps: 100 })
-            .unwrap();
+        let report = rig.lab.probe(guest, 3.0, 100).unwrap();
         assert_eq!(report.lost, 0, "{guest}: {report:?}");
     }
 }

@@ -1,6 +1,5 @@
 //! What the lab promises, whatever the product does.
 
-use accelnet_lab::lab::ProbeKind;
 use serde_json::Value;
 
 use crate::rig::Rig;
@@ -68,10 +67,7 @@ pub fn the_node_is_what_it_should_be(rig: &mut Rig) {
 
 /// Nothing is lost where nothing happens, in both directions.
 pub fn probes_lose_nothing(rig: &mut Rig) {
-    let report = rig
-        .lab
-        .probe("vm1", 5.0, ProbeKind::Rate { pps: 300 })
-        .unwrap();
+    let report = rig.lab.probe("vm1", 5.0, 300).unwrap();
     // What a machine that stood still left out is counted.
     for way in [&report.to_guest, &report.from_guest] {
         assert!(
@@ -86,17 +82,15 @@ pub fn probes_lose_nothing(rig: &mut Rig) {
     );
     assert_eq!(report.duplicated, 0, "{report:?}");
     assert!(
-        report.rtt_p50_us > 0.0 && report.rtt_p50_us <= report.rtt_p99_us,
+        report.round_trips.rtt_p50_us > 0.0
+            && report.round_trips.rtt_p50_us <= report.round_trips.rtt_p99_us,
         "{report:?}"
     );
 }
 
 /// A cut cable is seen by the card and by the probe; healing it brings the packets back.
 pub fn cut_and_heal(rig: &mut Rig) {
-    let running = rig
-        .lab
-        .start_probe("vm1", ProbeKind::Rate { pps: 100 })
-        .unwrap();
+    let running = rig.lab.start_probe("vm1", 100).unwrap();
     let carrier = |wanted: &str| {
         format!(
             "timeout 20 sh -c 'until grep -q {wanted} /sys/class/net/pf0/carrier; do sleep 0.1; done'"
@@ -111,9 +105,6 @@ pub fn cut_and_heal(rig: &mut Rig) {
         report.to_guest.lost > 0,
         "a cut cable loses packets: {report:?}"
     );
-    let after = rig
-        .lab
-        .probe("vm1", 3.0, ProbeKind::Rate { pps: 100 })
-        .unwrap();
+    let after = rig.lab.probe("vm1", 3.0, 100).unwrap();
     assert_eq!(after.lost, 0, "{after:?}");
 }

@@ -100,10 +100,7 @@ fn missing(rig: &Rig, from: &str, to: &str, stop: &AtomicBool) -> u64 {
 /// is lost is counted.
 pub fn while_switching(rig: &mut Rig) {
     let stop = AtomicBool::new(false);
-    let running = rig
-        .lab
-        .start_probe("vm1", accelnet_lab::lab::ProbeKind::Rate { pps: 200 })
-        .unwrap();
+    let running = rig.lab.start_probe("vm1", 200).unwrap();
     let pairs = [
         ("the host", "10.77.0.101"),
         ("the host", "fd77::101"),

@@ -1,6 +1,6 @@
 //! What must not be accelerated, and why: one clear problem each, and nothing changed.
 
-use accelnet_lab::lab::{Guest, ProbeKind, guests::Shape};
+use accelnet_lab::lab::{Guest, guests::Shape};
 
 use crate::rig::{Rig, words};
 
@@ -253,7 +253,7 @@ pub fn guest_without_failover(rig: &mut Rig) {
         ..Shape::default()
     };
     rig.lab.define(guest, &shape, false, false).unwrap();
-    let kind = ProbeKind::Rate { pps: 50 };
+    let kind = 50;
     let running = rig.lab.start_probe("plain", kind).unwrap();
     refused(
         rig,

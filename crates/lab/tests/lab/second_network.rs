@@ -3,10 +3,7 @@
 //!
 //! The host has 10.78.0.11 on `br1`, guests 10.78.0.HOST there.
 
-use accelnet_lab::{
-    kvm,
-    lab::{ProbeKind, guests::wait_until_up},
-};
+use accelnet_lab::{kvm, lab::guests::wait_until_up};
 use serde_json::Value;
 
 use crate::{
@@ -100,7 +97,7 @@ pub fn limits_and_queues(rig: &mut Rig) {
     rig.json(&words(ENABLE));
     rig.json(&words("vm enable vm1 -p Low"));
     let vf = is_on_vf(rig, "vm1", "br0", "pf0")["vf"].clone();
-    let running = rig.lab.start_probe("vm1", ProbeKind::Rate { pps: 100 });
+    let running = rig.lab.start_probe("vm1", 100);
     let limited = |mbps: u32| {
         let vfs = rig.vfs("pf0");
         let found = vfs.iter().find(|found| found["vf"] == vf).unwrap();
@@ -134,7 +131,7 @@ pub fn limits_and_queues(rig: &mut Rig) {
 /// Acceleration goes to another intent: the VM keeps its VF on the network that nobody manages now, and
 /// loses nothing.
 pub fn to_the_other_network(rig: &mut Rig) {
-    let running = rig.lab.start_probe("vm1", ProbeKind::Rate { pps: 100 });
+    let running = rig.lab.start_probe("vm1", 100);
     let before = is_on_vf(rig, "vm1", "br0", "pf0");
     let elsewhere = "accel_net_enabled_elsewhere";
     refused(rig, &words("enable --intent other"), elsewhere);
@@ -206,7 +203,7 @@ fn bring_up(host: u8) -> String {
 
 /// Back on the first network all is as it was left; what the other network's VM had was given back there.
 pub fn and_back(rig: &mut Rig) {
-    let running = rig.lab.start_probe("vm1", ProbeKind::Rate { pps: 100 });
+    let running = rig.lab.start_probe("vm1", 100);
     let before = is_on_vf(rig, "vm1", "br0", "pf0");
     rig.json(&words("vm disable vm2"));
     is_reached(rig, "10.78.0.102");

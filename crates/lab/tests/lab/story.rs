@@ -99,9 +99,7 @@ pub fn another_vf_the_next_time(rig: &mut Rig) {
     for vm in ["vm1", "vm2"] {
         rig.until_path(vm, "vf", 30);
     }
-    let report = rig
-        .lab
-        .probe("vm1", 2.0, accelnet_lab::lab::ProbeKind::Rate { pps: 100 });
+    let report = rig.lab.probe("vm1", 2.0, 100);
     assert_eq!(report.unwrap().lost, 0);
     for vm in ["vm1", "vm2"] {
         rig.json(&["vm", "disable", vm]);
@@ -148,7 +146,7 @@ pub fn a_vf_for_a_vm(rig: &mut Rig) {
         (guest, host)
     };
     let before = count(rig);
-    let kind = accelnet_lab::lab::ProbeKind::Rate { pps: 100 };
+    let kind = 100;
     let report = rig.lab.probe("vm1", 3.0, kind).unwrap();
     let after = count(rig);
     assert_eq!(report.lost, 0, "{report:?}");
