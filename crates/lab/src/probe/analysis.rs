@@ -286,9 +286,21 @@ mod tests {
             (report.to_guest.max_delay_ms - 2.0).abs() < 0.01,
             "{report:?}"
         );
+        let times = report.round_trips;
         assert!(
-            (report.rtt_p50_us - 5000.0).abs() < 1001.0 && (report.jitter_us - 1000.0).abs() < 1.0
+            (times.rtt_p50_us - 5000.0).abs() < 1001.0 && (times.jitter_us - 1000.0).abs() < 1.0
         );
+    }
+
+    #[test]
+    fn echoes_are_counted_by_their_replies() {
+        let (mut wire, _) = logs();
+        wire.echoes_ns.truncate(98);
+        let echoes = Echoes::of(&wire);
+        assert_eq!((echoes.sent, echoes.answered), (100, 98));
+        assert!((echoes.seconds - 0.099).abs() < 1e-9, "{echoes:?}");
+        assert!((echoes.round_trips.rtt_p99_us - 5000.0).abs() < 1e-9);
+        assert_eq!(Echoes::of(&Log::default()), Echoes::default());
     }
 
     #[test]

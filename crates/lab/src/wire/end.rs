@@ -257,3 +257,40 @@ fn echo_reply(message: &[u8]) -> Option<Packet> {
         _ => None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reply_is_known_by_its_kind_sum_and_data() {
+        let request = Packet {
+            kind: Kind::EchoRequest,
+            seq: 70_000,
+            sent_ns: 5,
+        };
+        let message = |reply: &Icmpv4Repr<'_>| {
+            let mut bytes = vec![0; reply.buffer_len()];
+            let mut message = Icmpv4Packet::new_unchecked(&mut bytes);
+            reply.emit(&mut message, &ChecksumCapabilities::default());
+            bytes
+        };
+        let (ident, seq_no, data) = (20_000, 4464, &request.encode());
+        let mut reply = message(&Icmpv4Repr::EchoReply {
+            ident,
+            seq_no,
+            data,
+        });
+        let kind = Kind::EchoReply;
+        assert_eq!(echo_reply(&reply), Some(Packet { kind, ..request }));
+        reply[12] ^= 1;
+        assert_eq!(echo_reply(&reply), None, "its sum is wrong");
+        let request = message(&Icmpv4Repr::EchoRequest {
+            ident,
+            seq_no,
+            data,
+        });
+        assert_eq!(echo_reply(&request), None);
+        assert_eq!(echo_reply(&[]), None);
+    }
+}

@@ -1,5 +1,8 @@
 //! What the lab promises, whatever the product does.
 
+use std::time::Duration;
+
+use accelnet_lab::lab::Pace;
 use serde_json::Value;
 
 use crate::rig::Rig;
@@ -86,6 +89,11 @@ pub fn probes_lose_nothing(rig: &mut Rig) {
             && report.round_trips.rtt_p50_us <= report.round_trips.rtt_p99_us,
         "{report:?}"
     );
+    let pace = Pace::Rate { pps: 100 };
+    let echoes = rig.lab.ping("vm1", Duration::from_secs(2), pace).unwrap();
+    assert!(echoes.sent >= 100, "{echoes:?}");
+    assert_eq!(echoes.answered, echoes.sent, "{echoes:?}");
+    assert!(echoes.round_trips.rtt_p50_us > 0.0, "{echoes:?}");
 }
 
 /// A cut cable is seen by the card and by the probe; healing it brings the packets back.
