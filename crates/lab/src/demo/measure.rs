@@ -22,12 +22,14 @@ pub struct Spent {
 }
 
 /// Processors and ticks a second; then twice: time since boot, line of all processors in /proc/stat, and
-/// a line of /proc/PID/schedstat for each thread that does not count.
+/// the time of each thread that does not count, from its schedstat.
 const LOOK: &str = r#"
 apart=$(pgrep -w '^CPU [0-9]+/KVM$'; for agent in $(pgrep -x accelnetd); do ls /proc/$agent/task; done)
 look() {
   read -r up rest < /proc/uptime; read -r cpu < /proc/stat; echo "look $up $cpu"
-  for thread in $apart; do echo "thread $thread $(< /proc/$thread/schedstat)"; done
+  for thread in $apart; do
+    if read -r run rest < "/proc/$thread/schedstat"; then echo "thread $thread $run"; fi
+  done
 }
 echo "$(nproc) $(getconf CLK_TCK)"; look; sleep "$1"; look
 "#;
@@ -59,12 +61,13 @@ fn parse(text: &str) -> Option<Spent> {
     let length_us = (to.up_s - from.up_s) * 1e6;
     let idle_us = (to.idle_ticks - from.idle_ticks) / ticks_per_s * 1e6;
     // A thread that began or ended in between is in one of them only.
-    let apart_us: f64 = to
+    let apart: Vec<f64> = to
         .threads
         .iter()
         .filter_map(|(id, ns)| Some((ns - from.threads.get(id)?) / 1e3))
-        .sum();
-    (length_us > 0.0).then_some(Spent {
+        .collect();
+    let apart_us: f64 = apart.iter().sum();
+    (length_us > 0.0 && !apart.is_empty()).then_some(Spent {
         busy_us: length_us * processors - idle_us - apart_us,
         length_us,
     })
@@ -77,7 +80,7 @@ struct Look<'a> {
     threads: HashMap<&'a str, f64>,
 }
 
-/// `UP cpu user nice system idle iowait …` (proc_stat(5)), then `thread ID RUN WAIT SLICES`.
+/// `UP cpu user nice system idle iowait …` (proc_stat(5)), then `thread ID NANOSECONDS`; none is a mistake, as there are guests.
 fn look(text: &str) -> Option<Look<'_>> {
     let mut lines = text.lines();
     let words: Vec<&str> = lines.next()?.split_whitespace().collect();
@@ -115,8 +118,8 @@ mod tests {
         // Two processors, ten seconds; idle time is split between idle and iowait.
         let during = |idle_s: u32, vcpu_ns: u64| {
             let text = format!(
-                "2 100\nlook 10.00 cpu 7 0 50 100 11 0 0 0\nthread 31 5 0 1\nthread 32 7 0 1\n\
-                 look 20.00 cpu 9 0 90 {} 61 0 0 0\nthread 31 {} 0 1\nthread 40 {} 0 1\n",
+                "2 100\nlook 10.00 cpu 7 0 50 100 11 0 0 0\nthread 31 5\nthread 32 7\n\
+                 look 20.00 cpu 9 0 90 {} 61 0 0 0\nthread 31 {}\nthread 40 {}\n",
                 100 + idle_s * 100 - 50,
                 5 + vcpu_ns,
                 u64::MAX,
