@@ -60,7 +60,8 @@ fn parse(text: &str) -> Option<Spent> {
     let (from, to) = (look(from)?, look(to)?);
     let length_us = (to.up_s - from.up_s) * 1e6;
     let idle_us = (to.idle_ticks - from.idle_ticks) / ticks_per_s * 1e6;
-    // A thread that began or ended in between is in one of them only.
+    // A thread that began or ended in between is in one of them only. That there is none is a mistake: a
+    // node that is measured has guests.
     let apart: Vec<f64> = to
         .threads
         .iter()
@@ -80,7 +81,7 @@ struct Look<'a> {
     threads: HashMap<&'a str, f64>,
 }
 
-/// `UP cpu user nice system idle iowait …` (proc_stat(5)), then `thread ID NANOSECONDS`; none is a mistake, as there are guests.
+/// `UP cpu user nice system idle iowait …` (proc_stat(5)), then `thread ID NANOSECONDS` for each.
 fn look(text: &str) -> Option<Look<'_>> {
     let mut lines = text.lines();
     let words: Vec<&str> = lines.next()?.split_whitespace().collect();
