@@ -5,7 +5,10 @@ use std::{
     io::{BufRead, BufReader, Write},
     os::unix::net::{UnixListener, UnixStream},
     path::Path,
-    sync::{Arc, mpsc::Sender},
+    sync::{
+        Arc,
+        mpsc::{Sender, SyncSender},
+    },
     thread,
     time::Duration,
 };
@@ -15,7 +18,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use super::{
     end::{Pace, Peer},
-    station::Command,
+    station::{Command, Input},
     switch::Switch,
 };
 use crate::probe::Log;
@@ -67,27 +70,27 @@ pub struct Counters {
 /// Serves control connections for ever.
 pub fn serve(
     listener: &UnixListener,
-    commands: &Sender<Command>,
+    station: &SyncSender<Input>,
     switch: &Arc<Switch>,
 ) -> Result<()> {
     for stream in listener.incoming() {
         let stream = stream?;
-        let (commands, switch) = (commands.clone(), Arc::clone(switch));
+        let (station, switch) = (station.clone(), Arc::clone(switch));
         thread::spawn(move || {
             // A client that went away needs no answer.
-            let _ = serve_one(&stream, &commands, &switch);
+            let _ = serve_one(&stream, &station, &switch);
         });
     }
     Ok(())
 }
 
-fn serve_one(stream: &UnixStream, commands: &Sender<Command>, switch: &Switch) -> Result<()> {
+fn serve_one(stream: &UnixStream, station: &SyncSender<Input>, switch: &Switch) -> Result<()> {
     let mut opened = Vec::new();
-    let served = answer_all(stream, commands, switch, &mut opened);
+    let served = answer_all(stream, station, switch, &mut opened);
     // A client that was killed has left its probes sending; of one that was stopped there is none.
     for port in opened {
         let (sender, receiver) = std::sync::mpsc::channel();
-        commands.send(Command::Stop(port, sender))?;
+        station.send(Input::Command(Command::Stop(port, sender)))?;
         let _ = receiver.recv();
     }
     served
@@ -95,7 +98,7 @@ fn serve_one(stream: &UnixStream, commands: &Sender<Command>, switch: &Switch) -
 
 fn answer_all(
     stream: &UnixStream,
-    commands: &Sender<Command>,
+    station: &SyncSender<Input>,
     switch: &Switch,
     opened: &mut Vec<u16>,
 ) -> Result<()> {
@@ -103,17 +106,17 @@ fn answer_all(
         let answer = match serde_json::from_str(&line?)? {
             Request::Open { peer, pace } => {
                 let (sender, receiver) = std::sync::mpsc::channel();
-                commands.send(Command::Open(peer, pace, sender))?;
+                station.send(Input::Command(Command::Open(peer, pace, sender)))?;
                 let port = receiver.recv()?;
                 opened.push(port);
                 serde_json::to_value(Started { port })?
             }
-            Request::Begin { port } => told(commands, port, Command::Begin)?,
-            Request::Quiesce { port } => told(commands, port, Command::Quiesce)?,
+            Request::Begin { port } => told(station, port, Command::Begin)?,
+            Request::Quiesce { port } => told(station, port, Command::Quiesce)?,
             Request::Stop { port } => {
                 opened.retain(|open| *open != port);
                 let (sender, receiver) = std::sync::mpsc::channel();
-                commands.send(Command::Stop(port, sender))?;
+                station.send(Input::Command(Command::Stop(port, sender)))?;
                 serde_json::to_value(
                     receiver
                         .recv()?
@@ -130,12 +133,12 @@ fn answer_all(
 }
 
 fn told(
-    commands: &Sender<Command>,
+    station: &SyncSender<Input>,
     port: u16,
     command: impl FnOnce(u16, Sender<bool>) -> Command,
 ) -> Result<serde_json::Value> {
     let (sender, receiver) = std::sync::mpsc::channel();
-    commands.send(command(port, sender))?;
+    station.send(Input::Command(command(port, sender)))?;
     ensure!(receiver.recv()?, "no probe {port}");
     Ok(true.into())
 }
@@ -181,15 +184,15 @@ impl Control {
 
 #[cfg(test)]
 mod tests {
-    use std::{io::Write, sync::mpsc::channel};
+    use std::{io::Write, sync::mpsc::sync_channel};
 
     use super::*;
 
     #[test]
     fn probes_of_a_client_that_went_away_are_stopped() {
         let (client, server) = UnixStream::pair().unwrap();
-        let (commands, received) = channel();
-        let serving = thread::spawn(move || serve_one(&server, &commands, &Switch::default()));
+        let (station, received) = sync_channel(8);
+        let serving = thread::spawn(move || serve_one(&server, &station, &Switch::default()));
         let open = Request::Open {
             peer: Peer::Kernel {
                 address: [10, 77, 0, 101].into(),
@@ -201,7 +204,7 @@ mod tests {
             writeln!(&client, "{request}").unwrap();
         }
         for port in [7, 8] {
-            let Command::Open(_, _, answer) = received.recv().unwrap() else {
+            let Input::Command(Command::Open(_, _, answer)) = received.recv().unwrap() else {
                 panic!("no probe was opened");
             };
             answer.send(port).unwrap();
@@ -210,7 +213,7 @@ mod tests {
         writeln!(&client, "{stop}").unwrap();
         drop(client);
         let mut stopped = Vec::new();
-        while let Ok(Command::Stop(port, answer)) = received.recv() {
+        while let Ok(Input::Command(Command::Stop(port, answer))) = received.recv() {
             stopped.push(port);
             answer.send(Some(Log::default())).unwrap();
         }

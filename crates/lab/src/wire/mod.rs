@@ -18,7 +18,10 @@ use std::{
     io::{Read, Write},
     os::unix::net::{UnixListener, UnixStream},
     path::{Path, PathBuf},
-    sync::{Arc, mpsc},
+    sync::{
+        Arc,
+        mpsc::{self, TrySendError},
+    },
     thread,
 };
 
@@ -36,9 +39,7 @@ pub fn run(
     ready: impl FnOnce() -> Result<()>,
 ) -> Result<()> {
     let switch = Arc::new(Switch::default());
-    let (station, frames) = station::channel();
-    let station_port = switch.plug(frames);
-    let commands = station::start(station, Arc::clone(&switch), station_port);
+    let station = station::start(Arc::clone(&switch));
     for path in ports {
         let listener = listen(path)?;
         let switch = Arc::clone(&switch);
@@ -50,7 +51,7 @@ pub fn run(
     }
     let control = listen(control_socket)?;
     ready()?;
-    control::serve(&control, &commands, &switch)
+    control::serve(&control, &station, &switch)
 }
 
 fn listen(path: &Path) -> Result<UnixListener> {
@@ -64,15 +65,17 @@ fn serve(switch: &Arc<Switch>, stream: UnixStream) {
         return;
     };
     let (frames, queue) = mpsc::sync_channel::<Arc<[u8]>>(switch::QUEUE);
-    let port = switch.plug(frames);
+    // Of a card that is gone nothing is dropped.
+    let port =
+        switch.plug(move |frame| !matches!(frames.try_send(frame), Err(TrySendError::Full(_))));
     thread::spawn(move || {
+        let mut bytes = Vec::with_capacity(4 + FRAME_LIMIT);
         while let Ok(frame) = queue.recv() {
-            let length = (frame.len() as u32).to_be_bytes();
-            if writer
-                .write_all(&length)
-                .and_then(|()| writer.write_all(&frame))
-                .is_err()
-            {
+            bytes.clear();
+            bytes.extend_from_slice(&(frame.len() as u32).to_be_bytes());
+            bytes.extend_from_slice(&frame);
+            // At once: in two parts it would wake the card twice.
+            if writer.write_all(&bytes).is_err() {
                 return;
             }
         }

@@ -5,7 +5,7 @@ use std::{
     collections::{HashMap, VecDeque},
     sync::{
         Arc,
-        mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, channel as queue, sync_channel},
+        mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, sync_channel},
     },
     thread,
     time::Duration,
@@ -41,50 +41,27 @@ pub enum Command {
     Stop(u16, Sender<Option<Log>>),
 }
 
-enum Input {
+/// What the station waits for.
+#[derive(Debug)]
+pub enum Input {
+    /// A frame came by its port.
     Frame(Arc<[u8]>),
+    /// It is asked for something.
     Command(Command),
 }
 
-/// The station's end of its port.
-pub struct Station(Receiver<Arc<[u8]>>);
-
-/// A port for the station.
-pub fn channel() -> (Station, SyncSender<Arc<[u8]>>) {
-    let (frames, receiver) = sync_channel(QUEUE);
-    (Station(receiver), frames)
-}
-
-/// Starts the station; commands go to the result.
-pub fn start(station: Station, switch: Arc<Switch>, port: Port) -> Sender<Command> {
-    let (inputs, receiver) = queue();
-    let (commands, from_control) = queue::<Command>();
+/// Starts the station at a port of the switch of its own; commands go to the result.
+pub fn start(switch: Arc<Switch>) -> SyncSender<Input> {
+    let (inputs, receiver) = sync_channel(QUEUE);
     let frames = inputs.clone();
-    thread::spawn(move || {
-        for frame in station.0 {
-            if frames.send(Input::Frame(frame)).is_err() {
-                return;
-            }
-        }
-    });
-    thread::spawn(move || {
-        for command in from_control {
-            if inputs.send(Input::Command(command)).is_err() {
-                return;
-            }
-        }
-    });
-    thread::spawn(move || {
-        run(
-            &receiver,
-            Nic {
-                switch,
-                port,
-                waiting: VecDeque::new(),
-            },
-        );
-    });
-    commands
+    let port = switch.plug(move |frame| frames.try_send(Input::Frame(frame)).is_ok());
+    let nic = Nic {
+        switch,
+        port,
+        waiting: VecDeque::new(),
+    };
+    thread::spawn(move || run(&receiver, nic));
+    inputs
 }
 
 struct Nic {

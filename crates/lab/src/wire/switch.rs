@@ -5,7 +5,6 @@ use std::{
     sync::{
         Arc, Mutex, MutexGuard,
         atomic::{AtomicU64, Ordering},
-        mpsc::{SyncSender, TrySendError},
     },
 };
 
@@ -16,24 +15,27 @@ pub const QUEUE: usize = 8192;
 /// Number of a port.
 pub type Port = usize;
 
+/// Takes a frame without waiting; false if its queue is full.
+type Deliver = Box<dyn Fn(Arc<[u8]>) -> bool + Send>;
+
 /// The switch.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct Switch {
     table: Mutex<Table>,
     dropped: AtomicU64,
 }
 
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct Table {
-    ports: Vec<Option<SyncSender<Arc<[u8]>>>>,
+    ports: Vec<Option<Deliver>>,
     addresses: HashMap<[u8; 6], Port>,
 }
 
 impl Switch {
-    /// A new port whose frames go to this queue.
-    pub fn plug(&self, frames: SyncSender<Arc<[u8]>>) -> Port {
+    /// A new port. Its frames are delivered so: without waiting, and false where there is no room for one.
+    pub fn plug(&self, deliver: impl Fn(Arc<[u8]>) -> bool + Send + 'static) -> Port {
         let mut table = self.table();
-        table.ports.push(Some(frames));
+        table.ports.push(Some(Box::new(deliver)));
         table.ports.len() - 1
     }
 
@@ -59,10 +61,10 @@ impl Switch {
             table.addresses.insert(from, port);
         }
         let known = table.addresses.get(&to).copied().filter(|_| to[0] & 1 == 0);
-        for (number, queue) in table.ports.iter().enumerate() {
+        for (number, deliver) in table.ports.iter().enumerate() {
             let wanted = known.is_none_or(|known| known == number);
-            if let Some(queue) = queue.as_ref().filter(|_| wanted && number != port)
-                && let Err(TrySendError::Full(_)) = queue.try_send(Arc::clone(frame))
+            if let Some(deliver) = deliver.as_ref().filter(|_| wanted && number != port)
+                && !deliver(Arc::clone(frame))
             {
                 self.dropped.fetch_add(1, Ordering::Relaxed);
             }
@@ -85,7 +87,7 @@ fn addresses(frame: &[u8]) -> Option<([u8; 6], [u8; 6])> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::mpsc::{Receiver, sync_channel};
+    use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
     use super::*;
 
@@ -98,6 +100,10 @@ mod tests {
         });
         bytes[6..12].copy_from_slice(&[2, 0, 0, 0, 0, from]);
         bytes.into()
+    }
+
+    fn to(queue: SyncSender<Arc<[u8]>>) -> impl Fn(Arc<[u8]>) -> bool {
+        move |frame| queue.try_send(frame).is_ok()
     }
 
     fn counts(queues: &[Receiver<Arc<[u8]>>]) -> Vec<usize> {
@@ -113,7 +119,7 @@ mod tests {
         let queues: Vec<_> = (0..3)
             .map(|_| {
                 let (sender, receiver) = sync_channel(8);
-                switch.plug(sender);
+                switch.plug(to(sender));
                 receiver
             })
             .collect();
@@ -148,9 +154,9 @@ mod tests {
     fn a_full_queue_drops_and_counts() {
         let switch = Switch::default();
         let (sender, _receiver) = sync_channel(1);
-        switch.plug(sender);
+        switch.plug(to(sender));
         let (other, _other) = sync_channel(1);
-        let port = switch.plug(other);
+        let port = switch.plug(to(other));
         for _ in 0..3 {
             switch.forward(port, &frame(9, 1));
         }
