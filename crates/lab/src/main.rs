@@ -351,8 +351,7 @@ fn status(lab: &Lab, output: Format) -> Result<()> {
         .guests
         .iter()
         .map(|guest| {
-            let address = format!("10.77.0.{}", guest.host);
-            json!({ "name": guest.name, "node": guest.node, "mac": guest.mac, "address": address })
+            json!({ "name": guest.name, "node": guest.node, "mac": guest.mac, "address": guest.address() })
         })
         .collect();
     let document = json!({ "name": lab.name, "nodes": nodes, "guests": guests });
@@ -372,8 +371,11 @@ fn status(lab: &Lab, output: Format) -> Result<()> {
             }
             for guest in &lab.guests {
                 println!(
-                    "{}  on {}  10.77.0.{}  {}",
-                    guest.name, guest.node, guest.host, guest.mac
+                    "{}  on {}  {}  {}",
+                    guest.name,
+                    guest.node,
+                    guest.address(),
+                    guest.mac
                 );
             }
         }

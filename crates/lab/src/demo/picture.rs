@@ -69,8 +69,8 @@ fn way(text: &mut String, report: &Report) {
     put!(
         text,
         "   {:<10} median round trip     {:<10}",
-        us(before.rtt_p50_us),
-        us(after.rtt_p50_us)
+        us(before.round_trips.rtt_p50_us),
+        us(after.round_trips.rtt_p50_us)
     );
     put!(
         text,
@@ -109,9 +109,9 @@ type Row = (&'static str, &'static str, fn(&Path) -> f64);
 
 fn rows() -> [Row; 5] {
     [
-        ("round trip p50", "us", |path| path.rtt_p50_us),
-        ("round trip p99", "us", |path| path.rtt_p99_us),
-        ("jitter", "us", |path| path.jitter_us),
+        ("round trip p50", "us", |path| path.round_trips.rtt_p50_us),
+        ("round trip p99", "us", |path| path.round_trips.rtt_p99_us),
+        ("jitter", "us", |path| path.round_trips.jitter_us),
         ("packets", "1/s", |path| path.packets_per_s),
         ("host CPU a packet", "us", |path| {
             path.host_cpu_us_per_packet
@@ -151,8 +151,8 @@ mod tests {
             rate_pps: 300,
             ..Report::default()
         };
-        report.paths.synthetic.rtt_p50_us = 2000.0;
-        report.paths.vf.rtt_p50_us = 1000.0;
+        report.paths.synthetic.round_trips.rtt_p50_us = 2000.0;
+        report.paths.vf.round_trips.rtt_p50_us = 1000.0;
         for operation in ["enable", "enable", "disable"] {
             report.switches.push(SwitchOver {
                 operation: operation.into(),

@@ -5,19 +5,18 @@ use std::{collections::BTreeMap, fs};
 use anyhow::{Context, Result, ensure};
 use serde::{Deserialize, Serialize};
 
+use crate::probe::analysis::RoundTrips;
+
 /// One path of the VM's packets: medians over all rounds.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Path {
-    /// Median round trip between wire and guest, microseconds.
-    pub rtt_p50_us: f64,
-    /// 99th percentile of it, microseconds.
-    pub rtt_p99_us: f64,
-    /// Mean difference between successive round trips, microseconds.
-    pub jitter_us: f64,
+    /// Round trips between wire and guest.
+    #[serde(flatten)]
+    pub round_trips: RoundTrips,
     /// Packets a second, both directions together, with a fixed number of echoes on their way.
     pub packets_per_s: f64,
-    /// The node's processor time outside the guest for each packet, microseconds; what the idle node
-    /// takes is subtracted.
+    /// The node's processor time outside its guests' vCPU threads and the agent for each packet,
+    /// microseconds; what the node takes without packets is subtracted.
     pub host_cpu_us_per_packet: f64,
 }
 

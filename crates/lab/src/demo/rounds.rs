@@ -12,7 +12,10 @@ use super::{
 };
 use crate::{
     lab::{Lab, Pace, wait},
-    probe::{analysis::Direction, now_ns},
+    probe::{
+        analysis::{Direction, RoundTrips},
+        now_ns,
+    },
     progress::Progress,
 };
 
@@ -62,8 +65,8 @@ pub fn run(lab: &Lab, product: &Product<'_>, rounds: u32, progress: Progress) ->
                 "round {round} of {rounds}: vm {operation} in {took_s:.1} s, lost {lost_to_guest} to \
                  and {lost_from_guest} from the guest; then p50 {:.0} us, p99 {:.0} us, {:.0} \
                  packets/s, host CPU {:.0} us a packet",
-                half.path.rtt_p50_us,
-                half.path.rtt_p99_us,
+                half.path.round_trips.rtt_p50_us,
+                half.path.round_trips.rtt_p99_us,
                 half.path.packets_per_s,
                 half.path.host_cpu_us_per_packet,
             ));
@@ -122,9 +125,7 @@ fn path(lab: &Lab) -> Result<Path> {
     let packets_per_s = |echoes: u64, seconds: f64| 2.0 * echoes as f64 / seconds.max(0.001);
     let ping_rate = packets_per_s(pings.sent, pings.seconds);
     Ok(Path {
-        rtt_p50_us: pings.round_trips.rtt_p50_us,
-        rtt_p99_us: pings.round_trips.rtt_p99_us,
-        jitter_us: pings.round_trips.jitter_us,
+        round_trips: pings.round_trips,
         packets_per_s: packets_per_s(flood.answered, flood.seconds),
         host_cpu_us_per_packet: spent.per_packet(&idle, ping_rate),
     })
@@ -160,9 +161,11 @@ fn switch_over(
 fn middle(paths: &[Path]) -> Path {
     let of = |value: fn(&Path) -> f64| median(paths.iter().map(value));
     Path {
-        rtt_p50_us: of(|path| path.rtt_p50_us),
-        rtt_p99_us: of(|path| path.rtt_p99_us),
-        jitter_us: of(|path| path.jitter_us),
+        round_trips: RoundTrips {
+            rtt_p50_us: of(|path| path.round_trips.rtt_p50_us),
+            rtt_p99_us: of(|path| path.round_trips.rtt_p99_us),
+            jitter_us: of(|path| path.round_trips.jitter_us),
+        },
         packets_per_s: of(|path| path.packets_per_s),
         host_cpu_us_per_packet: of(|path| path.host_cpu_us_per_packet),
     }

@@ -4,6 +4,9 @@
 //! and writes down what it sent and received, with its own monotonic clock. Nothing is echoed, so a
 //! loss in one direction is not taken for one in the other. Besides, some packets ask for an echo,
 //! from which round-trip times come.
+//!
+//! What a path costs is measured by echoes alone, which the guest's kernel answers: nothing of ours runs
+//! in the guest then ([`Echoes`](analysis::Echoes)).
 
 pub mod analysis;
 pub mod clock;
@@ -14,8 +17,6 @@ use serde::{Deserialize, Serialize};
 
 /// UDP port of the guest's end.
 pub const GUEST_PORT: u16 = 5001;
-/// UDP port of the wire's end.
-pub const WIRE_PORT: u16 = 5002;
 /// Every so many packets of the wire's end ask for an echo.
 pub const ECHO_EVERY: u32 = 4;
 

@@ -10,7 +10,6 @@ use std::{
 use anyhow::{Context, Result};
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
-    fs::Timespec as Time,
     time::{Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags},
 };
 
@@ -33,11 +32,7 @@ pub fn run(peer: SocketAddr, rate_pps: u32) -> Result<()> {
     force_receive_buffer(&socket)?;
     let timer = rustix::time::timerfd_create(TimerfdClockId::Monotonic, TimerfdFlags::NONBLOCK)?;
     if rate_pps > 0 {
-        let nanoseconds = 1_000_000_000 / i64::from(rate_pps);
-        let interval = Time {
-            tv_sec: nanoseconds / 1_000_000_000,
-            tv_nsec: nanoseconds % 1_000_000_000,
-        };
+        let interval = timespec(1_000_000_000 / u64::from(rate_pps));
         let every = Itimerspec {
             it_interval: interval,
             it_value: interval,
@@ -56,7 +51,8 @@ pub fn run(peer: SocketAddr, rate_pps: u32) -> Result<()> {
         if stop_at.is_none() {
             fds.push(PollFd::from_borrowed_fd(stdin.as_fd(), PollFlags::IN));
         }
-        poll(&mut fds, stop_at.map(until).as_ref())?;
+        let left = stop_at.map(|stop| timespec(stop.saturating_sub(now_ns())));
+        poll(&mut fds, left.as_ref())?;
         let ready: Vec<bool> = fds.iter().map(|fd| !fd.revents().is_empty()).collect();
         if ready[0] {
             receive(&socket, &mut log);
@@ -80,12 +76,10 @@ pub fn run(peer: SocketAddr, rate_pps: u32) -> Result<()> {
     Ok(())
 }
 
-/// How long until a moment of our clock.
-fn until(at_ns: u64) -> Timespec {
-    let left_ns = at_ns.saturating_sub(now_ns());
+fn timespec(ns: u64) -> Timespec {
     Timespec {
-        tv_sec: (left_ns / 1_000_000_000) as i64,
-        tv_nsec: (left_ns % 1_000_000_000) as i64,
+        tv_sec: (ns / 1_000_000_000) as i64,
+        tv_nsec: (ns % 1_000_000_000) as i64,
     }
 }
 

@@ -89,9 +89,7 @@ fn serve_one(stream: &UnixStream, station: &SyncSender<Input>, switch: &Switch) 
     let served = answer_all(stream, station, switch, &mut opened);
     // A client that was killed has left its probes sending; of one that was stopped there is none.
     for port in opened {
-        let (sender, receiver) = std::sync::mpsc::channel();
-        station.send(Input::Command(Command::Stop(port, sender)))?;
-        let _ = receiver.recv();
+        ask(station, |answer| Command::Stop(port, answer))?;
     }
     served
 }
@@ -105,9 +103,7 @@ fn answer_all(
     for line in BufReader::new(stream).lines() {
         let answer = match serde_json::from_str(&line?)? {
             Request::Open { peer, pace } => {
-                let (sender, receiver) = std::sync::mpsc::channel();
-                station.send(Input::Command(Command::Open(peer, pace, sender)))?;
-                let port = receiver.recv()?;
+                let port = ask(station, |answer| Command::Open(peer, pace, answer))?;
                 opened.push(port);
                 serde_json::to_value(Started { port })?
             }
@@ -115,13 +111,8 @@ fn answer_all(
             Request::Quiesce { port } => told(station, port, Command::Quiesce)?,
             Request::Stop { port } => {
                 opened.retain(|open| *open != port);
-                let (sender, receiver) = std::sync::mpsc::channel();
-                station.send(Input::Command(Command::Stop(port, sender)))?;
-                serde_json::to_value(
-                    receiver
-                        .recv()?
-                        .with_context(|| format!("no probe {port}"))?,
-                )?
+                let log = ask(station, |answer| Command::Stop(port, answer))?;
+                serde_json::to_value(log.with_context(|| format!("no probe {port}"))?)?
             }
             Request::Counters => serde_json::to_value(Counters {
                 dropped: switch.dropped(),
@@ -137,10 +128,16 @@ fn told(
     port: u16,
     command: impl FnOnce(u16, Sender<bool>) -> Command,
 ) -> Result<serde_json::Value> {
-    let (sender, receiver) = std::sync::mpsc::channel();
-    station.send(Input::Command(command(port, sender)))?;
-    ensure!(receiver.recv()?, "no probe {port}");
+    let done = ask(station, |answer| command(port, answer))?;
+    ensure!(done, "no probe {port}");
     Ok(true.into())
+}
+
+/// Sends a command and waits for its answer.
+fn ask<T>(station: &SyncSender<Input>, command: impl FnOnce(Sender<T>) -> Command) -> Result<T> {
+    let (sender, receiver) = std::sync::mpsc::channel();
+    station.send(Input::Command(command(sender)))?;
+    Ok(receiver.recv()?)
 }
 
 /// A client of the wire's control.

@@ -11,6 +11,7 @@ use smoltcp::{
     iface::{SocketHandle, SocketSet},
     phy::ChecksumCapabilities,
     socket::{icmp, udp},
+    storage::{PacketBuffer, PacketMetadata},
     wire::{Icmpv4Packet, Icmpv4Repr},
 };
 
@@ -81,19 +82,11 @@ impl Probe {
     ) -> Option<Self> {
         let socket = match peer {
             Peer::Responder { .. } => {
-                let buffer = || {
-                    let metadata = vec![udp::PacketMetadata::EMPTY; QUEUE];
-                    udp::PacketBuffer::new(metadata, vec![0; QUEUE * LONGEST])
-                };
                 let mut socket = udp::Socket::new(buffer(), buffer());
                 socket.bind(number).ok()?;
                 sockets.add(socket)
             }
             Peer::Kernel { .. } => {
-                let buffer = || {
-                    let metadata = vec![icmp::PacketMetadata::EMPTY; QUEUE];
-                    icmp::PacketBuffer::new(metadata, vec![0; QUEUE * LONGEST])
-                };
                 let mut socket = icmp::Socket::new(buffer(), buffer());
                 socket.bind(icmp::Endpoint::Ident(number)).ok()?;
                 sockets.add(socket)
@@ -244,6 +237,10 @@ impl Probe {
         }
         sent
     }
+}
+
+fn buffer<H: Clone>() -> PacketBuffer<'static, H> {
+    PacketBuffer::new(vec![PacketMetadata::EMPTY; QUEUE], vec![0; QUEUE * LONGEST])
 }
 
 /// An ICMP echo reply brings the request's data back as they were.
