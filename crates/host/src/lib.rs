@@ -11,7 +11,7 @@ pub mod error;
 pub mod linux;
 pub mod twin;
 
-use std::{sync::mpsc, time::Duration};
+use std::{collections::BTreeSet, sync::mpsc, time::Duration};
 
 use accelnet_model::{
     AdapterFacts, BridgeFacts, IfName, MacAddr, NodeFacts, PciAddress, PolicyFinding, VfAttributes,
@@ -26,8 +26,13 @@ pub type Result<T> = std::result::Result<T, HostError>;
 pub enum HostEvent {
     /// An interface appeared, changed or went.
     Link(String),
-    /// A forwarding entry changed on the bridge port or device with this name.
-    Fdb(String),
+    /// A forwarding entry appeared, moved or went.
+    Fdb {
+        /// The bridge port or device that it points to.
+        port: String,
+        /// Its address.
+        mac: MacAddr,
+    },
     /// A traffic-control object (qdisc, filter) changed on the device with this name.
     TrafficControl(String),
     /// Packet filter rules changed (nfnetlink).
@@ -38,14 +43,39 @@ pub enum HostEvent {
     Idle,
 }
 
-/// State of the hold queue of ours on a tap (DESIGN §4.6): the tap's root queueing discipline, which
+/// State of the hold queue of ours on a tap (DESIGN §4.7): the tap's root queueing discipline, which
 /// lets frames for the guest wait while their path changes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum HoldQueue {
     /// In place; frames pass, and what waited leaves in order.
     Pass,
-    /// Every frame waits.
-    Hold,
+    /// Every frame waits, for so long at most, whoever dies meanwhile: then they pass.
+    Hold {
+        /// The longest that a frame waits.
+        limit: Duration,
+    },
+}
+
+/// A forwarding entry of a bridge, as it shall be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Entry {
+    /// None points the address to the port.
+    Absent,
+    /// It is there, does not age, and moves when the address shows up as a source elsewhere.
+    Static,
+    /// It is there and does not move (`NTF_STICKY`).
+    Sticky,
+}
+
+/// The way of a NIC's frames on the host, for the policy on it.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct PolicyPath {
+    /// The NIC's tap.
+    pub tap: IfName,
+    /// The bridge.
+    pub bridge: IfName,
+    /// The interfaces by which frames leave: ports of the bridge, and what is below a bond.
+    pub uplinks: Vec<IfName>,
 }
 
 /// A machine that accelnet runs on.
@@ -59,25 +89,16 @@ pub trait Host: Send + Sync + 'static {
     /// All network adapters that are PCI functions and not VFs themselves, with their VFs.
     fn observe_adapters(&self) -> Result<Vec<AdapterFacts>>;
 
-    /// The interface with this name as a bridge, if it exists. `kind` says if it is another sort of
-    /// switch, in which case ports are empty.
-    fn observe_bridge(&self, name: &IfName) -> Result<Option<BridgeFacts>>;
+    /// All bridges and bonds, and what else has one of these names (`kind` says what it is; ports are
+    /// empty then). A fixed number of dumps, however many ports there are.
+    fn observe_bridges(&self, named: &BTreeSet<IfName>) -> Result<Vec<BridgeFacts>>;
 
-    /// All interfaces that are bridges or bonds.
-    fn observe_switch_names(&self) -> Result<Vec<IfName>>;
-
-    /// Everything on the host path of a tap that restricts or changes its traffic: bridge VLAN
-    /// filtering (PVID, trunk), isolation, tc filters and foreign disciplines, eBPF and XDP,
-    /// mirroring, nftables/ebtables rules of the bridge family and, with br_netfilter, of inet.
-    /// Our own hold queue is not policy. Rules that can be proved irrelevant to this port are left
-    /// out. `mac` is the guest's address.
-    fn observe_policy(
-        &self,
-        bridge: &IfName,
-        tap: &IfName,
-        uplink: &IfName,
-        mac: MacAddr,
-    ) -> Result<Vec<PolicyFinding>>;
+    /// For each path everything on it that restricts or changes its traffic: bridge VLAN filtering
+    /// (PVID, trunk), isolation, tc filters and foreign disciplines, eBPF and XDP, mirroring,
+    /// nftables/ebtables rules of the bridge family and, with br_netfilter, of inet. Our own hold queue
+    /// is not policy. Rules that can be proved irrelevant to a path are left out. What cannot be read of
+    /// one path is its error; nobody may say then that there is nothing.
+    fn observe_policy(&self, paths: &[PolicyPath]) -> Vec<Result<Vec<PolicyFinding>>>;
 
     /// Sends events from now on, until the receiver is dropped.
     fn watch(&self, events: mpsc::Sender<HostEvent>) -> Result<()>;
@@ -133,10 +154,10 @@ pub trait Host: Send + Sync + 'static {
     /// from its VFs to `mac` reach the PF. [`HostError::FilterFull`] if the card has no room.
     fn ensure_pf_filter(&self, pf: &IfName, mac: MacAddr, present: bool) -> Result<()>;
 
-    /// A static forwarding entry of the bridge sends `mac` to `port` (`bridge fdb … master static`).
-    /// An entry that points `mac` elsewhere is moved. If `present` is false, no entry of the bridge
-    /// (static or learned) points `mac` to this port afterwards.
-    fn ensure_bridge_entry(&self, port: &IfName, mac: MacAddr, present: bool) -> Result<()>;
+    /// What the bridge's forwarding table has of `mac` at `port` (`bridge fdb … master static`). An entry
+    /// that points `mac` elsewhere is moved, unless [`Entry::Absent`] is wanted: then no entry, set or
+    /// learned, points `mac` to this port afterwards, and others stay.
+    fn ensure_bridge_entry(&self, port: &IfName, mac: MacAddr, wanted: Entry) -> Result<()>;
 
     /// The tap's hold queue. Once in place it is only ever *changed*, and goes with the tap: grafting
     /// a root discipline on a device under traffic loses packets. A discipline of somebody else that

@@ -29,6 +29,7 @@ mod vfio;
 mod watch;
 
 use std::{
+    collections::BTreeSet,
     sync::{Arc, mpsc},
     time::{Duration, Instant},
 };
@@ -38,7 +39,7 @@ use accelnet_model::{
 };
 use sysfs::Root;
 
-use crate::{HoldQueue, Host, HostError, HostEvent, Result};
+use crate::{Entry, HoldQueue, Host, HostError, HostEvent, PolicyPath, Result};
 
 /// The machine this process runs on.
 #[derive(Debug, Clone)]
@@ -84,22 +85,30 @@ impl Host for Linux {
         Ok(found)
     }
 
-    fn observe_bridge(&self, name: &IfName) -> Result<Option<BridgeFacts>> {
-        bridge::observe(&self.root, name)
+    fn observe_bridges(&self, named: &BTreeSet<IfName>) -> Result<Vec<BridgeFacts>> {
+        let mut names: BTreeSet<IfName> = bridge::switch_names(&self.root).into_iter().collect();
+        names.extend(named.iter().cloned());
+        let mut found = Vec::new();
+        for name in &names {
+            found.extend(bridge::observe(&self.root, name)?);
+        }
+        Ok(found)
     }
 
-    fn observe_switch_names(&self) -> Result<Vec<IfName>> {
-        Ok(bridge::switch_names(&self.root))
-    }
-
-    fn observe_policy(
-        &self,
-        bridge: &IfName,
-        tap: &IfName,
-        uplink: &IfName,
-        _mac: MacAddr,
-    ) -> Result<Vec<PolicyFinding>> {
-        policy::observe(&self.root, bridge, tap, uplink)
+    fn observe_policy(&self, paths: &[PolicyPath]) -> Vec<Result<Vec<PolicyFinding>>> {
+        let one = |path: &PolicyPath| {
+            let mut found: Vec<PolicyFinding> = Vec::new();
+            for uplink in &path.uplinks {
+                let seen = policy::observe(&self.root, &path.bridge, &path.tap, uplink)?;
+                let new: Vec<PolicyFinding> = seen
+                    .into_iter()
+                    .filter(|one| !found.contains(one))
+                    .collect();
+                found.extend(new);
+            }
+            Ok(found)
+        };
+        paths.iter().map(one).collect()
     }
 
     fn watch(&self, events: mpsc::Sender<HostEvent>) -> Result<()> {
@@ -160,8 +169,8 @@ impl Host for Linux {
         fdb::ensure_filter(pf, mac, present, || link::filter(pf))
     }
 
-    fn ensure_bridge_entry(&self, port: &IfName, mac: MacAddr, present: bool) -> Result<()> {
-        fdb::ensure_entry(port, bridge::master_of(&self.root, port)?, mac, present)
+    fn ensure_bridge_entry(&self, port: &IfName, mac: MacAddr, wanted: Entry) -> Result<()> {
+        fdb::ensure_entry(port, bridge::master_of(&self.root, port)?, mac, wanted)
     }
 
     fn ensure_hold_queue(&self, tap: &IfName, wanted: HoldQueue) -> Result<()> {

@@ -349,6 +349,7 @@ fn new_port(name: &IfName, mac: MacAddr) -> BridgePort {
             vlan: None,
             local: true,
             fixed: true,
+            sticky: false,
         }],
         hold_queue: false,
     }

@@ -12,7 +12,9 @@ pub mod twin;
 
 use std::{sync::mpsc, time::Duration};
 
-use accelnet_model::{DomainCapabilities, IfName, MacAddr, PciAddress, Staging, VmFacts};
+use accelnet_model::{
+    DomainCapabilities, IfName, MacAddr, PciAddress, Staging, VmFacts, VmJob, VmState,
+};
 pub use error::HypervisorError;
 use uuid::Uuid;
 
@@ -26,10 +28,43 @@ pub enum HypervisorEvent {
     Vm(Uuid),
     /// A device was added to or removed from a running VM.
     Device(Uuid),
+    /// Its guest restarted from inside: drivers let go of all devices, and take them anew.
+    Rebooted(Uuid),
+    /// QEMU asks the guest to give up the VF by itself, for a migration or a save (its monitor event
+    /// UNPLUG_PRIMARY); libvirt tells nothing of it.
+    UnplugPrimary(Uuid),
+    /// QEMU's migration code (also that of saves) changed its state (its monitor event MIGRATION).
+    Migration(Uuid, MigrationPhase),
     /// The connection was lost; the next call connects again.
     Disconnected,
     /// The connection is (again) there: look at everything.
     Connected,
+}
+
+/// States of QEMU's migration that matter here (qapi/migration.json, `MigrationStatus`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MigrationPhase {
+    /// `wait-unplug`: nothing goes on until the guest has given up the VF.
+    WaitsForUnplug,
+    /// `failed` or `cancelled`: QEMU plugs the VF back by itself.
+    Failed,
+    /// Any other.
+    Other,
+}
+
+/// What libvirt says of a VM at once, whatever else goes on with it, and what could be seen of it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct VmSeen {
+    /// The VM.
+    pub uuid: Uuid,
+    /// Its name.
+    pub name: String,
+    /// Its state.
+    pub state: VmState,
+    /// The job that a paused VM waits for.
+    pub job: Option<VmJob>,
+    /// All about it, or why it could not be seen.
+    pub facts: std::result::Result<VmFacts, String>,
 }
 
 /// A VF to plug into a running VM as the fast half of one of its NICs.
@@ -79,9 +114,11 @@ pub trait Hypervisor: Send + Sync + 'static {
     /// What VMs can have.
     fn observe_capabilities(&self) -> Result<DomainCapabilities>;
 
-    /// All VMs, running or not, with NICs, host devices and free root ports, from live and
-    /// persistent definitions.
-    fn observe_vms(&self) -> Result<Vec<VmFacts>>;
+    /// All VMs, running or not, with NICs, host devices and free root ports, from live and persistent
+    /// definitions. State first: one that comes in and has not run here is asked for nothing else, since
+    /// libvirt answers no other question about it for up to half a minute. One that cannot be read costs
+    /// only itself; an error means that it is not known which VMs there are.
+    fn observe_vms(&self) -> Result<Vec<VmSeen>>;
 
     /// Sends events from now on, until the receiver is dropped.
     fn watch(&self, events: mpsc::Sender<HypervisorEvent>) -> Result<()>;
@@ -95,6 +132,15 @@ pub trait Hypervisor: Send + Sync + 'static {
     /// device-removed event) or the deadline passes ([`HypervisorError::GuestRefused`]). Nothing is
     /// done if the VM does not have it.
     fn detach_vf(&self, vm: Uuid, pci: PciAddress, deadline: Duration) -> Result<()>;
+
+    /// What QEMU still has of a NIC's VF although libvirt's definition has no such device any more is
+    /// unplugged, and waited for until the deadline ([`HypervisorError::GuestRefused`]). Nothing is done
+    /// if there is none.
+    fn ensure_released(&self, vm: Uuid, mac: MacAddr, deadline: Duration) -> Result<()>;
+
+    /// Ends a job (save, dump, migration) that stopped the VM's processors, and lets the VM run on
+    /// at once: the guest must run to give up its VF. Nothing is done if there is no such job.
+    fn end_job(&self, vm: Uuid) -> Result<()>;
 
     /// Stages on the persistent definition what acceleration needs and it lacks, for the next cold
     /// start: `<teaming type='persistent'/>` on the virtio NICs that shall stand by, a free PCIe root

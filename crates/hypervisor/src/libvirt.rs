@@ -23,14 +23,14 @@ use std::{
     time::Duration,
 };
 
-use accelnet_model::{DomainCapabilities, PciAddress, Staging, VmFacts, VmState};
+use accelnet_model::{DomainCapabilities, MacAddr, PciAddress, Staging, VmFacts, VmState};
 use connection::Connection;
 use uuid::Uuid;
 use virt::{domain::Domain, sys};
 
 use crate::{
     Hypervisor, HypervisorError, HypervisorEvent, NewNic, Result, Staged, Version, Versions,
-    VfAttachment,
+    VfAttachment, VmSeen,
 };
 
 /// The system's QEMU driver.
@@ -128,7 +128,7 @@ impl Hypervisor for Libvirt {
         Ok(capabilities)
     }
 
-    fn observe_vms(&self) -> Result<Vec<VmFacts>> {
+    fn observe_vms(&self) -> Result<Vec<VmSeen>> {
         let connection = self.connection.get()?;
         let domains = connection
             .list_all_domains(0)
@@ -136,7 +136,13 @@ impl Hypervisor for Libvirt {
         let mut vms = Vec::new();
         for domain in &domains {
             match observe(domain) {
-                Ok(facts) => vms.push(facts),
+                Ok(facts) => vms.push(VmSeen {
+                    uuid: facts.uuid,
+                    name: facts.name.clone(),
+                    state: facts.state,
+                    job: facts.job,
+                    facts: Ok(facts),
+                }),
                 // A VM that went away between list and look is not there; the next look agrees.
                 Err(error) if domain.is_active().is_err() => {
                     tracing::debug!(%error, "a VM went away");
@@ -163,6 +169,14 @@ impl Hypervisor for Libvirt {
 
     fn detach_vf(&self, vm: Uuid, pci: PciAddress, deadline: Duration) -> Result<()> {
         attach::detach(&self.domain(vm)?, pci, deadline, &self.events)
+    }
+
+    fn ensure_released(&self, _vm: Uuid, _mac: MacAddr, _deadline: Duration) -> Result<()> {
+        Ok(())
+    }
+
+    fn end_job(&self, _vm: Uuid) -> Result<()> {
+        Ok(())
     }
 
     fn prepare(&self, vm: Uuid, staging: &Staging) -> Result<Staged> {

@@ -80,6 +80,7 @@ pub fn definition(uuid: Uuid, name: &str, mac: MacAddr, bridge: &IfName) -> VmFa
         uuid,
         name: name.to_owned(),
         state: VmState::Off,
+        job: None,
         pid: None,
         persistent: true,
         managed_by: None,

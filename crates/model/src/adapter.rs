@@ -62,6 +62,18 @@ impl SriovSupport {
     }
 }
 
+/// The link that a VF's user sees (`IFLA_VF_LINK_STATE`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum VfLink {
+    /// The adapter's own.
+    Auto,
+    /// Up, whatever the adapter's is.
+    Up,
+    /// Down: a guest with another path leaves the VF by itself.
+    Down,
+}
+
 /// Attributes of a VF that the PF's driver enforces (rtnetlink `IFLA_VF_*`).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct VfAttributes {
@@ -79,6 +91,9 @@ pub struct VfAttributes {
     pub max_tx_rate_mbps: Support<u32>,
     /// Guaranteed transmit rate in Mbit/s; 0 means none.
     pub min_tx_rate_mbps: Support<u32>,
+    /// The link that its user sees. Drivers that cannot set it (igb) read as [`VfLink::Auto`].
+    #[serde(default)]
+    pub link: Support<VfLink>,
 }
 
 impl VfAttributes {
@@ -93,6 +108,7 @@ impl VfAttributes {
             trust: Support::Supported(false),
             max_tx_rate_mbps: Support::Supported(0),
             min_tx_rate_mbps: Support::Supported(0),
+            link: Support::Supported(VfLink::Auto),
         }
     }
 
@@ -113,7 +129,10 @@ impl VfAttributes {
         };
         let trust_fits =
             self.trust == wanted.trust || (self.trust.value().is_none() && wanted.trust.is(&false));
+        let link_fits = self.link == wanted.link
+            || (self.link.value().is_none() && wanted.link.is(&VfLink::Auto));
         self.mac == wanted.mac
+            && link_fits
             && self.vlan == wanted.vlan
             && self.qos == wanted.qos
             && self.spoofchk == wanted.spoofchk

@@ -16,6 +16,9 @@ pub struct FdbEntry {
     pub local: bool,
     /// Set by somebody, not learned.
     pub fixed: bool,
+    /// It does not move when its address shows up as a source elsewhere (`NTF_STICKY`, Linux 4.20).
+    #[serde(default)]
+    pub sticky: bool,
 }
 
 /// One port of a bridge.

@@ -42,6 +42,9 @@ pub struct VmDesired {
     /// the wish, so that nothing that is interrupted can add two.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub add_nic: Option<MacAddr>,
+    /// Kept on the software path for a while on purpose; its capacity stays held.
+    #[serde(default)]
+    pub parked: bool,
 }
 
 /// Everything one node shall be.

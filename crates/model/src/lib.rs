@@ -26,7 +26,7 @@ pub mod status;
 pub mod support;
 pub mod vm;
 
-pub use adapter::{AdapterFacts, AdapterId, SriovSupport, VfAttributes, VfFacts, VfUser};
+pub use adapter::{AdapterFacts, AdapterId, SriovSupport, VfAttributes, VfFacts, VfLink, VfUser};
 pub use adapter_match::AdapterMatch;
 pub use bridge::{BondFacts, BridgeFacts, BridgePort, FdbEntry, PolicyFinding, PolicyKind};
 pub use capabilities::DomainCapabilities;
@@ -41,6 +41,8 @@ pub use node::NodeFacts;
 pub use performance::Performance;
 pub use problem::{Code, ObjectRef, Problem};
 pub use staging::Staging;
-pub use status::{AdapterStatus, NicPath, NicStatus, NodeStatus, Progress, QueuePairs, VmStatus};
+pub use status::{
+    AdapterStatus, NicPath, NicStatus, NodeStatus, Progress, QueuePairs, UnseenVm, VmStatus,
+};
 pub use support::Support;
-pub use vm::{HostdevFacts, NicFacts, VmFacts, VmState};
+pub use vm::{HostdevFacts, NicFacts, VmFacts, VmJob, VmState};

@@ -312,6 +312,18 @@ catalogue! {
         "The guest did not release the VF; the VM stays on it."
         "Unplugging asks the guest to let go. It did not in time, and a device is never pulled away from a guest that uses it."
         "Look at the guest (its kernel must take part in PCIe hot-unplug); accelnet tries again by itself."
+    VmParked "vm_parked" REFUSED
+        "The VM is parked: it is kept on its software path on purpose."
+        "Somebody asked for it ('accelnet vm park'), for maintenance, a save or a move, or the node is shutting down. The VM keeps its admission and its share of capacity meanwhile."
+        "Run 'accelnet vm unpark VM', or wait until the time it was parked for is over."
+    VmFrozen "vm_frozen" FAILED
+        "A command stopped the VM while it was on its VF, and would have waited for it for ever; it was ended."
+        "'virsh save', 'managedsave', 'dump' and 'migrate' without '--live' stop the VM's processors first, and then wait until the guest gives up the VF, which it can do only while it runs. accelnet ends such a job and lets the VM run on; the command says that it was canceled."
+        "Take the VM off its VF first: 'accelnet vm park VM', then repeat the command; 'accelnet vm unpark VM' afterwards. Migrate with '--live'."
+    VmNotSeen "vm_not_seen" UNREACHABLE
+        "The VM is there, and could not be looked at."
+        "libvirt tells its state, but not its definition: it comes in by a migration or a restore, or the definition cannot be read. Nothing is concluded from what was not seen, and nothing is changed on the VM."
+        "Follow the cause that is named; the VM is looked at again by itself."
     HypervisorUnavailable "hypervisor_unavailable" UNREACHABLE
         "libvirt does not answer on the node."
         "VMs that run go on as they are; nothing can be changed until libvirt answers again."

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
+use uuid::Uuid;
 
 use crate::{
     adapter::AdapterFacts,
@@ -10,7 +11,7 @@ use crate::{
     node::NodeFacts,
     performance::Performance,
     problem::Problem,
-    vm::VmFacts,
+    vm::{VmFacts, VmState},
 };
 
 /// Which way a vNIC's packets really go, from evidence.
@@ -106,6 +107,19 @@ pub struct VmStatus {
     pub staged: Vec<String>,
 }
 
+/// A VM that is there and could not be looked at: nothing is known of it but this.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct UnseenVm {
+    /// The VM.
+    pub uuid: Uuid,
+    /// Its name on the node.
+    pub name: String,
+    /// Its state, which libvirt tells in any case.
+    pub state: VmState,
+    /// Why the rest could not be seen.
+    pub because: String,
+}
+
 /// An adapter and what is wrong with it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct AdapterStatus {
@@ -137,6 +151,9 @@ pub struct NodeStatus {
     pub bridges: Vec<BridgeFacts>,
     /// Its VMs.
     pub vms: Vec<VmStatus>,
+    /// VMs that are there and could not be looked at.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unseen_vms: Vec<UnseenVm>,
     /// What is wrong with the node as a whole.
     pub problems: Vec<Problem>,
 }

@@ -21,6 +21,21 @@ pub enum VmState {
     Off,
 }
 
+/// What stops a VM's processors for a while, or has not let them begin.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum VmJob {
+    /// It comes in (start, restore or migration) and has not run here yet. libvirt answers nothing
+    /// about such a VM but its state.
+    Incoming,
+    /// It is saved to a file (`save`, `managedsave`).
+    Saving,
+    /// Its memory is dumped.
+    Dumping,
+    /// It migrates to another node.
+    Outgoing,
+}
+
 /// One NIC of a VM that is on the software path (virtio or another model; never a hostdev).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct NicFacts {
@@ -84,6 +99,9 @@ pub struct VmFacts {
     pub name: String,
     /// Run state.
     pub state: VmState,
+    /// The job that a paused VM waits for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub job: Option<VmJob>,
     /// Process id of its QEMU while it runs.
     pub pid: Option<u32>,
     /// It has a definition that survives its stop.

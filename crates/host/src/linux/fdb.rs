@@ -12,7 +12,7 @@ use super::{
     attributes::{find, push, u16_at, u32_at},
     netlink::{Netlink, ifindex},
 };
-use crate::{HostError, Result};
+use crate::{Entry, HostError, Result};
 
 // include/uapi/linux/rtnetlink.h, include/uapi/linux/neighbour.h
 const RTM_NEWNEIGH: u16 = 28;
@@ -23,6 +23,7 @@ const NDA_VLAN: u16 = 5;
 const NDA_MASTER: u16 = 9;
 const NTF_SELF: u8 = 2;
 const NTF_MASTER: u8 = 4;
+const NTF_STICKY: u8 = 0x40;
 const NUD_NOARP: u16 = 0x40;
 const NUD_PERMANENT: u16 = 0x80;
 
@@ -81,12 +82,14 @@ fn decode(payload: &[u8], bridge: u32) -> Option<(u32, FdbEntry)> {
             vlan,
             local,
             fixed: local || state & NUD_NOARP != 0,
+            sticky: payload.get(10)? & NTF_STICKY != 0,
         },
     ))
 }
 
 /// See [`crate::Host::ensure_bridge_entry`].
-pub fn ensure_entry(port: &IfName, bridge: u32, mac: MacAddr, present: bool) -> Result<()> {
+pub fn ensure_entry(port: &IfName, bridge: u32, mac: MacAddr, wanted: Entry) -> Result<()> {
+    let present = wanted != Entry::Absent;
     let index = ifindex(port)?;
     let points_here = |only_fixed: bool| -> Result<bool> {
         let entries = observe(bridge)?;

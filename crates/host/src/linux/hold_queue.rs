@@ -129,7 +129,7 @@ pub fn ensure(tap: &IfName, wanted: HoldQueue) -> Result<()> {
     }
     let (action, words) = match wanted {
         HoldQueue::Pass => (TCQ_PLUG_RELEASE_INDEFINITE, "let frames pass"),
-        HoldQueue::Hold => (TCQ_PLUG_BUFFER, "hold frames"),
+        HoldQueue::Hold { .. } => (TCQ_PLUG_BUFFER, "hold frames"),
     };
     netlink.request(
         &format!("{words} on {tap}"),

@@ -8,7 +8,7 @@
 
 use std::collections::BTreeMap;
 
-use accelnet_model::{IfName, MacAddr, Support, VfAttributes};
+use accelnet_model::{IfName, MacAddr, Support, VfAttributes, VfLink};
 
 use super::{
     attributes::{find, iter, push, u32_at},
@@ -32,6 +32,7 @@ const IFLA_VF_INFO: u16 = 1;
 const IFLA_VF_MAC: u16 = 1;
 const IFLA_VF_VLAN: u16 = 2;
 const IFLA_VF_SPOOFCHK: u16 = 4;
+const IFLA_VF_LINK_STATE: u16 = 5;
 const IFLA_VF_RATE: u16 = 6;
 const IFLA_VF_TRUST: u16 = 9;
 const IFLA_VF_VLAN_LIST: u16 = 12;
@@ -70,6 +71,7 @@ impl Vf {
                 trust: Support::Unknown,
                 max_tx_rate_mbps: Support::Unknown,
                 min_tx_rate_mbps: Support::Unknown,
+                link: Support::Unknown,
             },
             dot1q: true,
         }
@@ -153,6 +155,13 @@ fn decode_vf(info: &[u8]) -> Option<(u32, Vf)> {
         trust: flag(IFLA_VF_TRUST),
         min_tx_rate_mbps: number(IFLA_VF_RATE, 1),
         max_tx_rate_mbps: number(IFLA_VF_RATE, 2),
+        // include/uapi/linux/if_link.h: 0 auto (also of drivers that have no such state), 1 up, 2 down.
+        link: match value(IFLA_VF_LINK_STATE, 1) {
+            Some(0) => Support::Supported(VfLink::Auto),
+            Some(1) => Support::Supported(VfLink::Up),
+            Some(2) => Support::Supported(VfLink::Down),
+            _ => Support::Unknown,
+        },
     };
     // struct ifla_vf_vlan_info: VF, VLAN, priority, protocol (big-endian u16).
     let dot1q = iter(find(info, IFLA_VF_VLAN_LIST).unwrap_or_default())

@@ -2,6 +2,8 @@
 
 use std::{sync::mpsc, thread, time::Duration};
 
+use accelnet_model::MacAddr;
+
 use super::{
     attributes::{find, text, u32_at},
     netlink::Netlink,
@@ -14,6 +16,7 @@ const RTNLGRP_NEIGH: u32 = 3;
 const RTNLGRP_TC: u32 = 4;
 const NFNLGRP_NFTABLES: u32 = 7;
 const IFLA_IFNAME: u16 = 3;
+const NDA_LLADDR: u16 = 2;
 
 /// How soon a thread notices that nobody listens any more.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -35,7 +38,9 @@ pub fn watch(events: mpsc::Sender<HostEvent>) -> Result<()> {
         )),
         // RTM_NEWNEIGH, RTM_DELNEIGH: those of other families are no forwarding entries.
         28 | 29 if payload.first() == Some(&(libc::AF_BRIDGE as u8)) => {
-            Some(HostEvent::Fdb(name_of(u32_at(payload, 4)?)))
+            let port = name_of(u32_at(payload, 4)?);
+            let mac = MacAddr(*find(payload.get(12..)?, NDA_LLADDR)?.first_chunk()?);
+            Some(HostEvent::Fdb { port, mac })
         }
         // RTM_*QDISC, *TCLASS, *TFILTER
         36..=46 => Some(HostEvent::TrafficControl(name_of(u32_at(payload, 4)?))),

@@ -60,7 +60,7 @@ impl Machine {
         };
         let copies = self.send(mac, from);
         let at_tap = copies.taps.contains(&guest.tap);
-        let waits = self.holds.get(&guest.tap) == Some(&HoldQueue::Hold);
+        let waits = matches!(self.holds.get(&guest.tap), Some(HoldQueue::Hold { .. }));
         Arrival {
             by_vf: copies.vf && guest.is_on_vf(self.now),
             by_tap: at_tap && !waits && !guest.is_on_vf(self.now),

@@ -250,6 +250,7 @@ impl Machine {
             vlan: None,
             local: false,
             fixed: false,
+            sticky: false,
         };
         for other in &mut bridge.ports {
             if let Some(at) = other

@@ -1,6 +1,6 @@
 //! The simulated machine as the agent sees and changes it.
 
-use std::{sync::mpsc, time::Duration};
+use std::{collections::BTreeSet, sync::mpsc, time::Duration};
 
 use accelnet_model::{
     AdapterFacts, BridgeFacts, FdbEntry, IfName, MacAddr, NodeFacts, PciAddress, PolicyFinding,
@@ -8,7 +8,7 @@ use accelnet_model::{
 };
 
 use super::{HostTwin, Machine};
-use crate::{HoldQueue, Host, HostError, HostEvent, Result};
+use crate::{Entry, HoldQueue, Host, HostError, HostEvent, PolicyPath, Result};
 
 fn gone(what: impl std::fmt::Display) -> HostError {
     HostError::Gone(what.to_string())
@@ -215,7 +215,8 @@ impl Machine {
         Ok(())
     }
 
-    fn ensure_entry(&mut self, port: &IfName, mac: MacAddr, present: bool) -> Result<()> {
+    fn ensure_entry(&mut self, port: &IfName, mac: MacAddr, wanted: Entry) -> Result<()> {
+        let present = wanted != Entry::Absent;
         let bridge = self
             .bridges
             .iter_mut()
@@ -231,6 +232,7 @@ impl Machine {
                     vlan: None,
                     local: false,
                     fixed: true,
+                    sticky: wanted == Entry::Sticky,
                 });
             }
         }
@@ -278,28 +280,18 @@ impl Host for HostTwin {
         }))
     }
 
-    fn observe_bridge(&self, name: &IfName) -> Result<Option<BridgeFacts>> {
-        Ok(self.with(|machine| {
-            let mut bridges = machine.bridges.iter();
-            bridges.find(|bridge| &bridge.ifname == name).cloned()
-        }))
+    fn observe_bridges(&self, _named: &BTreeSet<IfName>) -> Result<Vec<BridgeFacts>> {
+        Ok(self.with(|machine| machine.bridges.clone()))
     }
 
-    fn observe_switch_names(&self) -> Result<Vec<IfName>> {
-        Ok(self.with(|machine| {
-            let bridges = machine.bridges.iter();
-            bridges.map(|bridge| bridge.ifname.clone()).collect()
-        }))
-    }
-
-    fn observe_policy(
-        &self,
-        _bridge: &IfName,
-        tap: &IfName,
-        _uplink: &IfName,
-        _mac: MacAddr,
-    ) -> Result<Vec<PolicyFinding>> {
-        Ok(self.with(|machine| machine.policy.get(tap).cloned().unwrap_or_default()))
+    fn observe_policy(&self, paths: &[PolicyPath]) -> Vec<Result<Vec<PolicyFinding>>> {
+        self.with(|machine| {
+            let on = |path: &PolicyPath| machine.policy.get(&path.tap).cloned();
+            paths
+                .iter()
+                .map(|path| Ok(on(path).unwrap_or_default()))
+                .collect()
+        })
     }
 
     fn watch(&self, events: mpsc::Sender<HostEvent>) -> Result<()> {
@@ -367,8 +359,8 @@ impl Host for HostTwin {
         self.with(|machine| machine.ensure_filter(pf, mac, present))
     }
 
-    fn ensure_bridge_entry(&self, port: &IfName, mac: MacAddr, present: bool) -> Result<()> {
-        self.with(|machine| machine.ensure_entry(port, mac, present))
+    fn ensure_bridge_entry(&self, port: &IfName, mac: MacAddr, wanted: Entry) -> Result<()> {
+        self.with(|machine| machine.ensure_entry(port, mac, wanted))
     }
 
     fn ensure_hold_queue(&self, tap: &IfName, wanted: HoldQueue) -> Result<()> {

@@ -1,7 +1,7 @@
 //! The model says of frames what the lab measured (docs/reference/switch-over.md).
 
 use super::*;
-use crate::Host;
+use crate::{Entry, Host};
 
 const GUEST: MacAddr = MacAddr([2, 0, 0, 0, 0x77, 1]);
 const OTHER: MacAddr = MacAddr([2, 0, 0, 0, 0x77, 2]);
@@ -51,7 +51,7 @@ fn a_guest_on_its_vf_discards_what_comes_by_the_tap() {
     let (twin, vf) = machine();
     twin.with(|machine| machine.plug(1, GUEST, vf)).unwrap();
     twin.ensure_pf_filter(&name("pf0"), GUEST, true).unwrap();
-    twin.ensure_bridge_entry(&name("vnet1"), GUEST, false)
+    twin.ensure_bridge_entry(&name("vnet1"), GUEST, Entry::Absent)
         .unwrap();
     assert_eq!(twin.active_vectors(vf).unwrap(), 0);
     assert_eq!(
@@ -73,7 +73,7 @@ fn a_guest_on_its_vf_discards_what_comes_by_the_tap() {
         })
     };
     assert!(neighbour(&twin), "flooded to the uplink, and so to the VF");
-    twin.ensure_bridge_entry(&name("vnet1"), GUEST, true)
+    twin.ensure_bridge_entry(&name("vnet1"), GUEST, Entry::Static)
         .unwrap();
     assert!(!neighbour(&twin), "sent to the tap only");
 }
@@ -99,8 +99,13 @@ fn frames_from_a_vf_reach_only_addresses_in_the_pfs_filter() {
 #[test]
 fn held_frames_wait_and_learning_moves_entries_that_were_set() {
     let (twin, _) = machine();
-    twin.ensure_hold_queue(&name("vnet1"), HoldQueue::Hold)
-        .unwrap();
+    twin.ensure_hold_queue(
+        &name("vnet1"),
+        HoldQueue::Hold {
+            limit: Duration::from_secs(1),
+        },
+    )
+    .unwrap();
     assert_eq!(
         (from_wire(&twin).by_tap, from_wire(&twin).waits),
         (false, true)
@@ -109,7 +114,7 @@ fn held_frames_wait_and_learning_moves_entries_that_were_set() {
         .unwrap();
     assert!(from_wire(&twin).by_tap);
     // The card's echo at an uplink that learns.
-    twin.ensure_bridge_entry(&name("vnet1"), GUEST, true)
+    twin.ensure_bridge_entry(&name("vnet1"), GUEST, Entry::Static)
         .unwrap();
     twin.ensure_port_learning(&name("pf0"), true).unwrap();
     twin.pause(Duration::from_secs(1));

@@ -27,6 +27,7 @@ pub fn facts(live: &str, config: Option<&str>, state: VmState) -> Result<VmFacts
         uuid: uuid.ok_or_else(|| malformed("it has no UUID"))?,
         pid: running.then(|| process_id(&name)).flatten(),
         state,
+        job: None,
         persistent: config_root.is_some(),
         managed_by: manager(root),
         machine: machine(root),

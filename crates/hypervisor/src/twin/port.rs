@@ -2,12 +2,13 @@
 
 use std::{sync::mpsc, time::Duration};
 
-use accelnet_model::{DomainCapabilities, HostdevFacts, PciAddress, Staging, VmFacts, VmState};
+use accelnet_model::{DomainCapabilities, HostdevFacts, MacAddr, PciAddress, Staging, VmState};
 use uuid::Uuid;
 
 use super::{HypervisorTwin, Vm, Vms, standby};
 use crate::{
     Hypervisor, HypervisorError, HypervisorEvent, NewNic, Result, Staged, Versions, VfAttachment,
+    VmSeen,
 };
 
 impl Vms {
@@ -25,6 +26,20 @@ impl Vms {
         let vm = self.vm_mut(uuid).ok_or(HypervisorError::NoSuchVm(uuid))?;
         let pid = vm.facts.pid.ok_or(HypervisorError::NotRunning)?;
         Ok((vm, pid))
+    }
+}
+
+impl Vm {
+    /// What the hypervisor tells of it.
+    fn seen(&self) -> VmSeen {
+        let facts = &self.facts;
+        VmSeen {
+            uuid: facts.uuid,
+            name: facts.name.clone(),
+            state: facts.state,
+            job: facts.job,
+            facts: Ok(facts.clone()),
+        }
     }
 }
 
@@ -52,10 +67,10 @@ impl Hypervisor for HypervisorTwin {
         })
     }
 
-    fn observe_vms(&self) -> Result<Vec<VmFacts>> {
+    fn observe_vms(&self) -> Result<Vec<VmSeen>> {
         let vms = self.lock();
         vms.answers()?;
-        Ok(vms.vms.iter().map(|vm| vm.facts.clone()).collect())
+        Ok(vms.vms.iter().map(Vm::seen).collect())
     }
 
     fn watch(&self, events: mpsc::Sender<HypervisorEvent>) -> Result<()> {
@@ -107,6 +122,14 @@ impl Hypervisor for HypervisorTwin {
         vm.facts.hostdevs.remove(at);
         vm.facts.free_root_ports_live += 1;
         self.hardware.unplugged(pid, pci);
+        Ok(())
+    }
+
+    fn ensure_released(&self, _uuid: Uuid, _mac: MacAddr, _deadline: Duration) -> Result<()> {
+        Ok(())
+    }
+
+    fn end_job(&self, _uuid: Uuid) -> Result<()> {
         Ok(())
     }
 

@@ -75,12 +75,20 @@ fn a_vf_is_plugged_once_and_unplugged_once() {
         twin.attach_vf(uuid, &vf()).unwrap();
     }
     let facts = &twin.observe_vms().unwrap()[0];
+    let facts = facts.facts.as_ref().unwrap();
     assert_eq!((facts.hostdevs.len(), facts.free_root_ports_live), (1, 1));
     for _ in 0..2 {
         twin.detach_vf(uuid, vf().pci, Duration::from_secs(1))
             .unwrap();
     }
-    assert!(twin.observe_vms().unwrap()[0].hostdevs.is_empty());
+    assert!(
+        twin.observe_vms().unwrap()[0]
+            .facts
+            .as_ref()
+            .unwrap()
+            .hostdevs
+            .is_empty()
+    );
     let expected = [
         "100: vnet100-0 on br0",
         "100: plug 0000:01:10.0",
@@ -99,7 +107,15 @@ fn a_guest_that_refuses_keeps_the_vf() {
         .detach_vf(uuid, vf().pci, Duration::from_secs(20))
         .unwrap_err();
     assert_eq!(error, HypervisorError::GuestRefused { seconds: 20 });
-    assert_eq!(twin.observe_vms().unwrap()[0].hostdevs.len(), 1);
+    assert_eq!(
+        twin.observe_vms().unwrap()[0]
+            .facts
+            .as_ref()
+            .unwrap()
+            .hostdevs
+            .len(),
+        1
+    );
     assert_eq!(notes.taken(), ["pause 20"]);
 }
 

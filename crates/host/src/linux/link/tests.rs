@@ -55,6 +55,7 @@ fn attributes_are_read_and_unsupported_is_not_false() {
             trust: Support::Supported(false),
             max_tx_rate_mbps: Support::Supported(100),
             min_tx_rate_mbps: Support::Supported(0),
+            link: Support::Unknown,
         }
     );
     assert!(first.dot1q);
@@ -118,6 +119,7 @@ fn the_recorded_answer_of_igb_is_understood() {
             trust: Support::Supported(true),
             max_tx_rate_mbps: Support::Supported(100),
             min_tx_rate_mbps: Support::Supported(0),
+            link: Support::Unknown,
         }
     );
 }

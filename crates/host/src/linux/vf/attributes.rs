@@ -198,6 +198,7 @@ fn compare(index: u32, found: &VfAttributes, wanted: &VfAttributes) -> Result<()
             trust,
             max_tx_rate_mbps,
             min_tx_rate_mbps,
+            link: _,
         } = attributes;
         let mac = if *mac == MacAddr::ZERO {
             "none".to_owned()

@@ -94,6 +94,7 @@ fn free() -> VfAttributes {
         trust: Support::Supported(true),
         max_tx_rate_mbps: Support::Supported(100),
         min_tx_rate_mbps: Support::Supported(0),
+        link: Support::Unknown,
     }
 }
 
@@ -247,6 +248,7 @@ fn attributes() -> impl Strategy<Value = VfAttributes> {
             trust,
             max_tx_rate_mbps: Support::Supported(max),
             min_tx_rate_mbps: Support::Supported(min),
+            link: Support::Unknown,
         })
 }
 
