@@ -11,7 +11,11 @@ pub mod error;
 pub mod linux;
 pub mod twin;
 
-use std::{collections::BTreeSet, sync::mpsc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::mpsc,
+    time::Duration,
+};
 
 use accelnet_model::{
     AdapterFacts, BridgeFacts, IfName, MacAddr, NodeFacts, PciAddress, PolicyFinding, VfAttributes,
@@ -32,6 +36,8 @@ pub enum HostEvent {
         port: String,
         /// Its address.
         mac: MacAddr,
+        /// It went from there.
+        gone: bool,
     },
     /// A traffic-control object (qdisc, filter) changed on the device with this name.
     TrafficControl(String),
@@ -171,9 +177,9 @@ pub trait Host: Send + Sync + 'static {
     /// Frames the host received from the port (for a tap: sent by the guest).
     fn rx_packets(&self, port: &IfName) -> Result<u64>;
 
-    /// MSI-X vectors that the VF's user has enabled (`vfio-msix[N](ADDRESS)` in
-    /// `/proc/interrupts`); more than none means that a driver in the guest drives the VF.
-    fn active_vectors(&self, vf: PciAddress) -> Result<u32>;
+    /// MSI-X vectors that users of VFs have enabled (`vfio-msix[N](ADDRESS)` in `/proc/interrupts`), by VF;
+    /// more than none means that a driver in the guest drives the VF. One read for all.
+    fn observe_vectors(&self) -> Result<BTreeMap<PciAddress, u32>>;
 
     /// Sleeps; a twin advances its clock instead.
     fn pause(&self, time: Duration);

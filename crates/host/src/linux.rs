@@ -29,7 +29,7 @@ mod vfio;
 mod watch;
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     sync::{Arc, mpsc},
     time::{Duration, Instant},
 };
@@ -185,9 +185,8 @@ impl Host for Linux {
         bridge::rx_packets(&self.root, port)
     }
 
-    fn active_vectors(&self, vf: PciAddress) -> Result<u32> {
-        let vectors = vfio::observe_vectors(&self.root)?;
-        Ok(vectors.get(&vf).copied().unwrap_or(0))
+    fn observe_vectors(&self) -> Result<BTreeMap<PciAddress, u32>> {
+        vfio::observe_vectors(&self.root)
     }
 
     fn pause(&self, time: Duration) {

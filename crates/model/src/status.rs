@@ -11,7 +11,7 @@ use crate::{
     node::NodeFacts,
     performance::Performance,
     problem::Problem,
-    vm::{VmFacts, VmState},
+    vm::{VmFacts, VmJob, VmState},
 };
 
 /// Which way a vNIC's packets really go, from evidence.
@@ -116,6 +116,9 @@ pub struct UnseenVm {
     pub name: String,
     /// Its state, which libvirt tells in any case.
     pub state: VmState,
+    /// The job that it waits for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub job: Option<VmJob>,
     /// Why the rest could not be seen.
     pub because: String,
 }

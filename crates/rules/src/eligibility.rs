@@ -15,7 +15,7 @@ mod size;
 mod supply;
 
 use accelnet_model::{Code, Intent, NicFacts, Performance, Problem, VmFacts, VmState};
-pub use port::others_behind;
+pub use port::{findings, others_behind};
 pub use supply::{free_vfs, has_vectors, short_of_vectors};
 
 pub(crate) use definition::{STAGED_ALREADY, staging_refused};

@@ -3,15 +3,19 @@
 //! Nothing here sees a clock, a file, the network or another thread: observations and wishes come in
 //! as values, problems and plans go out as values.
 
-pub mod attach;
+pub mod action;
 pub mod capacity;
 pub mod eligibility;
+pub mod handle;
 pub mod intent_fit;
 pub mod intent_status;
+pub mod l2;
 pub mod membership;
+pub mod moves;
 pub mod new_nic;
 pub mod observed;
 pub mod own_bridge;
+pub mod phase;
 pub mod plan;
 pub mod policy;
 pub mod prereq;

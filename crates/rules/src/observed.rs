@@ -1,10 +1,10 @@
 //! One look at a node, as the rules take it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use accelnet_model::{
     AdapterFacts, BridgeFacts, BridgePort, IfName, Intent, MacAddr, NicFacts, NodeFacts,
-    NodeStatus, PciAddress, PolicyFinding, VfFacts, VmFacts, VmState,
+    NodeStatus, PciAddress, PolicyFinding, UnseenVm, VfFacts, VmFacts, VmState,
 };
 use uuid::Uuid;
 
@@ -17,8 +17,14 @@ pub struct Observed {
     pub adapters: Vec<AdapterFacts>,
     /// Bridges that intents name, as far as they exist.
     pub bridges: Vec<BridgeFacts>,
-    /// Its VMs; empty if the hypervisor does not answer (`hypervisor_answers`).
+    /// Its VMs; those that could not be seen (`stale`) as they were seen last.
     pub vms: Vec<VmFacts>,
+    /// VMs that are there and could not be looked at.
+    pub unseen_vms: Vec<UnseenVm>,
+    /// VMs among `vms` of which nobody knows how they are now: nothing new is begun with them.
+    pub stale: BTreeSet<Uuid>,
+    /// Adapters that could not be looked at, and why.
+    pub unseen_adapters: Vec<(IfName, String)>,
     /// Policy on the host path of each vNIC.
     pub policy: BTreeMap<(Uuid, MacAddr), Vec<PolicyFinding>>,
     /// False if VMs could not be asked for: then nothing may be concluded from their absence.
@@ -43,6 +49,9 @@ impl Observed {
                 .collect(),
             bridges: status.bridges.clone(),
             vms: status.vms.iter().map(|vm| vm.facts.clone()).collect(),
+            unseen_vms: status.unseen_vms.clone(),
+            stale: BTreeSet::new(),
+            unseen_adapters: Vec::new(),
             policy,
             hypervisor_answers: status.node.libvirt.is_some(),
         }
@@ -125,6 +134,11 @@ impl Observed {
             .iter()
             .filter(|hostdev| hostdev.teaming_with.as_ref() == Some(alias));
         with_it.find_map(|hostdev| self.vf(hostdev.pci))
+    }
+
+    /// All VMs were seen, and so all devices that VMs have.
+    pub fn all_vms_seen(&self) -> bool {
+        self.hypervisor_answers && self.unseen_vms.is_empty() && self.stale.is_empty()
     }
 
     /// True if any VM has the PCI function in its live definition.

@@ -6,7 +6,7 @@
 
 use accelnet_model::{AdapterFacts, AdapterId, Code, Intent, Problem};
 
-use crate::{Observed, membership, plan::Action, prereq::Node};
+use crate::{Observed, action::Action, membership, prereq::Node};
 
 /// The adapter that is or becomes the bridge's uplink; `None` if the node has none of the intent's,
 /// which the intent's own checks tell. `made_on` is the adapter that the bridge was made on before: a

@@ -122,7 +122,7 @@ fn port(root: &Root, name: &IfName) -> Result<u16> {
 struct View<'a> {
     root: &'a Root,
     log: &'a KernelLog,
-    vectors: HashMap<PciAddress, u32>,
+    vectors: BTreeMap<PciAddress, u32>,
     openers: OnceCell<vfio::Openers>,
 }
 

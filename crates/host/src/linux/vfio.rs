@@ -1,7 +1,7 @@
 //! vfio: who holds a VF, binding one to vfio-pci, and the vectors its user has enabled.
 
 use std::{
-    collections::HashMap,
+    collections::BTreeMap,
     fs,
     process::{Command, Stdio},
     time::Duration,
@@ -40,13 +40,13 @@ pub fn is_open(root: &Root, vf: PciAddress) -> Option<bool> {
 
 /// Processes that have vfio files open.
 #[derive(Debug, Default)]
-pub struct Openers(HashMap<String, (u32, String)>);
+pub struct Openers(BTreeMap<String, (u32, String)>);
 
 impl Openers {
     /// Looks through the file descriptors of all processes. Processes that end meanwhile, or that
     /// may not be looked at, are left out.
     pub fn scan(root: &Root) -> Self {
-        let mut openers = HashMap::new();
+        let mut openers = BTreeMap::new();
         for pid in sysfs::names(&root.path("proc")) {
             let Ok(number) = pid.parse::<u32>() else {
                 continue;
@@ -136,8 +136,8 @@ pub fn in_words(user: &VfUser) -> Option<String> {
 /// Vectors by function, from the vfio entries of `/proc/interrupts`. Their names are
 /// `vfio-msix[N](ADDRESS)`, `vfio-msi[N](ADDRESS)` and `vfio-intx(ADDRESS)`
 /// (drivers/vfio/pci/vfio_pci_intrs.c).
-pub fn vectors(interrupts: &str) -> HashMap<PciAddress, u32> {
-    let mut vectors = HashMap::new();
+pub fn vectors(interrupts: &str) -> BTreeMap<PciAddress, u32> {
+    let mut vectors = BTreeMap::new();
     for line in interrupts.lines() {
         let Some((_, name)) = line.rsplit_once("vfio-") else {
             continue;
@@ -153,7 +153,7 @@ pub fn vectors(interrupts: &str) -> HashMap<PciAddress, u32> {
 }
 
 /// [`vectors`] of the machine.
-pub fn observe_vectors(root: &Root) -> Result<HashMap<PciAddress, u32>> {
+pub fn observe_vectors(root: &Root) -> Result<BTreeMap<PciAddress, u32>> {
     let text = sysfs::read(&root.path("proc/interrupts"))?;
     Ok(vectors(text.as_deref().unwrap_or_default()))
 }

@@ -40,7 +40,11 @@ pub fn watch(events: mpsc::Sender<HostEvent>) -> Result<()> {
         28 | 29 if payload.first() == Some(&(libc::AF_BRIDGE as u8)) => {
             let port = name_of(u32_at(payload, 4)?);
             let mac = MacAddr(*find(payload.get(12..)?, NDA_LLADDR)?.first_chunk()?);
-            Some(HostEvent::Fdb { port, mac })
+            Some(HostEvent::Fdb {
+                port,
+                mac,
+                gone: kind == 29,
+            })
         }
         // RTM_*QDISC, *TCLASS, *TFILTER
         36..=46 => Some(HostEvent::TrafficControl(name_of(u32_at(payload, 4)?))),

@@ -1,6 +1,10 @@
 //! The simulated machine as the agent sees and changes it.
 
-use std::{collections::BTreeSet, sync::mpsc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::mpsc,
+    time::Duration,
+};
 
 use accelnet_model::{
     AdapterFacts, BridgeFacts, FdbEntry, IfName, MacAddr, NodeFacts, PciAddress, PolicyFinding,
@@ -378,8 +382,11 @@ impl Host for HostTwin {
         })
     }
 
-    fn active_vectors(&self, vf: PciAddress) -> Result<u32> {
-        Ok(self.with(|machine| machine.vectors(vf)))
+    fn observe_vectors(&self) -> Result<BTreeMap<PciAddress, u32>> {
+        Ok(self.with(|machine| {
+            let vfs = machine.adapters.iter().flat_map(|adapter| &adapter.vfs);
+            vfs.map(|vf| (vf.pci, machine.vectors(vf.pci))).collect()
+        }))
     }
 
     fn pause(&self, time: Duration) {

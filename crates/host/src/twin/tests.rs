@@ -53,14 +53,14 @@ fn a_guest_on_its_vf_discards_what_comes_by_the_tap() {
     twin.ensure_pf_filter(&name("pf0"), GUEST, true).unwrap();
     twin.ensure_bridge_entry(&name("vnet1"), GUEST, Entry::Absent)
         .unwrap();
-    assert_eq!(twin.active_vectors(vf).unwrap(), 0);
+    assert_eq!(twin.observe_vectors().unwrap()[&vf], 0);
     assert_eq!(
         (from_wire(&twin).by_vf, from_wire(&twin).by_tap),
         (false, true)
     );
     twin.ensure_port_learning(&name("vnet1"), false).unwrap();
     twin.pause(Habits::default().takes);
-    assert_eq!(twin.active_vectors(vf).unwrap(), 3);
+    assert_eq!(twin.observe_vectors().unwrap()[&vf], 3);
     assert_eq!(
         (from_wire(&twin).by_vf, from_wire(&twin).by_tap),
         (true, false)

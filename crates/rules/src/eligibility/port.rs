@@ -27,9 +27,9 @@ pub(super) fn check(
     }
 }
 
-/// Policy of the definition and of the host's path. A link that the definition holds down is policy
+/// Policy of the definition and of the host's path: for admission, for the plan and for what is shown. A link that the definition holds down is policy
 /// too: the VF would be a way around it.
-fn findings(observed: &Observed, vm: &VmFacts, nic: &NicFacts) -> Vec<PolicyFinding> {
+pub fn findings(observed: &Observed, vm: &VmFacts, nic: &NicFacts) -> Vec<PolicyFinding> {
     let mut findings = nic.policy.clone();
     let on_host = observed.policy.get(&(vm.uuid, nic.mac));
     findings.extend(on_host.into_iter().flatten().cloned());

@@ -15,7 +15,7 @@ pub fn plan(observed: &Observed, desired: &NodeDesired, memory: &Memory, plan: &
             }
             (None, Ok(uplink)) => {
                 let actions = uplink.map(|uplink| own_bridge::actions(observed, intent, uplink));
-                plan.actions.extend(actions.unwrap_or_default());
+                actions.into_iter().flatten().for_each(|action| plan.push(action));
             }
         }
     }

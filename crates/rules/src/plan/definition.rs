@@ -2,8 +2,9 @@
 
 use accelnet_model::{Intent, VmDesired, VmFacts};
 
-use super::{Action, Memory, Plan};
+use super::{Memory, Plan};
 use crate::{
+    action::Action,
     new_nic::{self, When},
     staging,
 };
@@ -19,7 +20,7 @@ pub fn plan(
     let missing = |mac| Some((mac, new_nic::missing(vm, intent, mac)?));
     if let Some((mac, when)) = wish.add_nic.and_then(missing) {
         if !memory.resting.contains(&vm.uuid) {
-            plan.actions.push(Action::AddNic {
+            plan.push(Action::AddNic {
                 vm: vm.uuid,
                 mac,
                 bridge: intent.bridge.clone(),
@@ -31,7 +32,7 @@ pub fn plan(
     let staging = staging::missing(vm, wish, intent);
     if !staging.is_empty() && !memory.resting.contains(&vm.uuid) {
         let vm = vm.uuid;
-        plan.actions.push(Action::Prepare { vm, staging });
+        plan.push(Action::Prepare { vm, staging });
     }
     false
 }

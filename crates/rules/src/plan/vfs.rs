@@ -4,8 +4,12 @@ use accelnet_model::{
     AdapterFacts, Code, Intent, Problem, VfAttributes, VfCount, VfFacts, VfUser, WhenToCreateVfs,
 };
 
-use super::{Action, Memory, Plan, path};
-use crate::{Observed, profile};
+use super::{Memory, Plan};
+use crate::{
+    Observed,
+    action::{Action, Lane},
+    handle, profile,
+};
 
 pub fn plan(
     observed: &Observed,
@@ -15,11 +19,16 @@ pub fn plan(
     plan: &mut Plan,
 ) {
     for adapter in observed.uplinks(intent) {
+        // Its VFs are being worked on: what is seen of them now is old in a moment.
+        if memory.lanes.contains(&Lane::Adapter(adapter.pci)) {
+            continue;
+        }
         match profile::choose_vf_count(adapter, &intent.levels, intent.vfs) {
             Ok(wanted) => count(observed, intent, adapter, wanted.count, when, plan),
             Err(problem) => plan.problems.push(problem),
         }
-        if observed.hypervisor_answers {
+        // One that a VM has which was not seen may look as if nobody had it.
+        if observed.all_vms_seen() {
             for vf in &adapter.vfs {
                 idle_vf(observed, adapter, vf, memory, plan);
             }
@@ -64,18 +73,10 @@ fn count(
         WhenToCreateVfs::Boot => false,
     };
     if now {
-        let bridge = observed.bridge(&intent.bridge);
-        let port = observed.port_of(adapter, &intent.bridge);
-        let ready = bridge
-            .zip(port)
-            .is_none_or(|(bridge, port)| path::uplink_learning_off(bridge, port, plan));
-        // Else in the next round.
-        if ready {
-            plan.actions.push(Action::CreateVfs {
-                pf: adapter.pci,
-                count: wanted,
-            });
-        }
+        plan.push(Action::CreateVfs {
+            pf: adapter.pci,
+            count: wanted,
+        });
         return;
     }
     let text = format!(
@@ -120,24 +121,30 @@ fn idle_vf(
     plan: &mut Plan,
 ) {
     let held = vf.user != VfUser::Nobody || observed.is_assigned(vf.pci);
-    if held || memory.busy_vfs.contains(&vf.pci) || memory.quarantined.contains(&vf.pci) {
+    let mut moves = memory.moves.values();
+    let moves = moves.any(|going| going.device() == vf.pci);
+    if held || moves || memory.quarantined.contains(&vf.pci) {
         return;
     }
+    let (pf, pci) = (adapter.pci, vf.pci);
     let idle = profile::idle_vectors(adapter);
     if let Some(vectors) = idle
         && !vf.msix_vectors.is(&vectors)
     {
         // Binds it too. What the card does not show is known as soon as it was set.
-        let vf = vf.pci;
-        plan.actions.push(Action::VfVectors { vf, vectors });
-    } else if vf.driver.as_deref() != Some("vfio-pci") {
-        plan.actions.push(Action::BindVf { vf: vf.pci });
+        plan.push(Action::VfVectors {
+            pf,
+            vf: pci,
+            vectors,
+        });
+    } else if !handle::is_ready(vf) {
+        plan.push(Action::BindVf { pf, vf: pci });
     }
     if !vf.attributes.fulfils(&VfAttributes::baseline()) && !waits_for_link(adapter, vf) {
-        plan.actions.push(Action::CleanVf {
-            pf: adapter.pci,
+        plan.push(Action::CleanVf {
+            pf,
             index: vf.index,
-            vf: vf.pci,
+            vf: pci,
         });
     }
 }

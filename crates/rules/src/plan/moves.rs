@@ -1,0 +1,353 @@
+//! Switch-overs: those that go on, and those that begin.
+//!
+//! Only what waits for a guest is one. What frames need meanwhile follows from the phase, as for any
+//! other NIC.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use accelnet_model::{
+    AdapterFacts, Code, Intent, NodeDesired, Performance, Problem, VfAttributes, VfFacts, VfUser,
+    VmDesired, VmFacts, VmState,
+};
+use uuid::Uuid;
+
+use super::{
+    MOVES, Memory, Plan, Turn, definition,
+    nics::{self, Nic},
+    vectors,
+};
+use crate::{
+    Observed,
+    action::{Action, Lane},
+    eligibility::{self, free_vfs},
+    handle::{self, Handle},
+    moves::{Goal, Move, NicId, VfPlace},
+    phase::{Going, Phase},
+    profile,
+};
+
+/// Everything that is decided by.
+struct Scene<'a> {
+    observed: &'a Observed,
+    desired: &'a NodeDesired,
+    intent: &'a Intent,
+    nics: &'a [Nic<'a>],
+    memory: &'a Memory,
+    now: Duration,
+}
+
+impl<'a> Scene<'a> {
+    fn nics_of(&self, vm: Uuid) -> impl Iterator<Item = &'a Nic<'a>> {
+        self.nics.iter().filter(move |nic| nic.id.vm == vm)
+    }
+
+    fn is_free(&self, vm: Uuid) -> bool {
+        !self.memory.lanes.contains(&Lane::Vm(vm))
+    }
+
+    fn moves(&self, vm: Uuid) -> bool {
+        self.memory.moves.keys().any(|nic| nic.vm == vm)
+    }
+}
+
+/// What switch-overs need next, and which begin.
+pub fn plan(
+    observed: &Observed,
+    desired: &NodeDesired,
+    intent: &Intent,
+    nics: &[Nic<'_>],
+    memory: &Memory,
+    now: Duration,
+    plan: &mut Plan,
+) {
+    let scene = Scene {
+        observed,
+        desired,
+        intent,
+        nics,
+        memory,
+        now,
+    };
+    for (id, going) in &memory.moves {
+        match nics.iter().find(|nic| nic.id == *id) {
+            Some(nic) if nic.phase() != Phase::Absent => go_on(&scene, nic, going, plan),
+            // It went with its VM.
+            _ => plan.turns.push((*id, Turn::Over)),
+        }
+    }
+    for vm in &observed.vms {
+        if vm.state != VmState::Off && scene.is_free(vm.uuid) && !observed.stale.contains(&vm.uuid)
+        {
+            frozen(&scene, vm, plan);
+            left_behind(&scene, vm, plan);
+        }
+    }
+    for wish in &desired.vms {
+        let vm = observed.vm(wish.uuid);
+        let vm = vm.filter(|vm| !observed.stale.contains(&vm.uuid) && !scene.moves(vm.uuid));
+        if let Some(vm) = vm {
+            fulfil(&scene, vm, wish, plan);
+        }
+    }
+}
+
+fn go_on(scene: &Scene<'_>, nic: &Nic<'_>, going: &Move, plan: &mut Plan) {
+    let settled = plan.nics.get(&nic.id).is_some_and(|nic| nic.settled);
+    let free = scene.is_free(nic.id.vm);
+    // QEMU or its user does something of its own with the VM: we would only be in the way.
+    if !nic.stays(scene.memory) && free {
+        plan.turns.push((nic.id, Turn::Over));
+        return;
+    }
+    match (&going.goal, nic.handle) {
+        (Goal::ToVf { place, vectors, .. }, None) => {
+            if let Some(vectors) = vectors.filter(|_| !going.has_vectors) {
+                let (pf, vf) = (place.pf, place.vf);
+                if !scene.memory.lanes.contains(&Lane::Adapter(pf)) {
+                    plan.push_for(nic.id, Action::VfVectors { pf, vf, vectors });
+                }
+            } else if settled && free {
+                plug(nic, place, plan);
+            }
+        }
+        (Goal::ToVf { .. }, Some(handle)) => {
+            if nic.phase() == Phase::Vf && settled {
+                plan.turns.push((nic.id, Turn::Over));
+            } else if nic.phase() != Phase::Vf && going.is_in_vain(scene.now) {
+                let why = going.in_vain(handle.is_driven());
+                plan.turns.push((nic.id, Turn::InVain(why)));
+            }
+        }
+        (Goal::Back { .. }, Some(handle)) if settled && free => {
+            let (vm, device) = (nic.id.vm, handle.device());
+            plan.push_for(nic.id, Action::Unplug { vm, device });
+        }
+        (Goal::Back { .. }, Some(_)) => {}
+        (Goal::Back { .. }, None) => plan.turns.push((nic.id, Turn::Over)),
+    }
+}
+
+fn plug(nic: &Nic<'_>, place: &VfPlace, plan: &mut Plan) {
+    // A running VM's NIC without alias is none of libvirt's making.
+    let Some(alias) = nic.nic.alias.clone() else {
+        plan.turns.push((nic.id, Turn::Over));
+        return;
+    };
+    let NicId { vm, mac } = nic.id;
+    let vf = place.vf;
+    plan.push_for(nic.id, Action::Plug { vm, mac, alias, vf });
+}
+
+/// A VM whose processors were stopped while its guest has a VF waits for ever: the guest can give up the
+/// VF only while it runs.
+fn frozen(scene: &Scene<'_>, vm: &VmFacts, plan: &mut Plan) {
+    let (VmState::Paused, Some(_)) = (vm.state, vm.job) else {
+        return;
+    };
+    let mut handles = scene.nics_of(vm.uuid).filter_map(|nic| nic.handle);
+    if handles.any(|handle| handle.is_driven()) {
+        plan.push(Action::EndJob { vm: vm.uuid });
+    }
+}
+
+/// A VF that the VM's QEMU still has although libvirt knows of no such device: it was plugged by half, or
+/// unplugged by half, and the next plug would fail.
+fn left_behind(scene: &Scene<'_>, vm: &VmFacts, plan: &mut Plan) {
+    let quiet = vm.job.is_none() && !scene.memory.departing.contains(&vm.uuid);
+    let Some(pid) = vm.pid.filter(|_| quiet && scene.memory.host_is_newer) else {
+        return;
+    };
+    let adapters = scene.observed.adapters.iter();
+    let mut left = adapters.flat_map(|adapter| &adapter.vfs).filter(|vf| {
+        matches!(vf.user, VfUser::Process { pid: user, .. } if user == pid)
+            && !scene.observed.is_assigned(vf.pci)
+    });
+    let Some(vf) = left.next() else { return };
+    let without = || scene.nics_of(vm.uuid).filter(|nic| nic.handle.is_none());
+    let its = without().find(|nic| nic.id.mac == vf.attributes.mac);
+    if let Some(nic) = its.or_else(|| without().next()) {
+        let NicId { vm, mac } = nic.id;
+        plan.push_for(nic.id, Action::Release { vm, mac });
+    }
+}
+
+fn fulfil(scene: &Scene<'_>, vm: &VmFacts, wish: &VmDesired, plan: &mut Plan) {
+    if !scene.is_free(vm.uuid) {
+        return;
+    }
+    let gets_nic = definition::plan(vm, wish, scene.intent, scene.memory, plan);
+    if vm.state == VmState::Off || gets_nic {
+        return;
+    }
+    match wish.level.filter(|_| !wish.parked) {
+        Some(level) => accelerate(scene, vm, level, plan),
+        None => {
+            if wish.parked {
+                let text = format!("VM '{}' is parked.", vm.name);
+                let problem = Problem::new(Code::VmParked, text).about("vm", &vm.name);
+                plan.vm_problems.entry(vm.uuid).or_default().push(problem);
+            }
+            let mut with_vf = scene.nics_of(vm.uuid).filter(|nic| nic.handle.is_some());
+            if let Some(nic) = with_vf.next() {
+                back(scene, nic, plan);
+            }
+        }
+    }
+}
+
+/// The NIC's way back to the tap begins, unless its VM rests after the last try.
+fn back(scene: &Scene<'_>, nic: &Nic<'_>, plan: &mut Plan) {
+    let Some(handle) = nic.handle else { return };
+    let rests = scene.memory.resting_all.contains(&nic.id.vm);
+    if rests || !nic.stays(scene.memory) || plan_is_full(scene, plan) {
+        return;
+    }
+    let goal = Goal::Back {
+        device: handle.device(),
+        used: nic.past.usable,
+    };
+    let begun = Move::new(nic.id, &nic.vm.name, goal, scene.now);
+    plan.turns.push((nic.id, Turn::Begin(Box::new(begun))));
+}
+
+fn plan_is_full(scene: &Scene<'_>, plan: &Plan) -> bool {
+    let begun = plan.turns.iter();
+    let begun = begun.filter(|(_, turn)| matches!(turn, Turn::Begin(_)));
+    scene.memory.moves.len() + begun.count() >= MOVES
+}
+
+/// Why a NIC's VF must not stay with it.
+enum Leave {
+    /// The bond has failed over: what is for the guest comes by another adapter now.
+    Backup,
+    /// What the switch enforces would not hold on it.
+    Policy(Problem),
+    /// It cannot be put right, or is not what we gave the VM.
+    Wrong,
+    /// Another number of vectors can be had only while the guest does not have it.
+    Vectors,
+}
+
+fn must_leave(
+    scene: &Scene<'_>,
+    nic: &Nic<'_>,
+    level: Performance,
+    eligible: bool,
+) -> Option<Leave> {
+    let Some(Handle::Vfio(adapter, vf)) = nic.handle else {
+        return Some(Leave::Wrong);
+    };
+    let memory = scene.memory;
+    if let Err(problem) = nics::judge(scene.observed, scene.desired, scene.intent, nic) {
+        return Some(Leave::Policy(problem.about("vm", &nic.vm.name)));
+    }
+    if !scene.observed.is_active(adapter) {
+        return Some(Leave::Backup);
+    }
+    // It has no address, or QEMU does not have it at all: it came with a restore or a migration.
+    let runs = nic.vm.state == VmState::Running;
+    let bare = vf.attributes.mac.is_zero() && !memory.undressed.contains(&nic.id);
+    let closed = runs && memory.host_is_newer && !nic.handle.is_some_and(|its| its.is_open());
+    if bare || closed || memory.quarantined.contains(&vf.pci) {
+        return Some(Leave::Wrong);
+    }
+    let others = vectors::differ(adapter, vf, scene.intent, level)
+        && vf.active_vectors > 0
+        && eligible
+        && eligibility::has_vectors(adapter, vf, &scene.intent.levels, level);
+    others.then_some(Leave::Vectors)
+}
+
+fn accelerate(scene: &Scene<'_>, vm: &VmFacts, level: Performance, plan: &mut Plan) {
+    let Scene {
+        observed, intent, ..
+    } = *scene;
+    let problems = eligibility::check(observed, vm, intent, level);
+    let nics: Vec<&Nic<'_>> = scene.nics_of(vm.uuid).collect();
+    for nic in nics.iter().filter(|nic| nic.handle.is_some()) {
+        let leave = must_leave(scene, nic, level, problems.is_empty());
+        let Some(leave) = leave else { continue };
+        if let Leave::Policy(problem) = leave {
+            plan.vm_problems.entry(vm.uuid).or_default().push(problem);
+        }
+        back(scene, nic, plan);
+        return;
+    }
+    vectors::not_provided(observed, vm, intent, level, &problems, plan);
+    let waiting: Vec<&&Nic<'_>> = nics.iter().filter(|nic| nic.handle.is_none()).collect();
+    if waiting.is_empty() && !nics.is_empty() {
+        return;
+    }
+    if !problems.is_empty() {
+        plan.vm_problems.entry(vm.uuid).or_default().extend(problems);
+        return;
+    }
+    let rests = scene.memory.resting.contains(&vm.uuid) || scene.memory.fresh.contains(&vm.uuid);
+    if rests || plan_is_full(scene, plan) {
+        return;
+    }
+    // One NIC at a time; the next pass takes the next.
+    if let Some(nic) = waiting.first().filter(|nic| nic.stays(scene.memory))
+        && let Some((adapter, vf)) = choose(scene, level, plan)
+        && let Ok(attributes) = nics::judge(observed, scene.desired, intent, nic)
+    {
+        let goal = Goal::ToVf {
+            place: VfPlace {
+                pf: adapter.pci,
+                uplink: adapter.ifname.clone(),
+                index: vf.index,
+                vf: vf.pci,
+            },
+            attributes,
+            vectors: profile::wanted_vectors(adapter, &intent.levels, level)
+                .filter(|wanted| !vf.msix_vectors.is(wanted)),
+        };
+        let begun = Move::new(nic.id, &vm.name, goal, scene.now);
+        plan.turns.push((nic.id, Turn::Begin(Box::new(begun))));
+    }
+}
+
+/// The adapter with the most free VFs, and its first one that is ready.
+fn choose<'a>(
+    scene: &Scene<'a>,
+    level: Performance,
+    plan: &Plan,
+) -> Option<(&'a AdapterFacts, &'a VfFacts)> {
+    let Scene {
+        observed,
+        intent,
+        memory,
+        ..
+    } = *scene;
+    // A VM that was not seen may have it.
+    let seen = observed.all_vms_seen();
+    let taken: BTreeSet<_> = begun(plan)
+        .chain(memory.moves.values())
+        .filter(|going| going.going() == Going::ToVf)
+        .map(Move::device)
+        .collect();
+    let ready = |adapter: &'a AdapterFacts| {
+        free_vfs(observed, adapter)
+            .filter(|vf| handle::is_ready(vf))
+            .filter(|vf| vf.attributes.fulfils(&VfAttributes::baseline()))
+            .filter(|vf| eligibility::has_vectors(adapter, vf, &intent.levels, level))
+            .filter(|vf| !memory.quarantined.contains(&vf.pci) && !taken.contains(&vf.pci))
+            .collect::<Vec<_>>()
+    };
+    observed
+        .active_uplinks(intent)
+        .filter(|_| seen)
+        .filter(|adapter| profile::can_provision(adapter, &intent.levels, level))
+        .filter(|adapter| !memory.full.contains(&adapter.ifname))
+        .filter(|adapter| !memory.lanes.contains(&Lane::Adapter(adapter.pci)))
+        .map(|adapter| (adapter, ready(adapter)))
+        .max_by_key(|(_, ready)| ready.len())
+        .and_then(|(adapter, ready)| Some((adapter, *ready.first()?)))
+}
+
+fn begun(plan: &Plan) -> impl Iterator<Item = &Move> {
+    plan.turns.iter().filter_map(|(_, turn)| match turn {
+        Turn::Begin(begun) => Some(&**begun),
+        Turn::Over | Turn::InVain(_) => None,
+    })
+}

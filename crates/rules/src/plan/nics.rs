@@ -1,0 +1,294 @@
+//! Phases of NICs, and what they ask of the host.
+
+use std::time::Duration;
+
+use accelnet_model::{
+    BridgeFacts, BridgePort, IfName, Intent, NicFacts, NodeDesired, Problem, Support, VfAttributes,
+    VfLink, VmFacts, VmJob, VmState,
+};
+
+use super::{Memory, NicPlan, Plan};
+use crate::{
+    Observed,
+    action::{Action, Hold},
+    eligibility,
+    handle::Handle,
+    l2::{self, Datapath, Place, l2},
+    moves::{Goal, NicId},
+    observed::{nics_on, tap_port},
+    phase::{Evidence, Going, Past, Phase, phase},
+    policy, profile,
+};
+
+/// One NIC of a VM that is on, with its phase.
+pub struct Nic<'a> {
+    /// Which one.
+    pub id: NicId,
+    /// Its VM.
+    pub vm: &'a VmFacts,
+    /// The NIC.
+    pub nic: &'a NicFacts,
+    /// Its bridge.
+    pub bridge: &'a BridgeFacts,
+    /// Its tap.
+    pub tap: &'a BridgePort,
+    /// The device that it has as its fast half.
+    pub handle: Option<Handle<'a>>,
+    /// Its phase, and what is to be remembered of it.
+    pub past: Past,
+}
+
+impl Nic<'_> {
+    /// Its phase.
+    pub fn phase(&self) -> Phase {
+        self.past.phase
+    }
+
+    /// Its VM goes on here, as far as is known.
+    pub fn stays(&self, memory: &Memory) -> bool {
+        self.phase() != Phase::Absent
+            && self.vm.job.is_none()
+            && !memory.departing.contains(&self.id.vm)
+    }
+}
+
+/// All NICs on the bridge of VMs that are on, with their phases.
+pub fn phases<'a>(
+    observed: &'a Observed,
+    intent: &Intent,
+    bridge: &'a BridgeFacts,
+    memory: &Memory,
+    now: Duration,
+) -> Vec<Nic<'a>> {
+    let mut all = Vec::new();
+    for vm in observed.vms_on(&bridge.ifname) {
+        for nic in nics_on(vm, &bridge.ifname) {
+            let Some(tap) = tap_port(bridge, nic) else {
+                continue;
+            };
+            let id = NicId {
+                vm: vm.uuid,
+                mac: nic.mac,
+            };
+            let handle = Handle::of(observed, vm, nic);
+            let mut found = Nic {
+                id,
+                vm,
+                nic,
+                bridge,
+                tap,
+                handle,
+                past: memory.pasts.get(&id).copied().unwrap_or(Past::new(now)),
+            };
+            let evidence = evidence(observed, intent, &found, memory);
+            found.past = phase(&evidence, memory.pasts.get(&id).copied(), now);
+            all.push(found);
+        }
+    }
+    all
+}
+
+fn evidence(observed: &Observed, intent: &Intent, nic: &Nic<'_>, memory: &Memory) -> Evidence {
+    let handle = nic.handle;
+    let driven = handle.is_some_and(|handle| handle.is_driven());
+    let link = match handle {
+        Some(Handle::Vfio(adapter, _)) => adapter.carrier && observed.is_active(adapter),
+        _ => false,
+    };
+    let at = |port: &BridgePort| {
+        let mut entries = port.fdb.iter();
+        entries.any(|entry| entry.mac == nic.id.mac && !entry.local)
+    };
+    let stands_on_vf = match handle {
+        Some(Handle::Vfio(adapter, _)) => {
+            let port = way(observed, intent, adapter);
+            let entry = nic.bridge.port(port).is_some_and(at);
+            entry && !adapter.filter.contains(&nic.id.mac)
+        }
+        _ => false,
+    };
+    Evidence {
+        here: is_here(nic.vm, driven),
+        plugged: handle.is_some(),
+        driven,
+        link,
+        seen_at_tap: at(nic.tap),
+        stands_on_vf,
+        frames: nic.tap.rx_packets,
+        going: memory
+            .moves
+            .get(&nic.id)
+            .filter(|going| going.opens())
+            .map(|going| going.going()),
+        departing: nic.vm.job.is_some() || memory.departing.contains(&nic.id.vm),
+    }
+}
+
+/// A VM that stopped at the end of its migration is not here any more, unless its guest still has its VF:
+/// then it was stopped before it could give it up, and goes nowhere.
+fn is_here(vm: &VmFacts, driven: bool) -> bool {
+    match (vm.state, vm.job) {
+        (VmState::Off, _) | (_, Some(VmJob::Incoming)) => false,
+        (VmState::Paused, Some(VmJob::Outgoing)) => driven,
+        (VmState::Running | VmState::Paused, _) => true,
+    }
+}
+
+/// The bridge's port by which the adapter's frames come. An adapter that was taken out of the bridge
+/// counts as the port that it was.
+pub fn way<'a>(
+    observed: &'a Observed,
+    intent: &Intent,
+    adapter: &'a accelnet_model::AdapterFacts,
+) -> &'a IfName {
+    let port = observed.port_of(adapter, &intent.bridge);
+    port.unwrap_or(&adapter.ifname)
+}
+
+/// What is left to do for one NIC's phase.
+pub fn plan(
+    observed: &Observed,
+    desired: &NodeDesired,
+    intent: &Intent,
+    nic: &Nic<'_>,
+    memory: &Memory,
+    now: Duration,
+    plan: &mut Plan,
+) {
+    let going = memory.moves.get(&nic.id);
+    let holds = going.is_some_and(|going| going.holds(now));
+    let departs = memory.departing.contains(&nic.id.vm) && nic.phase() == Phase::Both;
+    let hold = match holds || departs {
+        true => Hold::Wait,
+        false => Hold::Pass,
+    };
+    let adapters = observed.adapters.iter();
+    let adapters = adapters.filter(|adapter| {
+        let port = observed.port_of(adapter, &intent.bridge).is_some();
+        let own = matches!(nic.handle, Some(Handle::Vfio(its, _)) if its.pci == adapter.pci);
+        (port || own) && !adapter.vfs.is_empty()
+    });
+    let adapters: Vec<_> = adapters.collect();
+    let mut ways: Vec<&IfName> = adapters.iter().map(|its| way(observed, intent, its)).collect();
+    ways.dedup();
+    let target = target(observed, nic, memory);
+    let place = Place {
+        mac: nic.id.mac,
+        tap: nic.tap,
+        uplinks: ways.iter().filter_map(|name| nic.bridge.port(name)).collect(),
+        way: target.map(|(adapter, _)| way(observed, intent, adapter)),
+        adapters,
+        hold: Some(hold).filter(|_| {
+            nic.nic.standby_live && !memory.without_hold.contains(&nic.tap.ifname)
+        }),
+        told: memory.told.get(&nic.tap.ifname).copied(),
+        ours: memory.ports.contains(&nic.tap.ifname),
+        has_room: memory.roomy.contains(&nic.tap.ifname),
+        dress: dress(observed, desired, intent, nic, memory),
+    };
+    let actions = l2::difference(&place, l2(nic.phase(), Datapath::LegacyVeb));
+    let settled = actions.is_empty();
+    for action in actions {
+        plan.push_for(nic.id, action);
+    }
+    let past = nic.past;
+    plan.nics.insert(nic.id, NicPlan { past, settled });
+}
+
+type Vf<'a> = (
+    &'a accelnet_model::AdapterFacts,
+    &'a accelnet_model::VfFacts,
+);
+
+/// The VF that the NIC has, or is about to get.
+fn target<'a>(observed: &'a Observed, nic: &Nic<'a>, memory: &Memory) -> Option<Vf<'a>> {
+    if let Some(Handle::Vfio(adapter, vf)) = nic.handle {
+        return Some((adapter, vf));
+    }
+    match &memory.moves.get(&nic.id)?.goal {
+        Goal::ToVf { place, .. } => observed.vf(place.vf),
+        Goal::Back { .. } => None,
+    }
+}
+
+/// What the NIC's VF must still be given.
+fn dress(
+    observed: &Observed,
+    desired: &NodeDesired,
+    intent: &Intent,
+    nic: &Nic<'_>,
+    memory: &Memory,
+) -> Option<Action> {
+    let (adapter, vf) = target(observed, nic, memory)?;
+    let wanted = match (memory.moves.get(&nic.id), nic.phase()) {
+        (Some(going), _) => match &going.goal {
+            Goal::ToVf { attributes, .. } => attributes.clone(),
+            // It is about to give it up.
+            Goal::Back { .. } => return None,
+        },
+        // Elsewhere the address is the VM's now: here nothing may claim it.
+        (None, Phase::Absent) => VfAttributes::baseline(),
+        (None, _) if memory.quarantined.contains(&vf.pci) => return None,
+        (None, _) => match judge(observed, desired, intent, nic) {
+            Ok(attributes) => attributes,
+            // It goes back as it is.
+            Err(_) => return None,
+        },
+    };
+    let wanted = with_link(wanted, observed.is_active(adapter), adapter, memory);
+    // Nobody gave it an address: it is not what the guest was to get.
+    let stray = vf.attributes.mac.is_zero() && !memory.undressed.contains(&nic.id);
+    if nic.handle.is_some() && stray && !memory.moves.contains_key(&nic.id) {
+        return None;
+    }
+    (!vf.attributes.fulfils(&wanted)).then(|| Action::Dress {
+        pf: adapter.pci,
+        uplink: adapter.ifname.clone(),
+        index: vf.index,
+        vf: vf.pci,
+        attributes: wanted,
+    })
+}
+
+/// A VF of an adapter that no frames go by has no link either, where the driver can do that: its guest
+/// leaves it by itself.
+fn with_link(
+    attributes: VfAttributes,
+    active: bool,
+    adapter: &accelnet_model::AdapterFacts,
+    memory: &Memory,
+) -> VfAttributes {
+    let link = match active || memory.no_vf_link.contains(&adapter.pci) {
+        true => VfLink::Auto,
+        false => VfLink::Down,
+    };
+    VfAttributes {
+        link: Support::Supported(link),
+        ..attributes
+    }
+}
+
+/// What the VF must carry: policy on the NIC's whole path, and the level's limit. A VM without a wish
+/// keeps what it has.
+///
+/// # Errors
+/// `policy_not_offloadable`.
+pub fn judge(
+    observed: &Observed,
+    desired: &NodeDesired,
+    intent: &Intent,
+    nic: &Nic<'_>,
+) -> Result<VfAttributes, Problem> {
+    let findings = eligibility::findings(observed, nic.vm, nic.nic);
+    let attributes = policy::judge(&findings, nic.id.mac)?;
+    let level = desired.vm(nic.id.vm).and_then(|wish| wish.level);
+    let Some(level) = level else {
+        let kept = match nic.handle {
+            Some(Handle::Vfio(_, vf)) => vf.attributes.clone(),
+            _ => attributes,
+        };
+        return Ok(kept);
+    };
+    let rate = intent.levels.max_tx_rate_mbps(level);
+    Ok(profile::limited(attributes, rate))
+}
