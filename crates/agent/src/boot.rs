@@ -1,7 +1,7 @@
 //! The node's start: VFs, and bridges of ours, are made again from the ledger alone, before networks
 //! and guests.
 
-use std::path::Path;
+use std::{collections::BTreeSet, path::Path};
 
 use accelnet_host::Host;
 use accelnet_model::{AdapterFacts, AdapterId, VfAttributes, VfUser};
@@ -55,9 +55,9 @@ fn bridge(host: &dyn Host, entry: &BridgeEntry, outcome: &mut Outcome) -> Result
     if !adapter.claims.is_empty() {
         return Err(format!("{name} is used: {}", adapter.claims.join("; ")));
     }
-    let there = host
-        .observe_bridge(bridge)
-        .map_err(|error| error.to_string())?;
+    let seen = host.observe_bridges(&BTreeSet::from([bridge.clone()]));
+    let seen = seen.map_err(|error| error.to_string())?;
+    let there = seen.iter().find(|found| found.ifname == *bridge);
     host.ensure_bridge(bridge, &entry.mark)
         .and_then(|()| host.ensure_bridge_port(bridge, name))
         .map_err(|error| error.to_string())?;
@@ -68,7 +68,8 @@ fn bridge(host: &dyn Host, entry: &BridgeEntry, outcome: &mut Outcome) -> Result
 }
 
 fn find(host: &dyn Host, id: &AdapterId) -> Result<AdapterFacts, String> {
-    let adapters = host.observe_adapters().map_err(|error| error.to_string())?;
+    let seen = host.observe_adapters(&BTreeSet::new());
+    let adapters = seen.map_err(|error| error.to_string())?.adapters;
     let found = adapters.into_iter().find(|adapter| adapter.id == *id);
     found.ok_or_else(|| {
         format!(

@@ -13,9 +13,10 @@ use std::{
 };
 
 use accelnet_model::{
-    AdapterId, IfName, Intent, MacAddr, NodeDesired, PciAddress, Support, intent::BRIDGE_MARK,
+    AdapterId, Code, IfName, Intent, MacAddr, NodeDesired, PciAddress, Problem, Support,
+    intent::BRIDGE_MARK,
 };
-use accelnet_rules::{Observed, eligibility::others_behind};
+use accelnet_rules::{Observed, action::Action};
 use serde::{Deserialize, Serialize};
 
 /// Layout of the file; a newer one is refused rather than misread.
@@ -55,12 +56,9 @@ pub struct Ledger {
     /// left behind for the VMs on them.
     #[serde(default)]
     pub bridges: Vec<BridgeEntry>,
-    /// Ports where we turned learning off, and of taps flooding too.
+    /// Ports where we turned learning or flooding off.
     #[serde(default, alias = "learning_off")]
     pub ports: Vec<IfName>,
-    /// Taps behind which the bridge has known addresses other than the NIC's own.
-    #[serde(default)]
-    pub crowded: Vec<IfName>,
     /// Addresses that we put into a PF's filter.
     #[serde(default)]
     pub filtered: Vec<MacAddr>,
@@ -170,6 +168,17 @@ impl Ledger {
         Err(LedgerError::Damaged { path, reason, kept })
     }
 
+    /// Reads it as [`Self::load`] does; one that cannot be read is empty, and a problem.
+    pub fn open(directory: &Path) -> (Self, Option<Problem>) {
+        match Self::load(directory) {
+            Ok(ledger) => (ledger, None),
+            Err(error) => {
+                let problem = Problem::new(Code::StoreFailed, format!("{error}."));
+                (Self::default(), Some(problem))
+            }
+        }
+    }
+
     /// Forgets ports that are gone and addresses that are in no filter: there is nothing of ours left
     /// to take away. True if that changed something. Not to be called while a switch-over is under
     /// way: it may be about to add what is not there yet.
@@ -182,27 +191,29 @@ impl Ledger {
                 .any(|bridge| bridge.port(name).is_some())
         };
         self.ports.retain(exists);
-        self.crowded.retain(exists);
         let adapters = &observed.adapters;
         let filtered = |mac: &MacAddr| adapters.iter().any(|adapter| adapter.filter.contains(mac));
         self.filtered.retain(filtered);
         *self != before
     }
 
-    /// Notes taps with several addresses behind them. True if that changed something.
-    pub fn remember_crowded(&mut self, observed: &Observed) -> bool {
-        let crowded = observed.bridges.iter().flat_map(|bridge| {
-            let nics = observed.vms.iter().flat_map(|vm| &vm.nics);
-            let crowded = nics.filter(|nic| !others_behind(bridge, nic).is_empty());
-            crowded.filter_map(|nic| nic.tap.clone())
-        });
-        let before = self.crowded.len();
-        crowded.for_each(|tap| {
-            if !self.crowded.contains(&tap) {
-                self.crowded.push(tap);
+    /// Notes what an action is going to add, or to make unknown; true if that changed it.
+    pub fn note(&mut self, action: &Action) -> bool {
+        let before = self.clone();
+        match action {
+            Action::CreateVfs { .. } => self.vectors.clear(),
+            Action::VfVectors { vf, .. } => self.vectors.forget(*vf),
+            Action::PortLearning { port, on: false } | Action::PortFlood { port, on: false }
+                if !self.ports.contains(port) =>
+            {
+                self.ports.push(port.clone());
             }
-        });
-        self.crowded.len() != before
+            Action::Filter {
+                mac, present: true, ..
+            } if !self.filtered.contains(mac) => self.filtered.push(*mac),
+            _ => {}
+        }
+        *self != before
     }
 
     /// Notes the bridges of ours that are there. One that is not is forgotten unless an intent wants

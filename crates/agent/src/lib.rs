@@ -1,34 +1,35 @@
 //! The agent: makes one node what it is asked to be, and tells what it is.
 //!
 //! ```text
-//!   desired state ─┐            ┌─► switch-overs (a thread each)
-//!   host events ───┼─► one loop ┤      │ done
-//!   VM events ─────┤   observe ─► plan ─► apply ─► report
-//!   time ──────────┘      ▲                 │
-//!                         └── look again ◄──┘
+//!   desired state ─┐                                    ┌─► frames     looks, entries, filters, VFs in use
+//!   host events ───┼─► step: (state, now, event) ──────►├─► adapters   VFs that nobody uses
+//!   VM events ─────┤         → (state, effects)         ├─► VMs        plug, unplug, definitions
+//!   time ──────────┘      ▲                             └─► report, ledger
+//!                         └──────────── what became of it ◄──┘
 //! ```
 //!
-//! State is derived from the machine at every pass; the [`ledger`] keeps what the machine cannot
-//! tell. Whatever is interrupted is found half done at the next pass, and finished or undone.
-//!
-//! Threads, all owned and joined: the loop ([`Agent`]), two that forward events of host and hypervisor
-//! ([`watches`]), and at most [`worker::LIMIT`] switch-overs.
+//! State is derived from the machine at every look; the [`ledger`] keeps what the machine cannot
+//! tell. Whatever is interrupted is found half done at the next pass, and finished or undone. The step
+//! ([`machine`]) is without clock, thread or I/O; all of these are at its [`edge`].
 
-mod apply;
 pub mod boot;
+mod carry_out;
+mod edge;
+pub mod event;
 pub mod ledger;
-mod memory;
-mod observe;
+mod look;
+pub mod machine;
 mod repairs;
 mod report;
-mod run;
-mod switch;
 mod watches;
-mod worker;
 
 use std::{
     path::PathBuf,
-    sync::{Arc, mpsc},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+        mpsc,
+    },
     thread::JoinHandle,
     time::Duration,
 };
@@ -37,6 +38,14 @@ use accelnet_host::Host;
 use accelnet_hypervisor::Hypervisor;
 use accelnet_model::{Code, NodeDesired, NodeStatus, Problem};
 pub use boot::boot;
+
+/// Carries out effects by hand, for whoever drives the step itself: tests and the simulator.
+pub mod by_hand {
+    pub use crate::{
+        carry_out::all as carry_out,
+        look::{at_counters, at_host, at_vms},
+    };
+}
 
 /// What an agent is told at its start.
 #[derive(Debug, Clone)]
@@ -50,16 +59,21 @@ pub struct Config {
 enum Message {
     Desired(Box<NodeDesired>),
     Refresh(mpsc::Sender<NodeStatus>),
-    Something,
-    Finished(worker::Finished),
-    Progressed,
+    Event(event::Event),
     Stop,
 }
 
+impl std::fmt::Debug for Agent {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Agent").field("beat", &self.beat).finish()
+    }
+}
+
 /// A running agent.
-#[derive(Debug)]
 pub struct Agent {
     messages: mpsc::Sender<Message>,
+    host: Arc<dyn Host>,
+    beat: Arc<AtomicU64>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -73,13 +87,31 @@ impl Agent {
     ) -> Self {
         let (messages, inbox) = mpsc::channel();
         let own = messages.clone();
+        let beat = Arc::new(AtomicU64::new(host.now().as_millis() as u64));
+        let (its_host, its_beat) = (Arc::clone(&host), Arc::clone(&beat));
         let thread = std::thread::spawn(move || {
-            run::Loop::new(config, host, hypervisor, own, Box::new(report)).run(&inbox);
+            let report = Box::new(report);
+            edge::Edge::new(config.state_dir, its_host, hypervisor, own, report, its_beat)
+                .run(&inbox);
         });
         Self {
             messages,
+            host,
+            beat,
             thread: Some(thread),
         }
+    }
+
+    /// How long ago the loop went round last; it does so at least every second. More than some seconds
+    /// mean that it hangs.
+    pub fn beat(&self) -> Duration {
+        let last = Duration::from_millis(self.beat.load(Ordering::Relaxed));
+        self.host.now().saturating_sub(last)
+    }
+
+    /// The loop has ended although nobody stopped it: it panicked.
+    pub fn has_ended(&self) -> bool {
+        self.thread.as_ref().is_some_and(JoinHandle::is_finished)
     }
 
     /// Tells the agent what its node shall be. Older generations than the accepted one are ignored.

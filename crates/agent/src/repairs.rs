@@ -9,14 +9,14 @@
 //! An action that the kernel refuses rests from its first failure on. One that succeeds but is needed
 //! again soon was undone by somebody: that is taken up at once some times, since a guest or a daemon
 //! that restarts looks the same; then it rests too, so that two programs do not fight all day. What a
-//! guest makes necessary by itself ([`counts`]) never rests.
+//! guest makes necessary by itself is not counted.
 
 use std::time::Duration;
 
-use accelnet_model::{Code, MacAddr, Problem};
-use accelnet_rules::{Observed, attach::Standing, plan::Action};
+use accelnet_model::{Code, Problem};
+use accelnet_rules::action::{Action, Hold};
 
-use crate::apply;
+use crate::carry_out;
 
 /// Repairs in a row that are done at once.
 const FREE: u32 = 3;
@@ -47,33 +47,32 @@ struct Repair {
 #[derive(Debug, Default)]
 pub struct Repairs(Vec<Repair>);
 
-/// True if doing it again and again means that something is wrong. A guest that restarts has the
-/// paths of its NIC opened and closed, rightly, each time; hold queues are not repaired, they are used.
-pub fn counts(action: &Action, observed: &Observed) -> bool {
-    let on_vf = |mac: &MacAddr| {
-        let mut vms = observed.vms.iter();
-        vms.any(|vm| {
-            let mut nics = vm.nics.iter();
-            nics.any(|nic| nic.mac == *mac && observed.vf_of(vm, nic).is_some())
-        })
-    };
+/// True if having to do it again and again means that something is wrong. Of a NIC that was not settled
+/// nobody asks this: a guest that restarts has its paths opened and closed, rightly, each time.
+pub fn counts(action: &Action) -> bool {
     match action {
-        Action::Filter { mac, .. } | Action::BridgeEntry { mac, .. } => !on_vf(mac),
         Action::MakeBridge { .. }
         | Action::AddUplink { .. }
         | Action::CreateVfs { .. }
         | Action::BindVf { .. }
         | Action::VfVectors { .. }
         | Action::CleanVf { .. }
+        | Action::Dress { .. }
         | Action::PinBridge { .. }
-        | Action::PortLearning { .. } => true,
-        // A guest that restarts has its tap opened and closed, rightly, each time.
-        Action::PortFlood { .. } => false,
-        // All frames go to the VF: only its attributes can be wrong.
-        Action::Switch(switch) => switch.to_vf && switch.standing == Standing::OnVf,
+        | Action::Filter { .. }
+        | Action::BridgeEntry { .. } => true,
         // Queues alone are our own idea, which nobody waits for; what a VF needs was asked for.
         Action::Prepare { staging, .. } => staging.standby.is_empty(),
-        Action::HoldQueuePass { .. } | Action::AddNic { .. } => false,
+        // Off and on with every switch-over of the bridge; queues are used, not repaired.
+        Action::PortLearning { .. }
+        | Action::PortFlood { .. }
+        | Action::HoldQueue { .. }
+        | Action::TapRoom { .. }
+        | Action::AddNic { .. }
+        | Action::Plug { .. }
+        | Action::Unplug { .. }
+        | Action::Release { .. }
+        | Action::EndJob { .. } => false,
     }
 }
 
@@ -82,6 +81,8 @@ fn longest(action: &Action, refused: bool) -> Duration {
         Action::MakeBridge { .. }
         | Action::AddUplink { .. }
         | Action::PortLearning { .. }
+        | Action::PortFlood { .. }
+        | Action::HoldQueue { .. }
         | Action::Filter { .. }
         | Action::BridgeEntry { .. } => {
             if refused {
@@ -125,9 +126,9 @@ impl Repairs {
     }
 
     /// Drops what lasts, or is not wanted any more.
-    pub fn forget(&mut self, now: Duration, planned: &[Action]) {
+    pub fn forget(&mut self, now: Duration, planned: &[&Action]) {
         self.0.retain(|repair| {
-            planned.contains(&repair.action)
+            planned.contains(&&repair.action)
                 || repair.refused.is_none() && now < repair.again_at + QUIET
         });
     }
@@ -146,7 +147,7 @@ impl Repairs {
     /// What does not last or is refused.
     pub fn problems(&self) -> Vec<Problem> {
         let all = self.0.iter();
-        all.filter_map(|repair| Some(apply::about(&repair.action, repair.problem()?)))
+        all.filter_map(|repair| Some(carry_out::about(&repair.action, repair.problem()?)))
             .collect()
     }
 }
@@ -177,7 +178,7 @@ impl Repair {
 }
 
 /// An action, after "to".
-fn words(action: &Action) -> String {
+pub fn words(action: &Action) -> String {
     let way = |present: bool, to: &str, out: &str| {
         if present {
             to.to_owned()
@@ -189,8 +190,8 @@ fn words(action: &Action) -> String {
         Action::MakeBridge { bridge, .. } => format!("make bridge {bridge}"),
         Action::AddUplink { bridge, adapter } => format!("make {adapter} a port of {bridge}"),
         Action::CreateVfs { pf, count } => format!("create {count} VFs of {pf}"),
-        Action::BindVf { vf } => format!("bind VF {vf} to vfio-pci"),
-        Action::VfVectors { vf, vectors } => format!("give VF {vf} {vectors} MSI-X vectors"),
+        Action::BindVf { vf, .. } => format!("bind VF {vf} to vfio-pci"),
+        Action::VfVectors { vf, vectors, .. } => format!("give VF {vf} {vectors} MSI-X vectors"),
         Action::CleanVf { vf, .. } => format!("bring VF {vf} to the safe baseline"),
         Action::PinBridge { bridge } => format!("pin the address of {bridge}"),
         Action::PortLearning { port, on } => {
@@ -208,13 +209,20 @@ fn words(action: &Action) -> String {
             "{} the forwarding entry of {mac} at {port}",
             way(*present, "set", "remove")
         ),
-        Action::HoldQueuePass { tap } => format!("let the queue of {tap} pass"),
+        Action::HoldQueue { tap, hold } => match hold {
+            Hold::Pass => format!("let the queue of {tap} pass"),
+            Hold::Wait => format!("let frames wait at {tap}"),
+        },
+        Action::TapRoom { tap } => format!("make room behind {tap}"),
         Action::Prepare { vm, .. } => format!("stage changes on the definition of VM {vm}"),
         Action::AddNic { vm, mac, .. } => format!("add NIC {mac} to VM {vm}"),
-        Action::Switch(switch) => format!(
-            "give VF {} the attributes of VM '{}'",
-            switch.vf, switch.vm_name
-        ),
+        Action::Dress { vf, .. } => format!("give VF {vf} the attributes of its VM"),
+        Action::Plug { vf, mac, .. } => format!("plug VF {vf} for NIC {mac}"),
+        Action::Unplug { vm, device } => format!("unplug {device} from VM {vm}"),
+        Action::Release { vm, mac } => {
+            format!("end what QEMU has left of the VF of NIC {mac} of VM {vm}")
+        }
+        Action::EndJob { vm } => format!("end the job that stopped VM {vm}"),
     }
 }
 
@@ -226,6 +234,7 @@ mod tests {
 
     fn action() -> Action {
         Action::BindVf {
+            pf: "0000:01:00.0".parse().unwrap(),
             vf: "0000:01:10.0".parse().unwrap(),
         }
     }
@@ -291,7 +300,7 @@ mod tests {
         (0..4).for_each(|_| repairs.note(&action(), Duration::ZERO, None));
         repairs.forget(FIRST + QUIET - SECOND, &[]);
         assert_eq!(codes(&repairs), [Code::RepairRepeated]);
-        repairs.forget(FIRST + QUIET, &[action()]);
+        repairs.forget(FIRST + QUIET, &[&action()]);
         assert_eq!(codes(&repairs), [Code::RepairRepeated]);
         repairs.forget(FIRST + QUIET, &[]);
         assert_eq!(codes(&repairs), []);

@@ -1,16 +1,23 @@
 //! What the node is, in the words of its report.
 
+use std::{collections::BTreeMap, time::Duration};
+
 use accelnet_model::{
-    AdapterStatus, Intent, NicFacts, NicPath, NicStatus, NodeDesired, NodeStatus, Problem,
+    AdapterStatus, NicFacts, NicPath, NicStatus, NodeDesired, NodeStatus, Problem, Progress,
     VmDesired, VmFacts, VmState, VmStatus,
 };
 use accelnet_rules::{
-    Observed, new_nic,
-    plan::{Plan, is_settled},
+    Observed,
+    handle::Handle,
+    moves::{Goal, Move, NicId, steps_back, steps_to_vf},
+    new_nic,
+    phase::Phase,
+    plan::{Memory, Plan, stands_on_vf},
     profile, staging,
 };
+use uuid::Uuid;
 
-use crate::memory::Memory;
+use crate::machine::Failures;
 
 /// How far the node is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,97 +30,136 @@ pub enum Convergence {
     Done,
 }
 
-/// Builds the report of one pass.
-pub fn status(
-    observed: Observed,
-    desired: &NodeDesired,
-    plan: &Plan,
-    memory: &Memory,
-    problems: Vec<Problem>,
-    convergence: Convergence,
-) -> NodeStatus {
-    let intent = desired.enabled_intent();
-    let vms = observed
-        .vms
-        .iter()
-        .map(|vm| vm_status(&observed, vm, desired, plan, memory, intent))
-        .collect();
+/// Everything that a report is made of.
+pub struct Scene<'a> {
+    /// What was seen.
+    pub observed: &'a Observed,
+    /// What is wanted.
+    pub desired: &'a NodeDesired,
+    /// What is left to do.
+    pub plan: &'a Plan,
+    /// What cannot be seen.
+    pub memory: &'a Memory,
+    /// What failed.
+    pub failures: &'a Failures,
+    /// VMs whose job was ended.
+    pub frozen: &'a BTreeMap<Uuid, (Duration, Problem)>,
+    /// What was staged.
+    pub staged: &'a BTreeMap<Uuid, Vec<String>>,
+}
+
+/// Builds the report.
+pub fn status(scene: &Scene<'_>, problems: Vec<Problem>, convergence: Convergence) -> NodeStatus {
+    let Scene {
+        observed, desired, ..
+    } = scene;
     let mut all = problems;
-    all.extend(plan.problems.iter().cloned());
-    all.extend(memory.action_problems.iter().cloned());
     all.dedup();
     let adapters = observed.adapters.iter().map(|facts| {
-        let quarantined = facts
-            .vfs
-            .iter()
-            .filter_map(|vf| memory.quarantined.get(&vf.pci))
-            .map(|quarantine| quarantine.problem.clone());
+        let vfs = facts.vfs.iter();
         AdapterStatus {
-            quarantined: quarantined.collect(),
+            quarantined: vfs
+                .filter_map(|vf| scene.failures.of_vf(vf.pci).cloned())
+                .collect(),
             facts: facts.clone(),
             problems: Vec::new(),
         }
     });
+    // Of VMs that libvirt cannot be asked for nothing is told that would look like knowledge.
+    let vms = observed.vms.iter().filter(|_| observed.hypervisor_answers);
+    let seen = vms.filter(|vm| !observed.stale.contains(&vm.uuid));
     NodeStatus {
         sequence: 0,
         generation: desired.generation,
         converged: convergence == Convergence::Done,
         resting: convergence == Convergence::Resting,
         adapters: adapters.collect(),
-        vms,
-        node: observed.node,
-        bridges: observed.bridges,
+        vms: seen.map(|vm| vm_status(scene, vm)).collect(),
+        unseen_vms: observed.unseen_vms.clone(),
+        node: observed.node.clone(),
+        bridges: observed.bridges.clone(),
         problems: all,
     }
 }
 
-fn vm_status(
-    observed: &Observed,
-    vm: &VmFacts,
-    desired: &NodeDesired,
-    plan: &Plan,
-    memory: &Memory,
-    intent: Option<&Intent>,
-) -> VmStatus {
+fn vm_status(scene: &Scene<'_>, vm: &VmFacts) -> VmStatus {
+    let Scene {
+        observed, desired, ..
+    } = scene;
+    let intent = desired.enabled_intent();
     let wish = desired.vm(vm.uuid);
     let level = wish.and_then(|wish| wish.level);
-    let mut problems = plan.vm_problems.get(&vm.uuid).cloned().unwrap_or_default();
-    if let Some(failure) = memory.failures.get(&vm.uuid) {
-        problems.extend(failure.problems.iter().cloned());
-    }
+    let frozen = scene.frozen.get(&vm.uuid).map(|(_, problem)| problem);
+    let mut problems: Vec<Problem> = frozen.cloned().into_iter().collect();
+    let planned = scene.plan.vm_problems.get(&vm.uuid);
+    problems.extend(planned.into_iter().flatten().cloned());
+    problems.extend(scene.failures.of_vm(vm.uuid).iter().cloned());
     let reason = problems.first().map(|problem| problem.detail.clone());
     let nics = vm.nics.iter().map(|nic| {
         let ours = intent.is_some_and(|intent| nic.bridge.as_ref() == Some(&intent.bridge));
         let reason = reason.as_deref().filter(|_| level.is_some() && ours);
-        // One on another intent's bridge keeps the path it has, which is told by the same evidence.
-        let mut intents = desired.intents.iter();
-        let of_nic = intents.find(|intent| nic.bridge.as_ref() == Some(&intent.bridge));
-        nic_status(observed, vm, nic, of_nic, memory, reason)
+        nic_status(scene, vm, nic, reason)
     });
     let policy = vm.nics.iter().flat_map(|nic| {
-        observed
-            .policy
-            .get(&(vm.uuid, nic.mac))
-            .cloned()
-            .unwrap_or_default()
+        let found = observed.policy.get(&(vm.uuid, nic.mac));
+        found.cloned().unwrap_or_default()
     });
+    let mut moves = scene.memory.moves.values();
+    let going = moves.find(|going| going.nic.vm == vm.uuid);
     VmStatus {
         nics: nics.collect(),
         policy: policy.collect(),
         level,
-        resting: memory.failures.contains_key(&vm.uuid) && !memory.busy.contains_key(&vm.uuid),
-        progress: memory.busy.get(&vm.uuid).map(|busy| busy.progress.clone()),
+        resting: scene.failures.rests(vm.uuid) && going.is_none(),
+        progress: going.map(|going| progress(scene, vm, going)),
         problems,
-        staged: staged(vm, wish, memory),
+        staged: staged(vm, wish, scene.staged),
         facts: vm.clone(),
+    }
+}
+
+/// How far a switch-over is.
+fn progress(scene: &Scene<'_>, vm: &VmFacts, going: &Move) -> Progress {
+    let has = vm.hostdevs.iter().any(|has| has.pci == going.device());
+    let settled = scene.plan.nics.get(&going.nic).is_some_and(|nic| nic.settled);
+    let (operation, steps, number): (_, Vec<&str>, usize) = match &going.goal {
+        Goal::ToVf { vectors, .. } => {
+            let opened = match (settled, has) {
+                (_, true) => 4,
+                (true, false) => 3,
+                (false, false) => 1,
+            };
+            let number = if going.opens() { opened } else { 0 };
+            let pool = vectors.is_some();
+            let steps: Vec<&str> = steps_to_vf(pool).collect();
+            ("attach", steps, number - usize::from(!pool && number > 0))
+        }
+        Goal::Back { .. } => {
+            let number = match (settled, has) {
+                (_, false) => 3,
+                (true, true) => 2,
+                (false, true) => 0,
+            };
+            ("detach", steps_back().collect(), number)
+        }
+    };
+    Progress {
+        operation: operation.to_owned(),
+        step: steps.get(number).copied().unwrap_or("begin").to_owned(),
+        number: number as u32 + 1,
+        of: steps.len() as u32,
     }
 }
 
 /// What the VM's next cold start brings: of a running one it shows, of one that is off only what was
 /// staged is known.
-fn staged(vm: &VmFacts, wish: Option<&VmDesired>, memory: &Memory) -> Vec<String> {
+fn staged(
+    vm: &VmFacts,
+    wish: Option<&VmDesired>,
+    staged: &BTreeMap<Uuid, Vec<String>>,
+) -> Vec<String> {
     let mut all = match vm.state {
-        VmState::Off => memory.staged.get(&vm.uuid).cloned().unwrap_or_default(),
+        VmState::Off => staged.get(&vm.uuid).cloned().unwrap_or_default(),
         VmState::Running | VmState::Paused => staging::to_come(vm),
     };
     let added = wish.and_then(|wish| wish.add_nic);
@@ -121,16 +167,11 @@ fn staged(vm: &VmFacts, wish: Option<&VmDesired>, memory: &Memory) -> Vec<String
     all
 }
 
-/// The path is the VF if a driver in the guest drives it, bridge and filter send everything there,
-/// and no frame of the guest has come by its tap since the look before.
-fn nic_status(
-    observed: &Observed,
-    vm: &VmFacts,
-    nic: &NicFacts,
-    intent: Option<&Intent>,
-    memory: &Memory,
-    reason: Option<&str>,
-) -> NicStatus {
+/// The path is the VF if that is the NIC's phase, and bridge, filter and VF are as that asks.
+fn nic_status(scene: &Scene<'_>, vm: &VmFacts, nic: &NicFacts, reason: Option<&str>) -> NicStatus {
+    let Scene {
+        observed, desired, ..
+    } = scene;
     let mut status = NicStatus {
         mac: nic.mac,
         path: NicPath::Synthetic,
@@ -147,23 +188,31 @@ fn nic_status(
         status.path = NicPath::None;
         return status;
     }
-    let Some((adapter, vf)) = observed.vf_of(vm, nic) else {
+    let Some(Handle::Vfio(adapter, vf)) = Handle::of(observed, vm, nic) else {
         status.reason = reason.map(str::to_owned);
         return status;
     };
     status.adapter = Some(adapter.ifname.clone());
     status.vf = Some(vf.pci);
     status.queue_pairs = profile::queue_pairs_of_vf(adapter, vf);
-    let by_tap = nic.tap.as_ref().is_some_and(|tap| memory.tap_active(tap));
-    let settled = intent.is_none_or(|intent| is_settled(observed, intent, vm, nic));
-    let why_not = if vf.active_vectors == 0 {
-        Some("no driver in the guest drives the VF")
-    } else if by_tap {
-        Some("frames of the guest come by its tap")
-    } else if !settled {
-        Some("the switch-over is not complete")
-    } else {
-        None
+    let id = NicId {
+        vm: vm.uuid,
+        mac: nic.mac,
+    };
+    let why_not = match scene.plan.nics.get(&id) {
+        _ if vf.active_vectors == 0 => Some("no driver in the guest drives the VF"),
+        Some(planned) if planned.past.phase == Phase::Vf && planned.settled => None,
+        Some(planned) if planned.past.phase == Phase::Vf => Some("the switch-over is not complete"),
+        Some(_) if !adapter.carrier => Some("the adapter has no link"),
+        Some(planned) if planned.past.given_up => Some("frames of the guest come by its tap"),
+        Some(_) => Some("both paths are open, until it is sure that the guest uses the VF"),
+        // One on another intent's bridge keeps the path it has, which is told by the same evidence.
+        None => {
+            let mut intents = desired.intents.iter();
+            let intent = intents.find(|intent| nic.bridge.as_ref() == Some(&intent.bridge));
+            let stands = intent.is_none_or(|intent| stands_on_vf(observed, intent, vm, nic));
+            (!stands).then_some("the switch-over is not complete")
+        }
     };
     match why_not {
         None => status.path = NicPath::Vf,

@@ -15,7 +15,7 @@ use std::{
 use accelnet_host::{Host, HostEvent};
 use accelnet_hypervisor::{Hypervisor, HypervisorEvent};
 
-use crate::Message;
+use crate::{Message, event::Event};
 
 /// Both watches; their threads end when this is dropped.
 #[derive(Debug)]
@@ -42,10 +42,19 @@ impl Watches {
         if let Err(error) = hypervisor.watch(of_vms.clone()) {
             tracing::warn!(%error, "VM events; changes are found by looking only");
         }
-        let matters = |event: &HostEvent| *event != HostEvent::Idle;
         let threads = vec![
-            forward(host_events, matters, messages.clone(), Arc::clone(&ended)),
-            forward(vm_events, |_| true, messages.clone(), Arc::clone(&ended)),
+            forward(
+                host_events,
+                |event| (event != HostEvent::Idle).then_some(Event::Host(event)),
+                messages.clone(),
+                Arc::clone(&ended),
+            ),
+            forward(
+                vm_events,
+                |event| Some(Event::Vms(event)),
+                messages.clone(),
+                Arc::clone(&ended),
+            ),
         ];
         Self {
             ended,
@@ -72,7 +81,7 @@ impl Drop for Watches {
 
 fn forward<E: Send + 'static>(
     events: mpsc::Receiver<E>,
-    matters: impl Fn(&E) -> bool + Send + 'static,
+    told: impl Fn(E) -> Option<Event> + Send + 'static,
     messages: mpsc::Sender<Message>,
     ended: Arc<AtomicBool>,
 ) -> JoinHandle<()> {
@@ -81,7 +90,9 @@ fn forward<E: Send + 'static>(
             if ended.load(Ordering::SeqCst) {
                 return;
             }
-            if matters(&event) && messages.send(Message::Something).is_err() {
+            if let Some(event) = told(event)
+                && messages.send(Message::Event(event)).is_err()
+            {
                 return;
             }
         }
@@ -124,7 +135,7 @@ mod tests {
         host.with(|machine| machine.tell(&HostEvent::Firewall));
         hypervisor.with(|vms| vms.tell(HypervisorEvent::Vm(Uuid::nil())));
         for _ in 0..2 {
-            assert!(matches!(inbox.recv(), Ok(Message::Something)));
+            assert!(matches!(inbox.recv(), Ok(Message::Event(_))));
         }
         // Threads hold a sender each: once they are gone, ours is the last.
         drop(messages);

@@ -6,7 +6,7 @@ fn main() -> anyhow::Result<()> {
     let host = Linux::new();
     let seen = serde_json::json!({
         "node": host.observe_node()?,
-        "adapters": host.observe_adapters()?,
+        "adapters": host.observe_adapters(&Default::default())?.adapters,
     });
     println!("{}", serde_json::to_string_pretty(&seen)?);
     Ok(())

@@ -21,7 +21,7 @@ fn main() -> anyhow::Result<()> {
         ["count", pf, count] => host.ensure_vf_count(pci(pf)?, count.parse()?)?,
         ["vfio", vf] => host.ensure_vf_vfio(pci(vf)?)?,
         ["reset", vf] => host.reset_vf(pci(vf)?)?,
-        ["vectors", vf] => println!("{}", host.active_vectors(pci(vf)?)?),
+        ["vectors", vf] => println!("{:?}", host.observe_vectors()?.get(&pci(vf)?)),
         ["baseline", pf, index] => set(&host, pci(pf)?, index, &[])?,
         ["set", pf, index, ref settings @ ..] => set(&host, pci(pf)?, index, settings)?,
         _ => bail!("see the head of examples/vf.rs"),

@@ -62,6 +62,15 @@ pub enum HoldQueue {
     },
 }
 
+/// Adapters that could be looked at, and those that could not.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct AdaptersSeen {
+    /// What was seen.
+    pub adapters: Vec<AdapterFacts>,
+    /// There, and not seen: why.
+    pub unseen: Vec<(IfName, HostError)>,
+}
+
 /// A forwarding entry of a bridge, as it shall be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Entry {
@@ -92,8 +101,11 @@ pub trait Host: Send + Sync + 'static {
     /// Facts about the machine as a whole (without libvirt's and QEMU's versions).
     fn observe_node(&self) -> Result<NodeFacts>;
 
-    /// All network adapters that are PCI functions and not VFs themselves, with their VFs.
-    fn observe_adapters(&self) -> Result<Vec<AdapterFacts>>;
+    /// All network adapters that are PCI functions and not VFs themselves, with their VFs. One that cannot
+    /// be read costs only itself. Those at `busy` are not looked at: their VFs are being made or changed, and
+    /// the kernel answers nothing about them before that is over (`sriov_numvfs` is read under the lock
+    /// that is held then, drivers/pci/iov.c).
+    fn observe_adapters(&self, busy: &BTreeSet<PciAddress>) -> Result<AdaptersSeen>;
 
     /// All bridges and bonds, and what else has one of these names (`kind` says what it is; ports are
     /// empty then). A fixed number of dumps, however many ports there are.

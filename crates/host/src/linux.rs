@@ -35,11 +35,11 @@ use std::{
 };
 
 use accelnet_model::{
-    AdapterFacts, BridgeFacts, IfName, MacAddr, NodeFacts, PciAddress, PolicyFinding, VfAttributes,
+    BridgeFacts, IfName, MacAddr, NodeFacts, PciAddress, PolicyFinding, VfAttributes,
 };
 use sysfs::Root;
 
-use crate::{Entry, HoldQueue, Host, HostError, HostEvent, PolicyPath, Result};
+use crate::{AdaptersSeen, Entry, HoldQueue, Host, HostError, HostEvent, PolicyPath, Result};
 
 /// The machine this process runs on.
 #[derive(Debug, Clone)]
@@ -79,10 +79,13 @@ impl Host for Linux {
         node::observe(&self.root)
     }
 
-    fn observe_adapters(&self) -> Result<Vec<AdapterFacts>> {
+    fn observe_adapters(&self, _busy: &BTreeSet<PciAddress>) -> Result<AdaptersSeen> {
         let mut found = adapters::observe(&self.root, &self.log, &adapters::ask)?;
         self.devlink.fill(&mut found);
-        Ok(found)
+        Ok(AdaptersSeen {
+            adapters: found,
+            unseen: Vec::new(),
+        })
     }
 
     fn observe_bridges(&self, named: &BTreeSet<IfName>) -> Result<Vec<BridgeFacts>> {

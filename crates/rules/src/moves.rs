@@ -134,6 +134,13 @@ impl Move {
         plugged.is_some_and(|since| now.saturating_sub(since) >= BOTH_LIMIT)
     }
 
+    /// When it may change by time alone.
+    pub fn turns_at(&self) -> impl Iterator<Item = Duration> + use<> {
+        let held = self.held.map(|since| since + HOLD_LIMIT);
+        let plugged = self.plugged.map(|since| since + BOTH_LIMIT);
+        held.into_iter().chain(plugged)
+    }
+
     /// What to say then.
     pub fn in_vain(&self, driven: bool) -> Problem {
         let text = if driven {

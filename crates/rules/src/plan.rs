@@ -36,6 +36,7 @@ use crate::{
     moves::{Move, NicId},
     phase::{Past, Phase},
 };
+pub use nics::stands_on_vf;
 pub use vfs::interrupted;
 
 /// What cannot be seen on the machine.
@@ -73,6 +74,8 @@ pub struct Memory {
     pub departing: BTreeSet<Uuid>,
     /// NICs whose VF was undressed at the last stop of their VM, and may be needed again.
     pub undressed: BTreeSet<NicId>,
+    /// NICs of which QEMU said that it still has a device.
+    pub left: BTreeSet<NicId>,
     /// VMs that came in a moment ago: a VF at once would stop them again.
     pub fresh: BTreeSet<Uuid>,
     /// The machine was looked at since its VMs were: what a VM has in its definition and nobody has open

@@ -54,7 +54,6 @@ fn bridge_and_filter_are_put_right() {
         machine.adapters[0].filter.clear();
         let mut ports = machine.bridges[0].ports.iter_mut();
         let uplink = ports.find(|port| port.ifname == name("pf0")).unwrap();
-        uplink.learning = true;
         uplink.fdb.retain(|entry| entry.local);
         machine
             .guests
@@ -66,46 +65,6 @@ fn bridge_and_filter_are_put_right() {
     });
     world.assert_on_vf(1);
     world.assert_synthetic(2);
-    world
-        .host
-        .with(|machine| assert!(!machine.port(&name("pf0")).unwrap().learning));
-}
-
-/// Guests do not get each other's frames. One that has more addresses than its NIC's is found by them,
-/// also when the bridge has forgotten them, and when the agent was killed meanwhile.
-#[test]
-fn taps_are_flooded_only_where_that_is_needed() {
-    let mut world = World::settled(3);
-    let floods = |world: &World| {
-        let flood = |vm| {
-            let tap = world.tap_of(vm);
-            world.host.with(|machine| machine.port(&tap).unwrap().flood)
-        };
-        [flood(1), flood(2), flood(3)]
-    };
-    assert_eq!(floods(&world), [false; 3]);
-    let tap = world.tap_of(2);
-    let other = MacAddr([2, 0, 0, 0, 0x99, 2]);
-    world.host.with(|machine| machine.learn(&tap, other));
-    world.wait("the second address is seen", is_quiet);
-    assert_eq!(floods(&world), [false, true, false]);
-    // It ages, and the agent starts anew.
-    world.host.with(|machine| {
-        let fdb = &mut machine.port_mut(&tap).unwrap().fdb;
-        fdb.retain(|entry| entry.mac != other);
-    });
-    world.kill();
-    world.start(None);
-    world.wait("in order", is_quiet);
-    assert_eq!(floods(&world), [false, true, false]);
-    // The others are let go when nobody looks after them.
-    world.want(1, Some(Performance::Low));
-    world.tell();
-    world.wait_path(1, NicPath::Vf);
-    world.desired.enabled = None;
-    world.tell();
-    world.wait("let go", is_quiet);
-    assert_eq!(floods(&world), [false, true, true]);
 }
 
 /// What cannot be put right is no reason to keep the VM on a VF without its policy, or to cut it off.
@@ -144,7 +103,7 @@ fn fight(
     let mut status = None;
     for _ in 0..time {
         world.host.with(&undo);
-        world.advance(Duration::from_secs(1));
+        world.run_for(Duration::from_secs(1));
         status = world.look();
     }
     (done(world) - before, status.unwrap())
@@ -179,23 +138,18 @@ fn what_is_undone_again_and_again_rests_and_then_fails() {
 #[test]
 fn what_frames_depend_on_is_put_right_every_time_and_told() {
     let mut world = World::settled(1);
-    let learns = |machine: &mut Machine| {
+    let forgets = |machine: &mut Machine| {
         // What is lost until the next look is the other program's doing.
         machine.guests[0].excused = true;
-        let mut ports = machine.bridges[0].ports.iter_mut();
-        let uplink = ports.find(|port| port.ifname == name("pf0"));
-        uplink.unwrap().learning = true;
+        machine.adapters[0].filter.retain(|other| *other != mac(1));
     };
-    let (repairs, status) = fight(&mut world, 30, "pf0 learns: false", learns);
-    assert!((28..=31).contains(&repairs), "{repairs}");
-    let learning = |problem: &&Problem| problem.detail.contains("learning at pf0");
-    let found = status.problems.iter().find(learning);
+    let call = format!("pf0 filters {}: true", mac(1));
+    let (repairs, status) = fight(&mut world, 30, &call, forgets);
+    assert!((26..=31).contains(&repairs), "{repairs}");
+    let told = |problem: &&Problem| problem.detail.contains("the filter of pf0");
+    let found = status.problems.iter().find(told);
     assert_eq!(found.unwrap().code, Code::RepairFailed);
     world.wait("in order", is_quiet);
-    let port = world
-        .host
-        .with(|machine| machine.port(&name("pf0")).unwrap().clone());
-    assert!(!port.learning);
     world.assert_synthetic(1);
 }
 
@@ -219,9 +173,8 @@ fn a_vf_in_use_that_is_changed_again_and_again_is_kept() {
             let attributes = &mut machine.vf_mut(vf).unwrap().attributes;
             attributes.max_tx_rate_mbps = Support::Supported(10);
         });
-        world.advance(Duration::from_secs(1));
-        let done = |status: &NodeStatus| vm(status, 1).progress.is_none();
-        last = Some(world.wait("the end of the repair", done));
+        world.run_for(Duration::from_secs(1));
+        last = world.look();
     }
     assert_eq!(world.vf_of(1), Some(vf));
     assert_eq!(count(&world, &interruptions), before);

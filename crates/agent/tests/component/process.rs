@@ -3,18 +3,22 @@
 //! A dead process calls nothing any more: whichever of its threads tries panics, and ends.
 
 use std::{
+    collections::{BTreeMap, BTreeSet},
     sync::{Mutex, PoisonError, RwLock, mpsc},
     time::Duration,
 };
 
-use accelnet_host::{HoldQueue, Host, HostError, HostEvent, Result as HostResult, twin::HostTwin};
+use accelnet_host::{
+    AdaptersSeen, Entry, HoldQueue, Host, HostError, HostEvent, PolicyPath, Result as HostResult,
+    twin::HostTwin,
+};
 use accelnet_hypervisor::{
     Hypervisor, HypervisorError, HypervisorEvent, NewNic, Result as VmResult, Staged, Versions,
-    VfAttachment, twin::HypervisorTwin,
+    VfAttachment, VmSeen, twin::HypervisorTwin,
 };
 use accelnet_model::{
-    AdapterFacts, BridgeFacts, DomainCapabilities, IfName, MacAddr, NodeFacts, PciAddress,
-    PolicyFinding, Staging, VfAttributes, VmFacts,
+    BridgeFacts, DomainCapabilities, IfName, MacAddr, NodeFacts, PciAddress, PolicyFinding, Staging,
+    VfAttributes,
 };
 use uuid::Uuid;
 
@@ -180,31 +184,20 @@ impl Host for Process {
         self.host.observe_node()
     }
 
-    fn observe_adapters(&self) -> HostResult<Vec<AdapterFacts>> {
+    fn observe_adapters(&self, busy: &BTreeSet<PciAddress>) -> HostResult<AdaptersSeen> {
         self.alive();
         self.with(|life| life.looks += 1);
-        self.host.observe_adapters()
+        self.host.observe_adapters(busy)
     }
 
-    fn observe_bridge(&self, name: &IfName) -> HostResult<Option<BridgeFacts>> {
+    fn observe_bridges(&self, named: &BTreeSet<IfName>) -> HostResult<Vec<BridgeFacts>> {
         self.alive();
-        self.host.observe_bridge(name)
+        self.host.observe_bridges(named)
     }
 
-    fn observe_switch_names(&self) -> HostResult<Vec<IfName>> {
+    fn observe_policy(&self, paths: &[PolicyPath]) -> Vec<HostResult<Vec<PolicyFinding>>> {
         self.alive();
-        self.host.observe_switch_names()
-    }
-
-    fn observe_policy(
-        &self,
-        bridge: &IfName,
-        tap: &IfName,
-        uplink: &IfName,
-        mac: MacAddr,
-    ) -> HostResult<Vec<PolicyFinding>> {
-        self.alive();
-        self.host.observe_policy(bridge, tap, uplink, mac)
+        self.host.observe_policy(paths)
     }
 
     fn watch(&self, events: mpsc::Sender<HostEvent>) -> HostResult<()> {
@@ -279,9 +272,9 @@ impl Host for Process {
         })
     }
 
-    fn ensure_bridge_entry(&self, port: &IfName, mac: MacAddr, present: bool) -> HostResult<()> {
-        self.on_host(&format!("entry {mac} at {port}: {present}"), |host| {
-            host.ensure_bridge_entry(port, mac, present)
+    fn ensure_bridge_entry(&self, port: &IfName, mac: MacAddr, wanted: Entry) -> HostResult<()> {
+        self.on_host(&format!("entry {mac} at {port}: {wanted:?}"), |host| {
+            host.ensure_bridge_entry(port, mac, wanted)
         })
     }
 
@@ -300,9 +293,9 @@ impl Host for Process {
         self.host.rx_packets(port)
     }
 
-    fn active_vectors(&self, vf: PciAddress) -> HostResult<u32> {
+    fn observe_vectors(&self) -> HostResult<BTreeMap<PciAddress, u32>> {
         self.alive();
-        self.host.active_vectors(vf)
+        self.host.observe_vectors()
     }
 
     fn pause(&self, time: Duration) {
@@ -328,7 +321,7 @@ impl Hypervisor for Process {
         self.hypervisor.observe_capabilities()
     }
 
-    fn observe_vms(&self) -> VmResult<Vec<VmFacts>> {
+    fn observe_vms(&self) -> VmResult<Vec<VmSeen>> {
         self.alive();
         self.hypervisor.observe_vms()
     }
@@ -348,6 +341,16 @@ impl Hypervisor for Process {
         self.on_vms(&format!("unplug {pci}"), |twin| {
             twin.detach_vf(vm, pci, deadline)
         })
+    }
+
+    fn ensure_released(&self, vm: Uuid, mac: MacAddr, deadline: Duration) -> VmResult<()> {
+        self.on_vms(&format!("release {mac}"), |twin| {
+            twin.ensure_released(vm, mac, deadline)
+        })
+    }
+
+    fn end_job(&self, vm: Uuid) -> VmResult<()> {
+        self.on_vms("end job", |twin| twin.end_job(vm))
     }
 
     fn prepare(&self, vm: Uuid, staging: &Staging) -> VmResult<Staged> {

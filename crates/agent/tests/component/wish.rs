@@ -14,7 +14,9 @@ fn an_older_generation_is_ignored() {
     older.generation -= 1;
     older.vms[0].level = None;
     let calls = world.process().calls();
-    world.agent().set_desired(older);
+    let newer = std::mem::replace(&mut world.desired, older);
+    world.repeat();
+    world.desired = newer;
     world.wait("still on the VF", |status| {
         is_quiet(status) && path(status, 1) == NicPath::Vf
     });

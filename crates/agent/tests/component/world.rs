@@ -1,15 +1,27 @@
 //! A node with its VMs, the wish for it, and the agent that is to fulfil it.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, VecDeque},
+    panic::{AssertUnwindSafe, catch_unwind},
     path::Path,
     sync::{Arc, Mutex, mpsc},
     time::Duration,
 };
 
-use accelnet_agent::{Agent, Config};
-use accelnet_host::twin::{Habits, HostTwin, Machine};
-use accelnet_hypervisor::twin::{Hardware, HypervisorTwin, definition};
+use accelnet_agent::{
+    by_hand,
+    event::{Effect, Event},
+    ledger::Ledger,
+    machine::Machine,
+};
+use accelnet_host::{
+    Host, HostEvent,
+    twin::{Habits, HostTwin, Machine as Twin},
+};
+use accelnet_hypervisor::{
+    Hypervisor, HypervisorEvent,
+    twin::{Hardware, HypervisorTwin, definition},
+};
 use accelnet_model::{
     BridgePort, ClusterEnable, Code, IfName, Intent, IntentType, Levels, MacAddr, NicPath,
     NodeDesired, NodeStatus, PciAddress, Performance, Problem, VfAttributes, VfCount, VfUser,
@@ -20,9 +32,8 @@ use uuid::Uuid;
 
 use crate::process::{Fault, Process, check};
 
-/// Real time an answer may take. Nothing waits for real time, so this is only for a machine that is
-/// busy with something else.
-const PATIENCE: Duration = Duration::from_secs(20);
+/// Virtual time in which a look is over.
+const PATIENCE: Duration = Duration::from_secs(60);
 /// Virtual time until everything is as wanted; the longest rest after failures is five minutes.
 const VIRTUAL_LIMIT: Duration = Duration::from_secs(1800);
 
@@ -76,11 +87,18 @@ impl Hardware for Below {
     }
 }
 
-/// An agent that runs.
+/// An agent that runs: its step, driven by hand. Time is the twins', and effects are carried out one after
+/// the other, so that the same test does the same every time.
 struct Running {
-    agent: Agent,
+    machine: Machine,
     process: Arc<Process>,
-    reports: mpsc::Receiver<NodeStatus>,
+    /// Effects that are to be carried out, in order.
+    effects: VecDeque<Effect>,
+    of_host: mpsc::Receiver<HostEvent>,
+    of_vms: mpsc::Receiver<HypervisorEvent>,
+    reports: VecDeque<NodeStatus>,
+    answers: BTreeMap<u64, NodeStatus>,
+    tokens: u64,
 }
 
 pub struct World {
@@ -100,7 +118,7 @@ impl World {
     /// VMs 1 to `vms` run; acceleration is wanted on their network and VFs may be made at once; no
     /// agent runs yet.
     pub fn new(vms: u8) -> Self {
-        Self::on(Machine::igb("node1", &name("br0"), &name("pf0")), vms)
+        Self::on(Twin::igb("node1", &name("br0"), &name("pf0")), vms)
     }
 
     /// The same with two adapters in an active-backup bond `bond0`, of which `pf0` is used; both are
@@ -108,7 +126,7 @@ impl World {
     pub fn bonded(vms: u8) -> Self {
         let members = [&name("pf0"), &name("pf1")];
         let mut world = Self::on(
-            Machine::bonded("node1", &name("br0"), &name("bond0"), members),
+            Twin::bonded("node1", &name("br0"), &name("bond0"), members),
             vms,
         );
         world.desired.intents[0].adapters.push(name("pf1"));
@@ -117,11 +135,11 @@ impl World {
 
     /// The same with a card whose VFs share so many vectors.
     pub fn pool(vms: u8, vectors: u32) -> Self {
-        let machine = Machine::mlx5("node1", &name("br0"), &name("pf0"), vectors);
+        let machine = Twin::mlx5("node1", &name("br0"), &name("pf0"), vectors);
         Self::on(machine, vms)
     }
 
-    fn on(machine: Machine, vms: u8) -> Self {
+    fn on(machine: Twin, vms: u8) -> Self {
         let host = HostTwin::new(machine);
         let habits = Arc::new(Mutex::new(BTreeMap::new()));
         let below = Below {
@@ -226,41 +244,32 @@ impl World {
             level,
             prepare: false,
             add_nic: None,
+            parked: false,
         });
     }
 
     /// Tells the agent the wish, as a new generation.
     pub fn tell(&mut self) {
         self.desired.generation += 1;
-        self.running().agent.set_desired(self.desired.clone());
+        self.repeat();
     }
 
     /// Tells an agent the same once more.
-    pub fn repeat(&self) {
-        self.running().agent.set_desired(self.desired.clone());
+    pub fn repeat(&mut self) {
+        let desired = Box::new(self.desired.clone());
+        self.step(Event::Wished(desired));
     }
 
-    /// Takes the next report, if there is one in time.
-    fn next_report(&mut self, patience: Duration) -> Option<NodeStatus> {
-        let status = self.running().reports.recv_timeout(patience).ok()?;
-        self.told.extend(status.problems.iter().cloned());
-        let vms = status.vms.iter().flat_map(|vm| &vm.problems);
-        self.told.extend(vms.cloned());
-        let busy = status.vms.iter().filter(|vm| vm.progress.is_some());
-        self.most_busy = self.most_busy.max(busy.count());
-        Some(status)
-    }
-
-    pub fn agent(&self) -> &Agent {
-        &self.running().agent
-    }
-
-    pub fn process(&self) -> &Process {
-        &self.running().process
+    pub fn process(&self) -> Arc<Process> {
+        Arc::clone(&self.running().process)
     }
 
     fn running(&self) -> &Running {
         self.running.as_ref().expect("an agent runs")
+    }
+
+    fn running_mut(&mut self) -> &mut Running {
+        self.running.as_mut().expect("an agent runs")
     }
 
     /// Starts an agent; one that runs is killed before.
@@ -272,19 +281,22 @@ impl World {
             self.hypervisor.clone(),
             fault,
         ));
-        let (sender, reports) = mpsc::channel();
-        let config = Config {
-            state_dir: self.directory.path().to_owned(),
-        };
-        let agent = Agent::start(config, process.clone(), process.clone(), move |status| {
-            // A test that has ended does not listen any more.
-            let _ = sender.send(status);
-        });
+        let (to_agent, of_host) = mpsc::channel();
+        Host::watch(&*process, to_agent).unwrap();
+        let (to_agent, of_vms) = mpsc::channel();
+        Hypervisor::watch(&*process, to_agent).unwrap();
+        let (ledger, problem) = Ledger::open(self.directory.path());
         self.running = Some(Running {
-            agent,
+            machine: Machine::new(ledger, problem),
             process,
-            reports,
+            effects: VecDeque::new(),
+            of_host,
+            of_vms,
+            reports: VecDeque::new(),
+            answers: BTreeMap::new(),
+            tokens: 0,
         });
+        self.step(Event::Tick);
     }
 
     /// Kills the agent.
@@ -292,9 +304,93 @@ impl World {
         if let Some(running) = self.running.take() {
             running.process.kill();
         }
-        self.host.with(Machine::end_watches);
+        self.host.with(accelnet_host::twin::Machine::end_watches);
         self.hypervisor
             .with(accelnet_hypervisor::twin::Vms::end_watches);
+    }
+
+    fn now(&self) -> Duration {
+        self.host.with(|machine| machine.now())
+    }
+
+    fn step(&mut self, event: Event) {
+        let now = self.now();
+        let running = self.running_mut();
+        if !running.process.is_dead() {
+            let effects = running.machine.step(now, event);
+            running.effects.extend(effects);
+        }
+    }
+
+    /// Takes in what happened, or carries out one effect; false if there is neither.
+    fn advance_agent(&mut self) -> bool {
+        let running = self.running_mut();
+        if running.process.is_dead() {
+            return false;
+        }
+        if let Ok(event) = running.of_host.try_recv() {
+            self.step(Event::Host(event));
+            return true;
+        }
+        if let Ok(event) = running.of_vms.try_recv() {
+            self.step(Event::Vms(event));
+            return true;
+        }
+        let Some(effect) = running.effects.pop_front() else {
+            return false;
+        };
+        let process = Arc::clone(&running.process);
+        let event = match effect {
+            Effect::LookAtHost(scope) => Event::HostSeen(Box::new(by_hand::at_host(&*process, &scope))),
+            Effect::LookAtVms => Event::VmsSeen(Box::new(by_hand::at_vms(&*process))),
+            Effect::Glance(at) => Event::Glanced(by_hand::at_counters(&*process, at)),
+            Effect::Do(lane, actions) => {
+                let run = AssertUnwindSafe(|| by_hand::carry_out(actions, &*process, &*process));
+                match catch_unwind(run) {
+                    Ok(done) => Event::Done(lane, done),
+                    // It died in the middle.
+                    Err(_) if process.is_dead() => return false,
+                    Err(panic) => std::panic::resume_unwind(panic),
+                }
+            }
+            Effect::Save(ledger) => {
+                ledger.save(self.directory.path()).unwrap();
+                Event::Saved(None)
+            }
+            Effect::Report(status) => {
+                self.reported(*status);
+                return true;
+            }
+            Effect::Answer(token, status) => {
+                self.running_mut().answers.insert(token, *status);
+                return true;
+            }
+        };
+        self.step(event);
+        true
+    }
+
+    fn reported(&mut self, status: NodeStatus) {
+        self.told.extend(status.problems.iter().cloned());
+        let vms = status.vms.iter().flat_map(|vm| &vm.problems);
+        self.told.extend(vms.cloned());
+        let busy = status.vms.iter().filter(|vm| vm.progress.is_some());
+        self.most_busy = self.most_busy.max(busy.count());
+        self.running_mut().reports.push_back(status);
+    }
+
+    /// Everything that happens until the agent next waits for time to pass; then that time passes, but no
+    /// more than `most`.
+    fn go_on(&mut self, most: Duration) {
+        while self.advance_agent() {}
+        if self.running().process.is_dead() {
+            return;
+        }
+        let now = self.now();
+        let wake = self.running().machine.wake_at(now);
+        let wait = wake.saturating_sub(now).min(most);
+        self.advance(wait.max(Duration::from_millis(1)));
+        self.step(Event::Tick);
     }
 
     /// Lets time pass for everybody.
@@ -303,7 +399,17 @@ impl World {
         check(&self.host, "some time");
     }
 
-    /// Waits for a status, letting virtual time pass whenever nothing is under way.
+    /// Lets so much time pass while the agent does what it does.
+    pub fn run_for(&mut self, time: Duration) {
+        let end = self.now() + time;
+        while self.now() < end && !self.running().process.is_dead() {
+            self.go_on(end.saturating_sub(self.now()));
+        }
+        while self.advance_agent() {}
+        self.assert_nothing_lost();
+    }
+
+    /// Waits for a status, letting virtual time pass.
     pub fn wait(&mut self, what: &str, mut reached: impl FnMut(&NodeStatus) -> bool) -> NodeStatus {
         match self.wait_or_death(&mut reached) {
             Ok(status) => status,
@@ -321,48 +427,55 @@ impl World {
         &mut self,
         reached: &mut dyn FnMut(&NodeStatus) -> bool,
     ) -> Result<NodeStatus, Option<Box<NodeStatus>>> {
-        let begun = self.host.with(|machine| machine.now());
+        let begun = self.now();
         loop {
             self.assert_nothing_lost();
-            // Before the look: a report after it may be the last one for long.
-            while self.next_report(Duration::ZERO).is_some() {}
             let Some(status) = self.look() else {
                 return Err(None);
             };
             if status.generation == self.desired.generation && reached(&status) {
-                while self.next_report(Duration::ZERO).is_some() {}
                 self.assert_nothing_lost();
                 return Ok(status);
             }
-            if self.host.with(|machine| machine.now()) > begun + VIRTUAL_LIMIT {
+            if self.now() > begun + VIRTUAL_LIMIT {
                 return Err(Some(Box::new(status)));
             }
-            if status.vms.iter().any(|vm| vm.progress.is_some()) {
-                // Its end, at the latest, is reported.
-                let report = self.next_report(PATIENCE);
-                assert!(report.is_some() || self.process().is_dead(), "no report");
-            } else {
-                self.advance(Duration::from_secs(1));
-            }
+            self.go_on(Duration::from_secs(1));
         }
     }
 
     /// Lets the agent look; `None` if it is dead.
-    pub fn look(&self) -> Option<NodeStatus> {
-        let status = self.running().agent.refresh(PATIENCE);
-        assert!(status.is_ok() || self.process().is_dead(), "{status:?}");
-        status.ok()
+    pub fn look(&mut self) -> Option<NodeStatus> {
+        let running = self.running_mut();
+        running.tokens += 1;
+        let token = running.tokens;
+        self.step(Event::Asked(token));
+        let end = self.now() + PATIENCE;
+        loop {
+            while self.advance_agent() {}
+            let running = self.running_mut();
+            if let Some(status) = running.answers.remove(&token) {
+                return Some(status);
+            }
+            if running.process.is_dead() {
+                return None;
+            }
+            assert!(self.now() < end, "no answer");
+            self.go_on(Duration::from_secs(1));
+        }
     }
 
-    /// Waits for the next report that fulfils something, without asking for one or moving the clock.
+    /// Waits for the next report that fulfils something, without asking for one.
     pub fn wait_report(&mut self, what: &str, reached: impl Fn(&NodeStatus) -> bool) -> NodeStatus {
+        let end = self.now() + PATIENCE;
         loop {
-            let report = self.running().reports.recv_timeout(PATIENCE);
-            let status =
-                report.unwrap_or_else(|error| panic!("'{what}' was not reported: {error}"));
-            if reached(&status) {
-                return status;
+            while let Some(status) = self.running_mut().reports.pop_front() {
+                if reached(&status) {
+                    return status;
+                }
             }
+            assert!(self.now() < end, "'{what}' was not reported");
+            self.go_on(Duration::from_millis(100));
         }
     }
 
@@ -416,12 +529,12 @@ impl World {
         let (tap, uplink) = (self.port(&self.tap_of(vm)), self.port(&name("pf0")));
         let here = |port: &BridgePort| port.fdb.iter().any(|entry| entry.mac == mac(vm));
         assert!(
-            tap.learning && !tap.flood && here(&tap) && !here(&uplink),
+            tap.learning && tap.flood && here(&tap) && !here(&uplink),
             "{tap:?} {uplink:?}"
         );
         self.host.with(|machine| {
             let held = machine.holds.get(&tap.ifname);
-            assert_ne!(held, Some(&accelnet_host::HoldQueue::Hold));
+            assert!(!matches!(held, Some(accelnet_host::HoldQueue::Hold { .. })));
             assert!(machine.adapters[0].filter.contains(&mac(vm)));
         });
     }

@@ -4,7 +4,7 @@
 //! so that recorded trees can be read with recorded answers. An adapter or VF that goes away while
 //! it is looked at is left out.
 
-use std::{cell::OnceCell, collections::HashMap, fs, path::Path};
+use std::{cell::OnceCell, collections::BTreeMap, fs, path::Path};
 
 use accelnet_model::{AdapterFacts, AdapterId, IfName, MacAddr, PciAddress, Support, VfFacts};
 

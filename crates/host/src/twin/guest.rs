@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use accelnet_model::{FdbEntry, IfName, MacAddr, PciAddress, VfUser};
+use accelnet_model::{BridgePort, FdbEntry, IfName, MacAddr, PciAddress, VfUser};
 
 use super::{Machine, new_port};
 use crate::{HostError, HostEvent};
@@ -216,10 +216,6 @@ impl Machine {
                 port.rx_packets += 1;
             }
             self.learn(&guest.tap, guest.mac);
-            // The emulated 82576 echoes broadcasts of the PF to the PF while it has VFs.
-            for uplink in self.uplinks() {
-                self.learn(&uplink, guest.mac);
-            }
         }
     }
 
@@ -233,7 +229,7 @@ impl Machine {
     }
 
     /// A bridge saw `mac` as a source at `port`. An entry that somebody set moves too, unless it is
-    /// the port's own (net/bridge/br_fdb.c, `br_fdb_update`).
+    /// sticky or the port's own (net/bridge/br_fdb.c, `br_fdb_update`).
     pub fn learn(&mut self, port: &IfName, mac: MacAddr) {
         let Some(bridge) = self
             .bridges
@@ -252,17 +248,24 @@ impl Machine {
             fixed: false,
             sticky: false,
         };
+        let known = |other: &BridgePort| {
+            let mut fdb = other.fdb.iter();
+            fdb.position(|known| known.mac == mac && !known.local)
+        };
         for other in &mut bridge.ports {
-            if let Some(at) = other
-                .fdb
-                .iter()
-                .position(|known| known.mac == mac && !known.local)
-            {
-                entry = other.fdb.remove(at);
+            let Some(at) = known(other) else { continue };
+            if other.ifname == *port || other.fdb[at].sticky {
+                return;
             }
+            entry = other.fdb.remove(at);
         }
         if let Some(port) = bridge.ports.iter_mut().find(|found| &found.ifname == port) {
             port.fdb.push(entry);
         }
+        self.tell(&HostEvent::Fdb {
+            port: port.to_string(),
+            mac,
+            gone: false,
+        });
     }
 }

@@ -12,7 +12,7 @@ use accelnet_model::{
 };
 
 use super::{HostTwin, Machine};
-use crate::{Entry, HoldQueue, Host, HostError, HostEvent, PolicyPath, Result};
+use crate::{AdaptersSeen, Entry, HoldQueue, Host, HostError, HostEvent, PolicyPath, Result};
 
 fn gone(what: impl std::fmt::Display) -> HostError {
     HostError::Gone(what.to_string())
@@ -271,16 +271,23 @@ impl Host for HostTwin {
         Ok(self.with(|machine| machine.node.clone()))
     }
 
-    fn observe_adapters(&self) -> Result<Vec<AdapterFacts>> {
+    fn observe_adapters(&self, busy: &BTreeSet<PciAddress>) -> Result<AdaptersSeen> {
         Ok(self.with(|machine| {
             let mut adapters = machine.adapters.clone();
+            let name = |adapter: &AdapterFacts| {
+                let error = HostError::Malformed("its VFs are being worked on".into());
+                (adapter.ifname.clone(), error)
+            };
+            let is_busy = |adapter: &&AdapterFacts| busy.contains(&adapter.pci);
+            let unseen = adapters.iter().filter(is_busy).map(name).collect();
+            adapters.retain(|adapter| !busy.contains(&adapter.pci));
             for vf in adapters.iter_mut().flat_map(|adapter| &mut adapter.vfs) {
                 vf.active_vectors = machine.vectors(vf.pci);
                 if machine.vectors_hidden {
                     vf.msix_vectors = Support::Unknown;
                 }
             }
-            adapters
+            AdaptersSeen { adapters, unseen }
         }))
     }
 

@@ -154,6 +154,11 @@ fn frozen(scene: &Scene<'_>, vm: &VmFacts, plan: &mut Plan) {
 /// unplugged by half, and the next plug would fail.
 fn left_behind(scene: &Scene<'_>, vm: &VmFacts, plan: &mut Plan) {
     let quiet = vm.job.is_none() && !scene.memory.departing.contains(&vm.uuid);
+    let left = scene.memory.left.iter().find(|nic| nic.vm == vm.uuid);
+    if let Some(NicId { vm, mac }) = left.copied() {
+        plan.push_for(NicId { vm, mac }, Action::Release { vm, mac });
+        return;
+    }
     let Some(pid) = vm.pid.filter(|_| quiet && scene.memory.host_is_newer) else {
         return;
     };
@@ -287,7 +292,12 @@ fn accelerate(scene: &Scene<'_>, vm: &VmFacts, level: Performance, plan: &mut Pl
         return;
     }
     // One NIC at a time; the next pass takes the next.
-    if let Some(nic) = waiting.first().filter(|nic| nic.stays(scene.memory))
+    // What was not seen is not "none": a NIC's policy is read once its VM is known.
+    let is_known = |nic: &&&&Nic<'_>| {
+        let policy = observed.policy.contains_key(&(nic.id.vm, nic.id.mac));
+        policy && nic.stays(scene.memory)
+    };
+    if let Some(nic) = waiting.first().filter(is_known)
         && let Some((adapter, vf)) = choose(scene, level, plan)
         && let Ok(attributes) = nics::judge(observed, scene.desired, intent, nic)
     {

@@ -16,7 +16,7 @@ use crate::{
     l2::{self, Datapath, Place, l2},
     moves::{Goal, NicId},
     observed::{nics_on, tap_port},
-    phase::{Evidence, Going, Past, Phase, phase},
+    phase::{Evidence, Past, Phase, phase},
     policy, profile,
 };
 
@@ -95,25 +95,13 @@ fn evidence(observed: &Observed, intent: &Intent, nic: &Nic<'_>, memory: &Memory
         Some(Handle::Vfio(adapter, _)) => adapter.carrier && observed.is_active(adapter),
         _ => false,
     };
-    let at = |port: &BridgePort| {
-        let mut entries = port.fdb.iter();
-        entries.any(|entry| entry.mac == nic.id.mac && !entry.local)
-    };
-    let stands_on_vf = match handle {
-        Some(Handle::Vfio(adapter, _)) => {
-            let port = way(observed, intent, adapter);
-            let entry = nic.bridge.port(port).is_some_and(at);
-            entry && !adapter.filter.contains(&nic.id.mac)
-        }
-        _ => false,
-    };
     Evidence {
         here: is_here(nic.vm, driven),
         plugged: handle.is_some(),
         driven,
         link,
-        seen_at_tap: at(nic.tap),
-        stands_on_vf,
+        seen_at_tap: has(nic.tap, nic.nic),
+        stands_on_vf: stands_on_vf(observed, intent, nic.vm, nic.nic),
         frames: nic.tap.rx_packets,
         going: memory
             .moves
@@ -122,6 +110,22 @@ fn evidence(observed: &Observed, intent: &Intent, nic: &Nic<'_>, memory: &Memory
             .map(|going| going.going()),
         departing: nic.vm.job.is_some() || memory.departing.contains(&nic.id.vm),
     }
+}
+
+/// The bridge has the NIC's address at the port.
+fn has(port: &BridgePort, nic: &NicFacts) -> bool {
+    let mut entries = port.fdb.iter();
+    entries.any(|entry| entry.mac == nic.mac && !entry.local)
+}
+
+/// Bridge and filter send all frames for the NIC to its VF.
+pub fn stands_on_vf(observed: &Observed, intent: &Intent, vm: &VmFacts, nic: &NicFacts) -> bool {
+    let Some(Handle::Vfio(adapter, _)) = Handle::of(observed, vm, nic) else {
+        return false;
+    };
+    let bridge = observed.bridge(&intent.bridge);
+    let port = bridge.and_then(|bridge| bridge.port(way(observed, intent, adapter)));
+    port.is_some_and(|port| has(port, nic)) && !adapter.filter.contains(&nic.mac)
 }
 
 /// A VM that stopped at the end of its migration is not here any more, unless its guest still has its VF:

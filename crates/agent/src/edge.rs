@@ -1,0 +1,224 @@
+//! The edge of the step: threads, clock and I/O.
+//!
+//! | thread | does |
+//! |---|---|
+//! | loop | steps, writes the ledger, reports |
+//! | frames | looks and glances at the machine and everything about frames, in order |
+//! | VMs | looks at the VMs |
+//! | one for each adapter or VM that is worked on | what may take long |
+//! | two of [`Watches`] | forward events |
+//!
+//! No thread waits for another, and the loop for none: a call that does not come back blinds nobody.
+
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+        mpsc,
+    },
+    thread::{self, JoinHandle},
+    time::Duration,
+};
+
+use accelnet_host::Host;
+use accelnet_hypervisor::Hypervisor;
+use accelnet_model::{Code, NodeStatus, Problem};
+use accelnet_rules::action::Lane;
+
+use crate::{
+    Message, carry_out,
+    event::{Effect, Event, GlanceAt, HostScope},
+    ledger::Ledger,
+    look,
+    machine::Machine,
+    watches::Watches,
+};
+
+/// The loop goes round at least this often, so that whoever watches it sees that it lives.
+const ROUND: Duration = Duration::from_secs(1);
+
+type Actions = Vec<(Option<accelnet_rules::moves::NicId>, accelnet_rules::action::Action)>;
+
+/// What the frames thread does next.
+enum FramesJob {
+    Look(HostScope),
+    Glance(Vec<GlanceAt>),
+    Do(Actions),
+}
+
+/// The loop and its threads.
+pub struct Edge {
+    machine: Machine,
+    state_dir: PathBuf,
+    host: Arc<dyn Host>,
+    hypervisor: Arc<dyn Hypervisor>,
+    messages: mpsc::Sender<Message>,
+    report: Box<dyn FnMut(NodeStatus) + Send>,
+    asked: Vec<(u64, mpsc::Sender<NodeStatus>)>,
+    tokens: u64,
+    /// Milliseconds on the host's clock at the last round.
+    beat: Arc<AtomicU64>,
+    frames: mpsc::Sender<FramesJob>,
+    vms: mpsc::Sender<()>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl Edge {
+    pub fn new(
+        state_dir: PathBuf,
+        host: Arc<dyn Host>,
+        hypervisor: Arc<dyn Hypervisor>,
+        messages: mpsc::Sender<Message>,
+        report: Box<dyn FnMut(NodeStatus) + Send>,
+        beat: Arc<AtomicU64>,
+    ) -> Self {
+        let (ledger, problem) = Ledger::open(&state_dir);
+        let (frames, jobs) = mpsc::channel();
+        let (vms, looks) = mpsc::channel();
+        let threads = vec![
+            frames_thread(Arc::clone(&host), Arc::clone(&hypervisor), jobs, messages.clone()),
+            vms_thread(Arc::clone(&hypervisor), looks, messages.clone()),
+        ];
+        Self {
+            machine: Machine::new(ledger, problem),
+            state_dir,
+            host,
+            hypervisor,
+            messages,
+            report,
+            asked: Vec::new(),
+            tokens: 0,
+            beat,
+            frames,
+            vms,
+            threads,
+        }
+    }
+
+    /// Runs until it is told to stop, and everything that is under way is over.
+    pub fn run(mut self, inbox: &mpsc::Receiver<Message>) {
+        // Ended and joined when the loop ends, however it does.
+        let _watches = Watches::start(&*self.host, &*self.hypervisor, &self.messages);
+        let mut event = Some(Event::Tick);
+        loop {
+            let now = self.host.now();
+            self.beat.store(now.as_millis() as u64, Ordering::Relaxed);
+            if let Some(event) = event.take() {
+                self.step(now, event);
+            }
+            let wait = self.machine.wake_at(now).saturating_sub(now).min(ROUND);
+            event = match inbox.recv_timeout(wait) {
+                Ok(Message::Stop) | Err(mpsc::RecvTimeoutError::Disconnected) => break,
+                Ok(Message::Desired(desired)) => Some(Event::Wished(desired)),
+                Ok(Message::Refresh(answer)) => {
+                    self.tokens += 1;
+                    self.asked.push((self.tokens, answer));
+                    Some(Event::Asked(self.tokens))
+                }
+                Ok(Message::Event(event)) => Some(event),
+                Err(mpsc::RecvTimeoutError::Timeout) => Some(Event::Tick),
+            };
+        }
+        drop((self.frames, self.vms));
+        for thread in self.threads {
+            // Panics of its work were caught and told.
+            let _ = thread.join();
+        }
+    }
+
+    fn step(&mut self, now: Duration, event: Event) {
+        for effect in self.machine.step(now, event) {
+            match effect {
+                Effect::LookAtHost(scope) => self.give_frames(FramesJob::Look(scope)),
+                Effect::Glance(at) => self.give_frames(FramesJob::Glance(at)),
+                Effect::Do(Lane::Frames, actions) => self.give_frames(FramesJob::Do(actions)),
+                // The thread lives as long as this sender.
+                Effect::LookAtVms => drop(self.vms.send(())),
+                Effect::Do(lane, actions) => self.spawn(lane, actions),
+                Effect::Save(ledger) => self.save(&ledger),
+                Effect::Report(status) => (self.report)(*status),
+                Effect::Answer(token, status) => {
+                    let at = self.asked.iter().position(|(asked, _)| *asked == token);
+                    if let Some(at) = at {
+                        // Whoever asked may have given up.
+                        let _ = self.asked.swap_remove(at).1.send(*status);
+                    }
+                }
+            }
+        }
+    }
+
+    fn give_frames(&self, job: FramesJob) {
+        // The thread lives as long as this sender.
+        let _ = self.frames.send(job);
+    }
+
+    fn save(&self, ledger: &Ledger) {
+        let problem = ledger.save(&self.state_dir).err().map(|error| {
+            Problem::new(
+                Code::StoreFailed,
+                format!("The ledger cannot be written: {error}."),
+            )
+        });
+        let _ = self.messages.send(Message::Event(Event::Saved(problem)));
+    }
+
+    fn spawn(&mut self, lane: Lane, actions: Actions) {
+        self.threads.retain(|thread| !thread.is_finished());
+        let (host, hypervisor) = (Arc::clone(&self.host), Arc::clone(&self.hypervisor));
+        let messages = self.messages.clone();
+        self.threads.push(thread::spawn(move || {
+            let done = carry_out_all(actions, &*host, &*hypervisor);
+            let _ = messages.send(Message::Event(Event::Done(lane, done)));
+        }));
+    }
+}
+
+/// A panic must not leave the lane taken for ever.
+fn carry_out_all(
+    actions: Actions,
+    host: &dyn Host,
+    hypervisor: &dyn Hypervisor,
+) -> Vec<crate::event::Done> {
+    let run = AssertUnwindSafe(|| carry_out::all(actions.clone(), host, hypervisor));
+    catch_unwind(run).unwrap_or_else(|_| carry_out::panicked(actions))
+}
+
+fn frames_thread(
+    host: Arc<dyn Host>,
+    hypervisor: Arc<dyn Hypervisor>,
+    jobs: mpsc::Receiver<FramesJob>,
+    messages: mpsc::Sender<Message>,
+) -> JoinHandle<()> {
+    thread::spawn(move || {
+        for job in jobs {
+            let event = match job {
+                FramesJob::Look(scope) => Event::HostSeen(Box::new(look::at_host(&*host, &scope))),
+                FramesJob::Glance(at) => Event::Glanced(look::at_counters(&*host, at)),
+                FramesJob::Do(actions) => {
+                    Event::Done(Lane::Frames, carry_out_all(actions, &*host, &*hypervisor))
+                }
+            };
+            if messages.send(Message::Event(event)).is_err() {
+                return;
+            }
+        }
+    })
+}
+
+fn vms_thread(
+    hypervisor: Arc<dyn Hypervisor>,
+    looks: mpsc::Receiver<()>,
+    messages: mpsc::Sender<Message>,
+) -> JoinHandle<()> {
+    thread::spawn(move || {
+        for () in looks {
+            let event = Event::VmsSeen(Box::new(look::at_vms(&*hypervisor)));
+            if messages.send(Message::Event(event)).is_err() {
+                return;
+            }
+        }
+    })
+}

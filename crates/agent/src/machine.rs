@@ -1,0 +1,448 @@
+//! The agent's step: `(state, now, event) → (state, effects)`, without clock, thread or I/O.
+//!
+//! ```text
+//!   event ─▶ take in ─▶ plan ─▶ switch-overs turn ─▶ actions to free lanes ─▶ looks that are due ─▶ report
+//! ```
+//!
+//! State is what was seen ([`Observed`]), kept true by what was done since ([`outcomes`]), what cannot be
+//! seen ([`plan::Memory`]), and the [`Ledger`]. Everything else is derived at each step. What waits for a
+//! guest, a driver or libvirt is an effect that comes back as an event; nothing here waits.
+
+mod failures;
+mod looks;
+mod outcomes;
+mod seen;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+
+use accelnet_hypervisor::{HypervisorEvent, MigrationPhase};
+use accelnet_model::{Code, NodeDesired, NodeStatus, PciAddress, Problem};
+use accelnet_rules::{
+    Observed,
+    action::{Action, Lane},
+    moves::{Goal, Move, NicId},
+    phase::{Going, Phase},
+    plan::{self, Plan, Turn},
+};
+pub use failures::Failures;
+use looks::Looks;
+use uuid::Uuid;
+
+use crate::{
+    event::{Effect, Event},
+    ledger::Ledger,
+    repairs::{self, Repairs},
+    report::{self, Convergence},
+};
+
+/// Turns of switch-overs in one step: each changes what is planned next.
+const TURNS: u32 = 8;
+/// A VM that came in is stopped again by a VF at once, for up to two seconds (docs/reference/switch-over.md).
+const SETTLES: Duration = Duration::from_secs(2);
+/// So long it is told that a job was ended that had frozen a VM.
+const TELL_FROZEN: Duration = Duration::from_secs(600);
+
+/// Work under way in a lane.
+#[derive(Debug)]
+struct Work {
+    since: Duration,
+    words: String,
+}
+
+/// The agent's state.
+#[derive(Debug)]
+pub struct Machine {
+    ledger: Ledger,
+    ledger_problem: Option<Problem>,
+    observed: Observed,
+    memory: plan::Memory,
+    looks: Looks,
+    failures: Failures,
+    repairs: Repairs,
+    lanes: BTreeMap<Lane, Work>,
+    /// Lanes whose work is done, and not yet seen: since when.
+    unseen_work: BTreeMap<Lane, Duration>,
+    /// Actions that failed in the last pass, and concern the node.
+    action_problems: Vec<(Lane, Problem)>,
+    /// NICs that were settled in their phase: what they need now has drifted.
+    settled: BTreeMap<NicId, Phase>,
+    /// VMs whose job was ended, until when that is told, and what is said.
+    frozen: BTreeMap<Uuid, (Duration, Problem)>,
+    /// VMs that come in; and when those that did began to run.
+    incoming: BTreeSet<Uuid>,
+    arrived: BTreeMap<Uuid, Duration>,
+    /// What was staged on definitions since the VM's start, in words.
+    staged: BTreeMap<Uuid, Vec<String>>,
+    plan: Plan,
+    last: NodeStatus,
+    /// Something that is reported may have changed.
+    changed: bool,
+}
+
+impl Machine {
+    /// The state after a start, with what the ledger says.
+    pub fn new(ledger: Ledger, problem: Option<Problem>) -> Self {
+        Self {
+            ledger,
+            ledger_problem: problem,
+            observed: Observed::default(),
+            memory: plan::Memory::default(),
+            looks: Looks::default(),
+            failures: Failures::default(),
+            repairs: Repairs::default(),
+            lanes: BTreeMap::new(),
+            unseen_work: BTreeMap::new(),
+            action_problems: Vec::new(),
+            settled: BTreeMap::new(),
+            frozen: BTreeMap::new(),
+            incoming: BTreeSet::new(),
+            arrived: BTreeMap::new(),
+            staged: BTreeMap::new(),
+            plan: Plan::default(),
+            last: NodeStatus::default(),
+            changed: true,
+        }
+    }
+
+    /// Takes an event in, and says what is to be done now.
+    pub fn step(&mut self, now: Duration, event: Event) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        self.take(now, event, &mut effects);
+        self.forget_old(now);
+        if self.looks.may_plan(now) {
+            self.pass(now, &mut effects);
+        }
+        self.look(now, &mut effects);
+        self.tell(now, &mut effects);
+        effects
+    }
+
+    /// When the next step is due if nothing happens before.
+    pub fn wake_at(&self, now: Duration) -> Duration {
+        let limits = self.lanes.iter().map(|(lane, work)| work.since + limit(lane));
+        let limits = limits.filter(|at| *at > now);
+        let rests = self.failures.next_try(now).into_iter();
+        let all = rests
+            .chain(self.repairs.next_try(now))
+            .chain(self.arrived.values().map(|since| *since + SETTLES))
+            .chain(self.memory.moves.values().flat_map(Move::turns_at))
+            .chain(limits);
+        let due = all.filter(|at| *at > now).min();
+        let look = self.looks.next(now, self.ledger.desired.enabled.is_some());
+        let look = look.min(self.glance_at(now));
+        due.map_or(look, |due| due.min(look))
+    }
+
+    fn take(&mut self, now: Duration, event: Event, effects: &mut Vec<Effect>) {
+        match event {
+            Event::Wished(desired) => self.accept(now, *desired, effects),
+            Event::Asked(token) => self.looks.ask(token, now),
+            Event::Host(event) => self.heard(now, &event),
+            Event::Vms(event) => self.heard_of_vm(now, event),
+            Event::HostSeen(look) => self.host_seen(now, *look, effects),
+            Event::VmsSeen(look) => self.vms_seen(now, *look),
+            Event::Glanced(glanced) => self.glanced(now, glanced),
+            Event::Done(lane, done) => self.done(now, &lane, done, effects),
+            Event::Saved(problem) => {
+                self.changed |= problem != self.ledger_problem;
+                self.ledger_problem = problem;
+            }
+            Event::Tick => {}
+        }
+    }
+
+    fn save(&self, effects: &mut Vec<Effect>) {
+        effects.push(Effect::Save(Box::new(self.ledger.clone())));
+    }
+
+    fn accept(&mut self, now: Duration, desired: NodeDesired, effects: &mut Vec<Effect>) {
+        let accepted = &self.ledger.desired;
+        if desired.generation < accepted.generation {
+            tracing::warn!(
+                old = desired.generation,
+                "a wish older than the accepted one is ignored"
+            );
+            return;
+        }
+        if desired.generation > accepted.generation {
+            // What failed under another wish may be tried at once.
+            self.failures.clear();
+            self.repairs.clear();
+            self.frozen.clear();
+        }
+        // Whoever asks for a change has had the node looked at a moment ago, to see whether it is possible.
+        let others = desired.intents != accepted.intents;
+        self.ledger.desired = desired;
+        self.looks.wished(now, others);
+        self.changed = true;
+        self.save(effects);
+    }
+
+    fn heard_of_vm(&mut self, now: Duration, event: HypervisorEvent) {
+        match event {
+            HypervisorEvent::Rebooted(vm) => {
+                // Its drivers let go of everything; that they are back is seen again.
+                self.forget_vectors(vm);
+                self.looks.want_vms(now);
+            }
+            HypervisorEvent::UnplugPrimary(vm) => {
+                tracing::info!(%vm, "QEMU takes the VF away by itself");
+                self.memory.departing.insert(vm);
+                self.looks.want_vms_soon(now);
+            }
+            HypervisorEvent::Migration(vm, MigrationPhase::Failed) => {
+                // QEMU plugs the VF back by itself.
+                self.memory.departing.remove(&vm);
+                self.looks.want_vms_soon(now);
+            }
+            HypervisorEvent::Migration(_, MigrationPhase::WaitsForUnplug) => {
+                self.looks.want_vms_soon(now);
+            }
+            HypervisorEvent::Migration(_, MigrationPhase::Other) => {}
+            HypervisorEvent::Vm(_) | HypervisorEvent::Device(_) => self.looks.want_vms(now),
+            HypervisorEvent::Disconnected | HypervisorEvent::Connected => {
+                self.looks.want_vms(now);
+            }
+        }
+    }
+
+    /// Plans, lets switch-overs turn, and gives actions to lanes that are free.
+    fn pass(&mut self, now: Duration, effects: &mut Vec<Effect>) {
+        for _ in 0..TURNS {
+            self.prepare_memory(now);
+            let plan = plan::plan(&self.observed, &self.ledger.desired, &self.memory, now);
+            for (nic, found) in &plan.nics {
+                let before = self.memory.pasts.insert(*nic, found.past);
+                self.changed |= before.map(|past| past.phase) != Some(found.past.phase);
+            }
+            self.memory.pasts.retain(|nic, _| plan.nics.contains_key(nic));
+            self.settled.retain(|nic, phase| plan.phase(*nic) == Some(*phase));
+            for (nic, found) in plan.nics.iter().filter(|(_, found)| found.settled) {
+                self.settled.insert(*nic, found.past.phase);
+            }
+            let turns = plan.turns.clone();
+            self.changed |= plan != self.plan;
+            self.plan = plan;
+            if turns.is_empty() {
+                break;
+            }
+            for (nic, turn) in turns {
+                self.turn(now, nic, turn);
+            }
+        }
+        let planned: Vec<&Action> = self.plan.actions.iter().map(|(_, action)| action).collect();
+        self.repairs.forget(now, &planned);
+        let tried = self.tried();
+        self.failures.forget(now, &tried);
+        self.dispatch(now, effects);
+    }
+
+    /// VMs that something is left to do for.
+    fn tried(&self) -> BTreeSet<Uuid> {
+        let actions = self.plan.actions.iter().filter_map(|(nic, action)| {
+            match (nic, action.lane()) {
+                (Some(nic), _) => Some(nic.vm),
+                (None, Lane::Vm(vm)) => Some(vm),
+                (None, _) => None,
+            }
+        });
+        let moving = self.memory.moves.keys().map(|nic| nic.vm);
+        let busy = self.lanes.keys().filter_map(|lane| match lane {
+            Lane::Vm(vm) => Some(*vm),
+            _ => None,
+        });
+        actions.chain(moving).chain(busy).collect()
+    }
+
+    fn prepare_memory(&mut self, now: Duration) {
+        let memory = &mut self.memory;
+        memory.lanes = self.lanes.keys().chain(self.unseen_work.keys()).cloned().collect();
+        (memory.resting, memory.resting_all) = self.failures.resting(now);
+        memory.quarantined = self.failures.quarantined(now);
+        memory.ports = self.ledger.ports.iter().cloned().collect();
+        memory.filtered = self.ledger.filtered.iter().copied().collect();
+        let bridges = self.ledger.bridges.iter();
+        memory.made_on = bridges
+            .map(|entry| (entry.bridge.clone(), entry.adapter.clone()))
+            .collect();
+        memory.fresh = self.arrived.keys().copied().collect();
+        memory.host_is_newer = self.looks.host_is_newer();
+    }
+
+    fn turn(&mut self, now: Duration, nic: NicId, turn: Turn) {
+        match turn {
+            Turn::Begin(begun) => {
+                tracing::info!(vm = begun.vm_name, device = %begun.device(), going = ?begun.going(), "switch-over begins");
+                self.memory.moves.insert(nic, *begun);
+            }
+            Turn::Over => self.over(now, nic),
+            Turn::InVain(problem) => {
+                let Some(going) = self.memory.moves.remove(&nic) else {
+                    return;
+                };
+                self.go_back(now, going, problem);
+            }
+        }
+        self.changed = true;
+    }
+
+    fn over(&mut self, now: Duration, nic: NicId) {
+        let Some(going) = self.memory.moves.remove(&nic) else {
+            return;
+        };
+        tracing::info!(vm = going.vm_name, going = ?going.going(), "switch-over is over");
+        if going.because.is_empty() {
+            self.failures.succeeded(nic.vm);
+        } else {
+            self.failures.failed(nic.vm, now, going.because);
+        }
+    }
+
+    /// A switch-over to a VF came to nothing once the VF was plugged: back, and tell why.
+    fn go_back(&mut self, now: Duration, going: Move, problem: Problem) {
+        let problem = problem.about("vm", &going.vm_name);
+        tracing::warn!(vm = going.vm_name, %problem, "switch-over failed");
+        let goal = Goal::Back {
+            device: going.device(),
+            used: self.plan.phase(going.nic) == Some(Phase::Vf),
+        };
+        let mut back = Move::new(going.nic, &going.vm_name, goal, now);
+        back.because = going.because;
+        back.because.push(problem);
+        self.memory.moves.insert(going.nic, back);
+    }
+
+    /// Gives each free lane what is planned for it.
+    fn dispatch(&mut self, now: Duration, effects: &mut Vec<Effect>) {
+        let mut lots: BTreeMap<Lane, Vec<(Option<NicId>, Action)>> = BTreeMap::new();
+        let mut blocked: BTreeSet<NicId> = BTreeSet::new();
+        for (nic, action) in &self.plan.actions {
+            if nic.is_some_and(|nic| blocked.contains(&nic)) {
+                continue;
+            }
+            if !self.repairs.due(action, now) {
+                // What follows for the same NIC waits for it.
+                blocked.extend(*nic);
+                continue;
+            }
+            let lane = action.lane();
+            let one_at_a_time = matches!(lane, Lane::Vm(_)) && lots.contains_key(&lane);
+            if !self.is_taken(&lane) && !one_at_a_time {
+                lots.entry(lane).or_default().push((*nic, action.clone()));
+            }
+        }
+        let noted = lots.values().flatten();
+        let noted = noted.filter(|(_, action)| self.ledger.note(action)).count();
+        if noted > 0 {
+            self.save(effects);
+        }
+        for (lane, actions) in lots {
+            let words: Vec<String> = actions.iter().map(|(_, action)| repairs::words(action)).collect();
+            let words = words.join(", ");
+            self.lanes.insert(lane.clone(), Work { since: now, words });
+            effects.push(Effect::Do(lane, actions));
+            self.changed = true;
+        }
+    }
+
+    /// Drops what time has made void.
+    fn forget_old(&mut self, now: Duration) {
+        let frozen = self.frozen.len();
+        self.frozen.retain(|_, (until, _)| *until > now);
+        self.changed |= frozen != self.frozen.len();
+        self.arrived.retain(|_, since| *since + SETTLES > now);
+    }
+
+    fn tell(&mut self, now: Duration, effects: &mut Vec<Effect>) {
+        if self.changed && self.looks.has_seen(now) {
+            self.changed = false;
+            let mut status = self.status(now);
+            status.sequence = self.last.sequence;
+            if status != self.last {
+                status.sequence += 1;
+                self.last = status;
+                effects.push(Effect::Report(Box::new(self.last.clone())));
+            }
+        }
+        for token in self.looks.answered(now) {
+            effects.push(Effect::Answer(token, Box::new(self.last.clone())));
+        }
+    }
+
+    fn status(&self, now: Duration) -> NodeStatus {
+        let mut problems: Vec<Problem> = self.ledger_problem.clone().into_iter().collect();
+        let unseen = self.looks.problems(now);
+        let whole = unseen.is_empty();
+        problems.extend(unseen);
+        problems.extend(self.overdue(now));
+        let busy = !self.lanes.is_empty() || !self.unseen_work.is_empty();
+        let quiet = self.plan.is_empty() && !busy && self.memory.moves.is_empty();
+        let rests = self.failures.any_vm_rests();
+        let progress = match (quiet && whole, rests) {
+            (false, _) => Convergence::Working,
+            (true, true) => Convergence::Resting,
+            (true, false) => Convergence::Done,
+        };
+        let mut nodes = self.plan.problems.clone();
+        nodes.extend(self.action_problems.iter().map(|(_, problem)| problem.clone()));
+        nodes.extend(self.repairs.problems());
+        problems.extend(nodes);
+        report::status(
+            &report::Scene {
+                observed: &self.observed,
+                desired: &self.ledger.desired,
+                plan: &self.plan,
+                memory: &self.memory,
+                failures: &self.failures,
+                frozen: &self.frozen,
+                staged: &self.staged,
+            },
+            problems,
+            progress,
+        )
+    }
+
+    /// Calls that have not come back in time. Nothing else waits for them.
+    fn overdue(&self, now: Duration) -> Vec<Problem> {
+        let late = self.lanes.iter().filter(|(lane, work)| now >= work.since + limit(lane));
+        late.map(|(_, work)| {
+            let seconds = now.saturating_sub(work.since).as_secs();
+            let text = format!("To {} is not done after {seconds} s.", work.words);
+            Problem::new(Code::HostOperationFailed, text)
+        })
+        .collect()
+    }
+
+    fn is_taken(&self, lane: &Lane) -> bool {
+        self.lanes.contains_key(lane) || self.unseen_work.contains_key(lane)
+    }
+
+    /// Adapters whose VFs are being worked on.
+    fn adapters_worked_on(&self) -> BTreeSet<PciAddress> {
+        let lanes = self.lanes.keys().filter_map(|lane| match lane {
+            Lane::Adapter(pf) => Some(*pf),
+            _ => None,
+        });
+        lanes.collect()
+    }
+
+    /// True while a NIC is on its way, or has both paths open: counters are looked at often then.
+    fn is_hot(&self, nic: NicId) -> bool {
+        let going = self.memory.moves.get(&nic).map(Move::going);
+        let phase = self.memory.pasts.get(&nic).map(|past| past.phase);
+        going == Some(Going::ToVf) || phase == Some(Phase::Both)
+    }
+}
+
+/// How long a lane's work may take before it is said that it does not come back. Making VFs took 65 s on
+/// some cards (125 VFs of a ConnectX), a guest has 20 s to give up its VF.
+fn limit(lane: &Lane) -> Duration {
+    Duration::from_secs(match lane {
+        Lane::Frames => 10,
+        Lane::Adapter(_) => 120,
+        Lane::Vm(_) => 60,
+    })
+}

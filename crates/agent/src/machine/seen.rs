@@ -1,0 +1,426 @@
+//! What looks, glances and events tell is taken in. What could not be seen stays as it was last seen, and
+//! is known to be old.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use accelnet_host::{HostError, HostEvent};
+use accelnet_hypervisor::VmSeen;
+use accelnet_model::{
+    BridgeFacts, Code, IfName, MacAddr, PolicyFinding, PolicyKind, Problem, UnseenVm, VmFacts, VmJob,
+    VmState,
+};
+use accelnet_rules::{
+    action::Lane,
+    observed::{nics_on, tap_port},
+    phase::Phase,
+    profile,
+};
+use uuid::Uuid;
+
+use super::Machine;
+use crate::{
+    event::{AdaptersLook, Effect, Glanced, HostLook, VmsLook},
+    ledger::AdapterEntry,
+    look::host_problem,
+};
+
+impl Machine {
+    /// A look at the machine is over.
+    pub(super) fn host_seen(&mut self, now: Duration, look: HostLook, effects: &mut Vec<Effect>) {
+        let mut problems = Vec::new();
+        match look.node {
+            Ok(node) => {
+                let before = std::mem::replace(&mut self.observed.node, node);
+                let node = &mut self.observed.node;
+                (node.libvirt, node.qemu) = (before.libvirt, before.qemu);
+                node.domain_capabilities = before.domain_capabilities;
+            }
+            Err(error) => problems.push(host_problem(&error)),
+        }
+        match look.adapters {
+            Ok(found) => self.adapters_seen(found, &mut problems),
+            Err(error) => problems.push(host_problem(&error)),
+        }
+        match look.bridges {
+            Ok(bridges) => self.bridges_seen(bridges),
+            Err(error) => problems.push(host_problem(&error)),
+        }
+        self.policy_seen(look.policy);
+        let whole = problems.is_empty() && self.observed.unseen_adapters.is_empty();
+        let began = self.looks.host.ends(now, problems);
+        self.unseen_work
+            .retain(|lane, done| !matches!(lane, Lane::Adapter(_) | Lane::Frames) || *done > began);
+        self.assign();
+        self.remember(whole, effects);
+        self.changed = true;
+    }
+
+    fn adapters_seen(&mut self, found: AdaptersLook, problems: &mut Vec<Problem>) {
+        let old = std::mem::take(&mut self.observed.adapters);
+        let busy = self.adapters_worked_on();
+        let touched = std::mem::take(&mut self.looks.touched_adapters);
+        let keeps = |name: &IfName| found.unseen.iter().any(|(unseen, _)| unseen == name);
+        let mut adapters = found.seen;
+        for before in old {
+            let now = adapters.iter_mut().find(|now| now.pci == before.pci);
+            match now {
+                Some(now) if touched.contains(&before.pci) => *now = before,
+                Some(_) => {}
+                None if keeps(&before.ifname) => adapters.push(before),
+                None => {}
+            }
+        }
+        adapters.sort_by_key(|adapter| adapter.pci);
+        let worked_on = |name: &IfName| {
+            let mut all = adapters.iter();
+            all.any(|adapter| adapter.ifname == *name && busy.contains(&adapter.pci))
+        };
+        for (name, because) in &found.unseen {
+            if !worked_on(name) {
+                let text = format!("Adapter {name} cannot be looked at: {because}.");
+                let problem = Problem::new(Code::HostOperationFailed, text);
+                problems.push(problem.about("adapter", name));
+            }
+        }
+        self.observed.unseen_adapters = found.unseen;
+        self.observed.adapters = adapters;
+        self.ledger.vectors.fill(&mut self.observed);
+    }
+
+    /// Ports of switches that no intent names and no adapter is a port of are nobody's business here, and
+    /// would make every report a new one.
+    fn bridges_seen(&mut self, mut bridges: Vec<BridgeFacts>) {
+        let intents = self.ledger.desired.intents.iter();
+        let mut ours: BTreeSet<IfName> = intents.map(|intent| intent.bridge.clone()).collect();
+        let adapters = self.observed.adapters.iter();
+        ours.extend(adapters.filter_map(|adapter| adapter.master.clone()));
+        let above = bridges.iter().filter(|bridge| ours.contains(&bridge.ifname));
+        let above: Vec<IfName> = above.filter_map(|bridge| bridge.master.clone()).collect();
+        ours.extend(above);
+        for bridge in &mut bridges {
+            if !ours.contains(&bridge.ifname) {
+                bridge.ports.clear();
+            }
+        }
+        self.observed.bridges = bridges;
+        let ports = self.observed.bridges.iter().flat_map(|bridge| &bridge.ports);
+        let held: BTreeSet<&IfName> = ports
+            .clone()
+            .filter(|port| port.hold_queue)
+            .map(|port| &port.ifname)
+            .collect();
+        let there: BTreeSet<&IfName> = ports.map(|port| &port.ifname).collect();
+        // A tap that was made anew under its name is another.
+        self.memory.told.retain(|tap, _| held.contains(tap));
+        self.memory.roomy.retain(|tap| there.contains(tap));
+        self.memory.without_hold.retain(|tap| there.contains(tap) && !held.contains(tap));
+    }
+
+    /// What cannot be read is a finding: nobody may say that there is none.
+    fn policy_seen(
+        &mut self,
+        policy: Vec<(
+            accelnet_rules::moves::NicId,
+            Result<Vec<PolicyFinding>, HostError>,
+        )>,
+    ) {
+        let read = |(nic, found): (accelnet_rules::moves::NicId, Result<_, HostError>)| {
+            let findings = found.unwrap_or_else(|error| {
+                vec![PolicyFinding {
+                    kind: PolicyKind::TrafficControl,
+                    place: format!("path of NIC {}", nic.mac),
+                    rule: format!("cannot be read: {error}"),
+                }]
+            });
+            ((nic.vm, nic.mac), findings)
+        };
+        self.observed.policy = policy.into_iter().map(read).collect();
+        // Once the discipline that was in the way is gone there is a place again.
+        let policy = &self.observed.policy;
+        let in_the_way = |tap: &IfName| {
+            let mut all = policy.values().flatten();
+            all.any(|one| one.kind == PolicyKind::TrafficControl && one.place == tap.as_str())
+        };
+        self.memory.without_hold.retain(in_the_way);
+    }
+
+    /// Tells VFs which VM has them.
+    fn assign(&mut self) {
+        let has: Vec<_> = self
+            .observed
+            .vms
+            .iter()
+            .flat_map(|vm| vm.hostdevs.iter().map(|hostdev| (hostdev.pci, vm.uuid)))
+            .collect();
+        let adapters = self.observed.adapters.iter_mut();
+        for vf in adapters.flat_map(|adapter| &mut adapter.vfs) {
+            let its = has.iter().find(|(pci, _)| *pci == vf.pci);
+            vf.vm = its.map(|(_, vm)| *vm);
+        }
+    }
+
+    /// Notes in the ledger what the node's next start, or our own, needs to know.
+    fn remember(&mut self, whole: bool, effects: &mut Vec<Effect>) {
+        let before = self.ledger.clone();
+        self.remember_adapters();
+        // What could not be seen is not gone.
+        if whole {
+            self.ledger.remember_bridges(&self.observed);
+            if self.lanes.is_empty() && self.memory.moves.is_empty() {
+                self.ledger.forget_gone(&self.observed);
+            }
+        }
+        if self.ledger != before {
+            self.save(effects);
+        }
+    }
+
+    /// Notes how many VFs to make at the node's next start.
+    fn remember_adapters(&mut self) {
+        let Some(intent) = self.ledger.desired.enabled_intent() else {
+            return;
+        };
+        let wanted = |adapter| {
+            profile::choose_vf_count(adapter, &intent.levels, intent.vfs)
+                .ok()
+                .map(|plan| plan.count)
+        };
+        let entries: Vec<AdapterEntry> = self
+            .observed
+            .uplinks(intent)
+            .filter_map(|adapter| {
+                Some(AdapterEntry {
+                    id: adapter.id.clone(),
+                    vfs: wanted(adapter)?,
+                })
+            })
+            .filter(|entry| entry.vfs > 0)
+            .collect();
+        if !entries.is_empty() {
+            self.ledger.adapters = entries;
+        }
+    }
+
+    /// A look at the VMs is over.
+    pub(super) fn vms_seen(&mut self, now: Duration, look: VmsLook) {
+        let mut problems = Vec::new();
+        let taps = self.taps();
+        match (look.versions, look.vms) {
+            (Ok(versions), Ok(vms)) => {
+                let node = &mut self.observed.node;
+                (node.libvirt, node.qemu) = (Some(versions.libvirt), Some(versions.qemu));
+                node.domain_capabilities = look.capabilities;
+                self.observed.hypervisor_answers = true;
+                self.vms_found(now, vms);
+            }
+            (Err(error), _) | (_, Err(error)) => {
+                let text = format!("{error}.");
+                problems.push(Problem::new(Code::HypervisorUnavailable, text));
+                self.observed.hypervisor_answers = false;
+                let node = &mut self.observed.node;
+                (node.libvirt, node.qemu) = (None, None);
+                node.domain_capabilities = None;
+                let all = self.observed.vms.iter().map(|vm| vm.uuid);
+                self.observed.stale = all.collect();
+            }
+        }
+        let began = self.looks.vms.ends(now, problems);
+        self.unseen_work
+            .retain(|lane, done| !matches!(lane, Lane::Vm(_)) || *done > began);
+        self.assign();
+        // Policy on the path of a NIC that is new is not known yet.
+        if taps != self.taps() {
+            self.looks.want_host_soon(now);
+        }
+        self.changed = true;
+    }
+
+    /// What a change of calls for a look at the machine: NICs, and devices of VMs.
+    fn taps(&self) -> BTreeSet<(Option<IfName>, usize)> {
+        let vms = self.observed.vms.iter();
+        let nics = vms.flat_map(|vm| vm.nics.iter().map(|nic| (nic.tap.clone(), vm.hostdevs.len())));
+        nics.collect()
+    }
+
+    fn vms_found(&mut self, now: Duration, found: Vec<VmSeen>) {
+        let old = std::mem::take(&mut self.observed.vms);
+        let touched = std::mem::take(&mut self.looks.touched_vms);
+        let there: BTreeSet<Uuid> = found.iter().map(|vm| vm.uuid).collect();
+        self.observed.unseen_vms.clear();
+        self.observed.stale.clear();
+        for seen in found {
+            let before = old.iter().find(|vm| vm.uuid == seen.uuid);
+            self.note_arrival(now, &seen);
+            self.note_start(&seen, before);
+            match seen.facts {
+                Ok(facts) => {
+                    let kept = before.filter(|_| touched.contains(&seen.uuid));
+                    self.observed.vms.push(kept.cloned().unwrap_or(facts));
+                }
+                Err(because) => {
+                    self.observed.unseen_vms.push(UnseenVm {
+                        uuid: seen.uuid,
+                        name: seen.name,
+                        state: seen.state,
+                        job: seen.job,
+                        because,
+                    });
+                    // Its frames go on as they did, on what was seen of it last.
+                    let is_on = seen.state != VmState::Off && seen.job != Some(VmJob::Incoming);
+                    if let Some(before) = before.filter(|vm| is_on && vm.state != VmState::Off) {
+                        let (state, job) = (seen.state, seen.job);
+                        self.observed.stale.insert(seen.uuid);
+                        let before = before.clone();
+                        self.observed.vms.push(VmFacts { state, job, ..before });
+                    }
+                }
+            }
+        }
+        self.observed.vms.sort_by_key(|vm| vm.uuid);
+        self.incoming.retain(|vm| there.contains(vm));
+        let running = |vm: &Uuid| {
+            let mut vms = self.observed.vms.iter();
+            vms.any(|facts| facts.uuid == *vm && facts.state != VmState::Off)
+        };
+        self.memory.departing.retain(running);
+        self.memory.undressed.retain(|nic| running(&nic.vm));
+        self.memory.left.retain(|nic| running(&nic.vm));
+        self.staged.retain(|vm, _| there.contains(vm));
+    }
+
+    /// A VM that came in and runs now is here, and was not before.
+    fn note_arrival(&mut self, now: Duration, seen: &VmSeen) {
+        if seen.job == Some(VmJob::Incoming) {
+            self.incoming.insert(seen.uuid);
+            self.arrived.remove(&seen.uuid);
+        } else if self.incoming.remove(&seen.uuid) && seen.state == VmState::Running {
+            self.arrived.insert(seen.uuid, now);
+            self.looks.want_host_soon(now);
+        }
+    }
+
+    /// What was staged on a VM that has been started since is in effect.
+    fn note_start(&mut self, seen: &VmSeen, before: Option<&VmFacts>) {
+        let (Ok(facts), Some(before)) = (&seen.facts, before) else {
+            return;
+        };
+        if facts.pid.is_some() && facts.pid != before.pid {
+            self.staged.remove(&seen.uuid);
+        }
+    }
+
+    /// A glance at counters is over.
+    pub(super) fn glanced(&mut self, now: Duration, glanced: Vec<Glanced>) {
+        for glance in glanced {
+            if let Some(frames) = glance.frames {
+                let ports = self.observed.bridges.iter_mut().flat_map(|bridge| &mut bridge.ports);
+                for port in ports.filter(|port| port.ifname == glance.at.tap) {
+                    port.rx_packets = frames;
+                }
+            }
+            if let (Some(device), Some(vectors)) = (glance.at.vf, glance.vectors) {
+                let vfs = self.observed.adapters.iter_mut().flat_map(|its| &mut its.vfs);
+                for vf in vfs.filter(|vf| vf.pci == device) {
+                    vf.active_vectors = vectors;
+                }
+            }
+        }
+        self.glance_ends(now);
+    }
+
+    /// Drivers in a VM's guest drive nothing now.
+    pub(super) fn forget_vectors(&mut self, vm: Uuid) {
+        let vfs = self.observed.adapters.iter_mut().flat_map(|its| &mut its.vfs);
+        for vf in vfs.filter(|vf| vf.vm == Some(vm)) {
+            vf.active_vectors = 0;
+        }
+    }
+
+    /// The machine tells of a change. What concerns nothing of ours costs nothing.
+    pub(super) fn heard(&mut self, now: Duration, event: &HostEvent) {
+        match event {
+            HostEvent::Fdb { port, mac, gone } => self.heard_of_entry(now, port, *mac, *gone),
+            HostEvent::Link(name) if self.carries(name) => self.looks.want_host_soon(now),
+            HostEvent::Link(name) if self.has_port(name) => self.looks.want_host(now),
+            // It may be a port of ours in a moment.
+            HostEvent::Link(_) => self.looks.want_host_lazily(now),
+            HostEvent::TrafficControl(name) if self.has_port(name) || self.carries(name) => {
+                self.looks.want_host(now);
+            }
+            HostEvent::TrafficControl(_) | HostEvent::Idle => {}
+            HostEvent::Firewall => self.looks.want_host(now),
+            HostEvent::Overrun => self.looks.want_host_soon(now),
+        }
+    }
+
+    /// Frames of VMs go by it: an adapter, a bond, or an intent's bridge.
+    fn carries(&self, name: &str) -> bool {
+        let mut adapters = self.observed.adapters.iter();
+        let mut bridges = self.observed.bridges.iter();
+        adapters.any(|adapter| adapter.ifname.as_str() == name)
+            || bridges.any(|bridge| bridge.ifname.as_str() == name)
+    }
+
+    fn has_port(&self, name: &str) -> bool {
+        let mut ports = self.observed.bridges.iter().flat_map(|bridge| &bridge.ports);
+        ports.any(|port| port.ifname.as_str() == name)
+    }
+
+    /// An entry moved. That of a NIC on its VF to its tap means that the guest sends there: it is reached
+    /// there by the bridge already, and by its adapter as soon as both paths are open, which waits for no
+    /// look. Addresses that guests may make up are looked at when there is time.
+    fn heard_of_entry(&mut self, now: Duration, port: &str, mac: MacAddr, gone: bool) {
+        let Some(intent) = self.ledger.desired.enabled_intent() else {
+            return;
+        };
+        let name = intent.bridge.clone();
+        let nic = self.memory.pasts.iter().find(|(nic, _)| nic.mac == mac);
+        if let Some((nic, past)) = nic {
+            let (nic, on_vf) = (*nic, past.phase == Phase::Vf);
+            let Some(bridge) = self.observed.bridges.iter_mut().find(|its| its.ifname == name)
+            else {
+                return;
+            };
+            let vm = self.observed.vms.iter().find(|vm| vm.uuid == nic.vm);
+            let mut nics = vm.into_iter().flat_map(|vm| nics_on(vm, &name));
+            let tap = nics
+                .find(|its| its.mac == mac)
+                .and_then(|its| tap_port(bridge, its))
+                .map(|tap| tap.ifname.clone());
+            if on_vf && !gone && tap.as_ref().is_some_and(|tap| tap.as_str() == port) {
+                move_entry(bridge, mac, port);
+            } else {
+                self.looks.want_host(now);
+            }
+            return;
+        }
+        let here = self.observed.bridge(&name).is_some_and(|bridge| {
+            let mut ports = bridge.ports.iter();
+            ports.any(|its| its.ifname.as_str() == port)
+        });
+        let is_uplink = self.observed.adapters.iter().any(|adapter| {
+            let way = self.observed.port_of(adapter, &name);
+            way.is_some_and(|way| way.as_str() == port)
+        });
+        if here && (!is_uplink || self.memory.filtered.contains(&mac)) {
+            match self.memory.filtered.contains(&mac) && is_uplink {
+                // It was reached behind a tap so far, and is on the wire now.
+                true => self.looks.want_host(now),
+                false => self.looks.want_host_lazily(now),
+            }
+        }
+    }
+}
+
+fn move_entry(bridge: &mut BridgeFacts, mac: MacAddr, port: &str) {
+    let mut moved = None;
+    for other in &mut bridge.ports {
+        if let Some(at) = other.fdb.iter().position(|entry| entry.mac == mac && !entry.local) {
+            moved = Some(other.fdb.remove(at));
+        }
+    }
+    let to = bridge.ports.iter_mut().find(|its| its.ifname.as_str() == port);
+    if let (Some(entry), Some(to)) = (moved, to) {
+        to.fdb.push(entry);
+    }
+}
