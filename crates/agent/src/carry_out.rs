@@ -102,7 +102,6 @@ fn one(
 
 fn host_failure(action: &Action, error: &HostError) -> Failure {
     let kind = match error {
-        HostError::FilterFull(_) => FailureKind::FilterFull,
         HostError::ForeignQdisc { .. } => FailureKind::NoPlaceForHold,
         // A queue that nobody lets go after us is none: it is done without.
         _ if matches!(action, Action::HoldQueue { hold: Hold::Wait, .. }) => {

@@ -160,8 +160,6 @@ pub struct Failure {
 /// Kinds of failures that are not all the same to us.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FailureKind {
-    /// The adapter's filter has no room.
-    FilterFull,
     /// The tap has a queueing discipline of somebody else: there is no place for ours.
     NoPlaceForHold,
     /// QEMU has a device of that name left.

@@ -63,8 +63,8 @@ pub struct Machine {
     failures: Failures,
     repairs: Repairs,
     lanes: BTreeMap<Lane, Work>,
-    /// Lanes whose work is done, and not yet seen: since when.
-    unseen_work: BTreeMap<Lane, Duration>,
+    /// Lanes whose work is done, and not yet seen: since which step.
+    unseen_work: BTreeMap<Lane, u64>,
     /// Actions that failed in the last pass, and concern the node.
     action_problems: Vec<(Lane, Problem)>,
     /// NICs that were settled in their phase: what they need now has drifted.
@@ -77,6 +77,8 @@ pub struct Machine {
     /// What was staged on definitions since the VM's start, in words.
     staged: BTreeMap<Uuid, Vec<String>>,
     plan: Plan,
+    /// Number of this step: what came before what is told by it, as two things may happen at one moment.
+    number: u64,
     last: NodeStatus,
     /// Something that is reported may have changed.
     changed: bool,
@@ -102,6 +104,7 @@ impl Machine {
             arrived: BTreeMap::new(),
             staged: BTreeMap::new(),
             plan: Plan::default(),
+            number: 0,
             last: NodeStatus::default(),
             changed: true,
         }
@@ -110,6 +113,7 @@ impl Machine {
     /// Takes an event in, and says what is to be done now.
     pub fn step(&mut self, now: Duration, event: Event) -> Vec<Effect> {
         let mut effects = Vec::new();
+        self.number += 1;
         self.take(now, event, &mut effects);
         self.forget_old(now);
         if self.looks.may_plan(now) {
@@ -139,7 +143,7 @@ impl Machine {
     fn take(&mut self, now: Duration, event: Event, effects: &mut Vec<Effect>) {
         match event {
             Event::Wished(desired) => self.accept(now, *desired, effects),
-            Event::Asked(token) => self.looks.ask(token, now),
+            Event::Asked(token) => self.looks.ask(token, now, self.number),
             Event::Host(event) => self.heard(now, &event),
             Event::Vms(event) => self.heard_of_vm(now, event),
             Event::HostSeen(look) => self.host_seen(now, *look, effects),
@@ -176,7 +180,7 @@ impl Machine {
         // Whoever asks for a change has had the node looked at a moment ago, to see whether it is possible.
         let others = desired.intents != accepted.intents;
         self.ledger.desired = desired;
-        self.looks.wished(now, others);
+        self.looks.wished(now, self.number, others);
         self.changed = true;
         self.save(effects);
     }

@@ -24,6 +24,8 @@ const FREE: u32 = 3;
 const GIVEN_UP: u32 = 6;
 /// First rest, doubled with each further try up to [`LONGEST`].
 const FIRST: Duration = Duration::from_secs(5);
+/// The same for what frames depend on.
+const FIRST_FOR_FRAMES: Duration = Duration::from_millis(100);
 /// Far below the 15 minutes within which drift must be put right.
 const LONGEST: Duration = Duration::from_secs(120);
 /// The same for what frames depend on. Whoever else undoes it, a VM must not be out of reach because we
@@ -76,22 +78,31 @@ pub fn counts(action: &Action) -> bool {
     }
 }
 
-fn longest(action: &Action, refused: bool) -> Duration {
-    match action {
+fn is_for_frames(action: &Action) -> bool {
+    matches!(
+        action,
         Action::MakeBridge { .. }
-        | Action::AddUplink { .. }
-        | Action::PortLearning { .. }
-        | Action::PortFlood { .. }
-        | Action::HoldQueue { .. }
-        | Action::Filter { .. }
-        | Action::BridgeEntry { .. } => {
-            if refused {
-                LONGEST_REFUSED_FOR_FRAMES
-            } else {
-                LONGEST_FOR_FRAMES
-            }
-        }
-        _ => LONGEST,
+            | Action::AddUplink { .. }
+            | Action::PortLearning { .. }
+            | Action::PortFlood { .. }
+            | Action::HoldQueue { .. }
+            | Action::Filter { .. }
+            | Action::BridgeEntry { .. }
+    )
+}
+
+fn first(action: &Action) -> Duration {
+    match is_for_frames(action) {
+        true => FIRST_FOR_FRAMES,
+        false => FIRST,
+    }
+}
+
+fn longest(action: &Action, refused: bool) -> Duration {
+    match (is_for_frames(action), refused) {
+        (true, true) => LONGEST_REFUSED_FOR_FRAMES,
+        (true, false) => LONGEST_FOR_FRAMES,
+        (false, _) => LONGEST,
     }
 }
 
@@ -113,7 +124,7 @@ impl Repairs {
         let free = if refused.is_some() { 0 } else { FREE };
         let rest = match tries.checked_sub(free + 1) {
             None => Duration::ZERO,
-            Some(doublings) => FIRST
+            Some(doublings) => first(action)
                 .saturating_mul(1 << doublings.min(10))
                 .min(longest(action, refused.is_some())),
         };
@@ -277,7 +288,7 @@ mod tests {
             on: false,
         };
         let mut repairs = Repairs::default();
-        (0..10).for_each(|_| repairs.note(&action, Duration::ZERO, None));
+        (0..20).for_each(|_| repairs.note(&action, Duration::ZERO, None));
         assert_eq!(repairs.next_try(Duration::ZERO), Some(LONGEST_FOR_FRAMES));
     }
 

@@ -143,8 +143,14 @@ pub fn difference(place: &Place<'_>, wanted: L2) -> Vec<Action> {
     if wanted.entry == At::Nowhere {
         actions.extend(place.queue(Hold::Pass));
     }
-    if !wanted.learns && place.tap.learning {
-        actions.push(learning(false));
+    if !wanted.learns {
+        // Else the bridge would learn at once what is taken out of its table now.
+        let ports = place.uplinks.iter().chain([&place.tap]);
+        let learning = ports.filter(|port| port.learning);
+        actions.extend(learning.map(|port| Action::PortLearning {
+            port: port.ifname.clone(),
+            on: false,
+        }));
     }
     if wanted.flood && !place.tap.flood && place.ours {
         actions.push(flood(true));

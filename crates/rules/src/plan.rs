@@ -60,8 +60,6 @@ pub struct Memory {
     pub resting_all: BTreeSet<Uuid>,
     /// VFs that did not come clean, or cannot be put right.
     pub quarantined: BTreeSet<PciAddress>,
-    /// Adapters whose filter had no room for an address.
-    pub full: BTreeSet<IfName>,
     /// Adapters whose driver cannot set the link of a VF.
     pub no_vf_link: BTreeSet<PciAddress>,
     /// Ports where we turned learning or flooding off.

@@ -38,10 +38,12 @@ const GLANCE: Duration = Duration::from_secs(1);
 pub(super) struct Kind {
     /// When the next one is due, if something called for it.
     due: Option<Duration>,
-    /// Since when one is under way.
-    running: Option<Duration>,
+    /// Since when, and which step, one is under way.
+    running: Option<(Duration, u64)>,
     /// When the last one that is over began and ended.
     last: Option<(Duration, Duration)>,
+    /// The steps at which it did.
+    steps: Option<(u64, u64)>,
     /// What it could not see.
     pub(super) problems: Vec<Problem>,
 }
@@ -70,21 +72,22 @@ impl Kind {
             .map_or(regular, |due| due.max(ended + rest).min(regular))
     }
 
-    fn begins(&mut self, now: Duration) {
-        (self.running, self.due) = (Some(now), None);
+    fn begins(&mut self, now: Duration, step: u64) {
+        (self.running, self.due) = (Some((now, step)), None);
     }
 
-    /// One is over; when it began.
-    pub(super) fn ends(&mut self, now: Duration, problems: Vec<Problem>) -> Duration {
-        let began = self.running.take().unwrap_or(now);
+    /// One is over; the step at which it began.
+    pub(super) fn ends(&mut self, now: Duration, step: u64, problems: Vec<Problem>) -> u64 {
+        let (began, first) = self.running.take().unwrap_or((now, step));
         self.last = Some((began, now));
+        self.steps = Some((first, step));
         self.problems = problems;
-        began
+        first
     }
 
-    /// What was asked at `at` has been looked at since.
-    fn answers(&self, at: Duration) -> bool {
-        self.last.is_some_and(|(began, _)| began >= at)
+    /// What was asked at a step has been looked at since.
+    fn answers(&self, step: u64) -> bool {
+        self.steps.is_some_and(|(first, _)| first >= step)
     }
 }
 
@@ -95,9 +98,11 @@ pub(super) struct Looks {
     pub(super) vms: Kind,
     glance_runs: bool,
     glanced: Duration,
-    asked: Vec<(u64, Duration)>,
-    /// A new wish is planned on what was seen after this.
-    wished: Option<Duration>,
+    /// Who asked, at which step.
+    asked: Vec<(u64, u64)>,
+    /// A new wish is planned on what was seen after this step.
+    /// True if that goes for VMs too.
+    wished: Option<(u64, bool)>,
     /// Adapters and VMs that were worked on while they were looked at: what was seen of them is old.
     pub(super) touched_adapters: BTreeSet<PciAddress>,
     pub(super) touched_vms: BTreeSet<Uuid>,
@@ -106,8 +111,8 @@ pub(super) struct Looks {
 
 impl Looks {
     /// Somebody waits for a look that begins from now on.
-    pub(super) fn ask(&mut self, token: u64, now: Duration) {
-        self.asked.push((token, now));
+    pub(super) fn ask(&mut self, token: u64, now: Duration, step: u64) {
+        self.asked.push((token, step));
         self.want_both_now(now);
     }
 
@@ -116,16 +121,18 @@ impl Looks {
         self.vms.want(now);
     }
 
-    /// There is another wish, perhaps with other intents.
-    pub(super) fn wished(&mut self, now: Duration, others: bool) {
-        let fresh = |kind: &Kind| {
-            let last = kind.last.filter(|_| kind.due.is_none() && kind.running.is_none());
-            last.is_some_and(|(_, ended)| now.saturating_sub(ended) < STILL_FRESH)
-        };
-        if others || !fresh(&self.host) || !fresh(&self.vms) {
-            self.want_both_now(now);
-            self.wished = Some(now);
+    /// There is another wish, perhaps with other intents. The machine is looked at in any case: somebody may
+    /// have taken a VF a moment ago. VMs, which takes longer, only if that was not just done: whoever asks
+    /// for a change has had them looked at, to see whether it is possible.
+    pub(super) fn wished(&mut self, now: Duration, step: u64, others: bool) {
+        let quiet = self.vms.due.is_none() && self.vms.running.is_none();
+        let last = self.vms.last.filter(|_| quiet && !others);
+        let fresh = last.is_some_and(|(_, ended)| now.saturating_sub(ended) < STILL_FRESH);
+        self.host.want(now);
+        if !fresh {
+            self.vms.want(now);
         }
+        self.wished = Some((step, !fresh));
     }
 
     pub(super) fn want_host(&mut self, now: Duration) {
@@ -167,7 +174,9 @@ impl Looks {
     /// Everything has been looked at once, and anew since the last wish.
     pub(super) fn may_plan(&mut self, now: Duration) -> bool {
         let late = self.late(now).is_some();
-        let seen = |at| self.host.answers(at) && (late || self.vms.answers(at));
+        let seen = |(step, vms): (u64, bool)| {
+            self.host.answers(step) && (late || !vms || self.vms.answers(step))
+        };
         if self.wished.is_some_and(seen) {
             self.wished = None;
         }
@@ -181,7 +190,7 @@ impl Looks {
 
     /// The machine was looked at after the VMs were.
     pub(super) fn host_is_newer(&self) -> bool {
-        match (self.host.last, self.vms.last) {
+        match (self.host.steps, self.vms.steps) {
             (Some((began, _)), Some((_, ended))) => began >= ended,
             _ => false,
         }
@@ -200,7 +209,7 @@ impl Looks {
 
     /// How long a look at the VMs has been under way, if that is too long.
     fn late(&self, now: Duration) -> Option<Duration> {
-        let since = self.vms.running?;
+        let (since, _) = self.vms.running?;
         Some(now.saturating_sub(since)).filter(|time| *time >= PATIENCE)
     }
 
@@ -208,11 +217,11 @@ impl Looks {
     pub(super) fn answered(&mut self, now: Duration) -> Vec<u64> {
         let late = self.late(now).is_some();
         let (host, vms) = (&self.host, &self.vms);
-        let ready = |at: &Duration| host.answers(*at) && (vms.answers(*at) || late);
+        let ready = |step: &u64| host.answers(*step) && (vms.answers(*step) || late);
         let tokens: Vec<u64> = self
             .asked
             .iter()
-            .filter(|(_, at)| ready(at))
+            .filter(|(_, step)| ready(step))
             .map(|(token, _)| *token)
             .collect();
         self.asked.retain(|(token, _)| !tokens.contains(token));
@@ -226,7 +235,7 @@ impl Looks {
             Some(_) => None,
             None => Some(kind.at(every, self.moving).max(now)),
         };
-        let late = self.vms.running.map(|since| since + PATIENCE);
+        let late = self.vms.running.map(|(since, _)| since + PATIENCE);
         let late = late.filter(|at| *at > now);
         let all = [of(&self.host), of(&self.vms), late];
         all.into_iter().flatten().min().unwrap_or(now + every)
@@ -250,11 +259,11 @@ impl Machine {
         let asked = !self.looks.asked.is_empty() || self.looks.wished.is_some();
         let moving = moving && !asked;
         if self.looks.vms.is_due(now, every, moving) {
-            self.looks.vms.begins(now);
+            self.looks.vms.begins(now, self.number);
             effects.push(Effect::LookAtVms);
         }
         if self.looks.host.is_due(now, every, moving) {
-            self.looks.host.begins(now);
+            self.looks.host.begins(now, self.number);
             let mut scope = look::scope(&self.observed, &self.ledger.desired);
             scope.busy = self.adapters_worked_on();
             effects.push(Effect::LookAtHost(scope));

@@ -56,7 +56,7 @@ impl Machine {
         match lane {
             Lane::Frames => {}
             Lane::Adapter(pf) => {
-                self.unseen_work.insert(lane.clone(), now);
+                self.unseen_work.insert(lane.clone(), self.number);
                 self.looks.touch_adapter(*pf, now);
                 self.looks.want_host_soon(now);
             }
@@ -70,7 +70,7 @@ impl Machine {
 
     /// What was done on a VM is seen before anything else is done with it.
     fn look_at_vm(&mut self, now: Duration, vm: Uuid) {
-        self.unseen_work.insert(Lane::Vm(vm), now);
+        self.unseen_work.insert(Lane::Vm(vm), self.number);
         self.looks.want_vms_soon(now);
     }
 
@@ -78,7 +78,7 @@ impl Machine {
         match action {
             // More came of it than can be told: bridges and VFs are looked at.
             Action::MakeBridge { .. } | Action::AddUplink { .. } => {
-                self.unseen_work.insert(Lane::Frames, now);
+                self.unseen_work.insert(Lane::Frames, self.number);
                 self.looks.want_host_soon(now);
             }
             Action::CreateVfs { .. } | Action::BindVf { .. } => {}
@@ -179,7 +179,6 @@ impl Machine {
         if present {
             adapter.filter.push(mac);
             adapter.filter.sort_unstable();
-            self.memory.full.remove(pf);
         }
     }
 
@@ -277,9 +276,6 @@ impl Machine {
             (Action::HoldQueue { tap, .. }, FailureKind::NoPlaceForHold) => {
                 self.memory.without_hold.insert(tap.clone());
                 return;
-            }
-            (Action::Filter { pf, .. }, FailureKind::FilterFull) => {
-                self.memory.full.insert(pf.clone());
             }
             (Action::Plug { vm, mac, .. }, FailureKind::DeviceLeft) => {
                 self.memory.left.insert(NicId { vm: *vm, mac: *mac });

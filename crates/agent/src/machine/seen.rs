@@ -47,7 +47,7 @@ impl Machine {
         }
         self.policy_seen(look.policy);
         let whole = problems.is_empty() && self.observed.unseen_adapters.is_empty();
-        let began = self.looks.host.ends(now, problems);
+        let began = self.looks.host.ends(now, self.number, problems);
         self.unseen_work
             .retain(|lane, done| !matches!(lane, Lane::Adapter(_) | Lane::Frames) || *done > began);
         self.assign();
@@ -224,7 +224,7 @@ impl Machine {
                 self.observed.stale = all.collect();
             }
         }
-        let began = self.looks.vms.ends(now, problems);
+        let began = self.looks.vms.ends(now, self.number, problems);
         self.unseen_work
             .retain(|lane, done| !matches!(lane, Lane::Vm(_)) || *done > began);
         self.assign();

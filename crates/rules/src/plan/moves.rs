@@ -106,7 +106,7 @@ fn go_on(scene: &Scene<'_>, nic: &Nic<'_>, going: &Move, plan: &mut Plan) {
                 if !scene.memory.lanes.contains(&Lane::Adapter(pf)) {
                     plan.push_for(nic.id, Action::VfVectors { pf, vf, vectors });
                 }
-            } else if settled && free {
+            } else if settled && free && reached_from(scene.observed, place, plan) {
                 plug(nic, place, plan);
             }
         }
@@ -125,6 +125,11 @@ fn go_on(scene: &Scene<'_>, nic: &Nic<'_>, going: &Move, plan: &mut Plan) {
         (Goal::Back { .. }, Some(_)) => {}
         (Goal::Back { .. }, None) => plan.turns.push((nic.id, Turn::Over)),
     }
+}
+
+fn reached_from(observed: &Observed, place: &VfPlace, plan: &Plan) -> bool {
+    let its = observed.vf(place.vf);
+    its.is_some_and(|(adapter, _)| reaches_all(adapter, plan))
 }
 
 fn plug(nic: &Nic<'_>, place: &VfPlace, plan: &mut Plan) {
@@ -348,11 +353,20 @@ fn choose<'a>(
         .active_uplinks(intent)
         .filter(|_| seen)
         .filter(|adapter| profile::can_provision(adapter, &intent.levels, level))
-        .filter(|adapter| !memory.full.contains(&adapter.ifname))
+        .filter(|adapter| reaches_all(adapter, plan))
         .filter(|adapter| !memory.lanes.contains(&Lane::Adapter(adapter.pci)))
         .map(|adapter| (adapter, ready(adapter)))
         .max_by_key(|(_, ready)| ready.len())
         .and_then(|(adapter, ready)| Some((adapter, *ready.first()?)))
+}
+
+/// The adapter receives for everybody whom a VF of it must reach; else a VF would be cut off from some,
+/// as when its filter is full.
+fn reaches_all(adapter: &AdapterFacts, plan: &Plan) -> bool {
+    let missing = |action: &Action| {
+        matches!(action, Action::Filter { pf, present: true, .. } if *pf == adapter.ifname)
+    };
+    !plan.actions.iter().any(|(_, action)| missing(action))
 }
 
 fn begun(plan: &Plan) -> impl Iterator<Item = &Move> {

@@ -225,6 +225,7 @@ fn dress(
 ) -> Option<Action> {
     let (adapter, vf) = target(observed, nic, memory)?;
     let wanted = match (memory.moves.get(&nic.id), nic.phase()) {
+        (Some(going), _) if !going.opens() => return None,
         (Some(going), _) => match &going.goal {
             Goal::ToVf { attributes, .. } => attributes.clone(),
             // It is about to give it up.

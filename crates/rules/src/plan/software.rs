@@ -55,17 +55,6 @@ pub fn before(
             bridge: bridge.ifname.clone(),
         });
     }
-    let open = nics
-        .iter()
-        .any(|nic| !l2(nic.phase(), Datapath::LegacyVeb).learns);
-    for port in ports(observed, intent, bridge, &uplinks) {
-        if open && port.learning {
-            plan.push(Action::PortLearning {
-                port: port.ifname.clone(),
-                on: false,
-            });
-        }
-    }
     incoming(observed, bridge, nics, memory, plan);
     filters(observed, intent, bridge, nics, &uplinks, memory, plan);
 }
