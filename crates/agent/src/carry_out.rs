@@ -35,7 +35,8 @@ pub fn all(
         });
         if let (Some(nic), Some(Err(failure))) = (nic, &result) {
             // A queue that finds no place is done without.
-            if failure.kind != FailureKind::NoPlaceForHold {
+            let without = [FailureKind::NoPlaceForHold, FailureKind::PlaceTaken];
+            if !without.contains(&failure.kind) {
                 failed.insert(nic);
             }
         }
@@ -102,7 +103,7 @@ fn one(
 
 fn host_failure(action: &Action, error: &HostError) -> Failure {
     let kind = match error {
-        HostError::ForeignQdisc { .. } => FailureKind::NoPlaceForHold,
+        HostError::ForeignQdisc { .. } => FailureKind::PlaceTaken,
         // A queue that nobody lets go after us is none: it is done without.
         _ if matches!(action, Action::HoldQueue { hold: Hold::Wait, .. }) => {
             FailureKind::NoPlaceForHold

@@ -160,7 +160,9 @@ pub struct Failure {
 /// Kinds of failures that are not all the same to us.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FailureKind {
-    /// The tap has a queueing discipline of somebody else: there is no place for ours.
+    /// The tap has a queueing discipline of somebody else, which is policy: there is no place for ours.
+    PlaceTaken,
+    /// There is no hold queue for another reason.
     NoPlaceForHold,
     /// QEMU has a device of that name left.
     DeviceLeft,

@@ -238,7 +238,10 @@ impl Machine {
             }
         }
         let planned: Vec<&Action> = self.plan.actions.iter().map(|(_, action)| action).collect();
-        self.repairs.forget(now, &planned);
+        let taken = &self.memory.lanes;
+        // Nothing is planned for a lane while it is taken.
+        let wanted = |action: &Action| planned.contains(&action) || taken.contains(&action.lane());
+        self.repairs.forget(now, wanted);
         let tried = self.tried();
         self.failures.forget(now, &tried);
         self.dispatch(now, effects);

@@ -137,9 +137,9 @@ impl Repairs {
     }
 
     /// Drops what lasts, or is not wanted any more.
-    pub fn forget(&mut self, now: Duration, planned: &[&Action]) {
+    pub fn forget(&mut self, now: Duration, wanted: impl Fn(&Action) -> bool) {
         self.0.retain(|repair| {
-            planned.contains(&&repair.action)
+            wanted(&repair.action)
                 || repair.refused.is_none() && now < repair.again_at + QUIET
         });
     }
@@ -309,16 +309,16 @@ mod tests {
     fn what_lasts_is_forgotten() {
         let mut repairs = Repairs::default();
         (0..4).for_each(|_| repairs.note(&action(), Duration::ZERO, None));
-        repairs.forget(FIRST + QUIET - SECOND, &[]);
+        repairs.forget(FIRST + QUIET - SECOND, |_| false);
         assert_eq!(codes(&repairs), [Code::RepairRepeated]);
-        repairs.forget(FIRST + QUIET, &[&action()]);
+        repairs.forget(FIRST + QUIET, |wanted| *wanted == action());
         assert_eq!(codes(&repairs), [Code::RepairRepeated]);
-        repairs.forget(FIRST + QUIET, &[]);
+        repairs.forget(FIRST + QUIET, |_| false);
         assert_eq!(codes(&repairs), []);
         // What is refused is forgotten as soon as it is not wanted.
         let why = Problem::new(Code::HostOperationFailed, "No such thing.");
         repairs.note(&action(), Duration::ZERO, Some(&why));
-        repairs.forget(Duration::ZERO, &[]);
+        repairs.forget(Duration::ZERO, |_| false);
         assert_eq!(codes(&repairs), []);
     }
 }

@@ -140,20 +140,20 @@ impl Move {
         let plugged = self.plugged.map(|since| since + BOTH_LIMIT);
         held.into_iter().chain(plugged)
     }
+}
 
-    /// What to say then.
-    pub fn in_vain(&self, driven: bool) -> Problem {
-        let text = if driven {
-            "the guest has a driver for the VF but goes on sending by its virtio NIC"
-        } else {
-            "no driver in the guest has taken the VF"
-        };
-        let seconds = BOTH_LIMIT.as_secs();
-        Problem::new(
-            Code::GuestWithoutFailover,
-            format!("After {seconds} s {text}."),
-        )
-    }
+/// What is said of a guest that was given its VF and does not use it.
+pub fn unused_for_long(driven: bool) -> Problem {
+    let text = if driven {
+        "the guest has a driver for the VF but goes on sending by its virtio NIC"
+    } else {
+        "no driver in the guest has taken the VF"
+    };
+    let seconds = BOTH_LIMIT.as_secs();
+    Problem::new(
+        Code::GuestWithoutFailover,
+        format!("After {seconds} s {text}."),
+    )
 }
 
 /// The steps to a VF in words, for a plan that is only shown; the first only where vectors come from

@@ -145,6 +145,8 @@ pub struct Evidence {
     pub stands_on_vf: bool,
     /// Frames that came by the tap, as counted by the host.
     pub frames: u64,
+    /// When they were counted: of the time since then nothing is known.
+    pub counted: Duration,
     /// A switch-over is under way.
     pub going: Option<Going>,
     /// QEMU takes the device away by itself, for a migration or a save.
@@ -168,7 +170,7 @@ pub fn phase(seen: &Evidence, past: Option<Past>, now: Duration) -> Past {
         next.given_up = false;
     }
     next.usable = usable;
-    next.watch.see(now, seen.frames, usable);
+    next.watch.see(seen.counted, seen.frames, usable);
     next.phase = match (seen.here, seen.going, seen.plugged) {
         (false, _, _) => Phase::Absent,
         (true, Some(Going::Back), _) | (true, Some(Going::ToVf), false) => Phase::Both,
@@ -191,7 +193,7 @@ fn undecided(next: &mut Past, seen: &Evidence, was: Option<Phase>, now: Duration
     if was != Some(Phase::Both) && !next.given_up {
         next.watch = Watch::new(now, seen.frames);
     }
-    if next.usable && next.watch.is_sure(now) {
+    if next.usable && next.watch.is_sure(seen.counted) {
         return Phase::Vf;
     }
     next.given_up |= seen.going.is_none() && next.watch.is_over(now);

@@ -46,6 +46,8 @@ pub struct Memory {
     pub moves: BTreeMap<NicId, Move>,
     /// What was found out of NICs so far.
     pub pasts: BTreeMap<NicId, Past>,
+    /// When the frames by their taps were counted last.
+    pub counted: BTreeMap<NicId, Duration>,
     /// What hold queues were told last.
     pub told: BTreeMap<IfName, Hold>,
     /// Taps whose ring was made long enough.

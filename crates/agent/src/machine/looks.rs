@@ -72,6 +72,11 @@ impl Kind {
             .map_or(regular, |due| due.max(ended + rest).min(regular))
     }
 
+    /// When the one that is under way began.
+    pub(super) fn began(&self) -> Option<Duration> {
+        self.running.map(|(began, _)| began)
+    }
+
     fn begins(&mut self, now: Duration, step: u64) {
         (self.running, self.due) = (Some((now, step)), None);
     }
@@ -96,7 +101,8 @@ impl Kind {
 pub(super) struct Looks {
     pub(super) host: Kind,
     pub(super) vms: Kind,
-    glance_runs: bool,
+    /// Since when a glance is under way.
+    glances: Option<Duration>,
     glanced: Duration,
     /// Who asked, at which step.
     asked: Vec<(u64, u64)>,
@@ -133,6 +139,11 @@ impl Looks {
             self.vms.want(now);
         }
         self.wished = Some((step, !fresh));
+    }
+
+    /// When the glance began that is over now.
+    pub(super) fn glance_began(&self) -> Duration {
+        self.glances.unwrap_or_default()
     }
 
     pub(super) fn want_host(&mut self, now: Duration) {
@@ -277,19 +288,19 @@ impl Machine {
         }
         let at = self.to_glance_at();
         if !at.is_empty() {
-            self.looks.glance_runs = true;
+            self.looks.glances = Some(now);
             effects.push(Effect::Glance(at));
         }
     }
 
     /// A glance is over.
     pub(super) fn glance_ends(&mut self, now: Duration) {
-        (self.looks.glance_runs, self.looks.glanced) = (false, now);
+        (self.looks.glances, self.looks.glanced) = (None, now);
     }
 
     /// When counters are looked at next.
     pub(super) fn glance_at(&self, now: Duration) -> Duration {
-        if self.looks.glance_runs {
+        if self.looks.glances.is_some() {
             return now + LOOK_EVERY_IDLE;
         }
         let mut nics = self.memory.pasts.keys();

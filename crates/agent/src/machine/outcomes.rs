@@ -273,8 +273,13 @@ impl Machine {
     fn failed(&mut self, now: Duration, nic: Option<NicId>, action: Action, failure: Failure) {
         let Failure { problem, kind } = failure;
         match (&action, kind) {
+            (Action::HoldQueue { tap, .. }, FailureKind::PlaceTaken) => {
+                self.memory.without_hold.insert(tap.clone());
+                return;
+            }
             (Action::HoldQueue { tap, .. }, FailureKind::NoPlaceForHold) => {
                 self.memory.without_hold.insert(tap.clone());
+                self.action_problems.push((Lane::Frames, problem));
                 return;
             }
             (Action::Plug { vm, mac, .. }, FailureKind::DeviceLeft) => {
@@ -298,6 +303,15 @@ impl Machine {
     fn move_failed(&mut self, now: Duration, nic: NicId, problem: Problem) {
         let Some(mut going) = self.memory.moves.remove(&nic) else {
             return;
+        };
+        // What failed is the change; what the kernel said is why.
+        let code = match going.goal {
+            Goal::ToVf { .. } => Code::VfAttachFailed,
+            Goal::Back { .. } => Code::VfDetachFailed,
+        };
+        let problem = match problem.code {
+            Code::HostOperationFailed => Problem::new(code, problem.detail),
+            _ => problem,
         };
         if let Goal::ToVf { .. } = going.goal
             && going.plugged.is_some()

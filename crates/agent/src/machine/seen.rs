@@ -47,6 +47,11 @@ impl Machine {
         }
         self.policy_seen(look.policy);
         let whole = problems.is_empty() && self.observed.unseen_adapters.is_empty();
+        // Ports were read some time after this.
+        if let Some(counted) = self.looks.host.began() {
+            let nics = self.memory.pasts.keys().map(|nic| (*nic, counted));
+            self.memory.counted = nics.collect();
+        }
         let began = self.looks.host.ends(now, self.number, problems);
         self.unseen_work
             .retain(|lane, done| !matches!(lane, Lane::Adapter(_) | Lane::Frames) || *done > began);
@@ -311,8 +316,10 @@ impl Machine {
 
     /// A glance at counters is over.
     pub(super) fn glanced(&mut self, now: Duration, glanced: Vec<Glanced>) {
+        let counted = self.looks.glance_began();
         for glance in glanced {
             if let Some(frames) = glance.frames {
+                self.memory.counted.insert(glance.at.nic, counted);
                 let ports = self.observed.bridges.iter_mut().flat_map(|bridge| &mut bridge.ports);
                 for port in ports.filter(|port| port.ifname == glance.at.tap) {
                     port.rx_packets = frames;

@@ -21,7 +21,7 @@ use crate::{
     action::{Action, Lane},
     eligibility::{self, free_vfs},
     handle::{self, Handle},
-    moves::{Goal, Move, NicId, VfPlace},
+    moves::{Goal, Move, NicId, VfPlace, unused_for_long},
     phase::{Going, Phase},
     profile,
 };
@@ -114,7 +114,7 @@ fn go_on(scene: &Scene<'_>, nic: &Nic<'_>, going: &Move, plan: &mut Plan) {
             if nic.phase() == Phase::Vf && settled {
                 plan.turns.push((nic.id, Turn::Over));
             } else if nic.phase() != Phase::Vf && going.is_in_vain(scene.now) {
-                let why = going.in_vain(handle.is_driven());
+                let why = unused_for_long(handle.is_driven());
                 plan.turns.push((nic.id, Turn::InVain(why)));
             }
         }
@@ -199,14 +199,14 @@ fn fulfil(scene: &Scene<'_>, vm: &VmFacts, wish: &VmDesired, plan: &mut Plan) {
             }
             let mut with_vf = scene.nics_of(vm.uuid).filter(|nic| nic.handle.is_some());
             if let Some(nic) = with_vf.next() {
-                back(scene, nic, plan);
+                back(scene, nic, Vec::new(), plan);
             }
         }
     }
 }
 
 /// The NIC's way back to the tap begins, unless its VM rests after the last try.
-fn back(scene: &Scene<'_>, nic: &Nic<'_>, plan: &mut Plan) {
+fn back(scene: &Scene<'_>, nic: &Nic<'_>, because: Vec<Problem>, plan: &mut Plan) {
     let Some(handle) = nic.handle else { return };
     let rests = scene.memory.resting_all.contains(&nic.id.vm);
     if rests || !nic.stays(scene.memory) || plan_is_full(scene, plan) {
@@ -216,7 +216,10 @@ fn back(scene: &Scene<'_>, nic: &Nic<'_>, plan: &mut Plan) {
         device: handle.device(),
         used: nic.past.usable,
     };
-    let begun = Move::new(nic.id, &nic.vm.name, goal, scene.now);
+    let begun = Move {
+        because,
+        ..Move::new(nic.id, &nic.vm.name, goal, scene.now)
+    };
     plan.turns.push((nic.id, Turn::Begin(Box::new(begun))));
 }
 
@@ -234,6 +237,8 @@ enum Leave {
     Policy(Problem),
     /// It cannot be put right, or is not what we gave the VM.
     Wrong,
+    /// The guest has not used it for long.
+    Unused(Problem),
     /// Another number of vectors can be had only while the guest does not have it.
     Vectors,
 }
@@ -261,6 +266,12 @@ fn must_leave(
     if bare || closed || memory.quarantined.contains(&vf.pci) {
         return Some(Leave::Wrong);
     }
+    // One that has no link is another matter.
+    let unused = nic.past.given_up && adapter.carrier && !memory.resting.contains(&nic.id.vm);
+    if unused {
+        let problem = unused_for_long(vf.active_vectors > 0);
+        return Some(Leave::Unused(problem.about("vm", &nic.vm.name)));
+    }
     let others = vectors::differ(adapter, vf, scene.intent, level)
         && vf.active_vectors > 0
         && eligible
@@ -277,10 +288,13 @@ fn accelerate(scene: &Scene<'_>, vm: &VmFacts, level: Performance, plan: &mut Pl
     for nic in nics.iter().filter(|nic| nic.handle.is_some()) {
         let leave = must_leave(scene, nic, level, problems.is_empty());
         let Some(leave) = leave else { continue };
-        if let Leave::Policy(problem) = leave {
-            plan.vm_problems.entry(vm.uuid).or_default().push(problem);
+        let mut because = Vec::new();
+        match leave {
+            Leave::Policy(problem) => plan.vm_problems.entry(vm.uuid).or_default().push(problem),
+            Leave::Unused(problem) => because.push(problem),
+            Leave::Backup | Leave::Wrong | Leave::Vectors => {}
         }
-        back(scene, nic, plan);
+        back(scene, nic, because, plan);
         return;
     }
     vectors::not_provided(observed, vm, intent, level, &problems, plan);

@@ -103,6 +103,7 @@ fn evidence(observed: &Observed, intent: &Intent, nic: &Nic<'_>, memory: &Memory
         seen_at_tap: has(nic.tap, nic.nic),
         stands_on_vf: stands_on_vf(observed, intent, nic.vm, nic.nic),
         frames: nic.tap.rx_packets,
+        counted: memory.counted.get(&nic.id).copied().unwrap_or_default(),
         going: memory
             .moves
             .get(&nic.id)
