@@ -223,6 +223,8 @@ impl Machine {
                 self.changed |= before.map(|past| past.phase) != Some(found.past.phase);
             }
             self.memory.pasts.retain(|nic, _| plan.nics.contains_key(nic));
+            let open = |nic: &NicId| plan.phase(*nic) == Some(Phase::Both);
+            self.memory.forgotten.retain(|nic, _| open(nic));
             self.settled.retain(|nic, phase| plan.phase(*nic) == Some(*phase));
             for (nic, found) in plan.nics.iter().filter(|(_, found)| found.settled) {
                 self.settled.insert(*nic, found.past.phase);

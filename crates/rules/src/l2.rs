@@ -17,6 +17,8 @@
 //! the entry that uses it, what closes one after. Each action is an idempotent `ensure`, so a change
 //! that was interrupted is done by doing what is left of it.
 
+use std::collections::BTreeSet;
+
 use accelnet_model::{AdapterFacts, BridgePort, IfName, MacAddr};
 
 use crate::{
@@ -95,6 +97,9 @@ pub struct Place<'a> {
     pub has_room: bool,
     /// What its VF must still be given.
     pub dress: Option<Action>,
+    /// Ports at which the bridge was made to forget the address since both paths were opened. What it
+    /// learned in the moment before it stopped to is not seen.
+    pub forgotten: BTreeSet<&'a IfName>,
 }
 
 impl Place<'_> {
@@ -184,7 +189,9 @@ pub fn difference(place: &Place<'_>, wanted: L2) -> Vec<Action> {
 /// Entries that are where they must not be go; that at the uplink comes. (One at the tap comes later, and
 /// takes the address from wherever it is.)
 fn entries(place: &Place<'_>, wanted: L2, actions: &mut Vec<Action>) {
-    if wanted.entry == At::Nowhere && place.has_entry(place.tap, false) {
+    let both = wanted.entry == At::Nowhere && wanted.filter;
+    let unsure = |port: &BridgePort| both && !place.forgotten.contains(&port.ifname);
+    if wanted.entry == At::Nowhere && (place.has_entry(place.tap, false) || unsure(place.tap)) {
         actions.push(place.entry(&place.tap.ifname, false));
     }
     for uplink in &place.uplinks {
@@ -195,7 +202,7 @@ fn entries(place: &Place<'_>, wanted: L2, actions: &mut Vec<Action>) {
             }
             // Of a guest that is not here any more the bridge knows better than we; what it does not
             // know by itself is ours.
-            At::Nowhere if place.has_entry(uplink, !wanted.filter) => {
+            At::Nowhere if place.has_entry(uplink, !wanted.filter) || unsure(uplink) => {
                 actions.push(place.entry(&uplink.ifname, false));
             }
             At::Uplink | At::Nowhere | At::Tap => {}

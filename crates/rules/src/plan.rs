@@ -48,6 +48,8 @@ pub struct Memory {
     pub pasts: BTreeMap<NicId, Past>,
     /// When the frames by their taps were counted last.
     pub counted: BTreeMap<NicId, Duration>,
+    /// Ports at which the bridge was made to forget a NIC's address since both its paths were opened.
+    pub forgotten: BTreeMap<NicId, BTreeSet<IfName>>,
     /// What hold queues were told last.
     pub told: BTreeMap<IfName, Hold>,
     /// Taps whose ring was made long enough.

@@ -13,8 +13,13 @@ const FIRST_REST: Duration = Duration::from_secs(5);
 const LONGEST_REST: Duration = Duration::from_secs(300);
 /// The way back to the tap is tried again after this at the latest: policy may depend on it.
 const LONGEST_REST_BACK: Duration = Duration::from_secs(10);
-/// A VF that did not come clean is tried again after this: a card that is being reset answers so, too.
-const QUARANTINE: Duration = LONGEST_REST;
+
+/// The rest after so many failures in a row.
+fn rest(attempts: u32) -> Duration {
+    FIRST_REST
+        .saturating_mul(1 << (attempts - 1).min(10))
+        .min(LONGEST_REST)
+}
 
 /// A switch-over that failed.
 #[derive(Debug, Clone)]
@@ -28,6 +33,7 @@ struct Failure {
 /// A VF that did not come clean, or could not be put right.
 #[derive(Debug, Clone)]
 struct Quarantine {
+    attempts: u32,
     again_at: Duration,
     problem: Problem,
 }
@@ -43,15 +49,12 @@ impl Failures {
     /// Notes a failed switch-over; it rests, longer each time.
     pub fn failed(&mut self, vm: Uuid, now: Duration, problems: Vec<Problem>) {
         let attempts = self.vms.get(&vm).map_or(1, |failure| failure.attempts + 1);
-        let rest = FIRST_REST
-            .saturating_mul(1 << (attempts - 1).min(10))
-            .min(LONGEST_REST);
         self.vms.insert(
             vm,
             Failure {
                 attempts,
                 failed_at: now,
-                again_at: now + rest,
+                again_at: now + rest(attempts),
                 problems,
             },
         );
@@ -107,10 +110,17 @@ impl Failures {
         !self.vms.is_empty()
     }
 
-    /// Keeps a VF back.
+    /// Keeps a VF back, longer each time: a card that is being reset does not come clean either.
     pub fn quarantine(&mut self, vf: PciAddress, now: Duration, problem: Problem) {
-        let again_at = now + QUARANTINE;
-        self.vfs.insert(vf, Quarantine { again_at, problem });
+        let attempts = self.vfs.get(&vf).map_or(1, |before| before.attempts + 1);
+        self.vfs.insert(
+            vf,
+            Quarantine {
+                attempts,
+                again_at: now + rest(attempts),
+                problem,
+            },
+        );
     }
 
     /// A VF came clean.
@@ -181,9 +191,9 @@ mod tests {
         let vf: PciAddress = "0000:01:10.0".parse().unwrap();
         let problem = Problem::new(Code::VfQuarantined, "x");
         failures.quarantine(vf, Duration::ZERO, problem);
-        let before = QUARANTINE - Duration::from_secs(1);
+        let before = FIRST_REST - Duration::from_secs(1);
         assert!(failures.quarantined(before).contains(&vf));
-        assert!(failures.quarantined(QUARANTINE).is_empty());
+        assert!(failures.quarantined(FIRST_REST).is_empty());
         assert!(failures.of_vf(vf).is_some());
         failures.is_clean(vf);
         assert!(failures.of_vf(vf).is_none());

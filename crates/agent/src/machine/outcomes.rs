@@ -101,7 +101,13 @@ impl Machine {
             Action::PortLearning { port, on } => self.with_port(port, |port| port.learning = *on),
             Action::PortFlood { port, on } => self.with_port(port, |port| port.flood = *on),
             Action::Filter { pf, mac, present } => self.filtered(pf, *mac, *present),
-            Action::BridgeEntry { port, mac, present } => self.entry(port, *mac, *present),
+            Action::BridgeEntry { port, mac, present } => {
+                self.entry(port, *mac, *present);
+                if let Some(nic) = nic.filter(|_| !present) {
+                    let forgotten = self.memory.forgotten.entry(nic).or_default();
+                    forgotten.insert(port.clone());
+                }
+            }
             Action::HoldQueue { tap, hold } => {
                 self.with_port(tap, |port| port.hold_queue = true);
                 self.memory.told.insert(tap.clone(), *hold);

@@ -35,7 +35,7 @@ use crate::process::{Fault, Process, check};
 /// Virtual time in which a look is over.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// Virtual time until everything is as wanted; the longest rest after failures is five minutes.
-const VIRTUAL_LIMIT: Duration = Duration::from_secs(1800);
+const VIRTUAL_LIMIT: Duration = Duration::from_secs(3600);
 
 pub fn name(text: &str) -> IfName {
     text.parse().unwrap()

@@ -190,6 +190,12 @@ pub fn plan(
         ours: memory.ports.contains(&nic.tap.ifname),
         has_room: memory.roomy.contains(&nic.tap.ifname),
         dress: dress(observed, desired, intent, nic, memory),
+        forgotten: memory
+            .forgotten
+            .get(&nic.id)
+            .into_iter()
+            .flatten()
+            .collect(),
     };
     let actions = l2::difference(&place, l2(nic.phase(), Datapath::LegacyVeb));
     let settled = actions.is_empty();
