@@ -217,6 +217,7 @@ impl Machine {
         found: Option<VfAttributes>,
     ) {
         let Some(found) = found else { return };
+        self.failures.is_clean(vf);
         if found.link == Support::Unsupported {
             self.memory.no_vf_link.insert(pf);
         }
