@@ -14,6 +14,14 @@ pub enum HypervisorError {
     /// The VM does not run.
     #[error("the VM is not running")]
     NotRunning,
+    /// A job of the VM (migration, save, dump …) is under way; libvirt would not change its devices
+    /// before that is over, perhaps minutes later. Nothing was done.
+    #[error("the VM is busy: {0}")]
+    Busy(String),
+    /// QEMU still has a device of the name that this one would have, and libvirt has forgotten it.
+    /// [`ensure_released`](crate::Hypervisor::ensure_released) brings that to its end.
+    #[error("QEMU still has the device that was there before: {0}")]
+    DeviceLeft(String),
     /// The guest did not release the device in time.
     #[error("the guest did not release the device within {seconds} s")]
     GuestRefused {
