@@ -29,6 +29,7 @@ mod monitor;
 mod nic;
 mod policy;
 mod prepare;
+mod process;
 mod refusal;
 mod state;
 mod waiters;

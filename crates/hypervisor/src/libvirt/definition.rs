@@ -1,13 +1,13 @@
 //! Reading a VM's definition. Only read: a user's XML is never written back whole.
 
-use std::{collections::BTreeSet, fs, io};
+use std::collections::BTreeSet;
 
 use accelnet_model::{HostdevFacts, IfName, MacAddr, NicFacts, VmFacts, VmState};
 use roxmltree::Node;
 use uuid::Uuid;
 
 use super::{
-    nic, policy,
+    nic, policy, process,
     xml::{
         self, Element, attribute, child, children, malformed, nic_mac, pci_address, teaming, text,
     },
@@ -42,7 +42,7 @@ fn of(
     Ok(VmFacts {
         uuid: vm.uuid,
         name: vm.name.clone(),
-        pid: running.then(|| process_id(&vm.name)).flatten(),
+        pid: running.then(|| process::id(&vm.name)).flatten(),
         state,
         job: None,
         persistent: config.is_some(),
@@ -176,22 +176,6 @@ fn manager(root: Element<'_>) -> Option<String> {
                 .find(|(mark, _)| namespace.contains(mark))
                 .map(|(_, name)| (*name).to_owned())
         })
-}
-
-/// Where libvirt's QEMU driver keeps the process ids of its VMs; `None` for a VM of another driver or one
-/// that has just stopped.
-fn process_id(name: &str) -> Option<u32> {
-    let path = format!("/run/libvirt/qemu/{name}.pid");
-    let text = match fs::read_to_string(&path) {
-        Ok(text) => text,
-        Err(error) => {
-            if error.kind() != io::ErrorKind::NotFound {
-                tracing::warn!(%error, path, "the process id of a VM cannot be read");
-            }
-            return None;
-        }
-    };
-    text.trim().parse().ok()
 }
 
 /// Root ports that take a device by hotplug and have none: no device's own address is on their bus. A

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use virt::{domain::Domain, error::Error, sys};
 
 use super::{
-    calls, monitor,
+    calls, look, monitor,
     refusal::{refused_on, unsupported},
     state::Here,
     waiters::Waiters,
@@ -22,7 +22,7 @@ use crate::{HypervisorError, Result};
 
 /// How long after the processors stopped QEMU's migration code may begin: about a third of a second on
 /// a slow machine.
-const BEGINS_WITHIN: Duration = Duration::from_secs(2);
+const BEGINS_WITHIN: Duration = Duration::from_secs(1);
 
 /// How often QEMU is asked meanwhile, if no event says that it began.
 const ASK_EVERY: Duration = Duration::from_millis(200);
@@ -89,10 +89,9 @@ pub fn end(domain: &Domain, here: &Here, waiters: &Waiters) -> Result<()> {
 }
 
 fn stopped_by_job(domain: &Domain, here: &Here) -> Result<bool> {
-    let asked = "read a VM's state";
-    let vm = domain.uuid().map_err(refused_on(domain, asked))?;
-    let state = calls::state(domain).map_err(refused_on(domain, asked))?;
-    Ok(state.can_be_ended(here.note(vm, domain.id(), state)))
+    let vm = look::named(domain)?;
+    let state = calls::state(domain).map_err(refused_on(domain, "read a VM's state"))?;
+    Ok(state.can_be_ended(look::is_here(&vm, domain, state, here)))
 }
 
 /// Refuses while a job is under way that keeps libvirt from changing the VM's devices: it would wait for

@@ -6,6 +6,7 @@ use virt::{domain::Domain, error::Error, sys};
 use super::{
     calls,
     definition::{self, Named},
+    process,
     refusal::refused_on,
     state::{Here, RawState},
 };
@@ -33,8 +34,23 @@ pub fn glance(domain: &Domain, here: &Here) -> Result<Option<Glance>> {
         Err(error) if is_gone(&error) => return Ok(None),
         Err(error) => return Err(refused_on(domain, "read a VM's state")(error)),
     };
-    let job = raw.job(here.note(vm.uuid, domain.id(), raw));
+    let job = raw.job(is_here(&vm, domain, raw, here));
     Ok(Some(Glance { vm, raw, job }))
+}
+
+/// True if the VM has run here in this start. One that is paused for a migration, and that nobody saw
+/// running (the agent has just started), may tell by its process.
+pub fn is_here(vm: &Named, domain: &Domain, raw: RawState, here: &Here) -> bool {
+    let start = domain.id();
+    if here.note(vm.uuid, start, raw) {
+        return true;
+    }
+    let Some(start) = start.filter(|_| raw.is_migrating() && process::was_started_here(&vm.name))
+    else {
+        return false;
+    };
+    here.runs(vm.uuid, start);
+    true
 }
 
 /// The VM with all about it, or why that cannot be known; `None` if it went away meanwhile. Fails only

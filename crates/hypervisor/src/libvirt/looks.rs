@@ -29,6 +29,9 @@ const PATIENCE: Duration = Duration::from_secs(3);
 /// once, and then not even its keepalive (libvirtd.conf, `max_client_requests`).
 const STUCK_AT_MOST: usize = 2;
 
+/// Why the others are not asked about then.
+const TOO_MANY: &str = "libvirt does not answer about other VMs, and is not asked about this one";
+
 /// VMs about which libvirt has been asked, and has not answered.
 #[derive(Debug, Clone, Default)]
 pub struct Stuck(Arc<Mutex<BTreeSet<Uuid>>>);
@@ -84,7 +87,12 @@ fn read(work: VecDeque<Work>, stuck: &Stuck, patience: Duration) -> Result<Vec<V
             (stuck.contains(&blank.uuid), stuck.len() >= STUCK_AT_MOST)
         };
         if is_stuck || too_many {
-            seen.push(blank);
+            let facts = if is_stuck {
+                blank.facts
+            } else {
+                Err(TOO_MANY.to_owned())
+            };
+            seen.push(VmSeen { facts, ..blank });
             continue;
         }
         let tasks = reader.get_or_insert_with(|| spawn_reader(answers.clone(), stuck.clone()));
@@ -223,7 +231,8 @@ mod tests {
         };
         let work = [hanging(1), hanging(2), vm(3, |_| panic!("one too many"))];
         let seen = words(read(work.into(), &stuck, SHORT));
-        assert_eq!(seen, ["vm1 blank", "vm2 blank", "vm3 blank"]);
+        let third = format!("vm3 {TOO_MANY}");
+        assert_eq!(seen, ["vm1 blank", "vm2 blank", third.as_str()]);
     }
 
     #[test]

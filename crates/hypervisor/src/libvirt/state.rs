@@ -55,6 +55,11 @@ impl RawState {
         }
     }
 
+    /// The VM stands still for a migration: it leaves, or it comes in.
+    pub fn is_migrating(self) -> bool {
+        self.state == sys::VIR_DOMAIN_PAUSED && self.reason == sys::VIR_DOMAIN_PAUSED_MIGRATION
+    }
+
     /// The VM stands still for a job that may be ended here. In postcopy it runs at the other end.
     pub fn can_be_ended(self, here: bool) -> bool {
         self.state == sys::VIR_DOMAIN_PAUSED
@@ -179,6 +184,10 @@ mod tests {
                 sys::VIR_DOMAIN_PAUSED_DUMP,
             ];
             assert_eq!(paused(reason).can_be_ended(true), ends.contains(&reason));
+            assert_eq!(
+                paused(reason).is_migrating(),
+                reason == sys::VIR_DOMAIN_PAUSED_MIGRATION
+            );
             assert_eq!(
                 paused(reason).can_be_ended(false),
                 ends[1..].contains(&reason)
