@@ -3,9 +3,9 @@
 //! *Connection.* One, opened when first needed, opened anew after libvirtd restarts. Keepalive
 //! messages make a call to a daemon that hangs fail instead of waiting for ever.
 //!
-//! *Events* ([`events`]) come on one owned thread that runs libvirt's event loop; they are hints.
+//! *Events* (`events`) come on one owned thread that runs libvirt's event loop; they are hints.
 //!
-//! *Looking* ([`look`], [`looks`]). A VM's state is asked first, which libvirt answers at once; of one
+//! *Looking* (`look`, `looks`). A VM's state is asked first, which libvirt answers at once; of one
 //! that comes in nothing else is asked. A VM about which libvirt does not answer costs only itself.
 //!
 //! *Locks.* None is held across a call to libvirt: each call may block, for up to half a minute where
