@@ -125,12 +125,14 @@ pub trait Hypervisor: Send + Sync + 'static {
 
     /// Plugs the VF into the running VM (live only) as
     /// `<interface type='hostdev'>` with `<teaming type='transient' persistent=…/>`. Nothing is
-    /// done if the VM has it already.
+    /// done if the VM has it already. [`HypervisorError::Busy`] while a job is under way; if it fails
+    /// nothing is left, but for [`HypervisorError::DeviceLeft`].
     fn attach_vf(&self, vm: Uuid, vf: &VfAttachment) -> Result<()>;
 
     /// Unplugs the VF and waits until the guest has released it (DEVICE_DELETED; libvirt's
     /// device-removed event) or the deadline passes ([`HypervisorError::GuestRefused`]). Nothing is
-    /// done if the VM does not have it.
+    /// done if the VM does not have it. A guest that is busy is asked again within the deadline;
+    /// [`HypervisorError::Busy`] at once while a job is under way, which libvirt would wait for.
     fn detach_vf(&self, vm: Uuid, pci: PciAddress, deadline: Duration) -> Result<()>;
 
     /// What QEMU still has of a NIC's VF although libvirt's definition has no such device any more is
@@ -138,8 +140,9 @@ pub trait Hypervisor: Send + Sync + 'static {
     /// if there is none.
     fn ensure_released(&self, vm: Uuid, mac: MacAddr, deadline: Duration) -> Result<()>;
 
-    /// Ends a job (save, dump, migration) that stopped the VM's processors, and lets the VM run on
-    /// at once: the guest must run to give up its VF. Nothing is done if there is no such job.
+    /// Ends a job (save, dump, migration) that stopped the VM's processors and waits for its guest to give
+    /// up the VF, and lets the VM run on at once: the guest must run for that. Nothing is done if there is
+    /// no such job, or if it does not wait any more (then it would do harm to end it).
     fn end_job(&self, vm: Uuid) -> Result<()>;
 
     /// Stages on the persistent definition what acceleration needs and it lacks, for the next cold

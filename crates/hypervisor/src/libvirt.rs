@@ -3,7 +3,13 @@
 //! *Connection.* One, opened when first needed, opened anew after libvirtd restarts. Keepalive
 //! messages make a call to a daemon that hangs fail instead of waiting for ever.
 //!
-//! *Events* ([`events`]) come on one owned thread that runs libvirt's event loop; they are hints.
+//! *Events* (`events`) come on one owned thread that runs libvirt's event loop; they are hints.
+//!
+//! *Looking* (`look`, `looks`). A VM's state is asked first, which libvirt answers at once; of one
+//! that comes in nothing else is asked. A VM about which libvirt does not answer costs only itself.
+//!
+//! *Locks.* None is held across a call to libvirt: each call may block, for up to half a minute where
+//! another job has the VM, and holds up no other.
 //!
 //! *Attaching.* A VF is plugged as a plain `<hostdev>` with `<teaming>` (libvirt 7.1), not as
 //! `<interface type='hostdev'>`: for the latter libvirt sets the VF's address and VLAN itself and
@@ -11,22 +17,34 @@
 //! VF attributes are ours alone. `managed='no'`: we bind vfio-pci ourselves, beforehand.
 
 mod attach;
+mod calls;
 mod capabilities;
 mod connection;
 mod definition;
 mod events;
+mod job;
+mod look;
+mod looks;
+mod monitor;
 mod nic;
+mod policy;
 mod prepare;
+mod process;
+mod refusal;
+mod state;
+mod waiters;
+mod xml;
 
 use std::{
     sync::{Arc, Mutex, PoisonError, mpsc},
     time::Duration,
 };
 
-use accelnet_model::{DomainCapabilities, MacAddr, PciAddress, Staging, VmFacts, VmState};
+use accelnet_model::{DomainCapabilities, MacAddr, PciAddress, Staging, VmState};
 use connection::Connection;
+use refusal::{refused, refused_by};
 use uuid::Uuid;
-use virt::{domain::Domain, sys};
+use virt::domain::Domain;
 
 use crate::{
     Hypervisor, HypervisorError, HypervisorEvent, NewNic, Result, Staged, Version, Versions,
@@ -40,7 +58,8 @@ pub const DEFAULT_URI: &str = "qemu:///system";
 #[derive(Debug)]
 pub struct Libvirt {
     connection: Connection,
-    events: Arc<events::Hub>,
+    sink: Arc<events::Sink>,
+    stuck: looks::Stuck,
     /// Domain capabilities of these versions: a long document that changes with them only.
     capabilities: Mutex<Option<(Versions, DomainCapabilities)>>,
 }
@@ -48,10 +67,11 @@ pub struct Libvirt {
 impl Libvirt {
     /// libvirt behind this URI ([`DEFAULT_URI`]). Nothing is connected yet.
     pub fn new(uri: &str) -> Self {
-        let events = Arc::new(events::Hub::default());
+        let sink = Arc::new(events::Sink::default());
         Self {
-            connection: Connection::new(uri, Arc::clone(&events)),
-            events,
+            connection: Connection::new(uri, Arc::clone(&sink)),
+            sink,
+            stuck: looks::Stuck::default(),
             capabilities: Mutex::default(),
         }
     }
@@ -60,15 +80,16 @@ impl Libvirt {
         let connection = self.connection.get()?;
         connection
             .lookup_domain_by_uuid(vm)
-            .map_err(|_| HypervisorError::NoSuchVm(vm))
+            .map_err(refused_by(vm, "look for the VM"))
     }
-}
 
-fn refused(operation: &str) -> impl FnOnce(virt::error::Error) -> HypervisorError {
-    let operation = operation.to_owned();
-    move |error| HypervisorError::Refused {
-        operation,
-        message: error.message().to_owned(),
+    fn capabilities_of(&self, versions: Versions) -> Option<DomainCapabilities> {
+        let known = self
+            .capabilities
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let (_, capabilities) = known.as_ref().filter(|(of, _)| *of == versions)?;
+        Some(capabilities.clone())
     }
 }
 
@@ -77,28 +98,17 @@ fn version(number: u32) -> Version {
     (number / 1_000_000, number / 1_000 % 1_000, number % 1_000)
 }
 
-fn observe(domain: &Domain) -> Result<VmFacts> {
-    let asked = "read a VM's definition";
-    let (state, _) = domain.state().map_err(refused(asked))?;
-    let state = state.to_raw();
-    let live = domain.xml_desc(0).map_err(refused(asked))?;
-    let persistent = domain.is_persistent().map_err(refused(asked))?;
-    let config = if persistent {
-        Some(
-            domain
-                .xml_desc(sys::VIR_DOMAIN_XML_INACTIVE)
-                .map_err(refused(asked))?,
-        )
-    } else {
-        None
-    };
-    let active = domain.is_active().map_err(refused(asked))?;
-    let state = match (active, state) {
-        (false, _) => VmState::Off,
-        (true, sys::VIR_DOMAIN_PAUSED | sys::VIR_DOMAIN_PMSUSPENDED) => VmState::Paused,
-        (true, _) => VmState::Running,
-    };
-    definition::facts(&live, config.as_deref(), state)
+/// A VM whose state could not be read.
+fn unseen(domain: &Domain, error: &HypervisorError) -> Result<VmSeen> {
+    let vm = look::named(domain)?;
+    Ok(VmSeen {
+        uuid: vm.uuid,
+        name: vm.name,
+        // The list itself says which ones run.
+        state: domain.id().map_or(VmState::Off, |_| VmState::Running),
+        job: None,
+        facts: Err(error.to_string()),
+    })
 }
 
 impl Hypervisor for Libvirt {
@@ -115,16 +125,15 @@ impl Hypervisor for Libvirt {
 
     fn observe_capabilities(&self) -> Result<DomainCapabilities> {
         let versions = self.observe_versions()?;
+        if let Some(capabilities) = self.capabilities_of(versions) {
+            return Ok(capabilities);
+        }
         let connection = self.connection.get()?;
-        let mut known = self
+        let capabilities = capabilities::observe(&connection)?;
+        *self
             .capabilities
             .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        if let Some((_, capabilities)) = known.as_ref().filter(|(of, _)| *of == versions) {
-            return Ok(capabilities.clone());
-        }
-        let capabilities = capabilities::observe(&connection)?;
-        *known = Some((versions, capabilities.clone()));
+            .unwrap_or_else(PoisonError::into_inner) = Some((versions, capabilities.clone()));
         Ok(capabilities)
     }
 
@@ -133,29 +142,25 @@ impl Hypervisor for Libvirt {
         let domains = connection
             .list_all_domains(0)
             .map_err(refused("list VMs"))?;
-        let mut vms = Vec::new();
-        for domain in &domains {
-            match observe(domain) {
-                Ok(facts) => vms.push(VmSeen {
-                    uuid: facts.uuid,
-                    name: facts.name.clone(),
-                    state: facts.state,
-                    job: facts.job,
-                    facts: Ok(facts),
-                }),
-                // A VM that went away between list and look is not there; the next look agrees.
-                Err(error) if domain.is_active().is_err() => {
-                    tracing::debug!(%error, "a VM went away");
-                }
-                Err(error) => return Err(error),
+        let (mut vms, mut tasks) = (Vec::new(), Vec::new());
+        for domain in domains {
+            match look::glance(&domain, &self.sink.here) {
+                Ok(Some(glance)) => tasks.push((domain, glance)),
+                Ok(None) => tracing::debug!("a VM went away"),
+                Err(gone @ HypervisorError::Unavailable(_)) => return Err(gone),
+                Err(error) => vms.push(unseen(&domain, &error)?),
             }
         }
+        vms.extend(looks::all(tasks, &self.stuck)?);
         vms.sort_by_key(|vm| vm.uuid);
+        self.sink
+            .here
+            .keep(|vm| vms.binary_search_by_key(&vm, |seen| seen.uuid).is_ok());
         Ok(vms)
     }
 
     fn watch(&self, events: mpsc::Sender<HypervisorEvent>) -> Result<()> {
-        self.events.subscribe(events);
+        self.sink.subscribe(events);
         // A daemon that is not there yet is reported by the next call; events begin when it is.
         if let Err(error) = self.connection.get() {
             tracing::warn!(%error, "libvirt cannot be watched yet");
@@ -164,26 +169,33 @@ impl Hypervisor for Libvirt {
     }
 
     fn attach_vf(&self, vm: Uuid, vf: &VfAttachment) -> Result<()> {
-        attach::attach(&self.domain(vm)?, vf)
+        attach::attach(&self.domain(vm)?, vf, &self.sink.waiters)
     }
 
     fn detach_vf(&self, vm: Uuid, pci: PciAddress, deadline: Duration) -> Result<()> {
-        attach::detach(&self.domain(vm)?, pci, deadline, &self.events)
+        attach::detach(&self.domain(vm)?, pci, deadline, &self.sink.waiters)
     }
 
-    fn ensure_released(&self, _vm: Uuid, _mac: MacAddr, _deadline: Duration) -> Result<()> {
-        Ok(())
+    fn ensure_released(&self, vm: Uuid, mac: MacAddr, deadline: Duration) -> Result<()> {
+        attach::ensure_released(&self.domain(vm)?, mac, deadline, &self.sink.waiters)
     }
 
-    fn end_job(&self, _vm: Uuid) -> Result<()> {
-        Ok(())
+    fn end_job(&self, vm: Uuid) -> Result<()> {
+        job::end(&self.domain(vm)?, &self.sink.here, &self.sink.waiters)
     }
 
     fn prepare(&self, vm: Uuid, staging: &Staging) -> Result<Staged> {
-        prepare::prepare(&self.domain(vm)?, staging)
+        let domain = self.domain(vm)?;
+        job::refuse_while_busy(&domain)?;
+        prepare::prepare(&domain, staging)
     }
 
     fn ensure_nic(&self, vm: Uuid, nic: &NewNic, live: bool) -> Result<Staged> {
-        prepare::ensure_nic(&self.domain(vm)?, nic, live)
+        let domain = self.domain(vm)?;
+        job::refuse_while_busy(&domain)?;
+        prepare::ensure_nic(&domain, nic, live)
     }
 }
+
+#[cfg(test)]
+mod tests;

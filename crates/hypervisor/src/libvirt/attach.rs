@@ -1,82 +1,179 @@
-//! Plugging and unplugging a VF.
+//! Plugging and unplugging a VF, and what was left of an earlier one.
 
 use std::time::{Duration, Instant};
 
 use accelnet_model::{MacAddr, PciAddress};
-use virt::{domain::Domain, sys};
+use virt::{domain::Domain, error::Error, sys};
 
-use super::{definition, events::Hub, refused};
+use super::{
+    calls,
+    definition::{self, Hostdev},
+    job, monitor,
+    refusal::{is_not_there, refused_on, wait_and_ask_again},
+    waiters::{Waiters, Woken},
+};
 use crate::{HypervisorError, Result, VfAttachment};
 
-/// Plugs the VF into the running VM, if it is not there yet.
-pub fn attach(domain: &Domain, vf: &VfAttachment) -> Result<()> {
-    if present(domain, vf.pci)?.is_some() {
+/// Between two requests to unplug, where QEMU or the guest did not take the first: a guest's button
+/// blinks for five seconds (Linux, drivers/pci/hotplug/pciehp_ctrl.c), and no event tells its end.
+const ASK_AGAIN: Duration = Duration::from_millis(500);
+
+/// Between two looks while the guest is waited for: an event may be lost, with its connection.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
+
+/// How long what a failed plug has left is waited for.
+const CLEAN_UP: Duration = Duration::from_secs(10);
+
+/// Plugs the VF into the running VM, if it is not there yet. If that fails the VM does not have it: what
+/// QEMU has counts, not what libvirt answered.
+pub fn attach(domain: &Domain, vf: &VfAttachment, waiters: &Waiters) -> Result<()> {
+    if find(domain, vf.pci)?.is_some() {
         return Ok(());
     }
+    job::refuse_while_busy(domain)?;
     let xml = hostdev(vf);
-    domain
-        .attach_device_flags(&xml, sys::VIR_DOMAIN_AFFECT_LIVE)
-        .map_err(refused(&format!("plug VF {} into the VM", vf.pci)))?;
-    Ok(())
+    let Err(error) = domain.attach_device_flags(&xml, sys::VIR_DOMAIN_AFFECT_LIVE) else {
+        return Ok(());
+    };
+    let reached_qemu = !refused_by_libvirt(&error);
+    let error = refused_on(domain, &format!("plug VF {} into the VM", vf.pci))(error);
+    match error {
+        // Nothing more can be asked; the next look tells.
+        HypervisorError::Unavailable(_) => return Err(error),
+        HypervisorError::DeviceLeft(_) => return Err(error),
+        _ if !reached_qemu => return Err(error),
+        _ => {}
+    }
+    if find(domain, vf.pci)?.is_some() {
+        tracing::warn!(%error, "libvirt reported a failure, and has plugged the VF");
+        return Ok(());
+    }
+    match ensure_released(domain, vf.mac, CLEAN_UP, waiters) {
+        Ok(()) => Err(error),
+        Err(HypervisorError::GuestRefused { .. }) => {
+            Err(HypervisorError::DeviceLeft(error.to_string()))
+        }
+        Err(unknown) => {
+            tracing::warn!(%unknown, "it is not known what a failed plug has left");
+            Err(error)
+        }
+    }
+}
+
+/// libvirt's own checks, before QEMU is told anything.
+fn refused_by_libvirt(error: &Error) -> bool {
+    [
+        sys::VIR_ERR_XML_ERROR,
+        sys::VIR_ERR_XML_DETAIL,
+        sys::VIR_ERR_CONFIG_UNSUPPORTED,
+        sys::VIR_ERR_OPERATION_INVALID,
+        sys::VIR_ERR_OPERATION_UNSUPPORTED,
+        sys::VIR_ERR_OPERATION_DENIED,
+        sys::VIR_ERR_ACCESS_DENIED,
+        sys::VIR_ERR_NO_SUPPORT,
+        sys::VIR_ERR_NO_DOMAIN,
+    ]
+    .contains(&error.code().to_raw())
 }
 
 /// Unplugs it and waits until the guest has let go. libvirt's answer to the request is not the end:
 /// the guest decides when (or if), and the event says so. The VM's definition is the truth.
-pub fn detach(domain: &Domain, pci: PciAddress, deadline: Duration, events: &Hub) -> Result<()> {
+pub fn detach(
+    domain: &Domain,
+    pci: PciAddress,
+    deadline: Duration,
+    waiters: &Waiters,
+) -> Result<()> {
+    let asked = format!("unplug VF {pci} from the VM");
+    let vm = domain.uuid().map_err(refused_on(domain, &asked))?;
     let start = Instant::now();
-    let mut seen = events.device_changes();
-    let Some(alias) = present(domain, pci)? else {
-        return Ok(());
-    };
-    let alias = alias.unwrap_or_default();
-    let text = std::ffi::CString::new(alias)
-        .map_err(|_| HypervisorError::Malformed("a device's alias holds a zero byte".to_owned()))?;
-    // SAFETY: the domain lives, the alias is a C string that outlives the call.
-    let asked = unsafe {
-        sys::virDomainDetachDeviceAlias(domain.as_ptr(), text.as_ptr(), sys::VIR_DOMAIN_AFFECT_LIVE)
-    };
-    if asked < 0 {
-        let error = virt::error::Error::last_error();
-        // The device may have gone, or its removal be under way already.
-        if present(domain, pci)?.is_none() {
-            return Ok(());
+    let mut waiter = waiters.wait_for(vm);
+    let mut ask = true;
+    while let Some(device) = find(domain, pci)? {
+        if ask {
+            job::refuse_while_busy(domain)?;
+            ask = match request(domain, &device) {
+                Ok(()) => false,
+                Err(error) if wait_and_ask_again(error.message()) => true,
+                // It may have gone in that moment.
+                Err(_) if find(domain, pci)?.is_none() => return Ok(()),
+                Err(error) => return Err(refused_on(domain, &asked)(error)),
+            };
         }
-        tracing::debug!(
-            message = error.message(),
-            "libvirt did not take the request to unplug"
-        );
-        if !error.message().contains("already in the process of unplug") {
-            return Err(refused(&format!("unplug VF {pci} from the VM"))(error));
+        let left = left_of(start, deadline)?;
+        let pause = if ask { ASK_AGAIN } else { LOOK_AGAIN };
+        if waiter.wait(left.min(pause)) == Woken::Refused {
+            tracing::debug!(%vm, %pci, "the guest did not give up the device; it is asked again");
+            ask = true;
+            waiter.wait(left.min(ASK_AGAIN));
         }
     }
-    loop {
-        if present(domain, pci)?.is_none() {
-            return Ok(());
-        }
-        let left = deadline.saturating_sub(start.elapsed());
-        if left.is_zero() {
-            return Err(HypervisorError::GuestRefused {
-                seconds: deadline.as_secs(),
-            });
-        }
-        events.wait_for_device_change(seen, left);
-        seen = events.device_changes();
+    Ok(())
+}
+
+/// Asks for a device to be unplugged: by its name, or, without one, by what the definition says of it.
+fn request(domain: &Domain, device: &Hostdev) -> std::result::Result<(), Error> {
+    match &device.facts.alias {
+        Some(alias) => calls::detach_alias(domain, alias),
+        None => domain.detach_device_flags(&device.element, sys::VIR_DOMAIN_AFFECT_LIVE),
     }
 }
 
-/// The VF's alias if the running VM has it; `Some(None)` if it has it without an alias.
-fn present(domain: &Domain, pci: PciAddress) -> Result<Option<Option<String>>> {
-    if !domain.is_active().map_err(refused("look at the VM"))? {
+/// Unplugs what QEMU has of a NIC's VF and libvirt does not know; a device that libvirt knows is left to
+/// it.
+pub fn ensure_released(
+    domain: &Domain,
+    mac: MacAddr,
+    deadline: Duration,
+    waiters: &Waiters,
+) -> Result<()> {
+    let asked = "look for what an earlier VF has left";
+    let vm = domain.uuid().map_err(refused_on(domain, asked))?;
+    let start = Instant::now();
+    let mut waiter = waiters.wait_for(vm);
+    let name = alias(mac);
+    let known = |device: &Hostdev| device.facts.alias.as_deref() == Some(&name);
+    while let Some(devices) = hostdevs(domain)? {
+        if devices.iter().any(known) || !monitor::has_device(domain, &name)? {
+            return Ok(());
+        }
+        tracing::info!(%vm, name, "QEMU has a device that libvirt has forgotten; it is unplugged");
+        match monitor::device_del(domain, &name) {
+            Ok(()) => {}
+            Err(HypervisorError::Refused { message, .. })
+                if wait_and_ask_again(&message) || is_not_there(&message) => {}
+            Err(error) => return Err(error),
+        }
+        let left = left_of(start, deadline)?;
+        waiter.wait(left.min(LOOK_AGAIN));
+    }
+    Ok(())
+}
+
+fn left_of(start: Instant, deadline: Duration) -> Result<Duration> {
+    let left = deadline.saturating_sub(start.elapsed());
+    if left.is_zero() {
+        return Err(HypervisorError::GuestRefused {
+            seconds: deadline.as_secs(),
+        });
+    }
+    Ok(left)
+}
+
+/// The VF's device if the running VM has it.
+fn find(domain: &Domain, pci: PciAddress) -> Result<Option<Hostdev>> {
+    let devices = hostdevs(domain)?.unwrap_or_default();
+    Ok(devices.into_iter().find(|device| device.facts.pci == pci))
+}
+
+/// Host devices of the VM; `None` if it does not run.
+fn hostdevs(domain: &Domain) -> Result<Option<Vec<Hostdev>>> {
+    let asked = "read the VM's definition";
+    if !domain.is_active().map_err(refused_on(domain, asked))? {
         return Ok(None);
     }
-    let xml = domain
-        .xml_desc(0)
-        .map_err(refused("read the VM's definition"))?;
-    let hostdevs = definition::hostdevs_of(&xml)?;
-    Ok(hostdevs
-        .into_iter()
-        .find(|hostdev| hostdev.pci == pci)
-        .map(|hostdev| hostdev.alias))
+    let xml = domain.xml_desc(0).map_err(refused_on(domain, asked))?;
+    definition::hostdevs_of(&xml).map(Some)
 }
 
 /// The device's name is that of the NIC, whichever VF it is: QEMU remembers the name of a standby's
@@ -122,5 +219,13 @@ mod tests {
                 "{xml}"
             );
         }
+    }
+
+    #[test]
+    fn a_deadline_that_has_passed_is_the_guest_s_refusal() {
+        let start = Instant::now();
+        assert!(left_of(start, Duration::from_secs(60)).unwrap() > Duration::from_secs(50));
+        let over = left_of(start, Duration::ZERO);
+        assert_eq!(over, Err(HypervisorError::GuestRefused { seconds: 0 }));
     }
 }

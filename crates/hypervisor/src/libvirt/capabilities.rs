@@ -4,7 +4,7 @@ use accelnet_model::DomainCapabilities;
 use roxmltree::{Document, Node};
 use virt::connect::Connect;
 
-use super::refused;
+use super::refusal::refused;
 use crate::{HypervisorError, Result};
 
 /// The machine type with PCI Express, where the architecture's default one has none.

@@ -1,28 +1,35 @@
-//! libvirt's events: the only place that needs the raw bindings.
+//! libvirt's events, and QEMU's that it passes on.
 //!
 //! One thread runs libvirt's default event loop for the whole process. Callbacks publish to all
-//! subscribers, and wake whoever waits for a device to go.
+//! subscribers, wake whoever waits for a device to go, and note which VMs run. They ask nothing of
+//! libvirt (what they are given knows its name), for they hold up all other events and answers.
 
 use std::{
-    ffi::{c_int, c_void},
-    sync::{Arc, Condvar, Mutex, Once, PoisonError, mpsc},
-    time::Duration,
+    ffi::{CStr, c_char, c_int, c_longlong, c_uint, c_void},
+    sync::{Arc, Mutex, Once, PoisonError, mpsc},
 };
 
 use uuid::Uuid;
 use virt::{connect::Connect, sys};
 
+use super::{
+    monitor::{self, MonitorEvent},
+    state::Here,
+    waiters::Waiters,
+};
 use crate::{HypervisorError, HypervisorEvent, Result};
 
 /// Where events go.
 #[derive(Debug, Default)]
-pub struct Hub {
+pub struct Sink {
     subscribers: Mutex<Vec<mpsc::Sender<HypervisorEvent>>>,
-    device_changes: Mutex<u64>,
-    device_changed: Condvar,
+    /// Who waits for a device.
+    pub waiters: Waiters,
+    /// VMs that have run here.
+    pub here: Here,
 }
 
-impl Hub {
+impl Sink {
     /// Sends all events from now on.
     pub fn subscribe(&self, events: mpsc::Sender<HypervisorEvent>) {
         self.subscribers
@@ -33,38 +40,64 @@ impl Hub {
 
     /// Tells everybody; subscribers that are gone are forgotten.
     pub fn publish(&self, event: HypervisorEvent) {
-        let mut subscribers = self
-            .subscribers
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        subscribers.retain(|subscriber| subscriber.send(event).is_ok());
-        if matches!(event, HypervisorEvent::Device(_) | HypervisorEvent::Vm(_)) {
-            *self
-                .device_changes
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner) += 1;
-            self.device_changed.notify_all();
-        }
-    }
-
-    /// How many events about devices or VMs there have been.
-    pub fn device_changes(&self) -> u64 {
-        *self
-            .device_changes
+        self.subscribers
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
+            .retain(|subscriber| subscriber.send(event).is_ok());
     }
 
-    /// Waits until there have been more than `seen`, or for `limit`.
-    pub fn wait_for_device_change(&self, seen: u64, limit: Duration) {
-        let changes = self
-            .device_changes
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        // Whether it was the change or the limit, the caller looks at the VM again.
-        let _unused = self
-            .device_changed
-            .wait_timeout_while(changes, limit, |now| *now <= seen);
+    /// A VM's life went on.
+    fn lifecycle(&self, vm: Uuid, start: Option<u32>, event: c_int, detail: c_int) {
+        match (life(event, detail), start) {
+            (Life::Runs, Some(start)) => self.here.runs(vm, start),
+            (Life::Ends, _) => self.here.stopped(vm),
+            _ => {}
+        }
+        self.waiters.changed(vm);
+        self.publish(HypervisorEvent::Vm(vm));
+    }
+
+    /// A device came or went, or did not go.
+    fn device(&self, vm: Uuid, removal_failed: bool) {
+        if removal_failed {
+            self.waiters.refused(vm);
+        } else {
+            self.waiters.changed(vm);
+        }
+        self.publish(HypervisorEvent::Device(vm));
+    }
+
+    /// QEMU told something.
+    fn monitor(&self, vm: Uuid, event: MonitorEvent) {
+        match event {
+            MonitorEvent::UnplugPrimary => self.publish(HypervisorEvent::UnplugPrimary(vm)),
+            MonitorEvent::Migration(phase) => {
+                self.waiters.changed(vm);
+                self.publish(HypervisorEvent::Migration(vm, phase));
+            }
+            // libvirt tells the same of all devices that it knows.
+            MonitorEvent::DeviceDeleted => self.waiters.changed(vm),
+        }
+    }
+}
+
+/// What a lifecycle event says of where a VM runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Life {
+    Runs,
+    Ends,
+    Other,
+}
+
+/// "Started" is also told of a VM that comes in (with the detail "migrated" or "restored") before it runs.
+fn life(event: c_int, detail: c_int) -> Life {
+    match event as sys::virDomainEventType {
+        sys::VIR_DOMAIN_EVENT_RESUMED => Life::Runs,
+        sys::VIR_DOMAIN_EVENT_STARTED if detail as u32 == sys::VIR_DOMAIN_EVENT_STARTED_BOOTED => {
+            Life::Runs
+        }
+        sys::VIR_DOMAIN_EVENT_STOPPED => Life::Ends,
+        _ => Life::Other,
     }
 }
 
@@ -94,33 +127,24 @@ pub fn start_loop() {
 unsafe extern "C" fn ignore_error(_: *mut c_void, _: sys::virErrorPtr) {}
 
 /// Registers for what we want to know on a new connection.
-pub fn register(connection: &Connect, hub: &Arc<Hub>) -> Result<()> {
-    let lifecycle: unsafe extern "C" fn(
-        sys::virConnectPtr,
-        sys::virDomainPtr,
-        c_int,
-        c_int,
-        *mut c_void,
-    ) -> c_int = on_lifecycle;
-    // SAFETY: libvirt's interface for all kinds of events is one function-pointer type to
-    // which the callback of each kind is cast; it is called with the arguments of its kind.
-    let lifecycle = unsafe { std::mem::transmute::<*const (), Generic>(lifecycle as *const ()) };
-    let device: unsafe extern "C" fn(
-        sys::virConnectPtr,
-        sys::virDomainPtr,
-        *const std::ffi::c_char,
-        *mut c_void,
-    ) = on_device;
-    // SAFETY: as above.
-    let device = unsafe { std::mem::transmute::<*const (), Generic>(device as *const ()) };
-    let kinds = [
+pub fn register(connection: &Connect, sink: &Arc<Sink>) -> Result<()> {
+    // SAFETY: libvirt's interface for all kinds of events is one function-pointer type to which the
+    // callback of each kind is cast; it is called with the arguments of its kind.
+    let (lifecycle, added, failed) = unsafe {
+        (
+            std::mem::transmute::<Lifecycle, Generic>(on_lifecycle),
+            std::mem::transmute::<Device, Generic>(on_device),
+            std::mem::transmute::<Device, Generic>(on_removal_failed),
+        )
+    };
+    for (kind, callback) in [
         (sys::VIR_DOMAIN_EVENT_ID_LIFECYCLE, lifecycle),
-        (sys::VIR_DOMAIN_EVENT_ID_DEVICE_ADDED, device),
-        (sys::VIR_DOMAIN_EVENT_ID_DEVICE_REMOVED, device),
-        (sys::VIR_DOMAIN_EVENT_ID_DEVICE_REMOVAL_FAILED, device),
-    ];
-    for (kind, callback) in kinds {
-        let opaque = Arc::into_raw(Arc::clone(hub)).cast_mut().cast::<c_void>();
+        (sys::VIR_DOMAIN_EVENT_ID_REBOOT, on_reboot as Generic),
+        (sys::VIR_DOMAIN_EVENT_ID_DEVICE_ADDED, added),
+        (sys::VIR_DOMAIN_EVENT_ID_DEVICE_REMOVED, added),
+        (sys::VIR_DOMAIN_EVENT_ID_DEVICE_REMOVAL_FAILED, failed),
+    ] {
+        let opaque = Arc::into_raw(Arc::clone(sink)).cast_mut().cast::<c_void>();
         // SAFETY: the connection lives; a null domain means all; `opaque` is a reference that
         // `release` gives back when libvirt drops the callback.
         let registered = unsafe {
@@ -133,55 +157,139 @@ pub fn register(connection: &Connect, hub: &Arc<Hub>) -> Result<()> {
                 Some(release),
             )
         };
-        if registered < 0 {
-            // SAFETY: libvirt did not take the reference.
-            unsafe { release(opaque) };
-            let message = virt::error::Error::last_error().message().to_owned();
-            return Err(HypervisorError::Unavailable(message));
-        }
+        taken(registered, opaque).map_err(HypervisorError::Unavailable)?;
+    }
+    // Drivers other than QEMU's have no such events, and VMs of theirs no such migrations.
+    if let Err(message) = register_monitor(connection, sink) {
+        tracing::warn!(message, "QEMU's own events are not to be had");
     }
     Ok(())
 }
 
+fn register_monitor(connection: &Connect, sink: &Arc<Sink>) -> std::result::Result<(), String> {
+    let opaque = Arc::into_raw(Arc::clone(sink)).cast_mut().cast::<c_void>();
+    // SAFETY: as in `register`; the expression is a C string that libvirt copies.
+    let registered = unsafe {
+        sys::virConnectDomainQemuMonitorEventRegister(
+            connection.as_ptr(),
+            std::ptr::null_mut(),
+            monitor::EVENTS.as_ptr(),
+            Some(on_monitor),
+            opaque,
+            Some(release),
+            sys::VIR_CONNECT_DOMAIN_QEMU_MONITOR_EVENT_REGISTER_REGEX,
+        )
+    };
+    taken(registered, opaque)
+}
+
+/// libvirt's answer to a registration; an error in its words.
+fn taken(registered: c_int, opaque: *mut c_void) -> std::result::Result<(), String> {
+    if registered >= 0 {
+        return Ok(());
+    }
+    let message = virt::error::Error::last_error().message().to_owned();
+    // SAFETY: libvirt did not take the reference.
+    unsafe { release(opaque) };
+    Err(message)
+}
+
 type Generic = unsafe extern "C" fn(sys::virConnectPtr, sys::virDomainPtr, *mut c_void);
+type Lifecycle =
+    unsafe extern "C" fn(sys::virConnectPtr, sys::virDomainPtr, c_int, c_int, *mut c_void) -> c_int;
+type Device =
+    unsafe extern "C" fn(sys::virConnectPtr, sys::virDomainPtr, *const c_char, *mut c_void);
 
 unsafe extern "C" fn release(opaque: *mut c_void) {
     // SAFETY: `opaque` came from Arc::into_raw in `register`, once per callback.
-    drop(unsafe { Arc::from_raw(opaque.cast_const().cast::<Hub>()) });
+    drop(unsafe { Arc::from_raw(opaque.cast_const().cast::<Sink>()) });
 }
 
 unsafe extern "C" fn on_lifecycle(
     _: sys::virConnectPtr,
     domain: sys::virDomainPtr,
-    _event: c_int,
-    _detail: c_int,
+    event: c_int,
+    detail: c_int,
     opaque: *mut c_void,
 ) -> c_int {
+    let tell = |sink: &Sink, vm| {
+        // SAFETY: the domain is valid during the callback; -1 is no number of a start.
+        let start = unsafe { sys::virDomainGetID(domain) };
+        let start = (start != c_uint::MAX).then_some(start);
+        sink.lifecycle(vm, start, event, detail);
+    };
     // SAFETY: libvirt passes the domain and what was registered.
-    unsafe { publish(domain, opaque, HypervisorEvent::Vm) };
+    unsafe { with_sink(domain, opaque, tell) };
     0
+}
+
+unsafe extern "C" fn on_reboot(
+    _: sys::virConnectPtr,
+    domain: sys::virDomainPtr,
+    opaque: *mut c_void,
+) {
+    let tell = |sink: &Sink, vm| sink.publish(HypervisorEvent::Rebooted(vm));
+    // SAFETY: libvirt passes the domain and what was registered.
+    unsafe { with_sink(domain, opaque, tell) };
 }
 
 unsafe extern "C" fn on_device(
     _: sys::virConnectPtr,
     domain: sys::virDomainPtr,
-    _alias: *const std::ffi::c_char,
+    _alias: *const c_char,
     opaque: *mut c_void,
 ) {
     // SAFETY: libvirt passes the domain and what was registered.
-    unsafe { publish(domain, opaque, HypervisorEvent::Device) };
+    unsafe { with_sink(domain, opaque, |sink, vm| sink.device(vm, false)) };
 }
 
-unsafe fn publish(
+unsafe extern "C" fn on_removal_failed(
+    _: sys::virConnectPtr,
+    domain: sys::virDomainPtr,
+    _alias: *const c_char,
+    opaque: *mut c_void,
+) {
+    // SAFETY: libvirt passes the domain and what was registered.
+    unsafe { with_sink(domain, opaque, |sink, vm| sink.device(vm, true)) };
+}
+
+unsafe extern "C" fn on_monitor(
+    _: sys::virConnectPtr,
+    domain: sys::virDomainPtr,
+    event: *const c_char,
+    _seconds: c_longlong,
+    _micros: c_uint,
+    details: *const c_char,
+    opaque: *mut c_void,
+) {
+    let text = |of: *const c_char| {
+        if of.is_null() {
+            return String::new();
+        }
+        // SAFETY: libvirt passes C strings that live during the callback; the details may be missing.
+        unsafe { CStr::from_ptr(of) }.to_string_lossy().into_owned()
+    };
+    if let Some(event) = monitor::event(&text(event), &text(details)) {
+        // SAFETY: libvirt passes the domain and what was registered.
+        unsafe { with_sink(domain, opaque, |sink, vm| sink.monitor(vm, event)) };
+    }
+}
+
+/// # Safety
+/// The domain is valid, `opaque` is what was registered.
+unsafe fn with_sink(
     domain: sys::virDomainPtr,
     opaque: *mut c_void,
-    event: impl FnOnce(Uuid) -> HypervisorEvent,
+    tell: impl FnOnce(&Sink, Uuid),
 ) {
     let mut bytes = [0u8; 16];
     // SAFETY: VIR_UUID_BUFLEN is 16; the domain is valid during the callback.
     if unsafe { sys::virDomainGetUUID(domain, bytes.as_mut_ptr()) } == 0 {
         // SAFETY: the reference taken in `register` lives until `release`.
-        let hub = unsafe { &*opaque.cast_const().cast::<Hub>() };
-        hub.publish(event(Uuid::from_bytes(bytes)));
+        let sink = unsafe { &*opaque.cast_const().cast::<Sink>() };
+        tell(sink, Uuid::from_bytes(bytes));
     }
 }
+
+#[cfg(test)]
+mod tests;

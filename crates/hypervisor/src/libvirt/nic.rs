@@ -3,7 +3,7 @@
 
 use accelnet_model::MacAddr;
 
-use super::definition::{Element, child, children, malformed, nic_mac, parse, teaming};
+use super::xml::{self, Element, child, children, malformed, nic_mac, teaming};
 use crate::Result;
 
 /// Queues of a NIC; 1 if nothing is said (<https://libvirt.org/formatdomain.html#setting-nic-driver-specific-options>).
@@ -23,44 +23,46 @@ pub fn can_have_queues(nic: Element<'_>) -> bool {
 
 /// The NIC's element with `<teaming type='persistent'/>`; `None` if it has it already.
 pub fn with_teaming(xml: &str, mac: MacAddr) -> Result<Option<String>> {
-    let document = parse(xml)?;
-    let nic = find(document.root_element(), mac)?;
-    if teaming(nic) == Some("persistent") {
-        return Ok(None);
-    }
-    inserted(xml, nic, "<teaming type='persistent'/>").map(Some)
+    xml::read(xml, |text, root| {
+        let nic = find(root, mac)?;
+        if teaming(nic) == Some("persistent") {
+            return Ok(None);
+        }
+        inserted(text, nic, "<teaming type='persistent'/>").map(Some)
+    })
 }
 
 /// The NIC's element with so many queues; `None` if it has as many or more, or can have no more.
 pub fn with_queues(xml: &str, mac: MacAddr, wanted: u32) -> Result<Option<String>> {
-    let document = parse(xml)?;
-    let nic = find(document.root_element(), mac)?;
-    if queues(nic) >= wanted || !can_have_queues(nic) {
-        return Ok(None);
-    }
-    let Some(driver) = child(nic, "driver") else {
-        let element = format!("<driver queues='{wanted}'/>");
-        return inserted(xml, nic, &element).map(Some);
-    };
-    let said = driver
-        .attributes()
-        .find(|attribute| attribute.name() == "queues");
-    let (from, to, text) = match said {
-        Some(attribute) => {
-            let value = attribute.range_value();
-            (value.start, value.end, wanted.to_string())
+    xml::read(xml, |text, root| {
+        let nic = find(root, mac)?;
+        if queues(nic) >= wanted || !can_have_queues(nic) {
+            return Ok(None);
         }
-        None => {
-            let at = driver.range().start + "<driver".len();
-            (at, at, format!(" queues='{wanted}'"))
-        }
-    };
-    let whole = nic.range();
-    Ok(Some(format!(
-        "{}{text}{}",
-        &xml[whole.start..from],
-        &xml[to..whole.end]
-    )))
+        let Some(driver) = child(nic, "driver") else {
+            let element = format!("<driver queues='{wanted}'/>");
+            return inserted(text, nic, &element).map(Some);
+        };
+        let said = driver
+            .attributes()
+            .find(|attribute| attribute.name() == "queues");
+        let (from, to, said) = match said {
+            Some(attribute) => {
+                let value = attribute.range_value();
+                (value.start, value.end, wanted.to_string())
+            }
+            None => {
+                let at = driver.range().start + "<driver".len();
+                (at, at, format!(" queues='{wanted}'"))
+            }
+        };
+        let whole = nic.range();
+        Ok(Some(format!(
+            "{}{said}{}",
+            &text[whole.start..from],
+            &text[to..whole.end]
+        )))
+    })
 }
 
 fn find<'a>(root: Element<'a>, mac: MacAddr) -> Result<Element<'a>> {

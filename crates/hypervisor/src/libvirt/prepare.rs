@@ -3,7 +3,7 @@
 use accelnet_model::Staging;
 use virt::{domain::Domain, sys};
 
-use super::{definition, nic, refused};
+use super::{definition, nic, refusal::refused_on};
 use crate::{NewNic, Result, Staged};
 
 /// Stages what is missing; device-level changes only, the rest of the definition is not touched. One
@@ -12,7 +12,7 @@ pub fn prepare(domain: &Domain, staging: &Staging) -> Result<Staged> {
     let asked = "read the VM's definition";
     let config = domain
         .xml_desc(sys::VIR_DOMAIN_XML_INACTIVE)
-        .map_err(refused(asked))?;
+        .map_err(refused_on(domain, asked))?;
     let mut changes = Vec::new();
     for mac in &staging.standby {
         if let Some(element) = nic::with_teaming(&config, *mac)? {
@@ -30,7 +30,7 @@ pub fn prepare(domain: &Domain, staging: &Staging) -> Result<Staged> {
     // Anew: what was staged above must not be taken back.
     let config = domain
         .xml_desc(sys::VIR_DOMAIN_XML_INACTIVE)
-        .map_err(refused(asked))?;
+        .map_err(refused_on(domain, asked))?;
     for (mac, queues) in &staging.queues {
         if let Some(element) = nic::with_queues(&config, *mac, *queues)? {
             update(domain, &element, &format!("give NIC {mac} {queues} queues"))?;
@@ -51,7 +51,7 @@ fn root_ports(domain: &Domain, config: &str, needed: u32) -> Result<Vec<String>>
                 "<controller type='pci' model='pcie-root-port'/>",
                 sys::VIR_DOMAIN_AFFECT_CONFIG,
             )
-            .map_err(refused("add a PCIe root port"))?;
+            .map_err(refused_on(domain, "add a PCIe root port"))?;
         changes.push("one more free PCIe root port".to_owned());
     }
     Ok(changes)
@@ -61,8 +61,8 @@ fn root_ports(domain: &Domain, config: &str, needed: u32) -> Result<Vec<String>>
 /// root port that is free or, in the definition, adds one.
 pub fn ensure_nic(domain: &Domain, nic: &NewNic, live: bool) -> Result<Staged> {
     let asked = "read the VM's definition";
-    let read = |flags| domain.xml_desc(flags).map_err(refused(asked));
-    let running = domain.is_active().map_err(refused(asked))?;
+    let read = |flags| domain.xml_desc(flags).map_err(refused_on(domain, asked));
+    let running = domain.is_active().map_err(refused_on(domain, asked))?;
     let mut changes = Vec::new();
     let mut flags = 0;
     if !definition::has_nic(&read(sys::VIR_DOMAIN_XML_INACTIVE)?, nic.mac)? {
@@ -76,7 +76,7 @@ pub fn ensure_nic(domain: &Domain, nic: &NewNic, live: bool) -> Result<Staged> {
         let (mac, bridge) = (nic.mac, &nic.bridge);
         domain
             .attach_device_flags(&interface(nic), flags)
-            .map_err(refused(&format!("add NIC {mac} on {bridge}")))?;
+            .map_err(refused_on(domain, &format!("add NIC {mac} on {bridge}")))?;
     }
     // The NIC itself has taken one.
     let config = read(sys::VIR_DOMAIN_XML_INACTIVE)?;
@@ -96,5 +96,5 @@ fn update(domain: &Domain, element: &str, operation: &str) -> Result<()> {
     domain
         .update_device_flags(element, sys::VIR_DOMAIN_AFFECT_CONFIG)
         .map(drop)
-        .map_err(refused(operation))
+        .map_err(refused_on(domain, operation))
 }

@@ -1,0 +1,166 @@
+//! QEMU's own words, as libvirt passes them on (libvirt-qemu): its monitor's events, which libvirt
+//! translates too late or not at all, and the few commands that libvirt has no call for. A command marks
+//! the domain as tainted (`custom-monitor`); events do not.
+//!
+//! Format: QEMU's qapi/migration.json, qapi/qdev.json, qapi/qom.json.
+
+use serde_json::{Value, json};
+use virt::domain::Domain;
+
+use super::refusal::refused_on;
+use crate::{HypervisorError, MigrationPhase, Result};
+
+/// Events that are asked for, as an extended regular expression.
+pub const EVENTS: &std::ffi::CStr = c"^(UNPLUG_PRIMARY|MIGRATION|DEVICE_DELETED)$";
+
+/// An event that was asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MonitorEvent {
+    /// QEMU asks the guest to give up the VF of a pair.
+    UnplugPrimary,
+    /// The migration code's state changed.
+    Migration(MigrationPhase),
+    /// A device has gone.
+    DeviceDeleted,
+}
+
+/// Reads an event; its details only where they matter.
+pub fn event(name: &str, details: &str) -> Option<MonitorEvent> {
+    match name {
+        "UNPLUG_PRIMARY" => Some(MonitorEvent::UnplugPrimary),
+        "MIGRATION" => Some(MonitorEvent::Migration(phase(details))),
+        "DEVICE_DELETED" => Some(MonitorEvent::DeviceDeleted),
+        _ => None,
+    }
+}
+
+/// An event is a hint to look again: one that cannot be read is one of an unknown state.
+fn phase(details: &str) -> MigrationPhase {
+    let details = serde_json::from_str::<Value>(details).ok();
+    let status = details.as_ref().and_then(|all| all.get("status")?.as_str());
+    match status {
+        Some("wait-unplug") => MigrationPhase::WaitsForUnplug,
+        Some("failed" | "cancelled") => MigrationPhase::Failed,
+        _ => MigrationPhase::Other,
+    }
+}
+
+/// How far the migration code is (also that of saves and dumps): its status, or "none".
+pub fn migration_status(domain: &Domain) -> Result<String> {
+    let answer = command(domain, &json!({"execute": "query-migrate"}))?;
+    match answer.get("status") {
+        None => Ok("none".to_owned()),
+        Some(status) => status
+            .as_str()
+            .map(str::to_owned)
+            .ok_or_else(|| strange("query-migrate", &answer)),
+    }
+}
+
+/// Lets the processors run.
+pub fn cont(domain: &Domain) -> Result<()> {
+    command(domain, &json!({"execute": "cont"})).map(drop)
+}
+
+/// True if QEMU has a device of this name.
+pub fn has_device(domain: &Domain, id: &str) -> Result<bool> {
+    let list = json!({"execute": "qom-list", "arguments": {"path": "/machine/peripheral"}});
+    let answer = command(domain, &list)?;
+    let all = answer
+        .as_array()
+        .ok_or_else(|| strange("qom-list", &answer))?;
+    Ok(all
+        .iter()
+        .any(|device| device.get("name").and_then(Value::as_str) == Some(id)))
+}
+
+/// Asks for a device to be unplugged.
+pub fn device_del(domain: &Domain, id: &str) -> Result<()> {
+    let remove = json!({"execute": "device_del", "arguments": {"id": id}});
+    command(domain, &remove).map(drop)
+}
+
+fn command(domain: &Domain, command: &Value) -> Result<Value> {
+    let name = command["execute"].as_str().unwrap_or_default();
+    let answer = domain
+        .qemu_monitor_command(&command.to_string(), 0)
+        .map_err(refused_on(domain, name))?;
+    answered(name, &answer)
+}
+
+/// libvirt passes QEMU's answer on as it is, an error too.
+fn answered(name: &str, answer: &str) -> Result<Value> {
+    let mut all: Value =
+        serde_json::from_str(answer).map_err(|_| strange(name, &Value::from(answer)))?;
+    if let Some(error) = all.get("error") {
+        let part = |part: &str| error.get(part).and_then(Value::as_str).unwrap_or_default();
+        return Err(HypervisorError::Refused {
+            operation: name.to_owned(),
+            message: format!("{} ({})", part("desc"), part("class")),
+        });
+    }
+    match all.get_mut("return") {
+        Some(value) => Ok(value.take()),
+        None => Err(strange(name, &all)),
+    }
+}
+
+fn strange(name: &str, answer: &Value) -> HypervisorError {
+    HypervisorError::Refused {
+        operation: name.to_owned(),
+        message: format!("QEMU's answer is not understood: {answer}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn events_are_read() {
+        let migration = |details: &str| event("MIGRATION", details);
+        for (status, phase) in [
+            ("wait-unplug", MigrationPhase::WaitsForUnplug),
+            ("failed", MigrationPhase::Failed),
+            ("cancelled", MigrationPhase::Failed),
+            ("cancelling", MigrationPhase::Other),
+            ("active", MigrationPhase::Other),
+            ("completed", MigrationPhase::Other),
+        ] {
+            let details = format!("{{\"status\":\"{status}\"}}");
+            assert_eq!(migration(&details), Some(MonitorEvent::Migration(phase)));
+        }
+        for strange in ["", "{", "{\"status\":7}", "[]", "\"failed\""] {
+            let other = Some(MonitorEvent::Migration(MigrationPhase::Other));
+            assert_eq!(migration(strange), other, "{strange}");
+        }
+        let primary = event("UNPLUG_PRIMARY", "{\"device-id\":\"ua-accelnet-5254\"}");
+        assert_eq!(primary, Some(MonitorEvent::UnplugPrimary));
+        assert_eq!(
+            event("DEVICE_DELETED", ""),
+            Some(MonitorEvent::DeviceDeleted)
+        );
+        assert_eq!(event("STOP", ""), None);
+    }
+
+    #[test]
+    fn answers_are_read() {
+        let list = answered(
+            "qom-list",
+            "{\"return\":[{\"name\":\"net0\",\"type\":\"child<virtio-net-pci>\"}],\"id\":\"libvirt-7\"}",
+        );
+        assert_eq!(list.unwrap()[0]["name"], "net0");
+        assert_eq!(answered("cont", "{\"return\":{}}").unwrap(), json!({}));
+        let error = answered(
+            "device_del",
+            "{\"id\":\"libvirt-8\",\"error\":{\"class\":\"DeviceNotFound\",\"desc\":\"Device 'x' not found\"}}",
+        );
+        let Err(HypervisorError::Refused { message, .. }) = error else {
+            panic!("{error:?}");
+        };
+        assert_eq!(message, "Device 'x' not found (DeviceNotFound)");
+        for strange in ["", "{}", "[]", "7"] {
+            assert!(answered("cont", strange).is_err(), "{strange}");
+        }
+    }
+}

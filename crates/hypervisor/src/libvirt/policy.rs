@@ -1,0 +1,52 @@
+//! Restrictions that the definition itself puts on a NIC.
+
+use accelnet_model::{MacAddr, PolicyFinding, PolicyKind};
+
+use super::xml::{Element, attribute, child, children};
+
+/// What is found at this NIC.
+pub fn of(nic: Element<'_>, mac: MacAddr) -> Vec<PolicyFinding> {
+    let place = format!("definition of NIC {mac}");
+    let mut found = Vec::new();
+    let mut add = |kind: PolicyKind, rule: String| {
+        found.push(PolicyFinding {
+            kind,
+            place: place.clone(),
+            rule,
+        });
+    };
+    if let Some(bandwidth) = child(nic, "bandwidth") {
+        // Averages are in kilobytes a second: <https://libvirt.org/formatdomain.html#quality-of-service>.
+        let mbps = |name| {
+            let average: u32 = attribute(bandwidth, name, "average")?.parse().ok()?;
+            Some((average.saturating_mul(8)).div_ceil(1000))
+        };
+        let kind = PolicyKind::Bandwidth {
+            outbound_mbps: mbps("outbound"),
+            inbound_mbps: mbps("inbound"),
+        };
+        add(kind, "<bandwidth>".to_owned());
+    }
+    if let Some(filter) = attribute(nic, "filterref", "filter") {
+        add(
+            PolicyKind::NwFilter,
+            format!("<filterref filter='{filter}'>"),
+        );
+    }
+    if attribute(nic, "port", "isolated") == Some("yes") {
+        add(PolicyKind::Isolation, "<port isolated='yes'/>".to_owned());
+    }
+    if let Some(vlan) = child(nic, "vlan") {
+        let tags: Vec<u16> = children(vlan, "tag")
+            .filter_map(|tag| tag.attribute("id")?.parse().ok())
+            .collect();
+        let kind = match tags.as_slice() {
+            [one] if vlan.attribute("trunk") != Some("yes") => {
+                PolicyKind::AccessVlan { vlan: *one }
+            }
+            _ => PolicyKind::VlanTrunk,
+        };
+        add(kind, format!("<vlan> {tags:?}"));
+    }
+    found
+}
