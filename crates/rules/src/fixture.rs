@@ -82,6 +82,7 @@ pub fn vm(number: u8) -> VmFacts {
         uuid: Uuid::from_u128(u128::from(number)),
         name: format!("vm{number}"),
         state: VmState::Running,
+        job: None,
         pid: Some(100),
         persistent: true,
         managed_by: None,
@@ -126,6 +127,7 @@ pub fn port(name: &str, mac: Option<MacAddr>) -> BridgePort {
                 vlan: None,
                 local: false,
                 fixed: false,
+                sticky: false,
             })
             .collect(),
         hold_queue: false,
