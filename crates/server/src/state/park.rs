@@ -143,7 +143,7 @@ mod tests {
         let asked = Park::asked(None, at(0), minutes(1));
         let both = Park::until_boot(Some(&asked), at(5), "a");
         assert_eq!(both.left(at(59), Some("b")), Some(asked.clone()));
-        assert_eq!(both.left(at(60), Some("a")), Some(park.clone()));
+        assert_eq!(both.left(at(60), Some("a")), Some(park));
         assert_eq!(both.left(at(60), Some("b")), None);
         // Asked for anew it does not depend on the boot.
         assert_eq!(Park::asked(Some(&both), at(0), minutes(1)), asked);

@@ -27,11 +27,11 @@ use std::{
 
 use tokio::sync::{mpsc, oneshot, watch};
 
+use self::worker::{Request, Worker};
 pub use self::{
     end::StoreEnd,
     open::{OpenError, SqliteOptions},
 };
-use self::worker::{Request, Worker};
 use crate::{
     Compare, KeyValue, Listing, Op, Page, Result, Revision, Store, StoreError, TxnOutcome, Watch,
     history::Follower,
