@@ -411,11 +411,10 @@ pub struct VmsOrAllArgs {
 fn duration(text: &str) -> Result<Duration, String> {
     let wrong = |error: jiff::Error| format!("{error}; write it like 90s, 10m, 2h");
     let signed: SignedDuration = text.parse().map_err(wrong)?;
-    let seconds = u64::try_from(signed.as_secs()).unwrap_or_default();
-    if !(1..=TIMEOUT_MAX_SECONDS).contains(&seconds) {
-        return Err("it has to be one second at least and a year at most".to_owned());
-    }
-    Ok(Duration::from_secs(seconds))
+    let seconds = u64::try_from(signed.as_secs()).ok();
+    let possible = seconds.filter(|seconds| (1..=TIMEOUT_MAX_SECONDS).contains(seconds));
+    let length = possible.map(Duration::from_secs);
+    length.ok_or_else(|| "it has to be one second at least and a year at most".to_owned())
 }
 
 /// `accelnet intent …`
