@@ -13,7 +13,7 @@ use crate::{
     capacity::{Capacity, VmPlaces},
     types::{
         AccelerateRequest, Adapter, ChangeIntent, ClusterStatus, EnableRequest, IntentStatus,
-        Items, Outcome, ProblemDocument, SetRequest, Vm, WatchLine,
+        Items, Outcome, ParkRequest, ProblemDocument, SetRequest, Vm, WatchLine,
     },
 };
 
@@ -174,6 +174,23 @@ impl Client {
     /// Brings a VM back to the software path.
     pub async fn decelerate(&self, vm: &str, dry_run: bool) -> Result<Outcome<Vm>> {
         let path = format!("/vms/{}/acceleration?dry_run={dry_run}", self::vm(vm)?);
+        self.send(reqwest::Method::DELETE, &path, None::<&()>).await
+    }
+
+    /// Keeps a VM on its software path for a while.
+    pub async fn park(
+        &self,
+        vm: &str,
+        request: &ParkRequest,
+        dry_run: bool,
+    ) -> Result<Outcome<Vm>> {
+        let path = format!("/vms/{}/park?dry_run={dry_run}", self::vm(vm)?);
+        self.send(reqwest::Method::PUT, &path, Some(request)).await
+    }
+
+    /// Lets a VM go to its VF again.
+    pub async fn unpark(&self, vm: &str, dry_run: bool) -> Result<Outcome<Vm>> {
+        let path = format!("/vms/{}/park?dry_run={dry_run}", self::vm(vm)?);
         self.send(reqwest::Method::DELETE, &path, None::<&()>).await
     }
 

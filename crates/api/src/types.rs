@@ -5,6 +5,7 @@ use accelnet_model::{
     LevelTxRates, Levels, Name, NicPath, NicStatus, Performance, Problem, Progress, VfCount,
     VmState, WhenToCreateVfs,
 };
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use uuid::Uuid;
@@ -52,6 +53,9 @@ pub struct ClusterStatus {
     pub enabled: Option<EnabledStatus>,
     /// The nodes.
     pub nodes: Vec<NodeSummary>,
+    /// VMs that are parked.
+    #[serde(default)]
+    pub vms_parked: u32,
     /// What is wrong with the cluster as a whole.
     pub problems: Vec<Problem>,
 }
@@ -110,6 +114,9 @@ pub struct Vm {
     /// Wanted level on the enabled intent; `None` if acceleration is not wanted there. While no intent
     /// is enabled: the highest of those that are kept.
     pub level: Option<Performance>,
+    /// It is kept on its software path for a while on purpose; its level and its capacity stay.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parked: Option<Parked>,
     /// vCPUs.
     pub vcpus: u32,
     /// Effective state of its NICs, from evidence.
@@ -141,8 +148,10 @@ impl Vm {
         }
         let managed = || self.nics.iter().filter(|nic| nic.managed);
         match self.level {
-            Some(_) => managed().next().is_some() && managed().all(|nic| nic.path == NicPath::Vf),
-            None => managed().all(|nic| nic.path != NicPath::Vf),
+            Some(_) if self.parked.is_none() => {
+                managed().next().is_some() && managed().all(|nic| nic.path == NicPath::Vf)
+            }
+            _ => managed().all(|nic| nic.path != NicPath::Vf),
         }
     }
 
@@ -165,6 +174,24 @@ impl Vm {
         let all = self.nics.iter();
         all.filter(|nic| !nic.managed && nic.vf.is_some())
     }
+}
+
+/// How long a VM is kept on its software path: until all of this is over.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Parked {
+    /// Since when.
+    #[schema(value_type = String, format = DateTime)]
+    pub since: Timestamp,
+    /// It ends by itself then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub until: Option<Timestamp>,
+    /// It lasts until the VM's node has started again.
+    pub until_boot: bool,
+    /// It lasts until somebody unparks the VM.
+    pub until_unparked: bool,
+    /// The same in words.
+    pub because: String,
 }
 
 /// An adapter with its node.
@@ -231,6 +258,19 @@ pub struct AccelerateRequest {
     /// free PCIe root ports, else from its next cold start on. A VM that is off is not refused then.
     #[serde(default)]
     pub add_adapter: bool,
+}
+
+/// Body of `PUT /vms/{vm}/park`: how long. With neither, until the VM is unparked.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ParkRequest {
+    /// For so many seconds from now on, a year at most.
+    #[serde(default)]
+    #[schema(minimum = 1, maximum = 31536000)]
+    pub for_seconds: Option<u64>,
+    /// Until the VM's node has started again. What it was parked for before holds too.
+    #[serde(default)]
+    pub until_boot: bool,
 }
 
 /// What a request does or, with `?dry_run=true`, would do.

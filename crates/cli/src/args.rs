@@ -1,6 +1,6 @@
 //! The command line as types: names, help and examples in one place.
 
-use std::{ffi::OsString, path::PathBuf};
+use std::{ffi::OsString, path::PathBuf, time::Duration};
 
 use accelnet_model::{
     AdapterMatch, IfName, IntentType, LevelQueuePairs, LevelTxRates, Name, Performance, VfCount,
@@ -8,6 +8,7 @@ use accelnet_model::{
 };
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
+use jiff::SignedDuration;
 
 const ROOT_EXAMPLES: &str = "\
 Examples:
@@ -341,6 +342,39 @@ pub enum VmCommand {
         #[command(flatten)]
         change: ChangeArgs,
     },
+    /// Keep accelerated VMs on the software switch for a while, for maintenance, a save or a move.
+    ///
+    /// Their level stays, and their share of capacity is held for them. When it is over they go back to
+    /// their VFs by themselves.
+    #[command(
+        after_help = "Examples:\n  accelnet vm park web1 && virsh managedsave web1\n  accelnet vm park 'web*' --for 10m\n  accelnet vm park --all --until-boot   before the host is shut down"
+    )]
+    Park {
+        /// Which VMs.
+        #[command(flatten)]
+        vms: VmsOrAllArgs,
+        /// For how long from now on, e.g. 10m, 2h, '1h 30m'; without it until they are unparked.
+        #[arg(long = "for", value_name = "DURATION", value_parser = duration, conflicts_with = "until_boot")]
+        length: Option<Duration>,
+        /// Until their node has started again; what they were parked for before holds too.
+        #[arg(long)]
+        until_boot: bool,
+        /// How the change is made.
+        #[command(flatten)]
+        change: ChangeArgs,
+    },
+    /// Let parked VMs go to their VFs again.
+    #[command(
+        after_help = "Examples:\n  accelnet vm unpark web1 'db*'\n  accelnet vm unpark --all"
+    )]
+    Unpark {
+        /// Which VMs.
+        #[command(flatten)]
+        vms: VmsOrAllArgs,
+        /// How the change is made.
+        #[command(flatten)]
+        change: ChangeArgs,
+    },
     /// Bring VMs back to the software switch and give their VFs back clean.
     #[command(after_help = "Example:\n  accelnet vm disable web1 'db*'")]
     Disable {
@@ -359,6 +393,28 @@ pub struct VmsArgs {
     /// Names, UUIDs, patterns with * and ?, or '-' to read names from standard input.
     #[arg(required = true, value_name = "VM")]
     pub vms: Vec<String>,
+}
+
+/// The same, or all that it can be about.
+#[derive(Debug, ClapArgs)]
+#[group(id = "which", required = true, multiple = false, args = ["vms", "all"])]
+pub struct VmsOrAllArgs {
+    /// Names, UUIDs, patterns with * and ?, or '-' to read names from standard input.
+    #[arg(value_name = "VM")]
+    pub vms: Vec<String>,
+    /// All accelerated VMs, or all that are parked.
+    #[arg(long)]
+    pub all: bool,
+}
+
+/// A time as people write it: 10m, 2h, 1h 30m.
+fn duration(text: &str) -> Result<Duration, String> {
+    let wrong = |error: jiff::Error| format!("{error}; write it like 90s, 10m, 2h");
+    let signed: SignedDuration = text.parse().map_err(wrong)?;
+    let seconds = u64::try_from(signed.as_secs()).ok();
+    let possible = seconds.filter(|seconds| (1..=TIMEOUT_MAX_SECONDS).contains(seconds));
+    let length = possible.map(Duration::from_secs);
+    length.ok_or_else(|| "it has to be one second at least and a year at most".to_owned())
 }
 
 /// `accelnet intent …`
@@ -526,6 +582,19 @@ mod tests {
                 "--adapter",
             ),
             (&["accelnet", "vm", "enable"], "<VM>"),
+            (&["accelnet", "vm", "park"], "--all"),
+            (&["accelnet", "vm", "unpark", "a", "--all"], "--all"),
+            (&["accelnet", "vm", "park", "a", "--for", "soon"], "10m"),
+            (
+                &["accelnet", "vm", "park", "a", "--for", "0s"],
+                "one second",
+            ),
+            (&["accelnet", "vm", "park", "a", "--for=-1h"], "one second"),
+            (&["accelnet", "vm", "park", "a", "--for", "9000h"], "a year"),
+            (
+                &["accelnet", "vm", "park", "a", "--for", "1h", "--until-boot"],
+                "--until-boot",
+            ),
         ] {
             let error = Args::try_parse_from(line).unwrap_err().to_string();
             assert!(error.contains(word), "{error}");

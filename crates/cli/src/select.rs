@@ -23,6 +23,16 @@ pub enum Selected {
     Problem(Box<Problem>),
 }
 
+impl Selected {
+    /// A VM that is known.
+    pub fn of(vm: &Vm) -> Self {
+        Self::Vm {
+            name: vm.name.clone(),
+            uuid: vm.uuid.to_string(),
+        }
+    }
+}
+
 /// How names are read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Letters {
@@ -121,23 +131,19 @@ fn resolve(vms: &[Vm], names: &[String], letters: Letters) -> Vec<Selected> {
 }
 
 fn resolve_one(vms: &[Vm], word: &str, letters: Letters) -> Vec<Selected> {
-    let one = |vm: &Vm| Selected::Vm {
-        name: vm.name.clone(),
-        uuid: vm.uuid.to_string(),
-    };
     let problem = |problem: Problem| vec![Selected::Problem(Box::new(problem))];
     let shown: String = word.chars().take(80).flat_map(char::escape_debug).collect();
     // A UUID means its VM, even if somebody gave it to another one as a name.
     let mut uuids = vms.iter().map(|vm| (vm, vm.uuid.to_string()));
     if let Some((vm, _)) = uuids.find(|(_, uuid)| uuid.eq_ignore_ascii_case(word)) {
-        return vec![one(vm)];
+        return vec![Selected::of(vm)];
     }
     let mut called: Vec<&Vm> = vms.iter().filter(|vm| vm.name == word).collect();
     if called.is_empty() && letters == Letters::Alike {
         called.extend(vms.iter().filter(|vm| are_alike(&vm.name, word)));
     }
     match called.as_slice() {
-        [vm] => return vec![one(vm)],
+        [vm] => return vec![Selected::of(vm)],
         [] => {}
         several => {
             let uuids: Vec<_> = several.iter().map(|vm| vm.uuid.to_string()).collect();
@@ -158,7 +164,7 @@ fn resolve_one(vms: &[Vm], word: &str, letters: Letters) -> Vec<Selected> {
         let matching: Vec<_> = vms
             .iter()
             .filter(|vm| pattern.matches(&vm.name))
-            .map(one)
+            .map(Selected::of)
             .collect();
         if !matching.is_empty() {
             return matching;
@@ -183,6 +189,7 @@ mod tests {
             node: None,
             state: VmState::Off,
             level: None,
+            parked: None,
             vcpus: 2,
             nics: vec![],
             pending: false,

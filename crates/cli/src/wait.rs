@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use accelnet_api::{ClientError, Vm};
-use accelnet_model::{Code, Problem};
+use accelnet_model::{Code, Problem, VmState};
 use indicatif::{ProgressBar, ProgressStyle};
 use tokio::time::Instant;
 
@@ -16,7 +16,9 @@ pub enum Until {
     TakenUp,
     /// What is wanted is in effect, or the node says why it cannot be.
     InEffect,
-    /// The same, or it is staged and comes with the VM's next cold start.
+    /// The same, but a VM that is off has its VF when it is started.
+    InEffectOrOff,
+    /// What is wanted is in effect, or it is staged and comes with the VM's next cold start.
     InEffectOrStaged,
 }
 
@@ -34,6 +36,7 @@ impl Until {
                 !vm.pending && vm.progress.is_none() && !refused
             }
             Self::InEffect => vm.settled(),
+            Self::InEffectOrOff => vm.settled() || !vm.pending && vm.state == VmState::Off,
             Self::InEffectOrStaged => vm.settled() || vm.waits_for_start(),
         }
     }
@@ -122,7 +125,9 @@ fn unreachable_end(name: &str) -> Result<Vm, ClientError> {
 
 /// The node has taken up the change, works on nothing, and says what is wrong.
 fn gave_up(vm: &Vm) -> bool {
-    !vm.pending && vm.progress.is_none() && !vm.problems.is_empty()
+    // That it is parked keeps it from nothing that is waited for then.
+    let wrong = |problem: &Problem| problem.code != Code::VmParked;
+    !vm.pending && vm.progress.is_none() && vm.problems.iter().any(wrong)
 }
 
 fn progress_bar(name: &str, place: Option<(usize, usize)>) -> ProgressBar {

@@ -1,5 +1,6 @@
 //! `accelnetd`: the daemon. Only wiring; what it does is in the libraries.
 
+mod alive;
 mod boot;
 mod local;
 mod socket;

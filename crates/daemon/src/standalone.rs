@@ -2,7 +2,8 @@
 //!
 //! Order at the start: socket (so that a second daemon ends here), store, agent, server, a first look
 //! at the machine, ready. At the end: the server lets requests come to their end, then the agent its
-//! switch-overs.
+//! switch-overs. If the agent's loop or the store has ended by itself that is an error, so that whoever
+//! started the daemon starts it again.
 
 use std::{sync::Arc, time::Duration};
 
@@ -19,18 +20,29 @@ use tokio::{
     sync::watch,
 };
 
-use crate::{Standalone, local::LocalNode, socket};
+use crate::{
+    Standalone,
+    alive::{self, Pulse},
+    local::LocalNode,
+    socket,
+};
 
 /// The store's file in the state directory.
 const STATE_FILE: &str = "state.sqlite";
 
-/// Runs until SIGTERM or SIGINT.
+/// Switch-overs under way come to their end within this (`TimeoutStopSec` of the unit), or not at all.
+const END_LIMIT: Duration = Duration::from_secs(60);
+
+/// Runs until SIGTERM or SIGINT, or until what it cannot do without has ended.
 pub fn run(args: &Standalone) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
         .build()?;
-    runtime.block_on(serve(args))
+    let ended = runtime.block_on(serve(args));
+    // A thread that hangs must not keep the process.
+    runtime.shutdown_background();
+    ended
 }
 
 async fn serve(args: &Standalone) -> Result<()> {
@@ -43,6 +55,7 @@ async fn serve(args: &Standalone) -> Result<()> {
     let socket = socket::listen(&args.socket)?;
     let file = args.state.state_dir.join(STATE_FILE);
     let store = SqliteStore::open(&file, SqliteOptions::default()).await?;
+    let mut store_end = store.end();
     // The agent reports from its first pass on, the server is there a moment later.
     let (reports, mut last_report) = watch::channel(NodeStatus::default());
     let agent = Arc::new(start_agent(args, reports));
@@ -72,15 +85,25 @@ async fn serve(args: &Standalone) -> Result<()> {
     });
     tell_systemd(NotifyState::Ready);
     tracing::info!(socket = %args.socket.display(), state = %file.display(), "ready");
-    tokio::select! {
-        _ = term.recv() => {}
-        _ = interrupt.recv() => {}
-        () = feed_watchdog() => {}
+    let watched = alive::until_dead(
+        || Pulse::of(&agent),
+        store_end.wait(),
+        sd_notify::watchdog_enabled(),
+        || tell_systemd(NotifyState::Watchdog),
+    );
+    let dead = tokio::select! {
+        _ = term.recv() => None,
+        _ = interrupt.recv() => None,
+        dead = watched => Some(dead),
         served = &mut serving => {
             served?.context("the API's socket failed")?;
+            None
         }
+    };
+    match &dead {
+        None => tracing::info!("stopping"),
+        Some(dead) => tracing::error!("stopping: {dead}"),
     }
-    tracing::info!("stopping");
     tell_systemd(NotifyState::Stopping);
     // Nobody new finds the socket from here on.
     drop(socket.path);
@@ -93,27 +116,21 @@ async fn serve(args: &Standalone) -> Result<()> {
     let _ = forwarding.await;
     drop(node);
     // The last one that holds it: its end waits for switch-overs under way.
-    tokio::task::spawn_blocking(move || drop(agent)).await?;
-    Ok(())
+    let ended = tokio::task::spawn_blocking(move || drop(agent));
+    let Some(dead) = dead else {
+        return Ok(ended.await?);
+    };
+    // What has made it useless may keep it from its end as well.
+    if tokio::time::timeout(END_LIMIT, ended).await.is_err() {
+        tracing::warn!("the agent does not come to its end");
+    }
+    Err(dead.into())
 }
 
 /// Systemd may not be there, and if it does not listen there is nobody to tell that.
 fn tell_systemd(state: NotifyState<'_>) {
     if let Err(error) = sd_notify::notify(&[state]) {
         tracing::warn!(%error, "systemd cannot be told");
-    }
-}
-
-/// Tells systemd's watchdog that tasks are run, twice in each of its intervals (sd_watchdog_enabled(3)
-/// advises half). Without a watchdog it does nothing, for ever.
-async fn feed_watchdog() {
-    let Some(interval) = sd_notify::watchdog_enabled() else {
-        return std::future::pending().await;
-    };
-    let mut times = tokio::time::interval((interval / 2).max(Duration::from_millis(1)));
-    loop {
-        times.tick().await;
-        tell_systemd(NotifyState::Watchdog);
     }
 }
 

@@ -11,8 +11,8 @@ use std::{
 
 use accelnet_model::{
     AdapterStatus, Code, Intent, MacAddr, Name, NicFacts, NicPath, NicStatus, NodeDesired,
-    NodeStatus, PciAddress, Problem, Staging, VfAttributes, VfUser, VmDesired, VmFacts, VmState,
-    VmStatus,
+    NodeStatus, PciAddress, Problem, Staging, UnseenVm, VfAttributes, VfUser, VmDesired, VmFacts,
+    VmState, VmStatus,
 };
 use accelnet_rules::{
     Observed,
@@ -43,6 +43,8 @@ struct Fake {
     refused: Option<String>,
     /// VMs that rest after a failure.
     resting: BTreeMap<Uuid, Problem>,
+    /// VMs that it cannot look at, with why.
+    unseen: BTreeMap<Uuid, String>,
     meanwhile: Option<ChangeOnce>,
     sequence: u64,
 }
@@ -155,6 +157,14 @@ impl FakeNodes {
         self.with(node, |fake| drop(fake.resting.insert(vm, problem)));
     }
 
+    /// The node cannot look at a VM, and why not; or it can again.
+    pub fn cannot_look_at(&self, node: &str, vm: Uuid, because: Option<&str>) {
+        self.with(node, |fake| match because {
+            Some(because) => drop(fake.unseen.insert(vm, because.to_owned())),
+            None => drop(fake.unseen.remove(&vm)),
+        });
+    }
+
     fn report(&self, name: &Name) {
         let status = match self.lock().get_mut(name) {
             Some(fake) if !fake.silent => Some(fake.status()),
@@ -240,8 +250,9 @@ impl Fake {
             let staging = staging::missing(vm, &wish, &intent);
             prepare(vm, &staging);
             let running = vm.state == VmState::Running;
+            let to_vf = wish.level.is_some() && !wish.parked;
             for nic in 0..self.observed.vms[number].nics.len() {
-                self.move_nic(&intent, number, nic, wish.level.is_some(), running);
+                self.move_nic(&intent, number, nic, to_vf, running);
             }
         }
     }
@@ -330,6 +341,17 @@ impl Fake {
         }
     }
 
+    fn unseen(&self) -> impl Iterator<Item = UnseenVm> {
+        self.observed.vms.iter().filter_map(|vm| {
+            Some(UnseenVm {
+                uuid: vm.uuid,
+                name: vm.name.clone(),
+                state: vm.state,
+                because: self.unseen.get(&vm.uuid)?.clone(),
+            })
+        })
+    }
+
     fn status(&mut self) -> NodeStatus {
         self.sequence += 1;
         let observed = &self.observed;
@@ -342,7 +364,9 @@ impl Fake {
         if let Some(words) = &self.refused {
             problems.push(Problem::new(Code::HostOperationFailed, words.clone()));
         }
-        let vms = observed.vms.iter().map(|vm| VmStatus {
+        let seen = observed.vms.iter();
+        let seen = seen.filter(|vm| !self.unseen.contains_key(&vm.uuid));
+        let vms = seen.map(|vm| VmStatus {
             facts: vm.clone(),
             level: self.followed.vm(vm.uuid).and_then(|wish| wish.level),
             nics: vm
@@ -378,6 +402,7 @@ impl Fake {
             adapters: adapters.collect(),
             bridges: observed.bridges.clone(),
             vms: vms.collect(),
+            unseen_vms: self.unseen().collect(),
             problems,
         }
     }

@@ -26,6 +26,8 @@
 //! | [`audit`] | who asked for what, and what became of it |
 //! | [`nodes`] | the port to the agents |
 //! | [`reports`] | what the nodes said last |
+//! | [`whereabouts`] | where VMs are, and what is known of those that could not be looked at |
+//! | [`parks`] | VMs that are parked no longer |
 //! | [`admission`] | is this change allowed, and what would it do |
 //! | [`apart`] | computing that takes its time |
 //! | [`view`] | what users see, from wish and reports |
@@ -40,12 +42,14 @@ mod failure;
 pub mod fake;
 mod line;
 mod nodes;
+mod parks;
 mod reports;
 mod routes;
 mod sharded;
 mod state;
 mod told;
 mod view;
+mod whereabouts;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -193,11 +197,11 @@ impl Server {
                 }
             }
         };
-        tokio::join!(served, self.keep_reports()).0
+        tokio::join!(served, self.keep_reports(), self.end_parks()).0
     }
 
     /// Waits until the server shall stop.
-    async fn stopping(&self) {
+    pub(crate) async fn stopping(&self) {
         // An error means that nobody can say so any more.
         let _ = self
             .shared

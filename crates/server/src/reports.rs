@@ -17,6 +17,7 @@ use uuid::Uuid;
 use crate::{
     sharded::{Index, Sharded},
     state::NodeReport,
+    whereabouts::{there, with_last_seen},
 };
 
 /// One node as the server knows it.
@@ -24,7 +25,7 @@ use crate::{
 pub struct Known {
     /// Its name.
     pub name: Name,
-    /// Its last report.
+    /// Its last report; VMs that could not be looked at are in it as they were seen last.
     pub status: Option<Arc<NodeStatus>>,
     /// Why the report is not of now, if it is not.
     pub silent: Option<Problem>,
@@ -162,13 +163,13 @@ fn marks(known: &Known) -> (BTreeSet<Uuid>, BTreeSet<(&str, Uuid)>) {
     let Some(status) = known.status.as_deref() else {
         return Default::default();
     };
-    let vms = status.vms.iter().map(|vm| &vm.facts);
     let adapters = status.adapters.iter();
     let given = adapters
         .flat_map(|adapter| &adapter.facts.vfs)
         .filter_map(|vf| vf.vm);
-    let places = vms.clone().map(|vm| vm.uuid).chain(given).collect();
-    (places, vms.map(|vm| (vm.name.as_str(), vm.uuid)).collect())
+    let places = there(status).map(|(uuid, _)| uuid).chain(given).collect();
+    let called = there(status).map(|(uuid, name)| (name, uuid)).collect();
+    (places, called)
 }
 
 #[derive(Debug, Default)]
@@ -202,12 +203,7 @@ impl Reports {
 
     /// Takes in a report.
     pub fn put(&self, name: Name, status: NodeStatus) {
-        let (status, silent) = (Some(Arc::new(status)), None);
-        self.write().put(Known {
-            name,
-            status,
-            silent,
-        });
+        self.write().take_in(name, status);
     }
 
     /// Takes in the answer to a question, unless the node has said something newer meanwhile.
@@ -215,12 +211,7 @@ impl Reports {
         let mut inner = self.write();
         let last = inner.last(&name).and_then(Known::current);
         if last.is_none_or(|last| last.sequence <= status.sequence) {
-            let (status, silent) = (Some(Arc::new(status)), None);
-            inner.put(Known {
-                name,
-                status,
-                silent,
-            });
+            inner.take_in(name, status);
         }
     }
 
@@ -253,6 +244,16 @@ impl Reports {
 impl Inner {
     fn last(&self, name: &Name) -> Option<&Known> {
         self.seen.node(name).or_else(|| self.others.get(name))
+    }
+
+    fn take_in(&mut self, name: Name, status: NodeStatus) {
+        let before = self.last(&name).and_then(|last| last.status.as_deref());
+        let status = with_last_seen(status, before);
+        self.put(Known {
+            name,
+            status: Some(Arc::new(status)),
+            silent: None,
+        });
     }
 
     fn put(&mut self, known: Known) {
@@ -364,10 +365,12 @@ mod tests {
             problems: Vec::new(),
             staged: Vec::new(),
         };
-        NodeStatus {
+        let mut status = NodeStatus {
             vms: vms.iter().map(vm).collect(),
             ..NodeStatus::default()
-        }
+        };
+        status.node.libvirt = Some((11, 0, 0));
+        status
     }
 
     #[test]

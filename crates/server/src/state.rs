@@ -16,6 +16,7 @@
 //! The wish is kept in memory too, and used as long as the store's generation says that nobody has
 //! changed it: nothing depends on that copy.
 
+mod park;
 mod spec;
 mod wish;
 
@@ -39,7 +40,8 @@ use crate::{
     apart::apart,
     audit::{Entry, KEPT},
 };
-pub use spec::{OnIntent, VmSpec};
+pub use park::Park;
+pub use spec::{OnIntent, VmSpec, Wanted};
 pub use wish::{Specs, Wish};
 
 const PREFIX: &str = "accelnet/v1/";
@@ -63,10 +65,8 @@ pub enum Write {
     Vm {
         /// The VM.
         uuid: Uuid,
-        /// What is wanted, by intent.
-        intents: BTreeMap<Name, OnIntent>,
-        /// The VM's name.
-        name: String,
+        /// What is wanted for it.
+        wanted: Wanted,
     },
     /// Forget the wishes for a VM.
     NoVm(Uuid),
@@ -364,12 +364,8 @@ fn op(write: &Write, entry: &Entry) -> Result<Op, Problem> {
         Write::Intent(intent) => put(&format!("intents/{}", intent.name), &intent)?,
         Write::NoIntent(name) => Op::delete(format!("{PREFIX}intents/{name}")),
         Write::NoVm(uuid) => Op::delete(format!("{PREFIX}vms/{uuid}/spec")),
-        Write::Vm {
-            uuid,
-            intents,
-            name,
-        } => {
-            let spec = VmSpec::new(*uuid, intents.clone(), name.clone(), entry);
+        Write::Vm { uuid, wanted } => {
+            let spec = VmSpec::new(*uuid, wanted.clone(), entry);
             put(&format!("vms/{uuid}/spec"), &spec)?
         }
     })

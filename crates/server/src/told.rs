@@ -50,6 +50,11 @@ impl Told {
         }
     }
 
+    /// The newest wish, without asking the store; none was told yet if `None`.
+    pub fn newest(&self) -> Option<Wish> {
+        self.lock().wish.clone()
+    }
+
     /// What a node is to be told, if that is something new; how often it was told is the answer's number.
     fn next(&self, server: &Server, node: &Name) -> Option<(u64, NodeDesired)> {
         let mut inner = self.lock();

@@ -3,15 +3,12 @@
 //! Wanted and effective state are both shown, the effective one from the nodes' evidence. What is not
 //! of now says so: a node that is silent is unreachable, and its VMs carry that as a problem.
 
-use std::{
-    cell::OnceCell,
-    collections::{BTreeMap, BTreeSet},
-};
+use std::{cell::OnceCell, collections::BTreeSet};
 
-use accelnet_api::{Adapter, ClusterStatus, EnabledStatus, IntentStatus, NodeSummary, Vm};
+use accelnet_api::{Adapter, ClusterStatus, EnabledStatus, IntentStatus, NodeSummary, Parked, Vm};
 use accelnet_model::{
     Code, Intent, IntentOnNode, IntentState, Name, NicPath, NicStatus, NodeStatus, PciAddress,
-    Problem, VmState, VmStatus,
+    Problem, UnseenVm, VmState, VmStatus,
 };
 use accelnet_rules::{
     capacity::Reserve,
@@ -25,6 +22,7 @@ use crate::{
     audit::printable,
     reports::{Known, Seen},
     state::{VmSpec, Wish},
+    whereabouts::{self, Look, Place},
 };
 
 /// The cluster at a glance.
@@ -46,6 +44,11 @@ pub fn cluster(wish: &Wish, seen: &Seen) -> ClusterStatus {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         enabled: shown,
         nodes: seen.iter().map(|known| node(wish, known)).collect(),
+        vms_parked: wish
+            .specs
+            .parked()
+            .filter_map(|(spec, _)| wish.level_of(spec.uuid))
+            .count() as u32,
         problems: short.into_iter().collect(),
     }
 }
@@ -70,7 +73,8 @@ fn node(wish: &Wish, known: &Known) -> NodeSummary {
     let follows = (wish.changed_for_node(status)..=generation).contains(&status.generation);
     summary.converged = summary.reachable && status.converged && follows;
     summary.resting = summary.reachable && status.resting && follows;
-    summary.vms = status.vms.len() as u32;
+    let vms: BTreeSet<Uuid> = whereabouts::there(status).map(|(uuid, _)| uuid).collect();
+    summary.vms = vms.len() as u32;
     if let Some(intent) = wish.desired.enabled_intent() {
         let used: BTreeSet<PciAddress> = status
             .vms
@@ -115,51 +119,30 @@ fn accelerated(vm: &VmStatus, intent: &Intent) -> bool {
 
 /// All VMs: those that nodes have, and those that are wished accelerated and no node has.
 pub fn vms(wish: &Wish, seen: &Seen) -> Vec<Vm> {
-    // After a migration the definition may stay behind.
-    let mut places: BTreeMap<Uuid, (&Known, &VmStatus)> = BTreeMap::new();
-    for node in seen.iter() {
-        for vm in node.status.iter().flat_map(|status| &status.vms) {
-            let place = places.entry(vm.facts.uuid).or_insert((node, vm));
-            if place.1.facts.state == VmState::Off {
-                *place = (node, vm);
-            }
-        }
-    }
+    let places = whereabouts::of_all(seen);
     let blind = OnceCell::new();
-    let unseen = wish
+    let nowhere = wish
         .specs
         .iter()
         .filter(|spec| !places.contains_key(&spec.uuid));
-    let wanted = unseen.filter(|spec| wish.level_of(spec.uuid).is_some());
+    let wanted = nowhere.filter(|spec| wish.level_of(spec.uuid).is_some());
     let mut vms: Vec<Vm> = wanted
-        .map(|spec| self::unseen(wish, blind.get_or_init(|| self::blind(seen)), spec))
+        .map(|spec| self::nowhere(wish, blind.get_or_init(|| self::blind(seen)), spec))
         .collect();
-    vms.extend(
-        places
-            .into_values()
-            .map(|(node, vm)| self::vm(wish, node, vm)),
-    );
+    let places = places.iter();
+    vms.extend(places.map(|(uuid, place)| vm(wish, *uuid, place)));
     vms.sort_by(|a, b| (&a.name, a.uuid).cmp(&(&b.name, b.uuid)));
     vms
 }
 
 /// One VM, if a node has it or it is wished accelerated.
 pub fn one(wish: &Wish, seen: &Seen, uuid: Uuid) -> Option<Vm> {
-    let mut place: Option<(&Known, &VmStatus)> = None;
-    for node in seen.places_of(uuid) {
-        let vms = node.status.iter().flat_map(|status| &status.vms);
-        for vm in vms.filter(|vm| vm.facts.uuid == uuid) {
-            if place.is_none_or(|(_, vm)| vm.facts.state == VmState::Off) {
-                place = Some((node, vm));
-            }
-        }
-    }
-    if let Some((node, vm)) = place {
-        return Some(self::vm(wish, node, vm));
+    if let Some(place) = whereabouts::of(seen, uuid) {
+        return Some(vm(wish, uuid, &place));
     }
     wish.level_of(uuid)?;
     let spec = wish.specs.get(uuid)?;
-    Some(unseen(wish, &blind(seen), spec))
+    Some(nowhere(wish, &blind(seen), spec))
 }
 
 /// Why a node cannot say which VMs it has, if there is one.
@@ -167,24 +150,65 @@ fn blind(seen: &Seen) -> Option<Problem> {
     seen.iter().find_map(Known::blind)
 }
 
-fn vm(wish: &Wish, node: &Known, vm: &VmStatus) -> Vm {
-    let generation = node.status.as_ref().map_or(0, |status| status.generation);
-    let mut problems = vm.problems.clone();
-    problems.extend(node.silent.iter().cloned());
+fn vm(wish: &Wish, uuid: Uuid, place: &Place<'_>) -> Vm {
+    let mut shown = match place.look {
+        Look::Seen(vm) => as_seen(wish, vm),
+        Look::Unseen { vm, .. } => not_seen(vm, &place.node.name),
+    };
+    shown.node = Some(place.node.name.clone());
+    shown.state = place.state();
+    shown.level = wish.level_of(uuid);
+    shown.parked = parked(wish, uuid);
+    shown.pending = place.status.generation < wish.changed_for(uuid);
+    // What is shown is not of now.
+    shown.problems.extend(place.node.blind());
+    shown
+}
+
+fn as_seen(wish: &Wish, vm: &VmStatus) -> Vm {
     Vm {
-        name: vm.facts.name.clone(),
-        uuid: vm.facts.uuid,
-        node: Some(node.name.clone()),
-        state: vm.facts.state,
-        level: wish.level_of(vm.facts.uuid),
         vcpus: vm.facts.vcpus,
         nics: vm.nics.iter().map(|nic| self::nic(wish, vm, nic)).collect(),
-        pending: generation < wish.changed_for(vm.facts.uuid),
         progress: vm.progress.clone(),
         resting: vm.resting,
         staged: vm.staged.clone(),
-        problems,
+        problems: vm.problems.clone(),
+        ..empty(vm.facts.uuid, &vm.facts.name)
     }
+}
+
+/// A VM of which nothing is known but that it is there.
+fn not_seen(vm: &UnseenVm, node: &Name) -> Vm {
+    let because = vm.because.trim_end_matches('.');
+    let text = format!("Not seen on node '{node}': {because}.");
+    Vm {
+        problems: vec![Problem::new(Code::VmNotSeen, text).about("vm", &vm.name)],
+        ..empty(vm.uuid, &vm.name)
+    }
+}
+
+fn empty(uuid: Uuid, name: &str) -> Vm {
+    Vm {
+        name: name.to_owned(),
+        uuid,
+        node: None,
+        state: VmState::Off,
+        level: None,
+        parked: None,
+        vcpus: 0,
+        nics: Vec::new(),
+        pending: false,
+        progress: None,
+        resting: false,
+        staged: Vec::new(),
+        problems: Vec::new(),
+    }
+}
+
+/// How long a VM is parked; one that is not wanted accelerated has nothing to be kept from.
+fn parked(wish: &Wish, uuid: Uuid) -> Option<Parked> {
+    wish.level_of(uuid)?;
+    Some(wish.park_of(uuid)?.shown())
 }
 
 /// A NIC with the intent that its bridge belongs to. Of several on one bridge the enabled one counts.
@@ -202,7 +226,8 @@ fn nic(wish: &Wish, vm: &VmStatus, nic: &NicStatus) -> NicStatus {
     }
 }
 
-fn unseen(wish: &Wish, blind: &Option<Problem>, spec: &VmSpec) -> Vm {
+/// A VM that no node has.
+fn nowhere(wish: &Wish, blind: &Option<Problem>, spec: &VmSpec) -> Vm {
     let (uuid, name) = (spec.uuid, spec.name.as_str());
     let problem = blind.clone().unwrap_or_else(|| {
         let text = format!("No node has VM '{name}' now; its VF is held for it.");
@@ -212,18 +237,10 @@ fn unseen(wish: &Wish, blind: &Option<Problem>, spec: &VmSpec) -> Vm {
             .with_cure(cure)
     });
     Vm {
-        name: name.to_owned(),
-        uuid,
-        node: None,
-        state: VmState::Off,
         level: wish.level_of(uuid),
-        vcpus: 0,
-        nics: Vec::new(),
-        pending: false,
-        progress: None,
-        resting: false,
-        staged: Vec::new(),
+        parked: parked(wish, uuid),
         problems: vec![problem],
+        ..empty(uuid, name)
     }
 }
 

@@ -44,7 +44,7 @@ pub use kv::{Event, EventBatch, KeyValue, Revision};
 pub use limits::HistoryLimits;
 pub use list::{Listing, Page};
 pub use memory::MemoryStore;
-pub use sqlite::{OpenError, SqliteOptions, SqliteStore};
+pub use sqlite::{OpenError, SqliteOptions, SqliteStore, StoreEnd};
 pub use txn::{Compare, Conflict, Op, TxnOutcome};
 pub use watch::Watch;
 

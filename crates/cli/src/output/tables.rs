@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use accelnet_api::{Adapter, ClusterStatus, IntentStatus, Vm};
 use accelnet_model::{
-    CheckResult, DevlinkFacts, IntentOnNode, IntentState, Levels, NicPath, NicStatus, Problem,
-    Severity, Support, VfUser, VmState,
+    CheckResult, Code, DevlinkFacts, IntentOnNode, IntentState, Levels, NicPath, NicStatus,
+    Problem, Severity, Support, VfUser, VmState,
 };
 use comfy_table::{ContentArrangement, Table, presets};
 
@@ -81,6 +81,13 @@ pub fn status(status: &ClusterStatus) -> String {
     }
     out.push_str(&text(&nodes));
     out.push('\n');
+    match status.vms_parked {
+        0 => {}
+        1 => out.push_str("1 VM is parked; 'accelnet vm list' says until when.\n"),
+        count => out.push_str(&format!(
+            "{count} VMs are parked; 'accelnet vm list' says until when.\n"
+        )),
+    }
     for problem in &status.problems {
         out.push_str(&problem_text(problem, None, false));
     }
@@ -233,15 +240,6 @@ pub fn vms(vms: &[Vm]) -> String {
     for vm in vms {
         let mut paths: Vec<_> = vm.nics.iter().map(|nic| path(nic.path)).collect();
         paths.dedup();
-        let note = vm
-            .progress
-            .as_ref()
-            .map(|progress| format!("{} {}/{}", progress.operation, progress.number, progress.of))
-            .or_else(|| {
-                let code = vm.problems.first()?.code;
-                let rests = if vm.resting { " (resting)" } else { "" };
-                Some(format!("{code}{rests}"))
-            });
         add(
             &mut rows,
             [
@@ -254,11 +252,28 @@ pub fn vms(vms: &[Vm]) -> String {
                 } else {
                     paths.join(",")
                 },
-                note.unwrap_or_default(),
+                note(vm),
             ],
         );
     }
     text(&rows)
+}
+
+/// What a VM does, how long it is parked, or what is wrong with it.
+fn note(vm: &Vm) -> String {
+    if let Some(progress) = &vm.progress {
+        return format!("{} {}/{}", progress.operation, progress.number, progress.of);
+    }
+    let mut problems = vm.problems.iter();
+    // That it is parked is said in words.
+    let wrong = problems.find(|problem| vm.parked.is_none() || problem.code != Code::VmParked);
+    let wrong = wrong.map(|problem| match problem.code {
+        Code::VmNotSeen => problem.detail.clone(),
+        code if vm.resting => format!("{code} (resting)"),
+        code => code.to_string(),
+    });
+    let parked = vm.parked.iter().map(|parked| parked.because.clone());
+    parked.chain(wrong).collect::<Vec<_>>().join("; ")
 }
 
 /// `accelnet vm show`.
@@ -273,6 +288,10 @@ pub fn vm(vm: &Vm) -> String {
         vm.level
             .map_or_else(|| "not accelerated".to_owned(), |level| level.to_string()),
     );
+    if let Some(parked) = &vm.parked {
+        let because = printable(&parked.because);
+        out.push_str(&format!("  {because}; since {:.0}\n", parked.since));
+    }
     let mut rows = table(&[
         "nic",
         "bridge",

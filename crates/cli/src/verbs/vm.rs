@@ -2,14 +2,14 @@
 
 use std::time::Duration;
 
-use accelnet_api::{AccelerateRequest, ClientError, Items, Outcome, Vm};
-use accelnet_model::{Performance, Problem, problem::exit};
+use accelnet_api::{AccelerateRequest, ClientError, Items, Outcome, ParkRequest, Vm};
+use accelnet_model::{Performance, Problem, VmState, problem::exit};
 use futures::{StreamExt, stream};
 use serde::Serialize;
 
 use super::numbered;
 use crate::{
-    args::{ChangeArgs, Format, VmCommand, VmsArgs},
+    args::{ChangeArgs, Format, VmCommand, VmsArgs, VmsOrAllArgs},
     call::{Call, Ended, worst_code},
     output::{self, printable, tables},
     select::{Selected, means_several, select},
@@ -34,6 +34,15 @@ pub enum Change {
     },
     /// Change the level of an accelerated one.
     Set(Performance),
+    /// Keep it on the software path for a while.
+    Park {
+        /// For so long.
+        length: Option<Duration>,
+        /// Until its node has started again.
+        until_boot: bool,
+    },
+    /// Let it go to its VF again.
+    Unpark,
     /// Bring it back to the software path.
     Disable,
 }
@@ -103,6 +112,18 @@ pub async fn run(call: &Call, command: VmCommand) -> Ended {
             performance,
             change,
         } => many(call, &vms, change, Change::Set(performance)).await,
+        VmCommand::Park {
+            vms,
+            length,
+            until_boot,
+            change,
+        } => {
+            let park = Change::Park { length, until_boot };
+            those(call, &vms, |vm| vm.level.is_some(), change, park).await
+        }
+        VmCommand::Unpark { vms, change } => {
+            those(call, &vms, |vm| vm.parked.is_some(), change, Change::Unpark).await
+        }
         VmCommand::Disable { vms, change } => many(call, &vms, change, Change::Disable).await,
     }
 }
@@ -138,6 +159,32 @@ async fn look(call: &Call, words: &[String], table: impl FnOnce(&[Vm]) -> String
 
 async fn many(call: &Call, vms: &VmsArgs, how: ChangeArgs, change: Change) -> Ended {
     let selected = select(&call.client, &vms.vms).await?;
+    done_for(call, selected, how, change).await
+}
+
+/// The same for the VMs that are named, or all that a node has and the change concerns.
+async fn those(
+    call: &Call,
+    vms: &VmsOrAllArgs,
+    concerns: impl Fn(&Vm) -> bool,
+    how: ChangeArgs,
+    change: Change,
+) -> Ended {
+    let selected = if vms.all {
+        let all = call.client.vms().await?.items;
+        let concerned = all.iter().filter(|vm| vm.node.is_some() && concerns(vm));
+        concerned.map(Selected::of).collect()
+    } else {
+        select(&call.client, &vms.vms).await?
+    };
+    if selected.is_empty() && call.format == Format::Table {
+        output::raw("No VM is concerned.\n");
+        return Ok(exit::OK);
+    }
+    done_for(call, selected, how, change).await
+}
+
+async fn done_for(call: &Call, selected: Vec<Selected>, how: ChangeArgs, change: Change) -> Ended {
     let items = ensure_all(call, selected, how, change).await;
     let list = Items { items };
     print_results(call, &list, change, how.no_wait);
@@ -210,6 +257,15 @@ async fn ask(call: &Call, name: String, uuid: String, dry_run: bool, change: Cha
             let request = accelerate(level, Some(true), false);
             client.accelerate(&uuid, &request, dry_run).await
         }
+        Change::Park { length, until_boot } => {
+            let for_seconds = length.map(|length| length.as_secs());
+            let request = ParkRequest {
+                for_seconds,
+                until_boot,
+            };
+            client.park(&uuid, &request, dry_run).await
+        }
+        Change::Unpark => client.unpark(&uuid, dry_run).await,
         Change::Disable => client.decelerate(&uuid, dry_run).await,
     };
     match answer {
@@ -251,7 +307,10 @@ async fn wait_for(
         Change::Enable {
             add_adapter: true, ..
         } => Until::InEffectOrStaged,
-        Change::Enable { .. } | Change::Set(_) | Change::Disable => Until::InEffect,
+        Change::Unpark => Until::InEffectOrOff,
+        Change::Enable { .. } | Change::Set(_) | Change::Park { .. } | Change::Disable => {
+            Until::InEffect
+        }
     };
     match follow(call, &uuid, &result.name, until, limit, place).await {
         Ok(vm) => result.vm = Some(vm),
@@ -289,9 +348,17 @@ fn line(done: &Done, change: Change, no_wait: bool) -> String {
     if no_wait && done.changed {
         return match change {
             Change::Prepare => format!("{name}: is being prepared for its next cold start."),
-            Change::Enable { level, .. } | Change::Set(level) => {
-                format!("{name}: is being accelerated, {level}.")
-            }
+            Change::Enable { level, .. } | Change::Set(level) => match parked(done) {
+                Some(because) => format!("{name}: {because}; {level} after that."),
+                None => format!("{name}: is being accelerated, {level}."),
+            },
+            Change::Park { .. } => match parked(done) {
+                Some(because) => {
+                    format!("{name}: is being brought to the software path, {because}.")
+                }
+                None => format!("{name}: parked no longer."),
+            },
+            Change::Unpark => format!("{name}: parked no longer."),
             Change::Disable => format!("{name}: is being brought to the software path."),
         };
     }
@@ -308,9 +375,50 @@ fn line(done: &Done, change: Change, no_wait: bool) -> String {
                 "{name}: staged for its next cold start: {}; it is accelerated then, {level}.",
                 printable(&vm.staged.join("; "))
             ),
+            Some(Vm {
+                parked: Some(parked),
+                ..
+            }) => format!(
+                "{name}: {}; it is accelerated after that, {level}.",
+                printable(&parked.because)
+            ),
             _ => format!("{name}: accelerated, {level}."),
         },
+        Change::Park { .. } => match (parked(done), done.vm.as_ref().and_then(|vm| vm.level)) {
+            (Some(because), _) => format!("{name}: on the software path, {because}."),
+            (None, None) => format!("{name}: not accelerated, so there is nothing to park."),
+            // It has ended while it was waited for.
+            (None, Some(_)) => format!("{name}: parked no longer."),
+        },
+        Change::Unpark => format!("{name}: {}", unparked(done)),
         Change::Disable => format!("{name}: {}", brought_back(done.vm.as_ref())),
+    }
+}
+
+/// How long a VM is parked, if it is.
+fn parked(done: &Done) -> Option<String> {
+    let parked = done.vm.as_ref()?.parked.as_ref()?;
+    Some(printable(&parked.because))
+}
+
+fn unparked(done: &Done) -> String {
+    let before = if done.changed {
+        "parked no longer"
+    } else {
+        "not parked"
+    };
+    match &done.vm {
+        Some(Vm {
+            level: Some(level),
+            state,
+            ..
+        }) if *state == VmState::Off => {
+            format!("{before}; it is accelerated when it is started, {level}.")
+        }
+        Some(Vm {
+            level: Some(level), ..
+        }) => format!("{before}; accelerated, {level}."),
+        _ => format!("{before}; not accelerated."),
     }
 }
 

@@ -69,6 +69,8 @@ fn names_of_nobody() {
             &["vm", "enable", "--dry-run", "--", name],
             &["vm", "set", "-p", "Low", "--", name],
             &["vm", "disable", "--", name],
+            &["vm", "park", "--for", "10m", "--", name],
+            &["vm", "unpark", "--", name],
             &["vm", "prepare", "--", name],
         ] {
             assert_eq!(refused(&rig, line, 4), ["vm_not_found"], "{line:?}");

@@ -59,6 +59,8 @@ fn every_list_has_items() {
         (&["vm", "enable", "vm1"], "/items/0/vm/nics/0/mac"),
         (&["vm", "set", "vm1", "-p", "Low"], "/items/0/vm/level"),
         (&["vm", "prepare", "vm1"], "/items/0/ok"),
+        (&["vm", "park", "vm1"], "/items/0/vm/parked/because"),
+        (&["vm", "unpark", "vm1"], "/items/0/changed"),
         (&["vm", "disable", "vm1"], "/items/0/changed"),
         (&["vm", "enable", "vm1", "--dry-run"], "/items/0/plan/0"),
     ] {

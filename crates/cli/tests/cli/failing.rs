@@ -214,13 +214,14 @@ fn libvirt_and_nodes_that_do_not_answer_are_exit_code_6() {
         seen.hypervisor_answers = false;
         seen.vms.clear();
     });
-    for line in [
-        &["vm", "list"][..],
-        &["vm", "show", "vm1"],
-        &["vm", "enable", "vm1"],
+    for (line, code) in [
+        (&["vm", "list"][..], 6),
+        (&["vm", "enable", "vm1"], 6),
+        // It is shown as it was seen last, with that.
+        (&["vm", "show", "vm1"], 0),
     ] {
         rig.call(line)
-            .with(6)
+            .with(code)
             .says(&["[hypervisor_unavailable]", "systemctl start libvirtd"]);
     }
     rig.nodes.sees("node1", |seen| *seen = good);

@@ -7,6 +7,7 @@
 //! | `intents` | adapters by rule, bridges that are made, adapters in two intents |
 //! | `levels` | queue pairs and limits of an intent |
 //! | `many` | several VMs: patterns, standard input, partial success |
+//! | `parking` | VMs that are kept on the software path, VMs that could not be looked at |
 //! | `adding` | a NIC for a VM that has none on the bridge |
 //! | `bad_input` | what is mistyped, for every verb: one problem, nothing changed |
 //! | `capacity` | room with the reserve held back: of files, of the cluster |
@@ -29,6 +30,7 @@ mod intents;
 mod itself;
 mod levels;
 mod many;
+mod parking;
 mod rig;
 mod shell;
 mod tables;

@@ -5,8 +5,8 @@
 
 use accelnet_api::Vm;
 use accelnet_model::{
-    AdapterStatus, IfName, Intent, Name, NodeStatus, Performance, Problem, VfFacts, VfUser,
-    VmState, VmStatus,
+    AdapterStatus, IfName, Intent, NodeStatus, Performance, Problem, VfFacts, VfUser, VmState,
+    VmStatus,
 };
 use accelnet_rules::{
     capacity::{self, Capacity, Queues, Refusal, Reserve},
@@ -18,6 +18,7 @@ use uuid::Uuid;
 use crate::{
     reports::{Known, Seen},
     state::Wish,
+    whereabouts::{self, Place},
 };
 
 /// Why there is no room for a VM at a level; `None` if there is.
@@ -172,28 +173,20 @@ fn usable(wish: &Wish, intent: &Intent, vf: &VfFacts) -> bool {
 /// A VM in the rules' terms: where it is, and how many VFs it needs. It is where it runs, else where it
 /// is defined.
 pub(super) fn of_vm(seen: &Seen, intent: &Intent, uuid: Uuid, level: Performance) -> capacity::Vm {
-    let mut place: Option<(&Name, &NodeStatus, &VmStatus)> = None;
-    for node in seen.places_of(uuid) {
-        let Some(status) = node.status.as_deref() else {
-            continue;
-        };
-        for vm in status.vms.iter().filter(|vm| vm.facts.uuid == uuid) {
-            let off = place.is_none_or(|(.., known)| known.facts.state == VmState::Off);
-            if off || vm.facts.state != VmState::Off {
-                place = Some((&node.name, status, vm));
-            }
-        }
-    }
-    let nics = place.map_or(1, |(.., vm)| {
-        nics_on(&vm.facts, &intent.bridge).count().max(1)
-    });
-    let running = place.filter(|(.., vm)| vm.facts.state != VmState::Off);
+    let place = whereabouts::of(seen, uuid);
+    // What comes in by a migration is known where it comes from.
+    let known = place
+        .as_ref()
+        .and_then(Place::last)
+        .or_else(|| whereabouts::all_of(seen, uuid).find_map(|place| place.last()));
+    let nics = known.map_or(1, |vm| nics_on(&vm.facts, &intent.bridge).count().max(1));
+    let running = place.filter(|place| place.state() != VmState::Off);
     capacity::Vm {
         name: uuid.to_string(),
         level,
         nics: nics as u32,
-        node: running.map(|(node, ..)| node.to_string()),
-        adapters: running.and_then(|(_, status, vm)| adapters(status, vm, intent)),
+        node: running.map(|place| place.node.name.to_string()),
+        adapters: running.and_then(|place| adapters(place.status, place.last()?, intent)),
     }
 }
 

@@ -15,6 +15,7 @@ use super::{Decided, Decision, all_report, capacity, checks, intent};
 use crate::{
     reports::{Known, Seen, observed},
     state::{Wish, Write},
+    whereabouts,
 };
 
 /// The reference's default.
@@ -124,18 +125,19 @@ fn fate(wish: &Wish, seen: &Seen, vm: Uuid, old: &Intent, new: &Intent) -> Optio
     let level_on = |intent: &Intent| wish.on(vm, &intent.name).and_then(|wanted| wanted.level);
     let (before, after) = (level_on(old), level_on(new));
     before.or(after)?;
-    let mut statuses = seen.places_of(vm).filter_map(Known::current);
-    let seen = statuses.find_map(|status| {
-        let seen = status.vms.iter().find(|seen| seen.facts.uuid == vm)?;
-        Some((status, seen))
-    });
-    let Some((status, seen)) = seen else {
+    let place = whereabouts::of(seen, vm);
+    let last = place.filter(|place| place.node.current().is_some());
+    let Some((status, seen)) = last.and_then(|place| Some((place.status, place.last()?))) else {
         let name = wish.name_of(vm);
         let held = match after {
             Some(level) => format!("a VF is held for it at {level} on intent '{}'", new.name),
             None => format!("nothing is held for it on intent '{}'", new.name),
         };
-        return Some(format!("VM '{name}': no node has it now; {held}"));
+        let where_it_is = match place {
+            Some(place) => format!("it cannot be looked at on node '{}' now", place.node.name),
+            None => "no node has it now".to_owned(),
+        };
+        return Some(format!("VM '{name}': {where_it_is}; {held}"));
     };
     let name = &seen.facts.name;
     let mut parts = Vec::new();

@@ -23,6 +23,7 @@ use super::capacity::{made, of_node, of_vm};
 use crate::{
     reports::{Known, Seen},
     state::{Specs, Wish},
+    whereabouts,
 };
 
 /// Larger clusters are not made a second time to see whether they are the same.
@@ -109,8 +110,8 @@ impl Kept {
         for name in &nodes {
             for known in [seen.node(*name), self.seen.node(*name)] {
                 let status = known.and_then(|known: &Known| known.status.as_deref());
-                let there = status.iter().flat_map(|status| &status.vms);
-                vms.extend(there.map(|vm| vm.facts.uuid));
+                let there = status.into_iter().flat_map(whereabouts::there);
+                vms.extend(there.map(|(uuid, _)| uuid));
             }
         }
         // Whether a VF can be given out depends on what is wanted for the VM that has it.

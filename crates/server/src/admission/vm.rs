@@ -1,6 +1,7 @@
 //! VMs: accelerated if they are eligible and there is room, brought back whenever it is asked for.
 
 mod nic;
+mod park;
 
 use std::collections::BTreeSet;
 
@@ -14,10 +15,12 @@ use accelnet_rules::{
     profile, staging,
 };
 
+pub use park::{park, park_ended, unpark};
+
 use super::{Decided, Decision, capacity};
 use crate::{
     reports::{Known, Seen},
-    state::{OnIntent, Wish, Write},
+    state::{OnIntent, Wanted, Wish, Write},
 };
 
 /// The intent that acceleration is enabled on.
@@ -35,13 +38,14 @@ fn report_of<'a>(seen: &'a Seen, vm: &Vm) -> Result<&'a NodeStatus, Vec<Problem>
         Problem::new(Code::VmNotFound, text).about("vm", &vm.name)
     };
     let node = vm.node.as_ref().and_then(|name| seen.node(name));
-    let Some(node) = node else {
+    // Where it is may be known from before, and how it is now must be.
+    let blind = match node {
+        Some(node) => node.blind(),
         // Perhaps it is on a node that cannot tell.
-        let blind = seen.iter().find_map(Known::blind);
-        return Err(vec![blind.unwrap_or_else(unknown)]);
+        None => seen.iter().find_map(Known::blind),
     };
-    node.current()
-        .ok_or_else(|| vec![node.silent.clone().unwrap_or_else(unknown)])
+    let current = node.filter(|_| blind.is_none()).and_then(Known::current);
+    current.ok_or_else(|| vec![blind.unwrap_or_else(unknown)])
 }
 
 /// What is wanted for a VM on an intent.
@@ -51,13 +55,25 @@ fn wanted(wish: &Wish, vm: &Vm, intent: &Intent) -> OnIntent {
 
 /// The wish for a VM on an intent; what is wanted on others stays.
 fn write(wish: &Wish, vm: &Vm, intent: &Intent, wanted: OnIntent) -> Write {
+    let mut all = all_wanted(wish, vm);
+    all.intents.insert(intent.name.clone(), wanted);
+    put(vm, all)
+}
+
+/// All that is wanted for a VM, to be changed.
+fn all_wanted(wish: &Wish, vm: &Vm) -> Wanted {
     let spec = wish.specs.get(vm.uuid);
-    let mut intents = spec.map(|spec| spec.intents.clone()).unwrap_or_default();
-    intents.insert(intent.name.clone(), wanted);
+    Wanted {
+        intents: spec.map(|spec| spec.intents.clone()).unwrap_or_default(),
+        park: wish.park_of(vm.uuid).cloned(),
+        name: vm.name.clone(),
+    }
+}
+
+fn put(vm: &Vm, wanted: Wanted) -> Write {
     Write::Vm {
         uuid: vm.uuid,
-        intents,
-        name: vm.name.clone(),
+        wanted,
     }
 }
 
@@ -103,6 +119,9 @@ pub fn accelerate(wish: &Wish, seen: &Seen, vm: &Vm, request: &AccelerateRequest
         plan.extend(nic::plan(facts, intent, mac));
     }
     match present {
+        Some(old) if old != level && vm.parked.is_some() => {
+            plan.push(format!("change the level from {old} to {level}"));
+        }
         Some(old) if old != level => {
             plan.extend(changed_level(&observed, facts, intent, old, level));
         }
@@ -215,26 +234,26 @@ pub fn decelerate(wish: &Wish, vm: &Vm) -> Decision {
         add_nic: None,
         ..wanted(wish, vm, intent)
     };
-    Ok(Decided::one(write(wish, vm, intent, wanted), plan))
+    let mut all = all_wanted(wish, vm);
+    all.intents.insert(intent.name.clone(), wanted);
+    // There is nothing left that it would be kept from.
+    all.park = None;
+    Ok(Decided::one(put(vm, all), plan))
 }
 
 /// Nothing is held for the VM on the enabled intent any more, or nowhere if none is enabled; what is
 /// kept for other intents stays.
 fn forget(wish: &Wish, vm: &Vm) -> Write {
-    let (spec, enabled) = (wish.specs.get(vm.uuid), wish.desired.enabled.as_ref());
-    let mut intents = spec.map(|spec| spec.intents.clone()).unwrap_or_default();
-    match enabled {
-        Some(enabled) => drop(intents.remove(&enabled.intent)),
-        None => intents.clear(),
+    let mut all = all_wanted(wish, vm);
+    match wish.desired.enabled.as_ref() {
+        Some(enabled) => drop(all.intents.remove(&enabled.intent)),
+        None => all.intents.clear(),
     }
-    if intents.values().all(|wanted| wanted.level.is_none()) {
+    if all.intents.values().all(|wanted| wanted.level.is_none()) {
         return Write::NoVm(vm.uuid);
     }
-    Write::Vm {
-        uuid: vm.uuid,
-        intents,
-        name: vm.name.clone(),
-    }
+    all.park = None;
+    put(vm, all)
 }
 
 /// Staging on a VM's definition what acceleration needs.

@@ -49,6 +49,7 @@ fn api() -> OpenApiRouter<Server> {
         .routes(routes!(vms::list_vms))
         .routes(routes!(vms::show_vm))
         .routes(routes!(vms::accelerate_vm, vms::decelerate_vm))
+        .routes(routes!(vms::park_vm, vms::unpark_vm))
         .routes(routes!(vms::prepare_vm))
         .routes(routes!(capacity::show_capacity))
         .routes(routes!(capacity::show_places))

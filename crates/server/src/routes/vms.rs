@@ -4,13 +4,14 @@
 
 use std::collections::BTreeMap;
 
-use accelnet_api::{AccelerateRequest, Items, Outcome, Vm, WatchLine};
-use accelnet_model::Problem;
+use accelnet_api::{AccelerateRequest, Items, Outcome, ParkRequest, Vm, WatchLine};
+use accelnet_model::{Code, Problem};
 use axum::{
     Json,
     extract::State,
     response::{IntoResponse, Response},
 };
+use jiff::Timestamp;
 use serde::Deserialize;
 use utoipa::IntoParams;
 use uuid::Uuid;
@@ -141,6 +142,10 @@ async fn decide(
         .change(asked, |wish| {
             let seen = server.seen();
             let vm = view::find(wish, &seen, word).map_err(|problem| vec![problem])?;
+            let unseen = |problem: &&Problem| problem.code == Code::VmNotSeen;
+            if let Some(problem) = vm.problems.iter().find(unseen) {
+                return Err(vec![problem.clone()]);
+            }
             Ok(decide(wish, &seen, &vm)?.about(vm))
         })
         .await?;
@@ -194,6 +199,43 @@ pub async fn decelerate_vm(
         admission::decelerate(wish, vm)
     })
     .await
+}
+
+/// Keeps a VM on its software path for a while, its level and its capacity held.
+#[utoipa::path(put, path = "/vms/{vm}/park", tag = "vms",
+    params(DryRun, ("vm" = String, Path, description = "Its name or UUID")),
+    request_body = ParkRequest,
+    responses((status = 200, description = "What is done", body = Outcome<Vm>)))]
+pub async fn park_vm(
+    State(server): State<Server>,
+    Path(vm): Path<String>,
+    change: Change,
+    Body(request): Body<ParkRequest>,
+) -> Answer<Outcome<Vm>> {
+    let how = match (request.for_seconds, request.until_boot) {
+        (Some(seconds), _) => format!("{vm} for {seconds} s"),
+        (None, true) => format!("{vm} until its node's next boot"),
+        (None, false) => vm.clone(),
+    };
+    let asked = change.asked("vm park", &how);
+    // Nothing is judged: it must not wait for a node that is going down.
+    decide(&server, &vm, &asked, |wish, seen, vm| {
+        admission::park(wish, seen, vm, &request, Timestamp::now())
+    })
+    .await
+}
+
+/// Lets a VM that is parked go to its VF again.
+#[utoipa::path(delete, path = "/vms/{vm}/park", tag = "vms",
+    params(DryRun, ("vm" = String, Path, description = "Its name or UUID")),
+    responses((status = 200, description = "What is done", body = Outcome<Vm>)))]
+pub async fn unpark_vm(
+    State(server): State<Server>,
+    Path(vm): Path<String>,
+    change: Change,
+) -> Answer<Outcome<Vm>> {
+    let asked = change.asked("vm unpark", &vm);
+    decide(&server, &vm, &asked, admission::unpark).await
 }
 
 /// Stages on a VM's definition what acceleration needs, for its next cold start.

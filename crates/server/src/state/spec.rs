@@ -11,6 +11,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use super::Park;
 use crate::audit::{Actor, Entry};
 
 /// What is wanted for one VM on one intent.
@@ -28,15 +29,27 @@ pub struct OnIntent {
 }
 
 impl OnIntent {
-    /// The same as nodes are told it.
+    /// The same as nodes are told it, but for what holds on all intents.
     pub fn desired(&self, vm: Uuid) -> VmDesired {
         VmDesired {
             uuid: vm,
             level: self.level,
             prepare: self.prepare,
             add_nic: self.add_nic,
+            parked: false,
         }
     }
+}
+
+/// What is written for one VM.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Wanted {
+    /// What is wanted, by intent.
+    pub intents: BTreeMap<Name, OnIntent>,
+    /// It is parked.
+    pub park: Option<Park>,
+    /// The VM's name.
+    pub name: String,
 }
 
 /// All wishes for one VM, and whose they are.
@@ -50,6 +63,9 @@ pub struct VmSpec {
     /// What an older version wrote, which knew of one intent only: the one that is enabled.
     #[serde(flatten, skip_serializing)]
     pub of_enabled: OnIntent,
+    /// It is parked, whatever the intent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub park: Option<Park>,
     /// The VM's name when it was asked for: what to call it while no node has it.
     pub name: String,
     /// Who asked last.
@@ -63,11 +79,17 @@ pub struct VmSpec {
 
 impl VmSpec {
     /// What is wanted for a VM, as an entry of the record tells who wants it.
-    pub fn new(uuid: Uuid, intents: BTreeMap<Name, OnIntent>, name: String, entry: &Entry) -> Self {
+    pub fn new(uuid: Uuid, wanted: Wanted, entry: &Entry) -> Self {
+        let Wanted {
+            intents,
+            park,
+            name,
+        } = wanted;
         Self {
             uuid,
             intents,
             of_enabled: OnIntent::default(),
+            park,
             name,
             by: entry.by,
             at: entry.at,
@@ -88,7 +110,10 @@ impl VmSpec {
 
     /// What the nodes are told about the enabled intent; nothing if nothing was ever asked for there.
     pub fn desired(&self, enabled: &Name) -> Option<VmDesired> {
-        Some(self.intents.get(enabled)?.desired(self.uuid))
+        Some(VmDesired {
+            parked: self.park.is_some(),
+            ..self.intents.get(enabled)?.desired(self.uuid)
+        })
     }
 
     /// The highest level on any intent.

@@ -9,11 +9,12 @@ use accelnet_model::{Intent, Name, NodeDesired, NodeStatus, Performance, VmDesir
 use accelnet_store::Revision;
 use uuid::Uuid;
 
-use super::{OnIntent, VmSpec, Write};
+use super::{OnIntent, Park, VmSpec, Write};
 use crate::{
     admission::Room,
     audit::Entry,
     sharded::{Index, Sharded},
+    whereabouts,
 };
 
 /// Everything that is wanted for VMs, also on intents that are not enabled.
@@ -21,6 +22,8 @@ use crate::{
 pub struct Specs {
     all: Sharded<Uuid, Arc<VmSpec>>,
     by_name: Index<Arc<str>, Uuid>,
+    /// Those that are parked.
+    parked: Sharded<Uuid, ()>,
 }
 
 impl Specs {
@@ -39,6 +42,15 @@ impl Specs {
         self.by_name.of(name).copied()
     }
 
+    /// VMs that are parked, with how long.
+    pub fn parked(&self) -> impl Iterator<Item = (&VmSpec, &Park)> {
+        let parked = self.parked.iter();
+        parked.filter_map(|(uuid, ())| {
+            let spec = self.get(*uuid)?;
+            Some((spec, spec.park.as_ref()?))
+        })
+    }
+
     /// VMs for which something else is wanted there.
     pub fn differing<'a>(&'a self, other: &'a Self) -> impl Iterator<Item = Uuid> {
         // Equal specs that were read twice are no difference.
@@ -52,6 +64,10 @@ impl Specs {
             self.remove(spec.uuid);
             self.by_name.add(spec.name.as_str().into(), spec.uuid);
         }
+        match &spec.park {
+            Some(_) => self.parked.insert(spec.uuid, ()),
+            None => self.parked.remove(&spec.uuid),
+        };
         self.all.insert(spec.uuid, Arc::new(spec));
     }
 
@@ -59,6 +75,7 @@ impl Specs {
     pub fn remove(&mut self, uuid: Uuid) {
         if let Some(old) = self.all.remove(&uuid) {
             self.by_name.take(old.name.as_str(), &uuid);
+            self.parked.remove(&uuid);
         }
     }
 }
@@ -119,6 +136,11 @@ impl Wish {
         }
     }
 
+    /// How long a VM is parked, if it is.
+    pub fn park_of(&self, uuid: Uuid) -> Option<&Park> {
+        self.specs.get(uuid)?.park.as_ref()
+    }
+
     /// The VM's name when something was asked for it last.
     pub fn name_of(&self, uuid: Uuid) -> &str {
         self.specs.get(uuid).map_or("", |spec| &spec.name)
@@ -134,7 +156,7 @@ impl Wish {
     /// cannot say which it has now is told of all.
     pub fn part(&self, status: &NodeStatus) -> NodeDesired {
         let here: BTreeSet<Uuid> = if status.node.libvirt.is_some() {
-            status.vms.iter().map(|vm| vm.facts.uuid).collect()
+            whereabouts::there(status).map(|(uuid, _)| uuid).collect()
         } else {
             self.specs.iter().map(|spec| spec.uuid).collect()
         };
@@ -153,7 +175,7 @@ impl Wish {
 
     /// The generation of the last change that concerns a node.
     pub fn changed_for_node(&self, status: &NodeStatus) -> u64 {
-        let here = status.vms.iter().map(|vm| self.changed_for(vm.facts.uuid));
+        let here = whereabouts::there(status).map(|(uuid, _)| self.changed_for(uuid));
         here.fold(self.desired.generation, u64::max)
     }
 
@@ -167,13 +189,9 @@ impl Wish {
         after.revision = revision;
         for (write, entry) in writes {
             match write {
-                Write::Vm {
-                    uuid,
-                    intents,
-                    name,
-                } => after.specs.put(VmSpec {
+                Write::Vm { uuid, wanted } => after.specs.put(VmSpec {
                     changed: revision.get(),
-                    ..VmSpec::new(*uuid, intents.clone(), name.clone(), entry)
+                    ..VmSpec::new(*uuid, wanted.clone(), entry)
                 }),
                 Write::NoVm(uuid) => after.specs.remove(*uuid),
                 Write::Cluster(_) | Write::Intent(_) | Write::NoIntent(_) => {

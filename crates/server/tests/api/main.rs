@@ -16,9 +16,11 @@
 //! | `capacity` | what is free and held back, and where VMs could go |
 //! | `crowd` | many at once, with a node that falls silent |
 //! | `line` | what is decided while something else is being written |
+//! | `parking` | VMs that are kept on their software path for a while |
 //! | `parts` | what each node is told |
 //! | `watching` | watches, `pending` |
 //! | `state` | what survives a restart |
+//! | `unseen` | VMs that could not be looked at |
 
 mod acceleration;
 mod adding;
@@ -32,9 +34,11 @@ mod intent_match;
 mod intents;
 mod levels;
 mod line;
+mod parking;
 mod parts;
 mod refusals;
 mod rig;
 mod setting;
 mod state;
+mod unseen;
 mod watching;

@@ -12,6 +12,7 @@
 //!   it when the process dies, so nothing is left to clean up.
 //! * Private: the file is 0600, a directory made for it 0700.
 
+mod end;
 mod load;
 mod open;
 mod schema;
@@ -24,10 +25,13 @@ use std::{
     thread::{self, JoinHandle},
 };
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 
-pub use self::open::{OpenError, SqliteOptions};
 use self::worker::{Request, Worker};
+pub use self::{
+    end::StoreEnd,
+    open::{OpenError, SqliteOptions},
+};
 use crate::{
     Compare, KeyValue, Listing, Op, Page, Result, Revision, Store, StoreError, TxnOutcome, Watch,
     history::Follower,
@@ -50,10 +54,8 @@ pub struct SqliteStore {
     /// `None` only while it is dropped: closing the queue ends the thread.
     requests: Option<mpsc::Sender<Request>>,
     history: Follower,
-    /// Why the thread has stopped by itself, if it has.
-    stopped: Arc<OnceLock<String>>,
-    /// Closed once the file is free.
-    file_freed: Option<oneshot::Receiver<()>>,
+    /// Comes once the file is free.
+    end: StoreEnd,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -66,14 +68,15 @@ impl SqliteStore {
         let stopped = Arc::new(OnceLock::new());
         let (requests, queue) = mpsc::channel(limits::SQLITE_QUEUE_MAX);
         let (opened, open) = oneshot::channel();
-        let (freed, file_freed) = oneshot::channel::<()>();
+        let (running, ended) = watch::channel(());
+        let end = StoreEnd::new(ended, Arc::clone(&stopped));
         let thread = {
-            let (file, stopped) = (file.clone(), stopped.clone());
+            let file = file.clone();
             thread::Builder::new()
                 .name("store-sqlite".to_owned())
                 .spawn(move || {
                     // Moved in, so that it is dropped last.
-                    let _freed = freed;
+                    let _running = running;
                     match Worker::open(file, options, stopped) {
                         Ok(worker) => {
                             // If nobody waits any more, the queue is closed too.
@@ -95,8 +98,7 @@ impl SqliteStore {
         Ok(Self {
             requests: Some(requests),
             history,
-            stopped,
-            file_freed: Some(file_freed),
+            end,
             thread: Some(thread),
         })
     }
@@ -104,10 +106,12 @@ impl SqliteStore {
     /// Waits until everything accepted is committed and the file is free.
     pub async fn close(mut self) {
         self.requests = None;
-        if let Some(freed) = self.file_freed.take() {
-            // Nothing is ever sent; the thread drops its end.
-            let _ = freed.await;
-        }
+        self.end.wait().await;
+    }
+
+    /// Tells when the store's thread has ended, also to those who have given the store away.
+    pub fn end(&self) -> StoreEnd {
+        self.end.clone()
     }
 
     /// Sends a request to the thread and waits for the answer.
@@ -125,9 +129,8 @@ impl SqliteStore {
     }
 
     fn closed(&self) -> StoreError {
-        let reason = self.stopped.get().cloned();
         StoreError::Closed {
-            reason: reason.unwrap_or_else(|| "its thread has ended".to_owned()),
+            reason: self.end.reason(),
         }
     }
 }

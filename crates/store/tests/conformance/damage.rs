@@ -137,6 +137,8 @@ async fn d05_after_a_commit_of_unknown_outcome_the_store_stops_until_it_is_opene
     let store = open(&file).await.unwrap();
     let before = revision(&store).await;
     let mut watch = store.watch("", before.next()).await.unwrap();
+    let mut end = store.end();
+    assert!(!end.has_come());
     let error = store
         .txn(vec![], vec![Op::put("trigger", "")])
         .await
@@ -151,8 +153,16 @@ async fn d05_after_a_commit_of_unknown_outcome_the_store_stops_until_it_is_opene
         in_time(watch.recv()).await,
         Err(StoreError::Closed { .. })
     ));
+    // Whoever does not use it hears of it too.
+    assert_eq!(in_time(end.wait()).await, error.to_string());
+    assert!(end.has_come() && store.end().has_come());
     store.close().await;
     let store = open(&file).await.unwrap();
     assert_eq!(revision(&store).await, before);
     assert_eq!(get(&store, "trigger").await, None);
+    // One that is closed in order has an end as well.
+    let mut end = store.end();
+    assert!(!end.has_come());
+    store.close().await;
+    assert_eq!(in_time(end.wait()).await, "its thread has ended");
 }

@@ -11,7 +11,7 @@ use crate::{
     audit::{Actor, Asked, Entry},
     fake::FakeNodes,
     reports::Reports,
-    state::{OnIntent, Write},
+    state::{OnIntent, Wanted, Write},
 };
 
 const NODES: [&str; 3] = ["node1", "node2", "node3"];
@@ -121,8 +121,11 @@ impl World {
                 };
                 self.write(Write::Vm {
                     uuid: Uuid::from_u128(vm.into()),
-                    intents: [(fixture::intent().name, wanted)].into(),
-                    name: format!("vm{vm}"),
+                    wanted: Wanted {
+                        intents: [(fixture::intent().name, wanted)].into(),
+                        park: None,
+                        name: format!("vm{vm}"),
+                    },
                 });
             }
             Step::Forgotten(vm) => self.write(Write::NoVm(Uuid::from_u128(vm.into()))),
