@@ -19,11 +19,14 @@ mod link;
 pub mod netlink;
 mod new_bridge;
 mod node;
+#[cfg(test)]
+mod own_network;
 mod pci;
 mod policy;
 mod routes;
 mod sriov;
 pub mod sysfs;
+mod uapi;
 mod vf;
 mod vfio;
 mod watch;
@@ -170,7 +173,8 @@ impl Host for Linux {
     }
 
     fn ensure_bridge_entry(&self, port: &IfName, mac: MacAddr, wanted: Entry) -> Result<()> {
-        fdb::ensure_entry(port, bridge::master_of(&self.root, port)?, mac, wanted)
+        let (bridge, by_vlan) = bridge::master_of(&self.root, port)?;
+        fdb::ensure_entry(port, bridge, by_vlan, mac, wanted)
     }
 
     fn ensure_hold_queue(&self, tap: &IfName, wanted: HoldQueue) -> Result<()> {

@@ -37,7 +37,8 @@ pub fn observe(root: &Root, name: &IfName) -> Result<Option<BridgeFacts>> {
     let index = sysfs::parse::<u32>(&path.join("ifindex"))?.unwrap_or(0);
     let mut ports = Vec::new();
     if kind == "bridge" {
-        let mut entries = fdb::observe(index)?;
+        let by_vlan = flag(&path.join("bridge/vlan_filtering"))?;
+        let mut entries = fdb::observe(index, by_vlan)?;
         for port in sysfs::names(&path.join("brif")) {
             let Ok(port) = port.parse::<IfName>() else {
                 continue;
@@ -150,10 +151,12 @@ pub fn rx_packets(root: &Root, name: &IfName) -> Result<u64> {
     count.ok_or_else(|| HostError::Gone(name.to_string()))
 }
 
-/// The bridge that an interface is a port of.
-pub fn master_of(root: &Root, port: &IfName) -> Result<u32> {
-    let path = net(root, port).join("brport/bridge/ifindex");
-    sysfs::parse(&path)?.ok_or_else(|| HostError::Gone(format!("{port} as a port of a bridge")))
+/// The number of the bridge that an interface is a port of, and whether it filters by VLAN.
+pub fn master_of(root: &Root, port: &IfName) -> Result<(u32, bool)> {
+    let path = net(root, port).join("brport/bridge");
+    let index = sysfs::parse(&path.join("ifindex"))?;
+    let index = index.ok_or_else(|| HostError::Gone(format!("{port} as a port of a bridge")))?;
+    Ok((index, flag(&path.join("bridge/vlan_filtering"))?))
 }
 
 /// Sets a flag of a bridge port, and reads it back.

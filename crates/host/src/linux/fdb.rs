@@ -11,51 +11,40 @@ use accelnet_model::{FdbEntry, IfName, MacAddr};
 use super::{
     attributes::{find, push, u16_at, u32_at},
     netlink::{Netlink, ifindex},
+    uapi::{
+        APPEND, CREATE, DUMP, NDA_LLADDR, NDA_MASTER, NDA_VLAN, NDMSG, NTF_MASTER, NTF_SELF,
+        NTF_STICKY, NUD_NOARP, NUD_PERMANENT, REPLACE, RTM_DELNEIGH, RTM_GETNEIGH, RTM_NEWNEIGH,
+        ndmsg,
+    },
 };
 use crate::{Entry, HostError, Result};
 
-// include/uapi/linux/rtnetlink.h, include/uapi/linux/neighbour.h
-const RTM_NEWNEIGH: u16 = 28;
-const RTM_DELNEIGH: u16 = 29;
-const RTM_GETNEIGH: u16 = 30;
-const NDA_LLADDR: u16 = 2;
-const NDA_VLAN: u16 = 5;
-const NDA_MASTER: u16 = 9;
-const NTF_SELF: u8 = 2;
-const NTF_MASTER: u8 = 4;
-const NTF_STICKY: u8 = 0x40;
-const NUD_NOARP: u16 = 0x40;
-const NUD_PERMANENT: u16 = 0x80;
-
-const CREATE: u16 = libc::NLM_F_CREATE as u16;
-const REPLACE: u16 = libc::NLM_F_REPLACE as u16;
-const APPEND: u16 = libc::NLM_F_APPEND as u16;
-
 fn message(index: u32, state: u16, flags: u8, mac: MacAddr) -> Vec<u8> {
-    // struct ndmsg: family, padding, ifindex, state, flags, type.
-    let mut message = vec![libc::AF_BRIDGE as u8, 0, 0, 0];
-    message.extend((index as i32).to_ne_bytes());
-    message.extend(state.to_ne_bytes());
-    message.extend([flags, 0]);
+    let mut message = ndmsg(index, state, flags);
     push(&mut message, NDA_LLADDR, &mac.0);
     message
 }
 
-/// All forwarding entries of a bridge, by the interface number of the port that they point to.
-pub fn observe(bridge: u32) -> Result<BTreeMap<u32, Vec<FdbEntry>>> {
-    let mut header = vec![libc::AF_BRIDGE as u8, 0, 0, 0];
-    header.extend([0; 8]);
+/// The forwarding entries of a bridge that decide where frames go, by the interface number of the port
+/// that they point to.
+///
+/// Where a bridge does not filter by VLAN (`by_vlan`) those are the ones without VLAN. Ports have VLANs
+/// there too, in which whatever is set is set as well, and stays when the address moves.
+pub fn observe(bridge: u32, by_vlan: bool) -> Result<BTreeMap<u32, Vec<FdbEntry>>> {
+    let mut header = ndmsg(0, 0, 0);
     // The kernel filters by the bridge if it is named (`NDA_MASTER`, checked in strict mode too).
     push(&mut header, NDA_MASTER, &bridge.to_ne_bytes());
     let answers = Netlink::route()?.request(
         "read the bridge's forwarding table",
         RTM_GETNEIGH,
-        libc::NLM_F_DUMP as u16,
+        DUMP,
         &header,
     )?;
     let mut entries: BTreeMap<u32, Vec<FdbEntry>> = BTreeMap::new();
     for answer in &answers {
-        if let Some((port, entry)) = decode(&answer.payload, bridge) {
+        if let Some((port, entry)) = decode(&answer.payload, bridge)
+            && (by_vlan || entry.vlan.is_none())
+        {
             entries.entry(port).or_default().push(entry);
         }
     }
@@ -64,7 +53,7 @@ pub fn observe(bridge: u32) -> Result<BTreeMap<u32, Vec<FdbEntry>>> {
 
 fn decode(payload: &[u8], bridge: u32) -> Option<(u32, FdbEntry)> {
     let (port, state) = (u32_at(payload, 4)?, u16_at(payload, 8)?);
-    let attributes = payload.get(12..)?;
+    let attributes = payload.get(NDMSG..)?;
     // Entries of the ports' own drivers (`self`) have no master, or are not the bridge's.
     if find(attributes, NDA_MASTER).and_then(|value| u32_at(value, 0)) != Some(bridge) {
         return None;
@@ -87,55 +76,133 @@ fn decode(payload: &[u8], bridge: u32) -> Option<(u32, FdbEntry)> {
     ))
 }
 
-/// See [`crate::Host::ensure_bridge_entry`].
-pub fn ensure_entry(port: &IfName, bridge: u32, mac: MacAddr, wanted: Entry) -> Result<()> {
-    let present = wanted != Entry::Absent;
+/// The entries of an address at a port that decide where frames go.
+///
+/// A bridge that does not filter by VLAN looks in one place only (VLAN 0; net/bridge/br_input.c), so
+/// the kernel is asked for that one entry (`ndo_fdb_get`, Linux 5.0). On one that filters, and on older
+/// kernels, the table is read.
+struct Place {
+    port: u32,
+    bridge: u32,
+    mac: MacAddr,
+    by_vlan: bool,
+}
+
+impl Place {
+    fn entries(&self) -> Result<Vec<FdbEntry>> {
+        if !self.by_vlan {
+            match self.single() {
+                Err(error) if error.is_unsupported() => {}
+                other => return Ok(other?.into_iter().collect()),
+            }
+        }
+        let here = observe(self.bridge, self.by_vlan)?.remove(&self.port);
+        let here = here.into_iter().flatten();
+        Ok(here.filter(|entry| entry.mac == self.mac).collect())
+    }
+
+    fn single(&self) -> Result<Option<FdbEntry>> {
+        let operation = format!("look up the bridge's entry of {}", self.mac);
+        let request = message(self.port, 0, NTF_MASTER, self.mac);
+        match Netlink::route()?.request(&operation, RTM_GETNEIGH, 0, &request) {
+            Ok(answers) => {
+                let mut found = answers
+                    .iter()
+                    .filter_map(|answer| decode(&answer.payload, self.bridge));
+                let here = found.find(|(port, _)| *port == self.port);
+                Ok(here.map(|(_, entry)| entry))
+            }
+            // No entry of this address, wherever it would point.
+            Err(error) if error.errno() == Some(libc::ENOENT) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// Whether these entries of an address at a port are what is wanted of it there.
+fn fits(entries: &[FdbEntry], wanted: Entry) -> bool {
+    let mut others = entries.iter().filter(|entry| !entry.local);
+    match wanted {
+        Entry::Absent => others.next().is_none(),
+        Entry::Static => others.any(|entry| entry.fixed && !entry.sticky),
+        Entry::Sticky => others.any(|entry| entry.fixed && entry.sticky),
+    }
+}
+
+/// See [`crate::Host::ensure_bridge_entry`]. `bridge` is the number of the port's bridge, `by_vlan`
+/// whether it filters by VLAN.
+pub fn ensure_entry(
+    port: &IfName,
+    bridge: u32,
+    by_vlan: bool,
+    mac: MacAddr,
+    wanted: Entry,
+) -> Result<()> {
     let index = ifindex(port)?;
-    let points_here = |only_fixed: bool| -> Result<bool> {
-        let entries = observe(bridge)?;
-        let here = entries.get(&index).into_iter().flatten();
-        Ok(here
-            .filter(|entry| entry.mac == mac && !entry.local)
-            .any(|entry| entry.fixed || !only_fixed))
+    let place = Place {
+        port: index,
+        bridge,
+        mac,
+        by_vlan,
     };
-    if points_here(present)? == present {
+    let before = place.entries()?;
+    if fits(&before, wanted) {
         return Ok(());
     }
-    let operation = if present {
-        format!("let the bridge send {mac} to {port}")
-    } else {
-        format!("take away the bridge's entry of {mac} on {port}")
+    let operation = match wanted {
+        Entry::Absent => format!("take away the bridge's entry of {mac} on {port}"),
+        Entry::Static => format!("let the bridge send {mac} to {port}"),
+        Entry::Sticky => format!("let the bridge send {mac} to {port} whoever sends from it"),
     };
+    let not_as_asked = |found: &[FdbEntry]| HostError::NotAsAsked {
+        operation: operation.clone(),
+        wanted: format!("{wanted:?}").to_lowercase(),
+        found: in_words(found),
+    };
+    // An entry in its place would take the port's own address from the host.
+    if before.iter().any(|entry| entry.local) {
+        return Err(not_as_asked(&before));
+    }
     let mut netlink = Netlink::route()?;
-    let done = if present {
-        let message = message(index, NUD_NOARP, NTF_MASTER, mac);
-        netlink.request(&operation, RTM_NEWNEIGH, CREATE | REPLACE, &message)
-    } else {
+    let done = if wanted == Entry::Absent {
         let message = message(index, NUD_PERMANENT, NTF_MASTER, mac);
         netlink.request(&operation, RTM_DELNEIGH, 0, &message)
+    } else {
+        // What is there is changed where it is, and at no moment missing (net/bridge/br_fdb.c,
+        // `fdb_add_entry`).
+        let sticky = if wanted == Entry::Sticky {
+            NTF_STICKY
+        } else {
+            0
+        };
+        let message = message(index, NUD_NOARP, NTF_MASTER | sticky, mac);
+        netlink.request(&operation, RTM_NEWNEIGH, CREATE | REPLACE, &message)
     };
     match done {
-        Err(HostError::Kernel {
-            code: libc::ENOENT, ..
-        }) if !present => {}
+        // It aged, or moved, meanwhile.
+        Err(error) if error.errno() == Some(libc::ENOENT) && wanted == Entry::Absent => {}
         other => drop(other?),
     }
-    if points_here(present)? == present {
+    let after = place.entries()?;
+    if fits(&after, wanted) {
         return Ok(());
     }
-    Err(HostError::NotAsAsked {
-        operation,
-        wanted: if present {
-            "an entry".into()
-        } else {
-            "no entry".into()
-        },
-        found: if present {
-            "none".into()
-        } else {
-            "one (the address is in use there)".into()
-        },
-    })
+    Err(not_as_asked(&after))
+}
+
+fn in_words(entries: &[FdbEntry]) -> String {
+    let words = entries.iter().map(|entry| match entry {
+        FdbEntry { local: true, .. } => "the port's own address",
+        FdbEntry { sticky: true, .. } => "sticky",
+        FdbEntry { fixed: true, .. } => "static",
+        _ => "learned (the address is in use there)",
+    });
+    let words: Vec<_> = words.collect();
+    if words.is_empty() {
+        "absent".to_owned()
+    } else {
+        words.join(", ")
+    }
 }
 
 /// See [`crate::Host::ensure_pf_filter`]; `filter` reads the addresses that are there.
@@ -190,6 +257,9 @@ pub fn ensure_filter(
         found: found.into(),
     })
 }
+
+#[cfg(test)]
+mod moves;
 
 #[cfg(test)]
 mod tests {

@@ -163,54 +163,14 @@ pub fn ensure_port(root: &Root, bridge: &IfName, port: &IfName) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::linux::{bridge, claims};
-
-    /// Runs in a thread with a network of its own, where `/sys` shows that network. False where this
-    /// is not allowed (a container without the right to).
-    fn in_own_network(test: impl FnOnce(&Root) + Send + 'static) -> bool {
-        let directory = tempfile::tempdir().unwrap();
-        let thread = std::thread::spawn(move || {
-            use rustix::{mount, thread::UnshareFlags};
-            let flags = UnshareFlags::NEWNET | UnshareFlags::NEWNS;
-            // SAFETY: the thread was made for this, shares no descriptors that these flags concern,
-            // and ends with the test.
-            if unsafe { rustix::thread::unshare_unsafe(flags) }.is_err() {
-                return false;
-            }
-            let private = mount::MountPropagationFlags::PRIVATE | mount::MountPropagationFlags::REC;
-            mount::mount_change("/", private).unwrap();
-            let sys = directory.path().join("sys");
-            std::fs::create_dir(&sys).unwrap();
-            mount::mount("sysfs", &sys, "sysfs", mount::MountFlags::empty(), None).unwrap();
-            std::os::unix::fs::symlink("/proc", directory.path().join("proc")).unwrap();
-            test(&Root::at(directory.path()));
-            mount::unmount(&sys, mount::UnmountFlags::DETACH).unwrap();
-            true
-        });
-        thread.join().unwrap()
-    }
-
-    fn name(text: &str) -> IfName {
-        text.parse().unwrap()
-    }
-
-    /// A virtual cable; one end stands for the adapter.
-    fn cable(end: &str) {
-        let mut message = ifinfomsg(0);
-        push(&mut message, IFLA_IFNAME, format!("{end}\0").as_bytes());
-        let mut info = Vec::new();
-        push(&mut info, IFLA_INFO_KIND, b"veth\0");
-        push(&mut message, IFLA_LINKINFO, &info);
-        let flags = (libc::NLM_F_CREATE | libc::NLM_F_EXCL) as u16;
-        let made = Netlink::route()
-            .unwrap()
-            .request("cable", RTM_NEWLINK, flags, &message);
-        made.unwrap();
-    }
+    use crate::linux::{
+        bridge, claims,
+        own_network::{cable, in_own_network, name},
+    };
 
     fn made_and_made_again(root: &Root) {
         let (br1, pf0) = (name("br1"), name("pf0"));
-        cable("pf0");
+        cable("pf0", None);
         for _ in 0..2 {
             ensure(root, &br1, "accelnet:a").unwrap();
             ensure_port(root, &br1, &pf0).unwrap();
@@ -248,16 +208,14 @@ mod tests {
     #[test]
     fn a_bridge_is_made_marked_once_and_whole() {
         for test in [made_and_made_again, gone_on_with_after_a_crash] {
-            if !in_own_network(test) {
-                eprintln!("not tried: a network namespace needs CAP_SYS_ADMIN");
-            }
+            in_own_network(test);
         }
     }
 
     #[test]
     fn addresses_and_routes_show_that_an_interface_is_used() {
-        let tried = in_own_network(|_| {
-            cable("pf0");
+        in_own_network(|_| {
+            cable("pf0", None);
             let pf0 = name("pf0");
             let index = ifindex(&pf0).unwrap();
             let nothing = claims::Use::default();
@@ -281,8 +239,5 @@ mod tests {
                 .unwrap();
             assert!(claims::ask(&pf0).address);
         });
-        if !tried {
-            eprintln!("not tried: a network namespace needs CAP_SYS_ADMIN");
-        }
     }
 }
