@@ -61,8 +61,16 @@ pub enum HostError {
     ForeignQdisc {
         /// The tap.
         tap: IfName,
-        /// Kind of the discipline.
+        /// The discipline, as `tc qdisc` has it.
         kind: String,
+    },
+    /// Frames cannot be held, because nothing would let them go if this process died.
+    #[error("frames for {tap} are not held: nothing would let go of them in time ({why})")]
+    Unguarded {
+        /// The tap.
+        tap: IfName,
+        /// What is wrong with the guard ([`crate::linux::hold_guard`]).
+        why: String,
     },
     /// Something did not happen in time.
     #[error("{operation}: not done after {seconds} s")]

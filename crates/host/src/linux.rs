@@ -13,6 +13,7 @@ mod ethtool;
 mod fdb;
 #[cfg(test)]
 mod fixture;
+pub mod hold_guard;
 mod hold_queue;
 mod kernel_log;
 mod link;
@@ -23,6 +24,7 @@ mod node;
 mod own_network;
 mod pci;
 mod policy;
+mod qdisc;
 mod routes;
 mod sriov;
 pub mod sysfs;
@@ -33,6 +35,7 @@ mod watch;
 
 use std::{
     collections::BTreeSet,
+    path::PathBuf,
     sync::{Arc, mpsc},
     time::{Duration, Instant},
 };
@@ -50,6 +53,7 @@ pub struct Linux {
     root: Root,
     log: kernel_log::KernelLog,
     devlink: Arc<devlink::Devlink>,
+    guard: Arc<hold_guard::Guard>,
     started: Instant,
 }
 
@@ -66,8 +70,17 @@ impl Linux {
             root,
             log: kernel_log::KernelLog::default(),
             devlink: Arc::default(),
+            guard: Arc::default(),
             started: Instant::now(),
         }
+    }
+
+    /// With a program that runs [`hold_guard::serve`], started when frames are held for the first time.
+    /// Without one no frames are held ([`HostError::Unguarded`]).
+    #[must_use]
+    pub fn with_guard(mut self, program: PathBuf, arguments: Vec<String>) -> Self {
+        self.guard = Arc::new(hold_guard::Guard::new(program, arguments));
+        self
     }
 }
 
@@ -178,7 +191,7 @@ impl Host for Linux {
     }
 
     fn ensure_hold_queue(&self, tap: &IfName, wanted: HoldQueue) -> Result<()> {
-        hold_queue::ensure(tap, wanted)
+        hold_queue::ensure(tap, wanted, &self.guard)
     }
 
     fn ensure_tap_room(&self, tap: &IfName) -> Result<()> {

@@ -9,6 +9,7 @@ use super::{
     attributes::push,
     ethtool, fdb, hold_queue,
     netlink::{Netlink, ifindex},
+    qdisc,
     sysfs::{self, Root},
 };
 use crate::{HostError, Result};
@@ -139,7 +140,7 @@ fn observe_port(
         flood: flag(&port.join("unicast_flood"))?,
         isolated: flag(&port.join("isolated"))?,
         rx_packets: rx_packets(root, &ifname)?,
-        hold_queue: hold_queue::present(index)?,
+        hold_queue: qdisc::of(index)?.iter().any(hold_queue::is_ours),
         fdb,
         ifname,
     })

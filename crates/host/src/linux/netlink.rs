@@ -114,17 +114,9 @@ impl Netlink {
     ) -> Result<Vec<Message>> {
         let deadline = Instant::now() + DEADLINE;
         for _ in 0..DUMP_ATTEMPTS {
-            self.send(operation, kind, flags, payload)?;
-            let mut answer = Answer::default();
-            while !answer.complete {
-                let Some(length) = self.datagram(operation, deadline)? else {
-                    return Err(HostError::Deadline {
-                        operation: operation.to_owned(),
-                        seconds: DEADLINE.as_secs(),
-                    });
-                };
-                answer.take(operation, &self.buffer[..length], self.sequence)?;
-            }
+            let message = self.message(operation, kind, flags, payload)?;
+            self.send(operation, &message)?;
+            let answer = self.answer(operation, self.sequence, deadline)?;
             if !answer.interrupted {
                 return Ok(answer.messages);
             }
@@ -134,6 +126,29 @@ impl Netlink {
             libc::EINTR,
             None,
         ))
+    }
+
+    /// Sends several requests of one kind at once, each with its flags. The kernel does one after the
+    /// other before this process goes on or ends (net/netlink/af_netlink.c, `netlink_rcv_skb`). The
+    /// first that it refuses is the error; it does the others all the same.
+    pub fn request_all(
+        &mut self,
+        operation: &str,
+        kind: u16,
+        requests: &[(u16, &[u8])],
+    ) -> Result<()> {
+        let deadline = Instant::now() + DEADLINE;
+        let (mut bytes, mut sequences) = (Vec::new(), Vec::new());
+        for (flags, payload) in requests {
+            bytes.extend(self.message(operation, kind, *flags, payload)?);
+            bytes.resize(bytes.len().next_multiple_of(4), 0);
+            sequences.push(self.sequence);
+        }
+        self.send(operation, &bytes)?;
+        for sequence in sequences {
+            self.answer(operation, sequence, deadline)?;
+        }
+        Ok(())
     }
 
     /// Messages sent to the joined groups, waiting up to `patience`; empty if there was none.
@@ -148,7 +163,29 @@ impl Netlink {
             .collect()
     }
 
-    fn send(&mut self, operation: &str, kind: u16, flags: u16, payload: &[u8]) -> Result<()> {
+    /// The answer to the request with this number, up to its end.
+    fn answer(&mut self, operation: &str, sequence: u32, deadline: Instant) -> Result<Answer> {
+        let mut answer = Answer::default();
+        while !answer.complete {
+            let Some(length) = self.datagram(operation, deadline)? else {
+                return Err(HostError::Deadline {
+                    operation: operation.to_owned(),
+                    seconds: DEADLINE.as_secs(),
+                });
+            };
+            answer.take(operation, &self.buffer[..length], sequence)?;
+        }
+        Ok(answer)
+    }
+
+    /// A request with the next number.
+    fn message(
+        &mut self,
+        operation: &str,
+        kind: u16,
+        flags: u16,
+        payload: &[u8],
+    ) -> Result<Vec<u8>> {
         self.sequence = self.sequence.wrapping_add(1).max(1);
         let length = u32::try_from(HEADER + payload.len())
             .map_err(|_| HostError::Malformed(format!("{operation}: the request is too long")))?;
@@ -160,7 +197,11 @@ impl Netlink {
         message.extend(self.sequence.to_ne_bytes());
         message.extend(0u32.to_ne_bytes());
         message.extend(payload);
-        rustix::io::retry_on_intr(|| rustix::net::send(&self.socket, &message, SendFlags::empty()))
+        Ok(message)
+    }
+
+    fn send(&self, operation: &str, message: &[u8]) -> Result<()> {
+        rustix::io::retry_on_intr(|| rustix::net::send(&self.socket, message, SendFlags::empty()))
             .map(drop)
             .map_err(|errno| HostError::io(operation, &errno.into()))
     }

@@ -13,6 +13,7 @@ use super::{
     attributes::{find, text, u32_at},
     hold_queue,
     netlink::{Netlink, ifindex},
+    qdisc,
     sysfs::{self, Root},
 };
 use crate::Result;
@@ -81,8 +82,15 @@ fn port_flags(root: &Root, tap: &IfName) -> Result<Vec<PolicyFinding>> {
 fn traffic_control(device: &IfName) -> Result<Vec<PolicyFinding>> {
     let index = ifindex(device)?;
     let mut found = Vec::new();
-    if let Some(rule) = hold_queue::foreign(index)? {
-        found.push(finding(PolicyKind::TrafficControl, device, rule));
+    for qdisc in qdisc::of(index)?
+        .iter()
+        .filter(|one| hold_queue::is_foreign(one))
+    {
+        found.push(finding(
+            PolicyKind::TrafficControl,
+            device,
+            qdisc.in_words(),
+        ));
     }
     for (parent, hook) in PARENTS {
         let mut message = vec![0; 4];
