@@ -4,7 +4,7 @@
 //! at the machine, ready. At the end: the server lets requests come to their end, then the agent its
 //! switch-overs.
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use accelnet_agent::{Agent, Config};
 use accelnet_host::linux::Linux;
@@ -122,8 +122,8 @@ fn start_agent(args: &Standalone, reports: watch::Sender<NodeStatus>) -> Agent {
         state_dir: args.state.state_dir.clone(),
     };
     // This program, also when an update has put another in its place.
-    let guard = (PathBuf::from("/proc/self/exe"), vec!["hold-guard".to_owned()]);
-    let host = Arc::new(Linux::new().with_guard(guard.0, guard.1));
+    let linux = Linux::new().with_guard("/proc/self/exe".into(), vec!["hold-guard".to_owned()]);
+    let host = Arc::new(linux);
     let hypervisor = Arc::new(Libvirt::new(&args.libvirt));
     Agent::start(config, host, hypervisor, move |status| {
         reports.send_replace(status);

@@ -100,6 +100,8 @@ pub enum Change {
     Spoofchk(bool),
     /// Trust.
     Trust(bool),
+    /// The link that its user sees.
+    Link(VfLink),
     /// Lowest and highest transmit rate in Mbit/s. Always both: a message with one of them sets the
     /// other to 0 (drivers get both in one call).
     Rates {
@@ -155,13 +157,13 @@ fn decode_vf(info: &[u8]) -> Option<(u32, Vf)> {
         trust: flag(IFLA_VF_TRUST),
         min_tx_rate_mbps: number(IFLA_VF_RATE, 1),
         max_tx_rate_mbps: number(IFLA_VF_RATE, 2),
-        // include/uapi/linux/if_link.h: 0 auto (also of drivers that have no such state), 1 up, 2 down.
-        link: match value(IFLA_VF_LINK_STATE, 1) {
-            Some(0) => Support::Supported(VfLink::Auto),
-            Some(1) => Support::Supported(VfLink::Up),
-            Some(2) => Support::Supported(VfLink::Down),
-            _ => Support::Unknown,
-        },
+        // Drivers that have no such setting leave 0, which reads like auto, and is what they do.
+        link: value(IFLA_VF_LINK_STATE, 1)
+            .and_then(|state| {
+                let mut known = [VfLink::Auto, VfLink::Up, VfLink::Down].into_iter();
+                known.find(|link| link_state(*link) == state)
+            })
+            .map_or(Support::Unknown, Support::Supported),
     };
     // struct ifla_vf_vlan_info: VF, VLAN, priority, protocol (big-endian u16).
     let dot1q = iter(find(info, IFLA_VF_VLAN_LIST).unwrap_or_default())
@@ -197,6 +199,7 @@ fn encode(vf: u32, change: Change) -> Vec<u8> {
         Change::Vlan(vlan, qos) => (IFLA_VF_VLAN, words(&[vf, vlan.into(), qos.into()])),
         Change::Spoofchk(on) => (IFLA_VF_SPOOFCHK, words(&[vf, on.into()])),
         Change::Trust(on) => (IFLA_VF_TRUST, words(&[vf, on.into()])),
+        Change::Link(link) => (IFLA_VF_LINK_STATE, words(&[vf, link_state(link)])),
         Change::Rates { min_mbps, max_mbps } => (IFLA_VF_RATE, words(&[vf, min_mbps, max_mbps])),
     };
     let (mut info, mut list, mut message) = (Vec::new(), Vec::new(), Vec::new());
@@ -204,6 +207,15 @@ fn encode(vf: u32, change: Change) -> Vec<u8> {
     push(&mut list, IFLA_VF_INFO, &info);
     push(&mut message, IFLA_VFINFO_LIST, &list);
     message
+}
+
+/// `IFLA_VF_LINK_STATE_…` (include/uapi/linux/if_link.h).
+fn link_state(link: VfLink) -> u32 {
+    match link {
+        VfLink::Auto => 0,
+        VfLink::Up => 1,
+        VfLink::Down => 2,
+    }
 }
 
 fn in_words(change: Change) -> String {
@@ -215,6 +227,9 @@ fn in_words(change: Change) -> String {
         Change::Vlan(vlan, qos) => format!("set VLAN {vlan} priority {qos}"),
         Change::Spoofchk(on) => format!("turn spoof check {}", on_off(on)),
         Change::Trust(on) => format!("turn trust {}", on_off(on)),
+        Change::Link(VfLink::Auto) => "let the link follow the adapter's".into(),
+        Change::Link(VfLink::Up) => "set the link up".into(),
+        Change::Link(VfLink::Down) => "set the link down".into(),
         Change::Rates { min_mbps, max_mbps } => {
             format!("set transmit rates min {min_mbps} max {max_mbps} Mbit/s")
         }
