@@ -17,6 +17,7 @@ pub mod hold_guard;
 mod hold_queue;
 mod kernel_log;
 mod link;
+mod links;
 pub mod netlink;
 mod new_bridge;
 mod node;
@@ -102,29 +103,11 @@ impl Host for Linux {
     }
 
     fn observe_bridges(&self, named: &BTreeSet<IfName>) -> Result<Vec<BridgeFacts>> {
-        let mut names: BTreeSet<IfName> = bridge::switch_names(&self.root).into_iter().collect();
-        names.extend(named.iter().cloned());
-        let mut found = Vec::new();
-        for name in &names {
-            found.extend(bridge::observe(&self.root, name)?);
-        }
-        Ok(found)
+        bridge::observe(&self.root, named)
     }
 
     fn observe_policy(&self, paths: &[PolicyPath]) -> Vec<Result<Vec<PolicyFinding>>> {
-        let one = |path: &PolicyPath| {
-            let mut found: Vec<PolicyFinding> = Vec::new();
-            for uplink in &path.uplinks {
-                let seen = policy::observe(&self.root, &path.bridge, &path.tap, uplink)?;
-                let new: Vec<PolicyFinding> = seen
-                    .into_iter()
-                    .filter(|one| !found.contains(one))
-                    .collect();
-                found.extend(new);
-            }
-            Ok(found)
-        };
-        paths.iter().map(one).collect()
+        policy::observe(&self.root, paths)
     }
 
     fn watch(&self, events: mpsc::Sender<HostEvent>) -> Result<()> {
@@ -182,7 +165,7 @@ impl Host for Linux {
     }
 
     fn ensure_pf_filter(&self, pf: &IfName, mac: MacAddr, present: bool) -> Result<()> {
-        fdb::ensure_filter(pf, mac, present, || link::filter(pf))
+        fdb::ensure_filter(pf, mac, present)
     }
 
     fn ensure_bridge_entry(&self, port: &IfName, mac: MacAddr, wanted: Entry) -> Result<()> {

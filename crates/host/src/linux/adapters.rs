@@ -9,7 +9,7 @@ use std::{cell::OnceCell, collections::HashMap, fs, path::Path};
 use accelnet_model::{AdapterFacts, AdapterId, IfName, MacAddr, PciAddress, Support, VfFacts};
 
 use super::{
-    claims, ethtool,
+    claims, ethtool, fdb,
     kernel_log::KernelLog,
     link, pci, sriov,
     sysfs::{self, Root},
@@ -42,7 +42,7 @@ pub fn ask(name: &IfName) -> Result<Answers> {
     let (driver_version, firmware) = ethtool::versions(name)?;
     Ok(Answers {
         link: link::observe(name)?,
-        filter: link::filter(name)?,
+        filter: fdb::filter(name)?,
         driver_version,
         firmware,
         used: Some(claims::ask),

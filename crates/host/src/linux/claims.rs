@@ -38,7 +38,8 @@ pub fn ask(name: &IfName) -> Use {
             true
         })
     };
-    let address = in_doubt(ifindex(name).and_then(addresses::any_global));
+    let address =
+        in_doubt(ifindex(name).and_then(|index| Ok(addresses::global()?.contains(&index))));
     Use {
         address,
         // Where there is an address its routes say nothing new.

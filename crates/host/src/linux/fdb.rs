@@ -25,55 +25,115 @@ fn message(index: u32, state: u16, flags: u8, mac: MacAddr) -> Vec<u8> {
     message
 }
 
-/// The forwarding entries of a bridge that decide where frames go, by the interface number of the port
-/// that they point to.
-///
-/// Where a bridge does not filter by VLAN (`by_vlan`) those are the ones without VLAN. Ports have VLANs
-/// there too, in which whatever is set is set as well, and stays when the address moves.
-pub fn observe(bridge: u32, by_vlan: bool) -> Result<BTreeMap<u32, Vec<FdbEntry>>> {
-    let mut header = ndmsg(0, 0, 0);
-    // The kernel filters by the bridge if it is named (`NDA_MASTER`, checked in strict mode too).
-    push(&mut header, NDA_MASTER, &bridge.to_ne_bytes());
-    let answers = Netlink::route()?.request(
-        "read the bridge's forwarding table",
-        RTM_GETNEIGH,
-        DUMP,
-        &header,
-    )?;
-    let mut entries: BTreeMap<u32, Vec<FdbEntry>> = BTreeMap::new();
-    for answer in &answers {
-        if let Some((port, entry)) = decode(&answer.payload, bridge)
-            && (by_vlan || entry.vlan.is_none())
-        {
-            entries.entry(port).or_default().push(entry);
-        }
-    }
-    Ok(entries)
+/// All forwarding entries of this machine: bridges', and those in filters of cards.
+#[derive(Debug, Default)]
+pub struct Table {
+    /// By bridge and port.
+    bridges: BTreeMap<(u32, u32), Vec<FdbEntry>>,
+    /// By card; unicast only, sorted.
+    filters: BTreeMap<u32, Vec<MacAddr>>,
 }
 
-fn decode(payload: &[u8], bridge: u32) -> Option<(u32, FdbEntry)> {
+/// What a dump is of.
+enum Of {
+    /// Everything.
+    All,
+    /// The bridge with this number.
+    Bridge(u32),
+    /// The interface with this number (Linux 5.0; before that everything).
+    Interface(u32),
+}
+
+impl Table {
+    /// Reads all.
+    pub fn read() -> Result<Self> {
+        Self::read_of(&Of::All)
+    }
+
+    fn read_of(of: &Of) -> Result<Self> {
+        let request = match of {
+            Of::All => ndmsg(0, 0, 0),
+            Of::Interface(index) => ndmsg(*index, 0, 0),
+            Of::Bridge(index) => {
+                let mut request = ndmsg(0, 0, 0);
+                push(&mut request, NDA_MASTER, &index.to_ne_bytes());
+                request
+            }
+        };
+        let operation = "read forwarding entries";
+        let answers = Netlink::route()?.request(operation, RTM_GETNEIGH, DUMP, &request)?;
+        let mut table = Self::default();
+        for answer in &answers {
+            table.take(&answer.payload);
+        }
+        for filter in table.filters.values_mut() {
+            filter.sort_unstable();
+            filter.dedup();
+        }
+        Ok(table)
+    }
+
+    fn take(&mut self, payload: &[u8]) {
+        match decode(payload) {
+            Some((At::Bridge { bridge, port }, entry)) => {
+                self.bridges.entry((bridge, port)).or_default().push(entry);
+            }
+            Some((At::Card(index), entry)) if !entry.mac.is_group() => {
+                self.filters.entry(index).or_default().push(entry.mac);
+            }
+            _ => {}
+        }
+    }
+
+    /// The entries at a port of a bridge that decide where frames go.
+    ///
+    /// Where the bridge does not filter by VLAN (`by_vlan`) those are the ones without VLAN. Ports have
+    /// VLANs there too, in which whatever is set is set as well, and stays when the address moves.
+    pub fn entries(&self, bridge: u32, port: u32, by_vlan: bool) -> Vec<FdbEntry> {
+        let all = self.bridges.get(&(bridge, port)).into_iter().flatten();
+        all.filter(|entry| by_vlan || entry.vlan.is_none())
+            .cloned()
+            .collect()
+    }
+}
+
+/// Unicast addresses that were put into an interface's own receive filter (`bridge fdb … self`).
+pub fn filter(name: &IfName) -> Result<Vec<MacAddr>> {
+    let index = ifindex(name)?;
+    let found = Table::read_of(&Of::Interface(index))?
+        .filters
+        .remove(&index);
+    Ok(found.unwrap_or_default())
+}
+
+/// Whose an entry is.
+#[derive(Debug, PartialEq, Eq)]
+enum At {
+    Bridge { bridge: u32, port: u32 },
+    Card(u32),
+}
+
+fn decode(payload: &[u8]) -> Option<(At, FdbEntry)> {
     let (port, state) = (u32_at(payload, 4)?, u16_at(payload, 8)?);
-    let attributes = payload.get(NDMSG..)?;
-    // Entries of the ports' own drivers (`self`) have no master, or are not the bridge's.
-    if find(attributes, NDA_MASTER).and_then(|value| u32_at(value, 0)) != Some(bridge) {
-        return None;
-    }
-    if payload.get(10)? & NTF_SELF != 0 && port != bridge {
-        return None;
-    }
+    let (flags, attributes) = (*payload.get(10)?, payload.get(NDMSG..)?);
+    let master = find(attributes, NDA_MASTER).and_then(|value| u32_at(value, 0));
+    let at = match master {
+        // Entries of the ports' own drivers (`self`) have no master, or are not the bridge's.
+        Some(bridge) if flags & NTF_SELF == 0 || port == bridge => At::Bridge { bridge, port },
+        _ if flags & NTF_SELF != 0 => At::Card(port),
+        _ => return None,
+    };
     let mac = MacAddr(*find(attributes, NDA_LLADDR)?.first_chunk()?);
     let vlan = find(attributes, NDA_VLAN).and_then(|value| u16_at(value, 0));
     let local = state & NUD_PERMANENT != 0;
-    Some((
-        port,
-        FdbEntry {
-            mac,
-            vlan,
-            local,
-            fixed: local || state & NUD_NOARP != 0,
-            sticky: payload.get(10)? & NTF_STICKY != 0,
-        },
-    ))
+    let entry = FdbEntry {
+        mac,
+        vlan,
+        local,
+        fixed: local || state & NUD_NOARP != 0,
+        sticky: flags & NTF_STICKY != 0,
+    };
+    Some((at, entry))
 }
 
 /// The entries of an address at a port that decide where frames go.
@@ -96,9 +156,10 @@ impl Place {
                 other => return Ok(other?.into_iter().collect()),
             }
         }
-        let here = observe(self.bridge, self.by_vlan)?.remove(&self.port);
-        let here = here.into_iter().flatten();
-        Ok(here.filter(|entry| entry.mac == self.mac).collect())
+        let table = Table::read_of(&Of::Bridge(self.bridge))?;
+        let mut here = table.entries(self.bridge, self.port, self.by_vlan);
+        here.retain(|entry| entry.mac == self.mac);
+        Ok(here)
     }
 
     fn single(&self) -> Result<Option<FdbEntry>> {
@@ -106,11 +167,12 @@ impl Place {
         let request = message(self.port, 0, NTF_MASTER, self.mac);
         match Netlink::route()?.request(&operation, RTM_GETNEIGH, 0, &request) {
             Ok(answers) => {
-                let mut found = answers
-                    .iter()
-                    .filter_map(|answer| decode(&answer.payload, self.bridge));
-                let here = found.find(|(port, _)| *port == self.port);
-                Ok(here.map(|(_, entry)| entry))
+                let found = answers.first().and_then(|answer| decode(&answer.payload));
+                let here = At::Bridge {
+                    bridge: self.bridge,
+                    port: self.port,
+                };
+                Ok(found.filter(|(at, _)| *at == here).map(|(_, entry)| entry))
             }
             // No entry of this address, wherever it would point.
             Err(error) if error.errno() == Some(libc::ENOENT) => Ok(None),
@@ -205,14 +267,9 @@ fn in_words(entries: &[FdbEntry]) -> String {
     }
 }
 
-/// See [`crate::Host::ensure_pf_filter`]; `filter` reads the addresses that are there.
-pub fn ensure_filter(
-    pf: &IfName,
-    mac: MacAddr,
-    present: bool,
-    filter: impl Fn() -> Result<Vec<MacAddr>>,
-) -> Result<()> {
-    if filter()?.contains(&mac) == present {
+/// See [`crate::Host::ensure_pf_filter`].
+pub fn ensure_filter(pf: &IfName, mac: MacAddr, present: bool) -> Result<()> {
+    if filter(pf)?.contains(&mac) == present {
         return Ok(());
     }
     let operation = if present {
@@ -243,7 +300,7 @@ pub fn ensure_filter(
         }
         Err(error) => return Err(error),
     }
-    if filter()?.contains(&mac) == present {
+    if filter(pf)?.contains(&mac) == present {
         return Ok(());
     }
     let found = if present {
@@ -268,22 +325,23 @@ mod tests {
     #[test]
     fn entries_of_the_bridge_are_told_from_the_drivers() {
         let mac = MacAddr([2, 0, 0, 0, 0, 7]);
+        let mut table = Table::default();
+        table.take(&message(3, NUD_PERMANENT, NTF_SELF, mac));
+        table.take(&message(3, NUD_PERMANENT, NTF_SELF, MacAddr([0x33; 6])));
+        // An ARP neighbour's.
+        table.take(&message(3, NUD_PERMANENT, 0, mac));
         let mut entry = message(3, NUD_NOARP, 0, mac);
-        assert_eq!(decode(&entry, 9), None, "without a master it is a driver's");
         push(&mut entry, NDA_MASTER, &9u32.to_ne_bytes());
+        table.take(&entry);
         push(&mut entry, NDA_VLAN, &5u16.to_ne_bytes());
-        let (port, decoded) = decode(&entry, 9).unwrap();
-        assert_eq!(
-            (
-                port,
-                decoded.mac,
-                decoded.vlan,
-                decoded.fixed,
-                decoded.local
-            ),
-            (3, mac, Some(5), true, false)
-        );
-        assert_eq!(decode(&entry, 8), None, "another bridge's");
-        assert_eq!(decode(&entry[..9], 9), None);
+        table.take(&entry);
+        table.take(&entry[..9]);
+        assert_eq!(table.filters[&3], [mac]);
+        let all = table.entries(9, 3, true);
+        let seen: Vec<_> = all.iter().map(|entry| (entry.vlan, entry.local)).collect();
+        assert_eq!(seen, [(None, false), (Some(5), false)]);
+        assert!(all.iter().all(|entry| entry.mac == mac && entry.fixed));
+        assert_eq!(table.entries(9, 3, false).len(), 1, "no VLAN counts");
+        assert_eq!(table.entries(8, 3, true), [], "another bridge's");
     }
 }

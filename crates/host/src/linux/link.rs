@@ -13,21 +13,14 @@ use accelnet_model::{IfName, MacAddr, Support, VfAttributes, VfLink};
 use super::{
     attributes::{find, iter, push, u32_at},
     netlink::{Netlink, ifindex},
+    uapi::{
+        IFINFOMSG, IFLA_CARRIER, IFLA_EXT_MASK, IFLA_PERM_ADDRESS, IFLA_VFINFO_LIST,
+        RTEXT_FILTER_SKIP_STATS, RTEXT_FILTER_VF, RTM_GETLINK, RTM_SETLINK, ifinfomsg,
+    },
 };
 use crate::{HostError, Result};
 
-// include/uapi/linux/rtnetlink.h
-const RTM_GETLINK: u16 = 18;
-const RTM_SETLINK: u16 = 19;
-const RTM_GETNEIGH: u16 = 30;
-const RTEXT_FILTER_VF: u32 = 1;
-const RTEXT_FILTER_SKIP_STATS: u32 = 8;
-
 // include/uapi/linux/if_link.h
-const IFLA_VFINFO_LIST: u16 = 22;
-const IFLA_EXT_MASK: u16 = 29;
-const IFLA_CARRIER: u16 = 33;
-const IFLA_PERM_ADDRESS: u16 = 54;
 const IFLA_VF_INFO: u16 = 1;
 const IFLA_VF_MAC: u16 = 1;
 const IFLA_VF_VLAN: u16 = 2;
@@ -37,18 +30,6 @@ const IFLA_VF_RATE: u16 = 6;
 const IFLA_VF_TRUST: u16 = 9;
 const IFLA_VF_VLAN_LIST: u16 = 12;
 const IFLA_VF_VLAN_INFO: u16 = 1;
-
-// include/uapi/linux/neighbour.h
-const NDA_LLADDR: u16 = 2;
-const NTF_SELF: u8 = 2;
-
-/// `struct ifinfomsg`: family, type, index, flags, mask of flags to change.
-pub fn ifinfomsg(index: u32, flags: u32, change: u32) -> Vec<u8> {
-    [0, index, flags, change].map(u32::to_ne_bytes).concat()
-}
-
-/// Size of `struct ifinfomsg`.
-const IFINFOMSG: usize = 16;
 
 /// One VF as the PF's driver reports it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -242,31 +223,6 @@ pub fn set_up(name: &IfName) -> Result<()> {
     let message = ifinfomsg(ifindex(name)?, up, up);
     Netlink::route()?.request(&format!("set {name} up"), RTM_SETLINK, 0, &message)?;
     Ok(())
-}
-
-/// Unicast addresses that were put into an interface's own receive filter (`bridge fdb … self`).
-pub fn filter(name: &IfName) -> Result<Vec<MacAddr>> {
-    /// Size of `struct ndmsg`: family, padding, index, state (u16), flags, type.
-    const NDMSG: usize = 12;
-    let index = ifindex(name)?;
-    let mut message = vec![libc::AF_BRIDGE as u8, 0, 0, 0];
-    message.extend(index.to_ne_bytes());
-    message.resize(NDMSG, 0);
-    let dump = libc::NLM_F_DUMP as u16;
-    let operation = format!("read the address filter of {name}");
-    let answers = Netlink::route()?.request(&operation, RTM_GETNEIGH, dump, &message)?;
-    let mut filter: Vec<_> = answers
-        .iter()
-        .filter_map(|answer| {
-            let entry = &answer.payload;
-            let own = u32_at(entry, 4)? == index && entry.get(10)? & NTF_SELF != 0;
-            own.then(|| find(entry.get(NDMSG..)?, NDA_LLADDR).and_then(mac))?
-        })
-        .filter(|mac| !mac.is_group())
-        .collect();
-    filter.sort_unstable();
-    filter.dedup();
-    Ok(filter)
 }
 
 #[cfg(test)]

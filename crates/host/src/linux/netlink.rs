@@ -13,6 +13,7 @@
 //! Sources: Documentation/userspace-api/netlink/intro.rst, include/uapi/linux/netlink.h.
 
 use std::{
+    cell::Cell,
     os::fd::{AsRawFd, OwnedFd},
     time::{Duration, Instant},
 };
@@ -42,6 +43,15 @@ const RECEIVE_BUFFER: usize = 32 * 1024;
 
 /// Size of `struct nlmsghdr`.
 const HEADER: usize = 16;
+
+thread_local! {
+    static DUMPS: Cell<u64> = const { Cell::new(0) };
+}
+
+/// How many whole tables this thread has asked the kernel for: what a look costs, for benchmarks.
+pub fn dumps() -> u64 {
+    DUMPS.get()
+}
 
 /// One netlink message without its header.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -115,6 +125,10 @@ impl Netlink {
         let deadline = Instant::now() + DEADLINE;
         for _ in 0..DUMP_ATTEMPTS {
             let message = self.message(operation, kind, flags, payload)?;
+            let whole = libc::NLM_F_DUMP as u16;
+            if flags & whole == whole {
+                DUMPS.set(DUMPS.get() + 1);
+            }
             self.send(operation, &message)?;
             let answer = self.answer(operation, self.sequence, deadline)?;
             if !answer.interrupted {

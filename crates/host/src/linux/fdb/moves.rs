@@ -24,13 +24,9 @@ fn seen(root: &Root) -> Vec<(&'static str, String)> {
         let Ok((bridge, by_vlan)) = master_of(root, &name(port)) else {
             continue;
         };
-        let all = observe(bridge, by_vlan).unwrap();
-        let here = all.get(&ifindex(&name(port)).unwrap()).into_iter();
-        let own: Vec<_> = here
-            .flatten()
-            .filter(|entry| entry.mac == GUEST)
-            .cloned()
-            .collect();
+        let index = ifindex(&name(port)).unwrap();
+        let mut own = Table::read().unwrap().entries(bridge, index, by_vlan);
+        own.retain(|entry| entry.mac == GUEST);
         if let Some(first) = own.first() {
             assert!(
                 own.iter()
@@ -157,7 +153,8 @@ fn the_ports_own_address_is_left_alone() {
         let error = ensure_entry(&port, bridge, by_vlan, mac, Entry::Static).unwrap_err();
         assert!(error.to_string().contains("own address"), "{error}");
         ensure_entry(&port, bridge, by_vlan, mac, Entry::Absent).unwrap();
-        let here = observe(bridge, by_vlan).unwrap()[&ifindex(&port).unwrap()].clone();
+        let index = ifindex(&port).unwrap();
+        let here = Table::read().unwrap().entries(bridge, index, by_vlan);
         assert!(here.iter().any(|entry| entry.mac == mac && entry.local));
     });
 }
