@@ -67,6 +67,16 @@ pub enum Entry {
     Sticky,
 }
 
+/// The adapters of a machine, as far as they could be seen.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct AdaptersSeen {
+    /// Those that could.
+    pub adapters: Vec<AdapterFacts>,
+    /// Those that are there, or may be, and could not be read whole; nothing else is known of them. By
+    /// interface, or what stands for it where there is none (`pci0000-01-00.0`).
+    pub unseen: Vec<(IfName, HostError)>,
+}
+
 /// The way of a NIC's frames on the host, for the policy on it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct PolicyPath {
@@ -86,8 +96,9 @@ pub trait Host: Send + Sync + 'static {
     /// Facts about the machine as a whole (without libvirt's and QEMU's versions).
     fn observe_node(&self) -> Result<NodeFacts>;
 
-    /// All network adapters that are PCI functions and not VFs themselves, with their VFs.
-    fn observe_adapters(&self) -> Result<Vec<AdapterFacts>>;
+    /// All network adapters that are PCI functions and not VFs themselves, with their VFs. What cannot be
+    /// read of one is in its place among those that were not seen; an error is that nothing was.
+    fn observe_adapters(&self) -> Result<AdaptersSeen>;
 
     /// All bridges and bonds, and what else has one of these names (`kind` says what it is; ports are
     /// empty then). A fixed number of dumps, however many ports there are.

@@ -42,11 +42,11 @@ use std::{
 };
 
 use accelnet_model::{
-    AdapterFacts, BridgeFacts, IfName, MacAddr, NodeFacts, PciAddress, PolicyFinding, VfAttributes,
+    BridgeFacts, IfName, MacAddr, NodeFacts, PciAddress, PolicyFinding, VfAttributes,
 };
 use sysfs::Root;
 
-use crate::{Entry, HoldQueue, Host, HostError, HostEvent, PolicyPath, Result};
+use crate::{AdaptersSeen, Entry, HoldQueue, Host, HostError, HostEvent, PolicyPath, Result};
 
 /// The machine this process runs on.
 #[derive(Debug, Clone)]
@@ -96,10 +96,10 @@ impl Host for Linux {
         node::observe(&self.root)
     }
 
-    fn observe_adapters(&self) -> Result<Vec<AdapterFacts>> {
-        let mut found = adapters::observe(&self.root, &self.log, &adapters::ask)?;
-        self.devlink.fill(&mut found);
-        Ok(found)
+    fn observe_adapters(&self) -> Result<AdaptersSeen> {
+        let mut seen = adapters::observe(&self.root, &self.log, &adapters::ask)?;
+        self.devlink.fill(&mut seen.adapters);
+        Ok(seen)
     }
 
     fn observe_bridges(&self, named: &BTreeSet<IfName>) -> Result<Vec<BridgeFacts>> {
@@ -139,7 +139,7 @@ impl Host for Linux {
         if !self.root.pci(pf).join(format!("virtfn{index}")).exists() {
             return Err(HostError::Gone(format!("VF {index} of {pf}")));
         }
-        let interface = adapters::interface_of(&self.root, pf)
+        let interface = adapters::interface_of(&self.root, pf)?
             .ok_or_else(|| HostError::Gone(format!("interface of {pf}")))?;
         vf::attributes::ensure(&interface, index, wanted)
     }

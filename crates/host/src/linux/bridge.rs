@@ -144,11 +144,11 @@ fn kind(root: &Root, link: &Interface) -> Result<String> {
     }
     let event = sysfs::read(&path.join("uevent"))?.unwrap_or_default();
     let devtype = event.lines().find_map(|line| line.strip_prefix("DEVTYPE="));
-    let known = devtype
-        .map(str::to_owned)
-        .or_else(|| sysfs::link_name(&path.join("device/driver")));
-    if let Some(known) = known {
-        return Ok(known);
+    if let Some(devtype) = devtype {
+        return Ok(devtype.to_owned());
+    }
+    if let Some(driver) = sysfs::link_name(&path.join("device/driver"))? {
+        return Ok(driver);
     }
     // Open vSwitch's interfaces and teams say nothing of themselves in sysfs.
     match ethtool::driver(&link.name) {

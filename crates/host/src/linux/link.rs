@@ -13,6 +13,7 @@ use accelnet_model::{IfName, MacAddr, Support, VfAttributes, VfLink};
 use super::{
     attributes::{find, iter, push, u32_at},
     netlink::{Netlink, ifindex},
+    sysfs::{self, Root},
     uapi::{
         IFINFOMSG, IFLA_CARRIER, IFLA_EXT_MASK, IFLA_PERM_ADDRESS, IFLA_VFINFO_LIST,
         RTEXT_FILTER_SKIP_STATS, RTEXT_FILTER_VF, RTM_GETLINK, RTM_SETLINK, ifinfomsg,
@@ -215,6 +216,15 @@ fn in_words(change: Change) -> String {
             format!("set transmit rates min {min_mbps} max {max_mbps} Mbit/s")
         }
     }
+}
+
+/// The interface is administratively up.
+pub fn is_up(root: &Root, name: &IfName) -> Result<bool> {
+    let path = root.path(&format!("sys/class/net/{name}/flags"));
+    let flags = sysfs::read(&path)?.ok_or_else(|| HostError::Gone(name.to_string()))?;
+    let odd = |_| HostError::Malformed(format!("{}: '{flags}'", path.display()));
+    let flags = u32::from_str_radix(flags.trim_start_matches("0x"), 16).map_err(odd)?;
+    Ok(flags & libc::IFF_UP as u32 != 0)
 }
 
 /// Sets an interface administratively up.

@@ -1,6 +1,6 @@
 //! All interfaces as rtnetlink shows them, by one dump.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use accelnet_model::{IfName, MacAddr};
 
@@ -47,7 +47,10 @@ pub struct Interface {
 
 /// All interfaces.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Links(BTreeMap<u32, Interface>);
+pub struct Links {
+    by_index: BTreeMap<u32, Interface>,
+    by_name: HashMap<IfName, u32>,
+}
 
 impl Links {
     /// Reads them.
@@ -55,23 +58,27 @@ impl Links {
         let operation = "read all interfaces";
         let answers =
             Netlink::route()?.request(operation, RTM_GETLINK, DUMP, &ifinfomsg(0, 0, 0))?;
-        let links = answers.iter().filter_map(|answer| decode(&answer.payload));
-        Ok(Self(links.map(|link| (link.index, link)).collect()))
+        let mut links = Self::default();
+        for link in answers.iter().filter_map(|answer| decode(&answer.payload)) {
+            links.by_name.insert(link.name.clone(), link.index);
+            links.by_index.insert(link.index, link);
+        }
+        Ok(links)
     }
 
     /// All of them, by number.
     pub fn iter(&self) -> impl Iterator<Item = &Interface> {
-        self.0.values()
+        self.by_index.values()
     }
 
     /// The one with this number.
     pub fn get(&self, index: u32) -> Option<&Interface> {
-        self.0.get(&index)
+        self.by_index.get(&index)
     }
 
     /// The one with this name.
     pub fn named(&self, name: &IfName) -> Option<&Interface> {
-        self.iter().find(|link| &link.name == name)
+        self.get(*self.by_name.get(name)?)
     }
 
     /// The same; [`HostError::Gone`] if there is none.

@@ -8,6 +8,8 @@ mod filters;
 mod firewall;
 mod vlan;
 
+use std::collections::HashMap;
+
 use accelnet_model::{IfName, PolicyFinding, PolicyKind};
 use filters::Filters;
 
@@ -58,7 +60,8 @@ fn finding(kind: PolicyKind, place: &impl ToString, rule: impl Into<String>) -> 
 /// One look, for all paths.
 struct View {
     links: Links,
-    qdiscs: Vec<Qdisc>,
+    /// By device.
+    qdiscs: HashMap<u32, Vec<Qdisc>>,
     vlans: vlan::Vlans,
     /// Rules that see every bridged frame.
     firewall: Vec<PolicyFinding>,
@@ -70,8 +73,12 @@ impl View {
         let links = Links::read()?;
         let bridges = paths.iter().filter_map(|path| links.named(&path.bridge));
         let by_vlan = bridges.into_iter().any(|bridge| bridge.by_vlan);
+        let mut qdiscs: HashMap<u32, Vec<Qdisc>> = HashMap::new();
+        for qdisc in qdisc::all()? {
+            qdiscs.entry(qdisc.device).or_default().push(qdisc);
+        }
         Ok(Self {
-            qdiscs: qdisc::all()?,
+            qdiscs,
             vlans: if by_vlan {
                 vlan::Vlans::read()?
             } else {
@@ -97,7 +104,7 @@ impl View {
         let mut found = port_flags(tap);
         found.extend(vlans.observe(bridge, tap, &uplinks));
         for device in [tap, bridge].into_iter().chain(uplinks) {
-            for qdisc in qdiscs.iter().filter(|one| one.device == device.index) {
+            for qdisc in qdiscs.get(&device.index).into_iter().flatten() {
                 if hold_queue::is_foreign(qdisc) {
                     let rule = qdisc.in_words();
                     found.push(finding(PolicyKind::TrafficControl, &device.name, rule));

@@ -7,16 +7,15 @@ use accelnet_model::MacAddr;
 use super::{
     attributes::{find, text, u32_at},
     netlink::Netlink,
+    uapi::{
+        IFINFOMSG, IFLA_IFNAME, NDA_LLADDR, NDMSG, RTM_DELLINK, RTM_DELNEIGH, RTM_GETTFILTER,
+        RTM_NEWLINK, RTM_NEWNEIGH, RTM_NEWQDISC, RTNLGRP_LINK, RTNLGRP_NEIGH, RTNLGRP_TC, text_of,
+    },
 };
 use crate::{HostError, HostEvent, Result};
 
-// include/uapi/linux/rtnetlink.h (groups), linux/netfilter/nfnetlink.h.
-const RTNLGRP_LINK: u32 = 1;
-const RTNLGRP_NEIGH: u32 = 3;
-const RTNLGRP_TC: u32 = 4;
+/// Changes of packet filter rules (include/uapi/linux/netfilter/nfnetlink.h).
 const NFNLGRP_NFTABLES: u32 = 7;
-const IFLA_IFNAME: u16 = 3;
-const NDA_LLADDR: u16 = 2;
 
 /// How soon a thread notices that nobody listens any more.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -28,22 +27,20 @@ pub fn watch(events: mpsc::Sender<HostEvent>) -> Result<()> {
         route.join(group)?;
     }
     follow(route, events.clone(), |kind, payload| match kind {
-        // RTM_NEWLINK, RTM_DELLINK
-        16 | 17 => Some(HostEvent::Link(
-            payload
-                .get(16..)
-                .and_then(|rest| find(rest, IFLA_IFNAME))
-                .map(text)
-                .unwrap_or_default(),
-        )),
-        // RTM_NEWNEIGH, RTM_DELNEIGH: those of other families are no forwarding entries.
-        28 | 29 if payload.first() == Some(&(libc::AF_BRIDGE as u8)) => {
+        RTM_NEWLINK | RTM_DELLINK => {
+            let attributes = payload.get(IFINFOMSG..)?;
+            Some(HostEvent::Link(text_of(attributes, IFLA_IFNAME)))
+        }
+        // Those of other families are no forwarding entries.
+        RTM_NEWNEIGH | RTM_DELNEIGH if payload.first() == Some(&(libc::AF_BRIDGE as u8)) => {
             let port = name_of(u32_at(payload, 4)?);
-            let mac = MacAddr(*find(payload.get(12..)?, NDA_LLADDR)?.first_chunk()?);
+            let mac = MacAddr(*find(payload.get(NDMSG..)?, NDA_LLADDR)?.first_chunk()?);
             Some(HostEvent::Fdb { port, mac })
         }
         // RTM_*QDISC, *TCLASS, *TFILTER
-        36..=46 => Some(HostEvent::TrafficControl(name_of(u32_at(payload, 4)?))),
+        RTM_NEWQDISC..=RTM_GETTFILTER => {
+            Some(HostEvent::TrafficControl(name_of(u32_at(payload, 4)?)))
+        }
         _ => None,
     });
     // A kernel without nf_tables has no rules to tell of.

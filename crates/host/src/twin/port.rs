@@ -8,7 +8,7 @@ use accelnet_model::{
 };
 
 use super::{HostTwin, Machine};
-use crate::{Entry, HoldQueue, Host, HostError, HostEvent, PolicyPath, Result};
+use crate::{AdaptersSeen, Entry, HoldQueue, Host, HostError, HostEvent, PolicyPath, Result};
 
 fn gone(what: impl std::fmt::Display) -> HostError {
     HostError::Gone(what.to_string())
@@ -267,7 +267,7 @@ impl Host for HostTwin {
         Ok(self.with(|machine| machine.node.clone()))
     }
 
-    fn observe_adapters(&self) -> Result<Vec<AdapterFacts>> {
+    fn observe_adapters(&self) -> Result<AdaptersSeen> {
         Ok(self.with(|machine| {
             let mut adapters = machine.adapters.clone();
             for vf in adapters.iter_mut().flat_map(|adapter| &mut adapter.vfs) {
@@ -276,7 +276,10 @@ impl Host for HostTwin {
                     vf.msix_vectors = Support::Unknown;
                 }
             }
-            adapters
+            AdaptersSeen {
+                adapters,
+                unseen: Vec::new(),
+            }
         }))
     }
 

@@ -13,7 +13,7 @@ fn name(text: &str) -> IfName {
 /// A machine with VFs and two guests on taps; VF 0 is ready to be plugged into the first.
 fn machine() -> (HostTwin, PciAddress) {
     let twin = HostTwin::new(Machine::igb("node1", &name("br0"), &name("pf0")));
-    let pf = twin.observe_adapters().unwrap()[0].pci;
+    let pf = twin.observe_adapters().unwrap().adapters[0].pci;
     twin.ensure_vf_count(pf, 7).unwrap();
     twin.ensure_port_learning(&name("pf0"), false).unwrap();
     let vf = twin.with(|machine| {
@@ -37,7 +37,7 @@ fn from_wire(twin: &HostTwin) -> Arrival {
 #[test]
 fn a_vf_that_carries_an_address_takes_its_frames_driven_or_not() {
     let (twin, _) = machine();
-    let pf = twin.observe_adapters().unwrap()[0].pci;
+    let pf = twin.observe_adapters().unwrap().adapters[0].pci;
     assert!(from_wire(&twin).by_tap);
     twin.ensure_vf_attributes(pf, 0, &VfAttributes::for_mac(GUEST))
         .unwrap();
@@ -124,7 +124,7 @@ fn held_frames_wait_and_learning_moves_entries_that_were_set() {
 #[test]
 fn vfs_in_use_are_never_destroyed_or_given_out_twice() {
     let (twin, vf) = machine();
-    let pf = twin.observe_adapters().unwrap()[0].pci;
+    let pf = twin.observe_adapters().unwrap().adapters[0].pci;
     twin.with(|machine| machine.plug(1, GUEST, vf)).unwrap();
     assert!(matches!(
         twin.ensure_vf_count(pf, 3),
