@@ -2,7 +2,7 @@
 //! processor (DESIGN §9).
 //!
 //! `make bench`, as root: taps on a bridge of the real kernel, in a network of their own; the VFs are
-//! files laid out like sysfs has them. Measured is processor time of the thread, what the kernel does
+//! files laid out like sysfs has them. Measured is processor time of the process, what the kernel does
 //! for it included, beside the tools that show the same. It fails on a wrong answer, or if more taps
 //! need more dumps; not on a time.
 
@@ -245,9 +245,9 @@ impl Node {
     }
 }
 
-/// Processor time of this thread.
+/// Processor time of this process: calls into the kernel are made by threads of their own.
 fn now() -> Duration {
-    let time = clock_gettime(ClockId::ThreadCPUTime);
+    let time = clock_gettime(ClockId::ProcessCPUTime);
     Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
 }
 

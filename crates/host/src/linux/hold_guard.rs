@@ -59,7 +59,7 @@ pub fn serve() -> Result<()> {
         unsafe { libc::signal(signal, libc::SIG_IGN) };
     }
     // Opened now, so that no shortage of anything keeps it from letting go later.
-    let mut netlink = Netlink::route()?;
+    let mut netlink = Netlink::route_alone()?;
     guard(io::stdin().as_fd(), &mut io::stdout(), &mut |interface| {
         hold_queue::release(&mut netlink, interface)
     })

@@ -18,6 +18,8 @@
 //! in the second that its switch-over may take. Changing the length restarts the tap's disciplines like
 //! grafting one does, so there is one moment for it: while the guest is on its VF.
 
+use std::time::Duration;
+
 use accelnet_model::IfName;
 
 use super::{
@@ -41,6 +43,8 @@ const LIMIT_BYTES: u32 = 64 << 20;
 /// holding at 10,000 a second, and few enough that a guest that does not keep up with its tap waits
 /// milliseconds for what is in there, not seconds.
 const ROOM_FRAMES: u32 = 16_384;
+/// How late the kernel may do what it was asked for.
+const LATE: Duration = Duration::from_secs(60);
 /// `enum` in struct tc_plug_qopt (include/uapi/linux/pkt_sched.h).
 const TCQ_PLUG_BUFFER: i32 = 0;
 const TCQ_PLUG_RELEASE_INDEFINITE: i32 = 2;
@@ -72,8 +76,15 @@ pub fn ensure(tap: &IfName, wanted: HoldQueue, guard: &Guard) -> Result<()> {
                 tap: tap.clone(),
                 why,
             })?;
-            // If this fails the guard lets go of a queue that passes.
-            act(&mut netlink, tap, index, TCQ_PLUG_BUFFER)?;
+            // If the kernel refuses, the guard lets go of a queue that passes.
+            let done = act(&mut netlink, tap, index, TCQ_PLUG_BUFFER);
+            if let Err(HostError::Deadline { .. }) = done {
+                // It may still come to hold, after the guard has let go.
+                if let Err(error) = guard.hold(index, LATE) {
+                    tracing::warn!(%tap, %error, "frames may be held");
+                }
+            }
+            done?;
         }
     }
     let found = qdisc::of(index)?;

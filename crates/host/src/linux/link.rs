@@ -164,7 +164,7 @@ pub fn change(name: &IfName, vf: u32, change: Change) -> Result<()> {
     let operation = format!("{} on VF {vf} of {name}", in_words(change));
     let mut message = ifinfomsg(ifindex(name)?, 0, 0);
     message.extend(encode(vf, change));
-    Netlink::route()?.request(&operation, RTM_SETLINK, 0, &message)?;
+    Netlink::route_to_cards()?.request(&operation, RTM_SETLINK, 0, &message)?;
     Ok(())
 }
 
@@ -231,7 +231,7 @@ pub fn is_up(root: &Root, name: &IfName) -> Result<bool> {
 pub fn set_up(name: &IfName) -> Result<()> {
     let up = libc::IFF_UP as u32;
     let message = ifinfomsg(ifindex(name)?, up, up);
-    Netlink::route()?.request(&format!("set {name} up"), RTM_SETLINK, 0, &message)?;
+    Netlink::route_to_cards()?.request(&format!("set {name} up"), RTM_SETLINK, 0, &message)?;
     Ok(())
 }
 

@@ -22,7 +22,7 @@ const PATIENCE: Duration = Duration::from_secs(2);
 
 /// See [`crate::Host::watch`]: a thread per protocol, ended when the receiver is dropped.
 pub fn watch(events: mpsc::Sender<HostEvent>) -> Result<()> {
-    let route = Netlink::route()?;
+    let mut route = Netlink::route()?;
     for group in [RTNLGRP_LINK, RTNLGRP_NEIGH, RTNLGRP_TC] {
         route.join(group)?;
     }
@@ -43,11 +43,14 @@ pub fn watch(events: mpsc::Sender<HostEvent>) -> Result<()> {
         }
         _ => None,
     });
-    // A kernel without nf_tables has no rules to tell of.
-    if let Ok(filter) = Netlink::open(libc::NETLINK_NETFILTER)
-        && filter.join(NFNLGRP_NFTABLES).is_ok()
-    {
-        follow(filter, events, |_, _| Some(HostEvent::Firewall));
+    match Netlink::open(libc::NETLINK_NETFILTER) {
+        // A kernel without packet filters has no rules to tell of.
+        Err(error) if error.is_unsupported() => {}
+        other => {
+            let mut filter = other?;
+            filter.join(NFNLGRP_NFTABLES)?;
+            follow(filter, events, |_, _| Some(HostEvent::Firewall));
+        }
     }
     Ok(())
 }
