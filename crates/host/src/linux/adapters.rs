@@ -4,7 +4,7 @@
 //! so that recorded trees can be read with recorded answers. An adapter or VF that goes away while
 //! it is looked at is left out.
 
-use std::{cell::OnceCell, collections::HashMap, fs, io};
+use std::{cell::OnceCell, collections::HashMap, fs, io::ErrorKind};
 
 use accelnet_model::{AdapterFacts, AdapterId, IfName, MacAddr, PciAddress, Support, VfFacts};
 
@@ -118,8 +118,12 @@ fn interfaces(root: &Root) -> Result<Vec<(PciAddress, IfName)>> {
         let link = directory.join("device");
         let device = match fs::canonicalize(&link) {
             Ok(device) => device,
-            // It is no device's, or went away.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            // It is no device's, went away, or is a file (`bonding_masters`).
+            Err(error)
+                if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) =>
+            {
+                continue;
+            }
             Err(error) => return Err(HostError::io(format!("read {}", link.display()), &error)),
         };
         let (Some(pci), Ok(interface)) = (pci::function_above(&device), name.parse()) else {

@@ -100,3 +100,46 @@ fn follow(
         }
     });
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use super::*;
+    use crate::{
+        Entry,
+        linux::{
+            bridge::master_of,
+            fdb,
+            own_network::{bridge, cable, in_own_network, name},
+        },
+    };
+
+    #[test]
+    fn what_changes_is_told_by_name() {
+        in_own_network(|root| {
+            assert!(bridge("br0", &[], &["t0"]));
+            let (sender, events) = mpsc::channel();
+            watch(sender).unwrap();
+            let mac = MacAddr([2, 0, 0, 0, 0, 7]);
+            let port = name("t0");
+            let (number, by_vlan) = master_of(root, &port).unwrap();
+            fdb::ensure_entry(&port, number, by_vlan, mac, Entry::Sticky).unwrap();
+            cable("alone", None);
+            let mut missing = vec![
+                HostEvent::Link("alone".into()),
+                HostEvent::Fdb {
+                    port: "t0".into(),
+                    mac,
+                },
+            ];
+            let end = Instant::now() + Duration::from_secs(10);
+            while !missing.is_empty() {
+                let left = end.saturating_duration_since(Instant::now());
+                let event = events.recv_timeout(left);
+                let event = event.unwrap_or_else(|_| panic!("not told: {missing:?}"));
+                missing.retain(|wanted| *wanted != event);
+            }
+        });
+    }
+}

@@ -182,6 +182,8 @@ fn ports_that_share_a_function_are_adapters_of_their_own() {
     );
     machine.write(&format!("{pf}/net/pf0d1/dev_port"), "1\n");
     machine.write(&format!("{pf}/net/pf0d1/flags"), "0x1002\n");
+    // The bonding driver's: no interface.
+    machine.write("sys/class/net/bonding_masters", "\n");
     machine.link(&format!("{pf}/net/pf0d1/device"), "../..");
     let ports: Vec<_> = seen(machine.root(), &answers)
         .iter()
