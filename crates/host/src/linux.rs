@@ -165,7 +165,7 @@ impl Host for Linux {
     }
 
     fn ensure_pf_filter(&self, pf: &IfName, mac: MacAddr, present: bool) -> Result<()> {
-        fdb::ensure_filter(pf, mac, present)
+        fdb::filter::ensure(pf, mac, present)
     }
 
     fn ensure_bridge_entry(&self, port: &IfName, mac: MacAddr, wanted: Entry) -> Result<()> {

@@ -42,7 +42,7 @@ pub fn ask(name: &IfName) -> Result<Answers> {
     let (driver_version, firmware) = ethtool::versions(name)?;
     Ok(Answers {
         link: link::observe(name)?,
-        filter: fdb::filter(name)?,
+        filter: fdb::filter::read(name)?,
         driver_version,
         firmware,
         used: Some(claims::ask),

@@ -4,6 +4,8 @@
 //! `NTF_MASTER` they go to the bridge that the interface is a port of, with `NTF_SELF` to the
 //! interface's own driver.
 
+pub mod filter;
+
 use std::collections::BTreeMap;
 
 use accelnet_model::{FdbEntry, IfName, MacAddr};
@@ -12,9 +14,8 @@ use super::{
     attributes::{find, push, u16_at, u32_at},
     netlink::{Netlink, ifindex},
     uapi::{
-        APPEND, CREATE, DUMP, NDA_LLADDR, NDA_MASTER, NDA_VLAN, NDMSG, NTF_MASTER, NTF_SELF,
-        NTF_STICKY, NUD_NOARP, NUD_PERMANENT, REPLACE, RTM_DELNEIGH, RTM_GETNEIGH, RTM_NEWNEIGH,
-        ndmsg,
+        CREATE, DUMP, NDA_LLADDR, NDA_MASTER, NDA_VLAN, NDMSG, NTF_MASTER, NTF_SELF, NTF_STICKY,
+        NUD_NOARP, NUD_PERMANENT, REPLACE, RTM_DELNEIGH, RTM_GETNEIGH, RTM_NEWNEIGH, ndmsg,
     },
 };
 use crate::{Entry, HostError, Result};
@@ -95,15 +96,6 @@ impl Table {
             .cloned()
             .collect()
     }
-}
-
-/// Unicast addresses that were put into an interface's own receive filter (`bridge fdb … self`).
-pub fn filter(name: &IfName) -> Result<Vec<MacAddr>> {
-    let index = ifindex(name)?;
-    let found = Table::read_of(&Of::Interface(index))?
-        .filters
-        .remove(&index);
-    Ok(found.unwrap_or_default())
 }
 
 /// Whose an entry is.
@@ -265,54 +257,6 @@ fn in_words(entries: &[FdbEntry]) -> String {
     } else {
         words.join(", ")
     }
-}
-
-/// See [`crate::Host::ensure_pf_filter`].
-pub fn ensure_filter(pf: &IfName, mac: MacAddr, present: bool) -> Result<()> {
-    if filter(pf)?.contains(&mac) == present {
-        return Ok(());
-    }
-    let operation = if present {
-        format!("put {mac} into the address filter of {pf}")
-    } else {
-        format!("take {mac} out of the address filter of {pf}")
-    };
-    // Drivers take permanent entries only (`ndo_dflt_fdb_add`).
-    let message = message(ifindex(pf)?, NUD_PERMANENT, NTF_SELF, mac);
-    let (kind, flags) = if present {
-        (RTM_NEWNEIGH, CREATE | APPEND)
-    } else {
-        (RTM_DELNEIGH, 0)
-    };
-    match Netlink::route()?.request(&operation, kind, flags, &message) {
-        Ok(_) => {}
-        Err(HostError::Kernel {
-            code: libc::EEXIST, ..
-        }) if present => {}
-        Err(HostError::Kernel {
-            code: libc::ENOENT, ..
-        }) if !present => {}
-        Err(HostError::Kernel {
-            code: libc::ENOSPC | libc::ENOMEM,
-            ..
-        }) if present => {
-            return Err(HostError::FilterFull(pf.clone()));
-        }
-        Err(error) => return Err(error),
-    }
-    if filter(pf)?.contains(&mac) == present {
-        return Ok(());
-    }
-    let found = if present {
-        "it is not there"
-    } else {
-        "it is still there"
-    };
-    Err(HostError::NotAsAsked {
-        operation,
-        wanted: present.to_string(),
-        found: found.into(),
-    })
 }
 
 #[cfg(test)]

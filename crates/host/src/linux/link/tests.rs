@@ -203,7 +203,7 @@ fn every_change_is_encoded_as_iproute2_does() {
 fn this_machines_loopback_has_no_vfs() {
     let lo = "lo".parse().unwrap();
     assert!(observe(&lo).unwrap().vfs.is_empty());
-    assert_eq!(crate::linux::fdb::filter(&lo), Ok(Vec::new()));
+    assert_eq!(crate::linux::fdb::filter::read(&lo), Ok(Vec::new()));
     let refused = change(&lo, 0, Change::Spoofchk(true)).unwrap_err();
     assert!(refused.to_string().contains("VF 0 of lo"), "{refused}");
     let gone = observe(&"no-such-if".parse().unwrap()).unwrap_err();
