@@ -40,9 +40,10 @@ lab-test: build ## the lab tests only: real drivers, real libvirt, an emulated c
 	  $(call lab_test,$$name) || { echo "The lab failed; it is tried once more."; $(call lab_test,$$name); } || exit 1; \
 	done
 
-bench: ## capacity decisions, and accelerations through the API, at 10,000 nodes and 200,000 VMs
+bench: ## decisions and accelerations at 10,000 nodes and 200,000 VMs; as root a look at 500 VMs
 	$(CARGO) bench -p accelnet-rules --bench admission
 	$(CARGO) bench -p accelnet-server --bench admissions
+	$(CARGO) bench -p accelnet-host --bench look
 
 check: deps ## formatting, lints, crate directions, problem catalogue, licences
 	$(CARGO) fmt --all --check

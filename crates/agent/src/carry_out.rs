@@ -54,11 +54,7 @@ pub fn all(
     done
 }
 
-fn one(
-    action: &Action,
-    host: &dyn Host,
-    hypervisor: &dyn Hypervisor,
-) -> Result<Outcome, Failure> {
+fn one(action: &Action, host: &dyn Host, hypervisor: &dyn Hypervisor) -> Result<Outcome, Failure> {
     let done: Result<(), HostError> = match action {
         Action::MakeBridge { bridge, mark } => host.ensure_bridge(bridge, mark),
         Action::AddUplink { bridge, adapter } => host.ensure_bridge_port(bridge, adapter),
@@ -105,7 +101,14 @@ fn host_failure(action: &Action, error: &HostError) -> Failure {
     let kind = match error {
         HostError::ForeignQdisc { .. } => FailureKind::PlaceTaken,
         // A queue that nobody lets go after us is none: it is done without.
-        _ if matches!(action, Action::HoldQueue { hold: Hold::Wait, .. }) => {
+        _ if matches!(
+            action,
+            Action::HoldQueue {
+                hold: Hold::Wait,
+                ..
+            }
+        ) =>
+        {
             FailureKind::NoPlaceForHold
         }
         _ => FailureKind::Refused,
@@ -253,12 +256,7 @@ fn dress(host: &dyn Host, action: &Action) -> Result<Outcome, Failure> {
 /// Brings a VF that nobody uses to the safe baseline: function-level reset, attributes, read back. A
 /// limit that stays because the adapter has no link is no failure: the VF is not given out with it, and
 /// the plan takes it away when there is a link.
-fn clean(
-    host: &dyn Host,
-    pf: PciAddress,
-    index: u32,
-    vf: PciAddress,
-) -> Result<Outcome, Failure> {
+fn clean(host: &dyn Host, pf: PciAddress, index: u32, vf: PciAddress) -> Result<Outcome, Failure> {
     let quarantine = |text: String| Failure {
         problem: Problem::new(Code::VfQuarantined, format!("VF {vf}: {text}.")).about("vf", vf),
         kind: FailureKind::Refused,

@@ -39,7 +39,10 @@ use crate::{
 /// The loop goes round at least this often, so that whoever watches it sees that it lives.
 const ROUND: Duration = Duration::from_secs(1);
 
-type Actions = Vec<(Option<accelnet_rules::moves::NicId>, accelnet_rules::action::Action)>;
+type Actions = Vec<(
+    Option<accelnet_rules::moves::NicId>,
+    accelnet_rules::action::Action,
+)>;
 
 /// What the frames thread does next.
 enum FramesJob {
@@ -78,7 +81,12 @@ impl Edge {
         let (frames, jobs) = mpsc::channel();
         let (vms, looks) = mpsc::channel();
         let threads = vec![
-            frames_thread(Arc::clone(&host), Arc::clone(&hypervisor), jobs, messages.clone()),
+            frames_thread(
+                Arc::clone(&host),
+                Arc::clone(&hypervisor),
+                jobs,
+                messages.clone(),
+            ),
             vms_thread(Arc::clone(&hypervisor), looks, messages.clone()),
         ];
         Self {

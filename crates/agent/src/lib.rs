@@ -91,8 +91,15 @@ impl Agent {
         let (its_host, its_beat) = (Arc::clone(&host), Arc::clone(&beat));
         let thread = std::thread::spawn(move || {
             let report = Box::new(report);
-            edge::Edge::new(config.state_dir, its_host, hypervisor, own, report, its_beat)
-                .run(&inbox);
+            edge::Edge::new(
+                config.state_dir,
+                its_host,
+                hypervisor,
+                own,
+                report,
+                its_beat,
+            )
+            .run(&inbox);
         });
         Self {
             messages,

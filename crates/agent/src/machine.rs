@@ -126,7 +126,10 @@ impl Machine {
 
     /// When the next step is due if nothing happens before.
     pub fn wake_at(&self, now: Duration) -> Duration {
-        let limits = self.lanes.iter().map(|(lane, work)| work.since + limit(lane));
+        let limits = self
+            .lanes
+            .iter()
+            .map(|(lane, work)| work.since + limit(lane));
         let limits = limits.filter(|at| *at > now);
         let rests = self.failures.next_try(now).into_iter();
         let all = rests
@@ -222,10 +225,13 @@ impl Machine {
                 let before = self.memory.pasts.insert(*nic, found.past);
                 self.changed |= before.map(|past| past.phase) != Some(found.past.phase);
             }
-            self.memory.pasts.retain(|nic, _| plan.nics.contains_key(nic));
+            self.memory
+                .pasts
+                .retain(|nic, _| plan.nics.contains_key(nic));
             let open = |nic: &NicId| plan.phase(*nic) == Some(Phase::Both);
             self.memory.forgotten.retain(|nic, _| open(nic));
-            self.settled.retain(|nic, phase| plan.phase(*nic) == Some(*phase));
+            self.settled
+                .retain(|nic, phase| plan.phase(*nic) == Some(*phase));
             for (nic, found) in plan.nics.iter().filter(|(_, found)| found.settled) {
                 self.settled.insert(*nic, found.past.phase);
             }
@@ -251,13 +257,15 @@ impl Machine {
 
     /// VMs that something is left to do for.
     fn tried(&self) -> BTreeSet<Uuid> {
-        let actions = self.plan.actions.iter().filter_map(|(nic, action)| {
-            match (nic, action.lane()) {
-                (Some(nic), _) => Some(nic.vm),
-                (None, Lane::Vm(vm)) => Some(vm),
-                (None, _) => None,
-            }
-        });
+        let actions =
+            self.plan
+                .actions
+                .iter()
+                .filter_map(|(nic, action)| match (nic, action.lane()) {
+                    (Some(nic), _) => Some(nic.vm),
+                    (None, Lane::Vm(vm)) => Some(vm),
+                    (None, _) => None,
+                });
         let moving = self.memory.moves.keys().map(|nic| nic.vm);
         let busy = self.lanes.keys().filter_map(|lane| match lane {
             Lane::Vm(vm) => Some(*vm),
@@ -268,7 +276,12 @@ impl Machine {
 
     fn prepare_memory(&mut self, now: Duration) {
         let memory = &mut self.memory;
-        memory.lanes = self.lanes.keys().chain(self.unseen_work.keys()).cloned().collect();
+        memory.lanes = self
+            .lanes
+            .keys()
+            .chain(self.unseen_work.keys())
+            .cloned()
+            .collect();
         (memory.resting, memory.resting_all) = self.failures.resting(now);
         memory.quarantined = self.failures.quarantined(now);
         memory.ports = self.ledger.ports.iter().cloned().collect();
@@ -349,7 +362,10 @@ impl Machine {
             self.save(effects);
         }
         for (lane, actions) in lots {
-            let words: Vec<String> = actions.iter().map(|(_, action)| repairs::words(action)).collect();
+            let words: Vec<String> = actions
+                .iter()
+                .map(|(_, action)| repairs::words(action))
+                .collect();
             let words = words.join(", ");
             self.lanes.insert(lane.clone(), Work { since: now, words });
             effects.push(Effect::Do(lane, actions));
@@ -396,7 +412,11 @@ impl Machine {
             (true, false) => Convergence::Done,
         };
         let mut nodes = self.plan.problems.clone();
-        nodes.extend(self.action_problems.iter().map(|(_, problem)| problem.clone()));
+        nodes.extend(
+            self.action_problems
+                .iter()
+                .map(|(_, problem)| problem.clone()),
+        );
         nodes.extend(self.repairs.problems());
         problems.extend(nodes);
         report::status(
@@ -416,7 +436,10 @@ impl Machine {
 
     /// Calls that have not come back in time. Nothing else waits for them.
     fn overdue(&self, now: Duration) -> Vec<Problem> {
-        let late = self.lanes.iter().filter(|(lane, work)| now >= work.since + limit(lane));
+        let late = self
+            .lanes
+            .iter()
+            .filter(|(lane, work)| now >= work.since + limit(lane));
         late.map(|(_, work)| {
             let seconds = now.saturating_sub(work.since).as_secs();
             let text = format!("To {} is not done after {seconds} s.", work.words);

@@ -139,8 +139,7 @@ impl Repairs {
     /// Drops what lasts, or is not wanted any more.
     pub fn forget(&mut self, now: Duration, wanted: impl Fn(&Action) -> bool) {
         self.0.retain(|repair| {
-            wanted(&repair.action)
-                || repair.refused.is_none() && now < repair.again_at + QUIET
+            wanted(&repair.action) || repair.refused.is_none() && now < repair.again_at + QUIET
         });
     }
 

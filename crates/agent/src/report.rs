@@ -121,7 +121,11 @@ fn vm_status(scene: &Scene<'_>, vm: &VmFacts) -> VmStatus {
 /// How far a switch-over is.
 fn progress(scene: &Scene<'_>, vm: &VmFacts, going: &Move) -> Progress {
     let has = vm.hostdevs.iter().any(|has| has.pci == going.device());
-    let settled = scene.plan.nics.get(&going.nic).is_some_and(|nic| nic.settled);
+    let settled = scene
+        .plan
+        .nics
+        .get(&going.nic)
+        .is_some_and(|nic| nic.settled);
     let (operation, steps, number): (_, Vec<&str>, usize) = match &going.goal {
         Goal::ToVf { vectors, .. } => {
             let opened = match (settled, has) {

@@ -8,6 +8,7 @@ mod standalone;
 
 use std::{io::Write, path::PathBuf, process::ExitCode};
 
+use accelnet_host::linux::hold_guard;
 use clap::{Args as ClapArgs, Parser, Subcommand};
 
 const EXAMPLES: &str = "\
@@ -34,6 +35,12 @@ enum Role {
     Boot(StateDir),
     /// Print the OpenAPI document.
     Openapi,
+    /// Let go of held frames when their time is over or the daemon dies (the daemon starts it).
+    #[command(hide = true)]
+    HoldGuard,
+    /// Let pass what waits in every hold queue on this host (systemd runs it after the daemon).
+    #[command(hide = true)]
+    ReleaseHolds,
 }
 
 #[derive(Debug, Clone, ClapArgs)]
@@ -75,6 +82,8 @@ fn main() -> ExitCode {
         Role::Standalone(standalone) => standalone::run(&standalone),
         Role::Boot(state) => boot::run(&state.state_dir),
         Role::Openapi => print_openapi(),
+        Role::HoldGuard => hold_guard::serve().map_err(anyhow::Error::new),
+        Role::ReleaseHolds => release_holds(),
     };
     match ended {
         Ok(()) => ExitCode::SUCCESS,
@@ -83,6 +92,12 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+fn release_holds() -> anyhow::Result<()> {
+    let queues = hold_guard::release_all()?;
+    tracing::info!(queues, "frames pass");
+    Ok(())
 }
 
 fn print_openapi() -> anyhow::Result<()> {

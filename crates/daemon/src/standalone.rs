@@ -138,7 +138,9 @@ fn start_agent(args: &Standalone, reports: watch::Sender<NodeStatus>) -> Agent {
     let config = Config {
         state_dir: args.state.state_dir.clone(),
     };
-    let host = Arc::new(Linux::new());
+    // This program, also when an update has put another in its place.
+    let linux = Linux::new().with_guard("/proc/self/exe".into(), vec!["hold-guard".to_owned()]);
+    let host = Arc::new(linux);
     let hypervisor = Arc::new(Libvirt::new(&args.libvirt));
     Agent::start(config, host, hypervisor, move |status| {
         reports.send_replace(status);

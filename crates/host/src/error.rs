@@ -50,6 +50,9 @@ pub enum HostError {
         /// The wanted number.
         wanted: u32,
     },
+    /// An adapter's VFs are being made or changed; it is looked at when that is over.
+    #[error("its VFs are being made or changed")]
+    WorkedOn,
     /// The card's filter table has no room for another address.
     #[error("the address filter of {0} is full")]
     FilterFull(IfName),
@@ -61,8 +64,16 @@ pub enum HostError {
     ForeignQdisc {
         /// The tap.
         tap: IfName,
-        /// Kind of the discipline.
+        /// The discipline, as `tc qdisc` has it.
         kind: String,
+    },
+    /// Frames cannot be held, because nothing would let them go if this process died.
+    #[error("frames for {tap} are not held: nothing would let go of them in time ({why})")]
+    Unguarded {
+        /// The tap.
+        tap: IfName,
+        /// What is wrong with the guard ([`crate::linux::hold_guard`]).
+        why: String,
     },
     /// Something did not happen in time.
     #[error("{operation}: not done after {seconds} s")]

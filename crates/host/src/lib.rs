@@ -62,15 +62,6 @@ pub enum HoldQueue {
     },
 }
 
-/// Adapters that could be looked at, and those that could not.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct AdaptersSeen {
-    /// What was seen.
-    pub adapters: Vec<AdapterFacts>,
-    /// There, and not seen: why.
-    pub unseen: Vec<(IfName, HostError)>,
-}
-
 /// A forwarding entry of a bridge, as it shall be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Entry {
@@ -80,6 +71,16 @@ pub enum Entry {
     Static,
     /// It is there and does not move (`NTF_STICKY`).
     Sticky,
+}
+
+/// The adapters of a machine, as far as they could be seen.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct AdaptersSeen {
+    /// Those that could.
+    pub adapters: Vec<AdapterFacts>,
+    /// Those that are there, or may be, and could not be read whole; nothing else is known of them. By
+    /// interface, or what stands for it where there is none (`pci0000-01-00.0`).
+    pub unseen: Vec<(IfName, HostError)>,
 }
 
 /// The way of a NIC's frames on the host, for the policy on it.

@@ -13,23 +13,30 @@ mod ethtool;
 mod fdb;
 #[cfg(test)]
 mod fixture;
+pub mod hold_guard;
 mod hold_queue;
 mod kernel_log;
 mod link;
+mod links;
 pub mod netlink;
 mod new_bridge;
 mod node;
+#[cfg(test)]
+mod own_network;
 mod pci;
 mod policy;
+mod qdisc;
 mod routes;
 mod sriov;
 pub mod sysfs;
+mod uapi;
 mod vf;
 mod vfio;
 mod watch;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    path::PathBuf,
     sync::{Arc, mpsc},
     time::{Duration, Instant},
 };
@@ -47,6 +54,7 @@ pub struct Linux {
     root: Root,
     log: kernel_log::KernelLog,
     devlink: Arc<devlink::Devlink>,
+    guard: Arc<hold_guard::Guard>,
     started: Instant,
 }
 
@@ -63,8 +71,17 @@ impl Linux {
             root,
             log: kernel_log::KernelLog::default(),
             devlink: Arc::default(),
+            guard: Arc::default(),
             started: Instant::now(),
         }
+    }
+
+    /// With a program that runs [`hold_guard::serve`], started when frames are held for the first time.
+    /// Without one no frames are held ([`HostError::Unguarded`]).
+    #[must_use]
+    pub fn with_guard(mut self, program: PathBuf, arguments: Vec<String>) -> Self {
+        self.guard = Arc::new(hold_guard::Guard::new(program, arguments));
+        self
     }
 }
 
@@ -79,39 +96,18 @@ impl Host for Linux {
         node::observe(&self.root)
     }
 
-    fn observe_adapters(&self, _busy: &BTreeSet<PciAddress>) -> Result<AdaptersSeen> {
-        let mut found = adapters::observe(&self.root, &self.log, &adapters::ask)?;
-        self.devlink.fill(&mut found);
-        Ok(AdaptersSeen {
-            adapters: found,
-            unseen: Vec::new(),
-        })
+    fn observe_adapters(&self, busy: &BTreeSet<PciAddress>) -> Result<AdaptersSeen> {
+        let mut seen = adapters::observe(&self.root, &self.log, &adapters::ask, busy)?;
+        self.devlink.fill(&mut seen.adapters);
+        Ok(seen)
     }
 
     fn observe_bridges(&self, named: &BTreeSet<IfName>) -> Result<Vec<BridgeFacts>> {
-        let mut names: BTreeSet<IfName> = bridge::switch_names(&self.root).into_iter().collect();
-        names.extend(named.iter().cloned());
-        let mut found = Vec::new();
-        for name in &names {
-            found.extend(bridge::observe(&self.root, name)?);
-        }
-        Ok(found)
+        bridge::observe(&self.root, named)
     }
 
     fn observe_policy(&self, paths: &[PolicyPath]) -> Vec<Result<Vec<PolicyFinding>>> {
-        let one = |path: &PolicyPath| {
-            let mut found: Vec<PolicyFinding> = Vec::new();
-            for uplink in &path.uplinks {
-                let seen = policy::observe(&self.root, &path.bridge, &path.tap, uplink)?;
-                let new: Vec<PolicyFinding> = seen
-                    .into_iter()
-                    .filter(|one| !found.contains(one))
-                    .collect();
-                found.extend(new);
-            }
-            Ok(found)
-        };
-        paths.iter().map(one).collect()
+        policy::observe(&self.root, paths)
     }
 
     fn watch(&self, events: mpsc::Sender<HostEvent>) -> Result<()> {
@@ -143,7 +139,7 @@ impl Host for Linux {
         if !self.root.pci(pf).join(format!("virtfn{index}")).exists() {
             return Err(HostError::Gone(format!("VF {index} of {pf}")));
         }
-        let interface = adapters::interface_of(&self.root, pf)
+        let interface = adapters::interface_of(&self.root, pf)?
             .ok_or_else(|| HostError::Gone(format!("interface of {pf}")))?;
         vf::attributes::ensure(&interface, index, wanted)
     }
@@ -169,15 +165,16 @@ impl Host for Linux {
     }
 
     fn ensure_pf_filter(&self, pf: &IfName, mac: MacAddr, present: bool) -> Result<()> {
-        fdb::ensure_filter(pf, mac, present, || link::filter(pf))
+        fdb::filter::ensure(pf, mac, present)
     }
 
     fn ensure_bridge_entry(&self, port: &IfName, mac: MacAddr, wanted: Entry) -> Result<()> {
-        fdb::ensure_entry(port, bridge::master_of(&self.root, port)?, mac, wanted)
+        let (bridge, by_vlan) = bridge::master_of(&self.root, port)?;
+        fdb::ensure_entry(port, bridge, by_vlan, mac, wanted)
     }
 
     fn ensure_hold_queue(&self, tap: &IfName, wanted: HoldQueue) -> Result<()> {
-        hold_queue::ensure(tap, wanted)
+        hold_queue::ensure(tap, wanted, &self.guard)
     }
 
     fn ensure_tap_room(&self, tap: &IfName) -> Result<()> {

@@ -105,8 +105,7 @@ pub struct Place<'a> {
 impl Place<'_> {
     fn has_entry(&self, port: &BridgePort, only_fixed: bool) -> bool {
         let mut entries = port.fdb.iter();
-        entries
-            .any(|entry| entry.mac == self.mac && !entry.local && (entry.fixed || !only_fixed))
+        entries.any(|entry| entry.mac == self.mac && !entry.local && (entry.fixed || !only_fixed))
     }
 
     fn entry(&self, port: &IfName, present: bool) -> Action {

@@ -90,7 +90,6 @@ impl Watch {
     pub fn is_over(&self, now: Duration) -> bool {
         now.saturating_sub(self.begun) >= BOTH_LIMIT
     }
-
 }
 
 /// What was found out of a NIC before, and cannot be seen at one look.

@@ -158,19 +158,23 @@ impl Machine {
         self.frozen.insert(vm, (now + TELL_FROZEN, problem));
     }
 
-    fn with_port(
-        &mut self,
-        name: &IfName,
-        change: impl FnOnce(&mut accelnet_model::BridgePort),
-    ) {
-        let mut ports = self.observed.bridges.iter_mut().flat_map(|bridge| &mut bridge.ports);
+    fn with_port(&mut self, name: &IfName, change: impl FnOnce(&mut accelnet_model::BridgePort)) {
+        let mut ports = self
+            .observed
+            .bridges
+            .iter_mut()
+            .flat_map(|bridge| &mut bridge.ports);
         if let Some(port) = ports.find(|port| port.ifname == *name) {
             change(port);
         }
     }
 
     fn with_vf(&mut self, vf: PciAddress, change: impl FnOnce(&mut accelnet_model::VfFacts)) {
-        let mut vfs = self.observed.adapters.iter_mut().flat_map(|its| &mut its.vfs);
+        let mut vfs = self
+            .observed
+            .adapters
+            .iter_mut()
+            .flat_map(|its| &mut its.vfs);
         if let Some(found) = vfs.find(|found| found.pci == vf) {
             change(found);
         }

@@ -6,8 +6,8 @@ use std::{collections::BTreeSet, time::Duration};
 use accelnet_host::{HostError, HostEvent};
 use accelnet_hypervisor::VmSeen;
 use accelnet_model::{
-    BridgeFacts, Code, IfName, MacAddr, PolicyFinding, PolicyKind, Problem, UnseenVm, VmFacts, VmJob,
-    VmState,
+    BridgeFacts, Code, IfName, MacAddr, PolicyFinding, PolicyKind, Problem, UnseenVm, VmFacts,
+    VmJob, VmState,
 };
 use accelnet_rules::{
     action::Lane,
@@ -99,7 +99,9 @@ impl Machine {
         let mut ours: BTreeSet<IfName> = intents.map(|intent| intent.bridge.clone()).collect();
         let adapters = self.observed.adapters.iter();
         ours.extend(adapters.filter_map(|adapter| adapter.master.clone()));
-        let above = bridges.iter().filter(|bridge| ours.contains(&bridge.ifname));
+        let above = bridges
+            .iter()
+            .filter(|bridge| ours.contains(&bridge.ifname));
         let above: Vec<IfName> = above.filter_map(|bridge| bridge.master.clone()).collect();
         ours.extend(above);
         for bridge in &mut bridges {
@@ -108,7 +110,11 @@ impl Machine {
             }
         }
         self.observed.bridges = bridges;
-        let ports = self.observed.bridges.iter().flat_map(|bridge| &bridge.ports);
+        let ports = self
+            .observed
+            .bridges
+            .iter()
+            .flat_map(|bridge| &bridge.ports);
         let held: BTreeSet<&IfName> = ports
             .clone()
             .filter(|port| port.hold_queue)
@@ -118,7 +124,9 @@ impl Machine {
         // A tap that was made anew under its name is another.
         self.memory.told.retain(|tap, _| held.contains(tap));
         self.memory.roomy.retain(|tap| there.contains(tap));
-        self.memory.without_hold.retain(|tap| there.contains(tap) && !held.contains(tap));
+        self.memory
+            .without_hold
+            .retain(|tap| there.contains(tap) && !held.contains(tap));
     }
 
     /// What cannot be read is a finding: nobody may say that there is none.
@@ -243,7 +251,11 @@ impl Machine {
     /// What a change of calls for a look at the machine: NICs, and devices of VMs.
     fn taps(&self) -> BTreeSet<(Option<IfName>, usize)> {
         let vms = self.observed.vms.iter();
-        let nics = vms.flat_map(|vm| vm.nics.iter().map(|nic| (nic.tap.clone(), vm.hostdevs.len())));
+        let nics = vms.flat_map(|vm| {
+            vm.nics
+                .iter()
+                .map(|nic| (nic.tap.clone(), vm.hostdevs.len()))
+        });
         nics.collect()
     }
 
@@ -276,7 +288,11 @@ impl Machine {
                         let (state, job) = (seen.state, seen.job);
                         self.observed.stale.insert(seen.uuid);
                         let before = before.clone();
-                        self.observed.vms.push(VmFacts { state, job, ..before });
+                        self.observed.vms.push(VmFacts {
+                            state,
+                            job,
+                            ..before
+                        });
                     }
                 }
             }
@@ -320,13 +336,21 @@ impl Machine {
         for glance in glanced {
             if let Some(frames) = glance.frames {
                 self.memory.counted.insert(glance.at.nic, counted);
-                let ports = self.observed.bridges.iter_mut().flat_map(|bridge| &mut bridge.ports);
+                let ports = self
+                    .observed
+                    .bridges
+                    .iter_mut()
+                    .flat_map(|bridge| &mut bridge.ports);
                 for port in ports.filter(|port| port.ifname == glance.at.tap) {
                     port.rx_packets = frames;
                 }
             }
             if let (Some(device), Some(vectors)) = (glance.at.vf, glance.vectors) {
-                let vfs = self.observed.adapters.iter_mut().flat_map(|its| &mut its.vfs);
+                let vfs = self
+                    .observed
+                    .adapters
+                    .iter_mut()
+                    .flat_map(|its| &mut its.vfs);
                 for vf in vfs.filter(|vf| vf.pci == device) {
                     vf.active_vectors = vectors;
                 }
@@ -337,7 +361,11 @@ impl Machine {
 
     /// Drivers in a VM's guest drive nothing now.
     pub(super) fn forget_vectors(&mut self, vm: Uuid) {
-        let vfs = self.observed.adapters.iter_mut().flat_map(|its| &mut its.vfs);
+        let vfs = self
+            .observed
+            .adapters
+            .iter_mut()
+            .flat_map(|its| &mut its.vfs);
         for vf in vfs.filter(|vf| vf.vm == Some(vm)) {
             vf.active_vectors = 0;
         }
@@ -369,7 +397,11 @@ impl Machine {
     }
 
     fn has_port(&self, name: &str) -> bool {
-        let mut ports = self.observed.bridges.iter().flat_map(|bridge| &bridge.ports);
+        let mut ports = self
+            .observed
+            .bridges
+            .iter()
+            .flat_map(|bridge| &bridge.ports);
         ports.any(|port| port.ifname.as_str() == name)
     }
 
@@ -384,7 +416,11 @@ impl Machine {
         let nic = self.memory.pasts.iter().find(|(nic, _)| nic.mac == mac);
         if let Some((nic, past)) = nic {
             let (nic, on_vf) = (*nic, past.phase == Phase::Vf);
-            let Some(bridge) = self.observed.bridges.iter_mut().find(|its| its.ifname == name)
+            let Some(bridge) = self
+                .observed
+                .bridges
+                .iter_mut()
+                .find(|its| its.ifname == name)
             else {
                 return;
             };
@@ -422,11 +458,18 @@ impl Machine {
 fn move_entry(bridge: &mut BridgeFacts, mac: MacAddr, port: &str) {
     let mut moved = None;
     for other in &mut bridge.ports {
-        if let Some(at) = other.fdb.iter().position(|entry| entry.mac == mac && !entry.local) {
+        if let Some(at) = other
+            .fdb
+            .iter()
+            .position(|entry| entry.mac == mac && !entry.local)
+        {
             moved = Some(other.fdb.remove(at));
         }
     }
-    let to = bridge.ports.iter_mut().find(|its| its.ifname.as_str() == port);
+    let to = bridge
+        .ports
+        .iter_mut()
+        .find(|its| its.ifname.as_str() == port);
     if let (Some(entry), Some(to)) = (moved, to) {
         to.fdb.push(entry);
     }

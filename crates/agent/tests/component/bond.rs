@@ -150,7 +150,11 @@ fn a_backup_without_link_keeps_nobody_back_and_a_bond_without_any_moves_nobody()
     world.wait("no link at all", |status| {
         status.converged && path(status, 1) == NicPath::Synthetic
     });
-    assert_eq!(world.vf_of(1), vf, "it is served by its tap, and keeps its VF");
+    assert_eq!(
+        world.vf_of(1),
+        vf,
+        "it is served by its tap, and keeps its VF"
+    );
     link(&world, "pf0", true);
     world.wait("a link", |status| all_by(status, 1, "pf0"));
 }

@@ -133,9 +133,14 @@ fn a_queue_that_holds_is_told_to_pass_until_it_does() {
     let mut world = World::settled(1);
     world.kill();
     let tap = world.tap_of(1);
-    world
-        .host
-        .with(|machine| machine.holds.insert(tap.clone(), HoldQueue::Hold { limit: std::time::Duration::from_secs(600) }));
+    world.host.with(|machine| {
+        machine.holds.insert(
+            tap.clone(),
+            HoldQueue::Hold {
+                limit: std::time::Duration::from_secs(600),
+            },
+        )
+    });
     world.start(Some(Fault::Fails { at: 0, times: 2 }));
     world.wait("in order", is_quiet);
     assert_eq!(world.process().calls().len(), 3);

@@ -88,7 +88,12 @@ fn what_is_on_the_old_intent_stays_and_is_found_again() {
     let status = world.wait("the first as it was", is_quiet);
     assert_eq!(paths(&status), [NicPath::Vf, NicPath::Synthetic]);
     let calls = world.process().calls();
-    assert_eq!(calls.len(), before, "adopted as found: {:?}", &calls[before..]);
+    assert_eq!(
+        calls.len(),
+        before,
+        "adopted as found: {:?}",
+        &calls[before..]
+    );
     world.assert_on_vf(1);
 }
 

@@ -17,8 +17,8 @@ use accelnet_hypervisor::{
     VfAttachment, VmSeen, twin::HypervisorTwin,
 };
 use accelnet_model::{
-    BridgeFacts, DomainCapabilities, IfName, MacAddr, NodeFacts, PciAddress, PolicyFinding, Staging,
-    VfAttributes,
+    BridgeFacts, DomainCapabilities, IfName, MacAddr, NodeFacts, PciAddress, PolicyFinding,
+    Staging, VfAttributes,
 };
 use uuid::Uuid;
 

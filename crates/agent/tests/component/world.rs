@@ -341,7 +341,9 @@ impl World {
         };
         let process = Arc::clone(&running.process);
         let event = match effect {
-            Effect::LookAtHost(scope) => Event::HostSeen(Box::new(by_hand::at_host(&*process, &scope))),
+            Effect::LookAtHost(scope) => {
+                Event::HostSeen(Box::new(by_hand::at_host(&*process, &scope)))
+            }
             Effect::LookAtVms => Event::VmsSeen(Box::new(by_hand::at_vms(&*process))),
             Effect::Glance(at) => Event::Glanced(by_hand::at_counters(&*process, at)),
             Effect::Do(lane, actions) => {

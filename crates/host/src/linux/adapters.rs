@@ -4,19 +4,24 @@
 //! so that recorded trees can be read with recorded answers. An adapter or VF that goes away while
 //! it is looked at is left out.
 
-use std::{cell::OnceCell, collections::BTreeMap, fs, path::Path};
+use std::{
+    cell::OnceCell,
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    io::ErrorKind,
+};
 
 use accelnet_model::{AdapterFacts, AdapterId, IfName, MacAddr, PciAddress, Support, VfFacts};
 
 use super::{
-    claims, ethtool,
+    claims, ethtool, fdb,
     kernel_log::KernelLog,
     link, pci, sriov,
     sysfs::{self, Root},
     vf::vectors,
     vfio,
 };
-use crate::Result;
+use crate::{AdaptersSeen, HostError, Result};
 
 /// What netlink and ethtool say of an interface.
 #[derive(Debug, Clone, Default)]
@@ -42,7 +47,7 @@ pub fn ask(name: &IfName) -> Result<Answers> {
     let (driver_version, firmware) = ethtool::versions(name)?;
     Ok(Answers {
         link: link::observe(name)?,
-        filter: link::filter(name)?,
+        filter: fdb::filter::read(name)?,
         driver_version,
         firmware,
         used: Some(claims::ask),
@@ -50,42 +55,68 @@ pub fn ask(name: &IfName) -> Result<Answers> {
 }
 
 /// See [`crate::Host::observe_adapters`].
-pub fn observe(root: &Root, log: &KernelLog, ask: Asker<'_>) -> Result<Vec<AdapterFacts>> {
+pub fn observe(
+    root: &Root,
+    log: &KernelLog,
+    ask: Asker<'_>,
+    busy: &BTreeSet<PciAddress>,
+) -> Result<AdaptersSeen> {
     let view = View {
         root,
         log,
         vectors: vfio::observe_vectors(root)?,
         openers: OnceCell::new(),
     };
-    let interfaces = interfaces(root);
-    let mut adapters = Vec::new();
-    for name in sysfs::names(&root.path("sys/bus/pci/devices")) {
+    let interfaces = interfaces(root)?;
+    let mut seen = AdaptersSeen::default();
+    for name in sysfs::names(&root.path("sys/bus/pci/devices"))? {
         let Ok(pci) = name.parse() else {
             // Domains of more than 16 bits (behind Intel VMD) hold no network cards.
             continue;
         };
-        if !is_network(root, pci)? || root.pci(pci).join("physfn").exists() {
+        match is_network(root, pci) {
+            Ok(true) if !root.pci(pci).join("physfn").exists() => {}
+            Ok(_) => continue,
+            Err(error) => {
+                seen.unseen.push((stand_in(pci), error));
+                continue;
+            }
+        }
+        // Not even its files are opened now.
+        if busy.contains(&pci) {
+            let own = interfaces.iter().filter(|(at, _)| *at == pci);
+            let worked_on = own.map(|(_, name)| (name.clone(), HostError::WorkedOn));
+            seen.unseen.extend(worked_on);
             continue;
         }
         let own = interfaces.iter().filter(|(at, _)| *at == pci);
         let own: Vec<_> = own.map(|(_, name)| Some(name)).collect();
         for interface in if own.is_empty() { vec![None] } else { own } {
             match view.adapter(pci, interface, ask) {
-                Ok(adapter) => adapters.push(adapter),
-                Err(error) if error.is_gone() => tracing::debug!(%pci, %error, "left out"),
-                Err(error) => return Err(error),
+                Ok(adapter) => seen.adapters.push(adapter),
+                Err(_) if !root.pci(pci).exists() => tracing::debug!(%pci, "it went away"),
+                Err(error) => {
+                    let name = interface.cloned().unwrap_or_else(|| stand_in(pci));
+                    seen.unseen.push((name, error));
+                }
             }
         }
     }
-    Ok(adapters)
+    Ok(seen)
 }
 
 /// The interface of a PF; the first, if several ports share the function.
-pub fn interface_of(root: &Root, pf: PciAddress) -> Option<IfName> {
-    let all = interfaces(root);
-    let mut own: Vec<_> = all.into_iter().filter(|(at, _)| *at == pf).collect();
-    own.sort_by_key(|(_, name)| port(root, name).unwrap_or_default());
-    own.into_iter().next().map(|(_, name)| name)
+pub fn interface_of(root: &Root, pf: PciAddress) -> Result<Option<IfName>> {
+    let mut first = None;
+    for (at, name) in interfaces(root)? {
+        if at == pf {
+            let port = port(root, &name)?;
+            if first.as_ref().is_none_or(|(lowest, _)| port < *lowest) {
+                first = Some((port, name));
+            }
+        }
+    }
+    Ok(first.map(|(_, name)| name))
 }
 
 /// Base class 02: network controllers. 0280 (other) is mostly Wi-Fi: left out.
@@ -97,20 +128,30 @@ fn is_network(root: &Root, pci: PciAddress) -> Result<bool> {
 /// Interfaces by the PCI function that they belong to. Representors of VFs, which in switchdev mode
 /// belong to the PF's function too, are left out: their port is named `pf0vf1`
 /// (Documentation/networking/switchdev.rst).
-fn interfaces(root: &Root) -> Vec<(PciAddress, IfName)> {
-    let all = sysfs::names(&root.path("sys/class/net"));
-    all.iter()
-        .filter_map(|name| {
-            let directory = root.path(&format!("sys/class/net/{name}"));
-            let device = fs::canonicalize(directory.join("device")).ok()?;
-            let port = sysfs::read(&directory.join("phys_port_name")).ok()?;
-            let port = port.unwrap_or_default();
-            if port.contains("vf") || port.contains("sf") {
-                return None;
+fn interfaces(root: &Root) -> Result<Vec<(PciAddress, IfName)>> {
+    let mut found = Vec::new();
+    for name in sysfs::names(&root.path("sys/class/net"))? {
+        let directory = root.path(&format!("sys/class/net/{name}"));
+        let link = directory.join("device");
+        let device = match fs::canonicalize(&link) {
+            Ok(device) => device,
+            // It is no device's, went away, or is a file (`bonding_masters`).
+            Err(error)
+                if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) =>
+            {
+                continue;
             }
-            Some((pci::function_above(&device)?, name.parse().ok()?))
-        })
-        .collect()
+            Err(error) => return Err(HostError::io(format!("read {}", link.display()), &error)),
+        };
+        let (Some(pci), Ok(interface)) = (pci::function_above(&device), name.parse()) else {
+            continue;
+        };
+        let port = sysfs::read(&directory.join("phys_port_name"))?.unwrap_or_default();
+        if !port.contains("vf") && !port.contains("sf") {
+            found.push((pci, interface));
+        }
+    }
+    Ok(found)
 }
 
 fn port(root: &Root, name: &IfName) -> Result<u16> {
@@ -123,7 +164,7 @@ struct View<'a> {
     root: &'a Root,
     log: &'a KernelLog,
     vectors: BTreeMap<PciAddress, u32>,
-    openers: OnceCell<vfio::Openers>,
+    openers: OnceCell<Result<vfio::Openers>>,
 }
 
 impl View<'_> {
@@ -161,7 +202,7 @@ impl View<'_> {
             ifname: interface.cloned().unwrap_or_else(|| stand_in(pci)),
             pci,
             pci_id: format!("{vendor:04x}:{device:04x}"),
-            driver: pci::driver(root, pci),
+            driver: pci::driver(root, pci)?,
             driver_version: answers.driver_version,
             firmware: answers.firmware,
             devlink: None,
@@ -183,39 +224,58 @@ impl View<'_> {
                 .map_or(Support::Unsupported, Support::Supported),
             vf_pci_id: vf_device.map(|device| format!("{vendor:04x}:{device:04x}")),
             filter: answers.filter,
-            vfs: sriov::vf_addresses(root, pci)
-                .into_iter()
-                .filter(|(_, vf)| root.pci(*vf).exists())
-                .map(|(index, vf)| self.vf(pci, index, vf, answers.link.vfs.get(&index)))
-                .collect(),
+            vfs: self.vfs(pci, &answers.link)?,
         })
     }
 
-    fn vf(&self, pf: PciAddress, index: u32, pci: PciAddress, known: Option<&link::Vf>) -> VfFacts {
+    fn vfs(&self, pf: PciAddress, link: &link::Link) -> Result<Vec<VfFacts>> {
+        let mut found = Vec::new();
+        for (index, vf) in sriov::vf_addresses(self.root, pf)? {
+            match self.vf(pf, index, vf, link.vfs.get(&index)) {
+                Ok(facts) => found.push(facts),
+                Err(_) if !self.root.pci(vf).exists() => tracing::debug!(%vf, "it went away"),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(found)
+    }
+
+    fn vf(
+        &self,
+        pf: PciAddress,
+        index: u32,
+        pci: PciAddress,
+        known: Option<&link::Vf>,
+    ) -> Result<VfFacts> {
         let root = self.root;
-        let driver = pci::driver(root, pci);
-        let iommu_group = pci::iommu_group(root, pci);
+        if !root.pci(pci).exists() {
+            return Err(HostError::Gone(format!("VF {index} of {pf}")));
+        }
+        let driver = pci::driver(root, pci)?;
+        let iommu_group = pci::iommu_group(root, pci)?;
         let user = match driver.as_deref() {
-            Some(driver) if vfio::is_vfio(driver) && vfio::is_open(root, pci) != Some(false) => {
+            Some(driver) if vfio::is_vfio(driver) && vfio::is_open(root, pci)? != Some(false) => {
                 let openers = self.openers.get_or_init(|| vfio::Openers::scan(root));
+                let openers = openers.as_ref().map_err(Clone::clone)?;
                 openers.user(root, pci, Some(driver))
             }
             driver => vfio::Openers::default().user(root, pci, driver),
         };
-        VfFacts {
+        Ok(VfFacts {
             index,
             pci,
             driver,
             iommu_group,
             group_peers: iommu_group
                 .map(|group| pci::group_peers(root, group, pci))
+                .transpose()?
                 .unwrap_or_default(),
             attributes: known.cloned().unwrap_or_else(link::Vf::unknown).attributes,
-            user,
+            user: user?,
             active_vectors: self.vectors.get(&pci).copied().unwrap_or(0),
-            msix_vectors: vectors::observe(root, pf, pci),
+            msix_vectors: vectors::observe(root, pf, pci)?,
             vm: None,
-        }
+        })
     }
 }
 
@@ -241,10 +301,8 @@ impl InterfaceState {
     fn read(root: &Root, name: &IfName) -> Result<Self> {
         let directory = root.path(&format!("sys/class/net/{name}"));
         let file = |name: &str| sysfs::read(&directory.join(name));
-        let flags = file("flags")?.unwrap_or_default();
-        let flags = u32::from_str_radix(flags.trim_start_matches("0x"), 16).unwrap_or(0);
         Ok(Self {
-            up: flags & libc::IFF_UP as u32 != 0,
+            up: link::is_up(root, name)?,
             // Unreadable (EINVAL) while the interface is down.
             carrier: file("carrier")?.as_deref() == Some("1"),
             // -1, or unreadable, without a link.
@@ -252,16 +310,13 @@ impl InterfaceState {
                 .and_then(|speed| u32::try_from(speed).ok())
                 .filter(|speed| *speed != 0),
             mtu: sysfs::parse(&directory.join("mtu"))?.unwrap_or(0),
+            // Of another form: no Ethernet.
             mac: file("address")?
                 .and_then(|text| text.parse().ok())
                 .unwrap_or_default(),
-            master: master(&directory),
+            master: sysfs::link_to(&directory.join("master"))?,
         })
     }
-}
-
-fn master(directory: &Path) -> Option<IfName> {
-    sysfs::link_name(&directory.join("master"))?.parse().ok()
 }
 
 #[cfg(test)]

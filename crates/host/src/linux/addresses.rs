@@ -1,23 +1,22 @@
-//! Addresses of the host on an interface.
+//! Addresses of the host.
 
-use super::{attributes::u32_at, netlink::Netlink};
+use std::collections::BTreeSet;
+
+use super::{
+    attributes::u32_at,
+    netlink::Netlink,
+    uapi::{DUMP, RT_SCOPE_LINK, RTM_GETADDR},
+};
 use crate::Result;
 
-/// include/uapi/linux/rtnetlink.h.
-const RTM_GETADDR: u16 = 22;
-const RT_SCOPE_LINK: u8 = 253;
-
-/// True if the interface with this number has an address of more than link scope.
-pub fn any_global(index: u32) -> Result<bool> {
+/// Numbers of the interfaces that have an address of more than link scope.
+pub fn global() -> Result<BTreeSet<u32>> {
     // struct ifaddrmsg: family, prefix length, flags, scope, index.
-    let answers = Netlink::route()?.request(
-        "read the host's addresses",
-        RTM_GETADDR,
-        libc::NLM_F_DUMP as u16,
-        &[0; 8],
-    )?;
-    Ok(answers.iter().any(|answer| {
-        let scope = answer.payload.get(3).copied().unwrap_or(RT_SCOPE_LINK);
-        u32_at(&answer.payload, 4) == Some(index) && scope < RT_SCOPE_LINK
-    }))
+    let answers =
+        Netlink::route()?.request("read the host's addresses", RTM_GETADDR, DUMP, &[0; 8])?;
+    let global = answers.iter().filter_map(|answer| {
+        let scope = *answer.payload.get(3)?;
+        (scope < RT_SCOPE_LINK).then(|| u32_at(&answer.payload, 4))?
+    });
+    Ok(global.collect())
 }

@@ -1,6 +1,7 @@
-//! Bridges and their ports, by sysfs (Documentation/ABI/testing/sysfs-class-net, net/bridge/br_sysfs_if.c).
+//! Bridges and their ports: seen by rtnetlink and, of bridges and bonds themselves, sysfs; changed by sysfs
+//! (Documentation/ABI/testing/sysfs-class-net, net/bridge/br_sysfs_if.c).
 
-use std::path::PathBuf;
+use std::{collections::BTreeSet, path::PathBuf};
 
 use accelnet_model::{BondFacts, BridgeFacts, BridgePort, IfName, MacAddr};
 
@@ -8,16 +9,19 @@ use super::{
     addresses,
     attributes::push,
     ethtool, fdb, hold_queue,
+    links::{Interface, Links},
     netlink::{Netlink, ifindex},
+    qdisc,
     sysfs::{self, Root},
+    uapi::{
+        IFLA_ADDRESS, IFLA_BRPORT_ISOLATED, IFLA_BRPORT_LEARNING, IFLA_BRPORT_UNICAST_FLOOD,
+        RTM_SETLINK, ifinfomsg,
+    },
 };
 use crate::{HostError, Result};
 
 /// include/uapi/linux/netdevice.h: the address was set by somebody (`dev_set_mac_address`).
 const NET_ADDR_SET: u32 = 3;
-/// include/uapi/linux/if_link.h, rtnetlink.h.
-const RTM_SETLINK: u16 = 19;
-const IFLA_ADDRESS: u16 = 1;
 
 fn net(root: &Root, name: &IfName) -> PathBuf {
     root.path(&format!("sys/class/net/{name}"))
@@ -27,62 +31,89 @@ fn flag(path: &std::path::Path) -> Result<bool> {
     Ok(sysfs::parse::<u32>(path)?.is_some_and(|value| value != 0))
 }
 
-/// See [`crate::Host::observe_bridge`].
-pub fn observe(root: &Root, name: &IfName) -> Result<Option<BridgeFacts>> {
-    let path = net(root, name);
-    if !path.exists() {
-        return Ok(None);
-    }
-    let kind = kind(root, name)?;
-    let index = sysfs::parse::<u32>(&path.join("ifindex"))?.unwrap_or(0);
-    let mut ports = Vec::new();
-    if kind == "bridge" {
-        let mut entries = fdb::observe(index)?;
-        for port in sysfs::names(&path.join("brif")) {
-            let Ok(port) = port.parse::<IfName>() else {
-                continue;
-            };
-            // A port may go away between two looks; then it is not there.
-            let Some(number) = sysfs::parse::<u32>(&net(root, &port).join("ifindex"))? else {
-                continue;
-            };
-            ports.push(observe_port(
-                root,
-                port,
-                entries.remove(&number).unwrap_or_default(),
-                number,
-            )?);
+/// See [`crate::Host::observe_bridges`]: four dumps, and files of each bridge and bond.
+pub fn observe(root: &Root, named: &BTreeSet<IfName>) -> Result<Vec<BridgeFacts>> {
+    let view = View {
+        root,
+        links: Links::read()?,
+        entries: fdb::Table::read()?,
+        holding: qdisc::all()?
+            .iter()
+            .filter(|qdisc| hold_queue::is_ours(qdisc))
+            .map(|qdisc| qdisc.device)
+            .collect(),
+        addressed: addresses::global()?,
+    };
+    let is_switch = |link: &Interface| matches!(link.kind.as_str(), "bridge" | "bond");
+    let mut found = Vec::new();
+    for link in view.links.iter() {
+        if is_switch(link) || named.contains(&link.name) {
+            found.extend(view.switch(link)?);
         }
     }
-    let flags = sysfs::read(&path.join("flags"))?.unwrap_or_default();
-    let flags = u32::from_str_radix(flags.trim_start_matches("0x"), 16).unwrap_or(0);
-    Ok(Some(BridgeFacts {
-        ifname: name.clone(),
-        kind,
-        bond_mode: bond_mode(&path)?,
-        bond: bond(&path)?,
-        alias: sysfs::read(&path.join("ifalias"))?.filter(|alias| !alias.is_empty()),
-        master: sysfs::link_name(&path.join("master")).and_then(|name| name.parse().ok()),
-        mac: sysfs::parse(&path.join("address"))?.unwrap_or(MacAddr::ZERO),
-        mac_pinned: sysfs::parse(&path.join("addr_assign_type"))? == Some(NET_ADDR_SET),
-        mtu: sysfs::parse(&path.join("mtu"))?.unwrap_or(0),
-        up: flags & libc::IFF_UP as u32 != 0,
-        vlan_filtering: flag(&path.join("bridge/vlan_filtering"))?,
-        has_host_address: addresses::any_global(index)?,
-        ports,
-    }))
+    found.sort_by(|one, other| one.ifname.cmp(&other.ifname));
+    Ok(found)
 }
 
-/// See [`crate::Host::observe_switch_names`].
-pub fn switch_names(root: &Root) -> Vec<IfName> {
-    let names = sysfs::names(&root.path("sys/class/net")).into_iter();
-    names
-        .filter_map(|name| name.parse().ok())
-        .filter(|name| {
-            let path = net(root, name);
-            path.join("bridge").exists() || path.join("bonding").exists()
-        })
-        .collect()
+/// One look.
+struct View<'a> {
+    root: &'a Root,
+    links: Links,
+    entries: fdb::Table,
+    /// Interfaces with a hold queue of ours.
+    holding: BTreeSet<u32>,
+    /// Interfaces with an address of the host.
+    addressed: BTreeSet<u32>,
+}
+
+impl View<'_> {
+    /// None if it went away meanwhile.
+    fn switch(&self, link: &Interface) -> Result<Option<BridgeFacts>> {
+        let path = net(self.root, &link.name);
+        if !path.exists() {
+            return Ok(None);
+        }
+        let kind = kind(self.root, link)?;
+        let ports = if kind == "bridge" {
+            let own = self.links.iter();
+            let own = own.filter(|port| port.master == Some(link.index) && port.is_port());
+            own.map(|port| self.port(link, port)).collect()
+        } else {
+            Vec::new()
+        };
+        let master = link.master.and_then(|master| self.links.get(master));
+        Ok(Some(BridgeFacts {
+            ifname: link.name.clone(),
+            kind,
+            bond_mode: bond_mode(&path)?,
+            bond: bond(&path)?,
+            alias: Some(link.alias.clone()).filter(|alias| !alias.is_empty()),
+            master: master.map(|master| master.name.clone()),
+            mac: link.mac,
+            // rtnetlink does not show it.
+            mac_pinned: sysfs::parse(&path.join("addr_assign_type"))? == Some(NET_ADDR_SET),
+            mtu: link.mtu,
+            up: link.up,
+            vlan_filtering: link.by_vlan,
+            has_host_address: self.addressed.contains(&link.index),
+            ports,
+        }))
+    }
+
+    fn port(&self, bridge: &Interface, port: &Interface) -> BridgePort {
+        let on = |attribute| port.port_flag(attribute) == Some(true);
+        BridgePort {
+            ifname: port.name.clone(),
+            learning: on(IFLA_BRPORT_LEARNING),
+            flood: on(IFLA_BRPORT_UNICAST_FLOOD),
+            isolated: on(IFLA_BRPORT_ISOLATED),
+            rx_packets: port.rx_packets,
+            hold_queue: self.holding.contains(&port.index),
+            fdb: self
+                .entries
+                .entries(bridge.index, port.index, bridge.by_vlan),
+        }
+    }
 }
 
 /// `bonding/slaves` and `bonding/active_slave`; the latter is empty where there is none.
@@ -106,42 +137,25 @@ fn bond_mode(path: &std::path::Path) -> Result<Option<String>> {
     Ok(mode.and_then(|text| text.split_whitespace().next().map(str::to_owned)))
 }
 
-fn kind(root: &Root, name: &IfName) -> Result<String> {
-    let path = net(root, name);
-    if path.join("bridge").exists() {
-        return Ok("bridge".into());
-    }
-    if path.join("bonding").exists() {
-        return Ok("bond".into());
+fn kind(root: &Root, link: &Interface) -> Result<String> {
+    let path = net(root, &link.name);
+    if matches!(link.kind.as_str(), "bridge" | "bond") {
+        return Ok(link.kind.clone());
     }
     let event = sysfs::read(&path.join("uevent"))?.unwrap_or_default();
     let devtype = event.lines().find_map(|line| line.strip_prefix("DEVTYPE="));
-    let driver = || sysfs::link_name(&path.join("device/driver"));
+    if let Some(devtype) = devtype {
+        return Ok(devtype.to_owned());
+    }
+    if let Some(driver) = sysfs::link_name(&path.join("device/driver"))? {
+        return Ok(driver);
+    }
     // Open vSwitch's interfaces and teams say nothing of themselves in sysfs.
-    let asked = || ethtool::driver(name).ok().flatten();
-    Ok(devtype
-        .map(str::to_owned)
-        .or_else(driver)
-        .or_else(asked)
-        .unwrap_or_else(|| "interface".into()))
-}
-
-fn observe_port(
-    root: &Root,
-    ifname: IfName,
-    fdb: Vec<accelnet_model::FdbEntry>,
-    index: u32,
-) -> Result<BridgePort> {
-    let port = net(root, &ifname).join("brport");
-    Ok(BridgePort {
-        learning: flag(&port.join("learning"))?,
-        flood: flag(&port.join("unicast_flood"))?,
-        isolated: flag(&port.join("isolated"))?,
-        rx_packets: rx_packets(root, &ifname)?,
-        hold_queue: hold_queue::present(index)?,
-        fdb,
-        ifname,
-    })
+    match ethtool::driver(&link.name) {
+        Ok(driver) => Ok(driver.unwrap_or_else(|| "interface".into())),
+        Err(error) if error.is_gone() => Ok("interface".into()),
+        Err(error) => Err(error),
+    }
 }
 
 /// Frames that the host received from an interface.
@@ -150,10 +164,12 @@ pub fn rx_packets(root: &Root, name: &IfName) -> Result<u64> {
     count.ok_or_else(|| HostError::Gone(name.to_string()))
 }
 
-/// The bridge that an interface is a port of.
-pub fn master_of(root: &Root, port: &IfName) -> Result<u32> {
-    let path = net(root, port).join("brport/bridge/ifindex");
-    sysfs::parse(&path)?.ok_or_else(|| HostError::Gone(format!("{port} as a port of a bridge")))
+/// The number of the bridge that an interface is a port of, and whether it filters by VLAN.
+pub fn master_of(root: &Root, port: &IfName) -> Result<(u32, bool)> {
+    let path = net(root, port).join("brport/bridge");
+    let index = sysfs::parse(&path.join("ifindex"))?;
+    let index = index.ok_or_else(|| HostError::Gone(format!("{port} as a port of a bridge")))?;
+    Ok((index, flag(&path.join("bridge/vlan_filtering"))?))
 }
 
 /// Sets a flag of a bridge port, and reads it back.
@@ -188,10 +204,7 @@ pub fn ensure_mac_pinned(root: &Root, bridge: &IfName) -> Result<()> {
     }
     let mac: MacAddr =
         sysfs::parse(&path.join("address"))?.ok_or_else(|| HostError::Gone(bridge.to_string()))?;
-    // struct ifinfomsg: family, padding, type, index, flags, change.
-    let mut message = vec![0; 4];
-    message.extend((ifindex(bridge)? as i32).to_ne_bytes());
-    message.extend([0; 8]);
+    let mut message = ifinfomsg(ifindex(bridge)?, 0, 0);
     push(&mut message, IFLA_ADDRESS, &mac.0);
     let operation = format!("pin the address of {bridge}");
     Netlink::route()?.request(&operation, RTM_SETLINK, 0, &message)?;
@@ -210,9 +223,15 @@ mod tests {
     use std::fs;
 
     use super::*;
+    use crate::linux::{
+        netlink::dumps,
+        own_network::{self, in_own_network, name, send},
+    };
+
+    const GUEST: MacAddr = MacAddr([2, 0, 0, 0, 0, 7]);
 
     #[test]
-    fn switches_are_named_and_bonds_tell_their_mode() {
+    fn bonds_tell_their_mode_and_members() {
         let directory = tempfile::tempdir().unwrap();
         let file = |path: &str, text: &str| {
             let path = directory.path().join("sys/class/net").join(path);
@@ -224,19 +243,60 @@ mod tests {
         file("bond1/bonding/mode", "active-backup 1\n");
         file("bond1/bonding/slaves", "pf0 pf1\n");
         file("bond1/bonding/active_slave", "pf1\n");
-        file("eth0/ifindex", "3\n");
         let root = Root::at(directory.path());
-        let mut names = switch_names(&root);
-        names.sort();
-        let texts: Vec<&str> = names.iter().map(IfName::as_str).collect();
-        assert_eq!(texts, ["bond0", "bond1", "br0"]);
-        let facts = bond(&net(&root, &"bond1".parse().unwrap()))
-            .unwrap()
-            .unwrap();
+        let facts = bond(&net(&root, &name("bond1"))).unwrap().unwrap();
         assert_eq!(facts.members.len(), 2);
-        assert_eq!(facts.active, "pf1".parse().ok());
-        let mode = |name: &str| bond_mode(&net(&root, &name.parse().unwrap())).unwrap();
+        assert_eq!(facts.active, Some(name("pf1")));
+        let mode = |bond: &str| bond_mode(&net(&root, &name(bond))).unwrap();
         assert_eq!(mode("bond0").as_deref(), Some("802.3ad"));
         assert_eq!(mode("br0"), None);
+    }
+
+    #[test]
+    fn switches_and_what_else_is_named_are_seen_with_what_is_on_their_ports() {
+        in_own_network(|root| {
+            assert!(own_network::bridge("br1", &[], &["t0", "t1"]));
+            assert!(own_network::bridge("br0", &[], &[]));
+            own_network::cable("alone", None);
+            send("g0", GUEST, MacAddr([2, 0, 0, 0, 0, 8]));
+            let flag = |port: &str, flag: &str, on| {
+                ensure_port_flag(root, &name(port), flag, on).unwrap();
+            };
+            flag("t1", "learning", false);
+            flag("t1", "unicast_flood", false);
+            let named = [name("alone"), name("absent")].into();
+            let found = observe(root, &named).unwrap();
+            let names: Vec<_> = found.iter().map(|one| one.ifname.as_str()).collect();
+            assert_eq!(names, ["alone", "br0", "br1"]);
+            assert_eq!(found[0].kind, "veth");
+            assert!(found[0].ports.is_empty() && found[1].ports.is_empty());
+            let t0 = found[2].port(&name("t0")).unwrap();
+            assert_eq!((t0.learning, t0.flood, t0.isolated), (true, true, false));
+            assert!(t0.rx_packets >= 1 && !t0.hold_queue);
+            let learned = t0.fdb.iter().find(|entry| entry.mac == GUEST);
+            assert!(learned.is_some_and(|entry| !entry.fixed), "{:?}", t0.fdb);
+            let t1 = found[2].port(&name("t1")).unwrap();
+            assert_eq!((t1.learning, t1.flood), (false, false));
+        });
+    }
+
+    #[test]
+    fn a_look_costs_the_same_however_many_ports_there_are() {
+        in_own_network(|root| {
+            assert!(own_network::bridge("br0", &[], &["t0"]));
+            let look = || {
+                let before = dumps();
+                observe(root, &BTreeSet::new()).unwrap();
+                dumps() - before
+            };
+            let few = look();
+            assert!(own_network::bridge(
+                "br1",
+                &[],
+                &["t1", "t2", "t3", "t4", "t5"]
+            ));
+            assert_eq!(look(), few);
+            assert_eq!(few, 4);
+        });
     }
 }

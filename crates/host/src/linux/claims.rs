@@ -38,7 +38,8 @@ pub fn ask(name: &IfName) -> Use {
             true
         })
     };
-    let address = in_doubt(ifindex(name).and_then(addresses::any_global));
+    let address =
+        in_doubt(ifindex(name).and_then(|index| Ok(addresses::global()?.contains(&index))));
     Use {
         address,
         // Where there is an address its routes say nothing new.
@@ -56,7 +57,7 @@ pub fn observe(root: &Root, name: &IfName, used: Use) -> Result<Vec<String>> {
     if used.route {
         claims.push("the host has a route by it".to_owned());
     }
-    let above = sysfs::names(&directory);
+    let above = sysfs::names(&directory)?;
     let above = above.iter().filter_map(|file| file.strip_prefix("upper_"));
     claims.extend(above.map(|upper| format!("{upper} is on top of it")));
     if let Some(index) = sysfs::parse::<u32>(&directory.join("ifindex"))? {
@@ -98,7 +99,7 @@ fn ifupdown(root: &Root, name: &IfName) -> Result<Option<String>> {
         }
     }
     let mut files = vec!["etc/network/interfaces".to_owned()];
-    let more = sysfs::names(&root.path("etc/network/interfaces.d")).into_iter();
+    let more = sysfs::names(&root.path("etc/network/interfaces.d"))?.into_iter();
     files.extend(more.map(|file| format!("etc/network/interfaces.d/{file}")));
     for file in files {
         let text = sysfs::read(&root.path(&file))?.unwrap_or_default();

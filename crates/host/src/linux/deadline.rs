@@ -1,6 +1,13 @@
-//! Waiting for what the kernel gives no event for.
+//! Waiting for what the kernel gives no event for, and for the kernel itself.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::{
+        atomic::{AtomicUsize, Ordering::Relaxed},
+        mpsc,
+    },
+    thread,
+    time::{Duration, Instant},
+};
 
 use crate::{HostError, Result};
 
@@ -30,13 +37,68 @@ pub fn wait_for<T>(
     }
 }
 
+/// How many calls may be in the kernel at once: more than come together in good times, few enough that
+/// those which are overdue do not pile up.
+const MOST_AT_ONCE: usize = 64;
+
+/// Calls that are in the kernel now.
+static AT_ONCE: AtomicUsize = AtomicUsize::new(0);
+
+/// Counts a call until it is over.
+struct Counted;
+
+impl Counted {
+    fn new() -> Self {
+        AT_ONCE.fetch_add(1, Relaxed);
+        Self
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        AT_ONCE.fetch_sub(1, Relaxed);
+    }
+}
+
+/// Makes a call into the kernel that may keep its thread for longer than anybody wants to wait. One that
+/// is overdue goes on in its thread, and what it does may still be done; its result is lost.
+pub fn bounded<T: Send + 'static>(
+    operation: &str,
+    limit: Duration,
+    call: impl FnOnce() -> Result<T> + Send + 'static,
+) -> Result<T> {
+    let overdue = || HostError::Deadline {
+        operation: operation.to_owned(),
+        seconds: limit.as_secs(),
+    };
+    if AT_ONCE.load(Relaxed) >= MOST_AT_ONCE {
+        return Err(overdue());
+    }
+    let (sender, receiver) = mpsc::sync_channel(1);
+    let counted = Counted::new();
+    let call = move || {
+        let result = call();
+        drop(counted);
+        // Who does not wait any more has been told that it is overdue.
+        let _ = sender.send(result);
+    };
+    thread::Builder::new()
+        .name("kernel".into())
+        .spawn(call)
+        .map_err(|error| HostError::io(operation, &error))?;
+    // Also an error if the call panicked.
+    receiver
+        .recv_timeout(limit)
+        .unwrap_or_else(|_| Err(overdue()))
+}
+
 /// Sleeps.
 #[allow(
     clippy::disallowed_methods,
     reason = "the one place that sleeps: sysfs attributes have no event to wait for"
 )]
 pub fn pause(time: Duration) {
-    std::thread::sleep(time);
+    thread::sleep(time);
 }
 
 #[cfg(test)]
@@ -57,5 +119,28 @@ mod tests {
             Err(HostError::Gone("y".into()))
         });
         assert_eq!(failed, Err(HostError::Gone("y".into())));
+    }
+
+    #[test]
+    fn a_call_that_does_not_come_back_is_overdue_and_too_many_are_refused() {
+        let (release, held) = mpsc::channel::<()>();
+        let held = std::sync::Arc::new(std::sync::Mutex::new(held));
+        let call = |limit| {
+            let held = std::sync::Arc::clone(&held);
+            // Until all senders are gone.
+            bounded("x", limit, move || Ok(held.lock().unwrap().recv().is_err()))
+        };
+        for _ in 0..3 {
+            let overdue = call(Duration::from_millis(1));
+            assert!(matches!(overdue, Err(HostError::Deadline { .. })));
+        }
+        drop(release);
+        assert_eq!(call(Duration::from_secs(10)), Ok(true));
+        assert_eq!(
+            bounded("x", Duration::from_secs(10), || -> Result<()> {
+                Err(HostError::Gone("y".into()))
+            }),
+            Err(HostError::Gone("y".into()))
+        );
     }
 }

@@ -18,7 +18,7 @@ use super::{
     attributes::{find, iter, push, text, u16_at},
     netlink::Netlink,
 };
-use crate::Result;
+use crate::{HostError, Result};
 
 const GENL_ID_CTRL: u16 = 0x10;
 const CTRL_CMD_GETFAMILY: u8 = 3;
@@ -70,17 +70,33 @@ impl Devlink {
                 adapter.devlink = kept.answer.clone();
                 continue;
             }
-            let answer = ask.info(adapter.pci);
-            adapter.devlink = answer.clone();
-            let at = now;
-            kept.insert(adapter.pci, Kept { of, at, answer });
+            match ask.info(adapter.pci) {
+                Ok(answer) => {
+                    adapter.devlink = answer.clone();
+                    let at = now;
+                    kept.insert(adapter.pci, Kept { of, at, answer });
+                }
+                // What was said last is the best there is. Asked again at the next look, but for firmware
+                // that keeps everybody waiting.
+                Err(error) => {
+                    tracing::debug!(%error, "devlink");
+                    let last = kept.get(&adapter.pci).filter(|kept| kept.of == of);
+                    let answer = last.and_then(|kept| kept.answer.clone());
+                    adapter.devlink = answer.clone();
+                    if let HostError::Deadline { .. } = error {
+                        let at = now;
+                        kept.insert(adapter.pci, Kept { of, at, answer });
+                    }
+                }
+            }
         }
     }
 }
 
 /// Asks about one function.
 trait Ask {
-    fn info(&mut self, pci: PciAddress) -> Option<DevlinkFacts>;
+    /// What devlink says; None if there is no devlink, or it has nothing to say.
+    fn info(&mut self, pci: PciAddress) -> Result<Option<DevlinkFacts>>;
 }
 
 /// This machine's kernel, asked when there is something to ask.
@@ -88,43 +104,49 @@ trait Ask {
 struct Asker(Option<Option<(Netlink, u16)>>);
 
 impl Ask for Asker {
-    fn info(&mut self, pci: PciAddress) -> Option<DevlinkFacts> {
-        let family = self.0.get_or_insert_with(|| {
-            let family = family();
-            family
-                .inspect_err(|error| tracing::debug!(%error, "no devlink"))
-                .ok()
-        });
-        let (socket, family) = family.as_mut()?;
+    fn info(&mut self, pci: PciAddress) -> Result<Option<DevlinkFacts>> {
+        let family = match &mut self.0 {
+            Some(family) => family,
+            asked => asked.insert(family()?),
+        };
+        let Some((socket, family)) = family else {
+            return Ok(None);
+        };
         let mut request = vec![DEVLINK_CMD_INFO_GET, VERSION, 0, 0];
         push(&mut request, BUS_NAME, b"pci\0");
         push(&mut request, DEV_NAME, format!("{pci}\0").as_bytes());
         let operation = format!("ask devlink about {pci}");
         match socket.request(&operation, *family, 0, &request) {
-            Ok(answers) => Some(read(answers.first()?.payload.get(HEADER..)?)),
-            // ENODEV, EOPNOTSUPP: the driver has no devlink, or nothing to say.
-            Err(error) => {
-                tracing::trace!(%error, "devlink");
-                None
+            Ok(answers) => {
+                let list = answers
+                    .first()
+                    .and_then(|answer| answer.payload.get(HEADER..));
+                Ok(list.map(read))
             }
+            // The driver has no devlink, or nothing to say.
+            Err(error) if error.is_gone() || error.is_unsupported() => Ok(None),
+            Err(error) => Err(error),
         }
     }
 }
 
-/// A socket, and the family's number on this kernel.
-fn family() -> Result<(Netlink, u16)> {
+/// A socket, and the family's number on this kernel; None if it has none.
+fn family() -> Result<Option<(Netlink, u16)>> {
     let mut socket = Netlink::open(libc::NETLINK_GENERIC)?;
     let mut request = vec![CTRL_CMD_GETFAMILY, VERSION, 0, 0];
     push(&mut request, CTRL_ATTR_FAMILY_NAME, b"devlink\0");
     let operation = "look up the devlink family";
-    let answers = socket.request(operation, GENL_ID_CTRL, 0, &request)?;
+    let answers = match socket.request(operation, GENL_ID_CTRL, 0, &request) {
+        Err(error) if error.is_gone() => return Ok(None),
+        other => other?,
+    };
     let number = answers.first().and_then(|answer| {
         let list = answer.payload.get(HEADER..)?;
         u16_at(find(list, CTRL_ATTR_FAMILY_ID)?, 0)
     });
-    let number = number
-        .ok_or_else(|| crate::HostError::Malformed(format!("{operation}: it has no number")))?;
-    Ok((socket, number))
+    let number =
+        number.ok_or_else(|| HostError::Malformed(format!("{operation}: it has no number")))?;
+    Ok(Some((socket, number)))
 }
 
 fn read(list: &[u8]) -> DevlinkFacts {
@@ -181,13 +203,16 @@ mod tests {
         assert_eq!(read(&[]), DevlinkFacts::default());
     }
 
-    /// Counts how often it is asked.
+    /// Counts how often it is asked; the fifth time nobody answers.
     struct Counted(u32);
 
     impl Ask for Counted {
-        fn info(&mut self, _: PciAddress) -> Option<DevlinkFacts> {
+        fn info(&mut self, _: PciAddress) -> Result<Option<DevlinkFacts>> {
             self.0 += 1;
-            (self.0 > 1).then(DevlinkFacts::default)
+            if self.0 == 5 {
+                return Err(HostError::kernel("ask", libc::ENOMEM, None));
+            }
+            Ok((self.0 > 1).then(DevlinkFacts::default))
         }
     }
 
@@ -216,6 +241,12 @@ mod tests {
         devlink.fill_by(&mut [], now + KEPT, &mut ask);
         devlink.fill_by(&mut adapters, now + KEPT, &mut ask);
         assert_eq!(ask.0, 4);
+        // An error is no answer: the last one stands, and the next look asks again.
+        for asked in [5, 6] {
+            adapters[0].devlink = None;
+            devlink.fill_by(&mut adapters, now + 2 * KEPT, &mut ask);
+            assert_eq!((ask.0, adapters[0].devlink.is_some()), (asked, true));
+        }
     }
 
     #[test]
@@ -227,7 +258,7 @@ mod tests {
             device: 0x1f,
             function: 7,
         };
-        assert_eq!(Asker::default().info(nobody), None);
+        assert_eq!(Asker::default().info(nobody), Ok(None));
     }
 
     proptest! {

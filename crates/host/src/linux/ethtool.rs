@@ -3,15 +3,19 @@
 //! ethtool's netlink family has no counterpart of `ETHTOOL_GDRVINFO` (Documentation/networking/
 //! ethtool-netlink.rst, request translation table).
 
-use std::{mem, os::fd::AsRawFd};
+use std::{mem, os::fd::AsRawFd, time::Duration};
 
 use accelnet_model::IfName;
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
 
+use super::deadline;
 use crate::{HostError, Result};
 
 const SIOCETHTOOL: libc::Ioctl = 0x8946;
 const ETHTOOL_GDRVINFO: u32 = 3;
+
+/// How long the answer may take.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// `struct ethtool_drvinfo` of include/uapi/linux/ethtool.h.
 #[repr(C)]
@@ -38,9 +42,15 @@ pub fn driver(name: &IfName) -> Result<Option<String>> {
     Ok(ask(name)?.and_then(|info| text(&info.driver)))
 }
 
+/// The kernel answers when it has the RTNL lock, and the card's firmware has.
 fn ask(name: &IfName) -> Result<Option<DriverInfo>> {
     let operation = format!("ask {name} for its versions");
-    let failed = |error: std::io::Error| HostError::io(&operation, &error);
+    let (words, name) = (operation.clone(), name.clone());
+    deadline::bounded(&operation, PATIENCE, move || ask_and_wait(&words, &name))
+}
+
+fn ask_and_wait(operation: &str, name: &IfName) -> Result<Option<DriverInfo>> {
+    let failed = |error: std::io::Error| HostError::io(operation, &error);
     let socket = rustix::net::socket_with(
         AddressFamily::INET,
         SocketType::DGRAM,

@@ -10,29 +10,30 @@
 //! which drops; changing one that is there does not (net/sched/sch_api.c). The discipline goes with
 //! the tap.
 //!
+//! It holds only as long as [`super::hold_guard`] knows of it, which lets go whatever dies.
+//!
 //! What waited goes on all at once, into the ring between tap and vhost, which is as long as the tap's
 //! transmit queue; what does not fit there is dropped (drivers/net/tun.c, `tun_net_xmit`; nothing slows
 //! the discipline down). 1,000 frames, what a tap has of itself, are less than what a busy guest is sent
 //! in the second that its switch-over may take. Changing the length restarts the tap's disciplines like
 //! grafting one does, so there is one moment for it: while the guest is on its VF.
 
+use std::time::Duration;
+
 use accelnet_model::IfName;
 
 use super::{
-    attributes::{find, push, text, u32_at},
-    link::ifinfomsg,
+    attributes::{find, push, u32_at},
+    hold_guard::Guard,
     netlink::{Netlink, ifindex},
+    qdisc::{self, Qdisc},
+    uapi::{
+        CREATE, EXCLUSIVE, IFINFOMSG, IFLA_TXQLEN, REPLACE, RTM_GETLINK, RTM_NEWQDISC, RTM_SETLINK,
+        TC_H_ROOT, TCA_KIND, TCA_OPTIONS, ifinfomsg, tcmsg,
+    },
 };
 use crate::{HoldQueue, HostError, Result};
 
-const RTM_GETLINK: u16 = 18;
-const RTM_SETLINK: u16 = 19;
-const IFLA_TXQLEN: u16 = 13;
-const RTM_NEWQDISC: u16 = 36;
-const RTM_GETQDISC: u16 = 38;
-const TCA_KIND: u16 = 1;
-const TCA_OPTIONS: u16 = 2;
-const ROOT: u32 = 0xffff_ffff;
 /// What tells our discipline from another's.
 const HANDLE: u32 = 0xacc1_0000;
 /// Bytes that may wait: at 10 Gbit/s what comes in 50 ms, at 1 Gbit/s in half a second. What does
@@ -42,109 +43,137 @@ const LIMIT_BYTES: u32 = 64 << 20;
 /// holding at 10,000 a second, and few enough that a guest that does not keep up with its tap waits
 /// milliseconds for what is in there, not seconds.
 const ROOM_FRAMES: u32 = 16_384;
+/// How late the kernel may do what it was asked for.
+const LATE: Duration = Duration::from_secs(60);
 /// `enum` in struct tc_plug_qopt (include/uapi/linux/pkt_sched.h).
 const TCQ_PLUG_BUFFER: i32 = 0;
 const TCQ_PLUG_RELEASE_INDEFINITE: i32 = 2;
 const TCQ_PLUG_LIMIT: i32 = 3;
 
-/// Disciplines that order frames and restrict nothing; the kernel or (noqueue) libvirt put them on
-/// taps.
-const HARMLESS: [&str; 6] = ["noqueue", "pfifo_fast", "pfifo", "fq_codel", "fq", "mq"];
-
-/// A root discipline.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Root {
-    kind: String,
-    handle: u32,
+/// True if it is our queue. Whether it holds cannot be read (sch_plug has no dump).
+pub fn is_ours(qdisc: &Qdisc) -> bool {
+    qdisc.kind == "plug" && qdisc.handle == HANDLE && qdisc.parent == TC_H_ROOT
 }
 
-fn is_ours(root: &Root) -> bool {
-    root.kind == "plug" && root.handle == HANDLE
-}
-
-fn is_foreign(root: &Root) -> bool {
-    !is_ours(root) && root.handle != 0 && !HARMLESS.contains(&root.kind.as_str())
-}
-
-fn read(index: u32) -> Result<Option<Root>> {
-    let answers = Netlink::route()?.request(
-        "read queueing disciplines",
-        RTM_GETQDISC,
-        libc::NLM_F_DUMP as u16,
-        &[0; 20],
-    )?;
-    Ok(answers
-        .iter()
-        .find_map(|answer| decode(&answer.payload, index)))
-}
-
-fn decode(payload: &[u8], index: u32) -> Option<Root> {
-    // struct tcmsg: family, padding, ifindex, handle, parent, info.
-    if u32_at(payload, 4)? != index || u32_at(payload, 12)? != ROOT {
-        return None;
-    }
-    let kind = text(find(payload.get(20..)?, TCA_KIND)?);
-    Some(Root {
-        kind,
-        handle: u32_at(payload, 8)?,
-    })
-}
-
-/// True if our queue is on the interface. Whether it holds cannot be read (sch_plug has no dump).
-pub fn present(index: u32) -> Result<bool> {
-    Ok(read(index)?.as_ref().is_some_and(is_ours))
-}
-
-/// The root discipline if somebody put it there to restrict something, in words. Disciplines that the
-/// kernel puts there by itself have no handle.
-pub fn foreign(index: u32) -> Result<Option<String>> {
-    let root = read(index)?.filter(is_foreign);
-    Ok(root.map(|root| format!("qdisc {} {:x}: root", root.kind, root.handle >> 16)))
+/// True if somebody put it there to restrict something.
+pub fn is_foreign(qdisc: &Qdisc) -> bool {
+    !qdisc.holds_filters() && !is_ours(qdisc) && !qdisc.is_harmless()
 }
 
 /// See [`crate::Host::ensure_hold_queue`].
-pub fn ensure(tap: &IfName, wanted: HoldQueue) -> Result<()> {
+pub fn ensure(tap: &IfName, wanted: HoldQueue, guard: &Guard) -> Result<()> {
     let index = ifindex(tap)?;
-    let present = match read(index)? {
-        Some(root) if is_ours(&root) => true,
-        Some(root) if is_foreign(&root) => {
-            return Err(HostError::ForeignQdisc {
-                tap: tap.clone(),
-                kind: root.kind,
-            });
-        }
-        _ => false,
-    };
     let mut netlink = Netlink::route()?;
-    if !present {
-        // It begins holding; what comes before it is told to pass waits some microseconds.
-        let flags = (libc::NLM_F_CREATE | libc::NLM_F_REPLACE) as u16;
-        let operation = format!("put the hold queue on {tap}");
-        netlink.request(
-            &operation,
-            RTM_NEWQDISC,
-            flags,
-            &message(index, TCQ_PLUG_LIMIT),
-        )?;
+    put(&mut netlink, tap, index)?;
+    match wanted {
+        HoldQueue::Pass => {
+            act(&mut netlink, tap, index, TCQ_PLUG_RELEASE_INDEFINITE)?;
+            guard.released(index);
+        }
+        HoldQueue::Hold { limit } => {
+            let guarded = guard.hold(index, limit);
+            guarded.map_err(|why| HostError::Unguarded {
+                tap: tap.clone(),
+                why,
+            })?;
+            // If the kernel refuses, the guard lets go of a queue that passes.
+            let done = act(&mut netlink, tap, index, TCQ_PLUG_BUFFER);
+            if let Err(HostError::Deadline { .. }) = done {
+                // It may still come to hold, after the guard has let go.
+                if let Err(error) = guard.hold(index, LATE) {
+                    tracing::warn!(%tap, %error, "frames may be held");
+                }
+            }
+            done?;
+        }
     }
-    let (action, words) = match wanted {
-        HoldQueue::Pass => (TCQ_PLUG_RELEASE_INDEFINITE, "let frames pass"),
-        HoldQueue::Hold { .. } => (TCQ_PLUG_BUFFER, "hold frames"),
+    let found = qdisc::of(index)?;
+    if found.iter().any(is_ours) {
+        return Ok(());
+    }
+    let words: Vec<_> = found.iter().map(Qdisc::in_words).collect();
+    Err(HostError::NotAsAsked {
+        operation: format!("put the hold queue on {tap}"),
+        wanted: "plug".into(),
+        found: words.join(", "),
+    })
+}
+
+/// The queue is there, and passes if it was not there before.
+fn put(netlink: &mut Netlink, tap: &IfName, index: u32) -> Result<()> {
+    let found = qdisc::of(index)?;
+    if found.iter().any(is_ours) {
+        return Ok(());
+    }
+    if let Some(foreign) = found.iter().find(|qdisc| is_foreign(qdisc)) {
+        return Err(HostError::ForeignQdisc {
+            tap: tap.clone(),
+            kind: foreign.in_words(),
+        });
+    }
+    // Only what was seen to be harmless is replaced, nothing that somebody puts there meanwhile.
+    let harmless = |qdisc: &Qdisc| qdisc.parent == TC_H_ROOT && qdisc.handle != 0;
+    let how = if found.iter().any(harmless) {
+        REPLACE
+    } else {
+        EXCLUSIVE
     };
-    netlink.request(
-        &format!("{words} on {tap}"),
-        RTM_NEWQDISC,
-        0,
-        &message(index, action),
-    )?;
-    match read(index)? {
-        Some(root) if is_ours(&root) => Ok(()),
-        found => Err(HostError::NotAsAsked {
-            operation: format!("put the hold queue on {tap}"),
-            wanted: "plug".into(),
-            found: format!("{found:?}"),
-        }),
+    let operation = format!("put the hold queue on {tap}");
+    // It begins holding. Whoever kills this process comes before both or after both.
+    let both: [(u16, &[u8]); 2] = [
+        (CREATE | how, &message(index, TCQ_PLUG_LIMIT)),
+        (0, &message(index, TCQ_PLUG_RELEASE_INDEFINITE)),
+    ];
+    match netlink.request_all(&operation, RTM_NEWQDISC, &both) {
+        // It is not the tap that does not exist (net/sched/sch_api.c, `qdisc_create`).
+        Err(HostError::Kernel {
+            code: libc::ENOENT,
+            extack,
+            ..
+        }) => {
+            let words = extack.unwrap_or_else(|| "no discipline of this kind".to_owned());
+            let words = format!("plug: {words}");
+            Err(HostError::kernel(operation, libc::EOPNOTSUPP, Some(words)))
+        }
+        other => other,
     }
+}
+
+fn act(netlink: &mut Netlink, tap: &IfName, index: u32, action: i32) -> Result<()> {
+    let words = if action == TCQ_PLUG_BUFFER {
+        "hold frames"
+    } else {
+        "let frames pass"
+    };
+    let operation = format!("{words} on {tap}");
+    netlink.request(&operation, RTM_NEWQDISC, 0, &message(index, action))?;
+    Ok(())
+}
+
+/// Lets pass what waits on an interface. Where our queue is not (any more) nothing happens: the kernel
+/// changes a discipline only if handle and kind are those of the request (net/sched/sch_api.c,
+/// `tc_modify_qdisc`).
+pub fn release(netlink: &mut Netlink, index: u32) -> Result<()> {
+    let operation = format!("let frames pass on interface {index}");
+    let message = message(index, TCQ_PLUG_RELEASE_INDEFINITE);
+    match netlink.request(&operation, RTM_NEWQDISC, 0, &message) {
+        Err(error) if error.is_gone() => Ok(()),
+        // Another's has this place, or this handle.
+        Err(error) if matches!(error.errno(), Some(libc::EEXIST | libc::EINVAL)) => Ok(()),
+        other => other.map(drop),
+    }
+}
+
+/// Lets pass what waits in every queue of ours, and says how many there are.
+pub fn release_all() -> Result<usize> {
+    let mut ours = qdisc::all()?;
+    ours.retain(is_ours);
+    let mut netlink = Netlink::route()?;
+    let released = ours.iter().map(|qdisc| release(&mut netlink, qdisc.device));
+    // One that cannot be released keeps no other from it.
+    let results: Vec<_> = released.collect();
+    results.into_iter().collect::<Result<Vec<()>>>()?;
+    Ok(ours.len())
 }
 
 /// See [`crate::Host::ensure_tap_room`].
@@ -173,18 +202,14 @@ fn room(index: u32) -> Result<u32> {
     let operation = "read a tap's transmit queue";
     let answers = Netlink::route()?.request(operation, RTM_GETLINK, 0, &ifinfomsg(index, 0, 0))?;
     let length = answers.first().and_then(|answer| {
-        let attributes = answer.payload.get(ifinfomsg(index, 0, 0).len()..)?;
+        let attributes = answer.payload.get(IFINFOMSG..)?;
         u32_at(find(attributes, IFLA_TXQLEN)?, 0)
     });
     length.ok_or_else(|| HostError::Malformed(format!("{operation}: no length")))
 }
 
 fn message(index: u32, action: i32) -> Vec<u8> {
-    let mut message = vec![0; 4];
-    message.extend((index as i32).to_ne_bytes());
-    message.extend(HANDLE.to_ne_bytes());
-    message.extend(ROOT.to_ne_bytes());
-    message.extend([0; 4]);
+    let mut message = tcmsg(index, HANDLE, TC_H_ROOT);
     push(&mut message, TCA_KIND, b"plug\0");
     // struct tc_plug_qopt: action, limit.
     let mut options = action.to_ne_bytes().to_vec();
@@ -194,24 +219,4 @@ fn message(index: u32, action: i32) -> Vec<u8> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn ours_is_told_from_anothers_and_from_the_harmless() {
-        let root = decode(&message(7, TCQ_PLUG_BUFFER), 7).unwrap();
-        assert!(is_ours(&root) && !is_foreign(&root));
-        assert_eq!(decode(&message(7, TCQ_PLUG_BUFFER), 8), None);
-        let another = |kind: &str, handle| Root {
-            kind: kind.into(),
-            handle,
-        };
-        assert!(is_foreign(&another("plug", 0x8001_0000)), "another's plug");
-        assert!(is_foreign(&another("htb", 0x1_0000)));
-        assert!(
-            !is_foreign(&another("noqueue", 0x8002_0000)),
-            "libvirt puts it on every tap"
-        );
-        assert!(!is_foreign(&another("fq_codel", 0)));
-    }
-}
+mod tests;

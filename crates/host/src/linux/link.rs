@@ -13,21 +13,15 @@ use accelnet_model::{IfName, MacAddr, Support, VfAttributes, VfLink};
 use super::{
     attributes::{find, iter, push, u32_at},
     netlink::{Netlink, ifindex},
+    sysfs::{self, Root},
+    uapi::{
+        IFINFOMSG, IFLA_CARRIER, IFLA_EXT_MASK, IFLA_PERM_ADDRESS, IFLA_VFINFO_LIST,
+        RTEXT_FILTER_SKIP_STATS, RTEXT_FILTER_VF, RTM_GETLINK, RTM_SETLINK, ifinfomsg,
+    },
 };
 use crate::{HostError, Result};
 
-// include/uapi/linux/rtnetlink.h
-const RTM_GETLINK: u16 = 18;
-const RTM_SETLINK: u16 = 19;
-const RTM_GETNEIGH: u16 = 30;
-const RTEXT_FILTER_VF: u32 = 1;
-const RTEXT_FILTER_SKIP_STATS: u32 = 8;
-
 // include/uapi/linux/if_link.h
-const IFLA_VFINFO_LIST: u16 = 22;
-const IFLA_EXT_MASK: u16 = 29;
-const IFLA_CARRIER: u16 = 33;
-const IFLA_PERM_ADDRESS: u16 = 54;
 const IFLA_VF_INFO: u16 = 1;
 const IFLA_VF_MAC: u16 = 1;
 const IFLA_VF_VLAN: u16 = 2;
@@ -37,18 +31,6 @@ const IFLA_VF_RATE: u16 = 6;
 const IFLA_VF_TRUST: u16 = 9;
 const IFLA_VF_VLAN_LIST: u16 = 12;
 const IFLA_VF_VLAN_INFO: u16 = 1;
-
-// include/uapi/linux/neighbour.h
-const NDA_LLADDR: u16 = 2;
-const NTF_SELF: u8 = 2;
-
-/// `struct ifinfomsg`: family, type, index, flags, mask of flags to change.
-pub fn ifinfomsg(index: u32, flags: u32, change: u32) -> Vec<u8> {
-    [0, index, flags, change].map(u32::to_ne_bytes).concat()
-}
-
-/// Size of `struct ifinfomsg`.
-const IFINFOMSG: usize = 16;
 
 /// One VF as the PF's driver reports it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -100,6 +82,8 @@ pub enum Change {
     Spoofchk(bool),
     /// Trust.
     Trust(bool),
+    /// The link that its user sees.
+    Link(VfLink),
     /// Lowest and highest transmit rate in Mbit/s. Always both: a message with one of them sets the
     /// other to 0 (drivers get both in one call).
     Rates {
@@ -155,13 +139,13 @@ fn decode_vf(info: &[u8]) -> Option<(u32, Vf)> {
         trust: flag(IFLA_VF_TRUST),
         min_tx_rate_mbps: number(IFLA_VF_RATE, 1),
         max_tx_rate_mbps: number(IFLA_VF_RATE, 2),
-        // include/uapi/linux/if_link.h: 0 auto (also of drivers that have no such state), 1 up, 2 down.
-        link: match value(IFLA_VF_LINK_STATE, 1) {
-            Some(0) => Support::Supported(VfLink::Auto),
-            Some(1) => Support::Supported(VfLink::Up),
-            Some(2) => Support::Supported(VfLink::Down),
-            _ => Support::Unknown,
-        },
+        // Drivers that have no such setting leave 0, which reads like auto, and is what they do.
+        link: value(IFLA_VF_LINK_STATE, 1)
+            .and_then(|state| {
+                let mut known = [VfLink::Auto, VfLink::Up, VfLink::Down].into_iter();
+                known.find(|link| link_state(*link) == state)
+            })
+            .map_or(Support::Unknown, Support::Supported),
     };
     // struct ifla_vf_vlan_info: VF, VLAN, priority, protocol (big-endian u16).
     let dot1q = iter(find(info, IFLA_VF_VLAN_LIST).unwrap_or_default())
@@ -180,7 +164,7 @@ pub fn change(name: &IfName, vf: u32, change: Change) -> Result<()> {
     let operation = format!("{} on VF {vf} of {name}", in_words(change));
     let mut message = ifinfomsg(ifindex(name)?, 0, 0);
     message.extend(encode(vf, change));
-    Netlink::route()?.request(&operation, RTM_SETLINK, 0, &message)?;
+    Netlink::route_to_cards()?.request(&operation, RTM_SETLINK, 0, &message)?;
     Ok(())
 }
 
@@ -197,6 +181,7 @@ fn encode(vf: u32, change: Change) -> Vec<u8> {
         Change::Vlan(vlan, qos) => (IFLA_VF_VLAN, words(&[vf, vlan.into(), qos.into()])),
         Change::Spoofchk(on) => (IFLA_VF_SPOOFCHK, words(&[vf, on.into()])),
         Change::Trust(on) => (IFLA_VF_TRUST, words(&[vf, on.into()])),
+        Change::Link(link) => (IFLA_VF_LINK_STATE, words(&[vf, link_state(link)])),
         Change::Rates { min_mbps, max_mbps } => (IFLA_VF_RATE, words(&[vf, min_mbps, max_mbps])),
     };
     let (mut info, mut list, mut message) = (Vec::new(), Vec::new(), Vec::new());
@@ -204,6 +189,15 @@ fn encode(vf: u32, change: Change) -> Vec<u8> {
     push(&mut list, IFLA_VF_INFO, &info);
     push(&mut message, IFLA_VFINFO_LIST, &list);
     message
+}
+
+/// `IFLA_VF_LINK_STATE_…` (include/uapi/linux/if_link.h).
+fn link_state(link: VfLink) -> u32 {
+    match link {
+        VfLink::Auto => 0,
+        VfLink::Up => 1,
+        VfLink::Down => 2,
+    }
 }
 
 fn in_words(change: Change) -> String {
@@ -215,43 +209,30 @@ fn in_words(change: Change) -> String {
         Change::Vlan(vlan, qos) => format!("set VLAN {vlan} priority {qos}"),
         Change::Spoofchk(on) => format!("turn spoof check {}", on_off(on)),
         Change::Trust(on) => format!("turn trust {}", on_off(on)),
+        Change::Link(VfLink::Auto) => "let the link follow the adapter's".into(),
+        Change::Link(VfLink::Up) => "set the link up".into(),
+        Change::Link(VfLink::Down) => "set the link down".into(),
         Change::Rates { min_mbps, max_mbps } => {
             format!("set transmit rates min {min_mbps} max {max_mbps} Mbit/s")
         }
     }
 }
 
+/// The interface is administratively up.
+pub fn is_up(root: &Root, name: &IfName) -> Result<bool> {
+    let path = root.path(&format!("sys/class/net/{name}/flags"));
+    let flags = sysfs::read(&path)?.ok_or_else(|| HostError::Gone(name.to_string()))?;
+    let odd = |_| HostError::Malformed(format!("{}: '{flags}'", path.display()));
+    let flags = u32::from_str_radix(flags.trim_start_matches("0x"), 16).map_err(odd)?;
+    Ok(flags & libc::IFF_UP as u32 != 0)
+}
+
 /// Sets an interface administratively up.
 pub fn set_up(name: &IfName) -> Result<()> {
     let up = libc::IFF_UP as u32;
     let message = ifinfomsg(ifindex(name)?, up, up);
-    Netlink::route()?.request(&format!("set {name} up"), RTM_SETLINK, 0, &message)?;
+    Netlink::route_to_cards()?.request(&format!("set {name} up"), RTM_SETLINK, 0, &message)?;
     Ok(())
-}
-
-/// Unicast addresses that were put into an interface's own receive filter (`bridge fdb … self`).
-pub fn filter(name: &IfName) -> Result<Vec<MacAddr>> {
-    /// Size of `struct ndmsg`: family, padding, index, state (u16), flags, type.
-    const NDMSG: usize = 12;
-    let index = ifindex(name)?;
-    let mut message = vec![libc::AF_BRIDGE as u8, 0, 0, 0];
-    message.extend(index.to_ne_bytes());
-    message.resize(NDMSG, 0);
-    let dump = libc::NLM_F_DUMP as u16;
-    let operation = format!("read the address filter of {name}");
-    let answers = Netlink::route()?.request(&operation, RTM_GETNEIGH, dump, &message)?;
-    let mut filter: Vec<_> = answers
-        .iter()
-        .filter_map(|answer| {
-            let entry = &answer.payload;
-            let own = u32_at(entry, 4)? == index && entry.get(10)? & NTF_SELF != 0;
-            own.then(|| find(entry.get(NDMSG..)?, NDA_LLADDR).and_then(mac))?
-        })
-        .filter(|mac| !mac.is_group())
-        .collect();
-    filter.sort_unstable();
-    filter.dedup();
-    Ok(filter)
 }
 
 #[cfg(test)]

@@ -17,26 +17,15 @@ use super::{
     link,
     netlink::{Netlink, ifindex},
     sysfs::{self, Root},
+    uapi::{
+        CREATE, EXCLUSIVE, IFLA_IFALIAS, IFLA_IFNAME, IFLA_INFO_KIND, IFLA_LINKINFO, IFLA_MASTER,
+        RTM_NEWLINK, RTM_SETLINK, ifinfomsg,
+    },
 };
 use crate::{HostError, Result};
 
 /// Name of a bridge that is not yet marked.
 const FRESH: &str = "accelnet-new";
-
-// include/uapi/linux/rtnetlink.h
-const RTM_NEWLINK: u16 = 16;
-const RTM_SETLINK: u16 = 19;
-// include/uapi/linux/if_link.h
-const IFLA_IFNAME: u16 = 3;
-const IFLA_MASTER: u16 = 10;
-const IFLA_LINKINFO: u16 = 18;
-const IFLA_IFALIAS: u16 = 20;
-const IFLA_INFO_KIND: u16 = 1;
-
-/// `struct ifinfomsg` for the interface with this number: family, type, index, flags, change.
-fn ifinfomsg(index: u32) -> Vec<u8> {
-    [0, index, 0, 0].map(u32::to_ne_bytes).concat()
-}
 
 /// See [`crate::Host::ensure_bridge`].
 pub fn ensure(root: &Root, bridge: &IfName, mark: &str) -> Result<()> {
@@ -60,17 +49,10 @@ pub fn ensure(root: &Root, bridge: &IfName, mark: &str) -> Result<()> {
             ),
         });
     }
-    if is_up(root, bridge)? {
+    if link::is_up(root, bridge)? {
         return Ok(());
     }
     link::set_up(bridge)
-}
-
-fn is_up(root: &Root, name: &IfName) -> Result<bool> {
-    let flags = sysfs::read(&root.path(&format!("sys/class/net/{name}/flags")))?;
-    let flags = flags.ok_or_else(|| HostError::Gone(name.to_string()))?;
-    let flags = u32::from_str_radix(flags.trim_start_matches("0x"), 16).unwrap_or(0);
-    Ok(flags & libc::IFF_UP as u32 != 0)
 }
 
 fn make(root: &Root, bridge: &IfName, mark: &str) -> Result<()> {
@@ -112,20 +94,19 @@ fn make(root: &Root, bridge: &IfName, mark: &str) -> Result<()> {
 }
 
 fn create(operation: &str, name: &IfName) -> Result<()> {
-    let mut message = ifinfomsg(0);
+    let mut message = ifinfomsg(0, 0, 0);
     let mut text = name.as_str().as_bytes().to_vec();
     text.push(0);
     push(&mut message, IFLA_IFNAME, &text);
     let mut info = Vec::new();
     push(&mut info, IFLA_INFO_KIND, b"bridge\0");
     push(&mut message, IFLA_LINKINFO, &info);
-    let flags = (libc::NLM_F_CREATE | libc::NLM_F_EXCL) as u16;
-    Netlink::route()?.request(operation, RTM_NEWLINK, flags, &message)?;
+    Netlink::route()?.request(operation, RTM_NEWLINK, CREATE | EXCLUSIVE, &message)?;
     Ok(())
 }
 
 fn set(operation: &str, name: &IfName, kind: u16, value: &[u8]) -> Result<()> {
-    let mut message = ifinfomsg(ifindex(name)?);
+    let mut message = ifinfomsg(ifindex(name)?, 0, 0);
     push(&mut message, kind, value);
     Netlink::route()?.request(operation, RTM_SETLINK, 0, &message)?;
     Ok(())
@@ -140,7 +121,7 @@ pub fn ensure_port(root: &Root, bridge: &IfName, port: &IfName) -> Result<()> {
         wanted: bridge.to_string(),
         found: found.unwrap_or_else(|| "no port of anything".to_owned()),
     };
-    match master() {
+    match master()? {
         None => set(
             &operation,
             port,
@@ -150,11 +131,11 @@ pub fn ensure_port(root: &Root, bridge: &IfName, port: &IfName) -> Result<()> {
         Some(found) if found == bridge.as_str() => {}
         found => return Err(wrong(found)),
     }
-    let found = master();
+    let found = master()?;
     if found.as_deref() != Some(bridge.as_str()) {
         return Err(wrong(found));
     }
-    if is_up(root, port)? {
+    if link::is_up(root, port)? {
         return Ok(());
     }
     link::set_up(port)
@@ -162,64 +143,33 @@ pub fn ensure_port(root: &Root, bridge: &IfName, port: &IfName) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
+    use accelnet_model::BridgeFacts;
+
     use super::*;
-    use crate::linux::{bridge, claims};
+    use crate::linux::{
+        bridge, claims,
+        own_network::{cable, in_own_network, name},
+    };
 
-    /// Runs in a thread with a network of its own, where `/sys` shows that network. False where this
-    /// is not allowed (a container without the right to).
-    fn in_own_network(test: impl FnOnce(&Root) + Send + 'static) -> bool {
-        let directory = tempfile::tempdir().unwrap();
-        let thread = std::thread::spawn(move || {
-            use rustix::{mount, thread::UnshareFlags};
-            let flags = UnshareFlags::NEWNET | UnshareFlags::NEWNS;
-            // SAFETY: the thread was made for this, shares no descriptors that these flags concern,
-            // and ends with the test.
-            if unsafe { rustix::thread::unshare_unsafe(flags) }.is_err() {
-                return false;
-            }
-            let private = mount::MountPropagationFlags::PRIVATE | mount::MountPropagationFlags::REC;
-            mount::mount_change("/", private).unwrap();
-            let sys = directory.path().join("sys");
-            std::fs::create_dir(&sys).unwrap();
-            mount::mount("sysfs", &sys, "sysfs", mount::MountFlags::empty(), None).unwrap();
-            std::os::unix::fs::symlink("/proc", directory.path().join("proc")).unwrap();
-            test(&Root::at(directory.path()));
-            mount::unmount(&sys, mount::UnmountFlags::DETACH).unwrap();
-            true
-        });
-        thread.join().unwrap()
-    }
-
-    fn name(text: &str) -> IfName {
-        text.parse().unwrap()
-    }
-
-    /// A virtual cable; one end stands for the adapter.
-    fn cable(end: &str) {
-        let mut message = ifinfomsg(0);
-        push(&mut message, IFLA_IFNAME, format!("{end}\0").as_bytes());
-        let mut info = Vec::new();
-        push(&mut info, IFLA_INFO_KIND, b"veth\0");
-        push(&mut message, IFLA_LINKINFO, &info);
-        let flags = (libc::NLM_F_CREATE | libc::NLM_F_EXCL) as u16;
-        let made = Netlink::route()
-            .unwrap()
-            .request("cable", RTM_NEWLINK, flags, &message);
-        made.unwrap();
+    fn seen(root: &Root, bridge: &IfName) -> BridgeFacts {
+        let all = bridge::observe(root, &BTreeSet::new()).unwrap();
+        all.into_iter().find(|one| &one.ifname == bridge).unwrap()
     }
 
     fn made_and_made_again(root: &Root) {
         let (br1, pf0) = (name("br1"), name("pf0"));
-        cable("pf0");
+        cable("pf0", None);
         for _ in 0..2 {
             ensure(root, &br1, "accelnet:a").unwrap();
             ensure_port(root, &br1, &pf0).unwrap();
         }
-        let facts = bridge::observe(root, &br1).unwrap().unwrap();
+        let facts = seen(root, &br1);
         assert_eq!((facts.kind.as_str(), facts.up), ("bridge", true));
         assert_eq!(facts.alias.as_deref(), Some("accelnet:a"));
         assert_eq!(facts.ports.len(), 1);
-        assert!(facts.port(&pf0).is_some() && is_up(root, &pf0).unwrap());
+        assert!(facts.port(&pf0).is_some() && link::is_up(root, &pf0).unwrap());
         assert!(!root.path("sys/class/net/accelnet-new").exists());
         let ipv6 = root.path("proc/sys/net/ipv6/conf/br1/disable_ipv6");
         assert!(sysfs::read(&ipv6).unwrap().is_none_or(|off| off == "1"));
@@ -238,7 +188,7 @@ mod tests {
     fn gone_on_with_after_a_crash(root: &Root) {
         create("make", &name(FRESH)).unwrap();
         ensure(root, &name("br1"), "accelnet:a").unwrap();
-        let facts = bridge::observe(root, &name("br1")).unwrap().unwrap();
+        let facts = seen(root, &name("br1"));
         assert_eq!(facts.alias.as_deref(), Some("accelnet:a"));
         assert!(!root.path("sys/class/net/accelnet-new").exists());
         let missing = ensure_port(root, &name("br1"), &name("pf7")).unwrap_err();
@@ -248,16 +198,14 @@ mod tests {
     #[test]
     fn a_bridge_is_made_marked_once_and_whole() {
         for test in [made_and_made_again, gone_on_with_after_a_crash] {
-            if !in_own_network(test) {
-                eprintln!("not tried: a network namespace needs CAP_SYS_ADMIN");
-            }
+            in_own_network(test);
         }
     }
 
     #[test]
     fn addresses_and_routes_show_that_an_interface_is_used() {
-        let tried = in_own_network(|_| {
-            cable("pf0");
+        in_own_network(|_| {
+            cable("pf0", None);
             let pf0 = name("pf0");
             let index = ifindex(&pf0).unwrap();
             let nothing = claims::Use::default();
@@ -281,8 +229,5 @@ mod tests {
                 .unwrap();
             assert!(claims::ask(&pf0).address);
         });
-        if !tried {
-            eprintln!("not tried: a network namespace needs CAP_SYS_ADMIN");
-        }
     }
 }

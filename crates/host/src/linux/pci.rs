@@ -156,8 +156,10 @@ impl Place {
 
 /// Finds a function in the device tree.
 pub fn place(root: &Root, address: PciAddress) -> Result<Place> {
-    let directory = fs::canonicalize(root.pci(address))
-        .map_err(|_| HostError::Gone(format!("PCI function {address}")))?;
+    let directory = fs::canonicalize(root.pci(address)).map_err(|error| match error.kind() {
+        std::io::ErrorKind::NotFound => HostError::Gone(format!("PCI function {address}")),
+        _ => HostError::io(format!("find PCI function {address}"), &error),
+    })?;
     place_of(&directory).ok_or_else(|| {
         HostError::Malformed(format!("{} is not below a PCI root", directory.display()))
     })
@@ -197,30 +199,34 @@ pub fn function_above(directory: &Path) -> Option<PciAddress> {
 }
 
 /// The function's IOMMU group; None without an IOMMU.
-pub fn iommu_group(root: &Root, address: PciAddress) -> Option<u32> {
-    sysfs::link_name(&root.pci(address).join("iommu_group"))?
-        .parse()
-        .ok()
+pub fn iommu_group(root: &Root, address: PciAddress) -> Result<Option<u32>> {
+    sysfs::link_to(&root.pci(address).join("iommu_group"))
 }
 
 /// Other PCI functions in an IOMMU group.
-pub fn group_peers(root: &Root, group: u32, address: PciAddress) -> Vec<PciAddress> {
-    sysfs::names(&root.path(&format!("sys/kernel/iommu_groups/{group}/devices")))
-        .iter()
+pub fn group_peers(root: &Root, group: u32, address: PciAddress) -> Result<Vec<PciAddress>> {
+    let devices = root.path(&format!("sys/kernel/iommu_groups/{group}/devices"));
+    // Others than PCI functions can be in a group.
+    let peers = sysfs::names(&devices)?.into_iter();
+    Ok(peers
         .filter_map(|name| name.parse().ok())
         .filter(|peer| *peer != address)
-        .collect()
+        .collect())
 }
 
 /// The driver bound to a function.
-pub fn driver(root: &Root, address: PciAddress) -> Option<String> {
+pub fn driver(root: &Root, address: PciAddress) -> Result<Option<String>> {
     sysfs::link_name(&root.pci(address).join("driver"))
 }
 
 /// A sysfs attribute holding a hexadecimal id with or without `0x`.
 pub fn hex_id(path: &Path) -> Result<Option<u16>> {
-    Ok(sysfs::read(path)?
-        .and_then(|text| u16::from_str_radix(text.trim_start_matches("0x"), 16).ok()))
+    let Some(text) = sysfs::read(path)? else {
+        return Ok(None);
+    };
+    let odd = |_| HostError::Malformed(format!("{}: '{text}' is no id", path.display()));
+    let id = u16::from_str_radix(text.trim_start_matches("0x"), 16);
+    id.map(Some).map_err(odd)
 }
 
 #[cfg(test)]

@@ -4,55 +4,49 @@
 //! and packet filter rules of the families that see bridged frames. What is found and not proved
 //! irrelevant is reported, in words that its owner recognises.
 
+mod filters;
 mod firewall;
 mod vlan;
 
+use std::collections::HashMap;
+
 use accelnet_model::{IfName, PolicyFinding, PolicyKind};
+use filters::Filters;
 
 use super::{
-    attributes::{find, text, u32_at},
     hold_queue,
-    netlink::{Netlink, ifindex},
+    links::{Interface, Links},
+    qdisc::{self, Qdisc},
     sysfs::{self, Root},
+    uapi::{
+        IFLA_BRPORT_BCAST_FLOOD, IFLA_BRPORT_ISOLATED, IFLA_BRPORT_LOCKED, IFLA_BRPORT_MAB,
+        IFLA_BRPORT_MCAST_FLOOD, IFLA_BRPORT_NEIGH_SUPPRESS,
+    },
 };
-use crate::Result;
+use crate::{PolicyPath, Result};
 
-const RTM_GETTFILTER: u16 = 46;
-const TCA_KIND: u16 = 1;
-/// Where filters can be: `TC_H_INGRESS`' handle, and clsact's two hooks (linux/pkt_sched.h).
-const PARENTS: [(u32, &str); 3] = [
-    (0xffff_0000, "ingress"),
-    (0xffff_fff2, "clsact ingress"),
-    (0xffff_fff3, "clsact egress"),
+/// Flags of a bridge port that restrict a guest, as sysfs calls them, and how they read when they do
+/// not. Others (`bpdu_guard`, `root_block`, `hairpin`, `multicast_fast_leave` …) are about the bridge's
+/// own protocols, or let more through.
+const PORT_FLAGS: [(u16, &str, bool); 6] = [
+    (IFLA_BRPORT_ISOLATED, "isolated", false),
+    (IFLA_BRPORT_LOCKED, "locked", false),
+    (IFLA_BRPORT_MAB, "mab", false),
+    (IFLA_BRPORT_NEIGH_SUPPRESS, "neigh_suppress", false),
+    (IFLA_BRPORT_BCAST_FLOOD, "broadcast_flood", true),
+    (IFLA_BRPORT_MCAST_FLOOD, "multicast_flood", true),
 ];
 
-/// Flags of a bridge port that restrict a guest, and how they read when they do not. Others
-/// (`bpdu_guard`, `root_block`, `hairpin`, `multicast_fast_leave` …) are about the bridge's own
-/// protocols, or let more through.
-const PORT_FLAGS: [(&str, &str); 6] = [
-    ("isolated", "0"),
-    ("locked", "0"),
-    ("mab", "0"),
-    ("neigh_suppress", "0"),
-    ("broadcast_flood", "1"),
-    ("multicast_flood", "1"),
-];
-
-/// See [`crate::Host::observe_policy`].
-pub fn observe(
-    root: &Root,
-    bridge: &IfName,
-    tap: &IfName,
-    uplink: &IfName,
-) -> Result<Vec<PolicyFinding>> {
-    let mut found = port_flags(root, tap)?;
-    found.extend(vlan::observe(root, bridge, tap, uplink)?);
-    for device in [tap, bridge, uplink] {
-        found.extend(traffic_control(device)?);
-        found.extend(xdp(device)?);
+/// See [`crate::Host::observe_policy`]: a fixed number of dumps, and one for each place on the paths
+/// where somebody keeps filters.
+pub fn observe(root: &Root, paths: &[PolicyPath]) -> Vec<Result<Vec<PolicyFinding>>> {
+    if paths.is_empty() {
+        return Vec::new();
     }
-    found.extend(firewall::observe(root)?);
-    Ok(found)
+    match View::read(root, paths) {
+        Ok(mut view) => paths.iter().map(|path| view.path(path)).collect(),
+        Err(error) => paths.iter().map(|_| Err(error.clone())).collect(),
+    }
 }
 
 fn finding(kind: PolicyKind, place: &impl ToString, rule: impl Into<String>) -> PolicyFinding {
@@ -63,88 +57,77 @@ fn finding(kind: PolicyKind, place: &impl ToString, rule: impl Into<String>) -> 
     }
 }
 
-fn port_flags(root: &Root, tap: &IfName) -> Result<Vec<PolicyFinding>> {
-    let mut found = Vec::new();
-    for (flag, harmless) in PORT_FLAGS {
-        let path = root.path(&format!("sys/class/net/{tap}/brport/{flag}"));
-        if let Some(value) = sysfs::read(&path)?.filter(|value| value != harmless) {
-            found.push(finding(
-                PolicyKind::Isolation,
-                tap,
-                format!("bridge port flag {flag} is {value}"),
-            ));
-        }
-    }
-    Ok(found)
+/// One look, for all paths.
+struct View {
+    links: Links,
+    /// By device.
+    qdiscs: HashMap<u32, Vec<Qdisc>>,
+    vlans: vlan::Vlans,
+    /// Rules that see every bridged frame.
+    firewall: Vec<PolicyFinding>,
+    filters: Filters,
 }
 
-fn traffic_control(device: &IfName) -> Result<Vec<PolicyFinding>> {
-    let index = ifindex(device)?;
-    let mut found = Vec::new();
-    if let Some(rule) = hold_queue::foreign(index)? {
-        found.push(finding(PolicyKind::TrafficControl, device, rule));
-    }
-    for (parent, hook) in PARENTS {
-        let mut message = vec![0; 4];
-        message.extend((index as i32).to_ne_bytes());
-        message.extend([0; 4]);
-        message.extend(parent.to_ne_bytes());
-        message.extend([0; 4]);
-        let operation = format!("read the filters of {device}");
-        // No such parent is no filters there.
-        let filters = Netlink::route()?
-            .request(
-                &operation,
-                RTM_GETTFILTER,
-                libc::NLM_F_DUMP as u16,
-                &message,
-            )
-            .unwrap_or_default();
-        for filter in filters {
-            let Some(attributes) = filter.payload.get(20..) else {
-                continue;
-            };
-            if u32_at(&filter.payload, 4) != Some(index) {
-                continue;
-            }
-            let kind = find(attributes, TCA_KIND).map(text).unwrap_or_default();
-            let policy = if kind == "bpf" {
-                PolicyKind::Ebpf
+impl View {
+    fn read(root: &Root, paths: &[PolicyPath]) -> Result<Self> {
+        let links = Links::read()?;
+        let bridges = paths.iter().filter_map(|path| links.named(&path.bridge));
+        let by_vlan = bridges.into_iter().any(|bridge| bridge.by_vlan);
+        let mut qdiscs: HashMap<u32, Vec<Qdisc>> = HashMap::new();
+        for qdisc in qdisc::all()? {
+            qdiscs.entry(qdisc.device).or_default().push(qdisc);
+        }
+        Ok(Self {
+            qdiscs,
+            vlans: if by_vlan {
+                vlan::Vlans::read()?
             } else {
-                PolicyKind::TrafficControl
-            };
-            let rule = format!("tc filter {kind} on {hook}");
-            // A filter is dumped once for itself and once per handle.
-            let one = finding(policy, device, rule);
-            if !found.contains(&one) {
-                found.push(one);
+                vlan::Vlans::default()
+            },
+            firewall: firewall::observe(root)?,
+            filters: Filters::default(),
+            links,
+        })
+    }
+
+    fn path(&mut self, path: &PolicyPath) -> Result<Vec<PolicyFinding>> {
+        let Self {
+            links,
+            qdiscs,
+            vlans,
+            firewall,
+            filters,
+        } = self;
+        let (tap, bridge) = (links.required(&path.tap)?, links.required(&path.bridge)?);
+        let uplinks = path.uplinks.iter().map(|name| links.required(name));
+        let uplinks = uplinks.collect::<Result<Vec<_>>>()?;
+        let mut found = port_flags(tap);
+        found.extend(vlans.observe(bridge, tap, &uplinks));
+        for device in [tap, bridge].into_iter().chain(uplinks) {
+            for qdisc in qdiscs.get(&device.index).into_iter().flatten() {
+                if hold_queue::is_foreign(qdisc) {
+                    let rule = qdisc.in_words();
+                    found.push(finding(PolicyKind::TrafficControl, &device.name, rule));
+                }
+                found.extend(filters.observe(&device.name, qdisc)?);
+            }
+            if device.xdp {
+                found.push(finding(PolicyKind::Ebpf, &device.name, "an XDP program"));
             }
         }
+        found.extend(firewall.iter().cloned());
+        Ok(found)
     }
-    Ok(found)
 }
 
-fn xdp(device: &IfName) -> Result<Vec<PolicyFinding>> {
-    // IFLA_XDP / IFLA_XDP_ATTACHED (linux/if_link.h): 0 means that nothing is attached.
-    const RTM_GETLINK: u16 = 18;
-    const IFLA_XDP: u16 = 43;
-    const IFLA_XDP_ATTACHED: u16 = 2;
-    let mut message = vec![0; 4];
-    message.extend((ifindex(device)? as i32).to_ne_bytes());
-    message.extend([0; 8]);
-    let answers =
-        Netlink::route()?.request(&format!("read the link {device}"), RTM_GETLINK, 0, &message)?;
-    let attached = answers.iter().any(|answer| {
-        let xdp = answer
-            .payload
-            .get(16..)
-            .and_then(|rest| find(rest, IFLA_XDP));
-        xdp.and_then(|xdp| find(xdp, IFLA_XDP_ATTACHED))
-            .is_some_and(|mode| mode.first() != Some(&0))
+fn port_flags(tap: &Interface) -> Vec<PolicyFinding> {
+    let restricting = PORT_FLAGS.iter().filter_map(|(attribute, flag, harmless)| {
+        let value = tap.port_flag(*attribute)?;
+        let rule = format!("bridge port flag {flag} is {}", u8::from(value));
+        (value != *harmless).then(|| finding(PolicyKind::Isolation, &tap.name, rule))
     });
-    Ok(if attached {
-        vec![finding(PolicyKind::Ebpf, device, "an XDP program")]
-    } else {
-        Vec::new()
-    })
+    restricting.collect()
 }
+
+#[cfg(test)]
+mod tests;

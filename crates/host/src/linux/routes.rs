@@ -3,15 +3,10 @@
 use super::{
     attributes::{find, push, u16_at, u32_at},
     netlink::Netlink,
+    uapi::{DUMP, RTA_MULTIPATH, RTA_OIF, RTM_GETROUTE, RTPROT_KERNEL},
 };
 use crate::Result;
 
-// include/uapi/linux/rtnetlink.h
-const RTM_GETROUTE: u16 = 26;
-const RTA_OIF: u16 = 4;
-const RTA_MULTIPATH: u16 = 9;
-/// Routes that the kernel adds by itself, for addresses and link-local scope.
-const RTPROT_KERNEL: u8 = 2;
 /// Size of `struct rtmsg`: family, lengths of destination and source, TOS, table, protocol, scope,
 /// type, flags (u32).
 const RTMSG: usize = 12;
@@ -23,16 +18,13 @@ pub fn any(index: u32) -> Result<bool> {
         message[0] = family as u8;
         // Kernels since 4.20 send only those of the interface; older ones send all.
         push(&mut message, RTA_OIF, &index.to_ne_bytes());
-        let answers = Netlink::route()?.request(
-            "read the host's routes",
-            RTM_GETROUTE,
-            libc::NLM_F_DUMP as u16,
-            &message,
-        )?;
+        let answers =
+            Netlink::route()?.request("read the host's routes", RTM_GETROUTE, DUMP, &message)?;
         let by_it = |route: &[u8]| {
             let attributes = route.get(RTMSG..).unwrap_or_default();
             let direct = find(attributes, RTA_OIF).and_then(|oif| u32_at(oif, 0));
             let several = find(attributes, RTA_MULTIPATH).unwrap_or_default();
+            // The kernel adds routes by itself, for addresses and link-local scope.
             route.get(5) != Some(&RTPROT_KERNEL)
                 && (direct == Some(index) || hops(several).any(|hop| hop == index))
         };

@@ -31,14 +31,14 @@ pub fn support(
     let Some(total) = sysfs::parse::<u32>(&directory.join("sriov_totalvfs"))? else {
         return no_capability(root, log, pf);
     };
-    if sysfs::names(&root.path("sys/kernel/iommu_groups")).is_empty() {
+    if sysfs::names(&root.path("sys/kernel/iommu_groups"))?.is_empty() {
         return refused(
             SriovSupport::NoIoMmuSupport,
             "there are no IOMMU groups in /sys/kernel/iommu_groups".into(),
         );
     }
     if !has_interface {
-        let evidence = match pci::driver(root, pf) {
+        let evidence = match pci::driver(root, pf)? {
             Some(driver) => format!("driver {driver} makes no network interface of {pf}"),
             None => format!("no driver is bound to {pf}"),
         };
@@ -51,7 +51,7 @@ pub fn support(
         );
     }
     let place = pci::place(root, pf)?;
-    let tried = match vf_addresses(root, pf).is_empty() {
+    let tried = match vf_addresses(root, pf)?.is_empty() {
         true => log.refusal(root, pf),
         false => None,
     };
@@ -69,7 +69,7 @@ pub fn support(
     if let Some(refusal) = tried {
         return refused(refusal.state, in_log(&refusal.line));
     }
-    if let Some(evidence) = isolation_missing(root, pf, &place.bridges) {
+    if let Some(evidence) = isolation_missing(root, pf, &place.bridges)? {
         return refused(SriovSupport::MissingAcs, evidence);
     }
     Ok((SriovSupport::Supported, None))
@@ -187,38 +187,48 @@ fn bar_space_missing(root: &Root, pf: PciAddress) -> Result<Option<String>> {
 /// A VF made here lands in the group of the nearest bridge that does not isolate, so a PF in a
 /// group with one of its own bridges has no isolation, and neither have VFs with peers
 /// (drivers/iommu/iommu.c, `pci_device_group`).
-fn isolation_missing(root: &Root, pf: PciAddress, bridges: &[PciAddress]) -> Option<String> {
+fn isolation_missing(
+    root: &Root,
+    pf: PciAddress,
+    bridges: &[PciAddress],
+) -> Result<Option<String>> {
     let peers_of = |function: PciAddress| {
-        let group = pci::iommu_group(root, function)?;
-        Some((group, pci::group_peers(root, group, function)))
+        let Some(group) = pci::iommu_group(root, function)? else {
+            return Ok(None);
+        };
+        Ok(Some((group, pci::group_peers(root, group, function)?)))
     };
-    let shared = match peers_of(pf) {
+    let mut shared = match peers_of(pf)? {
         Some((group, peers)) => bridges
             .iter()
             .find(|bridge| peers.contains(bridge))
             .map(|bridge| format!("{pf} shares IOMMU group {group} with bridge {bridge}")),
         None => Some(format!("{pf} is in no IOMMU group")),
     };
-    let shared = shared.or_else(|| {
-        vf_addresses(root, pf).into_iter().find_map(|(_, vf)| {
-            let (group, peers) = peers_of(vf)?;
-            let peer = peers.first()?;
-            Some(format!("VF {vf} shares IOMMU group {group} with {peer}"))
-        })
-    })?;
+    for (_, vf) in vf_addresses(root, pf)? {
+        if shared.is_none()
+            && let Some((group, peers)) = peers_of(vf)?
+        {
+            let with = |peer| format!("VF {vf} shares IOMMU group {group} with {peer}");
+            shared = peers.first().map(with);
+        }
+    }
+    let Some(shared) = shared else {
+        return Ok(None);
+    };
     let ports: Vec<String> = bridges
         .iter()
         .filter(|bridge| lacks_acs(root, **bridge))
         .map(ToString::to_string)
         .collect();
-    Some(if ports.is_empty() {
+    Ok(Some(if ports.is_empty() {
         shared
     } else {
         format!(
             "{shared}; no Access Control Services on {}",
             ports.join(", ")
         )
-    })
+    }))
 }
 
 /// Ports towards devices need ACS; a switch's upstream port does not.
@@ -234,18 +244,21 @@ fn lacks_acs(root: &Root, bridge: PciAddress) -> bool {
 }
 
 /// The PF's VFs by index, from its `virtfnN` links.
-pub fn vf_addresses(root: &Root, pf: PciAddress) -> Vec<(u32, PciAddress)> {
+pub fn vf_addresses(root: &Root, pf: PciAddress) -> Result<Vec<(u32, PciAddress)>> {
     let directory = root.pci(pf);
-    let mut vfs: Vec<_> = sysfs::names(&directory)
-        .iter()
-        .filter_map(|name| {
-            let index = name.strip_prefix("virtfn")?.parse().ok()?;
-            let address = sysfs::link_name(&directory.join(name))?.parse().ok()?;
-            Some((index, address))
-        })
-        .collect();
+    let mut vfs = Vec::new();
+    for name in sysfs::names(&directory)? {
+        let index = name.strip_prefix("virtfn").map(str::parse);
+        let Some(Ok(index)) = index else {
+            continue;
+        };
+        // A link that is there no more went with its VF.
+        if let Some(address) = sysfs::link_to(&directory.join(name))? {
+            vfs.push((index, address));
+        }
+    }
     vfs.sort_unstable();
-    vfs
+    Ok(vfs)
 }
 
 #[cfg(test)]

@@ -78,19 +78,46 @@ pub fn write(path: &Path, text: &str, operation: &str) -> Result<()> {
 }
 
 /// Last element of what a symbolic link points to; None if there is no link.
-pub fn link_name(path: &Path) -> Option<String> {
-    let target = fs::read_link(path).ok()?;
-    Some(target.file_name()?.to_str()?.to_owned())
+pub fn link_name(path: &Path) -> Result<Option<String>> {
+    let target = match fs::read_link(path) {
+        Ok(target) => target,
+        Err(error) if error.kind() == io::ErrorKind::NotFound || absent(&error) => return Ok(None),
+        Err(error) => return Err(HostError::io(format!("read {}", path.display()), &error)),
+    };
+    let name = target.file_name().and_then(|name| name.to_str());
+    Ok(name.map(str::to_owned))
 }
 
-/// Names in a directory, sorted; empty if there is no such directory.
-pub fn names(path: &Path) -> Vec<String> {
-    let Ok(entries) = fs::read_dir(path) else {
-        return Vec::new();
+/// The last element of what a symbolic link points to, as a value; None if there is no link.
+pub fn link_to<T: FromStr>(path: &Path) -> Result<Option<T>> {
+    let Some(name) = link_name(path)? else {
+        return Ok(None);
     };
-    let mut names: Vec<String> = entries
-        .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
-        .collect();
+    let odd = || HostError::Malformed(format!("{} points to '{name}'", path.display()));
+    name.parse().map(Some).map_err(|_| odd())
+}
+
+/// Names in a directory, sorted; empty if there is no such directory. A process that ended has none.
+pub fn names(path: &Path) -> Result<Vec<String>> {
+    let gone = |error: &io::Error| {
+        let ended = error.raw_os_error() == Some(libc::ESRCH);
+        ended || error.kind() == io::ErrorKind::NotFound || absent(error)
+    };
+    let failed = |error: io::Error| HostError::io(format!("list {}", path.display()), &error);
+    let entries = match fs::read_dir(path) {
+        Ok(entries) => entries,
+        Err(error) if gone(&error) => return Ok(Vec::new()),
+        Err(error) => return Err(failed(error)),
+    };
+    let mut names = Vec::new();
+    for entry in entries {
+        match entry {
+            // The kernel's names are all text.
+            Ok(entry) => names.extend(entry.file_name().into_string()),
+            Err(error) if gone(&error) => break,
+            Err(error) => return Err(failed(error)),
+        }
+    }
     names.sort();
-    names
+    Ok(names)
 }

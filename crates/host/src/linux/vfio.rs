@@ -33,9 +33,9 @@ pub fn is_vfio(driver: &str) -> bool {
 /// disables it with the last close (drivers/vfio/pci/vfio_pci_core.c, `vfio_pci_core_enable`). It
 /// costs one small file, where [`Openers::scan`] looks at every descriptor of every process. None
 /// if the kernel does not say.
-pub fn is_open(root: &Root, vf: PciAddress) -> Option<bool> {
-    let enabled = sysfs::parse::<u32>(&root.pci(vf).join("enable"));
-    enabled.ok().flatten().map(|count| count != 0)
+pub fn is_open(root: &Root, vf: PciAddress) -> Result<Option<bool>> {
+    let enabled = sysfs::parse::<u32>(&root.pci(vf).join("enable"))?;
+    Ok(enabled.map(|count| count != 0))
 }
 
 /// Processes that have vfio files open.
@@ -45,14 +45,18 @@ pub struct Openers(BTreeMap<String, (u32, String)>);
 impl Openers {
     /// Looks through the file descriptors of all processes. Processes that end meanwhile, or that
     /// may not be looked at, are left out.
-    pub fn scan(root: &Root) -> Self {
+    pub fn scan(root: &Root) -> Result<Self> {
         let mut openers = BTreeMap::new();
-        for pid in sysfs::names(&root.path("proc")) {
+        for pid in sysfs::names(&root.path("proc"))? {
             let Ok(number) = pid.parse::<u32>() else {
                 continue;
             };
             let descriptors = root.path(&format!("proc/{pid}/fd"));
-            for descriptor in sysfs::names(&descriptors) {
+            let names = match sysfs::names(&descriptors) {
+                Err(error) if error.errno() == Some(libc::EACCES) => continue,
+                other => other?,
+            };
+            for descriptor in names {
                 let Ok(target) = fs::read_link(descriptors.join(descriptor)) else {
                     continue;
                 };
@@ -67,18 +71,18 @@ impl Openers {
                     .or_insert_with(|| (number, command(root, number)));
             }
         }
-        Self(openers)
+        Ok(Self(openers))
     }
 
     /// Who holds `vf`, which is bound to `driver`.
-    pub fn user(&self, root: &Root, vf: PciAddress, driver: Option<&str>) -> VfUser {
-        match driver {
+    pub fn user(&self, root: &Root, vf: PciAddress, driver: Option<&str>) -> Result<VfUser> {
+        Ok(match driver {
             // pci-stub exists to keep others away.
             None | Some("pci-stub") => VfUser::Nobody,
-            Some(driver) if is_vfio(driver) => match self.process(root, vf) {
+            Some(driver) if is_vfio(driver) => match self.process(root, vf)? {
                 Some(process) => process,
                 // Held by a process of another PID namespace, or one that may not be looked at.
-                None if is_open(root, vf) == Some(true) => VfUser::Process {
+                None if is_open(root, vf)? == Some(true) => VfUser::Process {
                     pid: 0,
                     command: "a process that cannot be seen from here".into(),
                 },
@@ -87,37 +91,36 @@ impl Openers {
             Some(driver) => VfUser::HostDriver {
                 driver: driver.to_owned(),
             },
-        }
+        })
     }
 
     /// The group's file `/dev/vfio/N`, or with iommufd the device's own `/dev/vfio/devices/vfioN`.
-    fn process(&self, root: &Root, vf: PciAddress) -> Option<VfUser> {
-        let group = pci::iommu_group(root, vf).map(|group| group.to_string());
-        let devices = sysfs::names(&root.pci(vf).join("vfio-dev"));
+    fn process(&self, root: &Root, vf: PciAddress) -> Result<Option<VfUser>> {
+        let group = pci::iommu_group(root, vf)?.map(|group| group.to_string());
+        let devices = sysfs::names(&root.pci(vf).join("vfio-dev"))?;
         let devices = devices.iter().map(|name| format!("devices/{name}"));
-        let (pid, command) = group
-            .into_iter()
-            .chain(devices)
-            .find_map(|name| self.0.get(&name))?;
-        Some(VfUser::Process {
+        let mut names = group.into_iter().chain(devices);
+        let opener = names.find_map(|name| self.0.get(&name));
+        Ok(opener.map(|(pid, command)| VfUser::Process {
             pid: *pid,
             command: command.clone(),
-        })
+        }))
     }
 }
 
 /// `/proc/PID/comm`, which the process itself chose: without control characters.
 fn command(root: &Root, pid: u32) -> String {
     let text = sysfs::read(&root.path(&format!("proc/{pid}/comm")));
+    // It ended meanwhile, or is not to be looked at: its number is enough.
     let text = text.ok().flatten().unwrap_or_default();
     text.chars().filter(|c| !c.is_control()).collect()
 }
 
 /// One VF's user now.
-pub fn user(root: &Root, vf: PciAddress) -> VfUser {
-    let driver = pci::driver(root, vf);
+pub fn user(root: &Root, vf: PciAddress) -> Result<VfUser> {
+    let driver = pci::driver(root, vf)?;
     let openers = match driver.as_deref() {
-        Some(driver) if is_vfio(driver) => Openers::scan(root),
+        Some(driver) if is_vfio(driver) => Openers::scan(root)?,
         _ => Openers::default(),
     };
     openers.user(root, vf, driver.as_deref())
@@ -154,22 +157,29 @@ pub fn vectors(interrupts: &str) -> BTreeMap<PciAddress, u32> {
 
 /// [`vectors`] of the machine.
 pub fn observe_vectors(root: &Root) -> Result<BTreeMap<PciAddress, u32>> {
-    let text = sysfs::read(&root.path("proc/interrupts"))?;
-    Ok(vectors(text.as_deref().unwrap_or_default()))
+    let file = "proc/interrupts";
+    let text = sysfs::read(&root.path(file))?;
+    let text = text.ok_or_else(|| HostError::Malformed(format!("/{file} does not exist")))?;
+    Ok(vectors(&text))
 }
 
 /// True if vfio-pci is loaded or built in, or `modprobe` would find it.
-pub fn available(root: &Root, kernel: &str) -> bool {
-    loaded(root)
-        || ["modules.dep", "modules.builtin"].iter().any(|list| {
-            let list = root.path(&format!("lib/modules/{kernel}/{list}"));
-            let text = sysfs::read(&list).ok().flatten().unwrap_or_default();
-            text.lines().any(|line| {
-                let module = line.split(':').next().unwrap_or_default();
-                let file = module.rsplit('/').next().unwrap_or_default();
-                matches!(file.split('.').next(), Some("vfio-pci" | "vfio_pci"))
-            })
-        })
+pub fn available(root: &Root, kernel: &str) -> Result<bool> {
+    if loaded(root) {
+        return Ok(true);
+    }
+    for list in ["modules.dep", "modules.builtin"] {
+        let list = root.path(&format!("lib/modules/{kernel}/{list}"));
+        let text = sysfs::read(&list)?.unwrap_or_default();
+        let mut modules = text.lines().map(|line| {
+            let module = line.split(':').next().unwrap_or_default();
+            module.rsplit('/').next().unwrap_or_default()
+        });
+        if modules.any(|file| matches!(file.split('.').next(), Some("vfio-pci" | "vfio_pci"))) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 fn loaded(root: &Root) -> bool {
@@ -192,7 +202,7 @@ pub fn ensure_bound_by(root: &Root, vf: PciAddress, write: sysfs::Write<'_>) -> 
             "{vf} is no virtual function: it is left alone"
         )));
     }
-    let driver = pci::driver(root, vf);
+    let driver = pci::driver(root, vf)?;
     if driver.as_deref().is_some_and(is_vfio) {
         return Ok(());
     }
@@ -208,12 +218,16 @@ pub fn ensure_bound_by(root: &Root, vf: PciAddress, write: sysfs::Write<'_>) -> 
     write(&probe, &vf.to_string(), &operation)?;
     // Another process's udev rule may bind at the same moment: the probe's own result is not all.
     let bound = deadline::wait_for(&operation, BIND_LIMIT, || {
-        Ok(pci::driver(root, vf).filter(|driver| driver == DRIVER))
+        Ok(pci::driver(root, vf)?.filter(|driver| driver == DRIVER))
     });
-    bound.map(drop).map_err(|_| HostError::NotAsAsked {
+    match bound {
+        Err(HostError::Deadline { .. }) => {}
+        other => return other.map(drop),
+    }
+    Err(HostError::NotAsAsked {
         operation,
         wanted: DRIVER.into(),
-        found: match (pci::driver(root, vf), pci::iommu_group(root, vf)) {
+        found: match (pci::driver(root, vf)?, pci::iommu_group(root, vf)?) {
             (Some(driver), _) => driver,
             // vfio-pci takes no function without a group, and the probe does not say so.
             (None, None) => "no driver, for want of an IOMMU group".into(),
@@ -258,13 +272,12 @@ pub fn reset(root: &Root, vf: PciAddress) -> Result<()> {
     if !directory.exists() {
         return Err(HostError::Gone(format!("PCI function {vf}")));
     }
-    let physfn = sysfs::link_name(&directory.join("physfn"));
-    let Some(pf) = physfn.and_then(|name| name.parse().ok()) else {
+    let Some(pf) = sysfs::link_to(&directory.join("physfn"))? else {
         return Err(HostError::Malformed(format!(
             "{vf} is no virtual function: it is left alone"
         )));
     };
-    if let Some(user) = in_words(&user(root, vf)) {
+    if let Some(user) = in_words(&user(root, vf)?) {
         return Err(HostError::VfsInUse {
             pf,
             users: vec![format!("VF {vf}: {user}")],

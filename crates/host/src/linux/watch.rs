@@ -7,54 +7,54 @@ use accelnet_model::MacAddr;
 use super::{
     attributes::{find, text, u32_at},
     netlink::Netlink,
+    uapi::{
+        IFINFOMSG, IFLA_IFNAME, NDA_LLADDR, NDMSG, RTM_DELLINK, RTM_DELNEIGH, RTM_GETTFILTER,
+        RTM_NEWLINK, RTM_NEWNEIGH, RTM_NEWQDISC, RTNLGRP_LINK, RTNLGRP_NEIGH, RTNLGRP_TC, text_of,
+    },
 };
 use crate::{HostError, HostEvent, Result};
 
-// include/uapi/linux/rtnetlink.h (groups), linux/netfilter/nfnetlink.h.
-const RTNLGRP_LINK: u32 = 1;
-const RTNLGRP_NEIGH: u32 = 3;
-const RTNLGRP_TC: u32 = 4;
+/// Changes of packet filter rules (include/uapi/linux/netfilter/nfnetlink.h).
 const NFNLGRP_NFTABLES: u32 = 7;
-const IFLA_IFNAME: u16 = 3;
-const NDA_LLADDR: u16 = 2;
 
 /// How soon a thread notices that nobody listens any more.
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// See [`crate::Host::watch`]: a thread per protocol, ended when the receiver is dropped.
 pub fn watch(events: mpsc::Sender<HostEvent>) -> Result<()> {
-    let route = Netlink::route()?;
+    let mut route = Netlink::route()?;
     for group in [RTNLGRP_LINK, RTNLGRP_NEIGH, RTNLGRP_TC] {
         route.join(group)?;
     }
     follow(route, events.clone(), |kind, payload| match kind {
-        // RTM_NEWLINK, RTM_DELLINK
-        16 | 17 => Some(HostEvent::Link(
-            payload
-                .get(16..)
-                .and_then(|rest| find(rest, IFLA_IFNAME))
-                .map(text)
-                .unwrap_or_default(),
-        )),
-        // RTM_NEWNEIGH, RTM_DELNEIGH: those of other families are no forwarding entries.
-        28 | 29 if payload.first() == Some(&(libc::AF_BRIDGE as u8)) => {
+        RTM_NEWLINK | RTM_DELLINK => {
+            let attributes = payload.get(IFINFOMSG..)?;
+            Some(HostEvent::Link(text_of(attributes, IFLA_IFNAME)))
+        }
+        // Those of other families are no forwarding entries.
+        RTM_NEWNEIGH | RTM_DELNEIGH if payload.first() == Some(&(libc::AF_BRIDGE as u8)) => {
             let port = name_of(u32_at(payload, 4)?);
-            let mac = MacAddr(*find(payload.get(12..)?, NDA_LLADDR)?.first_chunk()?);
+            let mac = MacAddr(*find(payload.get(NDMSG..)?, NDA_LLADDR)?.first_chunk()?);
             Some(HostEvent::Fdb {
                 port,
                 mac,
-                gone: kind == 29,
+                gone: kind == RTM_DELNEIGH,
             })
         }
         // RTM_*QDISC, *TCLASS, *TFILTER
-        36..=46 => Some(HostEvent::TrafficControl(name_of(u32_at(payload, 4)?))),
+        RTM_NEWQDISC..=RTM_GETTFILTER => {
+            Some(HostEvent::TrafficControl(name_of(u32_at(payload, 4)?)))
+        }
         _ => None,
     });
-    // A kernel without nf_tables has no rules to tell of.
-    if let Ok(filter) = Netlink::open(libc::NETLINK_NETFILTER)
-        && filter.join(NFNLGRP_NFTABLES).is_ok()
-    {
-        follow(filter, events, |_, _| Some(HostEvent::Firewall));
+    match Netlink::open(libc::NETLINK_NETFILTER) {
+        // A kernel without packet filters has no rules to tell of.
+        Err(error) if error.is_unsupported() => {}
+        other => {
+            let mut filter = other?;
+            filter.join(NFNLGRP_NFTABLES)?;
+            follow(filter, events, |_, _| Some(HostEvent::Firewall));
+        }
     }
     Ok(())
 }
@@ -103,4 +103,48 @@ fn follow(
             }
         }
     });
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use super::*;
+    use crate::{
+        Entry,
+        linux::{
+            bridge::master_of,
+            fdb,
+            own_network::{bridge, cable, in_own_network, name},
+        },
+    };
+
+    #[test]
+    fn what_changes_is_told_by_name() {
+        in_own_network(|root| {
+            assert!(bridge("br0", &[], &["t0"]));
+            let (sender, events) = mpsc::channel();
+            watch(sender).unwrap();
+            let mac = MacAddr([2, 0, 0, 0, 0, 7]);
+            let port = name("t0");
+            let (number, by_vlan) = master_of(root, &port).unwrap();
+            fdb::ensure_entry(&port, number, by_vlan, mac, Entry::Sticky).unwrap();
+            cable("alone", None);
+            let mut missing = vec![
+                HostEvent::Link("alone".into()),
+                HostEvent::Fdb {
+                    port: "t0".into(),
+                    mac,
+                    gone: false,
+                },
+            ];
+            let end = Instant::now() + Duration::from_secs(10);
+            while !missing.is_empty() {
+                let left = end.saturating_duration_since(Instant::now());
+                let event = events.recv_timeout(left);
+                let event = event.unwrap_or_else(|_| panic!("not told: {missing:?}"));
+                missing.retain(|wanted| *wanted != event);
+            }
+        });
+    }
 }

@@ -274,10 +274,7 @@ impl Host for HostTwin {
     fn observe_adapters(&self, busy: &BTreeSet<PciAddress>) -> Result<AdaptersSeen> {
         Ok(self.with(|machine| {
             let mut adapters = machine.adapters.clone();
-            let name = |adapter: &AdapterFacts| {
-                let error = HostError::Malformed("its VFs are being worked on".into());
-                (adapter.ifname.clone(), error)
-            };
+            let name = |adapter: &AdapterFacts| (adapter.ifname.clone(), HostError::WorkedOn);
             let is_busy = |adapter: &&AdapterFacts| busy.contains(&adapter.pci);
             let unseen = adapters.iter().filter(is_busy).map(name).collect();
             adapters.retain(|adapter| !busy.contains(&adapter.pci));

@@ -15,7 +15,10 @@ pub fn plan(observed: &Observed, desired: &NodeDesired, memory: &Memory, plan: &
             }
             (None, Ok(uplink)) => {
                 let actions = uplink.map(|uplink| own_bridge::actions(observed, intent, uplink));
-                actions.into_iter().flatten().for_each(|action| plan.push(action));
+                actions
+                    .into_iter()
+                    .flatten()
+                    .for_each(|action| plan.push(action));
             }
         }
     }

@@ -303,7 +303,10 @@ fn accelerate(scene: &Scene<'_>, vm: &VmFacts, level: Performance, plan: &mut Pl
         return;
     }
     if !problems.is_empty() {
-        plan.vm_problems.entry(vm.uuid).or_default().extend(problems);
+        plan.vm_problems
+            .entry(vm.uuid)
+            .or_default()
+            .extend(problems);
         return;
     }
     let rests = scene.memory.resting.contains(&vm.uuid) || scene.memory.fresh.contains(&vm.uuid);
@@ -377,9 +380,7 @@ fn choose<'a>(
 /// The adapter receives for everybody whom a VF of it must reach; else a VF would be cut off from some,
 /// as when its filter is full.
 fn reaches_all(adapter: &AdapterFacts, plan: &Plan) -> bool {
-    let missing = |action: &Action| {
-        matches!(action, Action::Filter { pf, present: true, .. } if *pf == adapter.ifname)
-    };
+    let missing = |action: &Action| matches!(action, Action::Filter { pf, present: true, .. } if *pf == adapter.ifname);
     !plan.actions.iter().any(|(_, action)| missing(action))
 }
 

@@ -174,18 +174,23 @@ pub fn plan(
         (port || own) && !adapter.vfs.is_empty()
     });
     let adapters: Vec<_> = adapters.collect();
-    let mut ways: Vec<&IfName> = adapters.iter().map(|its| way(observed, intent, its)).collect();
+    let mut ways: Vec<&IfName> = adapters
+        .iter()
+        .map(|its| way(observed, intent, its))
+        .collect();
     ways.dedup();
     let target = target(observed, nic, memory);
     let place = Place {
         mac: nic.id.mac,
         tap: nic.tap,
-        uplinks: ways.iter().filter_map(|name| nic.bridge.port(name)).collect(),
+        uplinks: ways
+            .iter()
+            .filter_map(|name| nic.bridge.port(name))
+            .collect(),
         way: target.map(|(adapter, _)| way(observed, intent, adapter)),
         adapters,
-        hold: Some(hold).filter(|_| {
-            nic.nic.standby_live && !memory.without_hold.contains(&nic.tap.ifname)
-        }),
+        hold: Some(hold)
+            .filter(|_| nic.nic.standby_live && !memory.without_hold.contains(&nic.tap.ifname)),
         told: memory.told.get(&nic.tap.ifname).copied(),
         ours: memory.ports.contains(&nic.tap.ifname),
         has_room: memory.roomy.contains(&nic.tap.ifname),

@@ -89,7 +89,10 @@ fn ports<'a>(
         .iter()
         .filter_map(|uplink| observed.port_of(uplink, &intent.bridge))
         .collect();
-    names.into_iter().filter_map(|name| bridge.port(name)).collect()
+    names
+        .into_iter()
+        .filter_map(|name| bridge.port(name))
+        .collect()
 }
 
 /// The tap of a VM that comes in is not flooded: what waits there would be answered when the VM runs, up
@@ -105,9 +108,10 @@ fn incoming(
     let mut unseen = observed.unseen_vms.iter();
     let comes = unseen.any(|vm| vm.job == Some(VmJob::Incoming));
     let known = |port: &BridgePort| nics.iter().any(|nic| nic.tap.ifname == port.ifname);
-    let taps = bridge.ports.iter().filter(|port| {
-        port.ifname.as_str().starts_with("vnet") && !known(port)
-    });
+    let taps = bridge
+        .ports
+        .iter()
+        .filter(|port| port.ifname.as_str().starts_with("vnet") && !known(port));
     for port in taps {
         if comes && port.flood {
             plan.push(Action::PortFlood {
@@ -167,9 +171,10 @@ fn filters(
             }
         }
         let of_nic = |mac: &MacAddr| nics.iter().any(|nic| nic.id.mac == *mac);
-        let left = uplink.filter.iter().filter(|mac| {
-            memory.filtered.contains(mac) && !others.contains(mac) && !of_nic(mac)
-        });
+        let left = uplink
+            .filter
+            .iter()
+            .filter(|mac| memory.filtered.contains(mac) && !others.contains(mac) && !of_nic(mac));
         // One of a VM that was not seen may still be needed.
         for mac in left.filter(|_| observed.hypervisor_answers) {
             plan.push(filter(mac, false));
@@ -187,7 +192,11 @@ pub fn let_go(observed: &Observed, bridge: &BridgeFacts, memory: &Memory, plan: 
         .filter_map(|(_, nic)| tap_port(bridge, nic))
         .map(|port| &port.ifname)
         .collect();
-    for port in bridge.ports.iter().filter(|port| !on_vf.contains(&port.ifname)) {
+    for port in bridge
+        .ports
+        .iter()
+        .filter(|port| !on_vf.contains(&port.ifname))
+    {
         flood_again(port, memory, plan);
         learn_again(port, memory, plan);
     }

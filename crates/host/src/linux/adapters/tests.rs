@@ -1,5 +1,7 @@
 use accelnet_model::{SriovSupport, VfAttributes, VfUser};
 
+use std::collections::BTreeSet;
+
 use super::*;
 use crate::linux::fixture;
 
@@ -28,10 +30,17 @@ fn answers(name: &IfName) -> Result<Answers> {
     })
 }
 
+/// What is seen, if everything is.
+fn seen(root: &Root, ask: Asker<'_>) -> Vec<AdapterFacts> {
+    let seen = observe(root, &KernelLog::default(), ask, &BTreeSet::new()).unwrap();
+    assert_eq!(seen.unseen, []);
+    seen.adapters
+}
+
 #[test]
 fn the_emulated_card_is_read_whole() {
     let machine = fixture::igb();
-    let adapters = observe(machine.root(), &KernelLog::default(), &answers).unwrap();
+    let adapters = seen(machine.root(), &answers);
     let names: Vec<_> = adapters.iter().map(|a| a.ifname.as_str()).collect();
     assert_eq!(names, ["mgmt", "pf0"]);
     let igb = &adapters[1];
@@ -65,7 +74,7 @@ fn the_emulated_card_is_read_whole() {
 #[test]
 fn every_vf_has_its_driver_group_attributes_and_user() {
     let machine = fixture::igb();
-    let adapters = observe(machine.root(), &KernelLog::default(), &answers).unwrap();
+    let adapters = seen(machine.root(), &answers);
     let vfs = &adapters[1].vfs;
     assert_eq!(vfs.len(), 7);
     let addresses: Vec<_> = vfs.iter().map(|vf| vf.pci.to_string()).collect();
@@ -87,7 +96,7 @@ fn every_vf_has_its_driver_group_attributes_and_user() {
 #[test]
 fn a_card_without_sriov_is_listed_with_the_reason() {
     let machine = fixture::igb();
-    let virtio = &observe(machine.root(), &KernelLog::default(), &answers).unwrap()[0];
+    let virtio = &seen(machine.root(), &answers)[0];
     assert_eq!(virtio.sriov, SriovSupport::Unknown);
     assert!(virtio.sriov_evidence.is_some());
     assert_eq!(virtio.speed_mbps, None);
@@ -103,7 +112,7 @@ fn a_pf_without_driver_is_listed_under_its_address() {
     machine.remove("sys/class/net/pf0");
     machine.remove("sys/devices/pci0000:00/0000:00:10.0/0000:01:00.0/net");
     machine.remove("sys/devices/pci0000:00/0000:00:10.0/0000:01:00.0/driver");
-    let adapters = observe(machine.root(), &KernelLog::default(), &answers).unwrap();
+    let adapters = seen(machine.root(), &answers);
     let igb = &adapters[1];
     assert_eq!(igb.ifname.as_str(), "pci0000-01-00.0");
     assert_eq!(igb.sriov, SriovSupport::MissingPfDriver);
@@ -120,24 +129,65 @@ fn representors_are_not_adapters() {
     );
     machine.write(&format!("{pf}/net/eth7/phys_port_name"), "pf0vf1\n");
     machine.link(&format!("{pf}/net/eth7/device"), "../..");
-    assert_eq!(
-        observe(machine.root(), &KernelLog::default(), &answers)
-            .unwrap()
-            .len(),
-        2
-    );
+    assert_eq!(seen(machine.root(), &answers).len(), 2);
 }
 
 #[test]
-fn an_interface_that_goes_away_meanwhile_is_left_out() {
+fn an_adapter_that_cannot_be_read_costs_only_itself() {
     let machine = fixture::igb();
-    let adapters = observe(machine.root(), &KernelLog::default(), &|name| {
-        if name.as_str() == "pf0" {
-            return Err(crate::HostError::Gone(name.to_string()));
-        }
-        answers(name)
-    });
-    assert_eq!(adapters.unwrap().len(), 1);
+    let refused = HostError::kernel("read the link pf0", libc::ENOMEM, None);
+    // Its driver may have been taken away, or the interface been renamed: the card is still there.
+    for error in [refused, HostError::Gone("pf0".into())] {
+        let seen = observe(
+            machine.root(),
+            &KernelLog::default(),
+            &|name| {
+                if name.as_str() == "pf0" {
+                    return Err(error.clone());
+                }
+                answers(name)
+            },
+            &BTreeSet::new(),
+        );
+        let seen = seen.unwrap();
+        assert_eq!(seen.adapters.len(), 1);
+        assert_eq!(seen.unseen, [("pf0".parse().unwrap(), error)]);
+    }
+}
+
+#[test]
+fn a_card_that_goes_away_meanwhile_is_left_out() {
+    let machine = fixture::igb();
+    let seen = observe(
+        machine.root(),
+        &KernelLog::default(),
+        &|name| {
+            if name.as_str() == "pf0" {
+                machine.remove("sys/bus/pci/devices/0000:01:00.0");
+            }
+            answers(name)
+        },
+        &BTreeSet::new(),
+    );
+    let seen = seen.unwrap();
+    assert_eq!((seen.adapters.len(), seen.unseen.as_slice()), (1, &[][..]));
+}
+
+#[test]
+fn a_vf_that_cannot_be_read_is_not_taken_for_free() {
+    let machine = fixture::igb();
+    // Not what the kernel writes there; a user count that is not understood is no user count of 0.
+    machine.write("sys/bus/pci/devices/0000:01:10.0/enable", "?\n");
+    let seen = observe(
+        machine.root(),
+        &KernelLog::default(),
+        &answers,
+        &BTreeSet::new(),
+    )
+    .unwrap();
+    assert_eq!(seen.adapters.len(), 1);
+    assert_eq!(seen.unseen[0].0.as_str(), "pf0");
+    assert!(seen.unseen[0].1.to_string().contains("enable"));
 }
 
 #[test]
@@ -149,20 +199,22 @@ fn ports_that_share_a_function_are_adapters_of_their_own() {
         "../../devices/pci0000:00/0000:00:10.0/0000:01:00.0/net/pf0d1",
     );
     machine.write(&format!("{pf}/net/pf0d1/dev_port"), "1\n");
+    machine.write(&format!("{pf}/net/pf0d1/flags"), "0x1002\n");
+    // The bonding driver's: no interface.
+    machine.write("sys/class/net/bonding_masters", "\n");
     machine.link(&format!("{pf}/net/pf0d1/device"), "../..");
-    let ports: Vec<_> = observe(machine.root(), &KernelLog::default(), &answers)
-        .unwrap()
+    let ports: Vec<_> = seen(machine.root(), &answers)
         .iter()
         .map(|adapter| adapter.id.port)
         .collect();
     assert_eq!(ports, [0, 0, 1]);
-    let first = interface_of(machine.root(), "0000:01:00.0".parse().unwrap());
+    let first = interface_of(machine.root(), "0000:01:00.0".parse().unwrap()).unwrap();
     assert_eq!(first.unwrap().as_str(), "pf0");
 }
 
 #[test]
 fn this_machine_can_be_looked_at() {
-    let adapters = observe(&Root::default(), &KernelLog::default(), &ask).unwrap();
+    let adapters = seen(&Root::default(), &ask);
     for adapter in &adapters {
         assert!(!adapter.id.pci_path.is_empty());
     }

@@ -64,6 +64,22 @@ fn attributes_are_read_and_unsupported_is_not_false() {
 }
 
 #[test]
+fn every_link_state_is_read_as_it_is_written() {
+    for link in [VfLink::Auto, VfLink::Up, VfLink::Down] {
+        let change = encode(4, Change::Link(link));
+        let list = find(&change, IFLA_VFINFO_LIST).unwrap();
+        let mut info = find(list, IFLA_VF_INFO).unwrap().to_vec();
+        push(
+            &mut info,
+            IFLA_VF_MAC,
+            &[&words(&[4])[..], &[0; 32]].concat(),
+        );
+        let (_, vf) = decode_vf(&info).unwrap();
+        assert_eq!(vf.attributes.link, Support::Supported(link));
+    }
+}
+
+#[test]
 fn another_tag_protocol_is_noticed() {
     let link = decode(&reply(&[(0, 5, 0x88a8, 1, 0)]));
     assert!(!link.vfs[&0].dot1q);
@@ -119,7 +135,7 @@ fn the_recorded_answer_of_igb_is_understood() {
             trust: Support::Supported(true),
             max_tx_rate_mbps: Support::Supported(100),
             min_tx_rate_mbps: Support::Supported(0),
-            link: Support::Unknown,
+            link: Support::Supported(VfLink::Auto),
         }
     );
 }
@@ -166,6 +182,9 @@ fn every_change_is_encoded_as_iproute2_does() {
         (Change::Vlan(5, 2), 2, &[3, 5, 2][..]),
         (Change::Spoofchk(true), 4, &[3, 1]),
         (Change::Trust(false), 9, &[3, 0]),
+        (Change::Link(VfLink::Auto), 5, &[3, 0]),
+        (Change::Link(VfLink::Up), 5, &[3, 1]),
+        (Change::Link(VfLink::Down), 5, &[3, 2]),
         (
             Change::Rates {
                 min_mbps: 10,
@@ -184,7 +203,7 @@ fn every_change_is_encoded_as_iproute2_does() {
 fn this_machines_loopback_has_no_vfs() {
     let lo = "lo".parse().unwrap();
     assert!(observe(&lo).unwrap().vfs.is_empty());
-    assert_eq!(filter(&lo), Ok(Vec::new()));
+    assert_eq!(crate::linux::fdb::filter::read(&lo), Ok(Vec::new()));
     let refused = change(&lo, 0, Change::Spoofchk(true)).unwrap_err();
     assert!(refused.to_string().contains("VF 0 of lo"), "{refused}");
     let gone = observe(&"no-such-if".parse().unwrap()).unwrap_err();

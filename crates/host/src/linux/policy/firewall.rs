@@ -9,15 +9,16 @@ use super::{finding, sysfs};
 use crate::{
     Result,
     linux::{
-        attributes::{find, text},
         netlink::Netlink,
         sysfs::Root,
+        uapi::{DUMP, text_of},
     },
 };
 
 // linux/netfilter/nfnetlink.h, nf_tables.h, linux/netfilter.h.
 const SUBSYSTEM: u16 = 10 << 8;
 const NFT_MSG_GETRULE: u16 = SUBSYSTEM | 7;
+const NFT_MSG_GETGEN: u16 = SUBSYSTEM | 16;
 const NFTA_RULE_TABLE: u16 = 1;
 const NFTA_RULE_CHAIN: u16 = 2;
 const NFPROTO_NETDEV: u8 = 5;
@@ -33,8 +34,11 @@ pub fn observe(root: &Root) -> Result<Vec<PolicyFinding>> {
         families.extend(IP_FAMILIES);
     }
     let mut found = Vec::new();
+    let Some(mut netlink) = nf_tables()? else {
+        return ebtables(root);
+    };
     for (family, name) in families {
-        for ((table, chain), rules) in rules(family)? {
+        for ((table, chain), rules) in rules(&mut netlink, family)? {
             let rule = format!("{rules} rule(s) in nftables chain {chain}");
             found.push(finding(
                 PolicyKind::Firewall,
@@ -57,20 +61,26 @@ fn bridged_frames_are_filtered(root: &Root) -> Result<bool> {
     Ok(false)
 }
 
-fn rules(family: u8) -> Result<BTreeMap<(String, String), u32>> {
+/// A socket to nf_tables; None if this kernel has none, and so no rules of it.
+fn nf_tables() -> Result<Option<Netlink>> {
+    let mut netlink = match Netlink::open(libc::NETLINK_NETFILTER) {
+        Err(error) if error.is_unsupported() => return Ok(None),
+        other => other?,
+    };
+    // A kernel with nf_tables has a number for its rules, and for a request of a subsystem that it does
+    // not have this answer (net/netfilter/nfnetlink.c, `nfnetlink_rcv_msg`).
+    match netlink.request("find nf_tables", NFT_MSG_GETGEN, 0, &[0; 4]) {
+        Err(error) if error.errno() == Some(libc::EINVAL) => Ok(None),
+        other => other.map(|_| Some(netlink)),
+    }
+}
+
+fn rules(netlink: &mut Netlink, family: u8) -> Result<BTreeMap<(String, String), u32>> {
     // struct nfgenmsg: family, version, resource id.
     let message = [family, 0, 0, 0];
-    let mut netlink = Netlink::open(libc::NETLINK_NETFILTER)?;
     let mut chains = BTreeMap::new();
-    // A kernel without nf_tables (or this family) has no rules of it.
-    let answers = netlink
-        .request(
-            "read packet filter rules",
-            NFT_MSG_GETRULE,
-            libc::NLM_F_DUMP as u16,
-            &message,
-        )
-        .unwrap_or_default();
+    let operation = "read packet filter rules";
+    let answers = netlink.request(operation, NFT_MSG_GETRULE, DUMP, &message)?;
     for answer in answers
         .iter()
         .filter(|answer| answer.payload.first() == Some(&family))
@@ -78,7 +88,7 @@ fn rules(family: u8) -> Result<BTreeMap<(String, String), u32>> {
         let Some(attributes) = answer.payload.get(4..) else {
             continue;
         };
-        let name = |kind| find(attributes, kind).map(text).unwrap_or_default();
+        let name = |kind| text_of(attributes, kind);
         *chains
             .entry((name(NFTA_RULE_TABLE), name(NFTA_RULE_CHAIN)))
             .or_default() += 1;
@@ -89,6 +99,7 @@ fn rules(family: u8) -> Result<BTreeMap<(String, String), u32>> {
 /// Legacy ebtables' rules cannot be listed without its own interface; that its tables are loaded is
 /// sign enough to refuse.
 fn ebtables(root: &Root) -> Result<Vec<PolicyFinding>> {
+    // A kernel without modules has no such file, and builds none of them in by default.
     let modules = sysfs::read(&root.path("proc/modules"))?.unwrap_or_default();
     let loaded = modules.lines().filter_map(|line| line.split(' ').next());
     let tables =

@@ -48,7 +48,9 @@ impl Card {
     }
 
     fn without_vfs(&self) {
-        for (index, _) in vf_addresses(self.machine.root(), self.address().parse().unwrap()) {
+        for (index, _) in
+            vf_addresses(self.machine.root(), self.address().parse().unwrap()).unwrap()
+        {
             self.remove(&format!("virtfn{index}"));
         }
     }
@@ -72,8 +74,14 @@ impl Card {
             })
         };
         let log = KernelLog::default();
-        let found = adapters::observe(self.machine.root(), &log, &known).unwrap();
-        let [card] = <[AdapterFacts; 1]>::try_from(found).unwrap();
+        let found = adapters::observe(
+            self.machine.root(),
+            &log,
+            &known,
+            &std::collections::BTreeSet::new(),
+        )
+        .unwrap();
+        let [card] = <[AdapterFacts; 1]>::try_from(found.adapters).unwrap();
         card
     }
 }
@@ -184,7 +192,9 @@ fn port_without_acs(card: &Card) {
     card.machine.patch(&config, 0x100, &[0; 8]);
     // The kernel puts into one group what the port does not keep apart.
     let address = card.port.rsplit_once('/').unwrap().1;
-    let group = pci::iommu_group(card.machine.root(), card.address().parse().unwrap()).unwrap();
+    let group = pci::iommu_group(card.machine.root(), card.address().parse().unwrap())
+        .unwrap()
+        .unwrap();
     let link = format!("sys/kernel/iommu_groups/{group}/devices/{address}");
     card.machine.link(&link, "../../../../devices");
 }
@@ -281,7 +291,9 @@ fn an_old_refusal_does_not_count_beside_vfs() {
 #[test]
 fn an_upstream_port_needs_no_acs() {
     let card = ixgbe();
-    let group = pci::iommu_group(card.machine.root(), "0000:03:00.0".parse().unwrap()).unwrap();
+    let group = pci::iommu_group(card.machine.root(), "0000:03:00.0".parse().unwrap())
+        .unwrap()
+        .unwrap();
     for bridge in ["0000:00:02.0", "0000:01:00.0", "0000:02:08.0"] {
         let link = format!("sys/kernel/iommu_groups/{group}/devices/{bridge}");
         card.machine.link(&link, "../../../../devices");

@@ -1,9 +1,9 @@
-//! Address, VLAN, spoof check, trust and rates of a VF: only what differs is changed, and everything
+//! Address, VLAN, spoof check, trust, rates and link of a VF: only what differs is changed, and everything
 //! is read back.
 
 use std::{collections::BTreeMap, time::Duration};
 
-use accelnet_model::{IfName, MacAddr, Support, VfAttributes};
+use accelnet_model::{IfName, MacAddr, Support, VfAttributes, VfLink};
 
 use crate::{
     HostError, Result,
@@ -50,7 +50,7 @@ pub fn ensure(card: &dyn Card, index: u32, wanted: &VfAttributes) -> Result<VfAt
     }
     let mut found = read(card, index)?.attributes;
     absent.mark(&mut found);
-    if absent.link {
+    if absent.carrier {
         let kept = VfAttributes {
             max_tx_rate_mbps: found.max_tx_rate_mbps,
             min_tx_rate_mbps: found.min_tx_rate_mbps,
@@ -87,14 +87,20 @@ fn changes(before: &Vf, wanted: &VfAttributes) -> Vec<Change> {
         (have, want.value().copied().unwrap_or(have))
     };
     let (min, min_mbps) = rate(&have.min_tx_rate_mbps, &wanted.min_tx_rate_mbps);
+    let link = wanted.link.value().copied().filter(|want| {
+        let follows = have.link.value().is_none() && *want == VfLink::Auto;
+        !have.link.is(want) && !follows
+    });
     let (max, max_mbps) = rate(&have.max_tx_rate_mbps, &wanted.max_tx_rate_mbps);
     let rates = (min, max) != (min_mbps, max_mbps);
     [
         trust.filter(|on| !on).map(Change::Trust),
         spoofchk.filter(|on| *on).map(Change::Spoofchk),
+        link.filter(|link| *link == VfLink::Down).map(Change::Link),
         (have.mac != wanted.mac).then_some(Change::Mac(wanted.mac)),
         vlan.then_some(Change::Vlan(wanted.vlan, wanted.qos)),
         rates.then_some(Change::Rates { min_mbps, max_mbps }),
+        link.filter(|link| *link != VfLink::Down).map(Change::Link),
         spoofchk.filter(|on| !on).map(Change::Spoofchk),
         trust.filter(|on| *on).map(Change::Trust),
     ]
@@ -106,7 +112,8 @@ fn changes(before: &Vf, wanted: &VfAttributes) -> Vec<Change> {
 /// Attributes that the driver turned out not to have, or not to change now.
 #[derive(Debug, Default)]
 struct Absent {
-    /// A link, without which it changes no rate.
+    /// A carrier, without which it changes no rate.
+    carrier: bool,
     link: bool,
     spoofchk: bool,
     trust: bool,
@@ -121,6 +128,9 @@ impl Absent {
         }
         if self.trust {
             attributes.trust = Support::Unsupported;
+        }
+        if self.link {
+            attributes.link = Support::Unsupported;
         }
         if self.min_rate {
             attributes.min_tx_rate_mbps = Support::Unsupported;
@@ -139,6 +149,7 @@ fn apply(card: &dyn Card, index: u32, change: Change, absent: &mut Absent) -> Re
     match change {
         Change::Spoofchk(_) if error.is_unsupported() => absent.spoofchk = true,
         Change::Trust(_) if error.is_unsupported() => absent.trust = true,
+        Change::Link(_) if error.is_unsupported() => absent.link = true,
         // A driver without minimum rate says EINVAL (igb) or EOPNOTSUPP; the maximum alone shows
         // which of the two it was.
         Change::Rates { min_mbps, max_mbps }
@@ -157,7 +168,7 @@ fn apply(card: &dyn Card, index: u32, change: Change, absent: &mut Absent) -> Re
         }
         // igb (`igb_ndo_set_vf_bw`): even the limit is not taken away then.
         Change::Rates { .. } if error.errno() == Some(libc::EINVAL) && !card.has_link()? => {
-            absent.link = true;
+            absent.carrier = true;
         }
         _ => return Err(error),
     }
@@ -198,7 +209,7 @@ fn compare(index: u32, found: &VfAttributes, wanted: &VfAttributes) -> Result<()
             trust,
             max_tx_rate_mbps,
             min_tx_rate_mbps,
-            link: _,
+            link,
         } = attributes;
         let mac = if *mac == MacAddr::ZERO {
             "none".to_owned()
@@ -206,16 +217,18 @@ fn compare(index: u32, found: &VfAttributes, wanted: &VfAttributes) -> Result<()
             mac.to_string()
         };
         format!(
-            "address {mac}, VLAN {vlan} priority {qos}, spoof check {}, trust {}, rate {} to {}",
+            "address {mac}, VLAN {vlan} priority {qos}, spoof check {}, trust {}, rate {} to {}, link {}",
             shown(spoofchk),
             shown(trust),
             shown(min_tx_rate_mbps),
-            shown(max_tx_rate_mbps)
+            shown(max_tx_rate_mbps),
+            shown(&link_in_words(link))
         )
     };
     let different = (found.mac, found.vlan, found.qos) != (wanted.mac, wanted.vlan, wanted.qos)
         || unlike(&found.spoofchk, &wanted.spoofchk)
         || unlike(&found.trust, &wanted.trust)
+        || unlike(&found.link, &wanted.link)
         || unlike(&found.max_tx_rate_mbps, &wanted.max_tx_rate_mbps)
         || unlike(&found.min_tx_rate_mbps, &wanted.min_tx_rate_mbps);
     if !different {
@@ -226,6 +239,16 @@ fn compare(index: u32, found: &VfAttributes, wanted: &VfAttributes) -> Result<()
         wanted: in_words(wanted),
         found: in_words(found),
     })
+}
+
+fn link_in_words(link: &Support<VfLink>) -> Support<&'static str> {
+    match link {
+        Support::Supported(VfLink::Auto) => Support::Supported("auto"),
+        Support::Supported(VfLink::Up) => Support::Supported("up"),
+        Support::Supported(VfLink::Down) => Support::Supported("down"),
+        Support::Unsupported => Support::Unsupported,
+        Support::Unknown => Support::Unknown,
+    }
 }
 
 fn shown<T: ToString>(value: &Support<T>) -> String {

@@ -81,11 +81,11 @@ pub fn ensure(
             wanted: count,
         });
     }
-    let driver = pci::driver(root, pf);
+    let driver = pci::driver(root, pf)?;
     let quirk = quirk(driver.as_deref());
     let limit = Duration::from_secs(30) + quirk.per_vf * count.max(present);
     if present != count {
-        let users = users(root, pf);
+        let users = users(root, pf)?;
         if !users.is_empty() {
             return Err(HostError::VfsInUse { pf, users });
         }
@@ -98,7 +98,7 @@ pub fn ensure(
             await_vfs(root, pf, 0, limit)?;
         }
         if count != 0 {
-            if let (true, Some(name)) = (quirk.needs_up, adapters::interface_of(root, pf)) {
+            if let (true, Some(name)) = (quirk.needs_up, adapters::interface_of(root, pf)?) {
                 set_up(&name)?;
             }
             let operation = format!("make {count} VFs on {pf}");
@@ -144,28 +144,30 @@ fn write_count(numvfs: &Path, count: u32, operation: &str, driver: Option<&str>)
 }
 
 /// VFs that somebody uses, in words.
-fn users(root: &Root, pf: PciAddress) -> Vec<String> {
-    let openers = vfio::Openers::scan(root);
-    sriov::vf_addresses(root, pf)
-        .into_iter()
-        .filter_map(|(index, vf)| {
-            let driver = pci::driver(root, vf);
-            let user = vfio::in_words(&openers.user(root, vf, driver.as_deref()))?;
-            Some(format!("VF {index} ({vf}): {user}"))
-        })
-        .collect()
+fn users(root: &Root, pf: PciAddress) -> Result<Vec<String>> {
+    let openers = vfio::Openers::scan(root)?;
+    let mut users = Vec::new();
+    for (index, vf) in sriov::vf_addresses(root, pf)? {
+        let driver = pci::driver(root, vf)?;
+        let user = openers.user(root, vf, driver.as_deref())?;
+        users.extend(vfio::in_words(&user).map(|user| format!("VF {index} ({vf}): {user}")));
+    }
+    Ok(users)
 }
 
 /// Waits until the PF has exactly so many VFs, each a PCI function, in its IOMMU group if the
 /// machine has an IOMMU.
 fn await_vfs(root: &Root, pf: PciAddress, count: u32, limit: Duration) -> Result<()> {
-    let iommu = !sysfs::names(&root.path("sys/kernel/iommu_groups")).is_empty();
+    let iommu = !sysfs::names(&root.path("sys/kernel/iommu_groups"))?.is_empty();
     deadline::wait_for(&format!("{count} VFs of {pf} to appear"), limit, || {
-        let vfs = sriov::vf_addresses(root, pf);
-        let ready = vfs.iter().all(|(_, vf)| {
-            root.pci(*vf).exists() && (!iommu || pci::iommu_group(root, *vf).is_some())
-        });
-        Ok((vfs.len() == count as usize && ready).then_some(()))
+        let vfs = sriov::vf_addresses(root, pf)?;
+        for (_, vf) in &vfs {
+            let grouped = !iommu || pci::iommu_group(root, *vf)?.is_some();
+            if !root.pci(*vf).exists() || !grouped {
+                return Ok(None);
+            }
+        }
+        Ok((vfs.len() == count as usize).then_some(()))
     })
 }
 

@@ -45,12 +45,11 @@ const QUIRKS: &[Quirk] = &[
     },
 ];
 
-fn quirk(root: &Root, pf: PciAddress) -> &'static Quirk {
-    let driver = pci::driver(root, pf);
-    QUIRKS
-        .iter()
-        .find(|quirk| Some(quirk.driver) == driver.as_deref())
-        .unwrap_or(&USUAL)
+fn quirk(root: &Root, pf: PciAddress) -> Result<&'static Quirk> {
+    let driver = pci::driver(root, pf)?;
+    let mut quirks = QUIRKS.iter();
+    let own = quirks.find(|quirk| Some(quirk.driver) == driver.as_deref());
+    Ok(own.unwrap_or(&USUAL))
 }
 
 /// The VF's PF; only VFs are touched.
@@ -59,11 +58,9 @@ fn pf_of(root: &Root, vf: PciAddress) -> Result<PciAddress> {
     if !directory.exists() {
         return Err(HostError::Gone(format!("PCI function {vf}")));
     }
-    sysfs::link_name(&directory.join("physfn"))
-        .and_then(|name| name.parse().ok())
-        .ok_or_else(|| {
-            HostError::Malformed(format!("{vf} is no virtual function: it is left alone"))
-        })
+    sysfs::link_to(&directory.join("physfn"))?.ok_or_else(|| {
+        HostError::Malformed(format!("{vf} is no virtual function: it is left alone"))
+    })
 }
 
 /// Vectors that all VFs of the PF share; 0 where they are not shared.
@@ -73,14 +70,15 @@ fn total(root: &Root, pf: PciAddress) -> Result<u32> {
 }
 
 /// What the VF has, as far as it shows.
-pub fn observe(root: &Root, pf: PciAddress, vf: PciAddress) -> Support<u32> {
-    match total(root, pf) {
-        Ok(0) => Support::Unsupported,
-        Ok(_) if quirk(root, pf).shows => {
-            table_size(&root.pci(vf).join("config")).map_or(Support::Unknown, Support::Supported)
-        }
-        Ok(_) | Err(_) => Support::Unknown,
+pub fn observe(root: &Root, pf: PciAddress, vf: PciAddress) -> Result<Support<u32>> {
+    if total(root, pf)? == 0 {
+        return Ok(Support::Unsupported);
     }
+    if !quirk(root, pf)?.shows {
+        return Ok(Support::Unknown);
+    }
+    let size = table_size(&root.pci(vf).join("config"));
+    Ok(size.map_or(Support::Unknown, Support::Supported))
 }
 
 /// Size of the MSI-X table that a function's configuration space tells of. Its first 256 bytes are
@@ -115,19 +113,19 @@ pub fn ensure(root: &Root, vf: PciAddress, vectors: u32) -> Result<()> {
 
 fn ensure_by(root: &Root, vf: PciAddress, vectors: u32, write: sysfs::Write<'_>) -> Result<()> {
     let pf = pf_of(root, vf)?;
-    let quirk = quirk(root, pf);
+    let quirk = quirk(root, pf)?;
     let operation = format!("give VF {vf} {vectors} MSI-X vectors");
     let total = total(root, pf)?;
     if total == 0 {
         let operation = format!("{operation}: the driver of {pf} has no pool of them");
         return Err(HostError::kernel(operation, libc::EOPNOTSUPP, None));
     }
-    if observe(root, pf, vf) == Support::Supported(vectors) {
+    if observe(root, pf, vf)? == Support::Supported(vectors) {
         return vfio::ensure_bound_by(root, vf, write);
     }
-    let driver = pci::driver(root, vf);
+    let driver = pci::driver(root, vf)?;
     // A network driver of the host counts as a user too: binding a VF is another step than this one.
-    if let Some(user) = vfio::in_words(&vfio::user(root, vf)) {
+    if let Some(user) = vfio::in_words(&vfio::user(root, vf)?) {
         let users = vec![format!("VF {vf}: {user}")];
         return Err(HostError::VfsInUse { pf, users });
     }
@@ -152,7 +150,7 @@ fn read_back(
     vectors: u32,
     operation: String,
 ) -> Result<()> {
-    match observe(root, pf, vf) {
+    match observe(root, pf, vf)? {
         Support::Supported(found) if found != vectors => Err(HostError::NotAsAsked {
             operation,
             wanted: vectors.to_string(),

@@ -67,6 +67,7 @@ impl Card for Fake {
             Change::Vlan(vlan, qos) => (attributes.vlan, attributes.qos) = (vlan, qos),
             Change::Spoofchk(on) => attributes.spoofchk = Support::Supported(on),
             Change::Trust(on) => attributes.trust = Support::Supported(on),
+            Change::Link(link) => attributes.link = Support::Supported(link),
             Change::Rates { min_mbps, max_mbps } => {
                 attributes.min_tx_rate_mbps = Support::Supported(min_mbps);
                 attributes.max_tx_rate_mbps = Support::Supported(max_mbps);
@@ -94,7 +95,7 @@ fn free() -> VfAttributes {
         trust: Support::Supported(true),
         max_tx_rate_mbps: Support::Supported(100),
         min_tx_rate_mbps: Support::Supported(0),
-        link: Support::Unknown,
+        link: Support::Supported(VfLink::Down),
     }
 }
 
@@ -113,7 +114,8 @@ fn a_used_vf_comes_back_to_the_baseline_restrictions_first() {
             Change::Rates {
                 min_mbps: 0,
                 max_mbps: 0
-            }
+            },
+            Change::Link(VfLink::Auto)
         ]
     );
     card.log.borrow_mut().clear();
@@ -195,6 +197,58 @@ fn absent_trust_is_not_asked_for_and_absent_spoof_check_is_tried() {
 }
 
 #[test]
+fn a_link_that_cannot_be_set_is_unsupported_and_fits_if_it_shall_follow_the_adapters() {
+    let is_link = |change| matches!(change, Change::Link(_));
+    // igb reads as auto; others say nothing.
+    for reads in [Support::Supported(VfLink::Auto), Support::Unknown] {
+        let without = VfAttributes {
+            link: reads,
+            ..VfAttributes::for_mac(GUEST)
+        };
+        let card = Fake::new(without).refusing(is_link, libc::EOPNOTSUPP, 9);
+        let found = ensure(&card, 3, &VfAttributes::for_mac(GUEST)).unwrap();
+        assert_eq!(*card.log.borrow(), [], "nothing to set");
+        assert!(found.fulfils(&VfAttributes::for_mac(GUEST)));
+        let down = VfAttributes {
+            link: Support::Supported(VfLink::Down),
+            ..VfAttributes::for_mac(GUEST)
+        };
+        let found = ensure(&card, 3, &down).unwrap();
+        assert_eq!(found.link, Support::Unsupported);
+        assert!(!found.fulfils(&down));
+        assert!(found.fulfils(&VfAttributes::for_mac(GUEST)));
+    }
+}
+
+#[test]
+fn a_link_goes_down_and_comes_back_and_is_read_back() {
+    let with = |link| VfAttributes {
+        link: Support::Supported(link),
+        ..VfAttributes::for_mac(GUEST)
+    };
+    let card = Fake::new(with(VfLink::Auto));
+    for link in [VfLink::Down, VfLink::Up, VfLink::Auto] {
+        let found = ensure(&card, 3, &with(link)).unwrap();
+        assert!(found.fulfils(&with(link)));
+        assert_eq!(
+            card.log.borrow_mut().drain(..).as_slice(),
+            [Change::Link(link)]
+        );
+    }
+    let deaf = Fake {
+        deaf: true,
+        ..Fake::new(with(VfLink::Auto))
+    };
+    let error = ensure(&deaf, 3, &with(VfLink::Down))
+        .unwrap_err()
+        .to_string();
+    assert!(
+        error.contains("link down") && error.contains("link auto"),
+        "{error}"
+    );
+}
+
+#[test]
 fn a_vf_in_reset_is_tried_again() {
     let card = Fake::new(VfAttributes::baseline()).refusing(|_| true, libc::EAGAIN, 3);
     let found = ensure(&card, 3, &VfAttributes::for_mac(GUEST)).unwrap();
@@ -239,17 +293,25 @@ fn attributes() -> impl Strategy<Value = VfAttributes> {
         flag,
         0u32..3,
         0u32..3,
+        prop_oneof![
+            Just(Support::Supported(VfLink::Auto)),
+            Just(Support::Supported(VfLink::Up)),
+            Just(Support::Supported(VfLink::Down)),
+            Just(Support::Unknown)
+        ],
     )
-        .prop_map(|(mac, vlan, qos, spoofchk, trust, max, min)| VfAttributes {
-            mac,
-            vlan,
-            qos,
-            spoofchk,
-            trust,
-            max_tx_rate_mbps: Support::Supported(max),
-            min_tx_rate_mbps: Support::Supported(min),
-            link: Support::Unknown,
-        })
+        .prop_map(
+            |(mac, vlan, qos, spoofchk, trust, max, min, link)| VfAttributes {
+                mac,
+                vlan,
+                qos,
+                spoofchk,
+                trust,
+                max_tx_rate_mbps: Support::Supported(max),
+                min_tx_rate_mbps: Support::Supported(min),
+                link,
+            },
+        )
 }
 
 proptest! {
@@ -264,6 +326,8 @@ proptest! {
             let absence = have == Support::Unsupported && want.is(&false);
             prop_assert!(want.value().is_none() || have == want || absence);
         }
+        let follows = found.link.value().is_none() && wanted.link.is(&VfLink::Auto);
+        prop_assert!(wanted.link.value().is_none() || found.link == wanted.link || follows);
         prop_assert_eq!(changes(&card.vf.borrow(), &wanted), vec![]);
         let log = card.log.borrow();
         let at = |wanted: Change| log.iter().position(|change| *change == wanted);

@@ -87,7 +87,7 @@ fn vfs_are_made_and_waited_for() {
     let kernel = fixture::react(&machine, &format!("{PF}/sriov_numvfs"), bring_back_vfs);
     ensure(machine.root(), pf(), 7, &no_interface).unwrap();
     kernel.join().unwrap();
-    assert_eq!(sriov::vf_addresses(machine.root(), pf()).len(), 7);
+    assert_eq!(sriov::vf_addresses(machine.root(), pf()).unwrap().len(), 7);
 }
 
 #[test]

@@ -97,7 +97,10 @@ impl Kernel {
 fn has(machine: &Machine, vf: PciAddress) -> (Support<u32>, Option<String>) {
     let root = machine.root();
     let pf = pf_of(root, vf).unwrap();
-    (observe(root, pf, vf), pci::driver(root, vf))
+    (
+        observe(root, pf, vf).unwrap(),
+        pci::driver(root, vf).unwrap(),
+    )
 }
 
 fn on_vfio(vectors: u32) -> (Support<u32>, Option<String>) {
@@ -208,11 +211,11 @@ fn functions_that_have_no_pool_are_refused() {
     let absent = "0000:01:1f.7".parse().unwrap();
     assert!(ensure(machine.root(), absent, 2).unwrap_err().is_gone());
     let root = machine.root();
-    assert_eq!(observe(root, pf, igb), Support::Unsupported);
+    assert_eq!(observe(root, pf, igb), Ok(Support::Unsupported));
     // Linux before 5.13 has no such file at all.
     let ixgbe = fixture::ixgbe();
     let none = |pf: &str| observe(ixgbe.root(), pf.parse().unwrap(), pf.parse().unwrap());
-    assert_eq!(none("0000:05:00.0"), Support::Unsupported);
+    assert_eq!(none("0000:05:00.0"), Ok(Support::Unsupported));
 }
 
 /// ice adds the mailbox's vector by itself, and the table's size says nothing.
