@@ -7,6 +7,7 @@ use std::{
     collections::BTreeMap,
     path::Path,
     sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+    time::Duration,
 };
 
 use accelnet_model::{
@@ -16,10 +17,11 @@ use accelnet_model::{
 };
 use accelnet_rules::{
     Observed,
+    action::Action,
     eligibility::free_vfs,
     fixture,
     new_nic::{self, When},
-    plan::{Action, Memory, plan},
+    plan::{Memory, plan},
     profile, staging,
 };
 use accelnet_store::Store;
@@ -258,7 +260,9 @@ impl Fake {
     }
 
     fn make_bridges(&mut self) {
-        for action in plan(&self.observed, &self.followed, &Memory::default()).actions {
+        let now = Duration::ZERO;
+        let plan = plan(&self.observed, &self.followed, &Memory::default(), now);
+        for (_, action) in plan.actions {
             match action {
                 Action::MakeBridge { bridge, mark } => {
                     let mut made = fixture::observed().bridges.remove(0);
@@ -347,6 +351,7 @@ impl Fake {
                 uuid: vm.uuid,
                 name: vm.name.clone(),
                 state: vm.state,
+                job: vm.job,
                 because: self.unseen.get(&vm.uuid)?.clone(),
             })
         })
@@ -355,7 +360,7 @@ impl Fake {
     fn status(&mut self) -> NodeStatus {
         self.sequence += 1;
         let observed = &self.observed;
-        let plan = plan(observed, &self.followed, &Memory::default());
+        let plan = plan(observed, &self.followed, &Memory::default(), Duration::ZERO);
         let mut problems = plan.problems;
         if !observed.hypervisor_answers {
             let text = "connection refused.";

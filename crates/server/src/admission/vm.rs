@@ -7,13 +7,7 @@ use std::collections::BTreeSet;
 
 use accelnet_api::{AccelerateRequest, Vm};
 use accelnet_model::{Code, Intent, NodeStatus, Performance, Problem, VmFacts};
-use accelnet_rules::{
-    Observed,
-    attach::{ATTACH, DETACH, Step},
-    eligibility,
-    observed::nics_on,
-    profile, staging,
-};
+use accelnet_rules::{Observed, eligibility, moves, observed::nics_on, profile, staging};
 
 pub use park::{park, park_ended, unpark};
 
@@ -132,7 +126,7 @@ pub fn accelerate(wish: &Wish, seen: &Seen, vm: &Vm, request: &AccelerateRequest
             let sequence = attach(&observed, intent);
             plan.extend(
                 macs.into_iter()
-                    .flat_map(|mac| steps(&mac.to_string(), &sequence)),
+                    .flat_map(|mac| steps(&mac.to_string(), sequence.clone())),
             );
         }
     }
@@ -147,13 +141,11 @@ pub fn accelerate(wish: &Wish, seen: &Seen, vm: &Vm, request: &AccelerateRequest
 }
 
 /// The steps to a VF, as far as they concern the node's adapters.
-fn attach(observed: &Observed, intent: &Intent) -> Vec<Step> {
+fn attach(observed: &Observed, intent: &Intent) -> Vec<&'static str> {
     let pool = observed
         .uplinks(intent)
         .any(|adapter| profile::idle_vectors(adapter).is_some());
-    let mut steps = ATTACH.to_vec();
-    steps.retain(|step| pool || *step != Step::VfVectors);
-    steps
+    moves::steps_to_vf(pool).collect()
 }
 
 /// What another level means for NICs with their VFs: where vectors come from a pool they go by their
@@ -175,8 +167,8 @@ fn changed_level(
         let moves = has.is_some_and(|has| wanted.is_some_and(|wanted| wanted != *has));
         if moves {
             let mac = nic.mac.to_string();
-            plan.extend(steps(&mac, DETACH));
-            plan.extend(steps(&mac, &attach(observed, intent)));
+            plan.extend(steps(&mac, moves::steps_back()));
+            plan.extend(steps(&mac, attach(observed, intent)));
         }
     }
     let text = format!("change the level from {old} to {level}");
@@ -197,8 +189,8 @@ fn wrong_state(vm: &Vm, present: Option<Performance>) -> Problem {
     Problem::new(Code::VmNotAccelerated, text).about("vm", name)
 }
 
-fn steps(nic: &str, sequence: &[Step]) -> Vec<String> {
-    let steps = sequence.iter();
+fn steps(nic: &str, steps: impl IntoIterator<Item = &'static str>) -> Vec<String> {
+    let steps = steps.into_iter();
     steps.map(|step| format!("NIC {nic}: {step}")).collect()
 }
 
@@ -216,7 +208,7 @@ pub fn decelerate(wish: &Wish, vm: &Vm) -> Decision {
     let intent = enabled_intent(wish)?;
     let on_vf = vm.nics.iter().filter(|nic| nic.managed && nic.vf.is_some());
     let mut plan: Vec<String> = on_vf
-        .flat_map(|nic| steps(&nic.mac.to_string(), DETACH))
+        .flat_map(|nic| steps(&nic.mac.to_string(), moves::steps_back()))
         .collect();
     if plan.is_empty() {
         plan.push("give back the VF that is held for it".to_owned());

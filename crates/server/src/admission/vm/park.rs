@@ -4,10 +4,7 @@ use std::time::Duration;
 
 use accelnet_api::{ParkRequest, Vm};
 use accelnet_model::{Code, NicPath, Problem};
-use accelnet_rules::{
-    Observed,
-    attach::{ATTACH, DETACH},
-};
+use accelnet_rules::{Observed, moves};
 use jiff::Timestamp;
 use uuid::Uuid;
 
@@ -40,7 +37,7 @@ pub fn park(wish: &Wish, seen: &Seen, vm: &Vm, request: &ParkRequest, now: Times
     }
     let mut plan = vec![format!("keep it on its software path: {park}")];
     let on_vf = vm.nics.iter().filter(|nic| nic.managed && nic.vf.is_some());
-    plan.extend(on_vf.flat_map(|nic| steps(&nic.mac.to_string(), DETACH)));
+    plan.extend(on_vf.flat_map(|nic| steps(&nic.mac.to_string(), moves::steps_back())));
     let wanted = Wanted {
         park: Some(park),
         ..all_wanted(wish, vm)
@@ -97,11 +94,11 @@ pub fn unpark(wish: &Wish, seen: &Seen, vm: &Vm) -> Decision {
         wish.desired.enabled_intent(),
     ) {
         (Some(place), Some(intent)) => attach(&Observed::from_status(place.status), intent),
-        _ => ATTACH.to_vec(),
+        _ => moves::steps_to_vf(false).collect(),
     };
     let on_tap = |path| path == NicPath::Synthetic && vm.level.is_some();
     let on_tap = vm.nics.iter().filter(|nic| nic.managed && on_tap(nic.path));
-    plan.extend(on_tap.flat_map(|nic| steps(&nic.mac.to_string(), &sequence)));
+    plan.extend(on_tap.flat_map(|nic| steps(&nic.mac.to_string(), sequence.clone())));
     let wanted = Wanted {
         park: None,
         ..all_wanted(wish, vm)
