@@ -404,7 +404,9 @@ impl Machine {
         problems.extend(unseen);
         problems.extend(self.overdue(now));
         let busy = !self.lanes.is_empty() || !self.unseen_work.is_empty();
-        let quiet = self.plan.is_empty() && !busy && self.memory.moves.is_empty();
+        // A wish that nothing was planned for yet is not fulfilled.
+        let planned = self.looks.is_planned();
+        let quiet = planned && self.plan.is_empty() && !busy && self.memory.moves.is_empty();
         let rests = self.failures.any_vm_rests();
         let progress = match (quiet && whole, rests) {
             (false, _) => Convergence::Working,

@@ -107,8 +107,7 @@ pub(super) struct Looks {
     /// Who asked, at which step.
     asked: Vec<(u64, u64)>,
     /// A new wish is planned on what was seen after this step.
-    /// True if that goes for VMs too.
-    wished: Option<(u64, bool)>,
+    wished: Option<u64>,
     /// Adapters and VMs that were worked on while they were looked at: what was seen of them is old.
     pub(super) touched_adapters: BTreeSet<PciAddress>,
     pub(super) touched_vms: BTreeSet<Uuid>,
@@ -127,18 +126,17 @@ impl Looks {
         self.vms.want(now);
     }
 
-    /// There is another wish, perhaps with other intents. The machine is looked at in any case: somebody may
-    /// have taken a VF a moment ago. VMs, which takes longer, only if that was not just done: whoever asks
-    /// for a change has had them looked at, to see whether it is possible.
+    /// There is another wish, perhaps with other intents. Whoever asks for a change has had the node looked
+    /// at a moment ago, to see whether it is possible: that serves, if nothing is known to have changed since.
     pub(super) fn wished(&mut self, now: Duration, step: u64, others: bool) {
-        let quiet = self.vms.due.is_none() && self.vms.running.is_none();
-        let last = self.vms.last.filter(|_| quiet && !others);
-        let fresh = last.is_some_and(|(_, ended)| now.saturating_sub(ended) < STILL_FRESH);
-        self.host.want(now);
-        if !fresh {
-            self.vms.want(now);
+        let fresh = |kind: &Kind| {
+            let last = kind.last.filter(|_| kind.due.is_none() && kind.running.is_none());
+            last.is_some_and(|(_, ended)| now.saturating_sub(ended) < STILL_FRESH)
+        };
+        if others || !fresh(&self.host) || !fresh(&self.vms) {
+            self.want_both_now(now);
+            self.wished = Some(step);
         }
-        self.wished = Some((step, !fresh));
     }
 
     /// When the glance began that is over now.
@@ -185,13 +183,16 @@ impl Looks {
     /// Everything has been looked at once, and anew since the last wish.
     pub(super) fn may_plan(&mut self, now: Duration) -> bool {
         let late = self.late(now).is_some();
-        let seen = |(step, vms): (u64, bool)| {
-            self.host.answers(step) && (late || !vms || self.vms.answers(step))
-        };
+        let seen = |step| self.host.answers(step) && (late || self.vms.answers(step));
         if self.wished.is_some_and(seen) {
             self.wished = None;
         }
         self.has_seen(now) && self.wished.is_none()
+    }
+
+    /// What is wanted has been held against what is seen.
+    pub(super) fn is_planned(&self) -> bool {
+        self.wished.is_none()
     }
 
     /// There is something to tell.

@@ -26,6 +26,8 @@ fn a_vf_that_somebody_else_uses_is_never_touched() {
             vf.attributes.vlan = 7;
         }
     });
+    // What was seen a moment ago would serve.
+    world.run_for(Duration::from_secs(2));
     world.want(1, LOW);
     world.want(2, LOW);
     world.tell();

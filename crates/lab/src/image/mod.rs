@@ -9,6 +9,7 @@
 //!
 //! Building the node's disk needs root (file owners); running a lab does not.
 
+mod echo_module;
 mod guest_initrd;
 mod kernel;
 mod node_disk;

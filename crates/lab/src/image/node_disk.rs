@@ -10,7 +10,7 @@ use std::{
 
 use anyhow::{Context, Result, bail, ensure};
 
-use super::kernel::Kernel;
+use super::{echo_module, kernel::Kernel};
 use crate::{progress::Progress, shell};
 
 const PACKAGES: &[&str] = &[
@@ -209,6 +209,11 @@ const FILES: &[(&str, u32, &str)] = &[
         0o644,
         include_str!("../../../../packaging/systemd/accelnetd.service"),
     ),
+    (
+        "etc/systemd/system/accelnet-park.service",
+        0o644,
+        include_str!("../../../../packaging/systemd/accelnet-park.service"),
+    ),
     ("etc/fstab", 0o644, ""),
     ("etc/machine-id", 0o644, "uninitialized\n"),
 ];
@@ -222,6 +227,7 @@ const UNITS: &[&str] = &[
     "systemd-networkd.service",
     "accelnet-boot.service",
     "accelnetd.service",
+    "accelnet-park.service",
 ];
 
 /// Services that a lab node does not need and that cost boot time in software emulation.
@@ -267,6 +273,7 @@ pub fn inputs() -> Result<Vec<u8>> {
         text.push_str(&format!("{path} {mode:o} {}\n{content}\n", content.len()));
     }
     text.push_str(include_str!("../../image/init.sh"));
+    text.push_str(&echo_module::inputs());
     Ok(text.into_bytes())
 }
 
@@ -295,6 +302,8 @@ pub fn build(directory: &Path, progress: Progress) -> Result<()> {
     kernel.write_vmlinux(&directory.join("vmlinux"))?;
     build_initrd(&kernel, directory)?;
     copy_modules(&kernel, &root)?;
+    let scratch = directory.join("echo");
+    echo_module::build(&root.join("root"), &kernel.release, &scratch, &root)?;
     write_files(&root)?;
     progress.step("making the node's disk");
     let raw = directory.join("node.ext4");
@@ -380,11 +389,14 @@ fn install_packages(release: &Release, root: &Path) -> Result<()> {
         .chain(NEWER_PACKAGES.iter().map(|name| format!("{name}{suffix}")))
         .collect();
     let from = release.backports.as_deref().unwrap_or(&release.codename);
-    // The kernel is only fetched: installing it would build an initial file system for nothing.
+    // The kernel is only fetched: installing it would build an initial file system for nothing. So are its
+    // headers, with which a module is built on the host.
     let fetch = format!(
         "cd /root && v=$(apt-cache madison linux-image-amd64 | grep -F {from}/ | head -n1 | cut -d'|' -f2 | tr -d ' ') \
          && p=$(apt-cache depends linux-image-amd64=$v | sed -n 's/.*Depends: //p' | head -n1) \
-         && apt-get -q download -t {from} $p"
+         && apt-get -q download -t {from} $p \
+         && h=linux-headers-${{p#linux-image-}} \
+         && apt-get -q download -t {from} $h $(apt-cache depends $h | grep -oE 'linux-(headers|kbuild)-.*')"
     );
     let mut command = Command::new("mmdebstrap");
     command.args(["--mode=root", "--variant=minbase", "--quiet"]);
