@@ -3,8 +3,8 @@
 //! | thread | does |
 //! |---|---|
 //! | loop | steps, writes the ledger, reports |
-//! | frames | looks and glances at the machine and everything about frames, in order |
-//! | VMs | looks at the VMs |
+//! | frames | everything about frames, in order, and glances at counters |
+//! | two that look | at the machine, and at its VMs |
 //! | one for each adapter or VM that is worked on | what may take long |
 //! | two of [`Watches`] | forward events |
 //!
@@ -29,7 +29,7 @@ use accelnet_rules::action::Lane;
 
 use crate::{
     Message, carry_out,
-    event::{Effect, Event, GlanceAt, HostScope},
+    event::{Effect, Event, GlanceScope, HostScope},
     ledger::Ledger,
     look,
     machine::Machine,
@@ -39,6 +39,10 @@ use crate::{
 /// The loop goes round at least this often, so that whoever watches it sees that it lives.
 const ROUND: Duration = Duration::from_secs(1);
 
+/// Switch-overs that are under way at the end have so long to come to theirs; what is interrupted then is
+/// gone on with at the next start.
+const LAST_ROUNDS: Duration = Duration::from_secs(40);
+
 type Actions = Vec<(
     Option<accelnet_rules::moves::NicId>,
     accelnet_rules::action::Action,
@@ -46,8 +50,7 @@ type Actions = Vec<(
 
 /// What the frames thread does next.
 enum FramesJob {
-    Look(HostScope),
-    Glance(Vec<GlanceAt>),
+    Glance(GlanceScope),
     Do(Actions),
 }
 
@@ -64,6 +67,7 @@ pub struct Edge {
     /// Milliseconds on the host's clock at the last round.
     beat: Arc<AtomicU64>,
     frames: mpsc::Sender<FramesJob>,
+    looks: mpsc::Sender<HostScope>,
     vms: mpsc::Sender<()>,
     threads: Vec<JoinHandle<()>>,
 }
@@ -79,7 +83,8 @@ impl Edge {
     ) -> Self {
         let (ledger, problem) = Ledger::open(&state_dir);
         let (frames, jobs) = mpsc::channel();
-        let (vms, looks) = mpsc::channel();
+        let (looks, scopes) = mpsc::channel();
+        let (vms, turns) = mpsc::channel();
         let threads = vec![
             frames_thread(
                 Arc::clone(&host),
@@ -87,7 +92,8 @@ impl Edge {
                 jobs,
                 messages.clone(),
             ),
-            vms_thread(Arc::clone(&hypervisor), looks, messages.clone()),
+            host_thread(Arc::clone(&host), scopes, messages.clone()),
+            vms_thread(Arc::clone(&hypervisor), turns, messages.clone()),
         ];
         Self {
             machine: Machine::new(ledger, problem),
@@ -100,6 +106,7 @@ impl Edge {
             tokens: 0,
             beat,
             frames,
+            looks,
             vms,
             threads,
         }
@@ -109,27 +116,33 @@ impl Edge {
     pub fn run(mut self, inbox: &mpsc::Receiver<Message>) {
         // Ended and joined when the loop ends, however it does.
         let _watches = Watches::start(&*self.host, &*self.hypervisor, &self.messages);
-        let mut event = Some(Event::Tick);
+        let mut event = Event::Tick;
+        let mut ends: Option<Duration> = None;
         loop {
             let now = self.host.now();
             self.beat.store(now.as_millis() as u64, Ordering::Relaxed);
-            if let Some(event) = event.take() {
-                self.step(now, event);
+            self.step(now, event);
+            if ends.is_some_and(|ends| now >= ends || self.machine.is_idle()) {
+                break;
             }
             let wait = self.machine.wake_at(now).saturating_sub(now).min(ROUND);
             event = match inbox.recv_timeout(wait) {
-                Ok(Message::Stop) | Err(mpsc::RecvTimeoutError::Disconnected) => break,
-                Ok(Message::Desired(desired)) => Some(Event::Wished(desired)),
+                Ok(Message::Stop) | Err(mpsc::RecvTimeoutError::Disconnected) => {
+                    self.machine.stop();
+                    ends = ends.or(Some(now + LAST_ROUNDS));
+                    Event::Tick
+                }
+                Ok(Message::Desired(desired)) => Event::Wished(desired),
                 Ok(Message::Refresh(answer)) => {
                     self.tokens += 1;
                     self.asked.push((self.tokens, answer));
-                    Some(Event::Asked(self.tokens))
+                    Event::Asked(self.tokens)
                 }
-                Ok(Message::Event(event)) => Some(event),
-                Err(mpsc::RecvTimeoutError::Timeout) => Some(Event::Tick),
+                Ok(Message::Event(event)) => event,
+                Err(mpsc::RecvTimeoutError::Timeout) => Event::Tick,
             };
         }
-        drop((self.frames, self.vms));
+        drop((self.frames, self.looks, self.vms));
         for thread in self.threads {
             // Panics of its work were caught and told.
             let _ = thread.join();
@@ -139,10 +152,10 @@ impl Edge {
     fn step(&mut self, now: Duration, event: Event) {
         for effect in self.machine.step(now, event) {
             match effect {
-                Effect::LookAtHost(scope) => self.give_frames(FramesJob::Look(scope)),
+                // The threads live as long as these senders.
+                Effect::LookAtHost(scope) => drop(self.looks.send(scope)),
                 Effect::Glance(at) => self.give_frames(FramesJob::Glance(at)),
                 Effect::Do(Lane::Frames, actions) => self.give_frames(FramesJob::Do(actions)),
-                // The thread lives as long as this sender.
                 Effect::LookAtVms => drop(self.vms.send(())),
                 Effect::Do(lane, actions) => self.spawn(lane, actions),
                 Effect::Save(ledger) => self.save(&ledger),
@@ -203,12 +216,26 @@ fn frames_thread(
     thread::spawn(move || {
         for job in jobs {
             let event = match job {
-                FramesJob::Look(scope) => Event::HostSeen(Box::new(look::at_host(&*host, &scope))),
-                FramesJob::Glance(at) => Event::Glanced(look::at_counters(&*host, at)),
+                FramesJob::Glance(at) => Event::Glanced(look::at_glance(&*host, at)),
                 FramesJob::Do(actions) => {
                     Event::Done(Lane::Frames, carry_out_all(actions, &*host, &*hypervisor))
                 }
             };
+            if messages.send(Message::Event(event)).is_err() {
+                return;
+            }
+        }
+    })
+}
+
+fn host_thread(
+    host: Arc<dyn Host>,
+    scopes: mpsc::Receiver<HostScope>,
+    messages: mpsc::Sender<Message>,
+) -> JoinHandle<()> {
+    thread::spawn(move || {
+        for scope in scopes {
+            let event = Event::HostSeen(Box::new(look::at_host(&*host, &scope)));
             if messages.send(Message::Event(event)).is_err() {
                 return;
             }

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use accelnet_host::{HostError, HostEvent, PolicyPath};
+use accelnet_host::{HostError, HostEvent, LinkSeen, PolicyPath};
 use accelnet_hypervisor::{HypervisorError, HypervisorEvent, Versions, VmSeen};
 use accelnet_model::{
     AdapterFacts, BridgeFacts, DomainCapabilities, IfName, NodeDesired, NodeFacts, NodeStatus,
@@ -30,8 +30,8 @@ pub enum Event {
     HostSeen(Box<HostLook>),
     /// A look at the VMs is over.
     VmsSeen(Box<VmsLook>),
-    /// A glance at counters is over.
-    Glanced(Vec<Glanced>),
+    /// A glance at counters and links is over.
+    Glanced(GlanceSeen),
     /// Actions were carried out, or not.
     Done(Lane, Vec<Done>),
     /// The ledger could not be written, or (`None`) was.
@@ -47,8 +47,8 @@ pub enum Effect {
     LookAtHost(HostScope),
     /// Look at the VMs.
     LookAtVms,
-    /// Look at counters only.
-    Glance(Vec<GlanceAt>),
+    /// Look at counters and links only.
+    Glance(GlanceScope),
     /// Carry out these, in this order; of one NIC nothing after what failed. The lane is free again when
     /// they are told as [`Event::Done`].
     Do(Lane, Vec<(Option<NicId>, Action)>),
@@ -102,6 +102,24 @@ pub struct VmsLook {
     pub capabilities: Option<DomainCapabilities>,
     /// The VMs.
     pub vms: Result<Vec<VmSeen>, HypervisorError>,
+}
+
+/// What a glance is at.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct GlanceScope {
+    /// NICs whose counters are looked at.
+    pub nics: Vec<GlanceAt>,
+    /// Adapters and bonds whose links are.
+    pub links: Vec<IfName>,
+}
+
+/// What it tells; what could not be read is left out.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct GlanceSeen {
+    /// Counters.
+    pub nics: Vec<Glanced>,
+    /// Links.
+    pub links: Vec<(IfName, LinkSeen)>,
 }
 
 /// A NIC whose counters are looked at.

@@ -43,7 +43,7 @@ pub use boot::boot;
 pub mod by_hand {
     pub use crate::{
         carry_out::all as carry_out,
-        look::{at_counters, at_host, at_vms},
+        look::{at_glance, at_host, at_vms},
     };
 }
 

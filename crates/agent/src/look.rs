@@ -1,11 +1,15 @@
 //! Looking at the node: each part of what is seen is a value, or why it is not.
 
+use std::collections::BTreeMap;
+
 use accelnet_host::{Host, HostError, PolicyPath};
 use accelnet_hypervisor::Hypervisor;
-use accelnet_model::{Code, NodeDesired, PciAddress, Problem};
+use accelnet_model::{Code, IfName, NodeDesired, PciAddress, Problem};
 use accelnet_rules::{Observed, moves::NicId, observed::nics_on};
 
-use crate::event::{AdaptersLook, GlanceAt, Glanced, HostLook, HostScope, VmsLook};
+use crate::event::{
+    AdaptersLook, GlanceScope, GlanceSeen, Glanced, HostLook, HostScope, VmsLook,
+};
 
 /// A host's error in the catalogue's words.
 pub fn host_problem(error: &HostError) -> Problem {
@@ -58,9 +62,12 @@ pub fn at_vms(hypervisor: &dyn Hypervisor) -> VmsLook {
     }
 }
 
-/// Looks at counters only.
-pub fn at_counters(host: &dyn Host, at: Vec<GlanceAt>) -> Vec<Glanced> {
-    let vectors = host.observe_vectors();
+/// Looks at counters and links only.
+pub fn at_glance(host: &dyn Host, scope: GlanceScope) -> GlanceSeen {
+    let vectors = match scope.nics.is_empty() {
+        true => Ok(BTreeMap::new()),
+        false => host.observe_vectors(),
+    };
     if let Err(error) = &vectors {
         tracing::debug!(%error, "vectors of VFs");
     }
@@ -68,16 +75,22 @@ pub fn at_counters(host: &dyn Host, at: Vec<GlanceAt>) -> Vec<Glanced> {
         let vectors = vectors.as_ref().ok()?;
         Some(vectors.get(&vf).copied().unwrap_or(0))
     };
-    at.into_iter()
-        .map(|at| Glanced {
-            frames: host
-                .rx_packets(&at.tap)
-                .inspect_err(|error| tracing::debug!(%error, "frames by a tap"))
-                .ok(),
-            vectors: at.vf.and_then(of),
-            at,
-        })
-        .collect()
+    let nics = scope.nics.into_iter().map(|at| Glanced {
+        frames: host
+            .rx_packets(&at.tap)
+            .inspect_err(|error| tracing::debug!(%error, "frames by a tap"))
+            .ok(),
+        vectors: at.vf.and_then(of),
+        at,
+    });
+    let nics = nics.collect();
+    let link = |name: IfName| {
+        let seen = host.observe_link(&name);
+        let seen = seen.inspect_err(|error| tracing::debug!(%error, %name, "a link"));
+        Some((name, seen.ok()?))
+    };
+    let links = scope.links.into_iter().filter_map(link).collect();
+    GlanceSeen { nics, links }
 }
 
 /// What of the machine matters now.

@@ -79,6 +79,7 @@ pub struct Machine {
     plan: Plan,
     /// Number of this step: what came before what is told by it, as two things may happen at one moment.
     number: u64,
+    stopping: bool,
     last: NodeStatus,
     /// Something that is reported may have changed.
     changed: bool,
@@ -105,6 +106,7 @@ impl Machine {
             staged: BTreeMap::new(),
             plan: Plan::default(),
             number: 0,
+            stopping: false,
             last: NodeStatus::default(),
             changed: true,
         }
@@ -122,6 +124,16 @@ impl Machine {
         self.look(now, &mut effects);
         self.tell(now, &mut effects);
         effects
+    }
+
+    /// Begins no switch-over any more.
+    pub fn stop(&mut self) {
+        self.stopping = true;
+    }
+
+    /// No switch-over and nothing else is under way.
+    pub fn is_idle(&self) -> bool {
+        self.memory.moves.is_empty() && self.lanes.is_empty()
     }
 
     /// When the next step is due if nothing happens before.
@@ -296,6 +308,7 @@ impl Machine {
 
     fn turn(&mut self, now: Duration, nic: NicId, turn: Turn) {
         match turn {
+            Turn::Begin(_) if self.stopping => {}
             Turn::Begin(begun) => {
                 tracing::info!(vm = begun.vm_name, device = %begun.device(), going = ?begun.going(), "switch-over begins");
                 self.memory.moves.insert(nic, *begun);
@@ -367,6 +380,9 @@ impl Machine {
                 .map(|(_, action)| repairs::words(action))
                 .collect();
             let words = words.join(", ");
+            if lane == Lane::Frames {
+                self.looks.touch_frames();
+            }
             self.lanes.insert(lane.clone(), Work { since: now, words });
             effects.push(Effect::Do(lane, actions));
             self.changed = true;

@@ -73,6 +73,15 @@ pub enum Entry {
     Sticky,
 }
 
+/// What a look at one interface's link tells.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct LinkSeen {
+    /// It is up and has a link.
+    pub carrier: bool,
+    /// The member that an active-backup bond uses, if it is one and has one.
+    pub active: Option<IfName>,
+}
+
 /// The adapters of a machine, as far as they could be seen.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct AdaptersSeen {
@@ -193,6 +202,9 @@ pub trait Host: Send + Sync + 'static {
     /// MSI-X vectors that users of VFs have enabled (`vfio-msix[N](ADDRESS)` in `/proc/interrupts`), by VF;
     /// more than none means that a driver in the guest drives the VF. One read for all.
     fn observe_vectors(&self) -> Result<BTreeMap<PciAddress, u32>>;
+
+    /// The link of an interface, and the member that a bond uses: what a failure of the uplink shows first.
+    fn observe_link(&self, name: &IfName) -> Result<LinkSeen>;
 
     /// Sleeps; a twin advances its clock instead.
     fn pause(&self, time: Duration);

@@ -46,7 +46,7 @@ use accelnet_model::{
 };
 use sysfs::Root;
 
-use crate::{AdaptersSeen, Entry, HoldQueue, Host, HostError, HostEvent, PolicyPath, Result};
+use crate::{AdaptersSeen, Entry, HoldQueue, Host, HostError, HostEvent, LinkSeen, PolicyPath, Result};
 
 /// The machine this process runs on.
 #[derive(Debug, Clone)]
@@ -187,6 +187,10 @@ impl Host for Linux {
 
     fn observe_vectors(&self) -> Result<BTreeMap<PciAddress, u32>> {
         vfio::observe_vectors(&self.root)
+    }
+
+    fn observe_link(&self, name: &IfName) -> Result<LinkSeen> {
+        bridge::observe_link(&self.root, name)
     }
 
     fn pause(&self, time: Duration) {

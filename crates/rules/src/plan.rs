@@ -143,8 +143,8 @@ impl Plan {
     }
 }
 
-/// How many switch-overs go on at the same time. Each holds a call to libvirt for a second or two; more
-/// at once would only wait there.
+/// How many switch-overs to VFs go on at the same time. Each holds a call to libvirt for a second or two;
+/// more at once would only wait there.
 pub const MOVES: usize = 4;
 
 /// Decides what to do. Without an enabled intent that is nothing but bridges that we make, and ports

@@ -2,13 +2,13 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use accelnet_model::{Code, PciAddress, Problem};
+use accelnet_model::{Code, IfName, PciAddress, Problem};
 use accelnet_rules::observed::nics_on;
 use uuid::Uuid;
 
 use super::Machine;
 use crate::{
-    event::{Effect, GlanceAt},
+    event::{Effect, GlanceAt, GlanceScope},
     look,
 };
 
@@ -44,6 +44,9 @@ pub(super) struct Kind {
     last: Option<(Duration, Duration)>,
     /// The steps at which it did.
     steps: Option<(u64, u64)>,
+    /// What is known is known to be old: one is wanted at once, or is under way for that.
+    owed: bool,
+    owed_by_running: bool,
     /// What it could not see.
     pub(super) problems: Vec<Problem>,
 }
@@ -72,6 +75,12 @@ impl Kind {
             .map_or(regular, |due| due.max(ended + rest).min(regular))
     }
 
+    /// It is wanted at once, and what is known until then is known to be old.
+    fn owe(&mut self, now: Duration) {
+        self.want(now);
+        self.owed = true;
+    }
+
     /// When the one that is under way began.
     pub(super) fn began(&self) -> Option<Duration> {
         self.running.map(|(began, _)| began)
@@ -79,6 +88,7 @@ impl Kind {
 
     fn begins(&mut self, now: Duration, step: u64) {
         (self.running, self.due) = (Some((now, step)), None);
+        self.owed_by_running = std::mem::take(&mut self.owed);
     }
 
     /// One is over; the step at which it began.
@@ -86,6 +96,7 @@ impl Kind {
         let (began, first) = self.running.take().unwrap_or((now, step));
         self.last = Some((began, now));
         self.steps = Some((first, step));
+        self.owed_by_running = false;
         self.problems = problems;
         first
     }
@@ -104,10 +115,16 @@ pub(super) struct Looks {
     /// Since when a glance is under way.
     glances: Option<Duration>,
     glanced: Duration,
+    /// Links of which something was told.
+    pub(super) links: BTreeSet<IfName>,
     /// Who asked, at which step.
     asked: Vec<(u64, u64)>,
     /// A new wish is planned on what was seen after this step.
     wished: Option<u64>,
+    /// Frames were worked on while the machine was looked at: what was seen of them is old.
+    pub(super) touched_frames: bool,
+    /// The step at which the last look at the machine began that was taken in whole.
+    pub(super) whole: Option<u64>,
     /// Adapters and VMs that were worked on while they were looked at: what was seen of them is old.
     pub(super) touched_adapters: BTreeSet<PciAddress>,
     pub(super) touched_vms: BTreeSet<Uuid>,
@@ -130,7 +147,9 @@ impl Looks {
     /// at a moment ago, to see whether it is possible: that serves, if nothing is known to have changed since.
     pub(super) fn wished(&mut self, now: Duration, step: u64, others: bool) {
         let fresh = |kind: &Kind| {
-            let last = kind.last.filter(|_| kind.due.is_none() && kind.running.is_none());
+            let last = kind
+                .last
+                .filter(|_| kind.due.is_none() && kind.running.is_none());
             last.is_some_and(|(_, ended)| now.saturating_sub(ended) < STILL_FRESH)
         };
         if others || !fresh(&self.host) || !fresh(&self.vms) {
@@ -149,7 +168,7 @@ impl Looks {
     }
 
     pub(super) fn want_host_soon(&mut self, now: Duration) {
-        self.host.want(now);
+        self.host.owe(now);
     }
 
     pub(super) fn want_host_lazily(&mut self, now: Duration) {
@@ -161,7 +180,12 @@ impl Looks {
     }
 
     pub(super) fn want_vms_soon(&mut self, now: Duration) {
-        self.vms.want(now);
+        self.vms.owe(now);
+    }
+
+    /// Forwarding is worked on.
+    pub(super) fn touch_frames(&mut self) {
+        self.touched_frames |= self.host.running.is_some();
     }
 
     /// An adapter was worked on.
@@ -192,7 +216,8 @@ impl Looks {
 
     /// What is wanted has been held against what is seen.
     pub(super) fn is_planned(&self) -> bool {
-        self.wished.is_none()
+        let owed = |kind: &Kind| kind.owed || kind.owed_by_running;
+        self.wished.is_none() && !owed(&self.host) && !owed(&self.vms)
     }
 
     /// There is something to tell.
@@ -202,8 +227,8 @@ impl Looks {
 
     /// The machine was looked at after the VMs were.
     pub(super) fn host_is_newer(&self) -> bool {
-        match (self.host.steps, self.vms.steps) {
-            (Some((began, _)), Some((_, ended))) => began >= ended,
+        match (self.whole, self.vms.steps) {
+            (Some(began), Some((_, ended))) => began >= ended,
             _ => false,
         }
     }
@@ -276,6 +301,9 @@ impl Machine {
         }
         if self.looks.host.is_due(now, every, moving) {
             self.looks.host.begins(now, self.number);
+            self.looks.touched_frames = self
+                .lanes
+                .contains_key(&accelnet_rules::action::Lane::Frames);
             let mut scope = look::scope(&self.observed, &self.ledger.desired);
             scope.busy = self.adapters_worked_on();
             effects.push(Effect::LookAtHost(scope));
@@ -287,10 +315,13 @@ impl Machine {
         if now < self.glance_at(now) {
             return;
         }
-        let at = self.to_glance_at();
-        if !at.is_empty() {
+        let scope = GlanceScope {
+            nics: self.to_glance_at(),
+            links: std::mem::take(&mut self.looks.links).into_iter().collect(),
+        };
+        if scope != GlanceScope::default() {
             self.looks.glances = Some(now);
-            effects.push(Effect::Glance(at));
+            effects.push(Effect::Glance(scope));
         }
     }
 
@@ -303,6 +334,9 @@ impl Machine {
     pub(super) fn glance_at(&self, now: Duration) -> Duration {
         if self.looks.glances.is_some() {
             return now + LOOK_EVERY_IDLE;
+        }
+        if !self.looks.links.is_empty() {
+            return now;
         }
         let mut nics = self.memory.pasts.keys();
         let every = match nics.any(|nic| self.is_hot(*nic)) {

@@ -3,7 +3,7 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use accelnet_host::{HostError, HostEvent};
+use accelnet_host::{HostError, HostEvent, LinkSeen};
 use accelnet_hypervisor::VmSeen;
 use accelnet_model::{
     BridgeFacts, Code, IfName, MacAddr, PolicyFinding, PolicyKind, Problem, UnseenVm, VmFacts,
@@ -19,7 +19,7 @@ use uuid::Uuid;
 
 use super::Machine;
 use crate::{
-    event::{AdaptersLook, Effect, Glanced, HostLook, VmsLook},
+    event::{AdaptersLook, Effect, GlanceSeen, HostLook, VmsLook},
     ledger::AdapterEntry,
     look::host_problem,
 };
@@ -37,26 +37,36 @@ impl Machine {
             }
             Err(error) => problems.push(host_problem(&error)),
         }
+        // What was changed meanwhile is known better than what was seen of it.
+        let touched = std::mem::take(&mut self.looks.touched_frames);
         match look.adapters {
+            Ok(_) if touched => {}
             Ok(found) => self.adapters_seen(found, &mut problems),
             Err(error) => problems.push(host_problem(&error)),
         }
         match look.bridges {
+            Ok(_) if touched => {}
             Ok(bridges) => self.bridges_seen(bridges),
             Err(error) => problems.push(host_problem(&error)),
         }
         self.policy_seen(look.policy);
         let whole = problems.is_empty() && self.observed.unseen_adapters.is_empty();
         // Ports were read some time after this.
-        if let Some(counted) = self.looks.host.began() {
+        if let Some(counted) = self.looks.host.began().filter(|_| !touched) {
             let nics = self.memory.pasts.keys().map(|nic| (*nic, counted));
             self.memory.counted = nics.collect();
         }
         let began = self.looks.host.ends(now, self.number, problems);
-        self.unseen_work
-            .retain(|lane, done| !matches!(lane, Lane::Adapter(_) | Lane::Frames) || *done > began);
+        if touched {
+            self.looks.want_host(now);
+        } else {
+            self.looks.whole = Some(began);
+            let of_host = |lane: &Lane| matches!(lane, Lane::Adapter(_) | Lane::Frames);
+            self.unseen_work
+                .retain(|lane, done| !of_host(lane) || *done > began);
+        }
         self.assign();
-        self.remember(whole, effects);
+        self.remember(whole && !touched, effects);
         self.changed = true;
     }
 
@@ -331,9 +341,12 @@ impl Machine {
     }
 
     /// A glance at counters is over.
-    pub(super) fn glanced(&mut self, now: Duration, glanced: Vec<Glanced>) {
+    pub(super) fn glanced(&mut self, now: Duration, seen: GlanceSeen) {
         let counted = self.looks.glance_began();
-        for glance in glanced {
+        for (name, link) in seen.links {
+            self.link_seen(&name, link);
+        }
+        for glance in seen.nics {
             if let Some(frames) = glance.frames {
                 self.memory.counted.insert(glance.at.nic, counted);
                 let ports = self
@@ -359,6 +372,18 @@ impl Machine {
         self.glance_ends(now);
     }
 
+    fn link_seen(&mut self, name: &IfName, link: LinkSeen) {
+        let mut adapters = self.observed.adapters.iter_mut();
+        if let Some(adapter) = adapters.find(|adapter| adapter.ifname == *name) {
+            adapter.carrier = link.carrier;
+        }
+        let mut bridges = self.observed.bridges.iter_mut();
+        let bond = bridges.find(|bridge| bridge.ifname == *name);
+        if let Some(bond) = bond.and_then(|bridge| bridge.bond.as_mut()) {
+            bond.active = link.active;
+        }
+    }
+
     /// Drivers in a VM's guest drive nothing now.
     pub(super) fn forget_vectors(&mut self, vm: Uuid) {
         let vfs = self
@@ -375,7 +400,12 @@ impl Machine {
     pub(super) fn heard(&mut self, now: Duration, event: &HostEvent) {
         match event {
             HostEvent::Fdb { port, mac, gone } => self.heard_of_entry(now, port, *mac, *gone),
-            HostEvent::Link(name) if self.carries(name) => self.looks.want_host_soon(now),
+            HostEvent::Link(name) if self.carries(name) => {
+                // That frames go by it, or not, is known in a moment; the rest can wait.
+                self.looks.links.extend(name.parse());
+                self.looks.links.extend(self.bonds());
+                self.looks.want_host(now);
+            }
             HostEvent::Link(name) if self.has_port(name) => self.looks.want_host(now),
             // It may be a port of ours in a moment.
             HostEvent::Link(_) => self.looks.want_host_lazily(now),
@@ -394,6 +424,13 @@ impl Machine {
         let mut bridges = self.observed.bridges.iter();
         adapters.any(|adapter| adapter.ifname.as_str() == name)
             || bridges.any(|bridge| bridge.ifname.as_str() == name)
+    }
+
+    /// Bonds that adapters are in: one may use another member now.
+    fn bonds(&self) -> BTreeSet<IfName> {
+        let bonds = self.observed.bridges.iter();
+        let bonds = bonds.filter(|bridge| bridge.bond.is_some());
+        bonds.map(|bond| bond.ifname.clone()).collect()
     }
 
     fn has_port(&self, name: &str) -> bool {

@@ -9,7 +9,7 @@ use std::{
 };
 
 use accelnet_host::{
-    AdaptersSeen, Entry, HoldQueue, Host, HostError, HostEvent, PolicyPath, Result as HostResult,
+    AdaptersSeen, Entry, HoldQueue, Host, HostError, HostEvent, LinkSeen, PolicyPath, Result as HostResult,
     twin::HostTwin,
 };
 use accelnet_hypervisor::{
@@ -296,6 +296,11 @@ impl Host for Process {
     fn observe_vectors(&self) -> HostResult<BTreeMap<PciAddress, u32>> {
         self.alive();
         self.host.observe_vectors()
+    }
+
+    fn observe_link(&self, name: &IfName) -> HostResult<LinkSeen> {
+        self.alive();
+        self.host.observe_link(name)
     }
 
     fn pause(&self, time: Duration) {

@@ -345,7 +345,7 @@ impl World {
                 Event::HostSeen(Box::new(by_hand::at_host(&*process, &scope)))
             }
             Effect::LookAtVms => Event::VmsSeen(Box::new(by_hand::at_vms(&*process))),
-            Effect::Glance(at) => Event::Glanced(by_hand::at_counters(&*process, at)),
+            Effect::Glance(at) => Event::Glanced(by_hand::at_glance(&*process, at)),
             Effect::Do(lane, actions) => {
                 let run = AssertUnwindSafe(|| by_hand::carry_out(actions, &*process, &*process));
                 match catch_unwind(run) {

@@ -18,7 +18,7 @@ use super::{
         RTM_SETLINK, ifinfomsg,
     },
 };
-use crate::{HostError, Result};
+use crate::{HostError, LinkSeen, Result};
 
 /// include/uapi/linux/netdevice.h: the address was set by somebody (`dev_set_mac_address`).
 const NET_ADDR_SET: u32 = 3;
@@ -53,6 +53,22 @@ pub fn observe(root: &Root, named: &BTreeSet<IfName>) -> Result<Vec<BridgeFacts>
     }
     found.sort_by(|one, other| one.ifname.cmp(&other.ifname));
     Ok(found)
+}
+
+/// See [`crate::Host::observe_link`].
+pub fn observe_link(root: &Root, name: &IfName) -> Result<LinkSeen> {
+    let path = net(root, name);
+    let carrier = match sysfs::read(&path.join("carrier")) {
+        Ok(text) => text.ok_or_else(|| HostError::Gone(name.to_string()))? == "1",
+        // It is not up (net/core/net-sysfs.c, `carrier_show`).
+        Err(error) if error.errno() == Some(libc::EINVAL) => false,
+        Err(error) => return Err(error),
+    };
+    let active = sysfs::read(&path.join("bonding/active_slave"))?;
+    Ok(LinkSeen {
+        carrier,
+        active: active.and_then(|name| name.parse().ok()),
+    })
 }
 
 /// One look.

@@ -63,7 +63,7 @@ impl Machine {
         let waits = matches!(self.holds.get(&guest.tap), Some(HoldQueue::Hold { .. }));
         Arrival {
             by_vf: copies.vf && guest.is_on_vf(self.now),
-            by_tap: at_tap && !waits && !guest.is_on_vf(self.now),
+            by_tap: at_tap && !waits && !guest.discards_by_tap(self.now),
             waits: at_tap && waits,
         }
     }

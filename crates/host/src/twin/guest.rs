@@ -60,10 +60,16 @@ impl Guest {
         self.up && self.habits.vf_driver && self.vf.is_some_and(|(_, since)| seen(since))
     }
 
-    /// It sends and takes by the VF, and discards what comes by the tap. Without failover its VF is a
-    /// NIC that nobody uses; without link it takes the other.
+    /// It sends and takes by the VF. Without failover its VF is a NIC that nobody uses; without link it sends
+    /// by the other.
     pub fn is_on_vf(&self, now: Duration) -> bool {
-        self.habits.failover && self.vf_link && self.drives_vf(now)
+        self.vf_link && self.discards_by_tap(now)
+    }
+
+    /// It discards what comes by the tap: with a primary, whether that has a link or not
+    /// (drivers/net/net_failover.c, `net_failover_handle_frame`).
+    pub fn discards_by_tap(&self, now: Duration) -> bool {
+        self.habits.failover && self.drives_vf(now)
     }
 }
 

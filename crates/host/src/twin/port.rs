@@ -12,7 +12,7 @@ use accelnet_model::{
 };
 
 use super::{HostTwin, Machine};
-use crate::{AdaptersSeen, Entry, HoldQueue, Host, HostError, HostEvent, PolicyPath, Result};
+use crate::{AdaptersSeen, Entry, HoldQueue, Host, HostError, HostEvent, LinkSeen, PolicyPath, Result};
 
 fn gone(what: impl std::fmt::Display) -> HostError {
     HostError::Gone(what.to_string())
@@ -391,6 +391,23 @@ impl Host for HostTwin {
             let vfs = machine.adapters.iter().flat_map(|adapter| &adapter.vfs);
             vfs.map(|vf| (vf.pci, machine.vectors(vf.pci))).collect()
         }))
+    }
+
+    fn observe_link(&self, name: &IfName) -> Result<LinkSeen> {
+        self.with(|machine| {
+            let mut adapters = machine.adapters.iter();
+            let adapter = adapters.find(|adapter| adapter.ifname == *name);
+            let mut bridges = machine.bridges.iter();
+            let bond = bridges.find(|bridge| bridge.ifname == *name);
+            if adapter.is_none() && bond.is_none() {
+                return Err(gone(name));
+            }
+            let active = bond.and_then(|bond| bond.bond.as_ref()?.active.clone());
+            Ok(LinkSeen {
+                carrier: adapter.is_none_or(|adapter| adapter.carrier),
+                active,
+            })
+        })
     }
 
     fn pause(&self, time: Duration) {

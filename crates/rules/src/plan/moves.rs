@@ -149,8 +149,11 @@ fn frozen(scene: &Scene<'_>, vm: &VmFacts, plan: &mut Plan) {
     let (VmState::Paused, Some(_)) = (vm.state, vm.job) else {
         return;
     };
-    let mut handles = scene.nics_of(vm.uuid).filter_map(|nic| nic.handle);
-    if handles.any(|handle| handle.is_driven()) {
+    let mut nics = scene.nics_of(vm.uuid);
+    let holds = nics.any(|nic| nic.handle.is_some_and(|handle| handle.is_driven()));
+    // As soon as it runs it gives up its VF: both paths are open before.
+    let open = |nic: &Nic<'_>| plan.nics.get(&nic.id).is_some_and(|nic| nic.settled);
+    if holds && scene.nics_of(vm.uuid).all(open) {
         plan.push(Action::EndJob { vm: vm.uuid });
     }
 }
@@ -209,12 +212,13 @@ fn fulfil(scene: &Scene<'_>, vm: &VmFacts, wish: &VmDesired, plan: &mut Plan) {
 fn back(scene: &Scene<'_>, nic: &Nic<'_>, because: Vec<Problem>, plan: &mut Plan) {
     let Some(handle) = nic.handle else { return };
     let rests = scene.memory.resting_all.contains(&nic.id.vm);
-    if rests || !nic.stays(scene.memory) || plan_is_full(scene, plan) {
+    // As many as it takes: after a failure of the uplink all wait for it, and each guest does it by itself.
+    if rests || !nic.stays(scene.memory) {
         return;
     }
     let goal = Goal::Back {
         device: handle.device(),
-        used: nic.past.usable,
+        used: handle.is_driven(),
     };
     let begun = Move {
         because,
@@ -224,15 +228,18 @@ fn back(scene: &Scene<'_>, nic: &Nic<'_>, because: Vec<Problem>, plan: &mut Plan
 }
 
 fn plan_is_full(scene: &Scene<'_>, plan: &Plan) -> bool {
-    let begun = plan.turns.iter();
-    let begun = begun.filter(|(_, turn)| matches!(turn, Turn::Begin(_)));
-    scene.memory.moves.len() + begun.count() >= MOVES
+    let going = begun(plan).chain(scene.memory.moves.values());
+    let to_vf = going.filter(|going| going.going() == Going::ToVf);
+    to_vf.count() >= MOVES
 }
 
 /// Why a NIC's VF must not stay with it.
 enum Leave {
-    /// The bond has failed over: what is for the guest comes by another adapter now.
-    Backup,
+    /// Nothing comes by its adapter: it has no link, or the bond uses another. The guest sends by its tap then,
+    /// and takes nothing there as long as it has the VF: Linux's net_failover discards what arrives on
+    /// the standby while there is a primary, with a link or without
+    /// (drivers/net/net_failover.c, `net_failover_handle_frame`).
+    NoWay,
     /// What the switch enforces would not hold on it.
     Policy(Problem),
     /// It cannot be put right, or is not what we gave the VM.
@@ -256,8 +263,8 @@ fn must_leave(
     if let Err(problem) = nics::judge(scene.observed, scene.desired, scene.intent, nic) {
         return Some(Leave::Policy(problem.about("vm", &nic.vm.name)));
     }
-    if !scene.observed.is_active(adapter) {
-        return Some(Leave::Backup);
+    if !adapter.carrier || !scene.observed.is_active(adapter) {
+        return Some(Leave::NoWay);
     }
     // It has no address, or QEMU does not have it at all: it came with a restore or a migration.
     let runs = nic.vm.state == VmState::Running;
@@ -266,8 +273,7 @@ fn must_leave(
     if bare || closed || memory.quarantined.contains(&vf.pci) {
         return Some(Leave::Wrong);
     }
-    // One that has no link is another matter.
-    let unused = nic.past.given_up && adapter.carrier && !memory.resting.contains(&nic.id.vm);
+    let unused = nic.past.given_up && !memory.resting.contains(&nic.id.vm);
     if unused {
         let problem = unused_for_long(vf.active_vectors > 0);
         return Some(Leave::Unused(problem.about("vm", &nic.vm.name)));
@@ -292,7 +298,7 @@ fn accelerate(scene: &Scene<'_>, vm: &VmFacts, level: Performance, plan: &mut Pl
         match leave {
             Leave::Policy(problem) => plan.vm_problems.entry(vm.uuid).or_default().push(problem),
             Leave::Unused(problem) => because.push(problem),
-            Leave::Backup | Leave::Wrong | Leave::Vectors => {}
+            Leave::NoWay | Leave::Wrong | Leave::Vectors => {}
         }
         back(scene, nic, because, plan);
         return;

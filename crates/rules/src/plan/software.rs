@@ -170,7 +170,12 @@ fn filters(
                 plan.push(filter(mac, true));
             }
         }
-        let of_nic = |mac: &MacAddr| nics.iter().any(|nic| nic.id.mac == *mac);
+        // Also of one whose tap is not seen: it may have been started a moment ago.
+        let on: BTreeSet<MacAddr> = observed
+            .vms_on(&bridge.ifname)
+            .flat_map(|vm| vm.nics.iter().map(|nic| nic.mac))
+            .collect();
+        let of_nic = |mac: &MacAddr| on.contains(mac);
         let left = uplink
             .filter
             .iter()
