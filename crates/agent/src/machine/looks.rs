@@ -167,6 +167,11 @@ impl Looks {
         self.host.want(now + BURST);
     }
 
+    /// The machine is looked at again, when what goes on has had a moment to end.
+    pub(super) fn owe_host(&mut self, now: Duration) {
+        self.host.owe(now + BURST);
+    }
+
     pub(super) fn want_host_soon(&mut self, now: Duration) {
         self.host.owe(now);
     }

@@ -58,7 +58,7 @@ impl Machine {
         }
         let began = self.looks.host.ends(now, self.number, problems);
         if touched {
-            self.looks.want_host(now);
+            self.looks.owe_host(now);
         } else {
             self.looks.whole = Some(began);
             let of_host = |lane: &Lane| matches!(lane, Lane::Adapter(_) | Lane::Frames);

@@ -152,8 +152,8 @@ fn what_a_vm_lacks_is_staged_once_and_used_after_its_next_cold_start() {
     world.want(1, LOW);
     world.desired.vms[0].prepare = true;
     world.tell();
-    let status = world.wait_problem(1, Code::VmNeedsColdStart);
-    assert_eq!(vm(&status, 1).staged.len(), 2);
+    world.wait_problem(1, Code::VmNeedsColdStart);
+    world.wait("it is staged", |status| vm(status, 1).staged.len() == 2);
     world.wait("another look", |status| status.converged);
     let calls = world.process().calls();
     assert_eq!(calls.iter().filter(|call| *call == "prepare").count(), 1);
