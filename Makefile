@@ -32,7 +32,7 @@ unit-test: export PROPTEST_RNG_SEED ?= 20261125
 unit-test: build ## unit, property and component tests only
 	$(CARGO) test --workspace
 
-LAB_TESTS := without_iommu with_smt documentation networks smoke
+LAB_TESTS := without_iommu with_smt documentation connectivity networks smoke
 
 # Software emulation now and then loses a machine by itself (docs/reference/lab.md).
 lab-test: build ## the lab tests only: real drivers, real libvirt, an emulated card (one: LAB_TESTS=smoke)

@@ -34,9 +34,9 @@ fn checked(rig: &Rig, cover: &str, uncover: &str) -> Vec<String> {
 
 /// The kernel refuses what enabling needs: that, and why, is said, and no VF is made.
 pub fn enabling_fails(rig: &mut Rig) {
-    let flag = "$(readlink -f /sys/class/net/pf0/brport)/learning";
+    let file = "$PF/sriov_numvfs";
     rig.node(&format!(
-        "echo 1 > /root/one; chattr +i /root/one; mount --bind /root/one {flag}"
+        "{NAMES}\necho 0 > /root/none; chattr +i /root/none; mount --bind /root/none {file}"
     ));
     refused(
         rig,
@@ -46,7 +46,7 @@ pub fn enabling_fails(rig: &mut Rig) {
     until_told(rig, 10, "host_operation_failed", true);
     assert_eq!(rig.vfs("pf0").len(), 0);
     rig.json(&["disable"]);
-    rig.node(&format!("umount {flag}; chattr -i /root/one"));
+    rig.node(&format!("{NAMES}\numount {file}; chattr -i /root/none"));
 }
 
 /// What the machine lacks for acceleration.
@@ -94,12 +94,15 @@ pub fn a_vf_does_not_come_clean(rig: &mut Rig) {
 /// Another program undoes what we do, again and again.
 pub fn somebody_undoes_it(rig: &mut Rig) {
     rig.node(
-        "systemd-run -q --unit=undoer sh -c 'while bridge link set dev pf0 learning on; do sleep 0.1; done'",
+        "systemd-run -q --unit=undoer sh -c 'while true; do bridge fdb del $(cat /sys/class/net/br0/address) dev pf0 self; sleep 0.1; done'",
     );
     until_told(rig, 20, "repair_repeated", true);
     until_told(rig, 60, "repair_failed", true);
     rig.node("systemctl stop undoer");
-    rig.until(10, "[ $(cat /sys/class/net/pf0/brport/learning) = 0 ]");
+    rig.until(
+        10,
+        "bridge fdb show dev pf0 | grep -q \"$(cat /sys/class/net/br0/address) self\"",
+    );
     // It forgets that after a minute's peace, or with a start.
     rig.node("systemctl restart accelnetd");
     until_told(rig, 20, "repair_failed", false);

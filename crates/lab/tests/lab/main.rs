@@ -14,11 +14,13 @@
 //! | [`intents`] | adapters by a rule, and bridges that accelnet makes |
 //! | [`second_network`] | limits, queues, another intent, NICs that are added, a node's start |
 //! | [`bonds`] | bonds of two adapters |
+//! | [`connectivity`] | cables, saves, disciplines of others, an agent that dies, beside a VM without VF |
 //! | [`breakage`] | what breaks on a node, and what is said of it |
 //! | [`documentation`] | the command lines of the reference's documentation, typed |
 
 mod bonds;
 mod breakage;
+mod connectivity;
 mod documentation;
 mod faults;
 mod intents;
@@ -126,6 +128,24 @@ fn networks() {
     rig.step("an active-backup bond", bonds::an_active_backup_bond);
     rig.step("a cut cable moves the VM", bonds::a_cut_cable_moves_the_vm);
     rig.step("the other member is set down", bonds::and_back);
+}
+
+/// What happens to a VM on a VF, beside one that has none.
+#[test]
+fn connectivity() {
+    let mut rig = Rig::up(options());
+    rig.step("one of each", connectivity::one_of_each);
+    rig.step("a cable comes out", connectivity::a_cable_comes_out);
+    rig.step("a save is ended", connectivity::a_save_is_ended);
+    rig.step("a parked VM is saved", connectivity::a_parked_vm_is_saved);
+    rig.step(
+        "a discipline of somebody else",
+        connectivity::a_discipline_of_somebody_else,
+    );
+    rig.step(
+        "killed while frames wait",
+        connectivity::killed_while_frames_wait,
+    );
 }
 
 /// A machine that cannot assign devices.
