@@ -248,7 +248,7 @@ impl Machine {
                 self.settled.insert(*nic, found.past.phase);
             }
             let turns = plan.turns.clone();
-            self.changed |= plan != self.plan;
+            self.changed |= !plan.looks_like(&self.plan);
             self.plan = plan;
             if turns.is_empty() {
                 break;
