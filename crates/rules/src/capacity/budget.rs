@@ -3,18 +3,25 @@
 /// Steps that a search may take for one decision: some hundredths of a second. The search is
 /// for clusters of some dozen nodes, in which nobody waits for the thousandth of a second that
 /// decisions take in large ones.
-pub(super) const OF_A_DECISION: u64 = 10_000_000;
+const OF_A_DECISION: u64 = 10_000_000;
+/// Steps for the VMs of one node alone, which are looked at whenever one comes or goes.
+const OF_A_NODE: u64 = 100_000;
 /// Steps of one question of planning, which is many decisions: about a second.
-pub(super) const OF_A_QUESTION: u64 = 500_000_000;
+const OF_A_QUESTION: u64 = 500_000_000;
 
 /// Steps that are left. One takes about two thousand-millionths of a second.
 #[derive(Debug)]
 pub(super) struct Budget(u64);
 
 impl Budget {
-    /// For one decision: a placement in every case, and a search.
+    /// For one decision.
     pub(super) fn of_a_decision() -> Self {
-        Self(2 * OF_A_DECISION)
+        Self(OF_A_DECISION)
+    }
+
+    /// For what fits on a single node.
+    pub(super) fn of_a_node() -> Self {
+        Self(OF_A_NODE)
     }
 
     /// For a question that is many decisions.
@@ -29,7 +36,7 @@ impl Budget {
         left.map(drop)
     }
 
-    /// As much of it as one part of a decision may use.
+    /// As much of it as one decision may use.
     pub(super) fn share(&mut self) -> Share<'_> {
         let left = self.0.min(OF_A_DECISION);
         Share {

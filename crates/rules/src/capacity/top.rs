@@ -43,14 +43,44 @@ impl TopSum {
         }
     }
 
-    /// Sum of the `k` largest values, or of all if there are fewer.
-    pub(super) fn sum(&self) -> u64 {
-        self.sum
+    /// Sum of the `k` largest values, or of all if there are fewer, if some entries had another value:
+    /// `(entry, value)` each.
+    pub(super) fn sum_with(&self, replaced: &[((u64, u32), u64)]) -> u64 {
+        if replaced.is_empty() {
+            return self.sum;
+        }
+        let staying = |entry: &&(u64, u32)| replaced.iter().all(|(old, _)| old != *entry);
+        let (mut sum, mut open) = (self.sum, 0);
+        let mut candidates: Vec<u64> = replaced.iter().map(|(_, new)| *new).collect();
+        for (old, _) in replaced.iter().filter(|(old, _)| self.top.contains(old)) {
+            sum -= old.0;
+            open += 1;
+        }
+        // Of the others only so many can come or go.
+        for least in self.top.iter().filter(staying).take(replaced.len()) {
+            sum -= least.0;
+            open += 1;
+            candidates.push(least.0);
+        }
+        let greatest = self.rest.iter().rev().filter(staying).take(replaced.len());
+        candidates.extend(greatest.map(|(value, _)| value));
+        candidates.sort_unstable_by(|a, b| b.cmp(a));
+        sum + candidates.into_iter().take(open).sum::<u64>()
     }
 
-    /// Numbers of the `k` largest.
-    pub(super) fn numbers(&self) -> impl Iterator<Item = u32> {
-        self.top.iter().map(|(_, number)| *number)
+    /// Numbers of those.
+    pub(super) fn numbers_with(&self, replaced: &[((u64, u32), u64)]) -> Vec<u32> {
+        let numbers = |(_, number): &(u64, u32)| *number;
+        if replaced.is_empty() {
+            return self.top.iter().map(numbers).collect();
+        }
+        let staying = |entry: &&(u64, u32)| replaced.iter().all(|(old, _)| old != *entry);
+        let rest = self.rest.iter().rev().filter(staying).take(replaced.len());
+        let mut all: Vec<(u64, u32)> = self.top.iter().filter(staying).chain(rest).copied().collect();
+        all.extend(replaced.iter().map(|((_, number), new)| (*new, *number)));
+        all.sort_unstable_by(|a, b| b.cmp(a));
+        all.truncate(self.top.len());
+        all.iter().map(numbers).collect()
     }
 }
 
@@ -65,7 +95,9 @@ mod tests {
         fn the_sum_is_that_of_the_largest(
             k in 0..6_usize,
             changes in prop::collection::vec((0..8_u32, 0..20_u64), 0..60),
+            other in prop::collection::vec((0..8_u32, 0..20_u64), 0..4),
         ) {
+            let mut replaced = Vec::new();
             let mut values = [0_u64; 8];
             let mut top = TopSum::new(k);
             for number in 0..8 {
@@ -77,9 +109,23 @@ mod tests {
                 values[number as usize] = value;
                 let mut sorted = values;
                 sorted.sort_unstable_by(|a, b| b.cmp(a));
-                prop_assert_eq!(top.sum(), sorted.iter().take(k).sum::<u64>());
-                prop_assert_eq!(top.numbers().count(), k);
+                prop_assert_eq!(top.sum_with(&[]), sorted.iter().take(k).sum::<u64>());
+                prop_assert_eq!(top.numbers_with(&[]).len(), k);
             }
+            for number in &other {
+                replaced.push(((values[number.0 as usize], number.0), number.1));
+            }
+            replaced.sort_unstable_by_key(|((_, number), _)| *number);
+            replaced.dedup_by_key(|((_, number), _)| *number);
+            let mut with = values;
+            for ((_, number), value) in &replaced {
+                with[*number as usize] = *value;
+            }
+            let numbers = top.numbers_with(&replaced);
+            let sum: u64 = numbers.iter().map(|number| with[*number as usize]).sum();
+            with.sort_unstable_by(|a, b| b.cmp(a));
+            prop_assert_eq!(top.sum_with(&replaced), with.iter().take(k).sum::<u64>());
+            prop_assert_eq!((sum, numbers.len()), (top.sum_with(&replaced), k));
         }
     }
 }
