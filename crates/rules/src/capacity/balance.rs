@@ -1,5 +1,7 @@
 //! One measure summed over all nodes, kept up to date: an inequality's, or a bound's.
 
+use std::collections::BTreeSet;
+
 use super::top::TopSum;
 
 /// Supply and load of all nodes by one measure, and what remains if the worst of them go down.
@@ -65,12 +67,41 @@ impl Balance {
                 down = down - (old.0 + old.1) + other.values.0 + other.values.1;
             }
         }
-        supply >= down + self.top.sum_with(&self.replaced(others)) + demand
+        supply >= down + self.top.with(&self.replaced(others)).0 + demand
     }
 
-    /// The nodes of that choice that are not down already.
-    pub(super) fn worst(&self, others: impl Iterator<Item = Other>) -> Vec<u32> {
-        self.top.numbers_with(&self.replaced(others))
+    /// The nodes of that choice, in their order; `down` are those that are down already.
+    pub(super) fn worst(
+        &self,
+        others: impl Iterator<Item = Other>,
+        down: &BTreeSet<u32>,
+    ) -> Vec<u32> {
+        let replaced = self.replaced(others);
+        let (_, least) = self.top.with(&replaced);
+        let is_lost = |entry: (u64, u32)| least.is_some_and(|least| entry >= least);
+        // Thousands of them: a look at all is quicker than a walk through the sets.
+        let entries = (0_u32..).zip(&self.nodes);
+        let entries = entries.map(|(number, (supply, load))| (supply + load, number));
+        let mut lost: Vec<u32> = Vec::with_capacity(self.nodes.len());
+        lost.extend(
+            entries
+                .filter(|entry| is_lost(*entry))
+                .map(|(_, number)| number),
+        );
+        if down.is_empty() && replaced.is_empty() {
+            return lost;
+        }
+        let same = |number: &u32| replaced.iter().all(|((_, other), _)| other != number);
+        lost.retain(|number| same(number) && !down.contains(number));
+        let changed = replaced.iter().map(|((_, number), new)| (*new, *number));
+        lost.extend(
+            changed
+                .filter(|entry| is_lost(*entry))
+                .map(|(_, number)| number),
+        );
+        lost.extend(down);
+        lost.sort_unstable();
+        lost
     }
 
     /// Those of `others` that are up: the entry in `top`, and the value instead.

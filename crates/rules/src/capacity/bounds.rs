@@ -53,7 +53,8 @@ impl Bound {
         let weights = weights(costs).into_iter().enumerate();
         let weights = weights.map(|(which, weights)| Self::Weights { which, weights });
         let sizes = sizes.filter(|size| *size > 1).map(u64::from);
-        let whole = sizes.flat_map(|size| (0..LEVELS).map(move |least| Self::Whole { size, least }));
+        let whole =
+            sizes.flat_map(|size| (0..LEVELS).map(move |least| Self::Whole { size, least }));
         weights.chain(whole).collect()
     }
 

@@ -4,7 +4,7 @@
 //! VMs there are, and nodes that would carry others. So a question costs what it changes, and there is
 //! nothing to be taken back.
 
-use std::rc::Rc;
+use std::{collections::BTreeSet, rc::Rc};
 
 use super::{
     Capacity,
@@ -166,14 +166,15 @@ impl<'a> Case<'a> {
         known.chain(changed).filter(up)
     }
 
+    /// Nodes that are down.
+    pub(super) fn down(&self) -> &BTreeSet<u32> {
+        &self.cluster.down
+    }
+
     /// These nodes and those that are down, in their order.
-    pub(super) fn with_down(&self, others: impl IntoIterator<Item = u32>) -> Vec<u32> {
-        // Thousands of them: marking is quicker than sorting.
-        let mut lost = vec![false; self.len()];
-        for number in others.into_iter().chain(self.cluster.down.iter().copied()) {
-            lost[number as usize] = true;
-        }
-        let numbers = (0..lost.len() as u32).filter(|number| lost[*number as usize]);
-        numbers.collect()
+    pub(super) fn with_down(&self, others: impl Iterator<Item = u32>) -> Vec<u32> {
+        let mut lost: Vec<u32> = others.chain(self.down().iter().copied()).collect();
+        lost.sort_unstable();
+        lost
     }
 }

@@ -11,10 +11,10 @@ use std::{
 use accelnet_model::{Code, Problem};
 
 use super::{
+    criteria::Counts,
     levels::LevelCosts,
     makeup::{Census, Makeup},
     model::{Node, Reserve, Vm},
-    criteria::Counts,
     node::{Kind, NodeState, decrease, increase},
     sums::{Shape, Sums},
 };
@@ -82,7 +82,10 @@ impl Capacity {
         for (number, node) in nodes.into_iter().enumerate() {
             check_adapters(&node)?;
             let node = NodeState::new(node);
-            if node_numbers.insert(node.name.clone(), number as u32).is_some() {
+            if node_numbers
+                .insert(node.name.clone(), number as u32)
+                .is_some()
+            {
                 return Err(invalid(format!("Node '{}' is there twice.", node.name)));
             }
             states.push(node);

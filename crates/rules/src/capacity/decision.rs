@@ -44,7 +44,8 @@ impl Capacity {
         let place = self.place(vm).map_err(Refusal::Invalid)?;
         self.is_open_to(vm.level)?;
         let case = Case::now(self).without(&vm.name);
-        case.with((vm.level, vm.nics), place.as_ref()).verdict(budget)
+        case.with((vm.level, vm.nics), place.as_ref())
+            .verdict(budget)
     }
 
     /// Whether the reserve is kept: every VM has room whichever nodes go down.
@@ -119,7 +120,8 @@ impl Case<'_> {
             return Ok(());
         }
         let doubtful: Vec<u32> = case.doubtful().collect();
-        let overdrawn = |number: &&u32| case.node(**number).assumed(case.costs()).fits == Some(false);
+        let overdrawn =
+            |number: &&u32| case.node(**number).assumed(case.costs()).fits == Some(false);
         if let Some(node) = doubtful.iter().find(overdrawn).copied() {
             return Err(Refusal::Overdrawn {
                 node,
@@ -130,7 +132,10 @@ impl Case<'_> {
             return Err(case.short(lost, true));
         }
         let mut share = question.share();
-        match doubtful.is_empty().then(|| case.fits_everywhere(&mut share.decision)) {
+        match doubtful
+            .is_empty()
+            .then(|| case.fits_everywhere(&mut share.decision))
+        {
             Some(Some(Ok(()))) => Ok(()),
             Some(Some(Err(lost))) => Err(case.short(lost, true)),
             Some(None) | None => Err(case.short(sums.weakest(&case), false)),
@@ -149,8 +154,10 @@ impl Case<'_> {
 
     /// A set of nodes to lose in which a node is not.
     fn set_without(&self, survivor: u32) -> Vec<u32> {
-        let up = self.nodes().filter(|(number, node)| *number != survivor && !node.down);
+        let up = self
+            .nodes()
+            .filter(|(number, node)| *number != survivor && !node.down);
         let others = up.map(|(number, _)| number).take(self.further());
-        self.with_down(others.collect::<Vec<_>>())
+        self.with_down(others)
     }
 }

@@ -35,7 +35,12 @@ impl AdapterState {
     }
 
     pub(super) fn rest(&self, costs: LevelCosts) -> Rest {
-        Rest::of(self.vfs, self.queues, (self.used_vfs, self.used_queues), costs)
+        Rest::of(
+            self.vfs,
+            self.queues,
+            (self.used_vfs, self.used_queues),
+            costs,
+        )
     }
 
     /// The adapter's rest if nothing were given out.
@@ -118,7 +123,9 @@ impl NodeState {
     /// Names of adapters by their positions.
     pub(super) fn names_of(&self, adapters: &[u32]) -> Vec<String> {
         let adapters = adapters.iter();
-        adapters.map(|adapter| self.adapter_names[*adapter as usize].clone()).collect()
+        adapters
+            .map(|adapter| self.adapter_names[*adapter as usize].clone())
+            .collect()
     }
 
     /// A VM runs here now, on these adapters if they are known.
@@ -181,7 +188,9 @@ impl NodeState {
                 Some(Some(spots)) => {
                     rests = known;
                     let found = nics.iter().zip(&spots);
-                    chosen = found.map(|(nic, spot)| (nic.level, spot.adapters[0])).collect();
+                    chosen = found
+                        .map(|(nic, spot)| (nic.level, spot.adapters[0]))
+                        .collect();
                     for (level, at) in &chosen {
                         rests[*at] = rests[*at].without(*level, costs);
                     }

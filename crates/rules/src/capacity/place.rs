@@ -7,12 +7,7 @@
 
 use std::collections::{BTreeMap, HashSet};
 
-use super::{
-    LEVELS, PerLevel,
-    budget::Budget,
-    levels::LevelCosts,
-    supply::Rest,
-};
+use super::{LEVELS, PerLevel, budget::Budget, levels::LevelCosts, supply::Rest};
 
 /// VMs beyond which nobody searches: each of them may be one way to go back.
 const MOST_SEARCHED: usize = 512;
@@ -50,7 +45,9 @@ pub(super) fn place(
         return Some(None);
     }
     let mut greedy = nodes.clone();
-    let spots = vms.iter().map(|vm| put_best(&mut greedy, *vm, costs, budget));
+    let spots = vms
+        .iter()
+        .map(|vm| put_best(&mut greedy, *vm, costs, budget));
     if let Some(spots) = spots.collect::<Option<Option<Vec<Spot>>>>()? {
         return Some(Some(spots));
     }
@@ -75,7 +72,13 @@ pub(super) fn put(
     costs: LevelCosts,
     sort: impl Fn(Rest) -> bool,
 ) -> Option<(Misfit, Vec<usize>)> {
-    let able = |rest: &Rest| if sort(*rest) { rest.places(vm.level, costs) } else { 0 };
+    let able = |rest: &Rest| {
+        if sort(*rest) {
+            rest.places(vm.level, costs)
+        } else {
+            0
+        }
+    };
     if rests.iter().map(able).sum::<u64>() < u64::from(vm.nics) {
         return None;
     }
@@ -101,7 +104,7 @@ fn put_best(
 ) -> Option<Option<Spot>> {
     let mut best: Option<(Misfit, Spot, Vec<Rest>)> = None;
     for (node, rests) in nodes.iter().enumerate() {
-        budget.spend(rests.len() * (1 + vm.nics as usize))?;
+        budget.spend(3 * rests.len() * (1 + vm.nics as usize))?;
         let mut after = rests.clone();
         if let Some((misfit, adapters)) = put(&mut after, vm, costs, |_| true)
             && best.as_ref().is_none_or(|(least, ..)| misfit < *least)
@@ -166,7 +169,7 @@ impl Search<'_> {
         };
         // Sorting, hashing and keeping what is left is the most of it.
         let all: usize = nodes.iter().map(|rests| 1 + rests.len()).sum();
-        self.budget.spend(16 * all + self.vms.len() - at)?;
+        self.budget.spend(32 * all + self.vms.len() - at)?;
         if !enough(nodes, nics_from(&self.vms[at..]), self.costs) {
             return Some(false);
         }
@@ -201,7 +204,7 @@ impl Search<'_> {
             // NIC by NIC: what may be left, and how it comes to that.
             let mut some = BTreeMap::from([(rests.clone(), (0, Vec::new()))]);
             for _ in 0..vm.nics {
-                self.budget.spend(8 * some.len() * (1 + rests.len()))?;
+                self.budget.spend(16 * some.len() * (1 + rests.len()))?;
                 let mut more: BTreeMap<Vec<Rest>, (Misfit, Vec<usize>)> = BTreeMap::new();
                 for (rests, (misfit, adapters)) in some {
                     for at in 0..rests.len() {
@@ -219,9 +222,9 @@ impl Search<'_> {
                 some = more;
             }
             let found = some.into_iter();
-            ways.extend(found.map(|(after, (misfit, adapters))| {
-                (misfit, Spot { node, adapters }, after)
-            }));
+            ways.extend(
+                found.map(|(after, (misfit, adapters))| (misfit, Spot { node, adapters }, after)),
+            );
         }
         ways.sort_by_key(|(misfit, spot, _)| (*misfit, spot.node));
         Some(ways)

@@ -136,7 +136,8 @@ impl Capacity {
             let fits = *known.entry(likeness).or_insert_with(|| {
                 let mut more = [0; LEVELS];
                 for (level, most, case) in &asked {
-                    more[position(*level)] = self.fits_more_on(number, (*level, *most), case, &mut budget);
+                    more[position(*level)] =
+                        self.fits_more_on(number, (*level, *most), case, &mut budget);
                 }
                 let [low, medium, high] = more;
                 FitsMore { low, medium, high }
@@ -162,7 +163,8 @@ impl Capacity {
         most(free.min(all), |count| {
             let mut asked = asked.clone();
             for _ in 0..count {
-                let Some(place) = free_place(asked.node(number), number, (level, 1), self.costs) else {
+                let Some(place) = free_place(asked.node(number), number, (level, 1), self.costs)
+                else {
                     return false;
                 };
                 asked = asked.with((level, 1), Some(&place));

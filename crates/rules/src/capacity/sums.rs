@@ -78,6 +78,8 @@ pub(super) struct Sums {
     bounds: Vec<(Bound, Balance)>,
     pools: Pools,
     figures: Vec<Figures>,
+    /// Places of all nodes.
+    places: PerLevel<u64>,
     /// Nodes that give out more than they have, or seem to.
     pub(super) doubtful: BTreeSet<u32>,
 }
@@ -108,6 +110,7 @@ impl Sums {
             bounds,
             pools: Pools::new(costs),
             figures: vec![Figures::default(); count],
+            places: [0; LEVELS],
             doubtful: BTreeSet::new(),
         };
         for (number, node) in nodes.enumerate() {
@@ -124,17 +127,27 @@ impl Sums {
             Some(true) => self.doubtful.remove(&number),
             Some(false) | None => self.doubtful.insert(number),
         };
-        self.figures[number as usize] = Figures::of(node, &assumed.rests, costs);
+        let figures = Figures::of(node, &assumed.rests, costs);
+        let old = std::mem::replace(&mut self.figures[number as usize], figures);
+        self.places = sum(less(self.places, old.places), figures.places);
         let takes = Takes::of(node, &mut self.pools);
         for (bound, balance) in &mut self.bounds {
             let values = (bound.takes(&takes), bound.load(&node.counts));
-            balance.set(Other { number, down, values });
+            balance.set(Other {
+                number,
+                down,
+                values,
+            });
         }
         for (view, sums) in &mut self.criteria {
             let supply = Supply::of(assumed.rests.iter().copied(), *view, costs);
             for (criterion, balance) in sums {
                 let values = (criterion.supply(&supply), criterion.demand(&node.counts));
-                balance.set(Other { number, down, values });
+                balance.set(Other {
+                    number,
+                    down,
+                    values,
+                });
             }
         }
     }
@@ -155,9 +168,13 @@ impl Sums {
         let failing = self.criteria.first().and_then(|(view, sums)| {
             let others = supplies(case, *view);
             let failing = sums.iter().find(|sum| !holds(sum, case, &others))?;
-            Some(failing.1.worst(by_criterion(&failing.0, &others)))
+            Some(
+                failing
+                    .1
+                    .worst(by_criterion(&failing.0, &others), case.down()),
+            )
         });
-        case.with_down(failing.into_iter().flatten())
+        failing.unwrap_or_else(|| case.down().iter().copied().collect())
     }
 
     /// Nodes to lose that prove that not everything fits, if a bound shows it.
@@ -170,28 +187,37 @@ impl Sums {
         let (bound, balance) = self.bounds.iter().find(|(bound, balance)| {
             !balance.bears(bound.load(&case.off), by_bound(*bound, &others))
         })?;
-        Some(case.with_down(balance.worst(by_bound(*bound, &others))))
+        Some(balance.worst(by_bound(*bound, &others), case.down()))
     }
 
     /// NICs that would have to find room without these nodes, and the places that there are, each level
     /// alone.
     pub(super) fn shortage(&self, case: &Case<'_>, lost: &[u32]) -> [PerLevel<u64>; 2] {
-        let mut demand = nics_of(&case.off);
-        let mut places = [0; LEVELS];
-        let mut lost = lost.iter().copied().peekable();
-        for (number, figures) in (0_u32..).zip(&self.figures) {
-            let mut figures = *figures;
-            if let Some((_, node)) = case.others.iter().find(|(other, _)| *other == number) {
-                figures = Figures::of(node, &node.rests(self.costs), self.costs);
+        let (mut demand, mut places) = (nics_of(&case.off), self.places);
+        for number in lost {
+            let known = self.figures[*number as usize];
+            demand = sum(demand, known.carries);
+            places = less(places, known.places);
+        }
+        for (number, node) in &case.others {
+            let figures = Figures::of(node, &node.rests(self.costs), self.costs);
+            let known = self.figures[*number as usize];
+            if lost.binary_search(number).is_ok() {
+                demand = less(sum(demand, figures.carries), known.carries);
+            } else {
+                places = less(sum(places, figures.places), known.places);
             }
-            let (sum, more) = match lost.next_if_eq(&number) {
-                Some(_) => (&mut demand, figures.carries),
-                None => (&mut places, figures.places),
-            };
-            *sum = std::array::from_fn(|level| sum[level] + more[level]);
         }
         [demand, places]
     }
+}
+
+fn sum(one: PerLevel<u64>, other: PerLevel<u64>) -> PerLevel<u64> {
+    std::array::from_fn(|level| one[level] + other[level])
+}
+
+fn less(one: PerLevel<u64>, other: PerLevel<u64>) -> PerLevel<u64> {
+    std::array::from_fn(|level| one[level] - other[level])
 }
 
 fn sorts(shape: &Shape, makeup: Makeup, view: View, costs: LevelCosts) -> Sorts {
@@ -241,7 +267,11 @@ fn by_bound<'a>(
 }
 
 /// Whether an inequality holds. One for VMs of a sort that does not occur says nothing.
-fn holds((criterion, balance): &(Criterion, Balance), case: &Case<'_>, others: &Supplies<'_>) -> bool {
+fn holds(
+    (criterion, balance): &(Criterion, Balance),
+    case: &Case<'_>,
+    others: &Supplies<'_>,
+) -> bool {
     !criterion.concerns(&case.all)
         || balance.bears(criterion.demand(&case.off), by_criterion(criterion, others))
 }

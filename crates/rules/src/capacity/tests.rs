@@ -234,7 +234,10 @@ fn what_cannot_be_is_refused_by_name() {
     for vm in wrong {
         let problem = capacity.put(vm.clone()).unwrap_err();
         assert_eq!(problem.code, Code::InvalidArgument, "{vm:?}");
-        assert_eq!(capacity.admit(vm).unwrap_err().code(), Code::InvalidArgument);
+        assert_eq!(
+            capacity.admit(vm).unwrap_err().code(),
+            Code::InvalidArgument
+        );
     }
     assert!(capacity.set_down("node7", true).is_err());
     assert_eq!(capacity.fits_more(Low), 3);

@@ -43,44 +43,32 @@ impl TopSum {
         }
     }
 
-    /// Sum of the `k` largest values, or of all if there are fewer, if some entries had another value:
-    /// `(entry, value)` each.
-    pub(super) fn sum_with(&self, replaced: &[((u64, u32), u64)]) -> u64 {
+    /// Sum of the `k` largest entries, or of all if there are fewer, and the least of them, if some
+    /// entries had another value: `(entry, value)` each.
+    pub(super) fn with(&self, replaced: &[((u64, u32), u64)]) -> (u64, Option<(u64, u32)>) {
         if replaced.is_empty() {
-            return self.sum;
+            return (self.sum, self.top.first().copied());
         }
         let staying = |entry: &&(u64, u32)| replaced.iter().all(|(old, _)| old != *entry);
         let (mut sum, mut open) = (self.sum, 0);
-        let mut candidates: Vec<u64> = replaced.iter().map(|(_, new)| *new).collect();
+        let new = replaced.iter().map(|((_, number), new)| (*new, *number));
+        let mut candidates: Vec<(u64, u32)> = new.collect();
         for (old, _) in replaced.iter().filter(|(old, _)| self.top.contains(old)) {
             sum -= old.0;
             open += 1;
         }
-        // Of the others only so many can come or go.
-        for least in self.top.iter().filter(staying).take(replaced.len()) {
+        // Of the others only so many can come or go; one more, so that the least is among them.
+        for least in self.top.iter().filter(staying).take(replaced.len() + 1) {
             sum -= least.0;
             open += 1;
-            candidates.push(least.0);
+            candidates.push(*least);
         }
-        let greatest = self.rest.iter().rev().filter(staying).take(replaced.len());
-        candidates.extend(greatest.map(|(value, _)| value));
+        let greatest = self.rest.iter().rev().filter(staying);
+        candidates.extend(greatest.take(replaced.len()));
         candidates.sort_unstable_by(|a, b| b.cmp(a));
-        sum + candidates.into_iter().take(open).sum::<u64>()
-    }
-
-    /// Numbers of those.
-    pub(super) fn numbers_with(&self, replaced: &[((u64, u32), u64)]) -> Vec<u32> {
-        let numbers = |(_, number): &(u64, u32)| *number;
-        if replaced.is_empty() {
-            return self.top.iter().map(numbers).collect();
-        }
-        let staying = |entry: &&(u64, u32)| replaced.iter().all(|(old, _)| old != *entry);
-        let rest = self.rest.iter().rev().filter(staying).take(replaced.len());
-        let mut all: Vec<(u64, u32)> = self.top.iter().filter(staying).chain(rest).copied().collect();
-        all.extend(replaced.iter().map(|((_, number), new)| (*new, *number)));
-        all.sort_unstable_by(|a, b| b.cmp(a));
-        all.truncate(self.top.len());
-        all.iter().map(numbers).collect()
+        candidates.truncate(open);
+        sum += candidates.iter().map(|(value, _)| value).sum::<u64>();
+        (sum, candidates.last().copied())
     }
 }
 
@@ -109,8 +97,7 @@ mod tests {
                 values[number as usize] = value;
                 let mut sorted = values;
                 sorted.sort_unstable_by(|a, b| b.cmp(a));
-                prop_assert_eq!(top.sum_with(&[]), sorted.iter().take(k).sum::<u64>());
-                prop_assert_eq!(top.numbers_with(&[]).len(), k);
+                prop_assert_eq!(top.with(&[]).0, sorted.iter().take(k).sum::<u64>());
             }
             for number in &other {
                 replaced.push(((values[number.0 as usize], number.0), number.1));
@@ -121,11 +108,13 @@ mod tests {
             for ((_, number), value) in &replaced {
                 with[*number as usize] = *value;
             }
-            let numbers = top.numbers_with(&replaced);
-            let sum: u64 = numbers.iter().map(|number| with[*number as usize]).sum();
-            with.sort_unstable_by(|a, b| b.cmp(a));
-            prop_assert_eq!(top.sum_with(&replaced), with.iter().take(k).sum::<u64>());
-            prop_assert_eq!((sum, numbers.len()), (top.sum_with(&replaced), k));
+            let (sum, least) = top.with(&replaced);
+            let entries = (0_u32..).zip(with).map(|(number, value)| (value, number));
+            let mut largest: Vec<(u64, u32)> = entries.collect();
+            largest.sort_unstable_by(|a, b| b.cmp(a));
+            largest.truncate(k);
+            prop_assert_eq!(sum, largest.iter().map(|(value, _)| value).sum::<u64>());
+            prop_assert_eq!(least, largest.last().copied());
         }
     }
 }

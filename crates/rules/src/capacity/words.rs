@@ -65,7 +65,9 @@ impl Capacity {
     }
 
     fn names(&self, numbers: &[u32]) -> Vec<String> {
-        let names = numbers.iter().map(|number| self.nodes[*number as usize].name.to_string());
+        let names = numbers
+            .iter()
+            .map(|number| self.nodes[*number as usize].name.to_string());
         names.collect()
     }
 
@@ -106,6 +108,8 @@ impl Capacity {
 
 fn in_words(nics: [u64; 3]) -> String {
     let levels = Performance::ALL.into_iter().zip(nics);
-    let words: Vec<String> = levels.map(|(level, count)| format!("{count} {level}")).collect();
+    let words: Vec<String> = levels
+        .map(|(level, count)| format!("{count} {level}"))
+        .collect();
     words.join(", ")
 }
