@@ -159,10 +159,11 @@ fn run(what: &str, nodes: impl FnOnce() -> Vec<Node>, most_nics: usize, room: bo
                 good &= words.counterexample.len() == NODES / 2;
             }
         }
-        // Every other decision is followed by a VM that asks again where it runs, and is switched off.
+        // Every other decision is followed by a VM that asks where it runs, and is switched off.
         if number % 2 == 0 {
             let other = format!("vm{}", sequence.below(VMS));
             if let Some(mut running) = capacity.vm(&other) {
+                running.level = Performance::ALL[sequence.below(3)];
                 let begin = processor_time();
                 let answer = capacity.would_admit(&running);
                 again.push(processor_time().saturating_sub(begin));
@@ -185,7 +186,7 @@ fn run(what: &str, nodes: impl FnOnce() -> Vec<Node>, most_nics: usize, room: bo
     } else {
         MOST_FOR_A_REFUSAL
     };
-    print("asked again where they run", again, bar);
+    print("asked for a level where they run", again, bar);
     let begin = Instant::now();
     let recovery = capacity
         .recover(&["node1".to_owned()])

@@ -60,12 +60,25 @@ impl Balance {
     /// were other than they are.
     pub(super) fn bears(&self, demand: u64, others: impl Iterator<Item = Other> + Clone) -> bool {
         let (mut supply, mut down) = (self.supply, self.down);
+        // By how much the k largest may be more, or fewer.
+        let (mut more, mut fewer) = (0, 0);
         for other in others.clone() {
             let old = self.nodes[other.number as usize];
             supply = supply - old.0 + other.values.0;
+            let (before, after) = (old.0 + old.1, other.values.0 + other.values.1);
             if other.down {
-                down = down - (old.0 + old.1) + other.values.0 + other.values.1;
+                down = down - before + after;
+            } else {
+                more += after.saturating_sub(before);
+                fewer += before.saturating_sub(after);
             }
+        }
+        let top = self.top.with(&[]).0;
+        if supply >= down + top + more + demand {
+            return true;
+        }
+        if supply < down + top.saturating_sub(fewer) + demand {
+            return false;
         }
         supply >= down + self.top.with(&self.replaced(others)).0 + demand
     }
@@ -77,30 +90,30 @@ impl Balance {
         down: &BTreeSet<u32>,
     ) -> Vec<u32> {
         let replaced = self.replaced(others);
-        let (_, least) = self.top.with(&replaced);
-        let is_lost = |entry: (u64, u32)| least.is_some_and(|least| entry >= least);
-        // Thousands of them: a look at all is quicker than a walk through the sets.
-        let entries = (0_u32..).zip(&self.nodes);
-        let entries = entries.map(|(number, (supply, load))| (supply + load, number));
-        let mut lost: Vec<u32> = Vec::with_capacity(self.nodes.len());
-        lost.extend(
-            entries
-                .filter(|entry| is_lost(*entry))
-                .map(|(_, number)| number),
-        );
-        if down.is_empty() && replaced.is_empty() {
-            return lost;
+        let Some(least) = self.top.with(&replaced).1.map(key) else {
+            return down.iter().copied().collect();
+        };
+        // Thousands of them: a look at all is quicker than a walk through the sets, and counting than
+        // asking.
+        let mut lost = vec![0; self.nodes.len()];
+        let mut count = 0;
+        for (number, (supply, load)) in (0_u32..).zip(&self.nodes) {
+            lost[count] = number;
+            count += usize::from(key((supply + load, number)) >= least);
         }
-        let same = |number: &u32| replaced.iter().all(|((_, other), _)| other != number);
-        lost.retain(|number| same(number) && !down.contains(number));
-        let changed = replaced.iter().map(|((_, number), new)| (*new, *number));
-        lost.extend(
-            changed
-                .filter(|entry| is_lost(*entry))
-                .map(|(_, number)| number),
-        );
-        lost.extend(down);
-        lost.sort_unstable();
+        lost.truncate(count);
+        for ((_, number), new) in replaced {
+            match (lost.binary_search(&number), key((new, number)) >= least) {
+                (Ok(at), false) => drop(lost.remove(at)),
+                (Err(at), true) => lost.insert(at, number),
+                (Ok(_), true) | (Err(_), false) => {}
+            }
+        }
+        if !down.is_empty() {
+            lost.retain(|number| !down.contains(number));
+            lost.extend(down);
+            lost.sort_unstable();
+        }
         lost
     }
 
@@ -113,4 +126,9 @@ impl Balance {
         });
         replaced.collect()
     }
+}
+
+/// An entry as one number, by which they are ordered.
+fn key((value, number): (u64, u32)) -> u128 {
+    u128::from(value) << 32 | u128::from(number)
 }

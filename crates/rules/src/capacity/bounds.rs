@@ -98,7 +98,7 @@ pub(super) struct Takes {
 }
 
 impl Takes {
-    pub(super) fn of(node: &NodeState, pools: &mut Pools) -> Self {
+    pub(super) fn of(node: &NodeState, pools: &Pools) -> Self {
         let mut takes = Self {
             most: [0; WEIGHTS],
             places: [0; LEVELS],
@@ -138,18 +138,28 @@ impl Pools {
         }
     }
 
-    fn most(&mut self, rest: Rest) -> [u64; WEIGHTS] {
-        let (vfs, units, most) = match rest {
-            Rest::Nothing => return [0; WEIGHTS],
-            Rest::Slots { vfs, level } => return self.weights.map(|weights| vfs * weights[level]),
-            Rest::Pool { vfs, units, most } => (vfs, units, most),
-        };
-        if self.known.len() >= MOST_POOLS {
-            self.known.clear();
+    /// Remembers what these take.
+    pub(super) fn learn(&mut self, rests: impl Iterator<Item = Rest>) {
+        for rest in rests {
+            if !self.known.contains_key(&rest) && matches!(rest, Rest::Pool { .. }) {
+                if self.known.len() >= MOST_POOLS {
+                    self.known.clear();
+                }
+                self.known.insert(rest, self.most(rest));
+            }
         }
-        let of = |weights| most_in_pool((vfs, units), most, weights, self.costs);
-        let weights = self.weights;
-        *self.known.entry(rest).or_insert_with(|| weights.map(of))
+    }
+
+    fn most(&self, rest: Rest) -> [u64; WEIGHTS] {
+        match rest {
+            Rest::Nothing => [0; WEIGHTS],
+            Rest::Slots { vfs, level } => self.weights.map(|weights| vfs * weights[level]),
+            Rest::Pool { vfs, units, most } => {
+                let of = |weights| most_in_pool((vfs, units), most, weights, self.costs);
+                let known = self.known.get(&rest).copied();
+                known.unwrap_or_else(|| self.weights.map(of))
+            }
+        }
     }
 }
 

@@ -194,11 +194,12 @@ impl CapacityFile {
                 Err(Refusal::Invalid(problem)) => return Err(problem.about("vm", name)),
                 Err(refusal) => {
                     let explained = capacity.explain(&refusal, Some(&name));
+                    let names = explained.counterexample.iter();
                     refused.push(Refused {
                         name,
                         code: explained.code,
                         reason: explained.reason,
-                        counterexample: explained.counterexample,
+                        counterexample: names.map(|name| name.to_string()).collect(),
                     });
                 }
             }

@@ -130,7 +130,8 @@ impl Sums {
         let figures = Figures::of(node, &assumed.rests, costs);
         let old = std::mem::replace(&mut self.figures[number as usize], figures);
         self.places = sum(less(self.places, old.places), figures.places);
-        let takes = Takes::of(node, &mut self.pools);
+        self.pools.learn(node.rests_of_known(costs));
+        let takes = Takes::of(node, &self.pools);
         for (bound, balance) in &mut self.bounds {
             let values = (bound.takes(&takes), bound.load(&node.counts));
             balance.set(Other {
@@ -179,10 +180,9 @@ impl Sums {
 
     /// Nodes to lose that prove that not everything fits, if a bound shows it.
     pub(super) fn exceeded(&self, case: &Case<'_>) -> Option<Vec<u32>> {
-        let mut pools = Pools::new(self.costs);
         let others = case.others.iter();
         let others: Vec<(u32, &NodeState, Takes)> = others
-            .map(|(number, node)| (*number, node, Takes::of(node, &mut pools)))
+            .map(|(number, node)| (*number, node, Takes::of(node, &self.pools)))
             .collect();
         let (bound, balance) = self.bounds.iter().find(|(bound, balance)| {
             !balance.bears(bound.load(&case.off), by_bound(*bound, &others))

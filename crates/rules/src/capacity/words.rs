@@ -1,5 +1,7 @@
 //! Refusals in words.
 
+use std::sync::Arc;
+
 use accelnet_model::{Code, Performance, Problem};
 
 use super::{
@@ -18,7 +20,7 @@ pub struct Explained {
     /// What is missing.
     pub reason: String,
     /// Nodes that would leave too little if they were down. Empty if no node need be down for it.
-    pub counterexample: Vec<String>,
+    pub counterexample: Vec<Arc<str>>,
 }
 
 impl Explained {
@@ -64,11 +66,9 @@ impl Capacity {
         }
     }
 
-    fn names(&self, numbers: &[u32]) -> Vec<String> {
-        let names = numbers
-            .iter()
-            .map(|number| self.nodes[*number as usize].name.to_string());
-        names.collect()
+    fn names(&self, numbers: &[u32]) -> Vec<Arc<str>> {
+        let nodes = numbers.iter().map(|number| &self.nodes[*number as usize]);
+        nodes.map(|node| node.name.clone()).collect()
     }
 
     /// What would have to find room without these nodes, and what room there is.
