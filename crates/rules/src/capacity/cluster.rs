@@ -93,7 +93,10 @@ impl Capacity {
         let tolerated = reserve.nodes_down(states.len());
         let down = (0..states.len() as u32).filter(|number| states[*number as usize].down);
         let down: BTreeSet<u32> = down.collect();
-        let census = Census::of(&states, costs);
+        let mut census = Census::default();
+        states
+            .iter()
+            .for_each(|node| census.add(Makeup::of(node, costs)));
         let shape = Shape::of(&Counts::new(), tolerated.saturating_sub(down.len()));
         Ok(Self {
             tolerated,
@@ -136,19 +139,9 @@ impl Capacity {
     /// `invalid_argument` if it cannot be: its name is taken, it has no NIC, or node or adapters do
     /// not exist.
     pub fn put(&mut self, vm: Vm) -> Result<(), Problem> {
-        if self.vms.contains_key(vm.name.as_str()) {
-            return Err(invalid(format!("VM '{}' is there twice.", vm.name)));
-        }
-        let place = self.place(&vm)?;
-        self.insert(vm, place);
-        Ok(())
-    }
-
-    /// The same for one that can be at this place.
-    pub(super) fn insert(&mut self, vm: Vm, place: Option<Place>) {
-        let node = place.as_ref().map(|place| place.node);
-        self.add(vm, place);
+        let node = self.add(vm)?;
         self.update(node, false);
+        Ok(())
     }
 
     /// Forgets a VM. Returns it, if it was there.
@@ -205,20 +198,16 @@ impl Capacity {
             }
         }
         for vm in back {
-            if self.vms.contains_key(vm.name.as_str()) {
-                return Err(invalid(format!("VM '{}' is there twice.", vm.name)));
-            }
-            let place = self.place(&vm)?;
-            touched.extend(place.as_ref().map(|place| place.node));
-            self.add(vm, place);
+            touched.extend(self.add(vm)?);
         }
         self.update(touched, anew || self.census.all() != before);
         Ok(())
     }
 
-    /// A VM, without what follows from it.
-    fn add(&mut self, vm: Vm, place: Option<Place>) {
-        let kind = (vm.level, vm.nics);
+    /// One VM more, without what follows from it. Returns the node that it is on.
+    fn add(&mut self, vm: Vm) -> Result<Option<u32>, Problem> {
+        self.is_new(&vm.name)?;
+        let (kind, place) = ((vm.level, vm.nics), self.place(&vm)?);
         let name: Arc<str> = vm.name.into();
         increase(&mut self.all, kind, 1);
         match &place {
@@ -228,7 +217,16 @@ impl Capacity {
                 self.on[*node as usize].push(name.clone());
             }
         }
+        let node = place.as_ref().map(|place| place.node);
         self.vms.insert(name, VmState { kind, place });
+        Ok(node)
+    }
+
+    pub(super) fn is_new(&self, vm: &str) -> Result<(), Problem> {
+        match self.vms.contains_key(vm) {
+            true => Err(invalid(format!("VM '{vm}' is there twice."))),
+            false => Ok(()),
+        }
     }
 
     /// One less, without what follows from it. Returns the node that it was on.

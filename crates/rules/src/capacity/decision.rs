@@ -1,6 +1,6 @@
 //! Admitted or refused, and why.
 
-use accelnet_model::{Code, Performance, Problem};
+use accelnet_model::Performance;
 
 use super::{
     Capacity,
@@ -21,13 +21,7 @@ impl Capacity {
 
     /// The same as one of many decisions.
     pub(super) fn admit_within(&mut self, vm: Vm, budget: &mut Budget) -> Result<(), Refusal> {
-        if self.vms.contains_key(vm.name.as_str()) {
-            let problem = Problem::new(
-                Code::InvalidArgument,
-                format!("VM '{}' is there twice.", vm.name),
-            );
-            return Err(Refusal::Invalid(problem));
-        }
+        self.is_new(&vm.name).map_err(Refusal::Invalid)?;
         self.would_admit_within(&vm, budget)?;
         self.put(vm).map_err(Refusal::Invalid)
     }
@@ -131,14 +125,14 @@ impl Case<'_> {
         if let Some(lost) = sums.exceeded(&case) {
             return Err(case.short(lost, true));
         }
-        let mut share = question.share();
-        match doubtful
-            .is_empty()
-            .then(|| case.fits_everywhere(&mut share.decision))
-        {
-            Some(Some(Ok(()))) => Ok(()),
-            Some(Some(Err(lost))) => Err(case.short(lost, true)),
-            Some(None) | None => Err(case.short(sums.weakest(&case), false)),
+        let placed = match doubtful.is_empty() {
+            true => question.of_one(|budget| case.fits_everywhere(budget)),
+            false => None,
+        };
+        match placed {
+            Some(Ok(())) => Ok(()),
+            Some(Err(lost)) => Err(case.short(lost, true)),
+            None => Err(case.short(sums.weakest(&case), false)),
         }
     }
 

@@ -171,39 +171,33 @@ impl NodeState {
 
     /// What is left beside all VMs. Those of high levels, which fit in fewer places, are put first.
     pub(super) fn assumed(&self, costs: LevelCosts) -> Assumed {
-        let mut rests: Vec<Rest> = self.rests_of_known(costs).collect();
-        let known = rests.clone();
+        let mut assumed = Assumed {
+            rests: self.rests_of_known(costs).collect(),
+            chosen: Vec::new(),
+            fits: Some(!self.adapters.iter().any(AdapterState::is_overdrawn)),
+        };
         let nics = (0..LEVELS).rev().map(|level| (level, self.unpinned[level]));
         let nics = nics.flat_map(|(level, nics)| (0..nics).map(move |_| Asked { level, nics: 1 }));
         let nics: Vec<Asked> = nics.collect();
-        let mut chosen = Vec::new();
-        for nic in &nics {
-            let found = place::put(&mut rests, *nic, costs, |_| true);
-            chosen.extend(found.into_iter().map(|(_, at)| (nic.level, at[0])));
-        }
-        let overdrawn = self.adapters.iter().any(AdapterState::is_overdrawn);
-        let mut fits = Some(!overdrawn);
-        if chosen.len() < nics.len() {
-            match place::place(vec![known.clone()], &nics, costs, &mut Budget::of_a_node()) {
-                Some(Some(spots)) => {
-                    rests = known;
-                    let found = nics.iter().zip(&spots);
-                    chosen = found
-                        .map(|(nic, spot)| (nic.level, spot.adapters[0]))
-                        .collect();
-                    for (level, at) in &chosen {
-                        rests[*at] = rests[*at].without(*level, costs);
-                    }
+        let nodes = vec![assumed.rests.clone()];
+        match place::place(nodes, &nics, costs, &mut Budget::of_a_node()) {
+            Some(Some(spots)) => {
+                for (Asked { level, .. }, spot) in nics.into_iter().zip(spots) {
+                    let at = spot.adapters[0];
+                    assumed.rests[at] = assumed.rests[at].without(level, costs);
+                    assumed.chosen.push((level, at));
                 }
-                Some(None) => fits = Some(false),
-                None => fits = fits.filter(|fits| !fits),
+            }
+            found => {
+                // Nothing is free where there is too little.
+                assumed.rests.fill(Rest::Nothing);
+                assumed.fits = match found {
+                    Some(_) => Some(false),
+                    None => assumed.fits.filter(|fits| !fits),
+                };
             }
         }
-        Assumed {
-            rests,
-            chosen,
-            fits,
-        }
+        assumed
     }
 
     /// The same rests, where nobody asks what is assumed.

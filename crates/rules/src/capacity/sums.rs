@@ -7,7 +7,7 @@ use super::{
     balance::{Balance, Other},
     bounds::{Bound, Pools, Takes},
     case::Case,
-    criteria::{Counts, Criterion, Sorts},
+    criteria::{Counts, Criterion, Scope},
     levels::LevelCosts,
     makeup::Makeup,
     node::{NodeState, nics_of},
@@ -69,13 +69,73 @@ impl Figures {
     }
 }
 
+/// What is summed.
+#[derive(Debug, Clone, Copy)]
+enum Measure {
+    /// An inequality, in the view of this position.
+    Criterion(usize, Criterion),
+    Bound(Bound),
+}
+
+/// A node as measures see it.
+struct Seen<'a> {
+    number: u32,
+    node: &'a NodeState,
+    /// By each view.
+    supplies: Vec<Supply>,
+    takes: Takes,
+}
+
+#[derive(Debug, Clone)]
+struct Sum {
+    measure: Measure,
+    balance: Balance,
+}
+
+impl Sum {
+    /// A node's values.
+    fn of(measure: Measure, node: &Seen<'_>) -> Other {
+        let counts = &node.node.counts;
+        Other {
+            number: node.number,
+            down: node.node.down,
+            values: match measure {
+                Measure::Criterion(view, criterion) => (
+                    criterion.supply(&node.supplies[view]),
+                    criterion.demand(counts),
+                ),
+                Measure::Bound(bound) => (bound.takes(&node.takes), bound.load(counts)),
+            },
+        }
+    }
+
+    /// Whether survivors have enough. An inequality for VMs of a sort that does not occur says nothing.
+    fn holds(&self, case: &Case<'_>, others: &[Seen<'_>]) -> bool {
+        let demand = match self.measure {
+            Measure::Criterion(_, criterion) if !criterion.concerns(&case.all) => return true,
+            Measure::Criterion(_, criterion) => criterion.demand(&case.off),
+            Measure::Bound(bound) => bound.load(&case.off),
+        };
+        let others = others.iter().map(|node| Self::of(self.measure, node));
+        self.balance.bears(demand, others)
+    }
+
+    /// The worst nodes to lose: those that are down and those that weigh most.
+    fn worst(&self, case: &Case<'_>, others: &[Seen<'_>]) -> Vec<u32> {
+        let others = others.iter().map(|node| Self::of(self.measure, node));
+        self.balance.worst(others, case.down())
+    }
+}
+
 /// All sums.
 #[derive(Debug, Clone)]
 pub(super) struct Sums {
     pub(super) shape: Shape,
     costs: LevelCosts,
-    criteria: Vec<(View, Vec<(Criterion, Balance)>)>,
-    bounds: Vec<(Bound, Balance)>,
+    views: &'static [View],
+    /// Inequalities, by view.
+    criteria: Vec<Vec<Sum>>,
+    bounds: Vec<Sum>,
     pools: Pools,
     figures: Vec<Figures>,
     /// Places of all nodes.
@@ -92,26 +152,38 @@ impl Sums {
         nodes: impl Iterator<Item = &'a NodeState> + Clone,
     ) -> Self {
         let count = nodes.clone().count();
-        let balance = || Balance::new(count, shape.further);
-        let of_view = |view: &View| {
-            let sorts = sorts(&shape, makeup, *view, costs);
-            let criteria = Criterion::all(&shape.sizes, sorts).into_iter();
-            let sums = criteria.map(|criterion| (criterion, balance()));
-            (*view, sums.collect())
+        let sum = |measure| Sum {
+            measure,
+            balance: Balance::new(count, shape.further),
         };
-        let criteria = makeup.views().iter().map(of_view).collect();
-        let sizes = shape.sizes.iter().map(|size| size.least);
-        let bounds = Bound::all(costs, sizes).into_iter();
-        let bounds = bounds.map(|bound| (bound, balance())).collect();
-        let mut sums = Self {
-            shape,
+        let scope = Scope {
+            slots: makeup.both || makeup.slots.contains(&true),
+            pools: makeup.both || makeup.pools,
+            most_nics: shape.most_nics,
+            levels_alike: !makeup.both
+                && !makeup.pools
+                && !makeup.slots[..shape.highest].contains(&true),
             costs,
-            criteria,
-            bounds,
+        };
+        let all = Criterion::all(&shape.sizes, scope);
+        let criteria = (0..makeup.views().len()).map(|view| {
+            let criteria = all
+                .iter()
+                .map(|criterion| Measure::Criterion(view, *criterion));
+            criteria.map(sum).collect()
+        });
+        let sizes = shape.sizes.iter().map(|size| size.least);
+        let bounds = Bound::all(costs, sizes).into_iter().map(Measure::Bound);
+        let mut sums = Self {
+            costs,
+            views: makeup.views(),
+            criteria: criteria.collect(),
+            bounds: bounds.map(sum).collect(),
             pools: Pools::new(costs),
             figures: vec![Figures::default(); count],
             places: [0; LEVELS],
             doubtful: BTreeSet::new(),
+            shape,
         };
         for (number, node) in nodes.enumerate() {
             sums.refresh(number as u32, node);
@@ -121,73 +193,66 @@ impl Sums {
 
     /// Brings one node's values up to date.
     pub(super) fn refresh(&mut self, number: u32, node: &NodeState) {
-        let (down, costs) = (node.down, self.costs);
-        let assumed = node.assumed(costs);
+        let assumed = node.assumed(self.costs);
         match assumed.fits {
             Some(true) => self.doubtful.remove(&number),
             Some(false) | None => self.doubtful.insert(number),
         };
-        let figures = Figures::of(node, &assumed.rests, costs);
+        let figures = Figures::of(node, &assumed.rests, self.costs);
         let old = std::mem::replace(&mut self.figures[number as usize], figures);
         self.places = sum(less(self.places, old.places), figures.places);
-        self.pools.learn(node.rests_of_known(costs));
-        let takes = Takes::of(node, &self.pools);
-        for (bound, balance) in &mut self.bounds {
-            let values = (bound.takes(&takes), bound.load(&node.counts));
-            balance.set(Other {
-                number,
-                down,
-                values,
-            });
+        self.pools.learn(node.rests_of_known(self.costs));
+        let seen = self.seen(number, node, &assumed.rests);
+        for sum in self.criteria.iter_mut().flatten().chain(&mut self.bounds) {
+            sum.balance.set(Sum::of(sum.measure, &seen));
         }
-        for (view, sums) in &mut self.criteria {
-            let supply = Supply::of(assumed.rests.iter().copied(), *view, costs);
-            for (criterion, balance) in sums {
-                let values = (criterion.supply(&supply), criterion.demand(&node.counts));
-                balance.set(Other {
-                    number,
-                    down,
-                    values,
-                });
-            }
+    }
+
+    fn seen<'a>(&self, number: u32, node: &'a NodeState, rests: &[Rest]) -> Seen<'a> {
+        let supply = |view: &View| Supply::of(rests.iter().copied(), *view, self.costs);
+        Seen {
+            number,
+            node,
+            supplies: self.views.iter().map(supply).collect(),
+            takes: Takes::of(node, &self.pools),
         }
+    }
+
+    /// Nodes that are other than they are, as measures see them.
+    fn others<'a>(&self, case: &'a Case<'_>) -> Vec<Seen<'a>> {
+        let others = case.others.iter();
+        let seen = others.map(|(number, node)| self.seen(*number, node, &node.rests(self.costs)));
+        seen.collect()
     }
 
     /// True if the inequalities show that everything fits, whichever nodes go down.
     pub(super) fn is_sufficient(&self, case: &Case<'_>) -> bool {
+        let others = self.others(case);
+        let mut views = self.criteria.iter();
         case.doubtful().next().is_none()
-            && self.criteria.iter().any(|(view, sums)| {
-                let others = supplies(case, *view);
-                let mut sums = sums.iter();
-                sums.all(|sum| holds(sum, case, &others))
-            })
+            && views.any(|sums| sums.iter().all(|sum| sum.holds(case, &others)))
     }
 
-    /// The nodes to lose of the first inequality that does not hold, in the first view: those that are
-    /// down and those that weigh most.
+    /// The nodes to lose of the first inequality that does not hold, in the first view.
     pub(super) fn weakest(&self, case: &Case<'_>) -> Vec<u32> {
-        let failing = self.criteria.first().and_then(|(view, sums)| {
-            let others = supplies(case, *view);
-            let failing = sums.iter().find(|sum| !holds(sum, case, &others))?;
-            Some(
-                failing
-                    .1
-                    .worst(by_criterion(&failing.0, &others), case.down()),
-            )
-        });
-        failing.unwrap_or_else(|| case.down().iter().copied().collect())
+        let first = self.criteria.iter().flatten();
+        let found = self.first_short(first, case);
+        found.unwrap_or_else(|| case.down().iter().copied().collect())
     }
 
     /// Nodes to lose that prove that not everything fits, if a bound shows it.
     pub(super) fn exceeded(&self, case: &Case<'_>) -> Option<Vec<u32>> {
-        let others = case.others.iter();
-        let others: Vec<(u32, &NodeState, Takes)> = others
-            .map(|(number, node)| (*number, node, Takes::of(node, &self.pools)))
-            .collect();
-        let (bound, balance) = self.bounds.iter().find(|(bound, balance)| {
-            !balance.bears(bound.load(&case.off), by_bound(*bound, &others))
-        })?;
-        Some(balance.worst(by_bound(*bound, &others), case.down()))
+        self.first_short(self.bounds.iter(), case)
+    }
+
+    fn first_short<'a>(
+        &self,
+        mut sums: impl Iterator<Item = &'a Sum>,
+        case: &Case<'_>,
+    ) -> Option<Vec<u32>> {
+        let others = self.others(case);
+        let short = sums.find(|sum| !sum.holds(case, &others))?;
+        Some(short.worst(case, &others))
     }
 
     /// NICs that would have to find room without these nodes, and the places that there are, each level
@@ -218,60 +283,4 @@ fn sum(one: PerLevel<u64>, other: PerLevel<u64>) -> PerLevel<u64> {
 
 fn less(one: PerLevel<u64>, other: PerLevel<u64>) -> PerLevel<u64> {
     std::array::from_fn(|level| one[level] - other[level])
-}
-
-fn sorts(shape: &Shape, makeup: Makeup, view: View, costs: LevelCosts) -> Sorts {
-    let (slots, pools) = (makeup.slots(view), makeup.pools(view));
-    Sorts {
-        // A pool in which both can run out may become either.
-        slots: makeup.both() || slots.contains(&true),
-        pools: makeup.both() || pools,
-        most_nics: shape.most_nics,
-        levels_alike: !makeup.both() && !pools && !slots[..shape.highest].contains(&true),
-        costs,
-    }
-}
-
-/// Nodes that are other than they are, with their supply.
-type Supplies<'a> = Vec<(u32, &'a NodeState, Supply)>;
-
-fn supplies<'a>(case: &'a Case<'_>, view: View) -> Supplies<'a> {
-    let costs = case.costs();
-    let of = |(number, node): &'a (u32, NodeState)| {
-        let supply = Supply::of(node.rests(costs).into_iter(), view, costs);
-        (*number, node, supply)
-    };
-    case.others.iter().map(of).collect()
-}
-
-fn by_criterion<'a>(
-    criterion: &'a Criterion,
-    others: &'a Supplies<'_>,
-) -> impl Iterator<Item = Other> + Clone + 'a {
-    others.iter().map(|(number, node, supply)| Other {
-        number: *number,
-        down: node.down,
-        values: (criterion.supply(supply), criterion.demand(&node.counts)),
-    })
-}
-
-fn by_bound<'a>(
-    bound: Bound,
-    others: &'a [(u32, &NodeState, Takes)],
-) -> impl Iterator<Item = Other> + Clone + 'a {
-    others.iter().map(move |(number, node, takes)| Other {
-        number: *number,
-        down: node.down,
-        values: (bound.takes(takes), bound.load(&node.counts)),
-    })
-}
-
-/// Whether an inequality holds. One for VMs of a sort that does not occur says nothing.
-fn holds(
-    (criterion, balance): &(Criterion, Balance),
-    case: &Case<'_>,
-    others: &Supplies<'_>,
-) -> bool {
-    !criterion.concerns(&case.all)
-        || balance.bears(criterion.demand(&case.off), by_criterion(criterion, others))
 }
