@@ -1,10 +1,10 @@
 use std::collections::BTreeSet;
 
-use accelnet_model::Performance;
+use accelnet_model::{Code, Performance};
 
 use super::*;
 use crate::{
-    Observed, fixture,
+    Observed, eligibility, fixture,
     plan::{Action, Memory, plan},
 };
 
