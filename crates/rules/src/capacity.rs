@@ -39,39 +39,38 @@
 //!
 //! What is never done: admit what does not fit. The tests prove it against brute force.
 
-mod balance;
-mod bounds;
+mod bound;
+mod bounds_kept;
 mod budget;
-mod case;
-mod cluster;
+mod changes;
 mod criteria;
 mod decision;
-mod everywhere;
+mod exact;
+mod greedy;
+mod index;
+mod ledger;
 mod levels;
-mod makeup;
 mod model;
-mod node;
 mod offline;
-mod place;
+mod pinning;
 mod planning;
 mod recovery;
+mod region;
 mod sizes;
-mod sums;
+mod state;
 mod supply;
 mod top;
-mod words;
 
-pub use cluster::Capacity;
+pub use index::Capacity;
 pub use levels::LevelCosts;
 use levels::{LEVELS, PerLevel, position};
-pub use model::{Adapter, Node, Queues, Refusal, Reserve, Shortage, Vm};
+pub use model::{Adapter, Node, Queues, Refusal, Reserve, Vm};
 pub use offline::{
     AdapterEntry, CapacityFile, CapacityReport, FitsMore, LevelQueuePairs, NodeEntry, Refused,
     VmEntry,
 };
 pub use planning::{Figures, Offer};
 pub use recovery::{Placement, Recovery};
-pub use words::Explained;
 
 /// How many of `nodes` nodes may be down at once with a reserve of `percent` percent: ⌈N·p/100⌉, but
 /// one node is left at least.

@@ -1,12 +1,12 @@
 use std::{collections::BTreeSet, time::Duration};
 
-use accelnet_model::{Code, Performance};
+use accelnet_model::Performance;
 
 use super::*;
 use crate::{
     Observed,
     action::Action,
-    eligibility, fixture,
+    fixture,
     plan::{Memory, plan, tests::deeds},
 };
 

@@ -48,7 +48,8 @@ impl fmt::Debug for Room {
 }
 
 impl Room {
-    /// Asks the capacity of an intent something short.
+    /// Asks the capacity of an intent something short. Whatever is changed for the question has to be
+    /// taken back.
     ///
     /// # Errors
     /// If there cannot be such a cluster.
@@ -57,14 +58,14 @@ impl Room {
         wish: &Wish,
         seen: &Seen,
         (intent, reserve): (&Intent, Reserve),
-        question: impl FnOnce(&Capacity) -> T,
+        question: impl FnOnce(&mut Capacity) -> T,
     ) -> Result<T, Problem> {
         let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         // What fails half-way is not kept.
         let before = kept.take().filter(|before| {
             before.intent == *intent && before.reserve == reserve && before.has_nodes_of(seen)
         });
-        let now = match before {
+        let mut now = match before {
             Some(before) => before.brought_to(wish, seen)?,
             None => Kept {
                 capacity: made(wish, seen, intent, reserve)?,
@@ -75,7 +76,7 @@ impl Room {
             },
         };
         debug_assert!(now.is_as_made_anew(wish, seen), "{wish:?} {seen:?}");
-        let answer = question(&now.capacity);
+        let answer = question(&mut now.capacity);
         *kept = Some(now);
         Ok(answer)
     }
@@ -90,7 +91,7 @@ impl Room {
         seen: &Seen,
         of: (&Intent, Reserve),
     ) -> Result<Capacity, Problem> {
-        self.ask(wish, seen, of, Capacity::clone)
+        self.ask(wish, seen, of, |capacity| capacity.clone())
     }
 }
 
@@ -124,7 +125,7 @@ impl Kept {
             let level = wish.on(uuid, &intent.name).and_then(|wanted| wanted.level);
             let now = level.map(|level| of_vm(seen, intent, uuid, level));
             let name = uuid.to_string();
-            let same = self.capacity.vm(&name) == now;
+            let same = self.capacity.vm(&name) == now.as_ref();
             (!same).then_some((name, now))
         });
         let vms: BTreeMap<_, _> = vms.collect();
@@ -138,8 +139,8 @@ impl Kept {
         if wish.specs.iter().count() > CHECKED_VMS {
             return true;
         }
-        made(wish, seen, &self.intent, self.reserve).is_ok_and(|anew| {
-            let kept = &self.capacity;
+        made(wish, seen, &self.intent, self.reserve).is_ok_and(|mut anew| {
+            let mut kept = self.capacity.clone();
             anew.figures() == kept.figures()
                 && anew.nodes_down_tolerated() == kept.nodes_down_tolerated()
                 && anew.holds().is_ok() == kept.holds().is_ok()
