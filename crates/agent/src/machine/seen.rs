@@ -281,7 +281,9 @@ impl Machine {
             self.note_start(&seen, before);
             // While we work on it ourselves libvirt may keep everybody else waiting.
             let ours = self.lanes.contains_key(&Lane::Vm(seen.uuid));
-            let kept = before.filter(|_| ours || touched.contains(&seen.uuid)).cloned();
+            let kept = before
+                .filter(|_| ours || touched.contains(&seen.uuid))
+                .cloned();
             match (seen.facts, kept) {
                 (Ok(_), Some(kept)) => self.observed.vms.push(kept),
                 (Ok(facts), None) => self.observed.vms.push(facts),

@@ -12,7 +12,9 @@ use accelnet_model::{
 };
 
 use super::{HostTwin, Machine};
-use crate::{AdaptersSeen, Entry, HoldQueue, Host, HostError, HostEvent, LinkSeen, PolicyPath, Result};
+use crate::{
+    AdaptersSeen, Entry, HoldQueue, Host, HostError, HostEvent, LinkSeen, PolicyPath, Result,
+};
 
 fn gone(what: impl std::fmt::Display) -> HostError {
     HostError::Gone(what.to_string())

@@ -77,13 +77,7 @@ fn a_failover_takes_vms_back_and_on_to_the_other() {
         panic!("{found:?}")
     };
     let device = observed.adapters[0].vfs[0].pci;
-    assert_eq!(
-        back.goal,
-        Goal::Back {
-            device,
-            used: false
-        }
-    );
+    assert_eq!(back.goal, Goal::Back { device, used: true });
     // Where the driver can do that, the guest sees that its VF leads nowhere.
     let link = |action: &Action| match action {
         Action::Dress { attributes, .. } => Some(attributes.link),
@@ -129,7 +123,8 @@ fn after_a_failover_all_are_reached_at_once_also_those_that_rest() {
         let (port, mac, present) = ("bond0".parse().unwrap(), id.mac, false);
         assert!(deeds(&found).contains(&Action::BridgeEntry { port, mac, present }));
     }
-    assert_eq!(directions(&found), [Going::Back; MOVES]);
+    // The one that a move just failed for is left for now.
+    assert_eq!(directions(&found), [Going::Back; VMS as usize - 1]);
 }
 
 #[test]

@@ -276,17 +276,25 @@ fn a_departing_guests_frames_wait_until_it_has_let_go() {
 
 #[test]
 fn a_vm_that_was_stopped_with_its_vf_runs_on() {
-    let mut observed = accelerated();
+    let (mut observed, mut memory, id) = back(true);
+    memory.moves.clear();
     observed.vms[0].state = VmState::Paused;
-    let ends = |observed: &Observed| {
-        let vm = observed.vms[0].uuid;
-        actions(observed, &low()).contains(&Action::EndJob { vm })
+    let ends = |observed: &Observed, memory: &Memory| {
+        let end = Action::EndJob { vm: id.vm };
+        deeds(&at(observed, memory, NOW)).contains(&end)
     };
-    assert!(!ends(&observed), "somebody suspended it");
+    assert!(!ends(&observed, &memory), "somebody suspended it");
     observed.vms[0].job = Some(VmJob::Outgoing);
-    assert!(ends(&observed));
+    assert!(!ends(&observed, &memory), "its tap is not open yet");
+    open(&mut observed, &mut memory, id);
+    memory.told.insert("vnet1".parse().unwrap(), Hold::Wait);
+    assert!(
+        ends(&observed, &memory),
+        "{:?}",
+        at(&observed, &memory, NOW)
+    );
     observed.adapters[0].vfs[0].active_vectors = 0;
-    assert!(!ends(&observed), "its guest has given it up");
+    assert!(!ends(&observed, &memory), "its guest has given it up");
 }
 
 #[test]
@@ -329,7 +337,9 @@ fn what_qemu_has_left_of_a_vf_is_ended_before_the_next_plug() {
 fn nothing_is_begun_on_what_was_not_seen() {
     type Change = fn(&mut Observed);
     let unseen: [Change; 4] = [
-        |observed| drop(observed.stale.insert(observed.vms[0].uuid)),
+        |observed| {
+            observed.stale.insert(observed.vms[0].uuid);
+        },
         |observed| observed.policy.clear(),
         |observed| observed.hypervisor_answers = false,
         // It may have any of the VFs.
@@ -357,18 +367,24 @@ fn after_a_failure_the_way_back_is_tried_sooner_than_the_way_there() {
     type Rest = fn(&mut Memory, Uuid);
     let rests: [(Rest, &[Going], &[Going]); 3] = [
         (
-            |memory, vm| drop(memory.resting.insert(vm)),
+            |memory, vm| {
+                memory.resting.insert(vm);
+            },
             &[],
             &[Going::Back],
         ),
         (
-            |memory, vm| drop(memory.resting_all.insert(vm)),
+            |memory, vm| {
+                memory.resting_all.insert(vm);
+            },
             &[Going::ToVf],
             &[],
         ),
         // It came in a moment ago.
         (
-            |memory, vm| drop(memory.fresh.insert(vm)),
+            |memory, vm| {
+                memory.fresh.insert(vm);
+            },
             &[],
             &[Going::Back],
         ),
