@@ -63,7 +63,7 @@ impl Watch {
     /// Notes what is seen. A counter that has gone back is that of a new tap under the old name.
     pub fn see(&mut self, now: Duration, frames: u64, driven: bool) {
         if frames < self.frames {
-            *self = Self::new(now, frames);
+            *self = Self::new(now.max(self.quiet_since), frames);
         }
         if frames != self.frames || !driven {
             self.frames = frames;
@@ -186,13 +186,17 @@ pub fn phase(seen: &Evidence, past: Option<Past>, now: Duration) -> Past {
     if next.phase != Phase::Tap || !seen.plugged {
         next.given_up = false;
     }
+    if next.phase == Phase::Both && was != Some(Phase::Both) {
+        // Whatever opened them: what the tap's counter told before says nothing.
+        next.watch = Watch::new(now, seen.frames);
+    }
     next
 }
 
 /// Which path the guest uses is not known: both are open, until it is, or for as long as they may be.
 fn undecided(next: &mut Past, seen: &Evidence, was: Option<Phase>, now: Duration) -> Phase {
     if was != Some(Phase::Both) && !next.given_up {
-        next.watch = Watch::new(now, seen.frames);
+        return Phase::Both;
     }
     if next.usable && next.watch.is_sure(seen.counted) {
         return Phase::Vf;

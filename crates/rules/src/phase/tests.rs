@@ -1,3 +1,7 @@
+//! Phases from single signs, and from any evidence in any order.
+
+use proptest::prelude::*;
+
 use super::*;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -125,4 +129,181 @@ fn a_guest_that_leaves_has_both_until_it_lets_go() {
         ..leaves
     };
     assert_eq!(phase(&gone, Some(past), 6 * SECOND).phase, Phase::Absent);
+}
+
+#[test]
+fn what_was_sent_before_both_paths_opened_says_nothing() {
+    // A talkative guest that fell silent when its switch-over began.
+    let chatty = (0..60).map(|at| Evidence {
+        frames: 1000 * at,
+        ..seen(at)
+    });
+    let opened = (60..62).map(|at| Evidence {
+        frames: 59_000,
+        going: Some(Going::ToVf),
+        ..seen(at)
+    });
+    let drives = |until: u64| {
+        (62..=until).map(|at| Evidence {
+            frames: 59_000,
+            going: Some(Going::ToVf),
+            ..driven(at)
+        })
+    };
+    let found = |until| {
+        told(
+            chatty.clone().chain(opened.clone()).chain(drives(until)),
+            None,
+        )
+    };
+    assert_eq!(found(63).phase, Phase::Both);
+    assert_eq!(
+        found(64).phase,
+        Phase::Vf,
+        "three seconds after its last look without driver"
+    );
+}
+
+#[test]
+fn a_vm_whose_migration_ends_before_its_guest_let_go_is_not_given_up_at_once() {
+    let past = told((0..100).map(driven), None);
+    let leaves = Evidence {
+        departing: true,
+        ..driven(100)
+    };
+    let past = phase(&leaves, Some(past), 100 * SECOND);
+    let stays = Evidence {
+        frames: 1,
+        ..driven(101)
+    };
+    let past = phase(&stays, Some(past), 101 * SECOND);
+    assert_eq!((past.phase, past.given_up), (Phase::Both, false));
+}
+
+#[test]
+fn a_counter_that_went_back_is_that_of_a_new_tap() {
+    let at = |frames: u64, at: u64| Evidence {
+        frames,
+        ..driven(at)
+    };
+    let past = told([at(500, 0), at(510, 1), at(520, 2), at(3, 3)], None);
+    assert_eq!(past.phase, Phase::Both);
+    let past = phase(&at(3, 5), Some(past), 5 * SECOND);
+    assert_eq!(past.phase, Phase::Both, "three frames are not many");
+    assert_eq!(phase(&at(3, 6), Some(past), 6 * SECOND).phase, Phase::Vf);
+}
+
+/// One look: what it shows, how long after the one before, and how old its counters are.
+#[derive(Debug, Clone)]
+struct Look {
+    after: Duration,
+    lag: Duration,
+    frames: i64,
+    shows: Evidence,
+}
+
+fn any_look() -> impl Strategy<Value = Look> {
+    let mostly = || prop::bool::weighted(0.9);
+    let rarely = || prop::bool::weighted(0.1);
+    let going = prop_oneof![
+        6 => Just(None),
+        2 => Just(Some(Going::ToVf)),
+        1 => Just(Some(Going::Back)),
+    ];
+    let frames = prop_oneof![6 => Just(0), 2 => 1..5_i64, 1 => 20..100_i64, 1 => Just(-1)];
+    (
+        (0..4000_u64, 0..1500_u64, frames),
+        (mostly(), mostly(), mostly(), mostly()),
+        (rarely(), any::<bool>(), going, rarely()),
+    )
+        .prop_map(|((after, lag, frames), here, rest)| Look {
+            after: Duration::from_millis(after),
+            lag: Duration::from_millis(lag),
+            frames,
+            shows: Evidence {
+                here: here.0,
+                plugged: here.1,
+                driven: here.1 && here.2,
+                link: here.1 && here.3,
+                seen_at_tap: rest.0,
+                stands_on_vf: rest.1,
+                going: rest.2,
+                departing: rest.3,
+                ..seen(0)
+            },
+        })
+}
+
+/// What is true since both paths were opened.
+struct Opened {
+    at: Duration,
+    /// The same, or when the tap was made anew.
+    watched: Duration,
+    frames: i64,
+    /// The last time that a frame was counted, or the guest could not use its VF.
+    quiet: Duration,
+}
+
+proptest! {
+    #[test]
+    fn whatever_is_seen_in_whatever_order(looks in prop::collection::vec(any_look(), 1..60)) {
+        let (mut now, mut counted, mut frames) = (Duration::from_secs(100), Duration::ZERO, 1000_u64);
+        let mut past: Option<Past> = None;
+        let mut opened: Option<Opened> = None;
+        for look in looks {
+            now += look.after;
+            counted = counted.max(now.saturating_sub(look.lag));
+            let before = frames;
+            frames = match look.frames {
+                -1 => 0,
+                more => frames + more.unsigned_abs(),
+            };
+            let seen = Evidence { frames, counted, ..look.shows };
+            let was = past.map(|past| past.phase);
+            let gave_up = past.is_some_and(|past| past.given_up);
+            let found = phase(&seen, past, now);
+            let usable = seen.driven && seen.link;
+            if let Some(opened) = &mut opened {
+                if frames < before {
+                    opened.frames = 0;
+                    opened.watched = opened.quiet.max(counted);
+                }
+                opened.frames += look.frames.max(0);
+                if frames != before || !usable {
+                    opened.quiet = opened.quiet.max(counted);
+                }
+            }
+
+            prop_assert_eq!(found.phase == Phase::Absent, !seen.here);
+            let stays = seen.here && seen.plugged && !seen.departing;
+            if found.phase == Phase::Vf {
+                prop_assert!(stays && usable && seen.going != Some(Going::Back));
+            }
+            if seen.here && !seen.plugged && seen.going.is_none() {
+                prop_assert_eq!(found.phase, Phase::Tap);
+            }
+            let by_tap = frames != before || seen.seen_at_tap;
+            if was == Some(Phase::Vf) && stays && (by_tap || !usable) {
+                prop_assert_eq!(found.phase, Phase::Both, "at once");
+            }
+            if let (Some(Phase::Both), Phase::Vf, Some(opened)) = (was, found.phase, &opened) {
+                let needed = if opened.frames < 10 { 3 } else { 1 };
+                let silent = counted.saturating_sub(opened.quiet);
+                prop_assert!(silent >= Duration::from_secs(needed), "{:?}", silent);
+            }
+            if found.given_up && !gave_up {
+                let open = opened.as_ref().map(|opened| now - opened.at);
+                prop_assert!(open >= Some(BOTH_LIMIT), "{:?}", open);
+            }
+            if found.phase == Phase::Both && was != Some(Phase::Both) {
+                opened = Some(Opened { at: now, watched: now, frames: 0, quiet: now });
+            }
+            if found.phase == Phase::Both && stays && seen.going.is_none() {
+                let open = opened.as_ref().map(|opened| now - opened.watched);
+                prop_assert!(open < Some(BOTH_LIMIT), "{:?}", open);
+            }
+            prop_assert!(!found.given_up || found.phase == Phase::Tap);
+            past = Some(found);
+        }
+    }
 }
