@@ -13,6 +13,7 @@ use accelnet_model::{
 use accelnet_rules::{
     action::{Action, Hold, Lane},
     moves::{Goal, NicId},
+    phase::Going,
 };
 use uuid::Uuid;
 
@@ -305,7 +306,11 @@ impl Machine {
         } else {
             self.repairs.note(action, now, Some(&problem));
         }
-        match nic.filter(|nic| self.memory.moves.contains_key(nic)) {
+        let going = nic.and_then(|nic| self.memory.moves.get(&nic));
+        // A way back waits for frames to have theirs, which is tried again at once, and goes on.
+        let goes_on = going.is_some_and(|going| going.going() == Going::Back);
+        match nic.filter(|_| going.is_some()) {
+            Some(_) if goes_on && action.lane() == Lane::Frames => {}
             Some(nic) => self.move_failed(now, nic, problem),
             None => self.failed_alone(now, nic, action, problem),
         }
