@@ -334,7 +334,7 @@ catalogue! {
         "See the kernel's message; it is tried again by itself."
     RepairRepeated "repair_repeated" FAILED
         "Something else on the node keeps changing what accelnet owns."
-        "Attributes of VFs, learning at the uplink and the forwarding entries that accelnet added belong to it. What is changed there is put right, and this was changed again and again."
+        "Attributes of VFs, flags of ports while a frame may come either way, and the filter and forwarding entries that accelnet added belong to it. What is changed there is put right, and this was changed again and again."
         "Find what changes it (a network manager, a script, another SR-IOV tool), and let it leave alone what is named; accelnet goes on putting it right."
     RepairFailed "repair_failed" FAILED
         "What accelnet owns on the node could not be put right, in several tries."
