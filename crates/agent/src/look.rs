@@ -7,9 +7,7 @@ use accelnet_hypervisor::Hypervisor;
 use accelnet_model::{Code, IfName, NodeDesired, PciAddress, Problem};
 use accelnet_rules::{Observed, moves::NicId, observed::nics_on};
 
-use crate::event::{
-    AdaptersLook, GlanceScope, GlanceSeen, Glanced, HostLook, HostScope, VmsLook,
-};
+use crate::event::{AdaptersLook, GlanceScope, GlanceSeen, Glanced, HostLook, HostScope, VmsLook};
 
 /// A host's error in the catalogue's words.
 pub fn host_problem(error: &HostError) -> Problem {

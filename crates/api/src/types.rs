@@ -151,7 +151,8 @@ impl Vm {
             Some(_) if self.parked.is_none() => {
                 managed().next().is_some() && managed().all(|nic| nic.path == NicPath::Vf)
             }
-            _ => managed().all(|nic| nic.path != NicPath::Vf),
+            // A VF that the guest keeps may be on its way back to being used.
+            _ => managed().all(|nic| nic.path != NicPath::Vf && nic.vf.is_none()),
         }
     }
 

@@ -46,7 +46,9 @@ use accelnet_model::{
 };
 use sysfs::Root;
 
-use crate::{AdaptersSeen, Entry, HoldQueue, Host, HostError, HostEvent, LinkSeen, PolicyPath, Result};
+use crate::{
+    AdaptersSeen, Entry, HoldQueue, Host, HostError, HostEvent, LinkSeen, PolicyPath, Result,
+};
 
 /// The machine this process runs on.
 #[derive(Debug, Clone)]

@@ -112,12 +112,14 @@ pub(crate) fn contested(
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use accelnet_model::{BridgeFacts, NodeDesired};
 
     use super::*;
     use crate::{
         fixture,
-        plan::{Memory, plan},
+        plan::{Memory, plan, tests::deeds},
     };
 
     /// An intent that makes `br1`.
@@ -153,8 +155,8 @@ mod tests {
             intents: vec![intent()],
             ..NodeDesired::default()
         };
-        let plan = plan(observed, &desired, memory);
-        (plan.actions, plan.problems)
+        let plan = plan(observed, &desired, memory, Duration::ZERO);
+        (deeds(&plan), plan.problems)
     }
 
     fn make() -> Action {
@@ -233,7 +235,7 @@ mod tests {
                 },
                 ..NodeDesired::default()
             };
-            let plan = plan(&observed, &desired, &Memory::default());
+            let plan = plan(&observed, &desired, &Memory::default(), Duration::ZERO);
             assert_eq!(plan.actions, [], "{code}");
             assert_eq!(plan.problems[0].code, code);
             let text = &plan.problems[0].detail;
@@ -254,10 +256,10 @@ mod tests {
             intents: vec![ruled],
             ..NodeDesired::default()
         };
-        let none = plan(&observed, &desired, &memory);
-        assert_eq!(none.actions, []);
+        let planned = |memory: &Memory| deeds(&plan(&observed, &desired, memory, Duration::ZERO));
+        assert_eq!(planned(&memory), []);
         let id = observed.adapters[0].id.clone();
         memory.made_on.insert("br1".parse().unwrap(), id);
-        assert_eq!(plan(&observed, &desired, &memory).actions, [make(), add()]);
+        assert_eq!(planned(&memory), [make(), add()]);
     }
 }

@@ -66,7 +66,9 @@ impl Watch {
             *self = Self::new(now, frames);
         }
         if frames != self.frames || !driven {
-            (self.frames, self.quiet_since) = (frames, now);
+            self.frames = frames;
+            // Counted before the paths were opened, or not at all: nothing is known of the time since.
+            self.quiet_since = now.max(self.quiet_since);
         }
     }
 

@@ -112,6 +112,7 @@ mod tests {
             level,
             prepare,
             add_nic: None,
+            parked: false,
         }
     }
 

@@ -302,10 +302,13 @@ impl Machine {
         let moving = moving && !asked;
         if self.looks.vms.is_due(now, every, moving) {
             self.looks.vms.begins(now, self.number);
+            // What was done before is seen by it.
+            self.looks.touched_vms.clear();
             effects.push(Effect::LookAtVms);
         }
         if self.looks.host.is_due(now, every, moving) {
             self.looks.host.begins(now, self.number);
+            self.looks.touched_adapters.clear();
             self.looks.touched_frames = self
                 .lanes
                 .contains_key(&accelnet_rules::action::Lane::Frames);

@@ -279,12 +279,20 @@ impl Machine {
             let before = old.iter().find(|vm| vm.uuid == seen.uuid);
             self.note_arrival(now, &seen);
             self.note_start(&seen, before);
-            match seen.facts {
-                Ok(facts) => {
-                    let kept = before.filter(|_| touched.contains(&seen.uuid));
-                    self.observed.vms.push(kept.cloned().unwrap_or(facts));
-                }
-                Err(because) => {
+            // While we work on it ourselves libvirt may keep everybody else waiting.
+            let ours = self.lanes.contains_key(&Lane::Vm(seen.uuid));
+            let kept = before
+                .filter(|_| ours || touched.contains(&seen.uuid))
+                .cloned();
+            match (seen.facts, kept) {
+                (Ok(_), Some(kept)) => self.observed.vms.push(kept),
+                (Ok(facts), None) => self.observed.vms.push(facts),
+                (Err(_), Some(kept)) if ours => self.observed.vms.push(VmFacts {
+                    state: seen.state,
+                    job: seen.job,
+                    ..kept
+                }),
+                (Err(because), _) => {
                     self.observed.unseen_vms.push(UnseenVm {
                         uuid: seen.uuid,
                         name: seen.name,

@@ -3,9 +3,7 @@
 use std::time::Duration;
 
 use accelnet_host::twin::Machine;
-use accelnet_model::{
-    Code, MacAddr, NicPath, NodeStatus, Performance, Problem, Support, VfAttributes, VfUser,
-};
+use accelnet_model::{Code, NicPath, NodeStatus, Problem, Support, VfAttributes, VfUser};
 
 use crate::world::{World, is_quiet, mac, name, path, vm};
 

@@ -9,8 +9,8 @@ use std::{
 };
 
 use accelnet_host::{
-    AdaptersSeen, Entry, HoldQueue, Host, HostError, HostEvent, LinkSeen, PolicyPath, Result as HostResult,
-    twin::HostTwin,
+    AdaptersSeen, Entry, HoldQueue, Host, HostError, HostEvent, LinkSeen, PolicyPath,
+    Result as HostResult, twin::HostTwin,
 };
 use accelnet_hypervisor::{
     Hypervisor, HypervisorError, HypervisorEvent, NewNic, Result as VmResult, Staged, Versions,
@@ -38,9 +38,6 @@ struct Life {
     dead: bool,
     fault: Option<Fault>,
     calls: Vec<String>,
-    looks: usize,
-    /// How many looks there had been at each of the calls.
-    looks_at: Vec<usize>,
 }
 
 /// An agent's process. It is both of its ports.
@@ -74,11 +71,6 @@ impl Process {
     /// Changing calls so far.
     pub fn calls(&self) -> Vec<String> {
         self.with(|life| life.calls.clone())
-    }
-
-    /// Looks at the node so far, and how many there had been at each of the changing calls.
-    pub fn looks(&self) -> (usize, Vec<usize>) {
-        self.with(|life| (life.looks, life.looks_at.clone()))
     }
 
     /// It dies at the changing call after `more` others.
@@ -118,7 +110,6 @@ impl Process {
         self.alive();
         let (number, fault) = self.with(|life| {
             life.calls.push(call.to_owned());
-            life.looks_at.push(life.looks);
             (life.calls.len() - 1, life.fault)
         });
         match fault {
@@ -186,7 +177,6 @@ impl Host for Process {
 
     fn observe_adapters(&self, busy: &BTreeSet<PciAddress>) -> HostResult<AdaptersSeen> {
         self.alive();
-        self.with(|life| life.looks += 1);
         self.host.observe_adapters(busy)
     }
 

@@ -72,7 +72,10 @@ pub fn a_save_is_ended(rig: &mut Rig) {
     assert!(lost[0] <= 60, "{lost:?}");
     assert_eq!(rig.node("virsh domstate vm1").trim(), "running");
     let shown = rig.vm("vm1");
-    assert!(shown["problems"].to_string().contains("vm_frozen"), "{shown}");
+    assert!(
+        shown["problems"].to_string().contains("vm_frozen"),
+        "{shown}"
+    );
     rig.until_path("vm1", "vf", 60);
 }
 

@@ -28,6 +28,7 @@ fn entry(mac: MacAddr) -> FdbEntry {
         vlan: None,
         local: false,
         fixed: false,
+        sticky: false,
     }
 }
 

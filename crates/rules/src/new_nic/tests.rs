@@ -1,11 +1,13 @@
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, time::Duration};
 
 use accelnet_model::Performance;
 
 use super::*;
 use crate::{
-    Observed, fixture,
-    plan::{Action, Memory, plan},
+    Observed,
+    action::Action,
+    fixture,
+    plan::{Memory, plan, tests::deeds},
 };
 
 fn vm() -> VmFacts {
@@ -157,30 +159,30 @@ fn the_plan_adds_it_and_then_waits_for_what_it_brings() {
         bridge: fixture::intent().bridge,
         live,
     };
-    let planned = plan(&observed, &wish, &Memory::default());
-    assert!(planned.actions.contains(&add(true)));
+    let planned = plan(&observed, &wish, &Memory::default(), Duration::ZERO);
+    assert!(deeds(&planned).contains(&add(true)));
     assert!(planned.vm_problems.is_empty(), "{:?}", planned.vm_problems);
     let resting = Memory {
         resting: BTreeSet::from([fixture::vm(1).uuid]),
         ..Memory::default()
     };
-    let planned = plan(&observed, &wish, &resting);
-    assert!(!planned.actions.contains(&add(true)));
+    let planned = plan(&observed, &wish, &resting, Duration::ZERO);
+    assert!(!deeds(&planned).contains(&add(true)));
 
     observed.vms[0].free_root_ports_live = 0;
     observed.vms[0].nics_staged = vec![nic(mac(), "br0")];
-    let planned = plan(&observed, &wish, &Memory::default());
+    let planned = plan(&observed, &wish, &Memory::default(), Duration::ZERO);
     let told = &planned.vm_problems[&fixture::vm(1).uuid];
     assert_eq!(told[0].code, Code::VmNeedsColdStart);
     assert!(told[0].cure.starts_with("It is staged already"), "{told:?}");
     let is_add = |action: &Action| matches!(action, Action::AddNic { .. });
-    assert!(!planned.actions.iter().any(is_add));
+    assert!(!deeds(&planned).iter().any(is_add));
 
     // Nobody asked for one.
     observed.vms[0].nics_staged.clear();
     wish.vms[0].add_nic = None;
-    let planned = plan(&observed, &wish, &Memory::default());
-    assert!(!planned.actions.iter().any(is_add));
+    let planned = plan(&observed, &wish, &Memory::default(), Duration::ZERO);
+    assert!(!deeds(&planned).iter().any(is_add));
     assert_eq!(
         planned.vm_problems[&fixture::vm(1).uuid][0].code,
         Code::GetNetworkAdapterFailed
