@@ -106,7 +106,12 @@ fn go_on(scene: &Scene<'_>, nic: &Nic<'_>, going: &Move, plan: &mut Plan) {
                 if !scene.memory.lanes.contains(&Lane::Adapter(pf)) {
                     plan.push_for(nic.id, Action::VfVectors { pf, vf, vectors });
                 }
-            } else if settled && free && reached_from(scene.observed, place, plan) {
+            } else if settled
+                && free
+                && reached_from(scene.observed, place, plan)
+                // What QEMU has left goes first.
+                && !scene.memory.left.contains(&nic.id)
+            {
                 plug(nic, place, plan);
             }
         }
@@ -161,6 +166,9 @@ fn frozen(scene: &Scene<'_>, vm: &VmFacts, plan: &mut Plan) {
 /// A VF that the VM's QEMU still has although libvirt knows of no such device: it was plugged by half, or
 /// unplugged by half, and the next plug would fail.
 fn left_behind(scene: &Scene<'_>, vm: &VmFacts, plan: &mut Plan) {
+    if scene.memory.resting_all.contains(&vm.uuid) {
+        return;
+    }
     let quiet = vm.job.is_none() && !scene.memory.departing.contains(&vm.uuid);
     let left = scene.memory.left.iter().find(|nic| nic.vm == vm.uuid);
     if let Some(NicId { vm, mac }) = left.copied() {
