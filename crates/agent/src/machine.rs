@@ -308,7 +308,8 @@ impl Machine {
 
     fn turn(&mut self, now: Duration, nic: NicId, turn: Turn) {
         match turn {
-            Turn::Begin(_) if self.stopping => {}
+            // One that turns back is none that begins.
+            Turn::Begin(_) if self.stopping && !self.memory.moves.contains_key(&nic) => {}
             Turn::Begin(begun) => {
                 tracing::info!(vm = begun.vm_name, device = %begun.device(), going = ?begun.going(), "switch-over begins");
                 self.memory.moves.insert(nic, *begun);

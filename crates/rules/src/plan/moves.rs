@@ -6,8 +6,8 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use accelnet_model::{
-    AdapterFacts, Code, Intent, NodeDesired, Performance, Problem, VfAttributes, VfFacts, VfUser,
-    VmDesired, VmFacts, VmState,
+    AdapterFacts, Code, Intent, NodeDesired, PciAddress, Performance, Problem, VfAttributes,
+    VfFacts, VfUser, VmDesired, VmFacts, VmState,
 };
 use uuid::Uuid;
 
@@ -100,6 +100,9 @@ fn go_on(scene: &Scene<'_>, nic: &Nic<'_>, going: &Move, plan: &mut Plan) {
         return;
     }
     match (&going.goal, nic.handle) {
+        (Goal::ToVf { place, .. }, None) if !has_way(scene.observed, place.vf) => {
+            plan.turns.push((nic.id, Turn::Over));
+        }
         (Goal::ToVf { place, vectors, .. }, None) => {
             if let Some(vectors) = vectors.filter(|_| !going.has_vectors) {
                 let (pf, vf) = (place.pf, place.vf);
@@ -114,6 +117,15 @@ fn go_on(scene: &Scene<'_>, nic: &Nic<'_>, going: &Move, plan: &mut Plan) {
             {
                 plug(nic, place, plan);
             }
+        }
+        // As soon as the guest drives it, it takes nothing by its tap.
+        (Goal::ToVf { .. }, Some(handle)) if !has_way(scene.observed, handle.device()) => {
+            let goal = Goal::Back {
+                device: handle.device(),
+                used: handle.is_driven(),
+            };
+            let back = Move::new(nic.id, &nic.vm.name, goal, scene.now);
+            plan.turns.push((nic.id, Turn::Begin(Box::new(back))));
         }
         (Goal::ToVf { .. }, Some(handle)) => {
             if nic.phase() == Phase::Vf && settled {
@@ -130,6 +142,12 @@ fn go_on(scene: &Scene<'_>, nic: &Nic<'_>, going: &Move, plan: &mut Plan) {
         (Goal::Back { .. }, Some(_)) => {}
         (Goal::Back { .. }, None) => plan.turns.push((nic.id, Turn::Over)),
     }
+}
+
+/// Frames go by the VF's adapter.
+fn has_way(observed: &Observed, vf: PciAddress) -> bool {
+    let its = observed.vf(vf);
+    its.is_none_or(|(adapter, _)| adapter.carrier && observed.is_active(adapter))
 }
 
 fn reached_from(observed: &Observed, place: &VfPlace, plan: &Plan) -> bool {
