@@ -214,7 +214,9 @@ impl Machine {
                 guest.vf = None;
             }
         }
-        if let Some(vf) = self.vf_mut(pci) {
+        if let Some(vf) = self.vf_mut(pci)
+            && matches!(vf.user, VfUser::Process { pid: user, .. } if user == pid)
+        {
             vf.user = VfUser::Nobody;
         }
     }

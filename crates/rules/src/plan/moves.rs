@@ -136,8 +136,12 @@ fn go_on(scene: &Scene<'_>, nic: &Nic<'_>, going: &Move, plan: &mut Plan) {
             }
         }
         (Goal::Back { .. }, Some(handle)) if settled && free => {
-            let (vm, device) = (nic.id.vm, handle.device());
-            plan.push_for(nic.id, Action::Unplug { vm, device });
+            let (NicId { vm, mac }, device) = (nic.id, handle.device());
+            let unplug = match handle.is_forgotten(scene.observed) {
+                true => Action::Release { vm, mac },
+                false => Action::Unplug { vm, device },
+            };
+            plan.push_for(nic.id, unplug);
         }
         (Goal::Back { .. }, Some(_)) => {}
         (Goal::Back { .. }, None) => plan.turns.push((nic.id, Turn::Over)),
@@ -202,6 +206,14 @@ fn left_behind(scene: &Scene<'_>, vm: &VmFacts, plan: &mut Plan) {
             && !scene.observed.is_assigned(vf.pci)
     });
     let Some(vf) = left.next() else { return };
+    // The guest uses it: both paths are opened first.
+    let used = |nic: &&Nic<'_>| nic.handle.is_some_and(|its| its.device() == vf.pci);
+    if let Some(nic) = scene.nics_of(vm.uuid).find(used) {
+        if !scene.moves(vm.uuid) {
+            back(scene, nic, Vec::new(), plan);
+        }
+        return;
+    }
     let without = || scene.nics_of(vm.uuid).filter(|nic| nic.handle.is_none());
     let its = without().find(|nic| nic.id.mac == vf.attributes.mac);
     if let Some(nic) = its.or_else(|| without().next()) {
