@@ -88,6 +88,8 @@ fn is_for_frames(action: &Action) -> bool {
             | Action::HoldQueue { .. }
             | Action::Filter { .. }
             | Action::BridgeEntry { .. }
+            // A VM stands still until it is done.
+            | Action::EndJob { .. }
     )
 }
 

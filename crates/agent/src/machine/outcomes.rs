@@ -370,6 +370,7 @@ impl Machine {
                 self.repairs.note(action, now, Some(&problem));
             }
             Action::EndJob { vm } => {
+                self.repairs.note(action, now, Some(&problem));
                 let problem = problem.about("vm", name(*vm));
                 self.frozen.insert(*vm, (now + TELL_FROZEN, problem));
             }
