@@ -81,6 +81,8 @@ pub struct Machine {
     number: u64,
     stopping: bool,
     last: NodeStatus,
+    /// libvirt did not answer in time when that was told last.
+    was_late: bool,
     /// Something that is reported may have changed.
     changed: bool,
 }
@@ -108,6 +110,7 @@ impl Machine {
             number: 0,
             stopping: false,
             last: NodeStatus::default(),
+            was_late: false,
             changed: true,
         }
     }
@@ -399,6 +402,11 @@ impl Machine {
     }
 
     fn tell(&mut self, now: Duration, effects: &mut Vec<Effect>) {
+        // That libvirt does not answer is told when it is noticed, and as it is whenever somebody asks.
+        let answered = self.looks.answered(now);
+        let late = self.looks.is_late(now);
+        self.changed |= late != std::mem::replace(&mut self.was_late, late);
+        self.changed |= late && !answered.is_empty();
         if self.changed && self.looks.has_seen(now) {
             self.changed = false;
             let mut status = self.status(now);
@@ -409,7 +417,7 @@ impl Machine {
                 effects.push(Effect::Report(Box::new(self.last.clone())));
             }
         }
-        for token in self.looks.answered(now) {
+        for token in answered {
             effects.push(Effect::Answer(token, Box::new(self.last.clone())));
         }
     }
