@@ -112,7 +112,10 @@ impl HypervisorTwin {
             vm.is_some_and(|vm| vm.facts.state == VmState::Paused)
         });
         let event = HypervisorEvent::Migration(uuid, MigrationPhase::Failed);
-        self.change(uuid, Some(event), |vm, pid| self.run_on(vm, pid));
+        self.change(uuid, Some(event), |vm, pid| {
+            let takes_back = vm.let_go;
+            self.run_on(vm, pid, takes_back);
+        });
         if stopped {
             self.with(|vms| vms.tell(HypervisorEvent::Vm(uuid)));
         }
@@ -155,17 +158,20 @@ impl HypervisorTwin {
         if !vm.waits_for_guest() {
             return Ok(());
         }
-        self.run_on(vm, pid);
+        // It lets go in its first moment, and takes the VF back.
+        self.run_on(vm, pid, true);
         vms.tell(HypervisorEvent::Vm(uuid));
         vms.tell(HypervisorEvent::Migration(uuid, MigrationPhase::Failed));
         Ok(())
     }
 
-    fn run_on(&self, vm: &mut Vm, pid: u32) {
+    fn run_on(&self, vm: &mut Vm, pid: u32, takes_back: bool) {
         vm.facts.state = VmState::Running;
         (vm.facts.job, vm.busy, vm.let_go) = (None, false, false);
         self.hardware.set_running(pid, true);
-        self.hardware.set_let_go(pid, false);
+        if takes_back {
+            self.hardware.set_let_go(pid, false);
+        }
     }
 
     fn change(
