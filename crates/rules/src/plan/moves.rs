@@ -395,8 +395,9 @@ fn choose<'a>(
         memory,
         ..
     } = *scene;
-    // A VM that was not seen may have it.
-    let seen = observed.all_vms_seen();
+    // One that a VM has which was not seen is open in its process, and carries an address; libvirt gives none
+    // out twice either. But where nobody knows which VMs there are nothing is given out.
+    let seen = observed.hypervisor_answers;
     let taken: BTreeSet<_> = begun(plan)
         .chain(memory.moves.values())
         .filter(|going| going.going() == Going::ToVf)
