@@ -16,7 +16,7 @@ use accelnet_agent::{
 };
 use accelnet_host::{
     Host, HostEvent,
-    twin::{Habits, HostTwin, Machine as Twin},
+    twin::{Arrival, Habits, HostTwin, Machine as Twin, Station},
 };
 use accelnet_hypervisor::{
     Hypervisor, HypervisorEvent,
@@ -27,6 +27,7 @@ use accelnet_model::{
     NodeDesired, NodeStatus, PciAddress, Performance, Problem, VfAttributes, VfCount, VfUser,
     VmDesired, VmStatus, WhenToCreateVfs,
 };
+use accelnet_rules::action::Lane;
 use tempfile::TempDir;
 use uuid::Uuid;
 
@@ -34,6 +35,8 @@ use crate::process::{Fault, Process, check};
 
 /// Virtual time in which a look is over.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// Steps of the agent at one moment: what is done for some dozen VMs is far from this.
+const BUSY_AT_MOST: usize = 5_000;
 /// Virtual time until everything is as wanted; the longest rest after failures is five minutes.
 const VIRTUAL_LIMIT: Duration = Duration::from_secs(3600);
 
@@ -85,7 +88,22 @@ impl Hardware for Below {
     fn pause(&self, time: Duration) {
         self.host.advance(time);
     }
+
+    fn set_running(&self, pid: u32, runs: bool) {
+        self.host.with(|machine| machine.set_running(pid, runs));
+    }
+
+    fn set_let_go(&self, pid: u32, let_go: bool) {
+        self.host.with(|machine| machine.set_let_go(pid, let_go));
+    }
+
+    fn plug_stray(&self, pid: u32, device: PciAddress) -> Result<(), String> {
+        self.host.with(|machine| machine.plug_stray(pid, device))
+    }
 }
+
+/// Effects that take long, and how long.
+type Slow = (fn(&Effect) -> bool, Duration);
 
 /// An agent that runs: its step, driven by hand. Time is the twins', and effects are carried out one after
 /// the other, so that the same test does the same every time.
@@ -94,6 +112,8 @@ struct Running {
     process: Arc<Process>,
     /// Effects that are to be carried out, in order.
     effects: VecDeque<Effect>,
+    /// Effects that take long, and when they are over. Nothing else waits for them.
+    under_way: Vec<(Duration, Effect)>,
     of_host: mpsc::Receiver<HostEvent>,
     of_vms: mpsc::Receiver<HypervisorEvent>,
     reports: VecDeque<NodeStatus>,
@@ -108,6 +128,10 @@ pub struct World {
     habits: Arc<Mutex<BTreeMap<MacAddr, Habits>>>,
     directory: TempDir,
     running: Option<Running>,
+    slow: Vec<Slow>,
+    call_time: Duration,
+    /// How much was done since time passed last.
+    busy: (Duration, usize),
     /// Everything that the agent told to be wrong since its start.
     pub told: Vec<Problem>,
     /// The most switch-overs that it told to be under way at the same time.
@@ -154,6 +178,9 @@ impl World {
             habits,
             directory: tempfile::tempdir().unwrap(),
             running: None,
+            slow: Vec::new(),
+            call_time: Duration::ZERO,
+            busy: (Duration::ZERO, 0),
             told: Vec::new(),
             most_busy: 0,
         };
@@ -213,6 +240,22 @@ impl World {
         world
     }
 
+    /// VMs 1 and 3 are on VFs, and 2, which is compared with them, on its tap. Calls take a millisecond.
+    pub fn beside() -> Self {
+        let mut world = Self::new(3);
+        world.set_call_time(Duration::from_millis(1));
+        world.settle();
+        for vm in [1, 3] {
+            world.want(vm, Some(Performance::Low));
+        }
+        world.tell();
+        for vm in [1, 3] {
+            world.wait_path(vm, NicPath::Vf);
+        }
+        world.no_excuse();
+        world
+    }
+
     /// Of two VMs the first is wanted on a VF; the agent has not been told.
     pub fn before_attach() -> Self {
         let mut world = Self::settled(2);
@@ -225,6 +268,71 @@ impl World {
         let mut world = Self::accelerated(2);
         world.want(1, None);
         world
+    }
+
+    /// Effects of this kind take so long from now on; what else there is to do goes on meanwhile.
+    pub fn take_long(&mut self, kind: fn(&Effect) -> bool, time: Duration) {
+        self.slow.push((kind, time));
+    }
+
+    /// Each changing call of the next agent takes so long.
+    pub fn set_call_time(&mut self, time: Duration) {
+        self.call_time = time;
+    }
+
+    pub fn pid(&self, vm: u8) -> u32 {
+        self.hypervisor.pid(uuid(vm)).expect("the VM runs")
+    }
+
+    /// A frame that another machine sends to a VM, or the host, or another VM.
+    pub fn frame(&self, vm: u8, from: Station) -> Arrival {
+        self.host
+            .with(|machine| machine.frame_to_guest(mac(vm), from))
+    }
+
+    /// How long it takes until frames from all of these reach all of these VMs.
+    pub fn until_reached(&mut self, vms: &[u8], from: &[Station], limit: Duration) -> Duration {
+        let begun = self.now();
+        let reached = |world: &Self| {
+            let mut ways = vms
+                .iter()
+                .flat_map(|vm| from.iter().map(move |from| (vm, from)));
+            ways.all(|(vm, from)| {
+                *from == Station::Guest(mac(*vm)) || world.frame(*vm, *from).arrives()
+            })
+        };
+        self.until("frames arrive", limit, reached) - begun
+    }
+
+    /// When this is so for the first time; time passes in steps of a millisecond.
+    pub fn until(
+        &mut self,
+        what: &str,
+        limit: Duration,
+        reached: impl Fn(&Self) -> bool,
+    ) -> Duration {
+        let end = self.now() + limit;
+        loop {
+            if reached(self) {
+                return self.now();
+            }
+            assert!(
+                self.now() < end,
+                "'{what}' took longer than {limit:?}: {:#?}",
+                self.process().calls()
+            );
+            if !self.advance_agent() {
+                self.go_on(Duration::from_millis(1));
+            }
+        }
+    }
+
+    /// From here on nothing that happened is an excuse.
+    pub fn no_excuse(&self) {
+        self.host.with(|machine| {
+            let guests = machine.guests.iter_mut();
+            guests.for_each(|guest| guest.excused = false);
+        });
     }
 
     pub fn state_dir(&self) -> &Path {
@@ -280,6 +388,7 @@ impl World {
             self.host.clone(),
             self.hypervisor.clone(),
             fault,
+            self.call_time,
         ));
         let (to_agent, of_host) = mpsc::channel();
         Host::watch(&*process, to_agent).unwrap();
@@ -290,6 +399,7 @@ impl World {
             machine: Machine::new(ledger, problem),
             process,
             effects: VecDeque::new(),
+            under_way: Vec::new(),
             of_host,
             of_vms,
             reports: VecDeque::new(),
@@ -304,12 +414,15 @@ impl World {
         if let Some(running) = self.running.take() {
             running.process.kill();
         }
-        self.host.with(accelnet_host::twin::Machine::end_watches);
+        self.host.with(|machine| {
+            machine.end_watches();
+            machine.making.clear();
+        });
         self.hypervisor
             .with(accelnet_hypervisor::twin::Vms::end_watches);
     }
 
-    fn now(&self) -> Duration {
+    pub fn now(&self) -> Duration {
         self.host.with(|machine| machine.now())
     }
 
@@ -324,6 +437,7 @@ impl World {
 
     /// Takes in what happened, or carries out one effect; false if there is neither.
     fn advance_agent(&mut self) -> bool {
+        self.assert_time_passes();
         let running = self.running_mut();
         if running.process.is_dead() {
             return false;
@@ -336,10 +450,63 @@ impl World {
             self.step(Event::Vms(event));
             return true;
         }
-        let Some(effect) = running.effects.pop_front() else {
+        if let Some(effect) = self.ended() {
+            return self.carry_out(effect);
+        }
+        let Some(effect) = self.running_mut().effects.pop_front() else {
             return false;
         };
-        let process = Arc::clone(&running.process);
+        let slow = self.slow.iter().find(|(is_slow, _)| is_slow(&effect));
+        if let Some(time) = slow.map(|(_, time)| *time) {
+            self.making(&effect, true);
+            let end = self.now().saturating_add(time);
+            self.running_mut().under_way.push((end, effect));
+            return true;
+        }
+        self.carry_out(effect)
+    }
+
+    /// An agent that is busy without end while no time passes works in vain.
+    fn assert_time_passes(&mut self) {
+        let now = self.now();
+        let (since, steps) = self.busy;
+        self.busy = if since == now {
+            (now, steps + 1)
+        } else {
+            (now, 0)
+        };
+        assert!(
+            steps < BUSY_AT_MOST,
+            "{steps} steps at {now:?}: {:#?}",
+            self.process()
+                .calls()
+                .split_off(self.process().calls().len().saturating_sub(40))
+        );
+    }
+
+    /// What took long and is over now.
+    fn ended(&mut self) -> Option<Effect> {
+        let now = self.now();
+        let under_way = &mut self.running_mut().under_way;
+        let at = under_way.iter().position(|(end, _)| *end <= now)?;
+        let (_, effect) = under_way.remove(at);
+        self.making(&effect, false);
+        Some(effect)
+    }
+
+    /// The kernel tells nothing of an adapter while it makes VFs.
+    fn making(&self, effect: &Effect, begins: bool) {
+        let Effect::Do(Lane::Adapter(pf), _) = effect else {
+            return;
+        };
+        self.host.with(|machine| match begins {
+            true => machine.making.insert(*pf),
+            false => machine.making.remove(pf),
+        });
+    }
+
+    fn carry_out(&mut self, effect: Effect) -> bool {
+        let process = self.process();
         let event = match effect {
             Effect::LookAtHost(scope) => {
                 Event::HostSeen(Box::new(by_hand::at_host(&*process, &scope)))
@@ -389,7 +556,9 @@ impl World {
             return;
         }
         let now = self.now();
-        let wake = self.running().machine.wake_at(now);
+        let running = self.running();
+        let ends = running.under_way.iter().map(|(end, _)| *end);
+        let wake = ends.fold(running.machine.wake_at(now), Duration::min);
         let wait = wake.saturating_sub(now).min(most);
         self.advance(wait.max(Duration::from_millis(1)));
         self.step(Event::Tick);
