@@ -50,7 +50,7 @@ impl Machine {
                     }
                     self.succeeded(now, nic, &action, outcome);
                 }
-                Some(Err(failure)) => self.failed(now, nic, action, failure),
+                Some(Err(failure)) => self.failed(now, nic, &action, failure),
             }
         }
         match lane {
@@ -289,9 +289,9 @@ impl Machine {
         }
     }
 
-    fn failed(&mut self, now: Duration, nic: Option<NicId>, action: Action, failure: Failure) {
+    fn failed(&mut self, now: Duration, nic: Option<NicId>, action: &Action, failure: Failure) {
         let Failure { problem, kind } = failure;
-        match (&action, kind) {
+        match (action, kind) {
             (Action::HoldQueue { tap, .. }, FailureKind::PlaceTaken) => {
                 self.memory.without_hold.insert(tap.clone());
                 return;
@@ -311,11 +311,11 @@ impl Machine {
             self.look_at_vm(now, vm);
             self.looks.want_host_soon(now);
         } else {
-            self.repairs.note(&action, now, Some(&problem));
+            self.repairs.note(action, now, Some(&problem));
         }
         match nic.filter(|nic| self.memory.moves.contains_key(nic)) {
             Some(nic) => self.move_failed(now, nic, problem),
-            None => self.failed_alone(now, nic, &action, problem),
+            None => self.failed_alone(now, nic, action, problem),
         }
     }
 

@@ -275,7 +275,7 @@ fn dress(
 /// A VF of an adapter that no frames go by has no link either, where the driver can do that: its guest
 /// leaves it by itself.
 fn with_link(
-    attributes: VfAttributes,
+    mut attributes: VfAttributes,
     active: bool,
     adapter: &accelnet_model::AdapterFacts,
     memory: &Memory,
@@ -284,10 +284,8 @@ fn with_link(
         true => VfLink::Auto,
         false => VfLink::Down,
     };
-    VfAttributes {
-        link: Support::Supported(link),
-        ..attributes
-    }
+    attributes.link = Support::Supported(link);
+    attributes
 }
 
 /// What the VF must carry: policy on the NIC's whole path, and the level's limit. A VM without a wish
