@@ -13,6 +13,7 @@ use accelnet_model::{
 use accelnet_rules::{
     action::{Action, Hold, Lane},
     moves::{Goal, NicId},
+    phase::Going,
 };
 use uuid::Uuid;
 
@@ -313,8 +314,11 @@ impl Machine {
         } else {
             self.repairs.note(action, now, Some(&problem));
         }
-        match nic.filter(|nic| self.memory.moves.contains_key(nic)) {
-            Some(nic) => self.move_failed(now, nic, problem),
+        match nic.and_then(|nic| Some((nic, self.memory.moves.get(&nic)?.going()))) {
+            // What opens its way is tried on, and told; nothing is won by waiting for longer on a VF that must
+            // be left.
+            Some((_, Going::Back)) if action.lane() == Lane::Frames => {}
+            Some((nic, _)) => self.move_failed(now, nic, problem),
             None => self.failed_alone(now, nic, action, problem),
         }
     }
