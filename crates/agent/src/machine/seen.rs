@@ -422,6 +422,7 @@ impl Machine {
     pub(super) fn heard(&mut self, now: Duration, event: &HostEvent) {
         match event {
             HostEvent::Fdb { port, mac, gone } => self.heard_of_entry(now, port, *mac, *gone),
+            HostEvent::Filter { port, mac, gone } => self.heard_of_filter(now, port, *mac, *gone),
             HostEvent::Link(name) if self.carries(name) => {
                 // That frames go by it, or not, is known in a moment; the rest can wait.
                 self.looks.links.extend(name.parse());
@@ -462,6 +463,19 @@ impl Machine {
             .iter()
             .flat_map(|bridge| &bridge.ports);
         ports.any(|port| port.ifname.as_str() == name)
+    }
+
+    /// A filter changed. What we did ourselves is known, and other addresses than ours are nobody's here.
+    fn heard_of_filter(&mut self, now: Duration, port: &str, mac: MacAddr, gone: bool) {
+        let of_nic = self.memory.pasts.keys().any(|nic| nic.mac == mac);
+        if !of_nic && !self.memory.filtered.contains(&mac) {
+            return;
+        }
+        let mut adapters = self.observed.adapters.iter();
+        let adapter = adapters.find(|adapter| adapter.ifname.as_str() == port);
+        if adapter.is_some_and(|adapter| adapter.filter.contains(&mac) == gone) {
+            self.looks.want_host(now);
+        }
     }
 
     /// An entry moved. That of a NIC on its VF to its tap means that the guest sends there: it is reached

@@ -236,7 +236,11 @@ impl Machine {
             (true, false) => adapter.filter.retain(|other| *other != mac),
             _ => return Ok(()),
         }
-        self.tell_entry(pf, mac, !present);
+        self.tell(&HostEvent::Filter {
+            port: pf.to_string(),
+            mac,
+            gone: !present,
+        });
         Ok(())
     }
 

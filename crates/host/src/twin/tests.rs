@@ -204,13 +204,17 @@ fn the_kernel_tells_of_what_was_changed_and_of_nothing_else() {
         twin.ensure_bridge_entry(&name("pf0"), GUEST, Entry::Static)
             .unwrap();
     }
-    let entry = |port: &str| HostEvent::Fdb {
-        port: port.into(),
-        mac: GUEST,
-        gone: false,
-    };
+    let (port, mac, gone) = ("pf0".to_owned(), GUEST, false);
     let told: Vec<HostEvent> = events.try_iter().collect();
-    let expected = [HostEvent::Link("vnet1".into()), entry("pf0"), entry("pf0")];
+    let expected = [
+        HostEvent::Link("vnet1".into()),
+        HostEvent::Filter {
+            port: port.clone(),
+            mac,
+            gone,
+        },
+        HostEvent::Fdb { port, mac, gone },
+    ];
     assert_eq!(told, expected);
 }
 
