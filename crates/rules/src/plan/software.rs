@@ -141,10 +141,14 @@ fn others(
     for port in bridge.ports.iter().filter(|port| !is_uplink(&port.ifname)) {
         let entries = port.fdb.iter().filter(|entry| !entry.local);
         let addresses = entries.map(|entry| entry.mac);
-        let addresses: BTreeSet<MacAddr> = addresses
+        // Those that are in already stay: whoever makes up addresses makes no work.
+        let is_new = |mac: &MacAddr| uplinks.iter().any(|uplink| !uplink.filter.contains(mac));
+        let addresses: BTreeSet<(bool, MacAddr)> = addresses
             .filter(|mac| !mac.is_group() && !mac.is_zero() && !of_nic(mac))
+            .map(|mac| (is_new(&mac), mac))
             .collect();
-        found.extend(addresses.into_iter().take(OTHERS_A_PORT));
+        let addresses = addresses.into_iter().map(|(_, mac)| mac);
+        found.extend(addresses.take(OTHERS_A_PORT));
     }
     found
 }
