@@ -129,6 +129,6 @@ fn whatever_order_they_come_in() {
         assert!(in_filter(&world, is_invented) <= A_PORT);
     }
     let calls = world.process().calls().len() - calls;
-    assert!(calls <= 15 * 2 * A_PORT, "{calls} calls");
+    assert!(calls <= 2 * A_PORT, "{calls} calls");
     world.wait_path(1, NicPath::Vf);
 }

@@ -7,7 +7,7 @@ use accelnet_host::twin::{Machine, Station};
 use accelnet_model::{Code, NicPath, NodeStatus, Performance};
 use accelnet_rules::action::{Action, Lane};
 
-use crate::world::{World, codes, is_quiet, mac, name, path, uuid};
+use crate::world::{World, codes, is_quiet, mac, name, path, uuid, vm};
 
 const LOW: Option<Performance> = Some(Performance::Low);
 /// A look at the machine comes at the latest after this.
@@ -255,8 +255,11 @@ fn a_libvirt_that_is_slow_is_waited_for_where_it_matters() {
     world.take_long(is_vms_look, Duration::from_secs(30));
     world.want(1, None);
     world.tell();
-    world.wait_path(1, NicPath::Synthetic);
+    world.wait("VM 1 on its tap", |status| {
+        path(status, 1) == NicPath::Synthetic && vm(status, 1).progress.is_none()
+    });
     world.assert_synthetic(1);
+    world.run_for(Duration::from_secs(60));
     world.assert_free_vfs_clean();
 }
 

@@ -275,6 +275,11 @@ impl World {
         self.slow.push((kind, time));
     }
 
+    /// From now on nothing takes long that has not begun to.
+    pub fn take_no_time(&mut self) {
+        self.slow.clear();
+    }
+
     /// Each changing call of the next agent takes so long.
     pub fn set_call_time(&mut self, time: Duration) {
         self.call_time = time;

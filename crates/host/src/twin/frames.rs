@@ -14,6 +14,9 @@ use accelnet_model::{AdapterFacts, BridgeFacts, IfName, MacAddr};
 use super::{Guest, Machine};
 use crate::HoldQueue;
 
+/// So many neighbours of a guest stand for all: each of more has a turn with others.
+const NEIGHBOURS: usize = 4;
+
 /// Where a frame starts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Station {
@@ -102,13 +105,14 @@ impl Machine {
             .collect();
         let mut lost = Vec::new();
         let mut in_reach = Vec::new();
-        for guest in &running {
+        for (number, guest) in running.iter().enumerate() {
             let mac = guest.mac;
             let network = |mac| self.bridge_of(mac).map(|bridge| &bridge.ifname);
-            let neighbours = running
-                .iter()
-                .map(|other| other.mac)
-                .filter(|other| *other != mac && network(*other) == network(mac));
+            let next = (1..running.len()).map(|step| (number + step) % running.len());
+            let neighbours = next
+                .map(|other| running[other].mac)
+                .filter(|other| network(*other) == network(mac))
+                .take(NEIGHBOURS);
             // Without a link there is nothing but the host and what is on it.
             let wired = self.bridge_of(mac).is_some_and(|its| self.has_link(its));
             let from = [Station::Host]
