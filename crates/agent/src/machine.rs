@@ -77,6 +77,8 @@ pub struct Machine {
     /// What was staged on definitions since the VM's start, in words.
     staged: BTreeMap<Uuid, Vec<String>>,
     plan: Plan,
+    /// The wish that is planned by.
+    held: NodeDesired,
     /// Number of this step: what came before what is told by it, as two things may happen at one moment.
     number: u64,
     stopping: bool,
@@ -90,8 +92,10 @@ pub struct Machine {
 impl Machine {
     /// The state after a start, with what the ledger says.
     pub fn new(ledger: Ledger, problem: Option<Problem>) -> Self {
+        let held = ledger.desired.clone();
         Self {
             ledger,
+            held,
             ledger_problem: problem,
             observed: Observed::default(),
             memory: plan::Memory::default(),
@@ -122,7 +126,12 @@ impl Machine {
         self.take(now, event, &mut effects);
         self.forget_old(now);
         if self.looks.may_plan(now) {
-            self.pass(now, &mut effects);
+            if self.held != self.ledger.desired {
+                self.held = self.ledger.desired.clone();
+            }
+            self.pass(now, true, &mut effects);
+        } else if self.looks.has_seen(now) {
+            self.pass(now, false, &mut effects);
         }
         self.look(now, &mut effects);
         self.tell(now, &mut effects);
@@ -231,11 +240,13 @@ impl Machine {
         }
     }
 
-    /// Plans, lets switch-overs turn, and gives actions to lanes that are free.
-    fn pass(&mut self, now: Duration, effects: &mut Vec<Effect>) {
+    /// Plans, lets switch-overs turn, and gives actions to lanes that are free. While what a new wish needs to
+    /// be planned on is still being looked at (libvirt may take its time), the wish before holds: frames
+    /// are put right and what is under way goes on, and nothing begins.
+    fn pass(&mut self, now: Duration, begins: bool, effects: &mut Vec<Effect>) {
         for _ in 0..TURNS {
             self.prepare_memory(now);
-            let plan = plan::plan(&self.observed, &self.ledger.desired, &self.memory, now);
+            let plan = plan::plan(&self.observed, &self.held, &self.memory, now);
             for (nic, found) in &plan.nics {
                 let before = self.memory.pasts.insert(*nic, found.past);
                 self.changed |= before.map(|past| past.phase) != Some(found.past.phase);
@@ -250,7 +261,9 @@ impl Machine {
             for (nic, found) in plan.nics.iter().filter(|(_, found)| found.settled) {
                 self.settled.insert(*nic, found.past.phase);
             }
-            let turns = plan.turns.clone();
+            let mut turns = plan.turns.clone();
+            let goes = |nic: &NicId| self.memory.moves.contains_key(nic);
+            turns.retain(|(nic, _)| begins || goes(nic));
             self.changed |= !plan.looks_like(&self.plan);
             self.plan = plan;
             if turns.is_empty() {
@@ -267,6 +280,14 @@ impl Machine {
         self.repairs.forget(now, wanted);
         let tried = self.tried();
         self.failures.forget(now, &tried);
+        if !begins {
+            let goes = |nic: NicId| self.memory.moves.contains_key(&nic);
+            self.plan.actions.retain(|(nic, action)| {
+                let now = matches!(action.lane(), Lane::Frames)
+                    || matches!(action, Action::EndJob { .. });
+                now || nic.is_some_and(goes)
+            });
+        }
         self.dispatch(now, effects);
     }
 
