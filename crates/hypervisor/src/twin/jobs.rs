@@ -23,7 +23,8 @@ impl Vm {
             self.facts.job,
             Some(VmJob::Saving | VmJob::Dumping | VmJob::Outgoing)
         );
-        let has_vf = !self.facts.hostdevs.is_empty() && !self.let_go;
+        let forgotten = self.left.iter().any(|(_, pci)| pci.is_some());
+        let has_vf = (forgotten || !self.facts.hostdevs.is_empty()) && !self.let_go;
         self.facts.state == VmState::Paused && stopped && has_vf
     }
 }
