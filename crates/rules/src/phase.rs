@@ -179,9 +179,11 @@ pub fn phase(seen: &Evidence, past: Option<Past>, now: Duration) -> Past {
         (true, _, true) if seen.departing => {
             // That it is silent now says nothing of what it does once QEMU gives the device back.
             next.watch = Watch::new(now, seen.frames);
-            match seen.driven {
-                true => Phase::Both,
-                false => Phase::Tap,
+            // One that has not driven it yet may still begin to.
+            let drove = was == Some(Phase::Tap) || past.is_some_and(|past| past.usable);
+            match drove && !seen.driven {
+                true => Phase::Tap,
+                false => Phase::Both,
             }
         }
         (true, _, true) if usable && stood && !by_tap => Phase::Vf,

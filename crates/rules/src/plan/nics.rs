@@ -167,7 +167,8 @@ pub fn plan(
 ) {
     let going = memory.moves.get(&nic.id);
     let holds = going.is_some_and(|going| going.holds(now));
-    let departs = memory.departing.contains(&nic.id.vm) && nic.phase() == Phase::Both;
+    let driven = nic.handle.is_some_and(|handle| handle.is_driven());
+    let departs = memory.departing.contains(&nic.id.vm) && nic.phase() == Phase::Both && driven;
     let hold = match holds || departs {
         true => Hold::Wait,
         false => Hold::Pass,
