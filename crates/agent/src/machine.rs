@@ -19,7 +19,7 @@ use std::{
 };
 
 use accelnet_hypervisor::{HypervisorEvent, MigrationPhase};
-use accelnet_model::{Code, NodeDesired, NodeStatus, PciAddress, Problem};
+use accelnet_model::{Code, NodeDesired, NodeStatus, PciAddress, Problem, VmJob};
 use accelnet_rules::{
     Observed,
     action::{Action, Lane},
@@ -225,8 +225,12 @@ impl Machine {
                 self.looks.want_vms_soon(now);
             }
             HypervisorEvent::Migration(vm, MigrationPhase::Failed) => {
-                // QEMU plugs the VF back by itself.
+                // QEMU plugs the VF back by itself, and the VM is here, whatever was seen of it last.
                 self.memory.departing.remove(&vm);
+                let mut vms = self.observed.vms.iter_mut();
+                if let Some(facts) = vms.find(|facts| facts.uuid == vm) {
+                    facts.job = facts.job.filter(|job| *job != VmJob::Outgoing);
+                }
                 self.looks.want_vms_soon(now);
             }
             HypervisorEvent::Migration(_, MigrationPhase::WaitsForUnplug) => {
