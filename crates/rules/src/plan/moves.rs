@@ -100,7 +100,8 @@ fn go_on(scene: &Scene<'_>, nic: &Nic<'_>, going: &Move, plan: &mut Plan) {
         return;
     }
     match (&going.goal, nic.handle) {
-        (Goal::ToVf { place, .. }, None) if !has_way(scene.observed, place.vf) => {
+        // One that is being plugged comes first.
+        (Goal::ToVf { place, .. }, None) if free && !has_way(scene.observed, place.vf) => {
             plan.turns.push((nic.id, Turn::Over));
         }
         (Goal::ToVf { place, vectors, .. }, None) => {
