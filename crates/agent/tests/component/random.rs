@@ -86,7 +86,7 @@ pub fn happen(world: &mut World, event: Event) {
     }
 }
 
-fn look(world: &mut World) {
+pub fn look(world: &mut World) {
     if world.look().is_none() {
         revive(world);
     }

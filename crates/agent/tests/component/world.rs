@@ -132,6 +132,8 @@ pub struct World {
     call_time: Duration,
     /// How much was done since time passed last.
     busy: (Duration, usize),
+    /// How much virtual time all may take until it is as wanted.
+    pub patience: Duration,
     /// Everything that the agent told to be wrong since its start.
     pub told: Vec<Problem>,
     /// The most switch-overs that it told to be under way at the same time.
@@ -181,6 +183,7 @@ impl World {
             slow: Vec::new(),
             call_time: Duration::ZERO,
             busy: (Duration::ZERO, 0),
+            patience: VIRTUAL_LIMIT,
             told: Vec::new(),
             most_busy: 0,
         };
@@ -613,7 +616,7 @@ impl World {
                 self.assert_nothing_lost();
                 return Ok(status);
             }
-            if self.now() > begun + VIRTUAL_LIMIT {
+            if self.now() > begun + self.patience {
                 return Err(Some(Box::new(status)));
             }
             self.go_on(Duration::from_secs(1));

@@ -129,7 +129,9 @@ impl Machine {
             if wired && !self.frame_to_wire(mac) {
                 ways.push(format!("{mac} to the wire"));
             }
-            if ways.is_empty() {
+            // One whose frames wait was not reached yet.
+            let waits = self.frame_to_guest(mac, Station::Host).waits;
+            if ways.is_empty() && !waits {
                 in_reach.push(mac);
             } else if !guest.excused {
                 lost.extend(ways);
