@@ -323,7 +323,7 @@ fn calm(world: &mut World) {
         unreadable(world, number, false);
         discipline(world, number, false);
         on_guest(world, number, |machine, pid| {
-            machine.set_vf_driver(pid, true)
+            machine.set_vf_driver(pid, true);
         });
         // What came in and was not resumed does so.
         if state(world, number).1 == Some(VmJob::Incoming) {
