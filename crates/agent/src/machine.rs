@@ -19,7 +19,7 @@ use std::{
 };
 
 use accelnet_hypervisor::{HypervisorEvent, MigrationPhase};
-use accelnet_model::{Code, NodeDesired, NodeStatus, PciAddress, Problem};
+use accelnet_model::{Code, NodeDesired, NodeStatus, PciAddress, Problem, VmJob};
 use accelnet_rules::{
     Observed,
     action::{Action, Lane},
@@ -77,10 +77,14 @@ pub struct Machine {
     /// What was staged on definitions since the VM's start, in words.
     staged: BTreeMap<Uuid, Vec<String>>,
     plan: Plan,
+    /// The wish that is planned by.
+    held: NodeDesired,
     /// Number of this step: what came before what is told by it, as two things may happen at one moment.
     number: u64,
     stopping: bool,
     last: NodeStatus,
+    /// libvirt did not answer in time when that was told last.
+    was_late: bool,
     /// Something that is reported may have changed.
     changed: bool,
 }
@@ -88,8 +92,10 @@ pub struct Machine {
 impl Machine {
     /// The state after a start, with what the ledger says.
     pub fn new(ledger: Ledger, problem: Option<Problem>) -> Self {
+        let held = ledger.desired.clone();
         Self {
             ledger,
+            held,
             ledger_problem: problem,
             observed: Observed::default(),
             memory: plan::Memory::default(),
@@ -108,6 +114,7 @@ impl Machine {
             number: 0,
             stopping: false,
             last: NodeStatus::default(),
+            was_late: false,
             changed: true,
         }
     }
@@ -119,7 +126,12 @@ impl Machine {
         self.take(now, event, &mut effects);
         self.forget_old(now);
         if self.looks.may_plan(now) {
-            self.pass(now, &mut effects);
+            if self.held != self.ledger.desired {
+                self.held = self.ledger.desired.clone();
+            }
+            self.pass(now, true, &mut effects);
+        } else if self.looks.has_seen(now) {
+            self.pass(now, false, &mut effects);
         }
         self.look(now, &mut effects);
         self.tell(now, &mut effects);
@@ -213,8 +225,12 @@ impl Machine {
                 self.looks.want_vms_soon(now);
             }
             HypervisorEvent::Migration(vm, MigrationPhase::Failed) => {
-                // QEMU plugs the VF back by itself.
+                // QEMU plugs the VF back by itself, and the VM is here, whatever was seen of it last.
                 self.memory.departing.remove(&vm);
+                let mut vms = self.observed.vms.iter_mut();
+                if let Some(facts) = vms.find(|facts| facts.uuid == vm) {
+                    facts.job = facts.job.filter(|job| *job != VmJob::Outgoing);
+                }
                 self.looks.want_vms_soon(now);
             }
             HypervisorEvent::Migration(_, MigrationPhase::WaitsForUnplug) => {
@@ -228,11 +244,13 @@ impl Machine {
         }
     }
 
-    /// Plans, lets switch-overs turn, and gives actions to lanes that are free.
-    fn pass(&mut self, now: Duration, effects: &mut Vec<Effect>) {
+    /// Plans, lets switch-overs turn, and gives actions to lanes that are free. While what a new wish needs to
+    /// be planned on is still being looked at (libvirt may take its time), the wish before holds: frames
+    /// are put right and what is under way goes on, and nothing begins.
+    fn pass(&mut self, now: Duration, begins: bool, effects: &mut Vec<Effect>) {
         for _ in 0..TURNS {
             self.prepare_memory(now);
-            let plan = plan::plan(&self.observed, &self.ledger.desired, &self.memory, now);
+            let plan = plan::plan(&self.observed, &self.held, &self.memory, now);
             for (nic, found) in &plan.nics {
                 let before = self.memory.pasts.insert(*nic, found.past);
                 self.changed |= before.map(|past| past.phase) != Some(found.past.phase);
@@ -247,7 +265,9 @@ impl Machine {
             for (nic, found) in plan.nics.iter().filter(|(_, found)| found.settled) {
                 self.settled.insert(*nic, found.past.phase);
             }
-            let turns = plan.turns.clone();
+            let mut turns = plan.turns.clone();
+            let goes = |nic: &NicId| self.memory.moves.contains_key(nic);
+            turns.retain(|(nic, _)| begins || goes(nic));
             self.changed |= !plan.looks_like(&self.plan);
             self.plan = plan;
             if turns.is_empty() {
@@ -264,6 +284,14 @@ impl Machine {
         self.repairs.forget(now, wanted);
         let tried = self.tried();
         self.failures.forget(now, &tried);
+        if !begins {
+            let goes = |nic: NicId| self.memory.moves.contains_key(&nic);
+            self.plan.actions.retain(|(nic, action)| {
+                let now = matches!(action.lane(), Lane::Frames)
+                    || matches!(action, Action::EndJob { .. });
+                now || nic.is_some_and(goes)
+            });
+        }
         self.dispatch(now, effects);
     }
 
@@ -308,7 +336,8 @@ impl Machine {
 
     fn turn(&mut self, now: Duration, nic: NicId, turn: Turn) {
         match turn {
-            Turn::Begin(_) if self.stopping => {}
+            // One that turns back is none that begins.
+            Turn::Begin(_) if self.stopping && !self.memory.moves.contains_key(&nic) => {}
             Turn::Begin(begun) => {
                 tracing::info!(vm = begun.vm_name, device = %begun.device(), going = ?begun.going(), "switch-over begins");
                 self.memory.moves.insert(nic, *begun);
@@ -398,6 +427,11 @@ impl Machine {
     }
 
     fn tell(&mut self, now: Duration, effects: &mut Vec<Effect>) {
+        // That libvirt does not answer is told when it is noticed, and as it is whenever somebody asks.
+        let answered = self.looks.answered(now);
+        let late = self.looks.is_late(now);
+        self.changed |= late != std::mem::replace(&mut self.was_late, late);
+        self.changed |= late && !answered.is_empty();
         if self.changed && self.looks.has_seen(now) {
             self.changed = false;
             let mut status = self.status(now);
@@ -408,7 +442,7 @@ impl Machine {
                 effects.push(Effect::Report(Box::new(self.last.clone())));
             }
         }
-        for token in self.looks.answered(now) {
+        for token in answered {
             effects.push(Effect::Answer(token, Box::new(self.last.clone())));
         }
     }

@@ -62,7 +62,9 @@ pub fn counts(action: &Action) -> bool {
         | Action::Dress { .. }
         | Action::PinBridge { .. }
         | Action::Filter { .. }
-        | Action::BridgeEntry { .. } => true,
+        | Action::BridgeEntry { .. }
+        // That was done and changed nothing looks the same.
+        | Action::EndJob { .. } => true,
         // Queues alone are our own idea, which nobody waits for; what a VF needs was asked for.
         Action::Prepare { staging, .. } => staging.standby.is_empty(),
         // Off and on with every switch-over of the bridge; queues are used, not repaired.
@@ -73,8 +75,7 @@ pub fn counts(action: &Action) -> bool {
         | Action::AddNic { .. }
         | Action::Plug { .. }
         | Action::Unplug { .. }
-        | Action::Release { .. }
-        | Action::EndJob { .. } => false,
+        | Action::Release { .. } => false,
     }
 }
 
@@ -88,6 +89,8 @@ fn is_for_frames(action: &Action) -> bool {
             | Action::HoldQueue { .. }
             | Action::Filter { .. }
             | Action::BridgeEntry { .. }
+            // A VM stands still until it is done.
+            | Action::EndJob { .. }
     )
 }
 

@@ -30,13 +30,22 @@ pub type Result<T> = std::result::Result<T, HostError>;
 pub enum HostEvent {
     /// An interface appeared, changed or went.
     Link(String),
-    /// A forwarding entry appeared, moved or went.
+    /// A forwarding entry of a bridge appeared, moved or went.
     Fdb {
-        /// The bridge port or device that it points to.
+        /// The bridge port that it points to.
         port: String,
         /// Its address.
         mac: MacAddr,
         /// It went from there.
+        gone: bool,
+    },
+    /// An address came into a card's own filter, or went.
+    Filter {
+        /// The interface.
+        port: String,
+        /// The address.
+        mac: MacAddr,
+        /// It went.
         gone: bool,
     },
     /// A traffic-control object (qdisc, filter) changed on the device with this name.

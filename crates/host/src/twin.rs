@@ -10,6 +10,7 @@
 mod bond;
 pub mod frames;
 pub mod guest;
+mod hold;
 mod port;
 
 use std::{
@@ -46,8 +47,16 @@ pub struct Machine {
     pub foreign_qdiscs: BTreeSet<IfName>,
     /// Guests that run.
     pub guests: Vec<Guest>,
+    /// VFs that a VM has and that no NIC of its guest stands by for: guest's process and VF.
+    pub strays: Vec<(u32, PciAddress)>,
+    /// What the kernel does not tell.
+    pub unreadable: Unreadable,
+    /// PFs whose VFs are being made: whoever looks at them waits until that is over.
+    pub making: BTreeSet<PciAddress>,
     /// VFs that take no attributes, whatever is asked.
     pub stubborn: BTreeSet<PciAddress>,
+    /// PFs whose driver makes no VFs.
+    pub refuses_vfs: BTreeSet<PciAddress>,
     /// VFs do not show how many vectors they have, as ice's do not.
     pub vectors_hidden: bool,
     /// How many addresses the filter of an adapter has room for.
@@ -55,7 +64,24 @@ pub struct Machine {
     /// What should never happen and did, in words.
     pub violations: Vec<String>,
     now: Duration,
+    /// Since when a queue holds.
+    held_since: BTreeMap<IfName, Duration>,
     watchers: Vec<mpsc::Sender<HostEvent>>,
+}
+
+/// What cannot be read.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Unreadable {
+    /// Facts about the machine as a whole.
+    pub node: bool,
+    /// The list of adapters.
+    pub adapters: bool,
+    /// These adapters.
+    pub adapter: BTreeSet<IfName>,
+    /// Bridges.
+    pub bridges: bool,
+    /// Policy on any path.
+    pub policy: bool,
 }
 
 impl Machine {
@@ -69,11 +95,16 @@ impl Machine {
             policy: BTreeMap::new(),
             foreign_qdiscs: BTreeSet::new(),
             guests: Vec::new(),
+            strays: Vec::new(),
+            unreadable: Unreadable::default(),
+            making: BTreeSet::new(),
             stubborn: BTreeSet::new(),
+            refuses_vfs: BTreeSet::new(),
             vectors_hidden: false,
             filter_room: 64,
             violations: Vec::new(),
             now: Duration::ZERO,
+            held_since: BTreeMap::new(),
             watchers: Vec::new(),
         };
         machine.add_network(bridge, uplink);
@@ -165,6 +196,7 @@ impl Machine {
     /// What a power cycle leaves: no guests, no VFs, none of the settings of ports and filters.
     pub fn reboot(&mut self) {
         self.guests.clear();
+        self.strays.clear();
         self.holds.clear();
         self.watchers.clear();
         for adapter in &mut self.adapters {
@@ -236,7 +268,9 @@ impl HostTwin {
     /// Lets time pass. Guests go on meanwhile.
     pub fn advance(&self, time: Duration) {
         self.with(|machine| {
+            machine.note_holds();
             machine.now += time;
+            machine.let_go_of_holds();
             machine.chatter();
         });
     }

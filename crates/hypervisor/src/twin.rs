@@ -3,6 +3,7 @@
 //! What lies below the VMs (taps, VFs, what guests do with them) is another's: [`Hardware`] is the
 //! way there, so that this twin and that of the host can be one world.
 
+mod jobs;
 mod port;
 
 use std::{
@@ -43,6 +44,20 @@ pub trait Hardware: Send + Sync + 'static {
 
     /// Lets time pass.
     fn pause(&self, time: Duration);
+
+    /// The VM's processors stop, or run.
+    fn set_running(&self, _pid: u32, _runs: bool) {}
+
+    /// QEMU asked the guest to let go of its VF, and it has; or it takes it back. QEMU keeps it.
+    fn set_let_go(&self, _pid: u32, _let_go: bool) {}
+
+    /// A device of the definition that the VM came with is opened as it is.
+    ///
+    /// # Errors
+    /// In words; QEMU itself goes on without.
+    fn plug_stray(&self, _pid: u32, _device: PciAddress) -> std::result::Result<(), String> {
+        Ok(())
+    }
 }
 
 /// A VM and how it behaves.
@@ -52,6 +67,34 @@ pub struct Vm {
     pub facts: VmFacts,
     /// The guest does not release a device.
     pub refuses_unplug: bool,
+    /// Why libvirt tells nothing of it but its state.
+    pub unreadable: Option<String>,
+    /// A job goes on for which libvirt changes no device, whether the VM runs or not.
+    pub busy: bool,
+    /// The guest has let go of its VF because QEMU asked, and may take it back.
+    pub let_go: bool,
+    /// What QEMU still has for a NIC although libvirt has forgotten it: perhaps a VF, perhaps but the name.
+    pub left: Vec<(MacAddr, Option<PciAddress>)>,
+}
+
+impl Vm {
+    /// It is as `facts` say.
+    fn new(facts: VmFacts) -> Self {
+        Self {
+            facts,
+            refuses_unplug: false,
+            unreadable: None,
+            busy: false,
+            let_go: false,
+            left: Vec::new(),
+        }
+    }
+
+    /// A start and an end make it one with nothing left of before.
+    fn forget(&mut self) {
+        (self.facts.job, self.busy, self.let_go) = (None, false, false);
+        self.left.clear();
+    }
 }
 
 /// A virtio NIC that stands by, as a definition has it.
@@ -176,10 +219,7 @@ impl HypervisorTwin {
             (nic.alias, nic.tap, nic.standby_live) = (None, None, false);
         }
         self.with(|vms| {
-            vms.vms.push(Vm {
-                facts,
-                refuses_unplug: false,
-            });
+            vms.vms.push(Vm::new(facts));
         });
     }
 
@@ -189,19 +229,27 @@ impl HypervisorTwin {
     /// If there is no such VM, or its bridge is not there.
     pub fn start(&self, uuid: Uuid) -> Result<()> {
         let mut vms = self.lock();
+        if self.begin(&mut vms, uuid)?.is_some() {
+            vms.tell(HypervisorEvent::Vm(uuid));
+        }
+        Ok(())
+    }
+
+    /// A QEMU with taps, and its process id; `None` if the VM has one already.
+    fn begin(&self, vms: &mut Vms, uuid: Uuid) -> Result<Option<u32>> {
         let pid = vms.next_pid;
         vms.next_pid += 1;
         let vm = vms.vm_mut(uuid).ok_or(HypervisorError::NoSuchVm(uuid))?;
         if vm.facts.state != VmState::Off {
-            return Ok(());
+            return Ok(None);
         }
+        vm.forget();
         for (number, nic) in vm.facts.nics.iter_mut().enumerate() {
             self.start_nic(pid, number, nic)?;
         }
         vm.facts.free_root_ports_live = vm.facts.free_root_ports_config;
         (vm.facts.state, vm.facts.pid) = (VmState::Running, Some(pid));
-        vms.tell(HypervisorEvent::Vm(uuid));
-        Ok(())
+        Ok(Some(pid))
     }
 
     fn start_nic(&self, pid: u32, number: usize, nic: &mut NicFacts) -> Result<()> {
@@ -232,6 +280,7 @@ impl HypervisorTwin {
         let Some(pid) = vm.facts.pid.take() else {
             return;
         };
+        vm.forget();
         vm.facts.state = VmState::Off;
         vm.facts.hostdevs.clear();
         vm.facts.free_root_ports_live = 0;

@@ -21,17 +21,41 @@ pub enum Handle<'a> {
 
 impl<'a> Handle<'a> {
     /// What a VM has as the fast half of its NIC: by libvirt's teaming, or by the address of an
-    /// `<interface type='hostdev'>`.
+    /// `<interface type='hostdev'>`; else a VF that carries the NIC's address and that its QEMU has open
+    /// although libvirt has forgotten it. What another process has open is in nobody's hands here,
+    /// whatever a definition says.
     pub fn of(observed: &'a Observed, vm: &VmFacts, nic: &NicFacts) -> Option<Self> {
         let is_its = |hostdev: &&HostdevFacts| {
             let teams = hostdev.teaming_with.is_some() && hostdev.teaming_with == nic.alias;
             teams || hostdev.mac == Some(nic.mac)
         };
-        let hostdev = vm.hostdevs.iter().find(is_its)?;
+        let Some(hostdev) = vm.hostdevs.iter().find(is_its) else {
+            return Self::forgotten(observed, vm, nic);
+        };
         Some(match observed.vf(hostdev.pci) {
-            Some((adapter, vf)) => Self::Vfio(adapter, vf),
-            None => Self::Unknown(hostdev.pci),
+            Some((adapter, vf)) if !is_anothers(vf, vm) => Self::Vfio(adapter, vf),
+            _ => Self::Unknown(hostdev.pci),
         })
+    }
+
+    fn forgotten(observed: &'a Observed, vm: &VmFacts, nic: &NicFacts) -> Option<Self> {
+        let pid = vm.pid?;
+        let mut adapters = observed.adapters.iter();
+        adapters.find_map(|adapter| {
+            let vf = adapter.vfs.iter().find(|vf| {
+                let open = matches!(vf.user, VfUser::Process { pid: user, .. } if user == pid);
+                open && vf.attributes.mac == nic.mac && !observed.is_assigned(vf.pci)
+            });
+            Some(Self::Vfio(adapter, vf?))
+        })
+    }
+
+    /// libvirt knows of no such device.
+    pub fn is_forgotten(&self, observed: &Observed) -> bool {
+        match self {
+            Self::Vfio(_, vf) => !observed.is_assigned(vf.pci),
+            Self::Unknown(_) => false,
+        }
     }
 
     /// The device.
@@ -57,6 +81,11 @@ impl<'a> Handle<'a> {
             Self::Unknown(_) => false,
         }
     }
+}
+
+fn is_anothers(vf: &VfFacts, vm: &VmFacts) -> bool {
+    let its = |user: u32| vm.pid.is_none_or(|pid| pid == user);
+    matches!(vf.user, VfUser::Process { pid, .. } if !its(pid))
 }
 
 /// A VF that could be handed to a VM at once, as far as the host's driver goes.

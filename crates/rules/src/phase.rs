@@ -176,10 +176,16 @@ pub fn phase(seen: &Evidence, past: Option<Past>, now: Duration) -> Past {
         (false, _, _) => Phase::Absent,
         (true, Some(Going::Back), _) | (true, Some(Going::ToVf), false) => Phase::Both,
         (true, None, false) => Phase::Tap,
-        (true, _, true) if seen.departing => match seen.driven {
-            true => Phase::Both,
-            false => Phase::Tap,
-        },
+        (true, _, true) if seen.departing => {
+            // That it is silent now says nothing of what it does once QEMU gives the device back.
+            next.watch = Watch::new(now, seen.frames);
+            // One that has not driven it yet may still begin to.
+            let drove = was == Some(Phase::Tap) || past.is_some_and(|past| past.usable);
+            match drove && !seen.driven {
+                true => Phase::Tap,
+                false => Phase::Both,
+            }
+        }
         (true, _, true) if usable && stood && !by_tap => Phase::Vf,
         (true, _, true) => undecided(&mut next, seen, was, now),
     };

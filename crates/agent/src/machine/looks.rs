@@ -249,6 +249,11 @@ impl Looks {
         problems
     }
 
+    /// Nobody waits for libvirt any more.
+    pub(super) fn is_late(&self, now: Duration) -> bool {
+        self.late(now).is_some()
+    }
+
     /// How long a look at the VMs has been under way, if that is too long.
     fn late(&self, now: Duration) -> Option<Duration> {
         let (since, _) = self.vms.running?;

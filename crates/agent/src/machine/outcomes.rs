@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use accelnet_model::{
     Code, FdbEntry, HostdevFacts, IfName, MacAddr, PciAddress, Problem, Support, VfAttributes,
-    VfUser,
+    VfFacts, VfUser,
 };
 use accelnet_rules::{
     action::{Action, Hold, Lane},
@@ -134,11 +134,7 @@ impl Machine {
             }
             Action::Plug { vm, mac, alias, vf } => self.plugged(now, *vm, *mac, alias, *vf),
             Action::Unplug { vm, device } => self.unplugged(now, *vm, *device),
-            Action::Release { vm, mac } => {
-                self.memory.left.remove(&NicId { vm: *vm, mac: *mac });
-                self.look_at_vm(now, *vm);
-                self.looks.want_host_soon(now);
-            }
+            Action::Release { vm, mac } => self.released(now, *vm, *mac),
             Action::EndJob { vm } => {
                 self.ended_job(now, *vm);
                 self.look_at_vm(now, *vm);
@@ -170,7 +166,7 @@ impl Machine {
         }
     }
 
-    fn with_vf(&mut self, vf: PciAddress, change: impl FnOnce(&mut accelnet_model::VfFacts)) {
+    fn with_vf(&mut self, vf: PciAddress, change: impl FnOnce(&mut VfFacts)) {
         let mut vfs = self
             .observed
             .adapters
@@ -263,16 +259,28 @@ impl Machine {
     }
 
     fn unplugged(&mut self, now: Duration, vm: Uuid, device: PciAddress) {
+        let mut pid = None;
         let mut vms = self.observed.vms.iter_mut();
         if let Some(facts) = vms.find(|facts| facts.uuid == vm) {
+            pid = facts.pid;
             let before = facts.hostdevs.len();
             facts.hostdevs.retain(|has| has.pci != device);
             facts.free_root_ports_live += (before - facts.hostdevs.len()) as u32;
         }
-        self.with_vf(device, |found| {
-            (found.user, found.vm, found.active_vectors) = (VfUser::Nobody, None, 0);
-        });
+        self.with_vf(device, |found| let_go(found, pid));
         self.touch_vf(now, device);
+    }
+
+    /// What libvirt had forgotten of a NIC's VF is ended.
+    fn released(&mut self, now: Duration, vm: Uuid, mac: MacAddr) {
+        self.memory.left.remove(&NicId { vm, mac });
+        let pid = self.observed.vm(vm).and_then(|facts| facts.pid);
+        let adapters = self.observed.adapters.iter_mut();
+        let vfs = adapters.flat_map(|adapter| &mut adapter.vfs);
+        vfs.filter(|vf| vf.attributes.mac == mac)
+            .for_each(|vf| let_go(vf, pid));
+        self.look_at_vm(now, vm);
+        self.looks.want_host_soon(now);
     }
 
     fn touch_vf(&mut self, now: Duration, vf: PciAddress) {
@@ -306,12 +314,11 @@ impl Machine {
         } else {
             self.repairs.note(action, now, Some(&problem));
         }
-        let going = nic.and_then(|nic| self.memory.moves.get(&nic));
-        // A way back waits for frames to have theirs, which is tried again at once, and goes on.
-        let goes_on = going.is_some_and(|going| going.going() == Going::Back);
-        match nic.filter(|_| going.is_some()) {
-            Some(_) if goes_on && action.lane() == Lane::Frames => {}
-            Some(nic) => self.move_failed(now, nic, problem),
+        match nic.and_then(|nic| Some((nic, self.memory.moves.get(&nic)?.going()))) {
+            // What its frames wait for is tried again in a moment, and told; nothing is won by waiting for
+            // longer on a VF that must be left.
+            Some((_, Going::Back)) if action.lane() == Lane::Frames => {}
+            Some((nic, _)) => self.move_failed(now, nic, problem),
             None => self.failed_alone(now, nic, action, problem),
         }
     }
@@ -367,6 +374,7 @@ impl Machine {
                 self.repairs.note(action, now, Some(&problem));
             }
             Action::EndJob { vm } => {
+                self.repairs.note(action, now, Some(&problem));
                 let problem = problem.about("vm", name(*vm));
                 self.frozen.insert(*vm, (now + TELL_FROZEN, problem));
             }
@@ -380,5 +388,13 @@ impl Machine {
             }
             _ => {}
         }
+    }
+}
+
+/// The VM's process has a VF no more. One that another process has stays as it is.
+fn let_go(vf: &mut VfFacts, of: Option<u32>) {
+    let its = |user: u32| of.is_none_or(|pid| pid == user);
+    if matches!(vf.user, VfUser::Process { pid, .. } if its(pid)) {
+        (vf.user, vf.vm, vf.active_vectors) = (VfUser::Nobody, None, 0);
     }
 }

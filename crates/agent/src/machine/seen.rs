@@ -6,8 +6,8 @@ use std::{collections::BTreeSet, time::Duration};
 use accelnet_host::{HostError, HostEvent, LinkSeen};
 use accelnet_hypervisor::VmSeen;
 use accelnet_model::{
-    BridgeFacts, Code, IfName, MacAddr, PolicyFinding, PolicyKind, Problem, UnseenVm, VmFacts,
-    VmJob, VmState,
+    BridgeFacts, Code, IfName, MacAddr, PolicyFinding, PolicyKind, Problem, UnseenVm, VfFacts,
+    VfUser, VmFacts, VmJob, VmState,
 };
 use accelnet_rules::{
     action::Lane,
@@ -252,10 +252,24 @@ impl Machine {
             .retain(|lane, done| !matches!(lane, Lane::Vm(_)) || *done > began);
         self.assign();
         // Policy on the path of a NIC that is new is not known yet.
-        if taps != self.taps() {
+        if taps != self.taps() || self.doubts_devices() {
             self.looks.want_host_soon(now);
         }
         self.changed = true;
+    }
+
+    /// A definition says one thing of a VF and QEMU another, or seemed to when the machine was seen last: which
+    /// of them is so can be told only by what is seen of it after the definition.
+    fn doubts_devices(&self) -> bool {
+        let observed = &self.observed;
+        let vfs = || observed.adapters.iter().flat_map(|adapter| &adapter.vfs);
+        let open =
+            |vf: &VfFacts, its: u32| matches!(vf.user, VfUser::Process { pid, .. } if pid == its);
+        observed.vms.iter().any(|vm| {
+            let Some(pid) = vm.pid else { return false };
+            let has = |vf: &VfFacts| vm.hostdevs.iter().any(|has| has.pci == vf.pci);
+            vfs().any(|vf| open(vf, pid) != has(vf))
+        })
     }
 
     /// What a change of calls for a look at the machine: NICs, and devices of VMs.
@@ -408,6 +422,7 @@ impl Machine {
     pub(super) fn heard(&mut self, now: Duration, event: &HostEvent) {
         match event {
             HostEvent::Fdb { port, mac, gone } => self.heard_of_entry(now, port, *mac, *gone),
+            HostEvent::Filter { port, mac, gone } => self.heard_of_filter(now, port, *mac, *gone),
             HostEvent::Link(name) if self.carries(name) => {
                 // That frames go by it, or not, is known in a moment; the rest can wait.
                 self.looks.links.extend(name.parse());
@@ -448,6 +463,19 @@ impl Machine {
             .iter()
             .flat_map(|bridge| &bridge.ports);
         ports.any(|port| port.ifname.as_str() == name)
+    }
+
+    /// A filter changed. What we did ourselves is known, and other addresses than ours are nobody's here.
+    fn heard_of_filter(&mut self, now: Duration, port: &str, mac: MacAddr, gone: bool) {
+        let of_nic = self.memory.pasts.keys().any(|nic| nic.mac == mac);
+        if !of_nic && !self.memory.filtered.contains(&mac) {
+            return;
+        }
+        let mut adapters = self.observed.adapters.iter();
+        let adapter = adapters.find(|adapter| adapter.ifname.as_str() == port);
+        if adapter.is_some_and(|adapter| adapter.filter.contains(&mac) == gone) {
+            self.looks.want_host(now);
+        }
     }
 
     /// An entry moved. That of a NIC on its VF to its tap means that the guest sends there: it is reached

@@ -38,6 +38,7 @@ struct Life {
     dead: bool,
     fault: Option<Fault>,
     calls: Vec<String>,
+    looks: usize,
 }
 
 /// An agent's process. It is both of its ports.
@@ -46,12 +47,19 @@ pub struct Process {
     host: HostTwin,
     hypervisor: HypervisorTwin,
     life: Mutex<Life>,
+    /// How long each changing call takes.
+    call_time: Duration,
     /// Read while a call is carried out: one that has begun comes to its end, as in a kernel.
     under_way: RwLock<()>,
 }
 
 impl Process {
-    pub fn new(host: HostTwin, hypervisor: HypervisorTwin, fault: Option<Fault>) -> Self {
+    pub fn new(
+        host: HostTwin,
+        hypervisor: HypervisorTwin,
+        fault: Option<Fault>,
+        call_time: Duration,
+    ) -> Self {
         let life = Life {
             fault,
             ..Life::default()
@@ -60,6 +68,7 @@ impl Process {
             host,
             hypervisor,
             life: Mutex::new(life),
+            call_time,
             under_way: RwLock::new(()),
         }
     }
@@ -71,6 +80,11 @@ impl Process {
     /// Changing calls so far.
     pub fn calls(&self) -> Vec<String> {
         self.with(|life| life.calls.clone())
+    }
+
+    /// Looks at the machine so far.
+    pub fn looks(&self) -> usize {
+        self.with(|life| life.looks)
     }
 
     /// It dies at the changing call after `more` others.
@@ -126,6 +140,9 @@ impl Process {
             _ => {}
         }
         let result = carry_out();
+        if !self.call_time.is_zero() {
+            self.host.advance(self.call_time);
+        }
         check(&self.host, call);
         if let Some(Fault::Dies { at, .. }) = fault
             && at == number
@@ -177,6 +194,7 @@ impl Host for Process {
 
     fn observe_adapters(&self, busy: &BTreeSet<PciAddress>) -> HostResult<AdaptersSeen> {
         self.alive();
+        self.with(|life| life.looks += 1);
         self.host.observe_adapters(busy)
     }
 

@@ -1,19 +1,18 @@
 //! Whatever happens in whatever order ends as it is wanted.
 //!
-//! Switch-overs run in threads, so that a sequence is not the same twice; what must hold, holds for
-//! every order.
+//! Nothing but the wish and VMs changes here; what else may happen is in [`crate::weather`].
 
 use accelnet_model::{NicPath, NodeStatus, Performance, Support, VfCount, VfUser};
 use proptest::prelude::*;
 
 use crate::world::{World, is_quiet, path, uuid};
 
-const VMS: u8 = 4;
+pub const VMS: u8 = 4;
 /// VFs that somebody else may take, so that one is left for each VM.
 const FOREIGN: usize = 3;
 
 #[derive(Debug, Clone, Copy)]
-enum Event {
+pub enum Event {
     Accelerate(u8, Performance),
     Decelerate(u8),
     Stop(u8),
@@ -32,7 +31,7 @@ enum Event {
     Rest,
 }
 
-fn any_event() -> impl Strategy<Value = Event> {
+pub fn any_event() -> impl Strategy<Value = Event> {
     let vm = 1..=VMS;
     prop_oneof![
         4 => (vm.clone(), prop_oneof![Just(Performance::Low), Just(Performance::Medium)])
@@ -52,7 +51,7 @@ fn any_event() -> impl Strategy<Value = Event> {
 }
 
 /// Waits until no switch-over is under way; a process that died is replaced.
-fn rest(world: &mut World) {
+pub fn rest(world: &mut World) {
     let mut idle = |status: &NodeStatus| status.vms.iter().all(|vm| vm.progress.is_none());
     while world.wait_or_death(&mut idle).is_err() {
         assert!(world.process().is_dead(), "it does not come to rest");
@@ -60,12 +59,12 @@ fn rest(world: &mut World) {
     }
 }
 
-fn revive(world: &mut World) {
+pub fn revive(world: &mut World) {
     world.start(None);
     world.repeat();
 }
 
-fn happen(world: &mut World, event: Event) {
+pub fn happen(world: &mut World, event: Event) {
     match event {
         Event::Accelerate(vm, level) => {
             world.want(vm, Some(level));
@@ -87,7 +86,7 @@ fn happen(world: &mut World, event: Event) {
     }
 }
 
-fn look(world: &mut World) {
+pub fn look(world: &mut World) {
     if world.look().is_none() {
         revive(world);
     }

@@ -1,41 +1,24 @@
 //! A node with its VMs, the wish for it, and the agent that is to fulfil it.
 
+mod drive;
+
 use std::{
-    collections::{BTreeMap, VecDeque},
-    panic::{AssertUnwindSafe, catch_unwind},
+    collections::BTreeMap,
     path::Path,
-    sync::{Arc, Mutex, mpsc},
+    sync::{Arc, Mutex},
     time::Duration,
 };
 
-use accelnet_agent::{
-    by_hand,
-    event::{Effect, Event},
-    ledger::Ledger,
-    machine::Machine,
-};
-use accelnet_host::{
-    Host, HostEvent,
-    twin::{Habits, HostTwin, Machine as Twin},
-};
-use accelnet_hypervisor::{
-    Hypervisor, HypervisorEvent,
-    twin::{Hardware, HypervisorTwin, definition},
-};
+use accelnet_host::twin::{Arrival, Habits, HostTwin, Machine as Twin, Station};
+use accelnet_hypervisor::twin::{Hardware, HypervisorTwin, definition};
 use accelnet_model::{
     BridgePort, ClusterEnable, Code, IfName, Intent, IntentType, Levels, MacAddr, NicPath,
     NodeDesired, NodeStatus, PciAddress, Performance, Problem, VfAttributes, VfCount, VfUser,
     VmDesired, VmStatus, WhenToCreateVfs,
 };
+use drive::{Running, Slow, VIRTUAL_LIMIT};
 use tempfile::TempDir;
 use uuid::Uuid;
-
-use crate::process::{Fault, Process, check};
-
-/// Virtual time in which a look is over.
-const PATIENCE: Duration = Duration::from_secs(60);
-/// Virtual time until everything is as wanted; the longest rest after failures is five minutes.
-const VIRTUAL_LIMIT: Duration = Duration::from_secs(3600);
 
 pub fn name(text: &str) -> IfName {
     text.parse().unwrap()
@@ -85,20 +68,18 @@ impl Hardware for Below {
     fn pause(&self, time: Duration) {
         self.host.advance(time);
     }
-}
 
-/// An agent that runs: its step, driven by hand. Time is the twins', and effects are carried out one after
-/// the other, so that the same test does the same every time.
-struct Running {
-    machine: Machine,
-    process: Arc<Process>,
-    /// Effects that are to be carried out, in order.
-    effects: VecDeque<Effect>,
-    of_host: mpsc::Receiver<HostEvent>,
-    of_vms: mpsc::Receiver<HypervisorEvent>,
-    reports: VecDeque<NodeStatus>,
-    answers: BTreeMap<u64, NodeStatus>,
-    tokens: u64,
+    fn set_running(&self, pid: u32, runs: bool) {
+        self.host.with(|machine| machine.set_running(pid, runs));
+    }
+
+    fn set_let_go(&self, pid: u32, let_go: bool) {
+        self.host.with(|machine| machine.set_let_go(pid, let_go));
+    }
+
+    fn plug_stray(&self, pid: u32, device: PciAddress) -> Result<(), String> {
+        self.host.with(|machine| machine.plug_stray(pid, device))
+    }
 }
 
 pub struct World {
@@ -108,6 +89,12 @@ pub struct World {
     habits: Arc<Mutex<BTreeMap<MacAddr, Habits>>>,
     directory: TempDir,
     running: Option<Running>,
+    slow: Vec<Slow>,
+    call_time: Duration,
+    /// How much was done since time passed last.
+    busy: (Duration, usize),
+    /// How much virtual time all may take until it is as wanted.
+    pub patience: Duration,
     /// Everything that the agent told to be wrong since its start.
     pub told: Vec<Problem>,
     /// The most switch-overs that it told to be under way at the same time.
@@ -154,6 +141,10 @@ impl World {
             habits,
             directory: tempfile::tempdir().unwrap(),
             running: None,
+            slow: Vec::new(),
+            call_time: Duration::ZERO,
+            busy: (Duration::ZERO, 0),
+            patience: VIRTUAL_LIMIT,
             told: Vec::new(),
             most_busy: 0,
         };
@@ -213,6 +204,22 @@ impl World {
         world
     }
 
+    /// VMs 1 and 3 are on VFs, and 2, which is compared with them, on its tap. Calls take a millisecond.
+    pub fn beside() -> Self {
+        let mut world = Self::new(3);
+        world.set_call_time(Duration::from_millis(1));
+        world.settle();
+        for vm in [1, 3] {
+            world.want(vm, Some(Performance::Low));
+        }
+        world.tell();
+        for vm in [1, 3] {
+            world.wait_path(vm, NicPath::Vf);
+        }
+        world.no_excuse();
+        world
+    }
+
     /// Of two VMs the first is wanted on a VF; the agent has not been told.
     pub fn before_attach() -> Self {
         let mut world = Self::settled(2);
@@ -225,6 +232,24 @@ impl World {
         let mut world = Self::accelerated(2);
         world.want(1, None);
         world
+    }
+
+    pub fn pid(&self, vm: u8) -> u32 {
+        self.hypervisor.pid(uuid(vm)).expect("the VM runs")
+    }
+
+    /// A frame that another machine sends to a VM, or the host, or another VM.
+    pub fn frame(&self, vm: u8, from: Station) -> Arrival {
+        self.host
+            .with(|machine| machine.frame_to_guest(mac(vm), from))
+    }
+
+    /// From here on nothing that happened is an excuse.
+    pub fn no_excuse(&self) {
+        self.host.with(|machine| {
+            let guests = machine.guests.iter_mut();
+            guests.for_each(|guest| guest.excused = false);
+        });
     }
 
     pub fn state_dir(&self) -> &Path {
@@ -252,244 +277,6 @@ impl World {
     pub fn tell(&mut self) {
         self.desired.generation += 1;
         self.repeat();
-    }
-
-    /// Tells an agent the same once more.
-    pub fn repeat(&mut self) {
-        let desired = Box::new(self.desired.clone());
-        self.step(Event::Wished(desired));
-    }
-
-    pub fn process(&self) -> Arc<Process> {
-        Arc::clone(&self.running().process)
-    }
-
-    fn running(&self) -> &Running {
-        self.running.as_ref().expect("an agent runs")
-    }
-
-    fn running_mut(&mut self) -> &mut Running {
-        self.running.as_mut().expect("an agent runs")
-    }
-
-    /// Starts an agent; one that runs is killed before.
-    pub fn start(&mut self, fault: Option<Fault>) {
-        self.kill();
-        self.told.clear();
-        let process = Arc::new(Process::new(
-            self.host.clone(),
-            self.hypervisor.clone(),
-            fault,
-        ));
-        let (to_agent, of_host) = mpsc::channel();
-        Host::watch(&*process, to_agent).unwrap();
-        let (to_agent, of_vms) = mpsc::channel();
-        Hypervisor::watch(&*process, to_agent).unwrap();
-        let (ledger, problem) = Ledger::open(self.directory.path());
-        self.running = Some(Running {
-            machine: Machine::new(ledger, problem),
-            process,
-            effects: VecDeque::new(),
-            of_host,
-            of_vms,
-            reports: VecDeque::new(),
-            answers: BTreeMap::new(),
-            tokens: 0,
-        });
-        self.step(Event::Tick);
-    }
-
-    /// Kills the agent.
-    pub fn kill(&mut self) {
-        if let Some(running) = self.running.take() {
-            running.process.kill();
-        }
-        self.host.with(accelnet_host::twin::Machine::end_watches);
-        self.hypervisor
-            .with(accelnet_hypervisor::twin::Vms::end_watches);
-    }
-
-    fn now(&self) -> Duration {
-        self.host.with(|machine| machine.now())
-    }
-
-    fn step(&mut self, event: Event) {
-        let now = self.now();
-        let running = self.running_mut();
-        if !running.process.is_dead() {
-            let effects = running.machine.step(now, event);
-            running.effects.extend(effects);
-        }
-    }
-
-    /// Takes in what happened, or carries out one effect; false if there is neither.
-    fn advance_agent(&mut self) -> bool {
-        let running = self.running_mut();
-        if running.process.is_dead() {
-            return false;
-        }
-        if let Ok(event) = running.of_host.try_recv() {
-            self.step(Event::Host(event));
-            return true;
-        }
-        if let Ok(event) = running.of_vms.try_recv() {
-            self.step(Event::Vms(event));
-            return true;
-        }
-        let Some(effect) = running.effects.pop_front() else {
-            return false;
-        };
-        let process = Arc::clone(&running.process);
-        let event = match effect {
-            Effect::LookAtHost(scope) => {
-                Event::HostSeen(Box::new(by_hand::at_host(&*process, &scope)))
-            }
-            Effect::LookAtVms => Event::VmsSeen(Box::new(by_hand::at_vms(&*process))),
-            Effect::Glance(at) => Event::Glanced(by_hand::at_glance(&*process, at)),
-            Effect::Do(lane, actions) => {
-                let run = AssertUnwindSafe(|| by_hand::carry_out(actions, &*process, &*process));
-                match catch_unwind(run) {
-                    Ok(done) => Event::Done(lane, done),
-                    // It died in the middle.
-                    Err(_) if process.is_dead() => return false,
-                    Err(panic) => std::panic::resume_unwind(panic),
-                }
-            }
-            Effect::Save(ledger) => {
-                ledger.save(self.directory.path()).unwrap();
-                Event::Saved(None)
-            }
-            Effect::Report(status) => {
-                self.reported(*status);
-                return true;
-            }
-            Effect::Answer(token, status) => {
-                self.running_mut().answers.insert(token, *status);
-                return true;
-            }
-        };
-        self.step(event);
-        true
-    }
-
-    fn reported(&mut self, status: NodeStatus) {
-        self.told.extend(status.problems.iter().cloned());
-        let vms = status.vms.iter().flat_map(|vm| &vm.problems);
-        self.told.extend(vms.cloned());
-        let busy = status.vms.iter().filter(|vm| vm.progress.is_some());
-        self.most_busy = self.most_busy.max(busy.count());
-        self.running_mut().reports.push_back(status);
-    }
-
-    /// Everything that happens until the agent next waits for time to pass; then that time passes, but no
-    /// more than `most`.
-    fn go_on(&mut self, most: Duration) {
-        while self.advance_agent() {}
-        if self.running().process.is_dead() {
-            return;
-        }
-        let now = self.now();
-        let wake = self.running().machine.wake_at(now);
-        let wait = wake.saturating_sub(now).min(most);
-        self.advance(wait.max(Duration::from_millis(1)));
-        self.step(Event::Tick);
-    }
-
-    /// Lets time pass for everybody.
-    pub fn advance(&self, time: Duration) {
-        self.host.advance(time);
-        check(&self.host, "some time");
-    }
-
-    /// Lets so much time pass while the agent does what it does.
-    pub fn run_for(&mut self, time: Duration) {
-        let end = self.now() + time;
-        while self.now() < end && !self.running().process.is_dead() {
-            self.go_on(end.saturating_sub(self.now()));
-        }
-        while self.advance_agent() {}
-        self.assert_nothing_lost();
-    }
-
-    /// Waits for a status, letting virtual time pass.
-    pub fn wait(&mut self, what: &str, mut reached: impl FnMut(&NodeStatus) -> bool) -> NodeStatus {
-        match self.wait_or_death(&mut reached) {
-            Ok(status) => status,
-            Err(Some(status)) => panic!("'{what}' was not reached: {status:#?}"),
-            Err(None) => panic!(
-                "the agent died before '{what}': {:#?}",
-                self.process().calls()
-            ),
-        }
-    }
-
-    /// Like [`World::wait`], for an agent that may die: `Err(None)` if it did, the last status if
-    /// nothing came of it.
-    pub fn wait_or_death(
-        &mut self,
-        reached: &mut dyn FnMut(&NodeStatus) -> bool,
-    ) -> Result<NodeStatus, Option<Box<NodeStatus>>> {
-        let begun = self.now();
-        loop {
-            self.assert_nothing_lost();
-            let Some(status) = self.look() else {
-                return Err(None);
-            };
-            if status.generation == self.desired.generation && reached(&status) {
-                self.assert_nothing_lost();
-                return Ok(status);
-            }
-            if self.now() > begun + VIRTUAL_LIMIT {
-                return Err(Some(Box::new(status)));
-            }
-            self.go_on(Duration::from_secs(1));
-        }
-    }
-
-    /// Lets the agent look; `None` if it is dead.
-    pub fn look(&mut self) -> Option<NodeStatus> {
-        let running = self.running_mut();
-        running.tokens += 1;
-        let token = running.tokens;
-        self.step(Event::Asked(token));
-        let end = self.now() + PATIENCE;
-        loop {
-            while self.advance_agent() {}
-            let running = self.running_mut();
-            if let Some(status) = running.answers.remove(&token) {
-                return Some(status);
-            }
-            if running.process.is_dead() {
-                return None;
-            }
-            assert!(self.now() < end, "no answer");
-            self.go_on(Duration::from_secs(1));
-        }
-    }
-
-    /// Waits for the next report that fulfils something, without asking for one.
-    pub fn wait_report(&mut self, what: &str, reached: impl Fn(&NodeStatus) -> bool) -> NodeStatus {
-        let end = self.now() + PATIENCE;
-        loop {
-            while let Some(status) = self.running_mut().reports.pop_front() {
-                if reached(&status) {
-                    return status;
-                }
-            }
-            assert!(self.now() < end, "'{what}' was not reported");
-            self.go_on(Duration::from_millis(100));
-        }
-    }
-
-    pub fn wait_path(&mut self, vm: u8, path: NicPath) -> NodeStatus {
-        let reached = |status: &NodeStatus| self::path(status, vm) == path && is_quiet(status);
-        self.wait(&format!("VM {vm} on {path:?}"), reached)
-    }
-
-    pub fn wait_problem(&mut self, vm: u8, code: Code) -> NodeStatus {
-        self.wait(&format!("{code} of VM {vm}"), |status| {
-            codes(status, vm).contains(&code)
-        })
     }
 
     /// What must never happen did not.

@@ -8,8 +8,9 @@ use super::{
     attributes::{find, text, u32_at},
     netlink::Netlink,
     uapi::{
-        IFINFOMSG, IFLA_IFNAME, NDA_LLADDR, NDMSG, RTM_DELLINK, RTM_DELNEIGH, RTM_GETTFILTER,
-        RTM_NEWLINK, RTM_NEWNEIGH, RTM_NEWQDISC, RTNLGRP_LINK, RTNLGRP_NEIGH, RTNLGRP_TC, text_of,
+        IFINFOMSG, IFLA_IFNAME, NDA_LLADDR, NDMSG, NTF_SELF, RTM_DELLINK, RTM_DELNEIGH,
+        RTM_GETTFILTER, RTM_NEWLINK, RTM_NEWNEIGH, RTM_NEWQDISC, RTNLGRP_LINK, RTNLGRP_NEIGH,
+        RTNLGRP_TC, text_of,
     },
 };
 use crate::{HostError, HostEvent, Result};
@@ -35,10 +36,12 @@ pub fn watch(events: mpsc::Sender<HostEvent>) -> Result<()> {
         RTM_NEWNEIGH | RTM_DELNEIGH if payload.first() == Some(&(libc::AF_BRIDGE as u8)) => {
             let port = name_of(u32_at(payload, 4)?);
             let mac = MacAddr(*find(payload.get(NDMSG..)?, NDA_LLADDR)?.first_chunk()?);
-            Some(HostEvent::Fdb {
-                port,
-                mac,
-                gone: kind == RTM_DELNEIGH,
+            let gone = kind == RTM_DELNEIGH;
+            // `ndm_flags`: those of cards' own filters come in the same words (net/core/rtnetlink.c,
+            // `rtnl_fdb_notify`).
+            Some(match payload.get(10)? & NTF_SELF {
+                0 => HostEvent::Fdb { port, mac, gone },
+                _ => HostEvent::Filter { port, mac, gone },
             })
         }
         // RTM_*QDISC, *TCLASS, *TFILTER
@@ -129,10 +132,16 @@ mod tests {
             let port = name("t0");
             let (number, by_vlan) = master_of(root, &port).unwrap();
             fdb::ensure_entry(&port, number, by_vlan, mac, Entry::Sticky).unwrap();
+            fdb::filter::ensure(&port, mac, true).unwrap();
             cable("alone", None);
             let mut missing = vec![
                 HostEvent::Link("alone".into()),
                 HostEvent::Fdb {
+                    port: "t0".into(),
+                    mac,
+                    gone: false,
+                },
+                HostEvent::Filter {
                     port: "t0".into(),
                     mac,
                     gone: false,

@@ -14,6 +14,9 @@ use accelnet_model::{AdapterFacts, BridgeFacts, IfName, MacAddr};
 use super::{Guest, Machine};
 use crate::HoldQueue;
 
+/// So many neighbours of a guest stand for all: each of more has a turn with others.
+const NEIGHBOURS: usize = 4;
+
 /// Where a frame starts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Station {
@@ -81,26 +84,40 @@ impl Machine {
         self.send(ELSEWHERE, Station::Guest(from)).wire
     }
 
+    /// True if a frame to an address, whoever has it, comes out of a tap.
+    pub fn frame_to_tap(&self, mac: MacAddr, from: Station, tap: &IfName) -> bool {
+        self.send(mac, from).taps.contains(tap)
+    }
+
+    /// True if a frame from here to an address leaves on the wire: where a VM is that has gone elsewhere.
+    pub fn frame_leaves(&self, mac: MacAddr, from: Station) -> bool {
+        self.send(mac, from).wire
+    }
+
     /// Guests that cannot be reached from somewhere, or cannot reach it, in words. One that is
     /// excused is left out until it was in reach again.
     pub fn unreachable(&mut self) -> Vec<String> {
         let running: Vec<Guest> = self
             .guests
             .iter()
-            .filter(|guest| guest.up)
+            .filter(|guest| guest.up && !guest.paused)
             .cloned()
             .collect();
         let mut lost = Vec::new();
         let mut in_reach = Vec::new();
-        for guest in &running {
+        for (number, guest) in running.iter().enumerate() {
             let mac = guest.mac;
             let network = |mac| self.bridge_of(mac).map(|bridge| &bridge.ifname);
-            let neighbours = running
-                .iter()
-                .map(|other| other.mac)
-                .filter(|other| *other != mac && network(*other) == network(mac));
-            let from = [Station::Wire, Station::Host]
+            let next = (1..running.len()).map(|step| (number + step) % running.len());
+            let neighbours = next
+                .map(|other| running[other].mac)
+                .filter(|other| network(*other) == network(mac))
+                .take(NEIGHBOURS);
+            // Without a link there is nothing but the host and what is on it.
+            let wired = self.bridge_of(mac).is_some_and(|its| self.has_link(its));
+            let from = [Station::Host]
                 .into_iter()
+                .chain(wired.then_some(Station::Wire))
                 .chain(neighbours.map(Station::Guest));
             let mut ways: Vec<String> = from
                 .filter(|from| !self.frame_to_guest(mac, *from).arrives())
@@ -109,10 +126,12 @@ impl Machine {
             if !self.frame_to_host(mac) {
                 ways.push(format!("{mac} to the host"));
             }
-            if !self.frame_to_wire(mac) {
+            if wired && !self.frame_to_wire(mac) {
                 ways.push(format!("{mac} to the wire"));
             }
-            if ways.is_empty() {
+            // One whose frames wait was not reached yet.
+            let waits = self.frame_to_guest(mac, Station::Host).waits;
+            if ways.is_empty() && !waits {
                 in_reach.push(mac);
             } else if !guest.excused {
                 lost.extend(ways);
@@ -130,6 +149,15 @@ impl Machine {
             .collect();
         lost.retain(|way| !excused.iter().any(|mac| way.contains(&mac.to_string())));
         lost
+    }
+
+    fn has_link(&self, bridge: &BridgeFacts) -> bool {
+        let leads_out = |card: &&AdapterFacts| {
+            let way = self.way_in(card);
+            way.is_some_and(|(its, _)| its.ifname == bridge.ifname)
+        };
+        let mut cards = self.adapters.iter().filter(leads_out);
+        cards.any(|card| card.carrier)
     }
 
     fn send(&self, mac: MacAddr, from: Station) -> Copies {

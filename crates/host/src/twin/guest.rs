@@ -42,8 +42,12 @@ pub struct Guest {
     pub tap: IfName,
     /// Its operating system is up, with the driver of the virtio NIC.
     pub up: bool,
+    /// Its processors do not run.
+    pub paused: bool,
     /// How it behaves.
     pub habits: Habits,
+    /// Its driver has let go of its VF because QEMU asked for that; the VF is the process's still.
+    pub let_go: bool,
     /// Its VF and when it began to see it.
     pub vf: Option<(PciAddress, Duration)>,
     /// Its VF has a link, as its adapter has.
@@ -57,7 +61,10 @@ impl Guest {
     /// A driver in the guest drives its VF.
     pub fn drives_vf(&self, now: Duration) -> bool {
         let seen = |since: Duration| now.saturating_sub(since) >= self.habits.takes;
-        self.up && self.habits.vf_driver && self.vf.is_some_and(|(_, since)| seen(since))
+        self.up
+            && !self.let_go
+            && self.habits.vf_driver
+            && self.vf.is_some_and(|(_, since)| seen(since))
     }
 
     /// It sends and takes by the VF. Without failover its VF is a NIC that nobody uses; without link it sends
@@ -101,7 +108,9 @@ impl Machine {
             mac,
             tap: tap.clone(),
             up: true,
+            paused: false,
             habits,
+            let_go: false,
             vf: None,
             vf_link: true,
             excused: true,
@@ -116,6 +125,7 @@ impl Machine {
             .into_iter()
             .partition::<Vec<_>, _>(|guest| guest.pid == pid);
         self.guests = stay;
+        self.strays.retain(|(its, _)| *its != pid);
         for guest in gone {
             for bridge in &mut self.bridges {
                 bridge.ports.retain(|port| port.ifname != guest.tap);
@@ -165,8 +175,7 @@ impl Machine {
             .iter_mut()
             .find(|guest| guest.pid == pid && guest.mac == mac)
             .ok_or_else(|| format!("no NIC {mac} in process {pid}"))?;
-        guest.vf = Some((pci, now));
-        guest.vf_link = link;
+        (guest.vf, guest.vf_link, guest.let_go) = (Some((pci, now)), link, false);
         if let Some(vf) = self.vf_mut(pci) {
             vf.user = VfUser::Process {
                 pid,
@@ -178,15 +187,65 @@ impl Machine {
         Ok(())
     }
 
+    /// QEMU opens a VF that came with the VM's definition, and that nobody gave an address: the guest has it
+    /// as a NIC of its own (igbvf: "Assigning random MAC address").
+    ///
+    /// # Errors
+    /// In words; QEMU itself only warns.
+    pub fn plug_stray(&mut self, pid: u32, pci: PciAddress) -> Result<(), String> {
+        let vf = self.vf_mut(pci);
+        let vf = vf.ok_or_else(|| format!("vfio {pci}: no such host device"))?;
+        if vf.user != VfUser::Nobody {
+            return Err(format!("vfio {pci}: group is busy"));
+        }
+        vf.user = VfUser::Process {
+            pid,
+            command: "qemu-system-x86".into(),
+        };
+        self.strays.push((pid, pci));
+        Ok(())
+    }
+
     /// A VM has let go of a VF.
     pub fn unplug(&mut self, pid: u32, pci: PciAddress) {
+        self.strays.retain(|stray| *stray != (pid, pci));
         for guest in self.guests.iter_mut().filter(|guest| guest.pid == pid) {
             if guest.vf.is_some_and(|(vf, _)| vf == pci) {
                 guest.vf = None;
             }
         }
-        if let Some(vf) = self.vf_mut(pci) {
+        if let Some(vf) = self.vf_mut(pci)
+            && matches!(vf.user, VfUser::Process { pid: user, .. } if user == pid)
+        {
             vf.user = VfUser::Nobody;
+        }
+    }
+
+    /// Processors of a VM stop or run.
+    pub fn set_running(&mut self, pid: u32, runs: bool) {
+        for guest in self.guests.iter_mut().filter(|guest| guest.pid == pid) {
+            guest.paused = !runs;
+        }
+    }
+
+    /// A guest lets go of its VF because QEMU asks for that (a migration, a save), or takes it back. QEMU keeps
+    /// the device all the time.
+    pub fn set_let_go(&mut self, pid: u32, let_go: bool) {
+        let now = self.now;
+        for guest in self.guests.iter_mut().filter(|guest| guest.pid == pid) {
+            guest.let_go = let_go;
+            guest.vf = guest.vf.map(|(pci, _)| (pci, now));
+        }
+    }
+
+    /// The VF's driver is taken away in a guest, or loaded again.
+    pub fn set_vf_driver(&mut self, pid: u32, there: bool) {
+        let now = self.now;
+        for guest in self.guests.iter_mut().filter(|guest| guest.pid == pid) {
+            guest.habits.vf_driver = there;
+            guest.vf = guest.vf.map(|(pci, _)| (pci, now));
+            // That it sends by the other NIC is seen by its first frame.
+            guest.excused = true;
         }
     }
 
@@ -207,7 +266,7 @@ impl Machine {
         let sending: Vec<Guest> = self
             .guests
             .iter()
-            .filter(|guest| guest.up && guest.habits.sends)
+            .filter(|guest| guest.up && !guest.paused && guest.habits.sends)
             .cloned()
             .collect();
         for guest in sending {

@@ -20,6 +20,10 @@ fn gone(what: impl std::fmt::Display) -> HostError {
     HostError::Gone(what.to_string())
 }
 
+fn unreadable(what: impl std::fmt::Display) -> HostError {
+    HostError::kernel(format!("read {what}"), libc::EIO, None)
+}
+
 impl Machine {
     fn ensure_bridge(&mut self, bridge: &IfName, mark: &str) -> Result<()> {
         let mut bridges = self.bridges.iter_mut();
@@ -73,10 +77,11 @@ impl Machine {
     }
 
     fn vectors(&self, pci: PciAddress) -> u32 {
-        let driven = self
-            .guests
-            .iter()
-            .any(|guest| guest.drives_vf(self.now()) && guest.vf.is_some_and(|(vf, _)| vf == pci));
+        let drives = |guest: &super::Guest| {
+            guest.drives_vf(self.now()) && guest.vf.is_some_and(|(vf, _)| vf == pci)
+        };
+        let stray = self.strays.iter().any(|(_, stray)| *stray == pci);
+        let driven = stray || self.guests.iter().any(drives);
         let has = self.vf(pci).and_then(|vf| vf.msix_vectors.value().copied());
         // A driver takes all that a pool gave its VF, but no more than its vCPUs need; igbvf takes TX,
         // RX, mailbox.
@@ -98,15 +103,23 @@ impl Machine {
             });
         }
         adapter.drivers_autoprobe = Support::Supported(false);
+        let ifname = adapter.ifname.to_string();
         if adapter.vfs.len() == count as usize {
             return Ok(());
         }
         let used = adapter.vfs.iter().filter(|vf| vf.user != VfUser::Nobody);
         let users: Vec<String> = used.map(|vf| format!("VF {}", vf.index)).collect();
+        let refuses = self.refuses_vfs.contains(&pf);
         if !users.is_empty() {
             return Err(HostError::VfsInUse { pf, users });
         }
+        if refuses {
+            let operation = format!("make {count} VFs on {pf}");
+            return Err(HostError::kernel(operation, libc::ENOMEM, None));
+        }
         self.make_vfs(pf, count);
+        // Its link bounces.
+        self.tell(&HostEvent::Link(ifname));
         Ok(())
     }
 
@@ -167,7 +180,7 @@ impl Machine {
         let adapter = self.adapter_mut(pf).ok_or_else(missing)?;
         let vf = adapter.vfs.iter().find(|vf| vf.index == index);
         let pci = vf.ok_or_else(missing)?.pci;
-        let carrier = adapter.carrier;
+        let (carrier, ifname) = (adapter.carrier, adapter.ifname.to_string());
         self.not_anothers(pci, "changed");
         let stubborn = self.stubborn.contains(&pci);
         let vf = self.vf_mut(pci).ok_or_else(missing)?;
@@ -179,6 +192,11 @@ impl Machine {
             });
         }
         let before = std::mem::replace(&mut vf.attributes, wanted.clone());
+        if before != *wanted {
+            // rtnetlink tells of every IFLA_VFINFO_LIST (net/core/rtnetlink.c, `do_setlink`).
+            self.tell(&HostEvent::Link(ifname));
+        }
+        let vf = self.vf_mut(pci).ok_or_else(missing)?;
         let rates = |of: &VfAttributes| (of.min_tx_rate_mbps, of.max_tx_rate_mbps);
         if carrier || rates(&before) == rates(wanted) {
             return Ok(vf.attributes.clone());
@@ -216,9 +234,22 @@ impl Machine {
             }
             (false, true) => adapter.filter.push(mac),
             (true, false) => adapter.filter.retain(|other| *other != mac),
-            _ => {}
+            _ => return Ok(()),
         }
+        self.tell(&HostEvent::Filter {
+            port: pf.to_string(),
+            mac,
+            gone: !present,
+        });
         Ok(())
+    }
+
+    fn tell_entry(&mut self, port: &IfName, mac: MacAddr, gone: bool) {
+        self.tell(&HostEvent::Fdb {
+            port: port.to_string(),
+            mac,
+            gone,
+        });
     }
 
     fn ensure_entry(&mut self, port: &IfName, mac: MacAddr, wanted: Entry) -> Result<()> {
@@ -228,6 +259,7 @@ impl Machine {
             .iter_mut()
             .find(|bridge| bridge.port(port).is_some())
             .ok_or_else(|| gone(port))?;
+        let before = bridge.clone();
         for found in &mut bridge.ports {
             if present || &found.ifname == port {
                 found.fdb.retain(|entry| entry.mac != mac || entry.local);
@@ -242,18 +274,9 @@ impl Machine {
                 });
             }
         }
-        Ok(())
-    }
-
-    fn ensure_hold(&mut self, tap: &IfName, wanted: HoldQueue) -> Result<()> {
-        if self.foreign_qdiscs.contains(tap) {
-            return Err(HostError::ForeignQdisc {
-                tap: tap.clone(),
-                kind: "tbf".into(),
-            });
+        if before != *bridge {
+            self.tell_entry(port, mac, !present);
         }
-        self.port_mut(tap).ok_or_else(|| gone(tap))?.hold_queue = true;
-        self.holds.insert(tap.clone(), wanted);
         Ok(())
     }
 
@@ -270,37 +293,56 @@ impl Machine {
 
 impl Host for HostTwin {
     fn observe_node(&self) -> Result<NodeFacts> {
-        Ok(self.with(|machine| machine.node.clone()))
+        self.with(|machine| match machine.unreadable.node {
+            true => Err(unreadable("the machine")),
+            false => Ok(machine.node.clone()),
+        })
     }
 
     fn observe_adapters(&self, busy: &BTreeSet<PciAddress>) -> Result<AdaptersSeen> {
-        Ok(self.with(|machine| {
+        self.with(|machine| {
+            if machine.unreadable.adapters {
+                return Err(unreadable("the adapters"));
+            }
+            for pf in machine.making.difference(busy) {
+                let text = format!("a look at {pf} waits until its VFs are made");
+                machine.violations.push(text);
+            }
             let mut adapters = machine.adapters.clone();
-            let name = |adapter: &AdapterFacts| (adapter.ifname.clone(), HostError::WorkedOn);
-            let is_busy = |adapter: &&AdapterFacts| busy.contains(&adapter.pci);
-            let unseen = adapters.iter().filter(is_busy).map(name).collect();
-            adapters.retain(|adapter| !busy.contains(&adapter.pci));
+            let why_not = |adapter: &AdapterFacts| {
+                let odd = machine.unreadable.adapter.contains(&adapter.ifname);
+                let busy = busy.contains(&adapter.pci).then_some(HostError::WorkedOn);
+                busy.or_else(|| odd.then(|| unreadable(&adapter.ifname)))
+            };
+            let unseen: Vec<_> = adapters
+                .iter()
+                .filter_map(|adapter| Some((adapter.ifname.clone(), why_not(adapter)?)))
+                .collect();
+            adapters.retain(|adapter| why_not(adapter).is_none());
             for vf in adapters.iter_mut().flat_map(|adapter| &mut adapter.vfs) {
                 vf.active_vectors = machine.vectors(vf.pci);
                 if machine.vectors_hidden {
                     vf.msix_vectors = Support::Unknown;
                 }
             }
-            AdaptersSeen { adapters, unseen }
-        }))
+            Ok(AdaptersSeen { adapters, unseen })
+        })
     }
 
     fn observe_bridges(&self, _named: &BTreeSet<IfName>) -> Result<Vec<BridgeFacts>> {
-        Ok(self.with(|machine| machine.bridges.clone()))
+        self.with(|machine| match machine.unreadable.bridges {
+            true => Err(unreadable("the bridges")),
+            false => Ok(machine.bridges.clone()),
+        })
     }
 
     fn observe_policy(&self, paths: &[PolicyPath]) -> Vec<Result<Vec<PolicyFinding>>> {
         self.with(|machine| {
-            let on = |path: &PolicyPath| machine.policy.get(&path.tap).cloned();
-            paths
-                .iter()
-                .map(|path| Ok(on(path).unwrap_or_default()))
-                .collect()
+            let on = |path: &PolicyPath| match machine.unreadable.policy {
+                true => Err(unreadable(format!("policy on {}", path.tap))),
+                false => Ok(machine.policy.get(&path.tap).cloned().unwrap_or_default()),
+            };
+            paths.iter().map(on).collect()
         })
     }
 
@@ -336,14 +378,20 @@ impl Host for HostTwin {
 
     fn ensure_port_learning(&self, port: &IfName, on: bool) -> Result<()> {
         self.with(|machine| {
-            machine.port_mut(port).ok_or_else(|| gone(port))?.learning = on;
+            let found = machine.port_mut(port).ok_or_else(|| gone(port))?;
+            if std::mem::replace(&mut found.learning, on) != on {
+                machine.tell(&HostEvent::Link(port.to_string()));
+            }
             Ok(())
         })
     }
 
     fn ensure_port_flood(&self, port: &IfName, on: bool) -> Result<()> {
         self.with(|machine| {
-            machine.port_mut(port).ok_or_else(|| gone(port))?.flood = on;
+            let found = machine.port_mut(port).ok_or_else(|| gone(port))?;
+            if std::mem::replace(&mut found.flood, on) != on {
+                machine.tell(&HostEvent::Link(port.to_string()));
+            }
             Ok(())
         })
     }

@@ -113,12 +113,16 @@ fn held_frames_wait_and_learning_moves_entries_that_were_set() {
     twin.ensure_hold_queue(&name("vnet1"), HoldQueue::Pass)
         .unwrap();
     assert!(from_wire(&twin).by_tap);
-    // The card's echo at an uplink that learns.
+    // The address shows up on the wire.
     twin.ensure_bridge_entry(&name("vnet1"), GUEST, Entry::Static)
         .unwrap();
+    twin.with(|machine| machine.learn(&name("pf0"), GUEST));
+    assert!(from_wire(&twin).by_tap, "the uplink does not learn");
     twin.ensure_port_learning(&name("pf0"), true).unwrap();
-    twin.pause(Duration::from_secs(1));
+    twin.with(|machine| machine.learn(&name("pf0"), GUEST));
     assert!(!from_wire(&twin).arrives());
+    twin.pause(Duration::from_secs(1));
+    assert!(from_wire(&twin).by_tap, "it follows the guest");
 }
 
 #[test]
@@ -138,4 +142,92 @@ fn vfs_in_use_are_never_destroyed_or_given_out_twice() {
         VfUser::Nobody
     );
     twin.ensure_vf_count(pf, 3).unwrap();
+}
+
+#[test]
+fn what_waits_passes_when_its_time_is_over_whoever_is_dead() {
+    let (twin, _) = machine();
+    let limit = Duration::from_secs(2);
+    let hold = |twin: &HostTwin| {
+        twin.ensure_hold_queue(&name("vnet1"), HoldQueue::Hold { limit })
+            .unwrap();
+    };
+    hold(&twin);
+    twin.advance(limit - Duration::from_millis(1));
+    assert!(from_wire(&twin).waits);
+    hold(&twin);
+    twin.advance(limit - Duration::from_millis(1));
+    assert!(from_wire(&twin).waits, "it began anew");
+    twin.advance(Duration::from_millis(1));
+    assert!(from_wire(&twin).by_tap);
+}
+
+#[test]
+fn a_tap_that_is_made_anew_has_nothing_of_the_old_one() {
+    let (twin, _) = machine();
+    let tap = name("vnet1");
+    twin.ensure_hold_queue(&tap, HoldQueue::Pass).unwrap();
+    twin.ensure_port_flood(&tap, false).unwrap();
+    twin.ensure_bridge_entry(&tap, GUEST, Entry::Static)
+        .unwrap();
+    twin.with(|machine| machine.make_tap_anew(&tap));
+    let port = twin.with(|machine| machine.port(&tap).unwrap().clone());
+    assert_eq!(
+        (port.rx_packets, port.flood, port.hold_queue),
+        (0, true, false)
+    );
+    assert!(port.fdb.iter().all(|entry| entry.local));
+}
+
+#[test]
+fn a_guest_lets_go_of_a_vf_that_its_process_keeps() {
+    let (twin, vf) = machine();
+    twin.with(|machine| machine.plug(1, GUEST, vf)).unwrap();
+    twin.pause(Habits::default().takes);
+    assert_eq!(twin.observe_vectors().unwrap()[&vf], 3);
+    twin.with(|machine| machine.set_let_go(1, true));
+    assert_eq!(twin.observe_vectors().unwrap()[&vf], 0);
+    assert!(twin.with(|machine| machine.vf(vf).unwrap().user != VfUser::Nobody));
+    twin.with(|machine| machine.set_let_go(1, false));
+    twin.pause(Habits::default().takes);
+    assert_eq!(twin.observe_vectors().unwrap()[&vf], 3);
+}
+
+#[test]
+fn the_kernel_tells_of_what_was_changed_and_of_nothing_else() {
+    let (twin, _) = machine();
+    let (sender, events) = mpsc::channel();
+    twin.watch(sender).unwrap();
+    for _ in 0..2 {
+        twin.ensure_port_flood(&name("vnet1"), false).unwrap();
+        twin.ensure_pf_filter(&name("pf0"), GUEST, true).unwrap();
+        twin.ensure_bridge_entry(&name("pf0"), GUEST, Entry::Static)
+            .unwrap();
+    }
+    let (port, mac, gone) = ("pf0".to_owned(), GUEST, false);
+    let told: Vec<HostEvent> = events.try_iter().collect();
+    let expected = [
+        HostEvent::Link("vnet1".into()),
+        HostEvent::Filter {
+            port: port.clone(),
+            mac,
+            gone,
+        },
+        HostEvent::Fdb { port, mac, gone },
+    ];
+    assert_eq!(told, expected);
+}
+
+#[test]
+fn what_cannot_be_read_is_an_error_of_its_own() {
+    let (twin, _) = machine();
+    twin.with(|machine| {
+        machine.unreadable.adapter.insert(name("pf0"));
+        machine.unreadable.bridges = true;
+    });
+    let seen = twin.observe_adapters(&BTreeSet::new()).unwrap();
+    assert_eq!((seen.adapters.len(), seen.unseen.len()), (0, 1));
+    assert!(twin.observe_bridges(&BTreeSet::new()).is_err());
+    twin.with(|machine| machine.unreadable.adapters = true);
+    assert!(twin.observe_adapters(&BTreeSet::new()).is_err());
 }

@@ -2,7 +2,9 @@
 
 use std::{sync::mpsc, time::Duration};
 
-use accelnet_model::{DomainCapabilities, HostdevFacts, MacAddr, PciAddress, Staging, VmState};
+use accelnet_model::{
+    DomainCapabilities, HostdevFacts, MacAddr, PciAddress, Staging, VmJob, VmState,
+};
 use uuid::Uuid;
 
 use super::{HypervisorTwin, Vm, Vms, standby};
@@ -21,7 +23,7 @@ impl Vms {
     }
 
     /// A VM and its process id, if it runs.
-    fn running(&mut self, uuid: Uuid) -> Result<(&mut Vm, u32)> {
+    pub(super) fn running(&mut self, uuid: Uuid) -> Result<(&mut Vm, u32)> {
         self.answers()?;
         let vm = self.vm_mut(uuid).ok_or(HypervisorError::NoSuchVm(uuid))?;
         let pid = vm.facts.pid.ok_or(HypervisorError::NotRunning)?;
@@ -38,7 +40,19 @@ impl Vm {
             name: facts.name.clone(),
             state: facts.state,
             job: facts.job,
-            facts: Ok(facts.clone()),
+            facts: match (facts.job, &self.unreadable) {
+                (Some(VmJob::Incoming), _) => Err("it comes in".to_owned()),
+                (_, Some(why)) => Err(why.clone()),
+                _ => Ok(facts.clone()),
+            },
+        }
+    }
+
+    /// libvirt would wait for the job's end.
+    fn refuse_while_busy(&self) -> Result<()> {
+        match self.busy {
+            true => Err(HypervisorError::Busy("a job is under way".into())),
+            false => Ok(()),
         }
     }
 }
@@ -84,6 +98,11 @@ impl Hypervisor for HypervisorTwin {
         if vm.facts.hostdevs.iter().any(|has| has.pci == vf.pci) {
             return Ok(());
         }
+        vm.refuse_while_busy()?;
+        if vm.left.iter().any(|(mac, _)| *mac == vf.mac) {
+            let text = format!("Duplicate device ID 'ua-accelnet-{}'", vf.mac);
+            return Err(HypervisorError::DeviceLeft(text));
+        }
         let alias = Some(&vf.persistent_alias);
         let nic = vm.facts.nics.iter().find(|nic| nic.alias.as_ref() == alias);
         if !nic.is_some_and(|nic| nic.standby_live && nic.mac == vf.mac) {
@@ -112,6 +131,7 @@ impl Hypervisor for HypervisorTwin {
         let Some(at) = vm.facts.hostdevs.iter().position(|has| has.pci == pci) else {
             return Ok(());
         };
+        vm.refuse_while_busy()?;
         if vm.refuses_unplug {
             drop(vms);
             self.hardware.pause(deadline);
@@ -125,12 +145,29 @@ impl Hypervisor for HypervisorTwin {
         Ok(())
     }
 
-    fn ensure_released(&self, _uuid: Uuid, _mac: MacAddr, _deadline: Duration) -> Result<()> {
+    fn ensure_released(&self, uuid: Uuid, mac: MacAddr, deadline: Duration) -> Result<()> {
+        let mut vms = self.lock();
+        let (vm, pid) = vms.running(uuid)?;
+        if vm.refuses_unplug && vm.left.iter().any(|(its, _)| *its == mac) {
+            drop(vms);
+            self.hardware.pause(deadline);
+            return Err(HypervisorError::GuestRefused {
+                seconds: deadline.as_secs(),
+            });
+        }
+        let (gone, left) = std::mem::take(&mut vm.left)
+            .into_iter()
+            .partition(|(its, _)| *its == mac);
+        let gone: Vec<(MacAddr, Option<PciAddress>)> = gone;
+        vm.left = left;
+        for pci in gone.into_iter().filter_map(|(_, pci)| pci) {
+            self.hardware.unplugged(pid, pci);
+        }
         Ok(())
     }
 
-    fn end_job(&self, _uuid: Uuid) -> Result<()> {
-        Ok(())
+    fn end_job(&self, uuid: Uuid) -> Result<()> {
+        self.end_waiting(uuid)
     }
 
     fn prepare(&self, uuid: Uuid, staging: &Staging) -> Result<Staged> {

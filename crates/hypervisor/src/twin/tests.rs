@@ -1,4 +1,4 @@
-use accelnet_model::Staging;
+use accelnet_model::{Staging, VmJob};
 
 use super::*;
 use crate::{Hypervisor, VfAttachment};
@@ -149,4 +149,76 @@ fn without_libvirt_nothing_is_answered() {
         twin.attach_vf(uuid, &vf()),
         Err(HypervisorError::Unavailable(_))
     ));
+}
+
+fn seen(twin: &HypervisorTwin) -> crate::VmSeen {
+    twin.observe_vms().unwrap().remove(0)
+}
+
+#[test]
+fn of_a_vm_that_comes_in_nothing_is_told_but_its_state() {
+    let (twin, notes, uuid) = one_vm(true);
+    twin.stop(uuid);
+    notes.taken();
+    twin.arrive_with(uuid, vf().pci).unwrap();
+    assert_eq!(notes.taken(), ["101: vnet101-0 on br0"]);
+    let vm = seen(&twin);
+    assert_eq!((vm.state, vm.job), (VmState::Paused, Some(VmJob::Incoming)));
+    assert!(vm.facts.is_err());
+    twin.resume(uuid);
+    let facts = seen(&twin).facts.unwrap();
+    assert_eq!((facts.state, facts.hostdevs.len()), (VmState::Running, 1));
+    twin.detach_vf(uuid, vf().pci, Duration::from_secs(1))
+        .unwrap();
+}
+
+#[test]
+fn a_save_of_a_vm_with_a_vf_waits_until_it_is_ended() {
+    let (twin, _, uuid) = one_vm(true);
+    let (sender, events) = mpsc::channel();
+    twin.watch(sender).unwrap();
+    twin.attach_vf(uuid, &vf()).unwrap();
+    twin.freeze(uuid, VmJob::Saving);
+    let busy = twin.detach_vf(uuid, vf().pci, Duration::from_secs(1));
+    assert!(matches!(busy, Err(HypervisorError::Busy(_))));
+    twin.end_job(uuid).unwrap();
+    let vm = seen(&twin);
+    assert_eq!((vm.state, vm.job), (VmState::Running, None));
+    let failed = HypervisorEvent::Migration(uuid, crate::MigrationPhase::Failed);
+    let told: Vec<HypervisorEvent> = events.try_iter().collect();
+    assert!(told.contains(&HypervisorEvent::UnplugPrimary(uuid)));
+    assert_eq!(told.last(), Some(&failed));
+    // One without is saved.
+    twin.detach_vf(uuid, vf().pci, Duration::from_secs(1))
+        .unwrap();
+    twin.freeze(uuid, VmJob::Saving);
+    twin.end_job(uuid).unwrap();
+    assert_eq!(seen(&twin).job, Some(VmJob::Saving));
+}
+
+#[test]
+fn a_device_that_libvirt_has_forgotten_is_in_the_way_until_it_is_released() {
+    let (twin, notes, uuid) = one_vm(true);
+    twin.attach_vf(uuid, &vf()).unwrap();
+    twin.forget_device(uuid);
+    assert!(seen(&twin).facts.unwrap().hostdevs.is_empty());
+    let again = twin.attach_vf(uuid, &vf());
+    assert!(matches!(again, Err(HypervisorError::DeviceLeft(_))));
+    notes.taken();
+    twin.ensure_released(uuid, MAC, Duration::from_secs(1))
+        .unwrap();
+    assert_eq!(notes.taken(), ["100: unplug 0000:01:10.0"]);
+    twin.attach_vf(uuid, &vf()).unwrap();
+}
+
+#[test]
+fn one_vm_that_cannot_be_read_costs_only_itself() {
+    let (twin, _, uuid) = one_vm(true);
+    let other = Uuid::from_u128(2);
+    let mac = MacAddr([2, 0, 0, 0, 0x77, 2]);
+    twin.define(definition(other, "vm2", mac, &"br0".parse().unwrap()));
+    twin.with(|vms| vms.vm_mut(uuid).unwrap().unreadable = Some("no XML".into()));
+    let all = twin.observe_vms().unwrap();
+    assert_eq!(all[0].facts, Err("no XML".into()));
+    assert!(all[1].facts.is_ok());
 }

@@ -6,8 +6,8 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use accelnet_model::{
-    AdapterFacts, Code, Intent, NodeDesired, Performance, Problem, VfAttributes, VfFacts, VfUser,
-    VmDesired, VmFacts, VmState,
+    AdapterFacts, Code, Intent, NodeDesired, PciAddress, Performance, Problem, VfAttributes,
+    VfFacts, VfUser, VmDesired, VmFacts, VmState,
 };
 use uuid::Uuid;
 
@@ -100,15 +100,33 @@ fn go_on(scene: &Scene<'_>, nic: &Nic<'_>, going: &Move, plan: &mut Plan) {
         return;
     }
     match (&going.goal, nic.handle) {
+        // One that is being plugged comes first.
+        (Goal::ToVf { place, .. }, None) if free && !has_way(scene.observed, place.vf) => {
+            plan.turns.push((nic.id, Turn::Over));
+        }
         (Goal::ToVf { place, vectors, .. }, None) => {
             if let Some(vectors) = vectors.filter(|_| !going.has_vectors) {
                 let (pf, vf) = (place.pf, place.vf);
                 if !scene.memory.lanes.contains(&Lane::Adapter(pf)) {
                     plan.push_for(nic.id, Action::VfVectors { pf, vf, vectors });
                 }
-            } else if settled && free && reached_from(scene.observed, place, plan) {
+            } else if settled
+                && free
+                && reached_from(scene.observed, place, plan)
+                // What QEMU has left goes first.
+                && !scene.memory.left.contains(&nic.id)
+            {
                 plug(nic, place, plan);
             }
+        }
+        // As soon as the guest drives it, it takes nothing by its tap.
+        (Goal::ToVf { .. }, Some(handle)) if !has_way(scene.observed, handle.device()) => {
+            let goal = Goal::Back {
+                device: handle.device(),
+                used: handle.is_driven(),
+            };
+            let back = Move::new(nic.id, &nic.vm.name, goal, scene.now);
+            plan.turns.push((nic.id, Turn::Begin(Box::new(back))));
         }
         (Goal::ToVf { .. }, Some(handle)) => {
             if nic.phase() == Phase::Vf && settled {
@@ -119,12 +137,22 @@ fn go_on(scene: &Scene<'_>, nic: &Nic<'_>, going: &Move, plan: &mut Plan) {
             }
         }
         (Goal::Back { .. }, Some(handle)) if settled && free => {
-            let (vm, device) = (nic.id.vm, handle.device());
-            plan.push_for(nic.id, Action::Unplug { vm, device });
+            let (NicId { vm, mac }, device) = (nic.id, handle.device());
+            let unplug = match handle.is_forgotten(scene.observed) {
+                true => Action::Release { vm, mac },
+                false => Action::Unplug { vm, device },
+            };
+            plan.push_for(nic.id, unplug);
         }
         (Goal::Back { .. }, Some(_)) => {}
         (Goal::Back { .. }, None) => plan.turns.push((nic.id, Turn::Over)),
     }
+}
+
+/// Frames go by the VF's adapter.
+fn has_way(observed: &Observed, vf: PciAddress) -> bool {
+    let its = observed.vf(vf);
+    its.is_none_or(|(adapter, _)| adapter.carrier && observed.is_active(adapter))
 }
 
 fn reached_from(observed: &Observed, place: &VfPlace, plan: &Plan) -> bool {
@@ -161,6 +189,9 @@ fn frozen(scene: &Scene<'_>, vm: &VmFacts, plan: &mut Plan) {
 /// A VF that the VM's QEMU still has although libvirt knows of no such device: it was plugged by half, or
 /// unplugged by half, and the next plug would fail.
 fn left_behind(scene: &Scene<'_>, vm: &VmFacts, plan: &mut Plan) {
+    if scene.memory.resting_all.contains(&vm.uuid) {
+        return;
+    }
     let quiet = vm.job.is_none() && !scene.memory.departing.contains(&vm.uuid);
     let left = scene.memory.left.iter().find(|nic| nic.vm == vm.uuid);
     if let Some(NicId { vm, mac }) = left.copied() {
@@ -176,6 +207,14 @@ fn left_behind(scene: &Scene<'_>, vm: &VmFacts, plan: &mut Plan) {
             && !scene.observed.is_assigned(vf.pci)
     });
     let Some(vf) = left.next() else { return };
+    // The guest uses it: both paths are opened first.
+    let used = |nic: &&Nic<'_>| nic.handle.is_some_and(|its| its.device() == vf.pci);
+    if let Some(nic) = scene.nics_of(vm.uuid).find(used) {
+        if !scene.moves(vm.uuid) {
+            back(scene, nic, Vec::new(), plan);
+        }
+        return;
+    }
     let without = || scene.nics_of(vm.uuid).filter(|nic| nic.handle.is_none());
     let its = without().find(|nic| nic.id.mac == vf.attributes.mac);
     if let Some(nic) = its.or_else(|| without().next()) {
@@ -357,8 +396,9 @@ fn choose<'a>(
         memory,
         ..
     } = *scene;
-    // A VM that was not seen may have it.
-    let seen = observed.all_vms_seen();
+    // One that a VM has which was not seen is open in its process, and carries an address; libvirt gives none
+    // out twice either. But where nobody knows which VMs there are nothing is given out.
+    let seen = observed.hypervisor_answers;
     let taken: BTreeSet<_> = begun(plan)
         .chain(memory.moves.values())
         .filter(|going| going.going() == Going::ToVf)

@@ -10,7 +10,7 @@ use accelnet_model::{
 use super::{Memory, NicPlan, Plan};
 use crate::{
     Observed,
-    action::{Action, Hold},
+    action::{Action, Hold, Lane},
     eligibility,
     handle::Handle,
     l2::{self, Datapath, Place, l2},
@@ -95,8 +95,13 @@ fn evidence(observed: &Observed, intent: &Intent, nic: &Nic<'_>, memory: &Memory
         Some(Handle::Vfio(adapter, _)) => adapter.carrier && observed.is_active(adapter),
         _ => false,
     };
+    let past = memory.pasts.get(&nic.id);
+    // What is seen of a VM whose job is being ended is old.
+    let stays = memory.lanes.contains(&Lane::Vm(nic.id.vm))
+        && nic.vm.job == Some(VmJob::Outgoing)
+        && past.is_some_and(|past| past.phase != Phase::Absent);
     Evidence {
-        here: is_here(nic.vm, driven),
+        here: stays || is_here(nic.vm, driven),
         plugged: handle.is_some(),
         driven,
         link,
@@ -162,7 +167,8 @@ pub fn plan(
 ) {
     let going = memory.moves.get(&nic.id);
     let holds = going.is_some_and(|going| going.holds(now));
-    let departs = memory.departing.contains(&nic.id.vm) && nic.phase() == Phase::Both;
+    let driven = nic.handle.is_some_and(|handle| handle.is_driven());
+    let departs = memory.departing.contains(&nic.id.vm) && nic.phase() == Phase::Both && driven;
     let hold = match holds || departs {
         true => Hold::Wait,
         false => Hold::Pass,

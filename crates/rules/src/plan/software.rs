@@ -73,10 +73,16 @@ pub fn after(
         .any(|nic| !l2(nic.phase(), Datapath::LegacyVeb).learns);
     let adapters: Vec<&AdapterFacts> = observed.adapters.iter().collect();
     for port in ports(observed, intent, bridge, &adapters) {
-        if !open {
+        if !open && knows_all(observed) {
             learn_again(port, memory, plan);
         }
     }
+}
+
+/// Every VM that runs here was seen: what none of them needs nobody does. One that comes in needs nothing.
+fn knows_all(observed: &Observed) -> bool {
+    let mut unseen = observed.unseen_vms.iter();
+    observed.hypervisor_answers && unseen.all(|vm| vm.job == Some(VmJob::Incoming))
 }
 
 fn ports<'a>(
@@ -141,10 +147,14 @@ fn others(
     for port in bridge.ports.iter().filter(|port| !is_uplink(&port.ifname)) {
         let entries = port.fdb.iter().filter(|entry| !entry.local);
         let addresses = entries.map(|entry| entry.mac);
-        let addresses: BTreeSet<MacAddr> = addresses
+        // Those that are in already stay: whoever makes up addresses makes no work.
+        let is_new = |mac: &MacAddr| uplinks.iter().any(|uplink| !uplink.filter.contains(mac));
+        let addresses: BTreeSet<(bool, MacAddr)> = addresses
             .filter(|mac| !mac.is_group() && !mac.is_zero() && !of_nic(mac))
+            .map(|mac| (is_new(&mac), mac))
             .collect();
-        found.extend(addresses.into_iter().take(OTHERS_A_PORT));
+        let addresses = addresses.into_iter().map(|(_, mac)| mac);
+        found.extend(addresses.take(OTHERS_A_PORT));
     }
     found
 }
@@ -180,8 +190,7 @@ fn filters(
             .filter
             .iter()
             .filter(|mac| memory.filtered.contains(mac) && !others.contains(mac) && !of_nic(mac));
-        // One of a VM that was not seen may still be needed.
-        for mac in left.filter(|_| observed.hypervisor_answers) {
+        for mac in left.filter(|_| knows_all(observed)) {
             plan.push(filter(mac, false));
         }
     }

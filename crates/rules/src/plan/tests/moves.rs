@@ -333,22 +333,12 @@ fn what_qemu_has_left_of_a_vf_is_ended_before_the_next_plug() {
 #[test]
 fn nothing_is_begun_on_what_was_not_seen() {
     type Change = fn(&mut Observed);
-    let unseen: [Change; 4] = [
+    let unseen: [Change; 3] = [
         |observed| {
             observed.stale.insert(observed.vms[0].uuid);
         },
         |observed| observed.policy.clear(),
         |observed| observed.hypervisor_answers = false,
-        // It may have any of the VFs.
-        |observed| {
-            observed.unseen_vms.push(UnseenVm {
-                uuid: Uuid::from_u128(9),
-                name: "vm9".into(),
-                state: VmState::Running,
-                job: None,
-                because: "?".into(),
-            });
-        },
     ];
     assert_eq!(directions(&planned(&settled(), &low())), [Going::ToVf]);
     for change in unseen {
@@ -356,6 +346,28 @@ fn nothing_is_begun_on_what_was_not_seen() {
         change(&mut observed);
         assert_eq!(directions(&planned(&observed, &low())), []);
     }
+}
+
+/// One that comes in takes half a minute, and nobody waits for it.
+#[test]
+fn a_vm_that_was_not_seen_keeps_the_vf_that_its_process_has_and_no_other_back() {
+    let mut observed = settled();
+    observed.unseen_vms.push(UnseenVm {
+        uuid: Uuid::from_u128(9),
+        name: "vm9".into(),
+        state: VmState::Running,
+        job: None,
+        because: "?".into(),
+    });
+    let free = observed.adapters[0].vfs.clone();
+    for vf in &mut observed.adapters[0].vfs[..6] {
+        vf.user = VfUser::Process {
+            pid: 9,
+            command: "qemu".into(),
+        };
+    }
+    let (place, ..) = to_vf(&planned(&observed, &low()));
+    assert_eq!(place.vf, free[6].pci);
 }
 
 #[test]
