@@ -124,9 +124,14 @@ impl Rig {
 
     /// Output of a script on the node; fails the test if the script fails.
     pub fn node(&self, script: &str) -> String {
+        self.on("node1", script)
+    }
+
+    /// The same on any node.
+    pub fn on(&self, node: &str, script: &str) -> String {
         self.lab
-            .script("node1", script)
-            .unwrap_or_else(|error| panic!("on node1: {script}\n{error:#}"))
+            .script(node, script)
+            .unwrap_or_else(|error| panic!("on {node}: {script}\n{error:#}"))
     }
 
     /// Output of a script in a guest; fails the test if the script fails.
@@ -182,16 +187,22 @@ impl Rig {
 
     /// Waits until a condition of the node's shell holds.
     pub fn until(&self, seconds: u32, condition: &str) {
+        self.until_on("node1", seconds, condition);
+    }
+
+    /// The same on any node.
+    pub fn until_on(&self, node: &str, seconds: u32, condition: &str) {
         let condition = shell::quote(&format!("until {condition}; do sleep 0.3; done"));
-        self.node(&format!(
+        self.on(node, &format!(
             "timeout {seconds} sh -c {condition} || {{ accelnet vm list >&2; journalctl -u accelnetd --no-pager -n 30 >&2; exit 1; }}"
         ));
     }
 
     /// Waits until a VM's path is this one, by itself.
     pub fn until_path(&self, name: &str, path: &str, seconds: u32) {
+        let node = self.lab.guest(name).unwrap().node.clone();
         let condition = format!("accelnet vm show {name} -o json | grep -q '\"path\": \"{path}\"'");
-        self.until(seconds, &condition);
+        self.until_on(&node, seconds, &condition);
     }
 
     /// Defines a VM of an odd shape and leaves it off, or starts it without letting it run: enough for
