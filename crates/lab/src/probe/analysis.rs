@@ -68,6 +68,10 @@ pub struct Report {
     pub round_trips: RoundTrips,
 }
 
+/// An answer that takes longer than this is none, in nanoseconds: a machine that starts anew answers what has
+/// waited in a queue since before. Frames wait two seconds at most in a switch-over.
+pub const LATE_NS: u64 = 3_000_000_000;
+
 /// What became of echoes that a kernel answers.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Echoes {
@@ -75,7 +79,7 @@ pub struct Echoes {
     pub seconds: f64,
     /// Requests.
     pub sent: u64,
-    /// Requests that were answered, copies of an answer not counted.
+    /// Requests that were answered in time ([`LATE_NS`]), copies of an answer not counted.
     pub answered: u64,
     /// Longest time in seconds, by when they were sent, from a request that was answered to the next one that
     /// was, with at least one between them that was not; 0 if there is none.
@@ -160,7 +164,8 @@ impl Echoes {
     pub fn of(log: &Log) -> Self {
         let took: Vec<u64> = log.echoes_ns.iter().map(|(_, took)| *took).collect();
         let first_and_last = log.sent_ns.first().zip(log.sent_ns.last());
-        let answered: HashSet<u64> = log.echoes_ns.iter().map(|(sent, _)| *sent).collect();
+        let in_time = log.echoes_ns.iter().filter(|(_, took)| *took < LATE_NS);
+        let answered: HashSet<u64> = in_time.map(|(sent, _)| *sent).collect();
         Self {
             seconds: first_and_last.map_or(0.0, |(first, last)| (last - first) as f64 / 1e9),
             sent: log.sent_ns.len() as u64,
@@ -335,6 +340,10 @@ mod tests {
         let echoes = Echoes::of(&wire);
         assert_eq!((echoes.sent, echoes.answered, echoes.lost()), (100, 98, 2));
         assert!((echoes.longest_outage_s - 0.002).abs() < 1e-9, "{echoes:?}");
+        // One that comes after all, but not in time.
+        wire.echoes_ns.push((1099 * MS, LATE_NS));
+        assert_eq!(Echoes::of(&wire).lost(), 2);
+        wire.echoes_ns.pop();
         // Answers to 20 that are missing in the middle, and those to 2 at the end.
         wire.echoes_ns.drain(40..60);
         let echoes = Echoes::of(&wire);

@@ -76,13 +76,16 @@ pub fn a_cable_comes_out(rig: &mut Rig) {
     rig.until_path("vm1", "vf", 60);
 }
 
-/// The uplink is set down for six seconds.
+/// The uplink is set down for six seconds. While the guest gives up its VF its driver (igbvf) waits a second
+/// for each answer of a PF that does not answer now.
 pub fn the_uplink_is_set_down(rig: &mut Rig) {
     let results = beside(rig, &[HOST, Place::Wire], |rig| {
         rig.node("ip link set pf0 down; sleep 6; ip link set pf0 up");
         rig.until(20, "[ \"$(cat /sys/class/net/pf0/carrier)\" = 1 ]");
     });
-    results.iter().for_each(|result| result.no_worse_by(MORE_S));
+    results
+        .iter()
+        .for_each(|result| result.no_worse_by(MORE_S + 2.0));
     rig.until_path("vm1", "vf", 60);
 }
 
@@ -119,25 +122,48 @@ pub fn the_driver_goes_and_comes(rig: &mut Rig) {
     assert!(!rig.guest("vm1", PRIMARY).trim().is_empty());
 }
 
-/// Both guests start anew from inside.
+/// Each guest starts anew from inside, one after the other: two at the same time would only show which of
+/// them had the processor.
 pub fn guests_start_anew(rig: &mut Rig) {
-    let results = beside(rig, &[HOST, Place::Wire], |rig| {
-        for vm in ["vm1", "vm2"] {
-            rig.guest(
-                vm,
-                "setsid sh -c 'sleep 1; reboot -f' < /dev/null > /dev/null 2>&1 &",
-            );
-        }
+    let mut longest_s = ["vm2", "vm1"].map(|vm| starts_anew(rig, vm));
+    rig.until_path("vm1", "vf", 90);
+    // One that had to be started a second time says nothing.
+    if let [None, _] | [_, None] = longest_s {
+        longest_s = ["vm2", "vm1"].map(|vm| starts_anew(rig, vm));
+        rig.until_path("vm1", "vf", 90);
+    }
+    let [Some(plain), Some(accelerated)] = longest_s else {
+        panic!("guests do not come up: {longest_s:?}");
+    };
+    // How long a boot takes differs as much in software emulation.
+    assert!(
+        accelerated <= plain + MORE_S + 5.0,
+        "{accelerated} s, not {plain} s"
+    );
+}
+
+/// How long it was missed by the host, in seconds; nothing if it did not come up again by itself.
+fn starts_anew(rig: &mut Rig, vm: &str) -> Option<f64> {
+    let mut by_itself = true;
+    let mut results = beside(rig, &[HOST], |rig| {
+        rig.guest(
+            vm,
+            "setsid sh -c 'sleep 1; reboot -f' < /dev/null > /dev/null 2>&1 &",
+        );
         rig.node("sleep 3");
-        for vm in ["vm1", "vm2"] {
-            rig.node(&wait_until_up(rig.lab.guest(vm).unwrap()));
+        let guest = rig.lab.guest(vm).unwrap();
+        let wait = format!("accelnet-lab-guest wait {} 60", guest.host);
+        by_itself = rig.command(&words(&wait)).code == 0;
+        if !by_itself {
+            rig.node(&wait_until_up(guest));
         }
     });
-    // One of two guests that boot at the same time on one emulated processor is done later.
-    results
-        .iter()
-        .for_each(|result| result.no_worse_by(MORE_S + 10.0));
-    rig.until_path("vm1", "vf", 90);
+    let result = results.remove(0);
+    let echoes = match vm {
+        "vm1" => result.accelerated,
+        _ => result.plain,
+    };
+    by_itself.then_some(echoes.longest_outage_s)
 }
 
 /// Whatever saves a VM on its VF stops it for ever, without us: it is ended, and said.

@@ -93,6 +93,13 @@ impl Rig {
         let name = format!("test-{}", std::process::id());
         down_on_interrupt(&name).unwrap();
         let started = Instant::now();
+        if let Ok(name) = std::env::var("DBG_REUSE") {
+            return Self {
+                lab: Lab::open(&name).unwrap(),
+                started,
+                _turn: turn,
+            };
+        }
         let lab = Lab::up(&name, options, Progress::new(false)).unwrap_or_else(|error| {
             let _ = Lab::down(&name);
             panic!("the lab does not come up: {error:#}")
@@ -110,6 +117,11 @@ impl Rig {
             "[{:6.1} s] step: {name}",
             self.started.elapsed().as_secs_f64()
         );
+        if let Ok(only) = std::env::var("DBG_ONLY")
+            && !only.split(',').any(|o| name.contains(o))
+        {
+            return;
+        }
         run(self);
     }
 
@@ -228,6 +240,9 @@ impl Rig {
 
 impl Drop for Rig {
     fn drop(&mut self) {
+        if std::env::var_os("DBG_REUSE").is_some() {
+            return;
+        }
         if std::thread::panicking() && std::env::var_os("ACCELNET_LAB_KEEP").is_some() {
             eprintln!("the lab is kept: accelnet-lab --name {} …", self.lab.name);
             return;
