@@ -12,11 +12,13 @@
 //! | [`wire`] | the switch and the host on it that runs one end of probes |
 //! | [`probe`] | loss, order, delay of sequence-numbered traffic in both directions |
 //! | [`guest`] | the protocol to the agent inside a guest |
+//! | [`frame`] | a frame with a forged source, for tests |
 //! | [`card`] | what the emulated card forgets, done on its behalf |
 //! | [`demo`] | the story of a VM that moves to a VF and back, measured |
 
 pub mod card;
 pub mod demo;
+pub mod frame;
 pub mod guest;
 pub mod image;
 pub mod kvm;

@@ -6,10 +6,13 @@
  * broadcast and multicast frame that the PF sends to the PF as well, once VFs exist: its switch does not
  * know the sender. A bridge above would learn there that its own guests are on the wire.
  *
- * Frames for many that igb sends are noted by their addresses and length. One that comes to the bridge
- * from the same device, alike and soon after, is that frame: its source is made one that no bridge accepts
+ * Frames for many that igb sends are noted by their addresses and length. One that the same device
+ * receives, alike and soon after, is that frame: its source is made one that no bridge accepts
  * (br_handle_frame() drops a frame whose source is no valid address, before anything is learned). Each note
  * takes one frame away, so that a guest's own frame by its VF is not mistaken for another's echo.
+ *
+ * It is looked at where the driver asks for the frame's kind, before anybody above sees it, so that a bond
+ * between adapter and bridge changes nothing.
  *
  * It lives in the lab's nodes only.
  */
@@ -63,22 +66,23 @@ static int sent(struct kprobe *probe, struct pt_regs *regs)
 	return 0;
 }
 
-/* br_handle_frame(pskb) */
+/* eth_type_trans(skb, netdev), where the data still begin with the frame's header */
 static int comes(struct kprobe *probe, struct pt_regs *regs)
 {
-	struct sk_buff *skb = *(struct sk_buff **)regs->di;
-	struct ethhdr *eth = eth_hdr(skb);
-	unsigned int length = length_of(skb->len + ETH_HLEN);
+	struct sk_buff *skb = (struct sk_buff *)regs->di;
+	struct net_device *dev = (struct net_device *)regs->si;
+	struct ethhdr *eth = (struct ethhdr *)skb->data;
+	unsigned int length = length_of(skb->len);
 	unsigned long flags;
 	unsigned int i;
 
-	if (!skb->dev || !is_multicast_ether_addr(eth->h_dest))
+	if (skb_headlen(skb) < ETH_HLEN || !is_multicast_ether_addr(eth->h_dest))
 		return 0;
 	raw_spin_lock_irqsave(&lock, flags);
 	for (i = 0; i < NOTES; i++) {
 		struct note *note = &notes[i];
 
-		if (note->ifindex != skb->dev->ifindex || note->length != length ||
+		if (note->ifindex != dev->ifindex || note->length != length ||
 		    time_after(jiffies, note->at + LIFE) ||
 		    !ether_addr_equal(note->to, eth->h_dest) ||
 		    !ether_addr_equal(note->from, eth->h_source))
@@ -97,7 +101,7 @@ static struct kprobe on_sent = {
 };
 
 static struct kprobe on_coming = {
-	.symbol_name = "br_handle_frame",
+	.symbol_name = "eth_type_trans",
 	.pre_handler = comes,
 };
 

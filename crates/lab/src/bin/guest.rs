@@ -1,12 +1,15 @@
-//! `accelnet-lab-guest`: the lab's agent inside a guest, its other end on the node, and the node's
-//! stand-in for what the emulated card forgets.
+//! `accelnet-lab-guest`: the lab's agent inside a guest, its other end on the node, what sends and counts on
+//! both, and the node's stand-in for what the emulated card forgets.
 
 use std::{
     process::ExitCode,
     time::{Duration, Instant},
 };
 
-use accelnet_lab::{card, guest, probe::responder};
+use accelnet_lab::{
+    card, frame, guest,
+    probe::{echo, responder},
+};
 use anyhow::{Result, bail};
 
 fn main() -> ExitCode {
@@ -28,9 +31,15 @@ fn run(words: &[String]) -> Result<i32> {
         ["wait", cid, seconds] => wait(cid.parse()?, Duration::from_secs(seconds.parse()?)),
         ["card"] => card::serve().map(|()| 0),
         ["probe", peer, rate] => responder::run(peer.parse()?, rate.parse()?).map(|()| 0),
-        _ => {
-            bail!("usage: serve | connect CID -- CMD… | wait CID SECONDS | card | probe PEER RATE")
+        ["echo", rate, to @ ..] if !to.is_empty() => {
+            let to = to.iter().map(|address| address.parse());
+            echo::run(rate.parse()?, &to.collect::<Result<Vec<_>, _>>()?).map(|()| 0)
         }
+        ["frame", interface, to, from] => frame::send(interface, to, from).map(|()| 0),
+        _ => bail!(
+            "usage: serve | connect CID -- CMD… | wait CID SECONDS | card | probe PEER RATE | \
+             echo RATE ADDRESS… | frame INTERFACE TO FROM"
+        ),
     }
 }
 

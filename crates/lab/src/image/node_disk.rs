@@ -27,6 +27,8 @@ const PACKAGES: &[&str] = &[
     "nftables",
     "tcpdump",
     "iptables",
+    // libvirt-guests.sh reads its gettext.sh.
+    "gettext-base",
 ];
 
 /// From backports on Debian 12, whose own QEMU has no SR-IOV card and whose libvirt is older.
@@ -214,6 +216,7 @@ const FILES: &[(&str, u32, &str)] = &[
         0o644,
         include_str!("../../../../packaging/systemd/accelnet-park.service"),
     ),
+    ("etc/hosts", 0o644, include_str!("../../image/hosts")),
     ("etc/fstab", 0o644, ""),
     ("etc/machine-id", 0o644, "uninitialized\n"),
 ];

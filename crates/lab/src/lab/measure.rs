@@ -2,17 +2,18 @@
 
 use std::{
     io::{BufRead, BufReader},
+    net::Ipv4Addr,
     process::{Child, ChildStdin, ChildStdout, Stdio},
     time::{Duration, Instant, SystemTime},
 };
 
 use anyhow::{Context, Result, ensure};
 
-use super::Lab;
+use super::{Guest, Lab};
 use crate::{
     probe::{
         ECHO_EVERY, GUEST_PORT, Log,
-        analysis::{Echoes, Report, analyse},
+        analysis::{Echoes, Report, analyse, longest_silence},
         now_ns,
     },
     shell,
@@ -49,6 +50,25 @@ pub struct Logs {
 }
 
 impl Logs {
+    pub(super) fn new(wire: Log, guest: Log, rate_pps: u32) -> Result<Self> {
+        ensure!(
+            guest.socket_drops == 0,
+            "the probe's own socket in the guest dropped {} packets: the measurement does not count",
+            guest.socket_drops
+        );
+        Ok(Self {
+            wire,
+            guest,
+            rate_pps,
+        })
+    }
+
+    /// When the wire heard nothing of the guest for the longest time (its clock): the last packet before, the
+    /// first one after. Of a guest that was moved that is where it stood still.
+    pub fn longest_silence(&self) -> Option<(u64, u64)> {
+        longest_silence(&self.wire)
+    }
+
     /// Packets sent between two moments of the wire's clock ([`now_ns`], which is this machine's).
     pub fn between(&self, from_ns: u64, to_ns: u64) -> Report {
         let mut report = analyse(&self.wire, &self.guest, self.rate_pps, from_ns, to_ns);
@@ -69,17 +89,8 @@ impl Lab {
     /// got.
     pub fn start_probe(&self, guest: &str, rate_pps: u32) -> Result<Running> {
         let guest = self.guest(guest)?;
-        let peer = Peer::Responder {
-            address: (guest.address(), GUEST_PORT).into(),
-            echo_every: ECHO_EVERY,
-        };
-        let mut wire = WireEnd::open(self, peer, Pace::Rate { pps: rate_pps })?;
-        let words = [
-            "accelnet-lab-guest".to_owned(),
-            "probe".into(),
-            format!("10.77.0.1:{}", wire.port),
-            rate_pps.to_string(),
-        ];
+        let mut wire = WireEnd::of_probe(self, guest, rate_pps)?;
+        let words = wire.words_in_guest(rate_pps);
         let line = shell::join(&self.guest_command(guest, &words));
         let mut child = self
             .ssh(self.node(&guest.node)?)
@@ -98,7 +109,7 @@ impl Lab {
             "the probe does not start in {}: {line}",
             guest.name
         );
-        wire.control.begin(wire.port)?;
+        wire.begin()?;
         Ok(Running {
             wire,
             guest: child,
@@ -117,9 +128,12 @@ impl Lab {
 
     /// Starts ICMP echoes, as ping(8) sends them. Nothing runs in the guest for it but its kernel.
     pub fn start_ping(&self, guest: &str, pace: Pace) -> Result<Pinging> {
-        let address = self.guest(guest)?.address();
+        self.ping_address(self.guest(guest)?.address(), pace)
+    }
+
+    pub(super) fn ping_address(&self, address: Ipv4Addr, pace: Pace) -> Result<Pinging> {
         let mut wire = WireEnd::open(self, Peer::Kernel { address }, pace)?;
-        wire.control.begin(wire.port)?;
+        wire.begin()?;
         Ok(Pinging(wire))
     }
 
@@ -133,15 +147,35 @@ impl Lab {
 
 /// The wire's end of a probe.
 #[derive(Debug)]
-struct WireEnd {
+pub(super) struct WireEnd {
     control: Control,
-    port: u16,
+    /// Number of its probe, which the guest's end sends to.
+    pub(super) port: u16,
     dropped_before: u64,
 }
 
 impl WireEnd {
+    /// Of a probe with numbered packets.
+    pub(super) fn of_probe(lab: &Lab, guest: &Guest, rate_pps: u32) -> Result<Self> {
+        let peer = Peer::Responder {
+            address: (guest.address(), GUEST_PORT).into(),
+            echo_every: ECHO_EVERY,
+        };
+        Self::open(lab, peer, Pace::Rate { pps: rate_pps })
+    }
+
+    /// The command line of its other end.
+    pub(super) fn words_in_guest(&self, rate_pps: u32) -> [String; 4] {
+        [
+            "accelnet-lab-guest".to_owned(),
+            "probe".into(),
+            format!("10.77.0.1:{}", self.port),
+            rate_pps.to_string(),
+        ]
+    }
+
     /// It receives, but sends nothing yet.
-    fn open(lab: &Lab, peer: Peer, pace: Pace) -> Result<Self> {
+    pub(super) fn open(lab: &Lab, peer: Peer, pace: Pace) -> Result<Self> {
         let mut control = Control::connect(&lab.directory().join("wire/control"))?;
         let dropped_before = control.ask::<Counters>(&Request::Counters)?.dropped;
         let port = control.ask::<Started>(&Request::Open { peer, pace })?.port;
@@ -152,14 +186,20 @@ impl WireEnd {
         })
     }
 
+    /// Begins to send.
+    pub(super) fn begin(&mut self) -> Result<()> {
+        self.control.begin(self.port)
+    }
+
     /// Sends no more, and waits for what is on its way.
-    fn drain(&mut self) -> Result<()> {
+    pub(super) fn drain(&mut self) -> Result<()> {
         self.control.quiesce(self.port)?;
         wait(DRAIN);
         Ok(())
     }
 
-    fn close(&mut self) -> Result<Log> {
+    /// What it wrote down.
+    pub(super) fn close(&mut self) -> Result<Log> {
         let log = self.control.stop(self.port)?;
         let dropped =
             self.control.ask::<Counters>(&Request::Counters)?.dropped - self.dropped_before;
@@ -199,17 +239,7 @@ impl Running {
         let _ = self.guest.wait();
         let guest: Log =
             serde_json::from_str(&line).context("the probe in the guest ended without its log")?;
-        let wire = self.wire.close()?;
-        ensure!(
-            guest.socket_drops == 0,
-            "the probe's own socket in the guest dropped {} packets: the measurement does not count",
-            guest.socket_drops
-        );
-        Ok(Logs {
-            wire,
-            guest,
-            rate_pps: self.rate_pps,
-        })
+        Logs::new(self.wire.close()?, guest, self.rate_pps)
     }
 }
 

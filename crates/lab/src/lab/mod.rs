@@ -3,19 +3,23 @@
 //! What there is stands in `lab.json` in the lab's private directory, written before anything is
 //! started, so that `down` finds everything also after a crash.
 
+mod calling;
 mod down;
 pub mod guests;
 mod measure;
 mod node;
 pub mod process;
+mod travel;
 mod up;
 
 use std::{fs, net::Ipv4Addr, path::PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
+pub use calling::{Calling, Place};
 pub use down::on_interrupt as down_on_interrupt;
 pub use measure::{Logs, Pinging, Running, wait};
 use serde::{Deserialize, Serialize};
+pub use travel::Following;
 
 pub use crate::wire::end::Pace;
 use crate::{paths, shell, ssh::Ssh};
@@ -69,7 +73,7 @@ pub struct Node {
 pub struct Guest {
     /// `vm1`, …
     pub name: String,
-    /// Where it was started.
+    /// Where it was started, or moved to by the lab.
     pub node: String,
     /// Last number of its addresses 10.77.0.HOST and fd77::HOST; also its vsock context id.
     pub host: u8,
@@ -159,6 +163,11 @@ impl Lab {
             serde_json::to_vec_pretty(self)?,
         )?;
         Ok(())
+    }
+
+    /// Its address on the lab's network, that of the bridge.
+    pub fn address_of(&self, node: &str) -> Result<Ipv4Addr> {
+        Ok([10, 77, 0, 10 + self.node(node)?.number].into())
     }
 
     /// The node with this name.

@@ -23,6 +23,8 @@ use crate::{
 const BOOT_DEADLINE: Duration = Duration::from_secs(240);
 /// From there until its sshd answers: less than a second, but for packets lost on the way.
 const WAY_IN_DEADLINE: Duration = Duration::from_secs(60);
+/// Guests are saved meanwhile, 15 s each in software emulation.
+const SHUTDOWN_DEADLINE: Duration = Duration::from_secs(180);
 
 impl Lab {
     fn node_directory(&self, node: &Node) -> PathBuf {
@@ -174,6 +176,21 @@ impl Lab {
         let node = self.node(name)?;
         self.ssh(node).close();
         process::kill_one(&self.directory(), &self.node_directory(node))
+    }
+
+    /// Shuts a node down as its administrator does, and waits until its machine is off.
+    pub fn shut_down_node(&self, name: &str) -> Result<()> {
+        let node = self.node(name)?;
+        // The connection may end before its answer.
+        let _ = self.script(name, "systemctl poweroff");
+        process::wait_until_gone(
+            &self.directory(),
+            &self.node_directory(node),
+            SHUTDOWN_DEADLINE,
+        )
+        .with_context(|| self.last_words(node, "does not shut down"))?;
+        self.ssh(node).close();
+        Ok(())
     }
 
     /// Unplugs (`true`) or plugs in (`false`) the cable of a node's adapter.

@@ -5,7 +5,7 @@
 
 use std::{
     fs,
-    os::unix::process::CommandExt,
+    os::{fd::AsFd, unix::process::CommandExt},
     path::Path,
     process::{Child, Command},
     time::{Duration, Instant},
@@ -62,6 +62,23 @@ pub fn kill_one(lab: &Path, place: &Path) -> Result<()> {
     Ok(())
 }
 
+/// Waits until the process of a directory has ended by itself.
+pub fn wait_until_gone(lab: &Path, place: &Path, limit: Duration) -> Result<()> {
+    if let Some(pid) = running(lab, place)
+        && let Ok(fd) = pidfd_open(pid, PidfdFlags::empty())
+        && running(lab, place) == Some(pid)
+    {
+        ensure!(
+            ended(&fd, limit)?,
+            "process {} did not end within {} s",
+            pid.as_raw_nonzero(),
+            limit.as_secs()
+        );
+    }
+    let _ = fs::remove_file(place.join("pid"));
+    Ok(())
+}
+
 /// Kills every process that carries the lab's mark.
 pub fn kill_all(lab: &Path) -> Result<()> {
     for entry in fs::read_dir("/proc")?.flatten() {
@@ -111,16 +128,19 @@ fn kill(pid: Pid, still_ours: impl FnOnce() -> bool) -> Result<()> {
         Err(rustix::io::Errno::SRCH) => return Ok(()),
         Err(error) => return Err(error).context("a process of the lab cannot be ended"),
     }
-    // Readable when the process has ended (pidfd_open(2)).
-    let mut fds = [PollFd::new(&fd, PollFlags::IN)];
-    let ended = poll(&mut fds, Some(&Timespec::try_from(KILL_DEADLINE)?))?;
     ensure!(
-        ended > 0,
+        ended(&fd, KILL_DEADLINE)?,
         "process {} did not end within {} s of being killed",
         pid.as_raw_nonzero(),
         KILL_DEADLINE.as_secs()
     );
     Ok(())
+}
+
+/// Readable when the process has ended (pidfd_open(2)).
+fn ended(process: impl AsFd, limit: Duration) -> Result<bool> {
+    let mut fds = [PollFd::new(&process, PollFlags::IN)];
+    Ok(poll(&mut fds, Some(&Timespec::try_from(limit)?))? > 0)
 }
 
 #[cfg(test)]

@@ -1,5 +1,7 @@
 //! What became of the packets: pure, from the two logs.
 
+use std::collections::HashSet;
+
 use serde::{Deserialize, Serialize};
 
 use super::{Log, clock::Offsets};
@@ -66,15 +68,22 @@ pub struct Report {
     pub round_trips: RoundTrips,
 }
 
-/// What became of echoes that the guest's kernel answers.
+/// An answer that takes longer than this is none, in nanoseconds: a machine that starts anew answers what has
+/// waited in a queue since before. Frames wait two seconds at most in a switch-over.
+pub const LATE_NS: u64 = 3_000_000_000;
+
+/// What became of echoes that a kernel answers.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Echoes {
     /// From the first request to the last, in seconds.
     pub seconds: f64,
     /// Requests.
     pub sent: u64,
-    /// Replies.
+    /// Requests that were answered in time ([`LATE_NS`]), copies of an answer not counted.
     pub answered: u64,
+    /// Longest time in seconds, by when they were sent, from a request that was answered to the next one that
+    /// was, with at least one between them that was not; 0 if there is none.
+    pub longest_outage_s: f64,
     /// Round trips.
     pub round_trips: RoundTrips,
 }
@@ -151,17 +160,47 @@ impl RoundTrips {
 }
 
 impl Echoes {
-    /// From what the wire's end wrote down.
-    pub fn of(wire: &Log) -> Self {
-        let took: Vec<u64> = wire.echoes_ns.iter().map(|(_, took)| *took).collect();
-        let first_and_last = wire.sent_ns.first().zip(wire.sent_ns.last());
+    /// From what the end that asks wrote down.
+    pub fn of(log: &Log) -> Self {
+        let took: Vec<u64> = log.echoes_ns.iter().map(|(_, took)| *took).collect();
+        let first_and_last = log.sent_ns.first().zip(log.sent_ns.last());
+        let in_time = log.echoes_ns.iter().filter(|(_, took)| *took < LATE_NS);
+        let answered: HashSet<u64> = in_time.map(|(sent, _)| *sent).collect();
         Self {
             seconds: first_and_last.map_or(0.0, |(first, last)| (last - first) as f64 / 1e9),
-            sent: wire.sent_ns.len() as u64,
-            answered: took.len() as u64,
+            sent: log.sent_ns.len() as u64,
+            answered: answered.len() as u64,
+            longest_outage_s: longest_outage_ns(&log.sent_ns, &answered) as f64 / 1e9,
             round_trips: RoundTrips::of(&took),
         }
     }
+
+    /// Requests that nobody answered.
+    pub fn lost(&self) -> u64 {
+        self.sent - self.answered
+    }
+}
+
+/// At either end of the log an outage is as long as what is known of it.
+fn longest_outage_ns(sent_ns: &[u64], answered: &HashSet<u64>) -> u64 {
+    let (mut longest, mut since, mut open) = (0, sent_ns.first().copied().unwrap_or(0), false);
+    for (i, at) in sent_ns.iter().enumerate() {
+        let answered = answered.contains(at);
+        open |= !answered;
+        if open && (answered || i + 1 == sent_ns.len()) {
+            longest = longest.max(at - since);
+        }
+        if answered {
+            (since, open) = (*at, false);
+        }
+    }
+    longest
+}
+
+/// The longest time between two arrivals, from the first to the second.
+pub fn longest_silence(log: &Log) -> Option<(u64, u64)> {
+    let pairs = log.received.windows(2).map(|pair| (pair[0].1, pair[1].1));
+    pairs.max_by_key(|(before, after)| after.saturating_sub(*before))
 }
 
 /// All times are the wire's; `window` limits it to packets sent then.
@@ -295,9 +334,21 @@ mod tests {
     #[test]
     fn echoes_are_counted_by_their_replies() {
         let (mut wire, _) = logs();
+        assert_eq!(Echoes::of(&wire).longest_outage_s, 0.0);
         wire.echoes_ns.truncate(98);
+        wire.echoes_ns.push(wire.echoes_ns[3]);
         let echoes = Echoes::of(&wire);
-        assert_eq!((echoes.sent, echoes.answered), (100, 98));
+        assert_eq!((echoes.sent, echoes.answered, echoes.lost()), (100, 98, 2));
+        assert!((echoes.longest_outage_s - 0.002).abs() < 1e-9, "{echoes:?}");
+        // One that comes after all, but not in time.
+        wire.echoes_ns.push((1099 * MS, LATE_NS));
+        assert_eq!(Echoes::of(&wire).lost(), 2);
+        wire.echoes_ns.pop();
+        // Answers to 20 that are missing in the middle, and those to 2 at the end.
+        wire.echoes_ns.drain(40..60);
+        let echoes = Echoes::of(&wire);
+        assert_eq!((echoes.answered, echoes.lost()), (78, 22));
+        assert!((echoes.longest_outage_s - 0.021).abs() < 1e-9, "{echoes:?}");
         assert!((echoes.seconds - 0.099).abs() < 1e-9, "{echoes:?}");
         assert!((echoes.round_trips.rtt_p99_us - 5000.0).abs() < 1e-9);
         assert_eq!(Echoes::of(&Log::default()), Echoes::default());
@@ -337,6 +388,16 @@ mod tests {
         let report = analyse(&wire, &guest, 1000, 1050 * MS, 1070 * MS);
         assert_eq!((report.to_guest.sent, report.to_guest.lost), (20, 1));
         assert_eq!((report.from_guest.sent, report.from_guest.lost), (20, 0));
+    }
+
+    #[test]
+    fn the_longest_silence_is_between_two_arrivals() {
+        let (mut wire, _) = logs();
+        wire.received.drain(30..34);
+        wire.received.drain(60..62);
+        let silence = longest_silence(&wire);
+        assert_eq!(silence, Some((1031 * MS, 1036 * MS)));
+        assert_eq!(longest_silence(&Log::default()), None);
     }
 
     #[test]

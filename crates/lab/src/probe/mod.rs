@@ -10,6 +10,7 @@
 
 pub mod analysis;
 pub mod clock;
+pub mod echo;
 pub mod pace;
 pub mod responder;
 

@@ -147,7 +147,7 @@ fn receive(socket: &UdpSocket, log: &mut Log) {
 }
 
 /// How often the timer went off since it was asked last.
-fn ticks(timer: impl AsFd) -> u64 {
+pub(super) fn ticks(timer: impl AsFd) -> u64 {
     let mut ticks = [0u8; 8];
     rustix::io::read(&timer, &mut ticks).map_or(0, |_| u64::from_ne_bytes(ticks))
 }

@@ -9,20 +9,18 @@ use std::{
 use serde::{Deserialize, Serialize};
 use smoltcp::{
     iface::{SocketHandle, SocketSet},
-    phy::ChecksumCapabilities,
     socket::{icmp, udp},
     storage::{PacketBuffer, PacketMetadata},
-    wire::{Icmpv4Packet, Icmpv4Repr},
 };
 
-use crate::probe::{Kind, Log, Packet, now_ns, pace};
+use crate::probe::{Kind, Log, Packet, echo, now_ns, pace};
 
 /// An echo that did not come by then is given up, and its place goes to another.
 const ECHO_PATIENCE_NS: u64 = 500_000_000;
 /// Packets that may wait in a socket.
 const QUEUE: usize = 4096;
-/// Bytes of the longest packet: an ICMP header and ours.
-const LONGEST: usize = 8 + 64;
+/// Bytes of the longest packet.
+const LONGEST: usize = echo::LENGTH;
 
 /// Who gets a probe's packets.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
@@ -144,7 +142,7 @@ impl Probe {
             Peer::Kernel { .. } => {
                 let socket: &mut icmp::Socket<'_> = sockets.get_mut(self.socket);
                 while let Ok((bytes, _)) = socket.recv() {
-                    self.note(echo_reply(bytes));
+                    self.note(echo::reply(bytes).map(|(_, packet)| packet));
                 }
             }
         }
@@ -215,19 +213,8 @@ impl Probe {
             }
             Peer::Kernel { address } => {
                 let socket: &mut icmp::Socket<'_> = sockets.get_mut(self.socket);
-                let request = Icmpv4Repr::EchoRequest {
-                    ident: self.number,
-                    // Wraps; our own number is in the data.
-                    seq_no: seq as u16,
-                    data: &packet(Kind::EchoRequest).encode(),
-                };
-                socket
-                    .send(request.buffer_len(), address.into())
-                    .map(|bytes| {
-                        let mut message = Icmpv4Packet::new_unchecked(bytes);
-                        request.emit(&mut message, &ChecksumCapabilities::default());
-                    })
-                    .is_ok()
+                let message = echo::request(self.number, &packet(Kind::EchoRequest));
+                socket.send_slice(&message, address.into()).is_ok()
             }
         };
         if sent {
@@ -241,53 +228,4 @@ impl Probe {
 
 fn buffer<H: Clone>() -> PacketBuffer<'static, H> {
     PacketBuffer::new(vec![PacketMetadata::EMPTY; QUEUE], vec![0; QUEUE * LONGEST])
-}
-
-/// An ICMP echo reply brings the request's data back as they were.
-fn echo_reply(message: &[u8]) -> Option<Packet> {
-    let message = Icmpv4Packet::new_checked(message).ok()?;
-    match Icmpv4Repr::parse(&message, &ChecksumCapabilities::default()).ok()? {
-        Icmpv4Repr::EchoReply { data, .. } => Some(Packet {
-            kind: Kind::EchoReply,
-            ..Packet::decode(data)?
-        }),
-        _ => None,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_reply_is_known_by_its_kind_sum_and_data() {
-        let request = Packet {
-            kind: Kind::EchoRequest,
-            seq: 70_000,
-            sent_ns: 5,
-        };
-        let message = |reply: &Icmpv4Repr<'_>| {
-            let mut bytes = vec![0; reply.buffer_len()];
-            let mut message = Icmpv4Packet::new_unchecked(&mut bytes);
-            reply.emit(&mut message, &ChecksumCapabilities::default());
-            bytes
-        };
-        let (ident, seq_no, data) = (20_000, 4464, &request.encode());
-        let mut reply = message(&Icmpv4Repr::EchoReply {
-            ident,
-            seq_no,
-            data,
-        });
-        let kind = Kind::EchoReply;
-        assert_eq!(echo_reply(&reply), Some(Packet { kind, ..request }));
-        reply[12] ^= 1;
-        assert_eq!(echo_reply(&reply), None, "its sum is wrong");
-        let request = message(&Icmpv4Repr::EchoRequest {
-            ident,
-            seq_no,
-            data,
-        });
-        assert_eq!(echo_reply(&request), None);
-        assert_eq!(echo_reply(&[]), None);
-    }
 }

@@ -14,10 +14,13 @@
 //! | [`intents`] | adapters by a rule, and bridges that accelnet makes |
 //! | [`second_network`] | limits, queues, another intent, NICs that are added, a node's start |
 //! | [`bonds`] | bonds of two adapters |
-//! | [`connectivity`] | cables, saves, disciplines of others, an agent that dies, beside a VM without VF |
+//! | [`beside`] | how an accelerated VM is measured beside one that is not |
+//! | [`connectivity`] | cables, guests that start anew, saves, shutdowns, an agent that dies |
+//! | [`travel`] | two nodes: addresses and VMs that move |
 //! | [`breakage`] | what breaks on a node, and what is said of it |
 //! | [`documentation`] | the command lines of the reference's documentation, typed |
 
+mod beside;
 mod bonds;
 mod breakage;
 mod connectivity;
@@ -31,6 +34,7 @@ mod rig;
 mod second_network;
 mod story;
 mod supply;
+mod travel;
 
 use accelnet_lab::lab::{Options, SecondAdapter};
 use rig::{Rig, options};
@@ -135,8 +139,22 @@ fn networks() {
 fn connectivity() {
     let mut rig = Rig::up(options());
     rig.step("one of each", connectivity::one_of_each);
+    rig.step(
+        "the card gives nothing back",
+        connectivity::the_card_gives_nothing_back,
+    );
     rig.step("a cable comes out", connectivity::a_cable_comes_out);
-    rig.step("a save is ended", connectivity::a_save_is_ended);
+    rig.step(
+        "the uplink is set down",
+        connectivity::the_uplink_is_set_down,
+    );
+    rig.step("forged addresses", connectivity::forged_addresses);
+    rig.step(
+        "the driver goes and comes",
+        connectivity::the_driver_goes_and_comes,
+    );
+    rig.step("guests start anew", connectivity::guests_start_anew);
+    rig.step("saves are ended", connectivity::saves_are_ended);
     rig.step("a parked VM is saved", connectivity::a_parked_vm_is_saved);
     rig.step(
         "a discipline of somebody else",
@@ -146,6 +164,25 @@ fn connectivity() {
         "killed while frames wait",
         connectivity::killed_while_frames_wait,
     );
+    rig.step("a stray VF", connectivity::a_stray_vf);
+    rig.step("the host shuts down", connectivity::the_host_shuts_down);
+}
+
+/// Two nodes: what is on one now and on the other later.
+#[test]
+fn travel() {
+    let mut rig = Rig::up(Options {
+        nodes: 2,
+        guests: 3,
+        ..options()
+    });
+    rig.step("acceleration on both", travel::acceleration_on_both);
+    rig.step(
+        "an address moves to the wire",
+        travel::an_address_moves_to_the_wire,
+    );
+    rig.step("a VM leaves, unannounced", travel::a_vm_leaves);
+    rig.step("and comes back to its VF", travel::and_comes_back);
 }
 
 /// A machine that cannot assign devices.

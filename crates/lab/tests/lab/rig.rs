@@ -93,6 +93,13 @@ impl Rig {
         let name = format!("test-{}", std::process::id());
         down_on_interrupt(&name).unwrap();
         let started = Instant::now();
+        if let Ok(name) = std::env::var("DBG_REUSE") {
+            return Self {
+                lab: Lab::open(&name).unwrap(),
+                started,
+                _turn: turn,
+            };
+        }
         let lab = Lab::up(&name, options, Progress::new(false)).unwrap_or_else(|error| {
             let _ = Lab::down(&name);
             panic!("the lab does not come up: {error:#}")
@@ -110,6 +117,11 @@ impl Rig {
             "[{:6.1} s] step: {name}",
             self.started.elapsed().as_secs_f64()
         );
+        if let Ok(only) = std::env::var("DBG_ONLY")
+            && !only.split(',').any(|o| name.contains(o))
+        {
+            return;
+        }
         run(self);
     }
 
@@ -124,9 +136,14 @@ impl Rig {
 
     /// Output of a script on the node; fails the test if the script fails.
     pub fn node(&self, script: &str) -> String {
+        self.on("node1", script)
+    }
+
+    /// The same on any node.
+    pub fn on(&self, node: &str, script: &str) -> String {
         self.lab
-            .script("node1", script)
-            .unwrap_or_else(|error| panic!("on node1: {script}\n{error:#}"))
+            .script(node, script)
+            .unwrap_or_else(|error| panic!("on {node}: {script}\n{error:#}"))
     }
 
     /// Output of a script in a guest; fails the test if the script fails.
@@ -182,16 +199,22 @@ impl Rig {
 
     /// Waits until a condition of the node's shell holds.
     pub fn until(&self, seconds: u32, condition: &str) {
+        self.until_on("node1", seconds, condition);
+    }
+
+    /// The same on any node.
+    pub fn until_on(&self, node: &str, seconds: u32, condition: &str) {
         let condition = shell::quote(&format!("until {condition}; do sleep 0.3; done"));
-        self.node(&format!(
+        self.on(node, &format!(
             "timeout {seconds} sh -c {condition} || {{ accelnet vm list >&2; journalctl -u accelnetd --no-pager -n 30 >&2; exit 1; }}"
         ));
     }
 
     /// Waits until a VM's path is this one, by itself.
     pub fn until_path(&self, name: &str, path: &str, seconds: u32) {
+        let node = self.lab.guest(name).unwrap().node.clone();
         let condition = format!("accelnet vm show {name} -o json | grep -q '\"path\": \"{path}\"'");
-        self.until(seconds, &condition);
+        self.until_on(&node, seconds, &condition);
     }
 
     /// Defines a VM of an odd shape and leaves it off, or starts it without letting it run: enough for
@@ -217,6 +240,9 @@ impl Rig {
 
 impl Drop for Rig {
     fn drop(&mut self) {
+        if std::env::var_os("DBG_REUSE").is_some() {
+            return;
+        }
         if std::thread::panicking() && std::env::var_os("ACCELNET_LAB_KEEP").is_some() {
             eprintln!("the lab is kept: accelnet-lab --name {} …", self.lab.name);
             return;
