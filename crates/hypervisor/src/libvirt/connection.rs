@@ -82,9 +82,12 @@ impl Connection {
     /// Forgets a connection that broke, unless it has been renewed meanwhile.
     fn forget(&self, broken: &Connect) {
         let mut state = self.shared.lock();
-        let ours = state.current.take_if(|current| same(current, broken));
-        drop(state);
-        if ours.is_some() {
+        // Told in the order in which it happens: under the lock.
+        if state
+            .current
+            .take_if(|current| same(current, broken))
+            .is_some()
+        {
             self.sink.publish(HypervisorEvent::Disconnected);
         }
     }
@@ -127,16 +130,15 @@ impl Shared {
         let mut state = self.lock();
         state.opening = false;
         state.attempts += 1;
-        let connected = attempt.is_ok();
         match attempt {
-            Ok(connection) => state.current = Some(connection),
+            Ok(connection) => {
+                state.current = Some(connection);
+                sink.publish(HypervisorEvent::Connected);
+            }
             Err(error) => state.failed = Some(error),
         }
         drop(state);
         self.opened.notify_all();
-        if connected {
-            sink.publish(HypervisorEvent::Connected);
-        }
     }
 }
 
