@@ -56,9 +56,12 @@ pub struct Ledger {
     /// left behind for the VMs on them.
     #[serde(default)]
     pub bridges: Vec<BridgeEntry>,
-    /// Ports where we turned learning or flooding off.
-    #[serde(default, alias = "learning_off")]
-    pub ports: Vec<IfName>,
+    /// Ports where we turned learning off.
+    #[serde(default)]
+    pub learning_off: Vec<IfName>,
+    /// Ports where we turned flooding off.
+    #[serde(default)]
+    pub flood_off: Vec<IfName>,
     /// Addresses that we put into a PF's filter.
     #[serde(default)]
     pub filtered: Vec<MacAddr>,
@@ -190,7 +193,8 @@ impl Ledger {
                 .iter()
                 .any(|bridge| bridge.port(name).is_some())
         };
-        self.ports.retain(exists);
+        self.learning_off.retain(exists);
+        self.flood_off.retain(exists);
         let adapters = &observed.adapters;
         let filtered = |mac: &MacAddr| adapters.iter().any(|adapter| adapter.filter.contains(mac));
         self.filtered.retain(filtered);
@@ -203,10 +207,11 @@ impl Ledger {
         match action {
             Action::CreateVfs { .. } => self.vectors.clear(),
             Action::VfVectors { vf, .. } => self.vectors.forget(*vf),
-            Action::PortLearning { port, on: false } | Action::PortFlood { port, on: false }
-                if !self.ports.contains(port) =>
-            {
-                self.ports.push(port.clone());
+            Action::PortLearning { port, on: false } if !self.learning_off.contains(port) => {
+                self.learning_off.push(port.clone());
+            }
+            Action::PortFlood { port, on: false } if !self.flood_off.contains(port) => {
+                self.flood_off.push(port.clone());
             }
             Action::Filter {
                 mac, present: true, ..

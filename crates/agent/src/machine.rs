@@ -324,7 +324,8 @@ impl Machine {
             .collect();
         (memory.resting, memory.resting_all) = self.failures.resting(now);
         memory.quarantined = self.failures.quarantined(now);
-        memory.ports = self.ledger.ports.iter().cloned().collect();
+        memory.learning_off = self.ledger.learning_off.iter().cloned().collect();
+        memory.flood_off = self.ledger.flood_off.iter().cloned().collect();
         memory.filtered = self.ledger.filtered.iter().copied().collect();
         let bridges = self.ledger.bridges.iter();
         memory.made_on = bridges

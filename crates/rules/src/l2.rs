@@ -91,8 +91,11 @@ pub struct Place<'a> {
     pub hold: Option<Hold>,
     /// What the queue was told last, if that is known: it cannot be read.
     pub told: Option<Hold>,
-    /// Flags of the tap were changed by us: only then they are put back.
-    pub ours: bool,
+    /// Learning at the tap was turned off by us: only then it is turned on again.
+    pub may_learn: bool,
+    /// The same of flooding. A tap that others keep from being flooded (libvirt's `macTableManager`) is
+    /// reached by an entry alone, which stays there while both paths are open.
+    pub may_flood: bool,
     /// The ring behind the tap is known to be long enough.
     pub has_room: bool,
     /// What its VF must still be given.
@@ -137,7 +140,10 @@ impl Place<'_> {
 }
 
 /// What is left to do for a NIC whose phase asks for `wanted`, in the order in which it loses nothing.
-pub fn difference(place: &Place<'_>, wanted: L2) -> Vec<Action> {
+pub fn difference(place: &Place<'_>, mut wanted: L2) -> Vec<Action> {
+    if wanted.entry == At::Nowhere && wanted.flood && !place.tap.flood && !place.may_flood {
+        wanted.entry = At::Tap;
+    }
     let tap = || place.tap.ifname.clone();
     let flood = |on| Action::PortFlood { port: tap(), on };
     let learning = |on| Action::PortLearning { port: tap(), on };
@@ -156,7 +162,7 @@ pub fn difference(place: &Place<'_>, wanted: L2) -> Vec<Action> {
             on: false,
         }));
     }
-    if wanted.flood && !place.tap.flood && place.ours {
+    if wanted.flood && !place.tap.flood && place.may_flood {
         actions.push(flood(true));
     }
     if wanted.filter {
@@ -179,7 +185,7 @@ pub fn difference(place: &Place<'_>, wanted: L2) -> Vec<Action> {
     if !wanted.flood && place.tap.flood {
         actions.push(flood(false));
     }
-    if wanted.learns && !place.tap.learning && place.ours {
+    if wanted.learns && !place.tap.learning && place.may_learn {
         actions.push(learning(true));
     }
     actions

@@ -66,8 +66,10 @@ pub struct Memory {
     pub quarantined: BTreeSet<PciAddress>,
     /// Adapters whose driver cannot set the link of a VF.
     pub no_vf_link: BTreeSet<PciAddress>,
-    /// Ports where we turned learning or flooding off.
-    pub ports: BTreeSet<IfName>,
+    /// Ports where we turned learning off: only there it is turned on again.
+    pub learning_off: BTreeSet<IfName>,
+    /// Ports where we turned flooding off.
+    pub flood_off: BTreeSet<IfName>,
     /// Addresses that we put into a PF's filter.
     pub filtered: BTreeSet<MacAddr>,
     /// The adapters that bridges of ours were made on.

@@ -17,6 +17,7 @@ struct Host {
     told: Option<Hold>,
     forgotten: BTreeSet<IfName>,
     room: bool,
+    may_flood: bool,
 }
 
 impl Host {
@@ -35,6 +36,7 @@ impl Host {
             told: None,
             forgotten: BTreeSet::new(),
             room: false,
+            may_flood: true,
         };
         host.move_entry("vnet1", true, false);
         host
@@ -61,7 +63,8 @@ impl Host {
             adapters: vec![&self.adapter],
             hold: Some(hold),
             told: self.told,
-            ours: true,
+            may_learn: true,
+            may_flood: self.may_flood,
             has_room: self.room,
             dress: None,
             forgotten: self.forgotten.iter().collect(),
@@ -233,7 +236,8 @@ fn flags_of_a_port_that_are_not_ours_stay() {
         adapters: vec![],
         hold: None,
         told: None,
-        ours: false,
+        may_learn: false,
+        may_flood: false,
         has_room: false,
         dress: None,
         forgotten: BTreeSet::new(),
@@ -322,5 +326,20 @@ proptest! {
         let done = left_out.index(actions.len() + 1);
         actions[..done].iter().for_each(|action| host.carry_out(action));
         prop_assert_eq!(host.actions(to), &actions[done..]);
+    }
+}
+
+/// With libvirt's `macTableManager='libvirt'` the tap gets what it has an entry for, and nothing else.
+#[test]
+fn a_tap_that_others_keep_from_being_flooded_is_reached_by_its_entry() {
+    let mut host = Host::new();
+    (host.tap.flood, host.may_flood) = (false, false);
+    for phase in [Phase::Tap, Phase::Both, Phase::Vf, Phase::Both, Phase::Tap] {
+        for action in host.actions(phase) {
+            assert!(!matches!(action, Action::PortFlood { .. }), "{action:?}");
+            host.carry_out(&action);
+        }
+        assert_eq!(host.actions(phase), []);
+        assert_eq!(host.tap_is_reached(), phase != Phase::Vf, "{phase:?}");
     }
 }

@@ -198,7 +198,8 @@ pub fn plan(
         hold: Some(hold)
             .filter(|_| nic.nic.standby_live && !memory.without_hold.contains(&nic.tap.ifname)),
         told: memory.told.get(&nic.tap.ifname).copied(),
-        ours: memory.ports.contains(&nic.tap.ifname),
+        may_learn: memory.learning_off.contains(&nic.tap.ifname),
+        may_flood: memory.flood_off.contains(&nic.tap.ifname),
         has_room: memory.roomy.contains(&nic.tap.ifname),
         dress: dress(observed, desired, intent, nic, memory),
         forgotten: memory

@@ -217,7 +217,7 @@ pub fn let_go(observed: &Observed, bridge: &BridgeFacts, memory: &Memory, plan: 
 }
 
 fn flood_again(port: &BridgePort, memory: &Memory, plan: &mut Plan) {
-    if !port.flood && memory.ports.contains(&port.ifname) {
+    if !port.flood && memory.flood_off.contains(&port.ifname) {
         plan.push(Action::PortFlood {
             port: port.ifname.clone(),
             on: true,
@@ -226,7 +226,7 @@ fn flood_again(port: &BridgePort, memory: &Memory, plan: &mut Plan) {
 }
 
 fn learn_again(port: &BridgePort, memory: &Memory, plan: &mut Plan) {
-    if !port.learning && memory.ports.contains(&port.ifname) {
+    if !port.learning && memory.learning_off.contains(&port.ifname) {
         plan.push(Action::PortLearning {
             port: port.ifname.clone(),
             on: true,

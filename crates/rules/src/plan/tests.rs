@@ -247,7 +247,8 @@ fn the_bridge_stops_learning_only_while_both_paths_of_a_nic_are_open() {
     assert!(!done.contains(&learning("vnet2", false)));
 
     // It stays off while one of them has both open, and comes back after the last.
-    memory.ports = ["pf0", "vnet1"].map(|port| port.parse().unwrap()).into();
+    memory.learning_off = ["pf0", "vnet1"].map(|port| port.parse().unwrap()).into();
+    memory.flood_off = memory.learning_off.clone();
     for port in &mut observed.bridges[0].ports[..2] {
         port.learning = false;
     }
@@ -261,7 +262,8 @@ fn the_bridge_stops_learning_only_while_both_paths_of_a_nic_are_open() {
     let done = deeds(&plan(&observed, &wish, &memory, NOW));
     assert_eq!(done, [learning("vnet1", true), learning("pf0", true)]);
     // What somebody else turned off is not turned on.
-    memory.ports.clear();
+    memory.learning_off.clear();
+    memory.flood_off.clear();
     assert_eq!(deeds(&plan(&observed, &wish, &memory, NOW)), []);
 }
 
@@ -374,7 +376,8 @@ fn a_guest_that_restarts_is_served_by_software_meanwhile() {
     observed.adapters[0].vfs[0].active_vectors = 0;
     let mac = observed.vms[0].nics[0].mac;
     let (pf, tap): (IfName, IfName) = ("pf0".parse().unwrap(), "vnet1".parse().unwrap());
-    memory.ports.insert(tap.clone());
+    memory.learning_off.insert(tap.clone());
+    memory.flood_off.insert(tap.clone());
     let gone = |port: &IfName| Action::BridgeEntry {
         port: port.clone(),
         mac,
@@ -404,7 +407,7 @@ fn a_guest_that_restarts_is_served_by_software_meanwhile() {
     memory
         .forgotten
         .insert(nic(&observed, 0), [pf.clone(), tap].into());
-    memory.ports.insert(pf.clone());
+    memory.learning_off.insert(pf.clone());
     observed.adapters[0].vfs[0].active_vectors = 3;
     observed.adapters[0].filter.push(mac);
     for port in &mut observed.bridges[0].ports[..2] {
@@ -442,7 +445,8 @@ fn what_a_crash_left_is_repaired() {
     // What somebody else turned off is not turned on.
     assert_eq!(done(&memory), []);
     memory.told.remove(&tap);
-    memory.ports.insert(tap.clone());
+    memory.learning_off.insert(tap.clone());
+    memory.flood_off.insert(tap.clone());
     let hold = Hold::Pass;
     assert_eq!(
         done(&memory),
@@ -470,7 +474,7 @@ fn taps_of_the_software_path_are_flooded_as_they_were() {
     observed.bridges[0].ports[1].flood = false;
     assert_eq!(actions(&observed, &desired(None)), [], "it was not we");
     let mut memory = memory(&observed);
-    memory.ports.insert("vnet1".parse().unwrap());
+    memory.flood_off.insert("vnet1".parse().unwrap());
     let done = deeds(&plan(&observed, &desired(None), &memory, NOW));
     assert_eq!(done, [flood("vnet1", true)]);
 }
@@ -497,7 +501,9 @@ fn taps_are_let_go_when_acceleration_is_disabled() {
     wish.enabled = None;
     let mut memory = memory(&observed);
     let taps = observed.bridges[0].ports[1..].iter();
-    memory.ports.extend(taps.map(|port| port.ifname.clone()));
+    memory
+        .flood_off
+        .extend(taps.map(|port| port.ifname.clone()));
     let done = deeds(&plan(&observed, &wish, &memory, NOW));
     assert_eq!(
         done,

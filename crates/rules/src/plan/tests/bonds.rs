@@ -109,6 +109,8 @@ fn after_a_failover_all_are_reached_at_once_also_those_that_rest() {
         .collect();
     let mut memory = memory_after(&observed, &wish);
     assert!(memory.pasts.values().all(|past| past.phase == Phase::Vf));
+    let taps = observed.bridges[0].ports.iter().filter(|port| !port.flood);
+    memory.flood_off = taps.map(|port| port.ifname.clone()).collect();
     memory.resting_all = [observed.vms[6].uuid].into();
     memory.resting = memory.resting_all.clone();
     use_member(&mut observed, "pf1");

@@ -46,7 +46,8 @@ fn open(observed: &mut Observed, memory: &mut Memory, id: NicId) {
     for port in ports {
         (port.learning, port.flood) = (false, true);
         port.fdb.retain(|entry| entry.mac != id.mac);
-        memory.ports.insert(port.ifname.clone());
+        memory.learning_off.insert(port.ifname.clone());
+        memory.flood_off.insert(port.ifname.clone());
         let forgotten = memory.forgotten.entry(id).or_default();
         forgotten.insert(port.ifname.clone());
     }
