@@ -251,9 +251,13 @@ impl Machine {
         for _ in 0..TURNS {
             self.prepare_memory(now);
             let plan = plan::plan(&self.observed, &self.held, &self.memory, now);
+            let mut let_go = false;
             for (nic, found) in &plan.nics {
                 let before = self.memory.pasts.insert(*nic, found.past);
                 self.changed |= before.map(|past| past.phase) != Some(found.past.phase);
+                if before.is_some_and(|past| past.usable) && !found.past.usable {
+                    let_go |= self.failures.let_go(nic.vm, now);
+                }
             }
             self.memory
                 .pasts
@@ -270,7 +274,7 @@ impl Machine {
             turns.retain(|(nic, _)| begins || goes(nic));
             self.changed |= !plan.looks_like(&self.plan);
             self.plan = plan;
-            if turns.is_empty() {
+            if turns.is_empty() && !let_go {
                 break;
             }
             for (nic, turn) in turns {

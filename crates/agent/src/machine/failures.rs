@@ -25,8 +25,9 @@ fn rest(attempts: u32) -> Duration {
 #[derive(Debug, Clone)]
 struct Failure {
     attempts: u32,
-    failed_at: Duration,
     again_at: Duration,
+    /// When the way back may be tried.
+    back_at: Duration,
     problems: Vec<Problem>,
 }
 
@@ -49,15 +50,23 @@ impl Failures {
     /// Notes a failed switch-over; it rests, longer each time.
     pub fn failed(&mut self, vm: Uuid, now: Duration, problems: Vec<Problem>) {
         let attempts = self.vms.get(&vm).map_or(1, |failure| failure.attempts + 1);
+        let rest = rest(attempts);
         self.vms.insert(
             vm,
             Failure {
                 attempts,
-                failed_at: now,
-                again_at: now + rest(attempts),
+                again_at: now + rest,
+                back_at: now + rest.min(LONGEST_REST_BACK),
                 problems,
             },
         );
+    }
+
+    /// The guest let go of a VF that it had kept: its way back rests no more. True if it did.
+    pub fn let_go(&mut self, vm: Uuid, now: Duration) -> bool {
+        let failure = self.vms.get_mut(&vm);
+        let rests = failure.filter(|failure| failure.back_at > now);
+        rests.map(|failure| failure.back_at = now).is_some()
     }
 
     /// Notes that it is where it shall be.
@@ -81,12 +90,12 @@ impl Failures {
     pub fn resting(&self, now: Duration) -> (BTreeSet<Uuid>, BTreeSet<Uuid>) {
         let rest = |back: bool| {
             let all = self.vms.iter().filter(move |(_, failure)| {
-                let soon = failure.failed_at + LONGEST_REST_BACK;
-                let again = match back {
-                    true => failure.again_at.min(soon),
-                    false => failure.again_at,
+                let again_at = if back {
+                    failure.back_at
+                } else {
+                    failure.again_at
                 };
-                again > now
+                again_at > now
             });
             all.map(|(vm, _)| *vm).collect()
         };
@@ -144,7 +153,7 @@ impl Failures {
         let vms = self
             .vms
             .values()
-            .flat_map(|failure| [failure.again_at, failure.failed_at + LONGEST_REST_BACK]);
+            .flat_map(|failure| [failure.again_at, failure.back_at]);
         let vfs = self.vfs.values().map(|one| one.again_at);
         vms.chain(vfs).filter(|at| *at > now).min()
     }
@@ -170,6 +179,9 @@ mod tests {
         assert_eq!(at(9), (BTreeSet::from([vm]), BTreeSet::from([vm])));
         assert_eq!(at(10), (BTreeSet::from([vm]), BTreeSet::new()));
         assert_eq!(at(300), (BTreeSet::new(), BTreeSet::new()));
+        assert!(failures.let_go(vm, Duration::from_secs(1)));
+        let at = |seconds| failures.resting(Duration::from_secs(seconds));
+        assert_eq!(at(1), (BTreeSet::from([vm]), BTreeSet::new()));
     }
 
     #[test]
