@@ -1,9 +1,9 @@
-//! One admission decision at 10,000 nodes and 200,000 VMs: p99 below 1 ms, and the state below 1 KiB a
-//! VM.
+//! One admission decision at 10,000 nodes and 200,000 VMs, a refusal with its words, the state's size and
+//! a recovery plan, beside their bars.
 //!
 //! `make bench`. The cluster is made by a fixed rule, so that runs compare. Decisions are measured in
-//! processor time of their thread: what else the machine does is not theirs. It fails if a number is
-//! above its bar.
+//! processor time of their thread: what else the machine does is not theirs. Times are printed beside
+//! their bars and fail nothing; a wrong answer, or a state above its bar, fails.
 
 use std::{
     alloc::{GlobalAlloc, Layout, System},
@@ -21,7 +21,9 @@ const VMS: usize = 200_000;
 const DECISIONS: usize = 20_000;
 
 /// The bars.
-const MOST_P99: Duration = Duration::from_millis(1);
+const MOST_FOR_A_DECISION: Duration = Duration::from_micros(20);
+const MOST_FOR_A_REFUSAL: Duration = Duration::from_micros(200);
+const MOST_FOR_A_PLAN: Duration = Duration::from_millis(100);
 const MOST_BYTES_A_VM: usize = 1024;
 
 /// Bytes that are in use now, as they were asked for.
@@ -98,8 +100,29 @@ fn processor_time() -> Duration {
     )
 }
 
-/// Measures one cluster; false if a number is above its bar.
-fn run(what: &str, nodes: impl FnOnce() -> Vec<Node>, most_nics: usize) -> bool {
+/// The times below which so many thousandths of them are.
+fn at(times: &[Duration], share: usize) -> Duration {
+    times[(times.len() * share / 1000).min(times.len() - 1)]
+}
+
+fn print(what: &str, mut times: Vec<Duration>, bar: Duration) {
+    if times.is_empty() {
+        return;
+    }
+    times.sort_unstable();
+    println!(
+        "  {} {what}: p50 {:.1?} p99 {:.1?} p99.9 {:.1?} max {:.1?} (bar: p99 {bar:?})",
+        times.len(),
+        at(&times, 500),
+        at(&times, 990),
+        at(&times, 999),
+        at(&times, 1000)
+    );
+}
+
+/// Measures one cluster, in which all VMs are admitted or all refused; false if they are not, or if the
+/// state is above its bar.
+fn run(what: &str, nodes: impl FnOnce() -> Vec<Node>, most_nics: usize, room: bool) -> bool {
     let mut sequence = Sequence(0x9e37_79b9_7f4a_7c15);
     let before = IN_USE.load(Relaxed);
     let nodes = nodes();
@@ -114,50 +137,69 @@ fn run(what: &str, nodes: impl FnOnce() -> Vec<Node>, most_nics: usize) -> bool 
     }
     let loaded = begin.elapsed();
     let bytes_a_vm = (IN_USE.load(Relaxed) - before) / VMS;
-    let mut times: Vec<Duration> = Vec::with_capacity(DECISIONS);
-    let (mut admitted, mut refused) = (0, 0);
+    println!(
+        "{what}: {VMS} VMs loaded in {loaded:.1?}, {bytes_a_vm} bytes a VM (bar: {MOST_BYTES_A_VM})"
+    );
+    let mut good = bytes_a_vm < MOST_BYTES_A_VM;
+    let [mut admitted, mut refused, mut explained, mut again] = [const { Vec::new() }; 4];
     for number in VMS..VMS + DECISIONS {
-        let vm = vm(number, most_nics, &mut sequence);
+        let asking = vm(number, most_nics, &mut sequence);
+        let name = asking.name.clone();
         let begin = processor_time();
-        let answer = capacity.admit(vm);
-        times.push(processor_time().saturating_sub(begin));
+        let answer = capacity.admit(asking);
+        let time = processor_time().saturating_sub(begin);
+        good &= answer.is_ok() == room;
         match answer {
-            Ok(()) => admitted += 1,
-            Err(_) => refused += 1,
+            Ok(()) => admitted.push(time),
+            Err(refusal) => {
+                let begin = processor_time();
+                let words = capacity.explain(&refusal, Some(&name));
+                explained.push(time + processor_time().saturating_sub(begin));
+                refused.push(time);
+                good &= words.counterexample.len() == NODES / 2;
+            }
         }
-        // Every other decision is followed by a VM that is switched off.
+        // Every other decision is followed by a VM that asks where it runs, and is switched off.
         if number % 2 == 0 {
             let other = format!("vm{}", sequence.below(VMS));
-            if let Some(mut moved) = capacity.remove(&other) {
-                moved.adapters = None;
-                moved.node = None;
-                capacity.put(moved).expect("a valid VM");
+            if let Some(mut running) = capacity.vm(&other) {
+                running.level = Performance::ALL[sequence.below(3)];
+                let begin = processor_time();
+                let answer = capacity.would_admit(&running);
+                again.push(processor_time().saturating_sub(begin));
+                good &= answer.is_ok() || !room;
+                capacity.remove(&other);
+                (running.adapters, running.node) = (None, None);
+                capacity.put(running).expect("a valid VM");
             }
         }
     }
-    times.sort_unstable();
-    let at = |share: usize| times[(times.len() * share / 1000).min(times.len() - 1)];
-    println!(
-        "{what}: {VMS} VMs loaded in {loaded:.1?}, {bytes_a_vm} bytes a VM; {admitted} admitted, \
-         {refused} refused; p50 {:.1?} p99 {:.1?} p99.9 {:.1?} max {:.1?}",
-        at(500),
-        at(990),
-        at(999),
-        at(1000)
+    print("admitted", admitted, MOST_FOR_A_DECISION);
+    print("refused", refused, MOST_FOR_A_REFUSAL);
+    print(
+        "refused, with all nodes by name",
+        explained,
+        MOST_FOR_A_REFUSAL,
     );
+    let bar = if room {
+        MOST_FOR_A_DECISION
+    } else {
+        MOST_FOR_A_REFUSAL
+    };
+    print("asked for a level where they run", again, bar);
     let begin = Instant::now();
     let recovery = capacity
         .recover(&["node1".to_owned()])
         .expect("a known node");
     println!(
-        "{what}: recovery plan for {} VMs ({} without room) in {:.1?}",
+        "  recovery plan for {} VMs ({} without room) in {:.1?} (bar: {MOST_FOR_A_PLAN:?})",
         recovery.placements.len(),
         recovery.without_room.len(),
         begin.elapsed()
     );
-    let good = at(990) < MOST_P99 && bytes_a_vm < MOST_BYTES_A_VM;
+    good &= recovery.without_room.is_empty();
     if !good {
-        println!("{what}: ABOVE THE BAR of {MOST_P99:?} and {MOST_BYTES_A_VM} bytes a VM");
+        println!("{what}: A WRONG ANSWER, or more than {MOST_BYTES_A_VM} bytes a VM");
     }
     good
 }
@@ -174,13 +216,23 @@ fn main() -> ExitCode {
     let few_pools = |_| (40, Queues::pool(120));
     let too_few_pools = |_| (30, Queues::pool(90));
     let good = [
-        run("one NIC, fixed", || nodes(fixed), 1),
-        run("one NIC, mixed", || nodes(mixed), 1),
-        run("up to 3 NICs, mixed", || nodes(mixed), 3),
-        run("up to 3 NICs, pools", || nodes(both), 3),
-        run("one NIC, full", || nodes(few), 1),
-        run("up to 2 NICs, pools, nearly full", || nodes(few_pools), 2),
-        run("up to 2 NICs, pools, full", || nodes(too_few_pools), 2),
+        run("one NIC, fixed", || nodes(fixed), 1, true),
+        run("one NIC, mixed", || nodes(mixed), 1, true),
+        run("up to 3 NICs, mixed", || nodes(mixed), 3, true),
+        run("up to 3 NICs, pools", || nodes(both), 3, true),
+        run("one NIC, full", || nodes(few), 1, false),
+        run(
+            "up to 2 NICs, pools, nearly full",
+            || nodes(few_pools),
+            2,
+            true,
+        ),
+        run(
+            "up to 2 NICs, pools, full",
+            || nodes(too_few_pools),
+            2,
+            false,
+        ),
     ];
     ExitCode::from(u8::from(good.contains(&false)))
 }

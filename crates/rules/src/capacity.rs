@@ -39,38 +39,39 @@
 //!
 //! What is never done: admit what does not fit. The tests prove it against brute force.
 
-mod bound;
-mod bounds_kept;
+mod balance;
+mod bounds;
 mod budget;
-mod changes;
+mod case;
+mod cluster;
 mod criteria;
 mod decision;
-mod exact;
-mod greedy;
-mod index;
-mod ledger;
+mod everywhere;
 mod levels;
+mod makeup;
 mod model;
+mod node;
 mod offline;
-mod pinning;
+mod place;
 mod planning;
 mod recovery;
-mod region;
 mod sizes;
-mod state;
+mod sums;
 mod supply;
 mod top;
+mod words;
 
-pub use index::Capacity;
+pub use cluster::Capacity;
 pub use levels::LevelCosts;
 use levels::{LEVELS, PerLevel, position};
-pub use model::{Adapter, Node, Queues, Refusal, Reserve, Vm};
+pub use model::{Adapter, Node, Queues, Refusal, Reserve, Shortage, Vm};
 pub use offline::{
     AdapterEntry, CapacityFile, CapacityReport, FitsMore, LevelQueuePairs, NodeEntry, Refused,
     VmEntry,
 };
 pub use planning::{Figures, Offer};
 pub use recovery::{Placement, Recovery};
+pub use words::Explained;
 
 /// How many of `nodes` nodes may be down at once with a reserve of `percent` percent: ⌈N·p/100⌉, but
 /// one node is left at least.

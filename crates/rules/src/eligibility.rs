@@ -18,12 +18,11 @@ use accelnet_model::{Code, Intent, NicFacts, Performance, Problem, VmFacts, VmSt
 pub use port::{findings, others_behind};
 pub use supply::{free_vfs, has_vectors, short_of_vectors};
 
-pub(crate) use definition::{STAGED_ALREADY, staging_refused};
+pub(crate) use definition::staging_refused;
 
-use crate::{
-    new_nic,
-    observed::{Observed, nics_on},
-};
+use definition::STAGED_ALREADY;
+
+use crate::observed::{Observed, nics_on};
 
 /// All that keeps the VM from being accelerated; empty if nothing does.
 pub fn check(
@@ -137,10 +136,8 @@ fn connected<'a>(vm: &'a VmFacts, intent: &'a Intent) -> Result<Vec<&'a NicFacts
     let problem = if vm.nics.is_empty() && vm.nics_staged.is_empty() {
         let text = format!("VM '{name}' has no NIC.");
         Problem::new(Code::GetNetworkAdapterFailed, text)
-    } else if let Some(problem) = nics
-        .is_empty()
-        .then(|| new_nic::waits_for_start(vm, intent))
-        .flatten()
+    } else if nics.is_empty()
+        && let Some(problem) = waits_for_start(vm, intent)
     {
         problem
     } else if nics.is_empty() {
@@ -160,6 +157,16 @@ fn connected<'a>(vm: &'a VmFacts, intent: &'a Intent) -> Result<Vec<&'a NicFacts
         return Ok(nics);
     };
     Err(problem.about("vm", name))
+}
+
+/// Why a VM whose NIC is staged is not accelerated yet.
+fn waits_for_start(vm: &VmFacts, intent: &Intent) -> Option<Problem> {
+    let mut staged = vm.nics_staged.iter();
+    let nic = staged.find(|nic| nic.bridge.as_ref() == Some(&intent.bridge))?;
+    let (mac, bridge) = (nic.mac, &intent.bridge);
+    let text = format!("NIC {mac} on {bridge} comes with the VM's next cold start.");
+    let problem = Problem::new(Code::VmNeedsColdStart, text).about("nic", mac);
+    Some(problem.with_cure(STAGED_ALREADY))
 }
 
 /// NICs that have no VF yet: what is needed for them must be free.

@@ -4,7 +4,7 @@ use std::fmt::Display;
 
 use accelnet_model::{AdapterFacts, Code, IfName, Intent, Name, Problem};
 
-use crate::{Observed, prereq::Node};
+use crate::observed::{Node, Observed};
 
 /// Adapters that are compared between nodes: those of one name, or all that fulfil the rule.
 pub struct Group<'a> {

@@ -4,7 +4,7 @@
 //! room for it and for its VF, there too. Its address is decided once, before anything is added, and is
 //! what the NIC is known by afterwards: it is never added twice.
 
-use accelnet_model::{Code, IfName, Intent, MacAddr, Name, NicFacts, Problem, VmFacts, VmState};
+use accelnet_model::{IfName, Intent, MacAddr, Name, NicFacts, VmFacts, VmState};
 use uuid::Uuid;
 
 use crate::{eligibility, observed::nics_on};
@@ -95,16 +95,6 @@ pub fn to_come(vm: &VmFacts, mac: MacAddr) -> Option<String> {
         .find(|nic| nic.mac == mac)?;
     let bridge = nic.bridge.as_ref().map_or("no bridge", IfName::as_str);
     Some(format!("NIC {mac} on {bridge}"))
-}
-
-/// Why a VM whose NIC is staged is not accelerated yet.
-pub(crate) fn waits_for_start(vm: &VmFacts, intent: &Intent) -> Option<Problem> {
-    let mut staged = vm.nics_staged.iter();
-    let nic = staged.find(|nic| nic.bridge.as_ref() == Some(&intent.bridge))?;
-    let (mac, bridge) = (nic.mac, &intent.bridge);
-    let text = format!("NIC {mac} on {bridge} comes with the VM's next cold start.");
-    let problem = Problem::new(Code::VmNeedsColdStart, text).about("nic", mac);
-    Some(problem.with_cure(eligibility::STAGED_ALREADY))
 }
 
 #[cfg(test)]

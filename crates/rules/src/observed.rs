@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use accelnet_model::{
-    AdapterFacts, BridgeFacts, BridgePort, IfName, Intent, MacAddr, NicFacts, NodeFacts,
+    AdapterFacts, BridgeFacts, BridgePort, IfName, Intent, MacAddr, Name, NicFacts, NodeFacts,
     NodeStatus, PciAddress, PolicyFinding, UnseenVm, VfFacts, VmFacts, VmState,
 };
 use uuid::Uuid;
@@ -30,6 +30,9 @@ pub struct Observed {
     /// False if VMs could not be asked for: then nothing may be concluded from their absence.
     pub hypervisor_answers: bool,
 }
+
+/// A node's name and what was seen of it.
+pub type Node = (Name, Observed);
 
 impl Observed {
     /// What a node's report says, as an observation.

@@ -23,10 +23,7 @@ mod vf_count;
 
 use accelnet_model::{CheckResult, Code, IfName, Intent, Name, Problem, Severity, SriovSupport};
 
-use crate::Observed;
-
-/// A node's name and what was seen of it.
-pub type Node = (Name, Observed);
+pub use crate::observed::Node;
 
 /// Runs every check on every node; on the intent and its adapters too if one is given.
 pub fn run(nodes: &[Node], intent: Option<&Intent>) -> Vec<CheckResult> {

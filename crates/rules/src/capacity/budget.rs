@@ -3,18 +3,25 @@
 /// Steps that a search may take for one decision: some hundredths of a second. The search is
 /// for clusters of some dozen nodes, in which nobody waits for the thousandth of a second that
 /// decisions take in large ones.
-pub(super) const OF_A_DECISION: u64 = 10_000_000;
-/// Steps of one question of planning, which is many decisions: about a second.
-pub(super) const OF_A_QUESTION: u64 = 500_000_000;
+const OF_A_DECISION: u64 = 10_000_000;
+/// Steps for the VMs of one node alone, which are looked at whenever one comes or goes.
+const OF_A_NODE: u64 = 100_000;
+/// Steps of one question of planning, which is many decisions: about half a second.
+const OF_A_QUESTION: u64 = 200_000_000;
 
 /// Steps that are left. One takes about two thousand-millionths of a second.
 #[derive(Debug)]
 pub(super) struct Budget(u64);
 
 impl Budget {
-    /// For one decision: a placement in every case, and a search.
+    /// For one decision.
     pub(super) fn of_a_decision() -> Self {
-        Self(2 * OF_A_DECISION)
+        Self(OF_A_DECISION)
+    }
+
+    /// For what fits on a single node.
+    pub(super) fn of_a_node() -> Self {
+        Self(OF_A_NODE)
     }
 
     /// For a question that is many decisions.
@@ -29,28 +36,13 @@ impl Budget {
         left.map(drop)
     }
 
-    /// As much of it as one part of a decision may use.
-    pub(super) fn share(&mut self) -> Share<'_> {
-        let left = self.0.min(OF_A_DECISION);
-        Share {
-            decision: Self(left),
-            given: left,
-            of: self,
-        }
-    }
-}
-
-/// A decision's part of a question's steps; what it leaves goes back.
-#[derive(Debug)]
-pub(super) struct Share<'a> {
-    pub(super) decision: Budget,
-    given: u64,
-    of: &'a mut Budget,
-}
-
-impl Drop for Share<'_> {
-    fn drop(&mut self) {
-        self.of.0 -= self.given - self.decision.0;
+    /// A decision that may use as much of it as one may; what it leaves goes back.
+    pub(super) fn of_one<T>(&mut self, decide: impl FnOnce(&mut Self) -> T) -> T {
+        let given = self.0.min(OF_A_DECISION);
+        let mut one = Self(given);
+        let decided = decide(&mut one);
+        self.0 -= given - one.0;
+        decided
     }
 }
 
@@ -61,16 +53,15 @@ mod tests {
     #[test]
     fn what_a_decision_leaves_goes_back() {
         let mut question = Budget(OF_A_DECISION + 10);
-        {
-            let mut share = question.share();
-            assert!(share.decision.spend(OF_A_DECISION as usize - 5).is_some());
-            assert!(share.decision.spend(5).is_some());
-            assert!(share.decision.spend(1).is_none());
-        }
+        question.of_one(|one| {
+            assert!(one.spend(OF_A_DECISION as usize - 5).is_some());
+            assert!(one.spend(5).is_some());
+            assert!(one.spend(1).is_none());
+        });
         assert_eq!(question.0, 10);
-        drop(question.share());
+        question.of_one(|_| ());
         assert_eq!(question.0, 10);
-        assert!(question.share().decision.spend(11).is_none());
+        question.of_one(|one| assert!(one.spend(11).is_none()));
         assert_eq!(question.0, 0, "what was not enough is used up");
     }
 }

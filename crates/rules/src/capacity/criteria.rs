@@ -24,9 +24,9 @@ use super::{LEVELS, PerLevel, levels::LevelCosts, position, sizes::Size, supply:
 /// How many VMs there are of each level and number of NICs.
 pub(super) type Counts = BTreeMap<(Performance, u32), u64>;
 
-/// What sorts of supply a cluster has at all, and the most NICs of a VM.
+/// What scope of supply a cluster has at all, and the most NICs of a VM.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Sorts {
+pub(super) struct Scope {
     pub(super) slots: bool,
     pub(super) pools: bool,
     pub(super) most_nics: u32,
@@ -55,23 +55,23 @@ pub(super) struct Criterion {
 
 impl Criterion {
     /// All inequalities of a cluster whose VMs are of these sizes.
-    pub(super) fn all(sizes: &BTreeSet<Size>, sorts: Sorts) -> Vec<Self> {
-        let levels = match sorts.levels_alike {
+    pub(super) fn all(sizes: &BTreeSet<Size>, scope: Scope) -> Vec<Self> {
+        let levels = match scope.levels_alike {
             true => &Performance::ALL[..1],
             false => &Performance::ALL[..],
         };
         let each = levels
             .iter()
-            .flat_map(|level| sizes.iter().map(|size| Self::of(*level, *size, sorts)));
+            .flat_map(|level| sizes.iter().map(|size| Self::of(*level, *size, scope)));
         each.flatten().collect()
     }
 
     /// All inequalities for VMs of this level and size.
-    fn of(level: Performance, size: Size, sorts: Sorts) -> Vec<Self> {
+    fn of(level: Performance, size: Size, scope: Scope) -> Vec<Self> {
         let level = position(level);
-        let size = size.up_to(sorts.most_nics);
-        let slots_lost = if sorts.slots && sorts.pools {
-            u64::from(sorts.most_nics) - 1
+        let size = size.up_to(scope.most_nics);
+        let slots_lost = if scope.slots && scope.pools {
+            u64::from(scope.most_nics) - 1
         } else {
             u64::from(size.most) - 1
         };
@@ -80,12 +80,12 @@ impl Criterion {
             size,
             weights,
             slots_lost,
-            any_level: sorts.levels_alike,
-            largest_alone: sorts.levels_alike
+            any_level: scope.levels_alike,
+            largest_alone: scope.levels_alike
                 && size.least == size.most
-                && size.most == sorts.most_nics,
+                && size.most == scope.most_nics,
         };
-        let choices = weights(level, sorts);
+        let choices = weights(level, scope);
         choices.into_iter().map(criterion).collect()
     }
 
@@ -140,10 +140,10 @@ impl Criterion {
 
 /// The weights of the levels from `level` up: where pools exist, every higher level may have run out
 /// of slots or not; higher levels run out first.
-fn weights(level: usize, sorts: Sorts) -> Vec<PerLevel<u64>> {
-    let cost = sorts.costs.units();
+fn weights(level: usize, scope: Scope) -> Vec<PerLevel<u64>> {
+    let cost = scope.costs.units();
     let one_each = std::array::from_fn(|other| u64::from(other >= level));
-    if !sorts.pools {
+    if !scope.pools {
         return vec![one_each];
     }
     let in_pool: PerLevel<u64> = std::array::from_fn(|other| {
@@ -153,7 +153,7 @@ fn weights(level: usize, sorts: Sorts) -> Vec<PerLevel<u64>> {
             cost[other] / cost[level]
         }
     });
-    if !sorts.slots {
+    if !scope.slots {
         return vec![in_pool];
     }
     // Which of the higher levels use pools, in all combinations. Where a level's NICs are in slots
@@ -184,26 +184,26 @@ mod tests {
 
     #[test]
     fn weights_by_what_can_run_short() {
-        let sorts = |slots, pools| Sorts {
+        let scope = |slots, pools| Scope {
             slots,
             pools,
             most_nics: 1,
             levels_alike: false,
             costs: LevelCosts::default(),
         };
-        assert_eq!(weights(0, sorts(true, false)), [[1, 1, 1]]);
-        assert_eq!(weights(0, sorts(false, true)), [[1, 2, 4]]);
+        assert_eq!(weights(0, scope(true, false)), [[1, 1, 1]]);
+        assert_eq!(weights(0, scope(false, true)), [[1, 2, 4]]);
         assert_eq!(
-            weights(0, sorts(true, true)),
+            weights(0, scope(true, true)),
             [[1, 1, 1], [1, 2, 2], [1, 1, 4], [1, 2, 4]]
         );
-        assert_eq!(weights(1, sorts(true, true)), [[0, 1, 1], [0, 1, 2]]);
-        assert_eq!(weights(2, sorts(true, true)), [[0, 0, 1]]);
+        assert_eq!(weights(1, scope(true, true)), [[0, 1, 1], [0, 1, 2]]);
+        assert_eq!(weights(2, scope(true, true)), [[0, 0, 1]]);
     }
 
     #[test]
     fn supply_less_what_may_be_lost() {
-        let sorts = Sorts {
+        let scope = Scope {
             slots: true,
             pools: false,
             most_nics: 9,
@@ -211,8 +211,8 @@ mod tests {
             costs: LevelCosts::default(),
         };
         let slots = [(1, 0), (2, 1), (3, 2)].map(|(vfs, level)| Rest::Slots { vfs, level });
-        let supply = Supply::of(slots.into_iter(), View::AllVfs, sorts.costs);
-        let of = |level, nics| Criterion::of(level, Size::of(nics), sorts)[0].supply(&supply);
+        let supply = Supply::of(slots.into_iter(), View::AllVfs, scope.costs);
+        let of = |level, nics| Criterion::of(level, Size::of(nics), scope)[0].supply(&supply);
         assert_eq!(of(Performance::High, 1), 3);
         assert_eq!(of(Performance::High, 3), 1);
         assert_eq!(of(Performance::Medium, 3), 3);

@@ -7,7 +7,7 @@
 use accelnet_model::{Code, Performance};
 
 use super::{
-    Adapter, Capacity, LevelCosts, Node, Queues, Reserve, Vm,
+    Adapter, Capacity, LevelCosts, Node, Queues, Refusal, Reserve, Vm,
     brute::{self, Costs},
 };
 
@@ -39,6 +39,8 @@ struct Count {
     fit: u32,
     refused_wrongly: u32,
     refused: u32,
+    /// Refusals that do not prove what they say.
+    unproved: u32,
 }
 
 fn fixed(sequence: &mut Sequence) -> (u32, Queues) {
@@ -136,10 +138,14 @@ fn fill(sort: Sort, sequence: &mut Sequence, count: &mut Count) {
             Err(refusal) => {
                 count.refused += 1;
                 count.refused_wrongly += u32::from(fits);
-                if refusal.code == Code::ClusterNotEnoughResources && !fits && sort.known {
-                    let lost = |node: usize| refusal.counterexample.contains(&nodes[node].name);
-                    let size = refusal.counterexample.len();
-                    assert_eq!(size, tolerated.max(down), "{refusal:?}");
+                let set = refusal.counterexample();
+                if refusal.code() == Code::ClusterNotEnoughResources {
+                    assert_eq!(set.len(), tolerated.max(down), "{refusal:?}");
+                }
+                let unproved = matches!(&refusal, Refusal::Short(short) if !short.proved);
+                count.unproved += u32::from(unproved);
+                if !set.is_empty() && !unproved && sort.known {
+                    let lost = |node: usize| set.contains(&(node as u32));
                     let proved = down > tolerated
                         || !brute::fits_without_at(&nodes, &present, lost, sort.costs);
                     assert!(proved, "{refusal:?} {nodes:?} {present:?}");

@@ -114,23 +114,68 @@ impl From<&ClusterEnable> for Reserve {
     }
 }
 
-/// Why a VM is not admitted.
+/// Why a VM is not admitted, or why the reserve is not kept. Nodes are numbers in the order in which the
+/// cluster was given them; [`Capacity::explain`](super::Capacity::explain) has the words.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Refusal {
-    /// Catalogue entry.
-    pub code: Code,
-    /// What is missing, in words.
-    pub reason: String,
-    /// Nodes that would leave too little if they were down. Empty if no node need be down for it.
-    pub counterexample: Vec<String>,
+pub enum Refusal {
+    /// There cannot be such a VM in this cluster.
+    Invalid(Problem),
+    /// No adapter has as many queue pairs for a VF as the level needs.
+    LevelTooHigh {
+        /// The level.
+        level: Performance,
+        /// Queue pairs of a NIC of it.
+        queue_pairs: u64,
+    },
+    /// More nodes are down than the reserve tolerates.
+    TooManyDown {
+        /// The nodes.
+        down: Vec<u32>,
+        /// How many it tolerates.
+        tolerated: usize,
+    },
+    /// A node gives out more than it has, so that a set of nodes without it leaves too little.
+    Overdrawn {
+        /// The node.
+        node: u32,
+        /// The others, as many as may be down.
+        lost: Vec<u32>,
+    },
+    /// If some nodes were down, the others could not take everything.
+    Short(Shortage),
+}
+
+/// What there would be too little of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Shortage {
+    /// Nodes that leave too little if they are down.
+    pub lost: Vec<u32>,
+    /// False if it could not be shown to fit, nor that it does not.
+    pub proved: bool,
+    /// NICs of each level (Low, Medium, High) that would have to find room on the others.
+    pub demand: [u64; 3],
+    /// NICs that fit there, each level alone.
+    pub places: [u64; 3],
 }
 
 impl Refusal {
-    /// The refusal as a problem of a VM.
-    pub fn into_problem(self, vm: &str) -> Problem {
-        let problem = Problem::new(self.code, self.reason).about("vm", vm);
-        self.counterexample
-            .iter()
-            .fold(problem, |problem, node| problem.about("node", node))
+    /// Catalogue entry.
+    pub fn code(&self) -> Code {
+        match self {
+            Self::Invalid(problem) => problem.code,
+            Self::LevelTooHigh { .. } => Code::CannotProvisionPerformance,
+            Self::TooManyDown { .. } | Self::Overdrawn { .. } | Self::Short(_) => {
+                Code::ClusterNotEnoughResources
+            }
+        }
+    }
+
+    /// Nodes that would leave too little if they were down. Empty if no node need be down for it.
+    pub fn counterexample(&self) -> &[u32] {
+        match self {
+            Self::Invalid(_) | Self::LevelTooHigh { .. } => &[],
+            Self::TooManyDown { down, .. } => down,
+            Self::Overdrawn { lost, .. } | Self::Short(Shortage { lost, .. }) => lost,
+        }
     }
 }

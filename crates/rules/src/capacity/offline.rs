@@ -13,7 +13,7 @@ mod check;
 use accelnet_model::{Code, Performance, Problem};
 use serde::{Deserialize, Deserializer, Serialize, de};
 
-use super::{Capacity, budget::Budget};
+use super::{Capacity, Refusal, budget::Budget, case::Case};
 
 /// A capacity question.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -185,21 +185,23 @@ impl CapacityFile {
             capacity.put(vm)?;
         }
         let mut budget = Budget::of_a_question();
-        let holds = capacity.fits(&mut budget);
+        let holds = Case::now(&capacity).verdict(&mut budget).is_ok();
         let (mut admitted, mut refused) = (Vec::new(), Vec::new());
         for vm in question.add {
             let name = vm.name.clone();
             match capacity.admit_within(vm, &mut budget) {
                 Ok(()) => admitted.push(name),
-                Err(refusal) if refusal.code == Code::InvalidArgument => {
-                    return Err(refusal.into_problem(&name));
+                Err(Refusal::Invalid(problem)) => return Err(problem.about("vm", name)),
+                Err(refusal) => {
+                    let explained = capacity.explain(&refusal, Some(&name));
+                    let names = explained.counterexample.iter();
+                    refused.push(Refused {
+                        name,
+                        code: explained.code,
+                        reason: explained.reason,
+                        counterexample: names.map(|name| name.to_string()).collect(),
+                    });
                 }
-                Err(refusal) => refused.push(Refused {
-                    name,
-                    code: refusal.code,
-                    reason: refusal.reason,
-                    counterexample: refusal.counterexample,
-                }),
             }
         }
         Ok(CapacityReport {

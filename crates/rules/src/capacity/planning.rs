@@ -1,6 +1,6 @@
 //! Questions of planning: how many more, how large a reserve, which node.
 //!
-//! Each asks [`Capacity`] what would be if; all of them leave it as it was.
+//! Each looks at what would be if (`Case`).
 
 use std::collections::BTreeMap;
 
@@ -9,22 +9,28 @@ use accelnet_model::Performance;
 use super::{
     Capacity, LEVELS, PerLevel,
     budget::Budget,
+    case::Case,
+    cluster::Place,
     criteria::Counts,
-    model::{Queues, Reserve, Vm},
+    decision::most,
+    levels::LevelCosts,
+    model::{Queues, Vm},
+    node::{Kind, NodeState},
     nodes_down_tolerated,
     offline::FitsMore,
+    place::{Asked, put},
     position,
-    recovery::put,
-    state::{AdapterState, NodeState},
-    supply::Rest,
+    supply::{Rest, places},
 };
 
-/// Names that no VM has, for VMs that are only asked about.
-const ASKED: &str = "\0asked";
-
-/// What decides alone how a node answers: what is left, what must stay beside it, what it carries, and
-/// whether it is up.
+/// What decides alone how a node answers: what is left beside VMs whose adapters are known, what must
+/// stay beside it, what it carries, and whether it is up.
 type Likeness = (Vec<Rest>, PerLevel<u64>, Counts, bool);
+
+fn likeness(node: &NodeState, costs: LevelCosts) -> Likeness {
+    let rests = node.rests_of_known(costs).collect();
+    (rests, node.unpinned, node.counts.clone(), node.down)
+}
 
 /// What one node could do for a VM.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,24 +62,32 @@ pub struct Figures {
     pub free: FitsMore,
 }
 
-fn figures(node: &NodeState) -> Figures {
-    let [low, medium, high] = if node.down { [0; LEVELS] } else { node.places };
+fn figures(node: &NodeState, costs: LevelCosts) -> Figures {
+    let assumed = node.assumed(costs);
+    let [low, medium, high] = match node.down {
+        true => [0; LEVELS],
+        false => places(&assumed.rests, costs),
+    };
     let mut figures = Figures {
-        node: node.name.clone(),
+        node: node.name.to_string(),
         down: node.down,
         vfs: 0,
-        vfs_used: 0,
+        vfs_used: assumed.chosen.len() as u64,
         queue_pairs: 0,
         queue_pairs_used: 0,
         free: FitsMore { low, medium, high },
     };
-    for state in &node.adapters {
-        let vfs = u64::from(state.adapter.vfs);
-        let (pairs, used) = match state.adapter.queues {
-            Queues::Pool { total, .. } => (u64::from(total), state.used_queues),
+    for (at, state) in node.adapters.iter().enumerate() {
+        let here = assumed.chosen.iter().filter(|(_, adapter)| *adapter == at);
+        let vfs = u64::from(state.vfs);
+        let (pairs, used) = match state.queues {
+            Queues::Pool { total, .. } => {
+                let drawn = here.map(|(level, _)| state.drawn(*level, costs));
+                (u64::from(total), state.used_queues + drawn.sum::<u64>())
+            }
             Queues::PerVf { pairs } => {
-                let pairs = u64::from(pairs);
-                (vfs * pairs, state.used_vfs * pairs)
+                let (pairs, used) = (u64::from(pairs), state.used_vfs + here.count() as u64);
+                (vfs * pairs, used * pairs)
             }
         };
         figures.vfs += vfs;
@@ -86,11 +100,11 @@ fn figures(node: &NodeState) -> Figures {
 
 impl Capacity {
     /// How many more VMs of each level fit, each level for itself.
-    pub fn fits_more_of_each(&mut self) -> FitsMore {
+    pub fn fits_more_of_each(&self) -> FitsMore {
         self.fits_more_of_each_within(&mut Budget::of_a_question())
     }
 
-    pub(super) fn fits_more_of_each_within(&mut self, budget: &mut Budget) -> FitsMore {
+    pub(super) fn fits_more_of_each_within(&self, budget: &mut Budget) -> FitsMore {
         FitsMore {
             low: self.fits_more_within(Performance::Low, budget),
             medium: self.fits_more_within(Performance::Medium, budget),
@@ -100,204 +114,129 @@ impl Capacity {
 
     /// What each node has and what of it is given out, in the order of the nodes.
     pub fn figures(&self) -> Vec<Figures> {
-        self.nodes.iter().map(figures).collect()
+        let nodes = self.nodes.iter();
+        nodes.map(|node| figures(node, self.costs)).collect()
     }
 
     /// How many more VMs with one NIC could be admitted one after the other, all of them running on the
     /// same node; for every node in their order, each level for itself.
-    pub fn fits_more_by_node(&mut self) -> Vec<FitsMore> {
+    pub fn fits_more_by_node(&self) -> Vec<FitsMore> {
         let mut known: BTreeMap<Likeness, FitsMore> = BTreeMap::new();
-        let mut all = Vec::with_capacity(self.nodes.len());
         let mut budget = Budget::of_a_question();
-        let total = self.fits_more_of_each_within(&mut budget);
         // Where VMs could run on one node they could be off: every choice of lost nodes leaves the same
         // places, or one more for each.
-        let total = [total.low, total.medium, total.high];
-        for number in 0..self.nodes.len() as u32 {
-            let node = &self.nodes[number as usize];
-            let down = node.down;
-            let state = self.known(number);
-            let likeness = (state.rests, state.unpinned, node.counts.clone(), down);
-            let fits = match known.get(&likeness) {
-                Some(fits) => *fits,
-                None => {
-                    let [low, medium, high] = Performance::ALL.map(|level| {
-                        let most = total[position(level)];
-                        self.fits_more_on(number, level, most, &mut budget)
-                    });
-                    let fits = FitsMore { low, medium, high };
-                    known.insert(likeness, fits);
-                    fits
+        let FitsMore { low, medium, high } = self.fits_more_of_each_within(&mut budget);
+        let asked = Performance::ALL.into_iter().zip([low, medium, high]);
+        let asked: Vec<(Performance, u64, Case<'_>)> = asked
+            .map(|(level, most)| (level, most, Case::now(self).knowing((level, 1))))
+            .collect();
+        let mut all = Vec::with_capacity(self.nodes.len());
+        for (number, node) in (0_u32..).zip(&self.nodes) {
+            let likeness = likeness(node, self.costs);
+            let fits = *known.entry(likeness).or_insert_with(|| {
+                let mut more = [0; LEVELS];
+                for (level, most, case) in &asked {
+                    more[position(*level)] =
+                        self.fits_more_on(number, (*level, *most), case, &mut budget);
                 }
-            };
+                let [low, medium, high] = more;
+                FitsMore { low, medium, high }
+            });
             all.push(fits);
         }
-        self.settle();
         all
     }
 
     fn fits_more_on(
-        &mut self,
+        &self,
         number: u32,
-        level: Performance,
-        most: u64,
+        (level, all): (Performance, u64),
+        asked: &Case<'_>,
         budget: &mut Budget,
     ) -> u64 {
         let node = &self.nodes[number as usize];
-        if node.down || self.down().len() > self.tolerated {
+        if node.down || self.down.len() > self.tolerated {
             return 0;
         }
-        // One VM more takes nothing from the others' chances but what it needs, so the answers are
-        // "yes" up to a number and "no" after.
-        let (mut fitting, mut not) = (0, node.places[position(level)].min(most) + 1);
-        while not - fitting > 1 {
-            let middle = fitting + (not - fitting) / 2;
-            if self.fits_on(number, level, middle, budget) {
-                fitting = middle;
-            } else {
-                not = middle;
+        // One VM more takes nothing from the others' chances but what it needs.
+        let free = places(&node.rests(self.costs), self.costs)[position(level)];
+        most(free.min(all), |count| {
+            let mut asked = asked.clone();
+            for _ in 0..count {
+                let Some(place) = free_place(asked.node(number), number, (level, 1), self.costs)
+                else {
+                    return false;
+                };
+                asked = asked.with((level, 1), Some(&place));
             }
-        }
-        fitting
-    }
-
-    fn fits_on(
-        &mut self,
-        number: u32,
-        level: Performance,
-        count: u64,
-        budget: &mut Budget,
-    ) -> bool {
-        let mut added = Vec::new();
-        let mut fits = true;
-        for one in 0..count {
-            let vm = Vm {
-                name: format!("{ASKED}{one}"),
-                level,
-                nics: 1,
-                node: None,
-                adapters: None,
-            };
-            let Some(vm) = self.at(vm, number) else {
-                fits = false;
-                break;
-            };
-            let name = vm.name.clone();
-            if self.put(vm).is_err() {
-                fits = false;
-                break;
-            }
-            added.push(name);
-        }
-        let fits = fits && self.fits(budget);
-        for name in added {
-            self.take_out(&name);
-        }
-        fits
-    }
-
-    /// The VM as it would run on a node, if there is room for all its NICs.
-    fn at(&self, vm: Vm, number: u32) -> Option<Vm> {
-        let node = &self.nodes[number as usize];
-        if node.down || node.seems_overdrawn() {
-            return None;
-        }
-        let mut adapters: Vec<AdapterState> = node.adapters.clone();
-        let chosen = put(
-            &mut adapters,
-            position(vm.level),
-            vm.nics,
-            (|_, _| true, self.costs),
-        )?;
-        let name = |adapter: usize| node.adapters[adapter].adapter.name.clone();
-        Some(Vm {
-            node: Some(node.name.clone()),
-            adapters: Some(chosen.into_iter().map(name).collect()),
-            ..vm
+            asked.verdict(budget).is_ok()
         })
     }
 
     /// What each node could do for a VM now, in the order of the nodes. A VM that is known is taken as
     /// if it were not there yet.
-    pub fn offers(&mut self, vm: &Vm) -> Vec<Offer> {
-        let before = self.remove(&vm.name);
-        let mut offers = Vec::with_capacity(self.nodes.len());
+    pub fn offers(&self, vm: &Vm) -> Vec<Offer> {
+        let kind = (vm.level, vm.nics);
+        let before = Case::now(self).without(&vm.name);
+        // One that is admitted need not be again.
+        let open = self.vms.contains_key(vm.name.as_str()) || self.is_open_to(vm.level).is_ok();
+        let asked = before.knowing(kind);
         let mut known: BTreeMap<Likeness, bool> = BTreeMap::new();
         let mut budget = Budget::of_a_question();
-        for number in 0..self.nodes.len() as u32 {
-            let node = &self.nodes[number as usize];
-            let (name, down, counts) = (node.name.clone(), node.down, node.counts.clone());
-            let there = self.at(vm.clone(), number);
-            let adapters = there.as_ref().and_then(|vm| vm.adapters.clone());
-            let keeps_reserve = match there {
-                None => false,
-                Some(there) => {
-                    let state = self.known(number);
-                    let likeness = (state.rests, state.unpinned, counts, down);
-                    match known.get(&likeness) {
-                        Some(keeps) => *keeps,
-                        None => {
-                            let keeps = match before {
-                                // It is admitted, and need not be again.
-                                Some(_) => self.holds_with(there, &mut budget),
-                                None => self.would_admit_within(there, &mut budget).is_ok(),
-                            };
-                            known.insert(likeness, keeps);
-                            keeps
-                        }
-                    }
-                }
-            };
-            offers.push(Offer {
-                node: name,
-                adapters,
-                keeps_reserve,
+        let offer = |(number, node): (u32, &NodeState)| {
+            let place = free_place(node, number, kind, self.costs);
+            let keeps_reserve = place.as_ref().is_some_and(|place| {
+                let keeps = known.entry(likeness(node, self.costs)).or_insert_with(|| {
+                    let there = asked.clone().with(kind, Some(place));
+                    open && there.verdict(&mut budget).is_ok()
+                });
+                *keeps
             });
-        }
-        if let Some(before) = before {
-            // It was there, so it can be again.
-            let _ = self.put(before);
-        }
-        self.settle();
-        offers
-    }
-
-    fn holds_with(&mut self, vm: Vm, budget: &mut Budget) -> bool {
-        let name = vm.name.clone();
-        if self.put(vm).is_err() {
-            return false;
-        }
-        let fits = self.fits(budget);
-        self.take_out(&name);
-        fits
+            let adapters = place.and_then(|place| place.adapters);
+            Offer {
+                node: node.name.to_string(),
+                adapters: adapters.map(|adapters| node.names_of(&adapters)),
+                keeps_reserve,
+            }
+        };
+        asked.nodes().map(offer).collect()
     }
 
     /// The largest reserve that the VMs that are admitted leave: how many nodes may be down, and the
     /// largest percentage that means no more. `None` if they do not even fit without a reserve.
     pub fn largest_reserve(&self) -> Option<(usize, u8)> {
-        let mut asked = self.clone();
         let mut budget = Budget::of_a_question();
-        let mut holds = |count: usize| {
-            asked.set_reserve(Reserve::NodesDown(count));
-            asked.fits(&mut budget)
+        let mut holds = |count: u64| {
+            let asked = Case::now(self).tolerating(count as usize);
+            asked.verdict(&mut budget).is_ok()
         };
         // Where the loss of more nodes is borne, that of fewer is.
-        let (mut kept, mut not) = (0, self.nodes.len().max(1));
         if !holds(0) {
             return None;
         }
-        while not - kept > 1 {
-            let middle = kept + (not - kept) / 2;
-            if holds(middle) {
-                kept = middle;
-            } else {
-                not = middle;
-            }
-        }
+        let kept = most(self.nodes.len().saturating_sub(1) as u64, holds) as usize;
         let within = |percent: &u8| nodes_down_tolerated(self.nodes.len(), *percent) <= kept;
         let percent = (0..=99).rev().find(within)?;
         Some((kept, percent))
     }
+}
+
+/// Where a VM would run on a node, if there is room for all its NICs.
+fn free_place(node: &NodeState, number: u32, kind: Kind, costs: LevelCosts) -> Option<Place> {
+    let mut assumed = node.assumed(costs);
+    if node.down || assumed.fits != Some(true) {
+        return None;
+    }
+    let vm = Asked {
+        level: position(kind.0),
+        nics: kind.1,
+    };
+    let (_, chosen) = put(&mut assumed.rests, vm, costs, |_| true)?;
+    let adapters = chosen.into_iter().map(|adapter| adapter as u32);
+    Some(Place {
+        node: number,
+        adapters: Some(adapters.collect()),
+    })
 }
 
 #[cfg(test)]

@@ -63,6 +63,22 @@ impl Rest {
         }
     }
 
+    /// What is left if a NIC of the level, for which there is a place, is put here.
+    pub(super) fn without(self, level: usize, costs: LevelCosts) -> Self {
+        match self {
+            Self::Slots { vfs, level } => Self::Slots {
+                vfs: vfs - 1,
+                level,
+            },
+            Self::Pool { vfs, units, most } => Self::Pool {
+                vfs: vfs - 1,
+                units: units - costs.units()[level],
+                most,
+            },
+            Self::Nothing => Self::Nothing,
+        }
+    }
+
     /// True if VFs and queue pairs can both run out first.
     pub(super) fn is_both(self, costs: LevelCosts) -> bool {
         matches!(self, Self::Pool { vfs, units, most }
@@ -70,17 +86,23 @@ impl Rest {
     }
 }
 
+/// How many NICs of each level fit in these rests, each level alone.
+pub(super) fn places(rests: &[Rest], costs: LevelCosts) -> PerLevel<u64> {
+    let of = |level| rests.iter().map(|rest| rest.places(level, costs)).sum();
+    std::array::from_fn(of)
+}
+
 /// A way to take a pool whose VFs and queue pairs can both run out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum View {
-    /// As many VFs for the highest level as possible.
-    HighFirst,
-    /// As many VFs for Medium as possible.
-    MediumFirst,
     /// All VFs used; what is left of the queue pairs goes to Medium, then High.
     AllVfs,
     /// Enough VFs for the highest level that the others are bound by queue pairs only.
     Queues,
+    /// As many VFs for the highest level as possible.
+    HighFirst,
+    /// As many VFs for Medium as possible.
+    MediumFirst,
 }
 
 impl View {

@@ -43,14 +43,32 @@ impl TopSum {
         }
     }
 
-    /// Sum of the `k` largest values, or of all if there are fewer.
-    pub(super) fn sum(&self) -> u64 {
-        self.sum
-    }
-
-    /// Numbers of the `k` largest.
-    pub(super) fn numbers(&self) -> impl Iterator<Item = u32> {
-        self.top.iter().map(|(_, number)| *number)
+    /// Sum of the `k` largest entries, or of all if there are fewer, and the least of them, if some
+    /// entries had another value: `(entry, value)` each.
+    pub(super) fn with(&self, replaced: &[((u64, u32), u64)]) -> (u64, Option<(u64, u32)>) {
+        if replaced.is_empty() {
+            return (self.sum, self.top.first().copied());
+        }
+        let staying = |entry: &&(u64, u32)| replaced.iter().all(|(old, _)| old != *entry);
+        let (mut sum, mut open) = (self.sum, 0);
+        let new = replaced.iter().map(|((_, number), new)| (*new, *number));
+        let mut candidates: Vec<(u64, u32)> = new.collect();
+        for (old, _) in replaced.iter().filter(|(old, _)| self.top.contains(old)) {
+            sum -= old.0;
+            open += 1;
+        }
+        // Of the others only so many can come or go; one more, so that the least is among them.
+        for least in self.top.iter().filter(staying).take(replaced.len() + 1) {
+            sum -= least.0;
+            open += 1;
+            candidates.push(*least);
+        }
+        let greatest = self.rest.iter().rev().filter(staying);
+        candidates.extend(greatest.take(replaced.len()));
+        candidates.sort_unstable_by(|a, b| b.cmp(a));
+        candidates.truncate(open);
+        sum += candidates.iter().map(|(value, _)| value).sum::<u64>();
+        (sum, candidates.last().copied())
     }
 }
 
@@ -65,7 +83,9 @@ mod tests {
         fn the_sum_is_that_of_the_largest(
             k in 0..6_usize,
             changes in prop::collection::vec((0..8_u32, 0..20_u64), 0..60),
+            other in prop::collection::vec((0..8_u32, 0..20_u64), 0..4),
         ) {
+            let mut replaced = Vec::new();
             let mut values = [0_u64; 8];
             let mut top = TopSum::new(k);
             for number in 0..8 {
@@ -77,9 +97,24 @@ mod tests {
                 values[number as usize] = value;
                 let mut sorted = values;
                 sorted.sort_unstable_by(|a, b| b.cmp(a));
-                prop_assert_eq!(top.sum(), sorted.iter().take(k).sum::<u64>());
-                prop_assert_eq!(top.numbers().count(), k);
+                prop_assert_eq!(top.with(&[]).0, sorted.iter().take(k).sum::<u64>());
             }
+            for number in &other {
+                replaced.push(((values[number.0 as usize], number.0), number.1));
+            }
+            replaced.sort_unstable_by_key(|((_, number), _)| *number);
+            replaced.dedup_by_key(|((_, number), _)| *number);
+            let mut with = values;
+            for ((_, number), value) in &replaced {
+                with[*number as usize] = *value;
+            }
+            let (sum, least) = top.with(&replaced);
+            let entries = (0_u32..).zip(with).map(|(number, value)| (value, number));
+            let mut largest: Vec<(u64, u32)> = entries.collect();
+            largest.sort_unstable_by(|a, b| b.cmp(a));
+            largest.truncate(k);
+            prop_assert_eq!(sum, largest.iter().map(|(value, _)| value).sum::<u64>());
+            prop_assert_eq!(least, largest.last().copied());
         }
     }
 }

@@ -1,12 +1,12 @@
 use std::{collections::BTreeSet, time::Duration};
 
-use accelnet_model::Performance;
+use accelnet_model::{Code, Performance};
 
 use super::*;
 use crate::{
     Observed,
     action::Action,
-    fixture,
+    eligibility, fixture,
     plan::{Memory, plan, tests::deeds},
 };
 

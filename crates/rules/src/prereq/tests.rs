@@ -3,7 +3,7 @@
 use accelnet_model::{DevlinkFacts, IntentType, SriovSupport, Support, VfCount};
 
 use super::*;
-use crate::fixture;
+use crate::{Observed, fixture};
 
 fn status() -> Observed {
     fixture::observed()

@@ -9,7 +9,7 @@ use accelnet_model::{
     VmStatus,
 };
 use accelnet_rules::{
-    capacity::{self, Capacity, Queues, Refusal, Reserve},
+    capacity::{self, Capacity, Explained, Queues, Reserve},
     observed::{nics_on, port_of},
     profile::room,
 };
@@ -33,28 +33,24 @@ pub fn refused(
     let asked = of_vm(seen, intent, vm.uuid, level);
     let answer = wish.room.ask(wish, seen, (intent, reserve), |capacity| {
         // What it has now is not counted: it asks for all that it would have.
-        let before = capacity.remove(&asked.name);
-        let answer = capacity.would_admit(asked);
-        if let Some(before) = before {
-            // It was there, so it can be again.
-            let _ = capacity.put(before);
-        }
-        answer
+        let refusal = capacity.would_admit(&asked).err()?;
+        let mut refused = capacity.explain(&refusal, Some(&vm.name));
+        // The rules know the VM by its UUID.
+        refused.reason = refused.reason.replace(&asked.name, &vm.name);
+        Some(refused)
     });
-    let refusal = match answer {
-        Ok(answer) => answer.err()?,
-        Err(problem) => return Some(problem),
-    };
-    let mut problem = refusal.into_problem(&vm.name);
-    // The rules know the VM by its UUID.
-    problem.detail = problem.detail.replace(&vm.uuid.to_string(), &vm.name);
-    Some(problem)
+    match answer {
+        Ok(refused) => refused.map(|refused| refused.into_problem("vm", &vm.name)),
+        Err(problem) => Some(problem),
+    }
 }
 
 /// How far the reserve would be short for the VMs that are admitted to an intent; `None` if it would not.
 pub fn shortage(wish: &Wish, seen: &Seen, intent: &Intent, reserve: Reserve) -> Option<Problem> {
-    let held = made(wish, seen, intent, reserve).map(|capacity| capacity.holds());
-    short(held, intent)
+    short(
+        made(wish, seen, intent, reserve).map(|capacity| shown(&capacity)),
+        intent,
+    )
 }
 
 /// How far the reserve is short now.
@@ -62,18 +58,20 @@ pub fn shortage_now(wish: &Wish, seen: &Seen) -> Option<Problem> {
     let reserve = wish.desired.enabled.as_ref()?.into();
     let intent = wish.desired.enabled_intent()?;
     let of = (intent, reserve);
-    let held = wish.room.ask(wish, seen, of, |capacity| capacity.holds());
-    short(held, intent)
+    short(wish.room.ask(wish, seen, of, shown), intent)
 }
 
-fn short(held: Result<Result<(), Refusal>, Problem>, intent: &Intent) -> Option<Problem> {
-    let refusal = match held {
-        Ok(held) => held.err()?,
-        Err(problem) => return Some(problem),
-    };
-    let problem = Problem::new(refusal.code, refusal.reason).about("intent", &intent.name);
-    let lost = refusal.counterexample.iter();
-    Some(lost.fold(problem, |problem, node| problem.about("node", node)))
+/// Why the reserve is not kept, if it is not.
+fn shown(capacity: &Capacity) -> Option<Explained> {
+    let refusal = capacity.holds().err()?;
+    Some(capacity.explain(&refusal, None))
+}
+
+fn short(held: Result<Option<Explained>, Problem>, intent: &Intent) -> Option<Problem> {
+    match held {
+        Ok(short) => short.map(|short| short.into_problem("intent", intent.name.as_str())),
+        Err(problem) => Some(problem),
+    }
 }
 
 /// The cluster with all VMs that are admitted to the intent.

@@ -28,7 +28,7 @@ fn enabled(wish: &Wish) -> Result<(&ClusterEnable, &Intent), Problem> {
 pub fn look(wish: &Wish, seen: &Seen, without: &[String]) -> Result<Capacity, Problem> {
     let (enable, intent) = enabled(wish)?;
     let reserve = rules::Reserve::from(enable);
-    let mut capacity = wish.room.copy(wish, seen, (intent, reserve))?;
+    let capacity = wish.room.copy(wish, seen, (intent, reserve))?;
     let by_node = capacity.fits_more_by_node();
     let figures = capacity.figures();
     let of_nodes: Vec<NodeCapacity> = seen
@@ -185,7 +185,7 @@ pub fn places(
     let (enable, intent) = enabled(wish)?;
     let reserve = rules::Reserve::from(enable);
     let level = level.or(vm.level).unwrap_or(DEFAULT_LEVEL);
-    let mut capacity = wish.room.copy(wish, seen, (intent, reserve))?;
+    let capacity = wish.room.copy(wish, seen, (intent, reserve))?;
     let asked = of_vm(seen, intent, vm.uuid, level);
     let offers = capacity.offers(&asked);
     let places = seen.iter().zip(offers).map(|(node, offer)| VmPlace {

@@ -48,8 +48,7 @@ impl fmt::Debug for Room {
 }
 
 impl Room {
-    /// Asks the capacity of an intent something short. Whatever is changed for the question has to be
-    /// taken back.
+    /// Asks the capacity of an intent something short.
     ///
     /// # Errors
     /// If there cannot be such a cluster.
@@ -58,14 +57,14 @@ impl Room {
         wish: &Wish,
         seen: &Seen,
         (intent, reserve): (&Intent, Reserve),
-        question: impl FnOnce(&mut Capacity) -> T,
+        question: impl FnOnce(&Capacity) -> T,
     ) -> Result<T, Problem> {
         let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         // What fails half-way is not kept.
         let before = kept.take().filter(|before| {
             before.intent == *intent && before.reserve == reserve && before.has_nodes_of(seen)
         });
-        let mut now = match before {
+        let now = match before {
             Some(before) => before.brought_to(wish, seen)?,
             None => Kept {
                 capacity: made(wish, seen, intent, reserve)?,
@@ -76,7 +75,7 @@ impl Room {
             },
         };
         debug_assert!(now.is_as_made_anew(wish, seen), "{wish:?} {seen:?}");
-        let answer = question(&mut now.capacity);
+        let answer = question(&now.capacity);
         *kept = Some(now);
         Ok(answer)
     }
@@ -91,7 +90,7 @@ impl Room {
         seen: &Seen,
         of: (&Intent, Reserve),
     ) -> Result<Capacity, Problem> {
-        self.ask(wish, seen, of, |capacity| capacity.clone())
+        self.ask(wish, seen, of, Capacity::clone)
     }
 }
 
@@ -125,7 +124,7 @@ impl Kept {
             let level = wish.on(uuid, &intent.name).and_then(|wanted| wanted.level);
             let now = level.map(|level| of_vm(seen, intent, uuid, level));
             let name = uuid.to_string();
-            let same = self.capacity.vm(&name) == now.as_ref();
+            let same = self.capacity.vm(&name) == now;
             (!same).then_some((name, now))
         });
         let vms: BTreeMap<_, _> = vms.collect();
@@ -139,8 +138,8 @@ impl Kept {
         if wish.specs.iter().count() > CHECKED_VMS {
             return true;
         }
-        made(wish, seen, &self.intent, self.reserve).is_ok_and(|mut anew| {
-            let mut kept = self.capacity.clone();
+        made(wish, seen, &self.intent, self.reserve).is_ok_and(|anew| {
+            let kept = &self.capacity;
             anew.figures() == kept.figures()
                 && anew.nodes_down_tolerated() == kept.nodes_down_tolerated()
                 && anew.holds().is_ok() == kept.holds().is_ok()

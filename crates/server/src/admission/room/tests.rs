@@ -199,12 +199,12 @@ proptest! {
             let now = (world.wish.clone(), seen, world.reserve);
             // Of two who ask at the same time one may know what the other does not know yet.
             for (wish, seen, reserve) in [Some(&now), before.as_ref(), Some(&now)].into_iter().flatten() {
-                let mut anew = made(wish, seen, &intent, *reserve).unwrap();
+                let anew = made(wish, seen, &intent, *reserve).unwrap();
                 let kept = room.ask(wish, seen, (&intent, *reserve), |capacity| {
                     let level = Performance::High;
                     let new = Uuid::from_u128(99);
                     // Of what a question leaves behind nothing stays.
-                    drop(capacity.would_admit(of_vm(seen, &intent, new, level)));
+                    drop(capacity.would_admit(&of_vm(seen, &intent, new, level)));
                     (capacity.figures(), capacity.holds(), capacity.fits_more_of_each())
                 });
                 let expected = (anew.figures(), anew.holds(), anew.fits_more_of_each());
