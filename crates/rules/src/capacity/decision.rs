@@ -105,22 +105,29 @@ pub(super) fn most(all: u64, mut fits: impl FnMut(u64) -> bool) -> u64 {
 impl Case<'_> {
     /// Whether everything has room, whichever nodes go down.
     pub(super) fn verdict(self, question: &mut Budget) -> Result<(), Refusal> {
-        if self.sums().shape.covers(&self.shape()) && self.sums().is_sufficient(&self) {
+        let (kept, shape) = (&self.sums().shape, self.shape());
+        if kept.covers(&shape) && self.sums().is_sufficient(&self) {
             return Ok(());
+        }
+        let doubtful: Vec<u32> = self.doubtful().collect();
+        let is_overdrawn = |number: &&u32| {
+            let node = self.node(**number);
+            node.assumed(self.costs()).fits == Some(false)
+        };
+        if let Some(node) = doubtful.iter().find(is_overdrawn).copied() {
+            let lost = self.set_without(node);
+            return Err(Refusal::Overdrawn { node, lost });
+        }
+        // Bounds are true whatever they were made for, and making others takes long.
+        if kept.further == shape.further
+            && let Some(lost) = self.sums().exceeded(&self)
+        {
+            return Err(self.short(lost, true));
         }
         let case = self.settled();
         let sums = case.sums();
         if sums.is_sufficient(&case) {
             return Ok(());
-        }
-        let doubtful: Vec<u32> = case.doubtful().collect();
-        let overdrawn =
-            |number: &&u32| case.node(**number).assumed(case.costs()).fits == Some(false);
-        if let Some(node) = doubtful.iter().find(overdrawn).copied() {
-            return Err(Refusal::Overdrawn {
-                node,
-                lost: case.set_without(node),
-            });
         }
         if let Some(lost) = sums.exceeded(&case) {
             return Err(case.short(lost, true));

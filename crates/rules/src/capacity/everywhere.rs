@@ -3,7 +3,8 @@
 //! Nodes that are alike are interchangeable, so only *how many* of each kind are lost matters. A VM that
 //! runs on adapters that are not known is on the same ones whichever nodes go down. So everything fits
 //! only if there is *one* choice of adapters for all of them with which it does for every set of nodes.
-//! The one that is assumed is tried first, then others, as far as the budget goes.
+//! The one that is assumed is tried first, then others, as far as the budget goes: with that one alone 6 of
+//! 1,550 VMs with one NIC that fit would be refused in the clusters of `measured`, with others none.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -25,7 +25,7 @@ pub(super) struct Shape {
     /// The highest level (position) of any VM; the lowest if there are none.
     highest: usize,
     /// How many nodes besides those that are down may go down.
-    further: usize,
+    pub(super) further: usize,
 }
 
 impl Shape {

@@ -556,7 +556,7 @@ proptest! {
             capacity.set_down(&nodes[node].name, down).unwrap();
         }
         let fresh = cluster(&nodes, &present, percent);
-        prop_assert_eq!(capacity.sums.shape.clone(), fresh.sums.shape.clone());
+        prop_assert_eq!(&capacity.sums.shape, &fresh.sums.shape);
         prop_assert_eq!(exceeded(&capacity), exceeded(&fresh));
         prop_assert_eq!(is_sufficient(&capacity), is_sufficient(&fresh));
         prop_assert_eq!(capacity.holds().is_ok(), brute::holds(&nodes, &present, percent));
