@@ -114,7 +114,7 @@ impl Case<'_> {
             let node = self.node(**number);
             node.assumed(self.costs()).fits == Some(false)
         };
-        if let Some(node) = doubtful.iter().find(is_overdrawn).copied() {
+        if let Some(node) = doubtful.iter().filter(is_overdrawn).min().copied() {
             let lost = self.set_without(node);
             return Err(Refusal::Overdrawn { node, lost });
         }
