@@ -106,7 +106,7 @@ impl Case<'_> {
     /// Whether everything has room, whichever nodes go down.
     pub(super) fn verdict(self, question: &mut Budget) -> Result<(), Refusal> {
         let (kept, shape) = (&self.sums().shape, self.shape());
-        if kept.covers(&shape) && self.sums().is_sufficient(&self) {
+        if kept.covers(&shape) && self.is_sufficient() {
             return Ok(());
         }
         let doubtful: Vec<u32> = self.doubtful().collect();
@@ -120,16 +120,15 @@ impl Case<'_> {
         }
         // Bounds are true whatever they were made for, and making others takes long.
         if kept.further == shape.further
-            && let Some(lost) = self.sums().exceeded(&self)
+            && let Some(lost) = self.exceeded()
         {
             return Err(self.short(lost, true));
         }
         let case = self.settled();
-        let sums = case.sums();
-        if sums.is_sufficient(&case) {
+        if case.is_sufficient() {
             return Ok(());
         }
-        if let Some(lost) = sums.exceeded(&case) {
+        if let Some(lost) = case.exceeded() {
             return Err(case.short(lost, true));
         }
         let placed = match doubtful.is_empty() {
@@ -139,12 +138,12 @@ impl Case<'_> {
         match placed {
             Some(Ok(())) => Ok(()),
             Some(Err(lost)) => Err(case.short(lost, true)),
-            None => Err(case.short(sums.weakest(&case), false)),
+            None => Err(case.short(case.weakest(), false)),
         }
     }
 
     fn short(&self, lost: Vec<u32>, proved: bool) -> Refusal {
-        let [demand, places] = self.sums().shortage(self, &lost);
+        let [demand, places] = self.shortage(&lost);
         Refusal::Short(Shortage {
             lost,
             proved,

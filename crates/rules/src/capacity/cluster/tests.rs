@@ -96,13 +96,13 @@ proptest! {
         }
         let made_case = Case::now(&made).settled();
         if case.sums().shape.covers(&case.shape()) {
-            let sufficient = case.sums().is_sufficient(&case);
-            prop_assert!(!sufficient || made_case.sums().is_sufficient(&made_case));
+            let sufficient = case.is_sufficient();
+            prop_assert!(!sufficient || made_case.is_sufficient());
         }
         let case = case.settled();
         prop_assert_eq!(&case.sums().shape, &made_case.sums().shape);
-        prop_assert_eq!(case.sums().is_sufficient(&case), is_sufficient(&made));
-        prop_assert_eq!(case.sums().exceeded(&case), exceeded(&made));
+        prop_assert_eq!(case.is_sufficient(), is_sufficient(&made));
+        prop_assert_eq!(case.exceeded(), exceeded(&made));
         let budget = &mut Budget::of_a_decision();
         prop_assert_eq!(case.verdict(budget), made_case.verdict(&mut Budget::of_a_decision()));
     }
