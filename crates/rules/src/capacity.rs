@@ -10,34 +10,30 @@
 //!
 //! # How it is decided
 //! ```text
-//!   admit ──▶ sufficient? ──yes──▶ admitted
-//!               │ no                                 (kept up to date, no set is enumerated)
-//!               ▼
-//!            necessary? ──no──▶ refused, with the set S that proves it
-//!               │ yes                                (kept up to date too)
-//!               ▼
-//!             placed NIC by NIC? ──yes──▶ admitted   (small clusters, bounded work)
-//!               │ no
-//!               ▼
-//!             exact ──▶ admitted or refused, with S  (small clusters, bounded work)
-//!               │ too large
-//!               ▼
-//!             refused: "cannot be shown"
+//!   a case ──▶ enough? ──yes──▶ admitted
+//!                │ no                              (kept up to date, no set is enumerated)
+//!                ▼
+//!              a bound exceeded? ──yes──▶ refused, with the set S that proves it
+//!                │ no                              (kept up to date too)
+//!                ▼
+//!              placed for every S? ──yes, no──▶ admitted, or refused with S
+//!                │ not known                       (small clusters, bounded work)
+//!                ▼
+//!              refused: "cannot be shown"
 //! ```
+//! * [`case`]: the cluster as it is, or as it would be. What is asked is changed there, not in the cluster.
 //! * [`criteria`]: a greedy placement (High first, then Medium, Low; in each level VMs with many NICs
 //!   first; VFs with queues of their own before pools) cannot get stuck if, for a handful of weights
 //!   of the levels, the survivors' supply is at least the demand. Each weight is a sum over nodes, so
-//!   the worst S is simply the k nodes with the largest supply plus load ([`top`]). For VMs with one
-//!   NIC on adapters with a fixed number of queue pairs, or whose VFs outnumber their queue pairs, or
-//!   whose queue pairs are plenty, this is also necessary: the decision is exact at any size.
-//! * [`bound`]: weights that no placement whatever can exceed, to prove a refusal; [`bounds_kept`]
-//!   has their sums.
-//! * [`greedy`]: every S, each with one placement that is made NIC by NIC.
-//! * [`exact`]: every S (up to nodes that are alike) and every placement, within a budget of steps
-//!   ([`budget`]). Where running VMs' adapters are not known, one choice of them has to do for every S
-//!   ([`pinning`]).
+//!   the worst S is simply the k nodes with the largest supply plus load ([`sums`], [`top`]). For VMs
+//!   with one NIC on adapters with a fixed number of queue pairs, or whose VFs outnumber their queue
+//!   pairs, or whose queue pairs are plenty, this is also necessary: the decision is exact at any size.
+//! * [`bounds`]: weights that no placement whatever can exceed, to prove a refusal.
+//! * [`everywhere`]: every S (up to nodes that are alike), each with a placement ([`place`]), within a
+//!   budget of steps. Where running VMs' adapters are not known, one choice of them has to do for every S.
 //!
-//! What is never done: admit what does not fit. The tests prove it against brute force.
+//! What is never done: admit what does not fit. The tests prove it against brute force. A refusal is data;
+//! [`words`] has the sentences.
 
 mod balance;
 mod bounds;

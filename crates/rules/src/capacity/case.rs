@@ -7,12 +7,12 @@
 use std::{collections::BTreeSet, rc::Rc};
 
 use super::{
-    Capacity,
+    Capacity, PerLevel,
     cluster::Place,
     criteria::Counts,
     levels::LevelCosts,
     node::{Kind, NodeState, decrease, increase},
-    sums::{Shape, Sums},
+    sums::{Present, Shape, Sums},
 };
 
 /// What is asked about.
@@ -22,10 +22,10 @@ pub(super) struct Case<'a> {
     /// How many nodes may be down at once.
     tolerated: usize,
     /// How many VMs there are, and how many of them are off.
-    pub(super) all: Counts,
-    pub(super) off: Counts,
+    all: Counts,
+    off: Counts,
     /// Nodes that are other than they are.
-    pub(super) others: Vec<(u32, NodeState)>,
+    others: Vec<(u32, NodeState)>,
     /// Sums made for the case, where the cluster's are of another shape.
     own: Option<Rc<Sums>>,
 }
@@ -109,6 +109,35 @@ impl<'a> Case<'a> {
 
     pub(super) fn sums(&self) -> &Sums {
         self.own.as_deref().unwrap_or(&self.cluster.sums)
+    }
+
+    fn present(&self) -> Present<'_> {
+        Present {
+            all: &self.all,
+            off: &self.off,
+            down: self.down(),
+            others: &self.others,
+        }
+    }
+
+    /// True if the sums show that everything fits, whichever nodes go down.
+    pub(super) fn is_sufficient(&self) -> bool {
+        self.doubtful().next().is_none() && self.sums().is_sufficient(self.present())
+    }
+
+    /// Nodes to lose that prove that not everything fits, if a bound shows it.
+    pub(super) fn exceeded(&self) -> Option<Vec<u32>> {
+        self.sums().exceeded(self.present())
+    }
+
+    /// The nodes to lose of the first inequality that does not hold.
+    pub(super) fn weakest(&self) -> Vec<u32> {
+        self.sums().weakest(self.present())
+    }
+
+    /// NICs that would have to find room without these nodes, and the places that there are.
+    pub(super) fn shortage(&self, lost: &[u32]) -> [PerLevel<u64>; 2] {
+        self.sums().shortage(self.present(), lost)
     }
 
     fn other(&mut self, number: u32) -> &mut NodeState {

@@ -105,24 +105,30 @@ pub(super) fn most(all: u64, mut fits: impl FnMut(u64) -> bool) -> u64 {
 impl Case<'_> {
     /// Whether everything has room, whichever nodes go down.
     pub(super) fn verdict(self, question: &mut Budget) -> Result<(), Refusal> {
-        if self.sums().shape.covers(&self.shape()) && self.sums().is_sufficient(&self) {
+        let (kept, shape) = (&self.sums().shape, self.shape());
+        if kept.covers(&shape) && self.is_sufficient() {
             return Ok(());
+        }
+        let doubtful: Vec<u32> = self.doubtful().collect();
+        let is_overdrawn = |number: &&u32| {
+            let node = self.node(**number);
+            node.assumed(self.costs()).fits == Some(false)
+        };
+        if let Some(node) = doubtful.iter().filter(is_overdrawn).min().copied() {
+            let lost = self.set_without(node);
+            return Err(Refusal::Overdrawn { node, lost });
+        }
+        // Bounds are true whatever they were made for, and making others takes long.
+        if kept.further == shape.further
+            && let Some(lost) = self.exceeded()
+        {
+            return Err(self.short(lost, true));
         }
         let case = self.settled();
-        let sums = case.sums();
-        if sums.is_sufficient(&case) {
+        if case.is_sufficient() {
             return Ok(());
         }
-        let doubtful: Vec<u32> = case.doubtful().collect();
-        let overdrawn =
-            |number: &&u32| case.node(**number).assumed(case.costs()).fits == Some(false);
-        if let Some(node) = doubtful.iter().find(overdrawn).copied() {
-            return Err(Refusal::Overdrawn {
-                node,
-                lost: case.set_without(node),
-            });
-        }
-        if let Some(lost) = sums.exceeded(&case) {
+        if let Some(lost) = case.exceeded() {
             return Err(case.short(lost, true));
         }
         let placed = match doubtful.is_empty() {
@@ -132,12 +138,12 @@ impl Case<'_> {
         match placed {
             Some(Ok(())) => Ok(()),
             Some(Err(lost)) => Err(case.short(lost, true)),
-            None => Err(case.short(sums.weakest(&case), false)),
+            None => Err(case.short(case.weakest(), false)),
         }
     }
 
     fn short(&self, lost: Vec<u32>, proved: bool) -> Refusal {
-        let [demand, places] = self.sums().shortage(self, &lost);
+        let [demand, places] = self.shortage(&lost);
         Refusal::Short(Shortage {
             lost,
             proved,

@@ -3,7 +3,8 @@
 //! Nodes that are alike are interchangeable, so only *how many* of each kind are lost matters. A VM that
 //! runs on adapters that are not known is on the same ones whichever nodes go down. So everything fits
 //! only if there is *one* choice of adapters for all of them with which it does for every set of nodes.
-//! The one that is assumed is tried first, then others, as far as the budget goes.
+//! The one that is assumed is tried first, then others, as far as the budget goes: with that one alone 6 of
+//! 1,550 VMs with one NIC that fit would be refused in the clusters of `measured`, with others none.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -35,29 +36,23 @@ impl Case<'_> {
         if self.len() > MOST_NODES {
             return None;
         }
-        let up = self.nodes().filter(|(_, node)| !node.down);
-        let mut all_seen = true;
-        let mut choices: Vec<(u32, Vec<Vec<Rest>>)> = Vec::new();
-        for (number, node) in up {
-            let (rests, complete) = choices_of(node, self.costs(), budget)?;
-            all_seen &= complete;
-            choices.push((number, rests));
-        }
-        let mut which = vec![0; choices.len()];
+        let up = || self.nodes().filter(|(_, node)| !node.down);
+        let mut choices = Choices::of(up().map(|(_, node)| node), self.costs(), budget)?;
+        let mut all_seen = choices.complete;
         let mut refuted = None;
-        for _ in 0..MOST_COMBINATIONS {
-            let chosen = choices.iter().zip(&which);
-            let rests = chosen.map(|((number, rests), which)| (*number, rests[*which].clone()));
+        loop {
+            let rests = up().map(|(number, _)| number).zip(choices.rests());
             match self.fits_with(rests, budget) {
                 Some(Ok(())) => return Some(Ok(())),
                 Some(Err(lost)) => refuted = refuted.or(Some(lost)),
                 None => all_seen = false,
             }
-            if !next(&mut which, &choices) {
-                return refuted.filter(|_| all_seen).map(Err);
+            match choices.next() {
+                Some(true) => {}
+                Some(false) => return refuted.filter(|_| all_seen).map(Err),
+                None => return None,
             }
         }
-        None
     }
 
     /// With these rests of the nodes that are up.
@@ -107,6 +102,17 @@ fn hardest_first(demand: &Counts, budget: &mut Budget) -> Option<Vec<Asked>> {
     Some(vms)
 }
 
+/// What can be left of nodes on which VMs' adapters are not known: one choice of them after the other,
+/// the one that is assumed first.
+pub(super) struct Choices {
+    /// Of each node, each different way once.
+    of: Vec<Vec<Vec<Rest>>>,
+    which: Vec<usize>,
+    taken: usize,
+    /// Those are all ways.
+    complete: bool,
+}
+
 /// What can be left of a node's adapters, each different way once, the one that is assumed first; and
 /// whether that is all.
 fn choices_of(
@@ -145,16 +151,40 @@ fn choices_of(
     Some((choices, complete))
 }
 
-/// The next combination; false after the last.
-fn next(which: &mut [usize], choices: &[(u32, Vec<Vec<Rest>>)]) -> bool {
-    for (at, (_, rests)) in which.iter_mut().zip(choices) {
-        *at += 1;
-        if *at < rests.len() {
-            return true;
-        }
-        *at = 0;
+impl Choices {
+    pub(super) fn of<'a>(
+        nodes: impl Iterator<Item = &'a NodeState>,
+        costs: LevelCosts,
+        budget: &mut Budget,
+    ) -> Option<Self> {
+        let all: Option<Vec<_>> = nodes.map(|node| choices_of(node, costs, budget)).collect();
+        let (of, complete): (Vec<_>, Vec<bool>) = all?.into_iter().unzip();
+        Some(Self {
+            which: vec![0; of.len()],
+            of,
+            taken: 1,
+            complete: !complete.contains(&false),
+        })
     }
-    false
+
+    /// What is left of each node.
+    pub(super) fn rests(&self) -> Vec<Vec<Rest>> {
+        let chosen = self.of.iter().zip(&self.which);
+        chosen.map(|(rests, which)| rests[*which].clone()).collect()
+    }
+
+    /// Goes on to the next combination; false after the last, `None` if nobody looks any further.
+    pub(super) fn next(&mut self) -> Option<bool> {
+        self.taken += 1;
+        for (at, rests) in self.which.iter_mut().zip(&self.of) {
+            *at += 1;
+            if *at < rests.len() {
+                return (self.taken <= MOST_COMBINATIONS).then_some(true);
+            }
+            *at = 0;
+        }
+        Some(false)
+    }
 }
 
 /// All ways to lose `count` nodes of kinds of so many each, as numbers of each kind; `None` if there are

@@ -4,6 +4,9 @@
 //! whose rest it suits best. What is found so fits; what is not found says nothing. Then the same with a
 //! way back: every VM on every node in every way, the best one first, what could not be finished once
 //! not tried again. The work is bounded; who has used up the steps knows nothing.
+//!
+//! Why not greedily alone: in the clusters of `measured` 3.3 % of the VMs with several NICs that fit would
+//! be refused (48 of 1,449), with the search none.
 
 use std::collections::{BTreeMap, HashSet};
 

@@ -12,8 +12,9 @@ use serde::Serialize;
 use super::{
     Capacity,
     budget::Budget,
-    everywhere::MOST_NODES,
+    everywhere::{Choices, MOST_NODES},
     levels::LevelCosts,
+    node::NodeState,
     place::{self, Asked, Spot, put},
     position,
     supply::Rest,
@@ -64,16 +65,14 @@ impl Capacity {
         }
         let nodes = (0_u32..).zip(&self.nodes);
         let nodes = nodes.filter(|(number, _)| !lost.contains(number));
-        let nodes = nodes.map(|(number, node)| (number, node.rests(self.costs)));
-        let (numbers, rests): (Vec<u32>, Vec<Vec<Rest>>) = nodes.unzip();
+        let nodes: Vec<&NodeState> = nodes.map(|(_, node)| node).collect();
         let vms = self.homeless(&lost);
-        let mut spots = in_order(rests.clone(), &vms, self.costs);
-        if spots.contains(&None) && self.nodes.len() <= MOST_NODES {
-            let asked: Vec<Asked> = vms.iter().map(|(_, asked)| *asked).collect();
-            let mut budget = Budget::of_a_question();
-            if let Some(Some(found)) = place::place(rests, &asked, self.costs, &mut budget) {
-                spots = found.into_iter().map(Some).collect();
-            }
+        let rests = nodes.iter().map(|node| node.rests(self.costs));
+        let mut spots = in_order(rests.collect(), &vms, self.costs);
+        if spots.contains(&None)
+            && let Some(found) = self.search(&nodes, &vms)
+        {
+            spots = found.into_iter().map(Some).collect();
         }
         let mut recovery = Recovery::default();
         for ((name, _), spot) in vms.iter().zip(spots) {
@@ -81,7 +80,7 @@ impl Capacity {
                 recovery.without_room.push((*name).to_owned());
                 continue;
             };
-            let node = &self.nodes[numbers[node] as usize];
+            let node = nodes[node];
             let adapters = adapters.iter();
             recovery.placements.push(Placement {
                 vm: (*name).to_owned(),
@@ -90,6 +89,24 @@ impl Capacity {
             });
         }
         Ok(recovery)
+    }
+
+    /// A spot for every VM in a small cluster, whatever adapters those that run are on where that is not
+    /// known.
+    fn search(&self, nodes: &[&NodeState], vms: &[(&str, Asked)]) -> Option<Vec<Spot>> {
+        if self.nodes.len() > MOST_NODES {
+            return None;
+        }
+        let asked: Vec<Asked> = vms.iter().map(|(_, asked)| *asked).collect();
+        let mut budget = Budget::of_a_question();
+        let mut choices = Choices::of(nodes.iter().copied(), self.costs, &mut budget)?;
+        loop {
+            let found = place::place(choices.rests(), &asked, self.costs, &mut budget);
+            match found.flatten() {
+                Some(spots) => return Some(spots),
+                None => choices.next().filter(|more| *more)?,
+            };
+        }
     }
 
     /// VMs without a node that is up, hardest first.

@@ -6,7 +6,6 @@ use super::{
     LEVELS, PerLevel,
     balance::{Balance, Other},
     bounds::{Bound, Pools, Takes},
-    case::Case,
     criteria::{Counts, Criterion, Scope},
     levels::LevelCosts,
     makeup::Makeup,
@@ -25,7 +24,7 @@ pub(super) struct Shape {
     /// The highest level (position) of any VM; the lowest if there are none.
     highest: usize,
     /// How many nodes besides those that are down may go down.
-    further: usize,
+    pub(super) further: usize,
 }
 
 impl Shape {
@@ -69,6 +68,18 @@ impl Figures {
     }
 }
 
+/// VMs and nodes that are asked about, as far as the sums do not have them.
+#[derive(Clone, Copy)]
+pub(super) struct Present<'a> {
+    /// How many VMs there are, and how many of them are off.
+    pub(super) all: &'a Counts,
+    pub(super) off: &'a Counts,
+    /// Nodes that are down.
+    pub(super) down: &'a BTreeSet<u32>,
+    /// Nodes that are other than in the sums.
+    pub(super) others: &'a [(u32, NodeState)],
+}
+
 /// What is summed.
 #[derive(Debug, Clone, Copy)]
 enum Measure {
@@ -110,20 +121,20 @@ impl Sum {
     }
 
     /// Whether survivors have enough. An inequality for VMs of a sort that does not occur says nothing.
-    fn holds(&self, case: &Case<'_>, others: &[Seen<'_>]) -> bool {
+    fn holds(&self, present: Present<'_>, others: &[Seen<'_>]) -> bool {
         let demand = match self.measure {
-            Measure::Criterion(_, criterion) if !criterion.concerns(&case.all) => return true,
-            Measure::Criterion(_, criterion) => criterion.demand(&case.off),
-            Measure::Bound(bound) => bound.load(&case.off),
+            Measure::Criterion(_, criterion) if !criterion.concerns(present.all) => return true,
+            Measure::Criterion(_, criterion) => criterion.demand(present.off),
+            Measure::Bound(bound) => bound.load(present.off),
         };
         let others = others.iter().map(|node| Self::of(self.measure, node));
         self.balance.bears(demand, others)
     }
 
     /// The worst nodes to lose: those that are down and those that weigh most.
-    fn worst(&self, case: &Case<'_>, others: &[Seen<'_>]) -> Vec<u32> {
+    fn worst(&self, present: Present<'_>, others: &[Seen<'_>]) -> Vec<u32> {
         let others = others.iter().map(|node| Self::of(self.measure, node));
-        self.balance.worst(others, case.down())
+        self.balance.worst(others, present.down)
     }
 }
 
@@ -219,52 +230,52 @@ impl Sums {
     }
 
     /// Nodes that are other than they are, as measures see them.
-    fn others<'a>(&self, case: &'a Case<'_>) -> Vec<Seen<'a>> {
-        let others = case.others.iter();
+    fn others<'a>(&self, present: Present<'a>) -> Vec<Seen<'a>> {
+        let others = present.others.iter();
         let seen = others.map(|(number, node)| self.seen(*number, node, &node.rests(self.costs)));
         seen.collect()
     }
 
-    /// True if the inequalities show that everything fits, whichever nodes go down.
-    pub(super) fn is_sufficient(&self, case: &Case<'_>) -> bool {
-        let others = self.others(case);
+    /// True if the inequalities show that everything fits, whichever nodes go down, if no node gives out
+    /// more than it has.
+    pub(super) fn is_sufficient(&self, present: Present<'_>) -> bool {
+        let others = self.others(present);
         let mut views = self.criteria.iter();
-        case.doubtful().next().is_none()
-            && views.any(|sums| sums.iter().all(|sum| sum.holds(case, &others)))
+        views.any(|sums| sums.iter().all(|sum| sum.holds(present, &others)))
     }
 
     /// The nodes to lose of the first inequality that does not hold, in the first view.
-    pub(super) fn weakest(&self, case: &Case<'_>) -> Vec<u32> {
+    pub(super) fn weakest(&self, present: Present<'_>) -> Vec<u32> {
         let first = self.criteria.iter().flatten();
-        let found = self.first_short(first, case);
-        found.unwrap_or_else(|| case.down().iter().copied().collect())
+        let found = self.first_short(first, present);
+        found.unwrap_or_else(|| present.down.iter().copied().collect())
     }
 
     /// Nodes to lose that prove that not everything fits, if a bound shows it.
-    pub(super) fn exceeded(&self, case: &Case<'_>) -> Option<Vec<u32>> {
-        self.first_short(self.bounds.iter(), case)
+    pub(super) fn exceeded(&self, present: Present<'_>) -> Option<Vec<u32>> {
+        self.first_short(self.bounds.iter(), present)
     }
 
     fn first_short<'a>(
         &self,
         mut sums: impl Iterator<Item = &'a Sum>,
-        case: &Case<'_>,
+        present: Present<'_>,
     ) -> Option<Vec<u32>> {
-        let others = self.others(case);
-        let short = sums.find(|sum| !sum.holds(case, &others))?;
-        Some(short.worst(case, &others))
+        let others = self.others(present);
+        let short = sums.find(|sum| !sum.holds(present, &others))?;
+        Some(short.worst(present, &others))
     }
 
     /// NICs that would have to find room without these nodes, and the places that there are, each level
     /// alone.
-    pub(super) fn shortage(&self, case: &Case<'_>, lost: &[u32]) -> [PerLevel<u64>; 2] {
-        let (mut demand, mut places) = (nics_of(&case.off), self.places);
+    pub(super) fn shortage(&self, present: Present<'_>, lost: &[u32]) -> [PerLevel<u64>; 2] {
+        let (mut demand, mut places) = (nics_of(present.off), self.places);
         for number in lost {
             let known = self.figures[*number as usize];
             demand = sum(demand, known.carries);
             places = less(places, known.places);
         }
-        for (number, node) in &case.others {
+        for (number, node) in present.others {
             let figures = Figures::of(node, &node.rests(self.costs), self.costs);
             let known = self.figures[*number as usize];
             if lost.binary_search(number).is_ok() {

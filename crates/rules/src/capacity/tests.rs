@@ -49,13 +49,13 @@ pub(super) fn off(name: &str, level: Performance, nics: u32) -> Vm {
 /// Whether the inequalities show that everything fits.
 pub(super) fn is_sufficient(capacity: &Capacity) -> bool {
     let case = Case::now(capacity).settled();
-    case.sums().is_sufficient(&case)
+    case.is_sufficient()
 }
 
 /// The nodes to lose by which a bound shows that not everything fits.
 pub(super) fn exceeded(capacity: &Capacity) -> Option<Vec<u32>> {
     let case = Case::now(capacity).settled();
-    case.sums().exceeded(&case)
+    case.exceeded()
 }
 
 /// Names of the nodes that a refusal speaks of.
@@ -556,7 +556,7 @@ proptest! {
             capacity.set_down(&nodes[node].name, down).unwrap();
         }
         let fresh = cluster(&nodes, &present, percent);
-        prop_assert_eq!(capacity.sums.shape.clone(), fresh.sums.shape.clone());
+        prop_assert_eq!(&capacity.sums.shape, &fresh.sums.shape);
         prop_assert_eq!(exceeded(&capacity), exceeded(&fresh));
         prop_assert_eq!(is_sufficient(&capacity), is_sufficient(&fresh));
         prop_assert_eq!(capacity.holds().is_ok(), brute::holds(&nodes, &present, percent));

@@ -57,8 +57,8 @@ proptest! {
         changed.change(other.collect(), turned).unwrap();
         let mut anew = cluster(&nodes, &vms, percent);
         prop_assert_eq!(changed.figures(), anew.figures());
-        prop_assert_eq!(changed.sums.shape.clone(), anew.sums.shape.clone());
-        prop_assert_eq!(changed.sums.doubtful.clone(), anew.sums.doubtful.clone());
+        prop_assert_eq!(&changed.sums.shape, &anew.sums.shape);
+        prop_assert_eq!(&changed.sums.doubtful, &anew.sums.doubtful);
         prop_assert_eq!(exceeded(&changed), exceeded(&anew));
         prop_assert_eq!(is_sufficient(&changed), is_sufficient(&anew));
         for vm in from.new {
@@ -96,13 +96,13 @@ proptest! {
         }
         let made_case = Case::now(&made).settled();
         if case.sums().shape.covers(&case.shape()) {
-            let sufficient = case.sums().is_sufficient(&case);
-            prop_assert!(!sufficient || made_case.sums().is_sufficient(&made_case));
+            let sufficient = case.is_sufficient();
+            prop_assert!(!sufficient || made_case.is_sufficient());
         }
         let case = case.settled();
-        prop_assert_eq!(case.sums().shape.clone(), made_case.sums().shape.clone());
-        prop_assert_eq!(case.sums().is_sufficient(&case), is_sufficient(&made));
-        prop_assert_eq!(case.sums().exceeded(&case), exceeded(&made));
+        prop_assert_eq!(&case.sums().shape, &made_case.sums().shape);
+        prop_assert_eq!(case.is_sufficient(), is_sufficient(&made));
+        prop_assert_eq!(case.exceeded(), exceeded(&made));
         let budget = &mut Budget::of_a_decision();
         prop_assert_eq!(case.verdict(budget), made_case.verdict(&mut Budget::of_a_decision()));
     }
