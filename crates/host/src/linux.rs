@@ -78,7 +78,7 @@ impl Linux {
         }
     }
 
-    /// With a program that runs [`hold_guard::serve`], started when frames are held for the first time.
+    /// With a program that runs [`hold_guard::serve`], started before frames are held for the first time.
     /// Without one no frames are held ([`HostError::Unguarded`]).
     #[must_use]
     pub fn with_guard(mut self, program: PathBuf, arguments: Vec<String>) -> Self {

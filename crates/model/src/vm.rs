@@ -90,6 +90,24 @@ pub struct HostdevFacts {
     pub teaming_with: Option<String>,
 }
 
+impl HostdevFacts {
+    /// The alias of what we give a NIC. It is that of the NIC, whichever VF it is: QEMU remembers the name of a
+    /// standby's primary as long as it runs, and refuses one with another name (hw/net/virtio-net.c,
+    /// `failover_hide_primary_device`). A user's alias (`ua-`) is kept by libvirt as it is.
+    pub fn alias_for(mac: MacAddr) -> String {
+        let digits: String = mac.0.iter().map(|byte| format!("{byte:02x}")).collect();
+        format!("{OUR_ALIAS}{digits}")
+    }
+
+    /// True if accelnet gave it to the VM, on this node or before it came here.
+    pub fn is_ours(&self) -> bool {
+        let alias = self.alias.as_deref();
+        alias.is_some_and(|alias| alias.starts_with(OUR_ALIAS))
+    }
+}
+
+const OUR_ALIAS: &str = "ua-accelnet-";
+
 /// One virtual machine.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct VmFacts {

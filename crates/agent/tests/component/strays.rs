@@ -10,10 +10,14 @@ const LOW: Option<Performance> = Some(Performance::Low);
 
 /// VM 4 comes in with this device as the fast half of its NIC, and is wanted on a VF, or not.
 fn came_with(device: impl Fn(&World) -> PciAddress, level: Option<Performance>) -> World {
+    came(device, |world| world.want(4, level))
+}
+
+fn came(device: impl Fn(&World) -> PciAddress, wish: impl Fn(&mut World)) -> World {
     let mut world = World::beside();
     world.add_vm(4);
     world.hypervisor.stop(uuid(4));
-    world.want(4, level);
+    wish(&mut world);
     world.tell();
     world.wait("in order", |status| status.converged);
     let device = device(&world);
@@ -53,6 +57,32 @@ fn a_vm_that_came_with_a_device_that_is_not_ours_is_put_right_by_itself() {
         assert_eq!(world.vfs_of(4), []);
         world.assert_free_vfs_clean();
     }
+}
+
+/// It came from a node where it was accelerated, and nobody said anything of it here.
+#[test]
+fn a_vm_that_nobody_asked_for_comes_off_the_vf_that_it_brought() {
+    for device in [a_free_vf, one_that_is_gone] {
+        let mut world = came(device, |_| {});
+        world.until("it has no device", Duration::from_secs(40), |world| {
+            world.vfs_of(4).is_empty()
+        });
+        world.wait_path(4, NicPath::Synthetic);
+        world.assert_synthetic(4);
+        world.assert_free_vfs_clean();
+    }
+}
+
+/// Its user gave it that, who may have reasons.
+#[test]
+fn a_device_of_its_users_stays() {
+    let mut world = came(a_free_vf, |_| {});
+    world.hypervisor.with(|vms| {
+        let vm = vms.vm_mut(uuid(4)).unwrap();
+        vm.facts.hostdevs[0].alias = Some("ua-mine".to_owned());
+    });
+    world.run_for(Duration::from_secs(60));
+    assert_eq!(world.vfs_of(4).len(), 1);
 }
 
 /// It was somebody else's where it came in, so QEMU has not got it.

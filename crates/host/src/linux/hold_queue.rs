@@ -69,6 +69,7 @@ pub fn ensure(tap: &IfName, wanted: HoldQueue, guard: &Guard) -> Result<()> {
         HoldQueue::Pass => {
             act(&mut netlink, tap, index, TCQ_PLUG_RELEASE_INDEFINITE)?;
             guard.released(index);
+            guard.ready();
         }
         HoldQueue::Hold { limit } => {
             let guarded = guard.hold(index, limit);

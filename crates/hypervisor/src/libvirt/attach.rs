@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use accelnet_model::{MacAddr, PciAddress};
+use accelnet_model::{HostdevFacts, MacAddr, PciAddress};
 use virt::{domain::Domain, error::Error, sys};
 
 use super::{
@@ -131,7 +131,7 @@ pub fn ensure_released(
     let vm = domain.uuid().map_err(refused_on(domain, asked))?;
     let start = Instant::now();
     let mut waiter = waiters.wait_for(vm);
-    let name = alias(mac);
+    let name = HostdevFacts::alias_for(mac);
     let known = |device: &Hostdev| device.facts.alias.as_deref() == Some(&name);
     while let Some(devices) = hostdevs(domain)? {
         if devices.iter().any(known) || !monitor::has_device(domain, &name)? {
@@ -176,14 +176,6 @@ fn hostdevs(domain: &Domain) -> Result<Option<Vec<Hostdev>>> {
     definition::hostdevs_of(&xml).map(Some)
 }
 
-/// The device's name is that of the NIC, whichever VF it is: QEMU remembers the name of a standby's
-/// primary as long as it runs, and refuses one with another name (hw/net/virtio-net.c,
-/// `failover_hide_primary_device`). A user's alias (`ua-`) is kept by libvirt as it is.
-fn alias(mac: MacAddr) -> String {
-    let digits: String = mac.0.iter().map(|byte| format!("{byte:02x}")).collect();
-    format!("ua-accelnet-{digits}")
-}
-
 fn hostdev(vf: &VfAttachment) -> String {
     let PciAddress {
         domain,
@@ -191,7 +183,7 @@ fn hostdev(vf: &VfAttachment) -> String {
         device,
         function,
     } = vf.pci;
-    let alias = alias(vf.mac);
+    let alias = HostdevFacts::alias_for(vf.mac);
     format!(
         "<hostdev mode='subsystem' type='pci' managed='no'>\
          <source><address domain='0x{domain:04x}' bus='0x{bus:02x}' slot='0x{device:02x}' function='0x{function}'/></source>\

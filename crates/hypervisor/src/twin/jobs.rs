@@ -62,7 +62,7 @@ impl HypervisorTwin {
             vm.facts.hostdevs.push(HostdevFacts {
                 pci,
                 mac: nic.map(|nic| nic.mac),
-                alias: Some(format!("ua-{pci}")),
+                alias: nic.map(|nic| HostdevFacts::alias_for(nic.mac)),
                 teaming_with: nic.and_then(|nic| nic.alias.clone()),
             });
             vm.facts.free_root_ports_live = vm.facts.free_root_ports_live.saturating_sub(1);

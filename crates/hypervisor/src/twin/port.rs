@@ -119,7 +119,7 @@ impl Hypervisor for HypervisorTwin {
         vm.facts.hostdevs.push(HostdevFacts {
             pci: vf.pci,
             mac: Some(vf.mac),
-            alias: Some(format!("ua-{}", vf.pci)),
+            alias: Some(HostdevFacts::alias_for(vf.mac)),
             teaming_with: Some(vf.persistent_alias.clone()),
         });
         Ok(())

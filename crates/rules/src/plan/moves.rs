@@ -89,6 +89,24 @@ pub fn plan(
             fulfil(&scene, vm, wish, plan);
         }
     }
+    for nic in nics.iter().filter(|nic| scene.is_free(nic.id.vm)) {
+        unasked(&scene, nic, plan);
+    }
+}
+
+/// A VM that nobody here has said anything of came with a VF of ours: it was migrated or restored. It was given
+/// that elsewhere, or before; what its user gave it stays.
+fn unasked(scene: &Scene<'_>, nic: &Nic<'_>, plan: &mut Plan) {
+    let NicId { vm, .. } = nic.id;
+    let Some(device) = nic.handle.map(|handle| handle.device()) else {
+        return;
+    };
+    let mut hostdevs = nic.vm.hostdevs.iter();
+    let ours = hostdevs.any(|hostdev| hostdev.pci == device && hostdev.is_ours());
+    let known = || scene.desired.vm(vm).is_some() || scene.observed.stale.contains(&vm);
+    if ours && !known() && !scene.moves(vm) {
+        back(scene, nic, Vec::new(), plan);
+    }
 }
 
 fn go_on(scene: &Scene<'_>, nic: &Nic<'_>, going: &Move, plan: &mut Plan) {

@@ -19,7 +19,7 @@ use rustix::{
 /// to, some milliseconds on a machine that can do anything at all.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// Starts the guard when it is needed, and tells it what is held.
+/// Starts the guard, and tells it what is held.
 #[derive(Debug, Default)]
 pub struct Guard {
     /// Program and arguments; without them there is no guard.
@@ -55,10 +55,12 @@ impl Guard {
             if let Some(Err(error)) = told {
                 tracing::warn!(%error, "the guard of the hold queues is gone, another is started");
             }
-            let mut new = self.start(interface, limit)?;
+            let mut new = self.start()?;
+            let failed = |error: io::Error| format!("the guard: {error}");
+            new.hold(interface, limit).map_err(failed)?;
             for (other, end) in state.holds.iter().filter(|(other, _)| **other != interface) {
                 let left = end.saturating_duration_since(Instant::now());
-                new.hold(*other, left).map_err(|error| error.to_string())?;
+                new.hold(*other, left).map_err(failed)?;
             }
             // The one before hangs, or is dead: all that it had to let go of is the new one's now.
             if let Some(mut before) = state.running.replace(new) {
@@ -69,11 +71,28 @@ impl Guard {
         Ok(())
     }
 
-    fn start(&self, interface: u32, limit: Duration) -> Result<Running, String> {
+    /// Starts one that does not run, and waits for nothing: to load a program takes a busy machine longer
+    /// than a switch-over has time. While something is held the next hold does it, and waits until the new one
+    /// knows of all of them.
+    pub fn ready(&self) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        if !state.holds.is_empty() {
+            return;
+        }
+        let runs = |one: &mut Running| matches!(one.child.try_wait(), Ok(None));
+        if self.command.is_none() || state.running.as_mut().is_some_and(runs) {
+            return;
+        }
+        match self.start() {
+            Ok(new) => state.running = Some(new),
+            Err(why) => tracing::warn!(why, "no frames can be held"),
+        }
+    }
+
+    fn start(&self) -> Result<Running, String> {
         let Some((program, arguments)) = &self.command else {
             return Err("none is set up".to_owned());
         };
-        let failed = |error: io::Error| format!("{}: {error}", program.display());
         let mut child = Command::new(program)
             .args(arguments)
             .stdin(Stdio::piped())
@@ -81,18 +100,17 @@ impl Guard {
             // What is typed to end the agent is not for it.
             .process_group(0)
             .spawn()
-            .map_err(failed)?;
+            .map_err(|error| format!("{}: {error}", program.display()))?;
         let (Some(requests), Some(answers)) = (child.stdin.take(), child.stdout.take()) else {
             return Err(format!("{}: no pipes", program.display()));
         };
-        let mut new = Running {
+        Ok(Running {
             requests: Some(requests),
             answers,
             child,
             unread: Vec::new(),
-        };
-        new.hold(interface, limit).map_err(failed)?;
-        Ok(new)
+            answered: false,
+        })
     }
 
     /// The queue on this interface passes again. A guard that is gone has nothing to forget.
@@ -115,6 +133,8 @@ struct Running {
     requests: Option<ChildStdin>,
     answers: ChildStdout,
     unread: Vec<u8>,
+    /// It has said once that it holds something.
+    answered: bool,
 }
 
 impl Running {
@@ -134,6 +154,7 @@ impl Running {
         let (wanted, deadline) = (format!("holding {interface}"), Instant::now() + PATIENCE);
         while let Some(line) = self.line(deadline)? {
             if line == wanted.as_bytes() {
+                self.answered = true;
                 return Ok(());
             }
         }
@@ -182,9 +203,12 @@ impl Running {
 
 impl Drop for Running {
     /// It lets go of what is held and ends, since its pipe does. One that does not end is left to itself:
-    /// killed it would let go of nothing.
+    /// killed it would let go of nothing. One that never answered has nothing to let go of.
     fn drop(&mut self) {
         self.requests = None;
+        if !self.answered {
+            self.kill();
+        }
         let deadline = Instant::now() + PATIENCE;
         let ended = loop {
             match self.line(deadline) {
@@ -270,6 +294,35 @@ mod tests {
         assert_eq!(told[0], "hold 5 50000");
         let left: u64 = told[1].strip_prefix("hold 7 ").unwrap().parse().unwrap();
         assert!(left < 50_000 && left > 20_000, "what is left of it: {left}");
+    }
+
+    #[test]
+    fn one_is_there_before_it_is_needed_and_again_after_it_died() {
+        let directory = tempfile::tempdir().unwrap();
+        let (guard, notes) = scribe(directory.path(), ANSWER);
+        let process = || {
+            let mut state = guard.state.lock().unwrap();
+            state.running.as_mut().map(|running| running.child.id())
+        };
+        guard.ready();
+        let first = process();
+        assert!(first.is_some());
+        guard.ready();
+        guard.hold(7, LIMIT).unwrap();
+        assert_eq!(process(), first);
+        assert_eq!(lines(&notes, 1), ["hold 7 50000"]);
+        {
+            let mut state = guard.state.lock().unwrap();
+            let running = state.running.as_mut().unwrap();
+            running.kill();
+            running.child.wait().unwrap();
+        }
+        // The next hold tells it of what is held.
+        guard.ready();
+        assert_eq!(process(), first);
+        guard.released(7);
+        guard.ready();
+        assert_ne!(process(), first);
     }
 
     #[test]
