@@ -256,7 +256,7 @@ impl Machine {
                 let before = self.memory.pasts.insert(*nic, found.past);
                 self.changed |= before.map(|past| past.phase) != Some(found.past.phase);
                 if before.is_some_and(|past| past.usable) && !found.past.usable {
-                    let_go |= self.failures.let_go(nic.vm, now);
+                    let_go |= self.failures.end_rest(nic.vm, now);
                 }
             }
             self.memory

@@ -169,7 +169,7 @@ pub fn plan(observed: &Observed, desired: &NodeDesired, memory: &Memory, now: Du
     let in_care = desired.enabled_intent().map(|intent| &intent.bridge);
     let bridges = observed.bridges.iter();
     for bridge in bridges.filter(|bridge| Some(&bridge.ifname) != in_care) {
-        software::let_go(observed, bridge, memory, &mut plan);
+        software::restore_ports(observed, bridge, memory, &mut plan);
     }
     let (Some(intent), Some(enabled)) = (desired.enabled_intent(), &desired.enabled) else {
         return plan;

@@ -63,7 +63,7 @@ impl Failures {
     }
 
     /// The guest let go of a VF that it had kept: its way back rests no more. True if it did.
-    pub fn let_go(&mut self, vm: Uuid, now: Duration) -> bool {
+    pub fn end_rest(&mut self, vm: Uuid, now: Duration) -> bool {
         let failure = self.vms.get_mut(&vm);
         let rests = failure.filter(|failure| failure.back_at > now);
         rests.map(|failure| failure.back_at = now).is_some()
@@ -179,7 +179,7 @@ mod tests {
         assert_eq!(at(9), (BTreeSet::from([vm]), BTreeSet::from([vm])));
         assert_eq!(at(10), (BTreeSet::from([vm]), BTreeSet::new()));
         assert_eq!(at(300), (BTreeSet::new(), BTreeSet::new()));
-        assert!(failures.let_go(vm, Duration::from_secs(1)));
+        assert!(failures.end_rest(vm, Duration::from_secs(1)));
         let at = |seconds| failures.resting(Duration::from_secs(seconds));
         assert_eq!(at(1), (BTreeSet::from([vm]), BTreeSet::new()));
     }

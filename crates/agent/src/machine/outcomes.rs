@@ -267,7 +267,7 @@ impl Machine {
             facts.hostdevs.retain(|has| has.pci != device);
             facts.free_root_ports_live += (before - facts.hostdevs.len()) as u32;
         }
-        self.with_vf(device, |found| let_go(found, pid));
+        self.with_vf(device, |found| closed(found, pid));
         self.touch_vf(now, device);
     }
 
@@ -278,7 +278,7 @@ impl Machine {
         let adapters = self.observed.adapters.iter_mut();
         let vfs = adapters.flat_map(|adapter| &mut adapter.vfs);
         vfs.filter(|vf| vf.attributes.mac == mac)
-            .for_each(|vf| let_go(vf, pid));
+            .for_each(|vf| closed(vf, pid));
         self.look_at_vm(now, vm);
         self.looks.want_host_soon(now);
     }
@@ -392,7 +392,7 @@ impl Machine {
 }
 
 /// The VM's process has a VF no more. One that another process has stays as it is.
-fn let_go(vf: &mut VfFacts, of: Option<u32>) {
+fn closed(vf: &mut VfFacts, of: Option<u32>) {
     let its = |user: u32| of.is_none_or(|pid| pid == user);
     if matches!(vf.user, VfUser::Process { pid, .. } if its(pid)) {
         (vf.user, vf.vm, vf.active_vectors) = (VfUser::Nobody, None, 0);

@@ -74,7 +74,7 @@ pub fn after(
     let adapters: Vec<&AdapterFacts> = observed.adapters.iter().collect();
     for port in ports(observed, intent, bridge, &adapters) {
         if !open && knows_all(observed) {
-            learn_again(port, memory, plan);
+            restore_learning(port, memory, plan);
         }
     }
 }
@@ -125,7 +125,7 @@ fn incoming(
                 on: false,
             });
         } else if !comes {
-            flood_again(port, memory, plan);
+            restore_flood(port, memory, plan);
         }
     }
 }
@@ -198,7 +198,7 @@ fn filters(
 
 /// Ports of the bridge that we do not look after any more (or not yet again) are as they were before us,
 /// but for those of guests on a VF.
-pub fn let_go(observed: &Observed, bridge: &BridgeFacts, memory: &Memory, plan: &mut Plan) {
+pub fn restore_ports(observed: &Observed, bridge: &BridgeFacts, memory: &Memory, plan: &mut Plan) {
     let vms = observed.vms.iter().filter(|vm| vm.state != VmState::Off);
     let on_vf: BTreeSet<&IfName> = vms
         .flat_map(|vm| nics_on(vm, &bridge.ifname).map(move |nic| (vm, nic)))
@@ -211,12 +211,12 @@ pub fn let_go(observed: &Observed, bridge: &BridgeFacts, memory: &Memory, plan: 
         .iter()
         .filter(|port| !on_vf.contains(&port.ifname))
     {
-        flood_again(port, memory, plan);
-        learn_again(port, memory, plan);
+        restore_flood(port, memory, plan);
+        restore_learning(port, memory, plan);
     }
 }
 
-fn flood_again(port: &BridgePort, memory: &Memory, plan: &mut Plan) {
+fn restore_flood(port: &BridgePort, memory: &Memory, plan: &mut Plan) {
     if !port.flood && memory.flood_off.contains(&port.ifname) {
         plan.push(Action::PortFlood {
             port: port.ifname.clone(),
@@ -225,7 +225,7 @@ fn flood_again(port: &BridgePort, memory: &Memory, plan: &mut Plan) {
     }
 }
 
-fn learn_again(port: &BridgePort, memory: &Memory, plan: &mut Plan) {
+fn restore_learning(port: &BridgePort, memory: &Memory, plan: &mut Plan) {
     if !port.learning && memory.learning_off.contains(&port.ifname) {
         plan.push(Action::PortLearning {
             port: port.ifname.clone(),
