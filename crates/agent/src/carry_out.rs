@@ -13,6 +13,7 @@ use accelnet_rules::{
 use crate::{
     event::{Done, Failure, FailureKind, Outcome},
     look::host_problem,
+    words,
 };
 
 /// How long a guest may take to let go of a VF.
@@ -113,20 +114,8 @@ fn host_failure(action: &Action, error: &HostError) -> Failure {
         }
         _ => FailureKind::Refused,
     };
-    let problem = about(action, host_problem(error));
+    let problem = words::about(action, host_problem(error));
     Failure { problem, kind }
-}
-
-/// A problem of an action, with the bridge that is made: other intents' states do not depend on it.
-pub fn about(action: &Action, problem: Problem) -> Problem {
-    match action {
-        Action::MakeBridge { bridge, .. } | Action::AddUplink { bridge, .. }
-            if problem.objects.is_empty() =>
-        {
-            problem.about("bridge", bridge)
-        }
-        _ => problem,
-    }
 }
 
 fn on_vm(action: &Action, hypervisor: &dyn Hypervisor) -> Result<Outcome, Failure> {
@@ -292,7 +281,7 @@ fn clean(host: &dyn Host, pf: PciAddress, index: u32, vf: PciAddress) -> Result<
 /// What is told of work whose thread panicked.
 pub fn panicked(actions: Vec<(Option<NicId>, Action)>) -> Vec<Done> {
     let failed = |(nic, action): (Option<NicId>, Action)| {
-        let text = format!("To {} panicked.", crate::repairs::words(&action));
+        let text = format!("To {} panicked.", words::of(&action));
         Done {
             nic,
             action,

@@ -16,12 +16,14 @@ pub mod boot;
 mod carry_out;
 mod edge;
 pub mod event;
+mod failures;
 pub mod ledger;
 mod look;
 pub mod machine;
 mod repairs;
 mod report;
 mod watches;
+mod words;
 
 use std::{
     path::PathBuf,

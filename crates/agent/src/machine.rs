@@ -8,7 +8,6 @@
 //! seen ([`plan::Memory`]), and the [`Ledger`]. Everything else is derived at each step. What waits for a
 //! guest, a driver or libvirt is an effect that comes back as an event; nothing here waits.
 
-mod failures;
 mod looks;
 mod outcomes;
 mod seen;
@@ -27,15 +26,16 @@ use accelnet_rules::{
     phase::{Going, Phase},
     plan::{self, Plan, Turn},
 };
-pub use failures::Failures;
 use looks::Looks;
 use uuid::Uuid;
 
 use crate::{
     event::{Effect, Event},
+    failures::Failures,
     ledger::Ledger,
-    repairs::{self, Repairs},
+    repairs::Repairs,
     report::{self, Convergence},
+    words,
 };
 
 /// Turns of switch-overs in one step: each changes what is planned next.
@@ -411,7 +411,7 @@ impl Machine {
         for (lane, actions) in lots {
             let words: Vec<String> = actions
                 .iter()
-                .map(|(_, action)| repairs::words(action))
+                .map(|(_, action)| words::of(action))
                 .collect();
             let words = words.join(", ");
             if lane == Lane::Frames {

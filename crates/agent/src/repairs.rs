@@ -14,9 +14,9 @@
 use std::time::Duration;
 
 use accelnet_model::{Code, Problem};
-use accelnet_rules::action::{Action, Hold};
+use accelnet_rules::action::Action;
 
-use crate::carry_out;
+use crate::words;
 
 /// Repairs in a row that are done at once.
 const FREE: u32 = 3;
@@ -160,14 +160,14 @@ impl Repairs {
     /// What does not last or is refused.
     pub fn problems(&self) -> Vec<Problem> {
         let all = self.0.iter();
-        all.filter_map(|repair| Some(carry_out::about(&repair.action, repair.problem()?)))
+        all.filter_map(|repair| Some(words::about(&repair.action, repair.problem()?)))
             .collect()
     }
 }
 
 impl Repair {
     fn problem(&self) -> Option<Problem> {
-        let (what, tries) = (words(&self.action), self.tries);
+        let (what, tries) = (words::of(&self.action), self.tries);
         match &self.refused {
             Some(problem) if tries < GIVEN_UP => Some(problem.clone()),
             Some(problem) => {
@@ -187,55 +187,6 @@ impl Repair {
                 Some(Problem::new(Code::RepairFailed, text).with_cure(cure))
             }
         }
-    }
-}
-
-/// An action, after "to".
-pub fn words(action: &Action) -> String {
-    let way = |present: bool, to: &str, out: &str| {
-        if present {
-            to.to_owned()
-        } else {
-            out.to_owned()
-        }
-    };
-    match action {
-        Action::MakeBridge { bridge, .. } => format!("make bridge {bridge}"),
-        Action::AddUplink { bridge, adapter } => format!("make {adapter} a port of {bridge}"),
-        Action::CreateVfs { pf, count } => format!("create {count} VFs of {pf}"),
-        Action::BindVf { vf, .. } => format!("bind VF {vf} to vfio-pci"),
-        Action::VfVectors { vf, vectors, .. } => format!("give VF {vf} {vectors} MSI-X vectors"),
-        Action::CleanVf { vf, .. } => format!("bring VF {vf} to the safe baseline"),
-        Action::PinBridge { bridge } => format!("pin the address of {bridge}"),
-        Action::PortLearning { port, on } => {
-            format!("turn learning at {port} {}", way(*on, "on", "off"))
-        }
-        Action::PortFlood { port, on } => {
-            format!("turn flooding of {port} {}", way(*on, "on", "off"))
-        }
-        Action::Filter { pf, mac, present } => format!(
-            "{} {mac} {} the filter of {pf}",
-            way(*present, "put", "take"),
-            way(*present, "into", "out of")
-        ),
-        Action::BridgeEntry { port, mac, present } => format!(
-            "{} the forwarding entry of {mac} at {port}",
-            way(*present, "set", "remove")
-        ),
-        Action::HoldQueue { tap, hold } => match hold {
-            Hold::Pass => format!("let the queue of {tap} pass"),
-            Hold::Wait => format!("let frames wait at {tap}"),
-        },
-        Action::TapRoom { tap } => format!("make room behind {tap}"),
-        Action::Prepare { vm, .. } => format!("stage changes on the definition of VM {vm}"),
-        Action::AddNic { vm, mac, .. } => format!("add NIC {mac} to VM {vm}"),
-        Action::Dress { vf, .. } => format!("give VF {vf} the attributes of its VM"),
-        Action::Plug { vf, mac, .. } => format!("plug VF {vf} for NIC {mac}"),
-        Action::Unplug { vm, device } => format!("unplug {device} from VM {vm}"),
-        Action::Release { vm, mac } => {
-            format!("end what QEMU has left of the VF of NIC {mac} of VM {vm}")
-        }
-        Action::EndJob { vm } => format!("end the job that stopped VM {vm}"),
     }
 }
 

@@ -17,7 +17,7 @@ use accelnet_rules::{
 };
 use uuid::Uuid;
 
-use crate::machine::Failures;
+use crate::failures::Failures;
 
 /// How far the node is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -13,6 +13,7 @@ mod ethtool;
 mod fdb;
 #[cfg(test)]
 mod fixture;
+mod guard;
 pub mod hold_guard;
 mod hold_queue;
 mod kernel_log;
@@ -56,7 +57,7 @@ pub struct Linux {
     root: Root,
     log: kernel_log::KernelLog,
     devlink: Arc<devlink::Devlink>,
-    guard: Arc<hold_guard::Guard>,
+    guard: Arc<guard::Guard>,
     started: Instant,
 }
 
@@ -82,7 +83,7 @@ impl Linux {
     /// Without one no frames are held ([`HostError::Unguarded`]).
     #[must_use]
     pub fn with_guard(mut self, program: PathBuf, arguments: Vec<String>) -> Self {
-        self.guard = Arc::new(hold_guard::Guard::new(program, arguments));
+        self.guard = Arc::new(guard::Guard::new(program, arguments));
         self
     }
 }

@@ -19,8 +19,6 @@
 //! Interfaces go by number, which the kernel does not give again to another one soon
 //! (net/core/dev.c, `dev_index_reserve`); and where there is no queue of ours nothing is released.
 
-mod client;
-
 use std::{
     collections::BTreeMap,
     io::{self, Write},
@@ -28,7 +26,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-pub use client::Guard;
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
     io::Errno,

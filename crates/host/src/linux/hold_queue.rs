@@ -10,7 +10,7 @@
 //! which drops; changing one that is there does not (net/sched/sch_api.c). The discipline goes with
 //! the tap.
 //!
-//! It holds only as long as [`super::hold_guard`] knows of it, which lets go whatever dies.
+//! It holds only as long as the guard knows of it ([`super::guard`]), which lets go whatever dies.
 //!
 //! What waited goes on all at once, into the ring between tap and vhost, which is as long as the tap's
 //! transmit queue; what does not fit there is dropped (drivers/net/tun.c, `tun_net_xmit`; nothing slows
@@ -24,7 +24,7 @@ use accelnet_model::IfName;
 
 use super::{
     attributes::{find, push, u32_at},
-    hold_guard::Guard,
+    guard::Guard,
     netlink::{Netlink, ifindex},
     qdisc::{self, Qdisc},
     uapi::{
