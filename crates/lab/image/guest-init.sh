@@ -20,5 +20,6 @@ if [ -e /sys/class/net/eth0 ]; then
   ip link set eth0 up
   ip addr add "10.77.0.$HOST/24" dev eth0
   ip -6 addr add "fd77::$HOST/64" dev eth0
+  cut -d' ' -f1 /proc/uptime > /tmp/network-up
 fi
 while :; do /bin/accelnet-lab-guest serve; sleep 1; done

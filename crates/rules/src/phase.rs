@@ -40,6 +40,10 @@ const TALKATIVE: u64 = 10;
 /// both paths are open: meanwhile the bridge does not learn at the uplink.
 pub const BOTH_LIMIT: Duration = Duration::from_secs(30);
 
+/// A guest that starts anew has no driver for as long as that takes; it keeps its VF, and is on its tap
+/// meanwhile. One that takes longer has none.
+const START_LIMIT: Duration = Duration::from_secs(300);
+
 /// What the tap's counter of frames has told since both paths were opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Watch {
@@ -91,6 +95,11 @@ impl Watch {
     /// Both paths have been open for as long as they may be without a switch-over.
     pub fn is_over(&self, now: Duration) -> bool {
         now.saturating_sub(self.begun) >= BOTH_LIMIT
+    }
+
+    /// A guest without a driver may still be starting.
+    pub fn may_start(&self, now: Duration) -> bool {
+        now.saturating_sub(self.begun) < START_LIMIT
     }
 }
 

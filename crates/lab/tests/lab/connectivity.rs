@@ -111,7 +111,7 @@ pub fn forged_addresses(rig: &mut Rig) {
         }
         rig.until(
             30,
-            "for vm in 101 102; do ping -q -c 1 -W 1 10.77.0.$vm > /dev/null || exit 1; done",
+            "(for vm in 101 102; do ping -q -c 1 -W 1 10.77.0.$vm > /dev/null || exit 1; done)",
         );
     });
     results.iter().for_each(|result| result.no_worse_by(MORE_S));
@@ -132,47 +132,37 @@ pub fn the_driver_goes_and_comes(rig: &mut Rig) {
 }
 
 /// Each guest starts anew from inside, one after the other: two at the same time would only show which of
-/// them had the processor.
+/// them had the processor. How long it takes to start differs; what counts is when it is reached after that.
 pub fn guests_start_anew(rig: &mut Rig) {
-    let mut longest_s = ["vm2", "vm1"].map(|vm| starts_anew(rig, vm));
-    rig.until_path("vm1", "vf", 90);
-    // One that had to be started a second time says nothing.
-    if let [None, _] | [_, None] = longest_s {
-        longest_s = ["vm2", "vm1"].map(|vm| starts_anew(rig, vm));
-        rig.until_path("vm1", "vf", 90);
+    for vm in ["vm2", "vm1"] {
+        // Software emulation now and then hangs a guest's start (docs/reference/lab.md).
+        let after_s = starts_anew(rig, vm).or_else(|| starts_anew(rig, vm));
+        let after_s = after_s.unwrap_or_else(|| panic!("{vm} does not start"));
+        eprintln!("           {vm} was reached {after_s:.1} s after its network was up");
+        assert!(after_s <= MORE_S, "{vm}");
     }
-    let [Some(plain), Some(accelerated)] = longest_s else {
-        panic!("guests do not come up: {longest_s:?}");
-    };
-    // How long a boot takes differs as much in software emulation.
-    assert!(
-        accelerated <= plain + MORE_S + 5.0,
-        "{accelerated} s, not {plain} s"
-    );
+    rig.until_path("vm1", "vf", 90);
 }
 
-/// How long it was missed by the host, in seconds; nothing if it did not come up again by itself.
+/// How long after its network was up its host reached it, in seconds; nothing if it did not start by itself.
 fn starts_anew(rig: &mut Rig, vm: &str) -> Option<f64> {
-    let mut by_itself = true;
-    let mut results = beside(rig, &[HOST], |rig| {
-        rig.guest(
-            vm,
-            "setsid sh -c 'sleep 1; reboot -f' < /dev/null > /dev/null 2>&1 &",
-        );
-        rig.node("sleep 3");
-        let guest = rig.lab.guest(vm).unwrap();
-        let wait = format!("accelnet-lab-guest wait {} 60", guest.host);
-        by_itself = rig.command(&words(&wait)).code == 0;
-        if !by_itself {
-            rig.node(&wait_until_up(guest));
-        }
-    });
-    let result = results.remove(0);
-    let echoes = match vm {
-        "vm1" => result.accelerated,
-        _ => result.plain,
-    };
-    by_itself.then_some(echoes.longest_outage_s)
+    rig.guest(
+        vm,
+        "setsid sh -c 'sleep 1; reboot -f' < /dev/null > /dev/null 2>&1 &",
+    );
+    let guest = rig.lab.guest(vm).unwrap().clone();
+    let uptime = "cut -d' ' -f1 /proc/uptime";
+    let reached = rig.node(&format!(
+        "sleep 3; timeout 120 sh -c 'until ping -q -c 1 -W 1 {} > /dev/null; do :; done' && {uptime} || true",
+        guest.address()
+    ));
+    rig.node(&wait_until_up(&guest));
+    let reached: f64 = reached.trim().parse().ok()?;
+    let now: f64 = rig.node(uptime).trim().parse().unwrap();
+    let its = rig.guest(vm, &format!("{uptime}; cat /tmp/network-up"));
+    let (its_now, its_up) = its.trim().split_once('\n').unwrap();
+    let [its_now, its_up]: [f64; 2] = [its_now, its_up].map(|time| time.parse().unwrap());
+    Some(reached - (now - (its_now - its_up)))
 }
 
 /// Whatever saves a VM on its VF stops it for ever, without us: it is ended, and said.
@@ -242,8 +232,8 @@ pub fn killed_while_frames_wait(rig: &mut Rig) {
     ));
     let results = beside(rig, &[HOST], |rig| {
         rig.node(
-            "accelnet vm disable vm1 --no-wait\n\
-             timeout 20 sh -c 'until journalctl -u accelnetd --no-pager -n 20 | grep -q \"hold: Wait\"; do :; done'\n\
+            "begun=$(date '+%F %T'); accelnet vm disable vm1 --no-wait\n\
+             timeout 20 sh -c \"until journalctl -u accelnetd --no-pager --since '$begun' | grep -q 'hold: Wait'; do :; done\"\n\
              kill -9 $(systemctl show -P MainPID accelnetd)",
         );
         // The longest that frames wait, and a second for the guest.

@@ -330,7 +330,8 @@ fn must_leave(
     if bare || closed || memory.quarantined.contains(&vf.pci) {
         return Some(Leave::Wrong);
     }
-    let unused = nic.past.given_up && !memory.resting.contains(&nic.id.vm);
+    let starts = vf.active_vectors == 0 && nic.past.watch.may_start(scene.now);
+    let unused = nic.past.given_up && !starts && !memory.resting.contains(&nic.id.vm);
     if unused {
         let problem = unused_for_long(vf.active_vectors > 0);
         return Some(Leave::Unused(problem.about("vm", &nic.vm.name)));
