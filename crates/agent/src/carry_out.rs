@@ -161,7 +161,11 @@ fn on_vm(action: &Action, hypervisor: &dyn Hypervisor) -> Result<Outcome, Failur
         }
         Action::Release { vm, mac } => {
             let released = hypervisor.ensure_released(*vm, *mac, UNPLUG_LIMIT);
-            (released.map(plain), Code::VfDetachFailed)
+            let found = released.map(|found| Outcome {
+                nothing_left: !found,
+                ..Outcome::default()
+            });
+            (found, Code::VfDetachFailed)
         }
         Action::EndJob { vm } => (hypervisor.end_job(*vm).map(plain), Code::VmFrozen),
         _ => return Ok(Outcome::default()),

@@ -164,6 +164,8 @@ pub struct Outcome {
     pub attributes: Option<VfAttributes>,
     /// What was staged on a definition, in words.
     pub staged: Vec<String>,
+    /// There was nothing to release.
+    pub nothing_left: bool,
 }
 
 /// Why an action was not done.

@@ -136,9 +136,9 @@ pub trait Hypervisor: Send + Sync + 'static {
     fn detach_vf(&self, vm: Uuid, pci: PciAddress, deadline: Duration) -> Result<()>;
 
     /// What QEMU still has of a NIC's VF although libvirt's definition has no such device any more is
-    /// unplugged, and waited for until the deadline ([`HypervisorError::GuestRefused`]). Nothing is done
-    /// if there is none.
-    fn ensure_released(&self, vm: Uuid, mac: MacAddr, deadline: Duration) -> Result<()>;
+    /// unplugged, and waited for until the deadline ([`HypervisorError::GuestRefused`]). False if there is
+    /// nothing of it.
+    fn ensure_released(&self, vm: Uuid, mac: MacAddr, deadline: Duration) -> Result<bool>;
 
     /// Ends a job (save, dump, migration) that stopped the VM's processors and waits for its guest to give
     /// up the VF, and lets the VM run on at once: the guest must run for that. Nothing is done if there is

@@ -176,7 +176,7 @@ impl Hypervisor for Libvirt {
         attach::detach(&self.domain(vm)?, pci, deadline, &self.sink.waiters)
     }
 
-    fn ensure_released(&self, vm: Uuid, mac: MacAddr, deadline: Duration) -> Result<()> {
+    fn ensure_released(&self, vm: Uuid, mac: MacAddr, deadline: Duration) -> Result<bool> {
         attach::ensure_released(&self.domain(vm)?, mac, deadline, &self.sink.waiters)
     }
 

@@ -134,6 +134,9 @@ impl Machine {
             }
             Action::Plug { vm, mac, alias, vf } => self.plugged(now, *vm, *mac, alias, *vf),
             Action::Unplug { vm, device } => self.unplugged(now, *vm, *device),
+            Action::Release { vm, mac } if outcome.nothing_left => {
+                self.nothing_left(now, NicId { vm: *vm, mac: *mac });
+            }
             Action::Release { vm, mac } => self.released(now, *vm, *mac),
             Action::EndJob { vm } => {
                 self.ended_job(now, *vm);
@@ -281,6 +284,29 @@ impl Machine {
             .for_each(|vf| closed(vf, pid));
         self.look_at_vm(now, vm);
         self.looks.want_host_soon(now);
+    }
+
+    /// QEMU has nothing of a NIC that libvirt had forgotten. A VF that its process has open all the same is
+    /// somebody else's doing, or a fault, and not asked for again and again.
+    fn nothing_left(&mut self, now: Duration, nic: NicId) {
+        self.memory.left.remove(&nic);
+        self.look_at_vm(now, nic.vm);
+        self.looks.want_host_soon(now);
+        let Some(vm) = self.observed.vm(nic.vm) else {
+            return;
+        };
+        let adapters = self.observed.adapters.iter();
+        let mut vfs = adapters.flat_map(|adapter| &adapter.vfs);
+        let open =
+            |vf: &&VfFacts| matches!(vf.user, VfUser::Process { pid, .. } if Some(pid) == vm.pid);
+        if let Some(vf) = vfs.find(|vf| open(vf) && !self.observed.is_assigned(vf.pci)) {
+            let text = format!(
+                "QEMU of VM '{}' has VF {} open without a device.",
+                vm.name, vf.pci
+            );
+            let problem = Problem::new(Code::VfDetachFailed, text).about("vm", &vm.name);
+            self.failures.failed(nic.vm, now, vec![problem]);
+        }
     }
 
     fn touch_vf(&mut self, now: Duration, vf: PciAddress) {

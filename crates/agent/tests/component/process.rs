@@ -356,7 +356,7 @@ impl Hypervisor for Process {
         })
     }
 
-    fn ensure_released(&self, vm: Uuid, mac: MacAddr, deadline: Duration) -> VmResult<()> {
+    fn ensure_released(&self, vm: Uuid, mac: MacAddr, deadline: Duration) -> VmResult<bool> {
         self.on_vms(&format!("release {mac}"), |twin| {
             twin.ensure_released(vm, mac, deadline)
         })

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use accelnet_hypervisor::twin::Vms;
 use accelnet_model::{NicPath, PciAddress, Performance};
 
 use crate::world::{World, codes, mac, path, uuid, vm};
@@ -134,6 +135,53 @@ fn one_that_is_not_wanted_any_more_is_ended_too() {
     world.wait_path(1, NicPath::Synthetic);
     world.assert_synthetic(1);
     world.assert_free_vfs_clean();
+}
+
+/// QEMU plugs the primary that it knew by itself when the guest of a standby starts anew, and libvirt is not told
+/// (seen in the lab).
+#[test]
+fn what_qemu_plugs_by_itself_is_ended() {
+    for level in [LOW, None] {
+        let mut world = World::beside();
+        world.want(1, None);
+        world.tell();
+        world.wait_path(1, NicPath::Synthetic);
+        let (vf, pid) = (a_free_vf(&world), world.pid(1));
+        world
+            .host
+            .with(|machine| machine.plug_stray(pid, vf))
+            .unwrap();
+        world.hypervisor.with(|vms| {
+            let left = &mut vms.vm_mut(uuid(1)).unwrap().left;
+            left.push((mac(1), Some(vf)));
+        });
+        world.hypervisor.reboot(uuid(1));
+        world.want(1, level);
+        world.tell();
+        let path = level.map_or(NicPath::Synthetic, |_| NicPath::Vf);
+        world.until("QEMU has it no more", Duration::from_secs(40), |world| {
+            let left = |vms: &mut Vms| vms.vm(uuid(1)).map(|vm| vm.left.len());
+            world.hypervisor.with(left) == Some(0)
+        });
+        world.wait_path(1, path);
+        world.assert_free_vfs_clean();
+    }
+}
+
+/// A VF that is open in QEMU and none of its devices is asked for with rests, not all the time.
+#[test]
+fn one_that_qemu_has_open_and_does_not_name_makes_no_work() {
+    let mut world = World::beside();
+    let (vf, pid) = (a_free_vf(&world), world.pid(2));
+    world
+        .host
+        .with(|machine| machine.plug_stray(pid, vf))
+        .unwrap();
+    world.run_for(Duration::from_secs(120));
+    let calls = world.process().calls();
+    let release = format!("release {}", mac(2));
+    let count = calls.iter().filter(|call| **call == release).count();
+    assert!((1..=13).contains(&count), "{count} times: {calls:#?}");
 }
 
 /// QEMU has no VF, but the name.

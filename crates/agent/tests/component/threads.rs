@@ -88,7 +88,7 @@ impl Hypervisor for Hanging {
         self.twin.detach_vf(vm, pci, deadline)
     }
 
-    fn ensure_released(&self, vm: Uuid, mac: MacAddr, deadline: Duration) -> Result<()> {
+    fn ensure_released(&self, vm: Uuid, mac: MacAddr, deadline: Duration) -> Result<bool> {
         self.twin.ensure_released(vm, mac, deadline)
     }
 

@@ -9,7 +9,7 @@ use super::{
     calls,
     definition::{self, Hostdev},
     job, monitor,
-    refusal::{is_not_there, refused_on, wait_and_ask_again},
+    refusal::{is_not_there, other_primary, refused_on, wait_and_ask_again},
     waiters::{Waiters, Woken},
 };
 use crate::{HypervisorError, Result, VfAttachment};
@@ -31,8 +31,18 @@ pub fn attach(domain: &Domain, vf: &VfAttachment, waiters: &Waiters) -> Result<(
         return Ok(());
     }
     job::refuse_while_busy(domain)?;
-    let xml = hostdev(vf);
-    let Err(error) = domain.attach_device_flags(&xml, sys::VIR_DOMAIN_AFFECT_LIVE) else {
+    let plug = |name: Option<&str>| {
+        let xml = hostdev(vf, name);
+        domain.attach_device_flags(&xml, sys::VIR_DOMAIN_AFFECT_LIVE)
+    };
+    let plugged =
+        plug(Some(&HostdevFacts::alias_for(vf.mac))).or_else(|error| {
+            match other_primary(error.message()) {
+                Some(name) => plug(Some(name).filter(|name| name.starts_with(USERS))),
+                None => Err(error),
+            }
+        });
+    let Err(error) = plugged else {
         return Ok(());
     };
     let reached_qemu = !refused_by_libvirt(&error);
@@ -49,7 +59,7 @@ pub fn attach(domain: &Domain, vf: &VfAttachment, waiters: &Waiters) -> Result<(
         return Ok(());
     }
     match ensure_released(domain, vf.mac, CLEAN_UP, waiters) {
-        Ok(()) => Err(error),
+        Ok(_) => Err(error),
         Err(HypervisorError::GuestRefused { .. }) => {
             Err(HypervisorError::DeviceLeft(error.to_string()))
         }
@@ -119,24 +129,22 @@ fn request(domain: &Domain, device: &Hostdev) -> std::result::Result<(), Error> 
     }
 }
 
-/// Unplugs what QEMU has of a NIC's VF and libvirt does not know; a device that libvirt knows is left to
-/// it.
+/// Unplugs what QEMU has of a NIC's VF and libvirt does not know, whatever its name: QEMU plugs a standby's
+/// primary again by itself when its guest starts anew (hw/net/virtio-net.c, `failover_add_primary`). A device
+/// that libvirt knows is left to it, and one that belongs to no NIC to whoever gave it. False if there is none.
 pub fn ensure_released(
     domain: &Domain,
     mac: MacAddr,
     deadline: Duration,
     waiters: &Waiters,
-) -> Result<()> {
+) -> Result<bool> {
     let asked = "look for what an earlier VF has left";
     let vm = domain.uuid().map_err(refused_on(domain, asked))?;
     let start = Instant::now();
     let mut waiter = waiters.wait_for(vm);
-    let name = HostdevFacts::alias_for(mac);
-    let known = |device: &Hostdev| device.facts.alias.as_deref() == Some(&name);
-    while let Some(devices) = hostdevs(domain)? {
-        if devices.iter().any(known) || !monitor::has_device(domain, &name)? {
-            return Ok(());
-        }
+    let mut found = false;
+    while let Some(name) = forgotten(domain, mac)? {
+        found = true;
         tracing::info!(%vm, name, "QEMU has a device that libvirt has forgotten; it is unplugged");
         match monitor::device_del(domain, &name) {
             Ok(()) => {}
@@ -147,7 +155,27 @@ pub fn ensure_released(
         let left = left_of(start, deadline)?;
         waiter.wait(left.min(LOOK_AGAIN));
     }
-    Ok(())
+    Ok(found)
+}
+
+/// The name of a device that QEMU has for this NIC and libvirt does not know.
+fn forgotten(domain: &Domain, mac: MacAddr) -> Result<Option<String>> {
+    let Some(xml) = live_xml(domain)? else {
+        return Ok(None);
+    };
+    let known = definition::hostdevs_of(&xml)?;
+    let nic = definition::nic_alias(&xml, mac)?;
+    let ours = HostdevFacts::alias_for(mac);
+    for name in monitor::passed_through(domain)? {
+        let is_known = known
+            .iter()
+            .any(|device| device.facts.alias.as_ref() == Some(&name));
+        let its = || Ok(nic.is_some() && monitor::pair_of(domain, &name)? == nic);
+        if !is_known && (name == ours || its()?) {
+            return Ok(Some(name));
+        }
+    }
+    Ok(None)
 }
 
 fn left_of(start: Instant, deadline: Duration) -> Result<Duration> {
@@ -168,27 +196,37 @@ fn find(domain: &Domain, pci: PciAddress) -> Result<Option<Hostdev>> {
 
 /// Host devices of the VM; `None` if it does not run.
 fn hostdevs(domain: &Domain) -> Result<Option<Vec<Hostdev>>> {
+    let xml = live_xml(domain)?;
+    xml.map(|xml| definition::hostdevs_of(&xml)).transpose()
+}
+
+fn live_xml(domain: &Domain) -> Result<Option<String>> {
     let asked = "read the VM's definition";
     if !domain.is_active().map_err(refused_on(domain, asked))? {
         return Ok(None);
     }
     let xml = domain.xml_desc(0).map_err(refused_on(domain, asked))?;
-    definition::hostdevs_of(&xml).map(Some)
+    Ok(Some(xml))
 }
 
-fn hostdev(vf: &VfAttachment) -> String {
+/// Aliases that users give begin so; libvirt takes no others, and makes its own (`hostdev0`).
+const USERS: &str = "ua-";
+
+/// libvirt names it where no name is given.
+fn hostdev(vf: &VfAttachment, name: Option<&str>) -> String {
     let PciAddress {
         domain,
         bus,
         device,
         function,
     } = vf.pci;
-    let alias = HostdevFacts::alias_for(vf.mac);
+    let alias = name.map(|name| format!("<alias name='{name}'/>"));
     format!(
         "<hostdev mode='subsystem' type='pci' managed='no'>\
          <source><address domain='0x{domain:04x}' bus='0x{bus:02x}' slot='0x{device:02x}' function='0x{function}'/></source>\
-         <teaming type='transient' persistent='{}'/><alias name='{alias}'/></hostdev>",
-        vf.persistent_alias
+         <teaming type='transient' persistent='{}'/>{}</hostdev>",
+        vf.persistent_alias,
+        alias.unwrap_or_default()
     )
 }
 
@@ -197,20 +235,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_nic_s_device_has_the_same_name_whichever_vf_it_is() {
-        let on = |pci: &str| {
-            hostdev(&VfAttachment {
-                pci: pci.parse().unwrap(),
-                mac: MacAddr([0x52, 0x54, 0, 0x77, 0, 0x65]),
-                persistent_alias: "net0".into(),
-            })
+    fn a_device_has_the_name_that_it_is_given_or_libvirt_s() {
+        let vf = VfAttachment {
+            pci: "0000:01:10.2".parse().unwrap(),
+            mac: MacAddr([0x52, 0x54, 0, 0x77, 0, 0x65]),
+            persistent_alias: "net0".into(),
         };
-        for xml in [on("0000:01:10.0"), on("0000:01:10.2")] {
-            assert!(
-                xml.contains("<alias name='ua-accelnet-525400770065'/>"),
-                "{xml}"
-            );
-        }
+        let ours = HostdevFacts::alias_for(vf.mac);
+        let xml = hostdev(&vf, Some(&ours));
+        assert!(
+            xml.contains("<alias name='ua-accelnet-525400770065'/>"),
+            "{xml}"
+        );
+        let xml = hostdev(&vf, None);
+        assert!(!xml.contains("alias"), "{xml}");
     }
 
     #[test]

@@ -96,6 +96,16 @@ pub fn free_root_ports_of(xml: &str) -> Result<u32> {
     xml::read(xml, |_, root| Ok(free_root_ports(root)))
 }
 
+/// libvirt's name of the NIC with this address.
+pub fn nic_alias(xml: &str, mac: MacAddr) -> Result<Option<String>> {
+    xml::read(xml, |_, root| {
+        let mut nics = children(root, "devices").flat_map(|devices| children(devices, "interface"));
+        let nic = nics.find(|nic| nic_mac(*nic) == Some(mac));
+        let alias = nic.and_then(|nic| attribute(nic, "alias", "name"));
+        Ok(alias.map(str::to_owned))
+    })
+}
+
 /// True if a definition has a NIC with this address.
 pub fn has_nic(xml: &str, mac: MacAddr) -> Result<bool> {
     xml::read(xml, |_, root| {

@@ -7,7 +7,7 @@
 use serde_json::{Value, json};
 use virt::domain::Domain;
 
-use super::refusal::refused_on;
+use super::refusal::{is_not_there, refused_on};
 use crate::{HypervisorError, MigrationPhase, Result};
 
 /// Events that are asked for, as an extended regular expression.
@@ -62,16 +62,39 @@ pub fn cont(domain: &Domain) -> Result<()> {
     command(domain, &json!({"execute": "cont"})).map(drop)
 }
 
-/// True if QEMU has a device of this name.
-pub fn has_device(domain: &Domain, id: &str) -> Result<bool> {
+/// Names of the devices of the host that QEMU has.
+pub fn passed_through(domain: &Domain) -> Result<Vec<String>> {
     let list = json!({"execute": "qom-list", "arguments": {"path": "/machine/peripheral"}});
-    let answer = command(domain, &list)?;
-    let all = answer
-        .as_array()
-        .ok_or_else(|| strange("qom-list", &answer))?;
-    Ok(all
-        .iter()
-        .any(|device| device.get("name").and_then(Value::as_str) == Some(id)))
+    names_of_vfio(&command(domain, &list)?)
+}
+
+fn names_of_vfio(answer: &Value) -> Result<Vec<String>> {
+    let unknown = || strange("qom-list", answer);
+    let mut names = Vec::new();
+    for device in answer.as_array().ok_or_else(unknown)? {
+        let part = |part: &str| device.get(part).and_then(Value::as_str);
+        // vfio-pci, and its variants (vfio-pci-nohotplug).
+        if part("type").is_some_and(|kind| kind.starts_with("child<vfio-pci")) {
+            names.push(part("name").ok_or_else(unknown)?.to_owned());
+        }
+    }
+    Ok(names)
+}
+
+/// The name of the NIC whose primary a device is; `None` if it is nobody's.
+pub fn pair_of(domain: &Domain, id: &str) -> Result<Option<String>> {
+    let get = json!({"execute": "qom-get", "arguments": {
+        "path": format!("/machine/peripheral/{id}"), "property": "failover_pair_id",
+    }});
+    match command(domain, &get) {
+        Ok(answer) => {
+            let name = answer.as_str().ok_or_else(|| strange("qom-get", &answer))?;
+            Ok(Some(name.to_owned()).filter(|name| !name.is_empty()))
+        }
+        // It went in that moment.
+        Err(HypervisorError::Refused { message, .. }) if is_not_there(&message) => Ok(None),
+        Err(error) => Err(error),
+    }
 }
 
 /// Asks for a device to be unplugged.
@@ -150,6 +173,13 @@ mod tests {
             "{\"return\":[{\"name\":\"net0\",\"type\":\"child<virtio-net-pci>\"}],\"id\":\"libvirt-7\"}",
         );
         assert_eq!(list.unwrap()[0]["name"], "net0");
+        let devices = json!([
+            {"name": "type", "type": "string"},
+            {"name": "net0", "type": "child<virtio-net-pci>"},
+            {"name": "hostdev0", "type": "child<vfio-pci>"},
+        ]);
+        assert_eq!(names_of_vfio(&devices).unwrap(), ["hostdev0"]);
+        assert!(names_of_vfio(&json!({})).is_err());
         assert_eq!(answered("cont", "{\"return\":{}}").unwrap(), json!({}));
         let error = answered(
             "device_del",

@@ -96,6 +96,14 @@ pub fn wait_and_ask_again(words: &str) -> bool {
     words.contains("power indicator blinking") || words.contains("already in the process of unplug")
 }
 
+/// The name that a NIC's primary must have, if QEMU refused another: it remembers the first one's as long as
+/// it runs (hw/net/virtio-net.c, `failover_hide_primary_device`).
+pub fn other_primary(words: &str) -> Option<&str> {
+    let (_, rest) = words.split_once("Cannot attach more than one primary device to '")?;
+    let (_, rest) = rest.split_once("': '")?;
+    rest.split_once('\'').map(|(name, _)| name)
+}
+
 /// QEMU's words for a device that it does not have (error class DeviceNotFound).
 pub fn is_not_there(words: &str) -> bool {
     words.contains("DeviceNotFound") || (words.contains("Device '") && words.contains("not found"))
@@ -212,6 +220,10 @@ mod tests {
         ] {
             assert_eq!(wait_and_ask_again(said), again, "{said}");
         }
+        let words = "internal error: unable to execute QEMU command 'device_add': Cannot attach more than \
+                     one primary device to 'ua-nic': 'hostdev0' and 'ua-accelnet-525400770065'";
+        assert_eq!(other_primary(words), Some("hostdev0"));
+        assert_eq!(other_primary("Cannot attach more than one"), None);
         assert!(is_not_there("Device 'ua-x' not found"));
         assert!(!is_not_there(
             "Device ua-x is already in the process of unplug"

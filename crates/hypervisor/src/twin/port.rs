@@ -145,7 +145,7 @@ impl Hypervisor for HypervisorTwin {
         Ok(())
     }
 
-    fn ensure_released(&self, uuid: Uuid, mac: MacAddr, deadline: Duration) -> Result<()> {
+    fn ensure_released(&self, uuid: Uuid, mac: MacAddr, deadline: Duration) -> Result<bool> {
         let mut vms = self.lock();
         let (vm, pid) = vms.running(uuid)?;
         if vm.refuses_unplug && vm.left.iter().any(|(its, _)| *its == mac) {
@@ -160,10 +160,11 @@ impl Hypervisor for HypervisorTwin {
             .partition(|(its, _)| *its == mac);
         let gone: Vec<(MacAddr, Option<PciAddress>)> = gone;
         vm.left = left;
+        let found = !gone.is_empty();
         for pci in gone.into_iter().filter_map(|(_, pci)| pci) {
             self.hardware.unplugged(pid, pci);
         }
-        Ok(())
+        Ok(found)
     }
 
     fn end_job(&self, uuid: Uuid) -> Result<()> {
