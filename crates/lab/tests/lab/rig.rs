@@ -1,10 +1,17 @@
 //! The lab under test: its own name, taken down whatever happens.
+//!
+//! | variable | means |
+//! |---|---|
+//! | `ACCELNET_LAB_KEEP` | the lab of a failure stays for a look |
+//! | `ACCELNET_LAB_REUSE` | steps run in the lab of this name, which stays |
+//! | `ACCELNET_LAB_STEPS` | steps whose name has one of these parts, separated by commas, and no others |
+//! | `ACCELNET_LAB_LOST` | a file that is made if the emulator lost a machine: such a test says nothing |
 
 use std::{
     path::PathBuf,
     process::{Command, Output, Stdio},
     sync::{Mutex, MutexGuard, PoisonError},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use accelnet_lab::{
@@ -22,6 +29,7 @@ use serde_json::Value;
 pub struct Rig {
     pub lab: Lab,
     started: Instant,
+    stays: bool,
     _turn: MutexGuard<'static, ()>,
 }
 
@@ -87,26 +95,29 @@ pub fn words(line: &str) -> Vec<&str> {
 }
 
 impl Rig {
-    /// Boots a lab with the product. Two cores are enough for one at a time.
+    /// Boots a lab with the product. Two cores are enough for one at a time. What does not boot is booted a
+    /// second time: emulated machines now and then hang.
     pub fn up(options: Options) -> Self {
         let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
         let name = format!("test-{}", std::process::id());
         down_on_interrupt(&name).unwrap();
         let started = Instant::now();
-        if let Ok(name) = std::env::var("DBG_REUSE") {
-            return Self {
-                lab: Lab::open(&name).unwrap(),
-                started,
-                _turn: turn,
-            };
-        }
-        let lab = Lab::up(&name, options, Progress::new(false)).unwrap_or_else(|error| {
-            let _ = Lab::down(&name);
-            panic!("the lab does not come up: {error:#}")
-        });
+        let reused = std::env::var("ACCELNET_LAB_REUSE").ok();
+        let up = |options| {
+            let up = Lab::up(&name, options, Progress::new(false));
+            up.inspect_err(|error| {
+                eprintln!("the lab does not come up: {error:#}");
+                let _ = Lab::down(&name);
+            })
+        };
+        let lab = match &reused {
+            Some(name) => Lab::open(name),
+            None => up(options.clone()).or_else(|_| up(options)),
+        };
         Self {
-            lab,
+            lab: lab.unwrap(),
             started,
+            stays: reused.is_some(),
             _turn: turn,
         }
     }
@@ -117,8 +128,8 @@ impl Rig {
             "[{:6.1} s] step: {name}",
             self.started.elapsed().as_secs_f64()
         );
-        if let Ok(only) = std::env::var("DBG_ONLY")
-            && !only.split(',').any(|o| name.contains(o))
+        if let Ok(parts) = std::env::var("ACCELNET_LAB_STEPS")
+            && !parts.split(',').any(|part| name.contains(part))
         {
             return;
         }
@@ -238,12 +249,33 @@ impl Rig {
     }
 }
 
+impl Rig {
+    /// A node that does not answer any more is the emulator's fault, whatever the product did to it: that
+    /// takes down no kernel. One that was shut down by the test does not count.
+    fn say_what_is_lost(&self) {
+        for node in &self.lab.nodes {
+            let Err(error) = self.lab.ssh(node).wait(ANSWERS) else {
+                continue;
+            };
+            eprintln!("{} is lost: {error:#}", node.name);
+            let marked = std::env::var_os("ACCELNET_LAB_LOST").map(|path| std::fs::write(path, ""));
+            if let Some(Err(error)) = marked {
+                eprintln!("this cannot be noted: {error}");
+            }
+        }
+    }
+}
+
+/// A node that answers at all does so within this.
+const ANSWERS: Duration = Duration::from_secs(60);
+
 impl Drop for Rig {
     fn drop(&mut self) {
-        if std::env::var_os("DBG_REUSE").is_some() {
-            return;
+        if std::thread::panicking() {
+            self.say_what_is_lost();
         }
-        if std::thread::panicking() && std::env::var_os("ACCELNET_LAB_KEEP").is_some() {
+        let kept = std::thread::panicking() && std::env::var_os("ACCELNET_LAB_KEEP").is_some();
+        if kept || self.stays {
             eprintln!("the lab is kept: accelnet-lab --name {} …", self.lab.name);
             return;
         }
