@@ -18,7 +18,7 @@ const HOST: Place<'static> = Place::Node("node1");
 const MACS: [&str; 2] = ["52:54:00:77:00:65", "52:54:00:77:00:66"];
 /// What an event may cost the accelerated VM more than the other, in seconds: one for the guest, which leaves
 /// its VF meanwhile, and what an unplug takes longer in software emulation.
-const MORE_S: f64 = 3.0;
+pub const MORE_S: f64 = 3.0;
 
 fn tap_of(rig: &Rig, vm: &str) -> String {
     let tap = rig.node(&format!(
