@@ -57,6 +57,11 @@ fn a_damaged_ledger_is_told_and_nothing_is_done_until_there_is_a_wish() {
     world.tell();
     world.wait_path(1, NicPath::Synthetic);
     world.assert_free_vfs_clean();
+    // Nobody knows any more who keeps its tap from being flooded: it stays so, until somebody changes it.
+    world.host.with(|machine| {
+        let mut ports = machine.bridges[0].ports.iter_mut();
+        ports.find(|port| !port.flood).unwrap().flood = true;
+    });
     world.want(1, Some(Performance::Low));
     world.tell();
     world.wait_path(1, NicPath::Vf);

@@ -94,8 +94,8 @@ pub fn plan(
     }
 }
 
-/// A VM that nobody here has said anything of came with a VF of ours: it was migrated or restored. It was given
-/// that elsewhere, or before; what its user gave it stays.
+/// A VM that nobody here has said anything of came with a VF of ours: it was migrated or restored. What it was
+/// given here, or by its user, stays.
 fn unasked(scene: &Scene<'_>, nic: &Nic<'_>, plan: &mut Plan) {
     let NicId { vm, .. } = nic.id;
     let Some(device) = nic.handle.map(|handle| handle.device()) else {
@@ -104,7 +104,7 @@ fn unasked(scene: &Scene<'_>, nic: &Nic<'_>, plan: &mut Plan) {
     let mut hostdevs = nic.vm.hostdevs.iter();
     let ours = hostdevs.any(|hostdev| hostdev.pci == device && hostdev.is_ours());
     let known = || scene.desired.vm(vm).is_some() || scene.observed.stale.contains(&vm);
-    if ours && !known() && !scene.moves(vm) {
+    if ours && is_wrong(scene, nic) && !known() && !scene.moves(vm) {
         back(scene, nic, Vec::new(), plan);
     }
 }
@@ -307,6 +307,23 @@ enum Leave {
     Vectors,
 }
 
+/// Its device is no VF of ours, or has no address, or QEMU does not have it at all: it came with a restore or a
+/// migration.
+fn is_wrong(scene: &Scene<'_>, nic: &Nic<'_>) -> bool {
+    let memory = scene.memory;
+    match nic.handle {
+        Some(Handle::Vfio(_, vf)) => {
+            let runs = nic.vm.state == VmState::Running;
+            let bare = vf.attributes.mac.is_zero() && !memory.undressed.contains(&nic.id);
+            let closed =
+                runs && memory.host_is_newer && !nic.handle.is_some_and(|its| its.is_open());
+            bare || closed
+        }
+        Some(Handle::Unknown(_)) => true,
+        None => false,
+    }
+}
+
 fn must_leave(
     scene: &Scene<'_>,
     nic: &Nic<'_>,
@@ -323,11 +340,7 @@ fn must_leave(
     if !adapter.carrier || !scene.observed.is_active(adapter) {
         return Some(Leave::NoWay);
     }
-    // It has no address, or QEMU does not have it at all: it came with a restore or a migration.
-    let runs = nic.vm.state == VmState::Running;
-    let bare = vf.attributes.mac.is_zero() && !memory.undressed.contains(&nic.id);
-    let closed = runs && memory.host_is_newer && !nic.handle.is_some_and(|its| its.is_open());
-    if bare || closed || memory.quarantined.contains(&vf.pci) {
+    if is_wrong(scene, nic) || memory.quarantined.contains(&vf.pci) {
         return Some(Leave::Wrong);
     }
     let starts = vf.active_vectors == 0 && nic.past.watch.may_start(scene.now);
