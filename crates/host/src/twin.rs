@@ -368,6 +368,7 @@ fn new_vf(pf: PciAddress, index: u32) -> VfFacts {
         active_vectors: 0,
         msix_vectors: Support::Unsupported,
         vm: None,
+        promised: None,
     }
 }
 

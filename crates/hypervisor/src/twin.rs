@@ -103,6 +103,7 @@ fn standby(mac: MacAddr, bridge: &IfName) -> NicFacts {
         mac,
         alias: None,
         model: "virtio".into(),
+        mtu: None,
         bridge: Some(bridge.clone()),
         direct: None,
         tap: None,
@@ -130,12 +131,14 @@ pub fn definition(uuid: Uuid, name: &str, mac: MacAddr, bridge: &IfName) -> VmFa
         machine: "pc-q35-10.0".into(),
         vcpus: 2,
         memory_mib: 192,
+        memory_held_mib: 0,
         memory_unpinnable: None,
         free_root_ports_live: 0,
         free_root_ports_config: 2,
         nics: vec![standby(mac, bridge)],
         nics_staged: Vec::new(),
         hostdevs: Vec::new(),
+        hostdevs_config: Vec::new(),
     }
 }
 

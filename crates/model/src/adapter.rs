@@ -190,6 +190,9 @@ pub struct VfFacts {
     /// A VM that has the VF in its live definition; filled in by whoever also sees the hypervisor.
     #[serde(default)]
     pub vm: Option<Uuid>,
+    /// A VM whose persistent definition names the VF, for its next start; filled in likewise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub promised: Option<Uuid>,
 }
 
 /// One physical function: a port of an SR-IOV card.

@@ -45,4 +45,4 @@ pub use status::{
     AdapterStatus, NicPath, NicStatus, NodeStatus, Progress, QueuePairs, UnseenVm, VmStatus,
 };
 pub use support::Support;
-pub use vm::{HostdevFacts, NicFacts, VmFacts, VmJob, VmState};
+pub use vm::{HostdevFacts, NicFacts, VmFacts, VmJob, VmState, is_virtio};

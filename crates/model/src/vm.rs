@@ -45,6 +45,9 @@ pub struct NicFacts {
     pub alias: Option<String>,
     /// Device model (`virtio`, `e1000e`, …).
     pub model: String,
+    /// The MTU that the NIC offers its guest (`<mtu size=…/>`, VIRTIO_NET_F_MTU), if it does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mtu: Option<u32>,
     /// Bridge that it is on, if it is on one.
     pub bridge: Option<IfName>,
     /// The host's interface that it is a macvtap of (a NIC of type `direct`).
@@ -70,6 +73,22 @@ pub struct NicFacts {
     pub link_up: bool,
     /// Policy named in the VM's definition (`<bandwidth>`, `<filterref>`, `<vlan>`, isolation).
     pub policy: Vec<PolicyFinding>,
+}
+
+impl NicFacts {
+    /// True if it is a virtio NIC, whichever way its PCI device presents itself
+    /// (<https://libvirt.org/formatdomain.html#virtio-transitional-devices>).
+    pub fn is_virtio(&self) -> bool {
+        is_virtio(&self.model)
+    }
+}
+
+/// The same of a model's name.
+pub fn is_virtio(model: &str) -> bool {
+    matches!(
+        model,
+        "virtio" | "virtio-transitional" | "virtio-non-transitional"
+    )
 }
 
 /// What libvirt gives a NIC that says nothing of queues.
@@ -130,8 +149,12 @@ pub struct VmFacts {
     pub machine: String,
     /// vCPUs in use now (or at the next start, if it is off).
     pub vcpus: u32,
-    /// Memory in MiB.
+    /// Memory in MiB that the guest has, without what of virtio-mem is not plugged.
     pub memory_mib: u64,
+    /// What of it is the VM's already, in MiB: resident in its process, to an eighth of the whole, or all of it
+    /// in huge pages, which are reserved before a VM starts.
+    #[serde(default)]
+    pub memory_held_mib: u64,
     /// Memory that cannot be pinned, and why (confidential guest, expected ballooning …).
     pub memory_unpinnable: Option<String>,
     /// Free hot-pluggable PCIe root ports of the running VM.
@@ -146,6 +169,9 @@ pub struct VmFacts {
     pub nics_staged: Vec<NicFacts>,
     /// PCI devices of the host that the running VM has.
     pub hostdevs: Vec<HostdevFacts>,
+    /// PCI devices of the host that its persistent definition names: it needs them at its next start.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub hostdevs_config: Vec<PciAddress>,
 }
 
 impl VmFacts {

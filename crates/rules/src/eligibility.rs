@@ -53,7 +53,7 @@ pub fn check(
     supply::check(observed, intent, level, waiting.len(), &mut problems);
     port::foreign_vfs(observed, vm, &nics, &mut problems);
     if !waiting.is_empty() {
-        port::mtu(observed, intent, &mut problems);
+        port::mtu(observed, intent, &waiting, &mut problems);
     }
     for nic in nics {
         port::check(observed, vm, intent, nic, &mut problems);
@@ -116,7 +116,7 @@ pub fn check_without_nic(
         problems.extend(size::memory(observed, vm));
     }
     supply::check(observed, intent, level, usize::from(running), &mut problems);
-    port::mtu(observed, intent, &mut problems);
+    port::mtu(observed, intent, &[], &mut problems);
     about(vm, problems)
 }
 

@@ -73,6 +73,7 @@ fn vf(index: u32) -> VfFacts {
         active_vectors: 0,
         msix_vectors: Support::Unsupported,
         vm: None,
+        promised: None,
     }
 }
 
@@ -89,6 +90,7 @@ pub fn vm(number: u8) -> VmFacts {
         machine: "pc-q35-10.0".into(),
         vcpus: 2,
         memory_mib: 192,
+        memory_held_mib: 0,
         memory_unpinnable: None,
         free_root_ports_live: 2,
         free_root_ports_config: 2,
@@ -96,6 +98,7 @@ pub fn vm(number: u8) -> VmFacts {
             mac: MacAddr([2, 0, 0, 0, 0x77, number]),
             alias: Some("net0".into()),
             model: "virtio".into(),
+            mtu: None,
             bridge: "br0".parse().ok(),
             direct: None,
             tap: format!("vnet{number}").parse().ok(),
@@ -109,6 +112,7 @@ pub fn vm(number: u8) -> VmFacts {
         }],
         nics_staged: vec![],
         hostdevs: vec![],
+        hostdevs_config: vec![],
     }
 }
 

@@ -144,6 +144,11 @@ impl Observed {
         self.hypervisor_answers && self.unseen_vms.is_empty() && self.stale.is_empty()
     }
 
+    /// A VM that needs the PCI function at its next start: its persistent definition names it.
+    pub fn promised(&self, pci: PciAddress) -> Option<&VmFacts> {
+        self.vms.iter().find(|vm| vm.hostdevs_config.contains(&pci))
+    }
+
     /// True if any VM has the PCI function in its live definition.
     pub fn is_assigned(&self, pci: PciAddress) -> bool {
         self.vms

@@ -167,7 +167,7 @@ impl Machine {
         self.memory.without_hold.retain(in_the_way);
     }
 
-    /// Tells VFs which VM has them.
+    /// Tells VFs which VM has them, and which needs them at its next start.
     fn assign(&mut self) {
         let has: Vec<_> = self
             .observed
@@ -179,6 +179,9 @@ impl Machine {
         for vf in adapters.flat_map(|adapter| &mut adapter.vfs) {
             let its = has.iter().find(|(pci, _)| *pci == vf.pci);
             vf.vm = its.map(|(_, vm)| *vm);
+            let mut vms = self.observed.vms.iter();
+            let promised = vms.find(|vm| vm.hostdevs_config.contains(&vf.pci));
+            vf.promised = promised.map(|vm| vm.uuid);
         }
     }
 

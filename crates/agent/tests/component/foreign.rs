@@ -165,3 +165,51 @@ fn a_queue_of_somebody_else_concerns_its_vm_alone() {
     });
     world.assert_synthetic(1);
 }
+
+/// The definition of a VM that is off names six of seven, one with an address of its user's.
+#[test]
+fn a_vf_that_a_vm_needs_at_its_next_start_is_left_to_it() {
+    let mut world = World::settled(2);
+    world.add_vm(4);
+    world.hypervisor.stop(uuid(4));
+    let promised = world.host.with(|machine| {
+        let vfs = &mut machine.adapters[0].vfs[..6];
+        vfs[0].attributes.vlan = 7;
+        vfs.iter().map(|vf| vf.pci).collect::<Vec<_>>()
+    });
+    world.hypervisor.with(|vms| {
+        let facts = &mut vms.vm_mut(uuid(4)).unwrap().facts;
+        facts.hostdevs_config = promised.clone();
+    });
+    world.run_for(Duration::from_secs(20));
+    world.want(1, LOW);
+    world.want(2, LOW);
+    world.tell();
+    let status = world.wait("one VM on the last VF", |status| {
+        let on_vf = |vm: &u8| path(status, *vm) == NicPath::Vf;
+        [1, 2].iter().filter(|vm| on_vf(vm)).count() == 1 && status.converged
+    });
+    let other = if path(&status, 1) == NicPath::Vf {
+        2
+    } else {
+        1
+    };
+    let vms = &status.vms;
+    let status = vms.iter().find(|vm| vm.facts.uuid == uuid(other)).unwrap();
+    let why = &status.problems[0];
+    assert_eq!(why.code, Code::VfInUseByOthers);
+    assert!(
+        why.detail.contains("is in the definition of VM 'vm4'"),
+        "{why}"
+    );
+    world.host.with(|machine| {
+        assert_eq!(machine.adapters[0].vfs[0].attributes.vlan, 7);
+    });
+    // It is deleted.
+    world.hypervisor.with(|vms| {
+        let facts = &mut vms.vm_mut(uuid(4)).unwrap().facts;
+        facts.hostdevs_config.clear();
+    });
+    world.wait_path(other, NicPath::Vf);
+    world.assert_free_vfs_clean();
+}

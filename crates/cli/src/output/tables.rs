@@ -450,7 +450,10 @@ pub fn adapter(adapter: &Adapter) -> String {
         let user = match (&vf.user, vf.vm) {
             (VfUser::Process { pid, command }, vm) => format!("{command} (pid {pid}) {}", dash(vm)),
             (VfUser::HostDriver { driver }, _) => format!("host driver {driver}"),
-            (VfUser::Nobody, _) => "free".to_owned(),
+            (VfUser::Nobody, _) => match vf.promised {
+                Some(vm) => format!("VM {vm}, at its next start"),
+                None => "free".to_owned(),
+            },
         };
         add(
             &mut rows,

@@ -275,6 +275,7 @@ impl View<'_> {
             active_vectors: self.vectors.get(&pci).copied().unwrap_or(0),
             msix_vectors: vectors::observe(root, pf, pci)?,
             vm: None,
+            promised: None,
         })
     }
 }

@@ -50,6 +50,7 @@ fn of(
         machine: machine(root),
         vcpus: vcpus(root),
         memory_mib: memory_mib(root),
+        memory_held_mib: memory_held_mib(root, running.then_some(&vm.name)),
         memory_unpinnable: memory_unpinnable(root),
         free_root_ports_live: if running { free_root_ports(root) } else { 0 },
         free_root_ports_config: config.map_or(0, free_root_ports),
@@ -65,6 +66,13 @@ fn of(
                 .collect()
         } else {
             Vec::new()
+        },
+        hostdevs_config: match config {
+            Some(config) => {
+                let devices = hostdevs(config)?.into_iter();
+                devices.map(|(device, _)| device.pci).collect()
+            }
+            None => Vec::new(),
         },
     })
 }
@@ -127,9 +135,50 @@ fn vcpus(root: Element<'_>) -> u32 {
         .unwrap_or(0)
 }
 
-/// Units: <https://libvirt.org/formatdomain.html#memory-allocation>; KiB if none is given.
+/// What the guest has now, or at its start.
 fn memory_mib(root: Element<'_>) -> u64 {
-    let Some(memory) = child(root, "memory") else {
+    bytes_of(root, "memory").saturating_sub(unplugged(root)) >> 20
+}
+
+/// What virtio-mem could plug and has not (<https://libvirt.org/formatdomain.html#memory-devices>), in bytes. It
+/// counts in the whole, and is not there to be pinned.
+fn unplugged(root: Element<'_>) -> u64 {
+    let devices = children(root, "devices").flat_map(|devices| children(devices, "memory"));
+    let virtio = devices.filter(|device| device.attribute("model") == Some("virtio-mem"));
+    let targets = virtio.filter_map(|device| child(device, "target"));
+    let missing = targets.map(|target| {
+        let plugged = ["current", "requested"]
+            .into_iter()
+            .find(|name| child(target, name).is_some());
+        let plugged = plugged.map(|name| bytes_of(target, name));
+        plugged.map_or(0, |plugged| {
+            bytes_of(target, "size").saturating_sub(plugged)
+        })
+    });
+    missing.sum()
+}
+
+/// What pinning needs not find any more: huge pages are set aside before the VM starts, and what the guest
+/// has touched is its already. To an eighth of the whole, so that it is told only when it matters.
+fn memory_held_mib(root: Element<'_>, runs: Option<&String>) -> u64 {
+    let whole = memory_mib(root);
+    let pages = child(root, "memoryBacking").and_then(|backing| child(backing, "hugepages"));
+    // Those of single NUMA nodes are not all of it.
+    let all =
+        |pages: Element<'_>| children(pages, "page").all(|page| !page.has_attribute("nodeset"));
+    if pages.is_some_and(all) {
+        return whole;
+    }
+    let resident = runs
+        .and_then(|name| process::resident_mib(name))
+        .unwrap_or(0);
+    let part = (whole / 8).max(1);
+    resident.min(whole) / part * part
+}
+
+/// Units: <https://libvirt.org/formatdomain.html#memory-allocation>; KiB if none is given.
+fn bytes_of(root: Element<'_>, name: &'static str) -> u64 {
+    let Some(memory) = child(root, name) else {
         return 0;
     };
     let amount: u64 = memory
@@ -147,7 +196,7 @@ fn memory_mib(root: Element<'_>) -> u64 {
         "T" | "TiB" => 1 << 40,
         _ => 1 << 10,
     };
-    amount.saturating_mul(bytes) >> 20
+    amount.saturating_mul(bytes)
 }
 
 /// Confidential guests' memory is encrypted for the guest; a ballooned guest has given memory back
@@ -156,15 +205,12 @@ fn memory_unpinnable(root: Element<'_>) -> Option<String> {
     if let Some(kind) = attribute(root, "launchSecurity", "type") {
         return Some(format!("it is a confidential guest ({kind})"));
     }
-    let in_kib = |name| text(root, name).and_then(|amount| amount.parse::<u64>().ok());
     let devices = child(root, "devices")?;
     let balloon = attribute(devices, "memballoon", "model").is_some_and(|model| model != "none");
-    match (in_kib("memory"), in_kib("currentMemory")) {
-        (Some(all), Some(current)) if balloon && current < all => {
-            Some(format!("its memory is ballooned ({current} of {all} KiB)"))
-        }
-        _ => None,
-    }
+    child(root, "currentMemory").filter(|_| balloon)?;
+    let all = bytes_of(root, "memory").saturating_sub(unplugged(root)) >> 10;
+    let current = bytes_of(root, "currentMemory") >> 10;
+    (current < all).then(|| format!("its memory is ballooned ({current} of {all} KiB)"))
 }
 
 /// Managers mark their VMs in the metadata by a namespace of their own.
@@ -251,6 +297,7 @@ fn nics(root: Element<'_>, config: Option<Element<'_>>, running: bool) -> Vec<Ni
             model: attribute(nic, "model", "type")
                 .unwrap_or("default")
                 .to_owned(),
+            mtu: attribute(nic, "mtu", "size").and_then(|size| size.parse().ok()),
             bridge: interface(attribute(nic, "source", "bridge")),
             direct: interface(attribute(nic, "source", "dev"))
                 .filter(|_| nic.attribute("type") == Some("direct")),

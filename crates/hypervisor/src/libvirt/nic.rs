@@ -1,7 +1,7 @@
 //! One NIC's element of a definition: what it says, and the same with one thing added. All else is kept
 //! to the byte.
 
-use accelnet_model::MacAddr;
+use accelnet_model::{MacAddr, is_virtio};
 
 use super::xml::{self, Element, child, children, malformed, nic_mac, teaming};
 use crate::Result;
@@ -18,7 +18,7 @@ pub fn queues(nic: Element<'_>) -> u32 {
 pub fn can_have_queues(nic: Element<'_>) -> bool {
     let model = child(nic, "model").and_then(|model| model.attribute("type"));
     let driver = child(nic, "driver").and_then(|driver| driver.attribute("name"));
-    model == Some("virtio") && driver != Some("qemu")
+    model.is_some_and(is_virtio) && driver != Some("qemu")
 }
 
 /// The NIC's element with `<teaming type='persistent'/>`; `None` if it has it already.
@@ -92,6 +92,7 @@ mod tests {
    <driver name='vhost' txmode='iothread'  queues=\"2\" ><host csum='off'/></driver></interface>
   <interface type='bridge'><mac address='52:54:00:00:00:04'/><model type='virtio'/><driver iommu='on'/></interface>
   <interface type='bridge'><mac address='52:54:00:00:00:05'/><model type='virtio'/><driver name='qemu'/></interface>
+  <interface type='bridge'><mac address='52:54:00:00:00:06'/><model type='virtio-non-transitional'/></interface>
  </devices></domain>";
 
     fn mac(number: u8) -> MacAddr {
@@ -113,6 +114,7 @@ mod tests {
             (1, "<driver queues='4'/>", ""),
             (3, "queues=\"4\"", "queues=\"2\""),
             (4, " queues='4'", ""),
+            (6, "<driver queues='4'/>", ""),
         ] {
             let element = with_queues(VM, mac(nic), 4).unwrap().unwrap();
             assert!(element.contains(added), "{element}");

@@ -16,6 +16,20 @@ pub fn was_started_here(name: &str) -> bool {
     command.is_some_and(|command| !command.is_empty() && !waits(&command))
 }
 
+/// Memory of it that is resident, in MiB (`VmRSS` of proc(5); what is in huge pages is not in it).
+pub fn resident_mib(name: &str) -> Option<u64> {
+    let text = read(&format!("/proc/{}/status", id(name)?))?;
+    resident_of(&String::from_utf8_lossy(&text))
+}
+
+fn resident_of(status: &str) -> Option<u64> {
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmRSS:"))?;
+    let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    Some(kib >> 10)
+}
+
 /// The arguments end with a zero byte each (proc(5)).
 fn waits(command: &[u8]) -> bool {
     command
@@ -43,6 +57,9 @@ mod tests {
     fn one_that_comes_in_was_told_to_wait() {
         assert!(waits(b"/usr/bin/qemu\0-name\0vm1\0-incoming\0defer\0"));
         assert!(!waits(b"/usr/bin/qemu\0-name\0guest=-incoming\0-S\0"));
+        let status = "VmPeak:\t  300000 kB\nVmRSS:\t  204800 kB\n";
+        assert_eq!(resident_of(status), Some(200));
+        assert_eq!(resident_of("VmRSS:\tlots\n"), None);
         // Of what cannot be looked at nothing is known.
         assert!(!was_started_here("no VM/of this name"));
     }

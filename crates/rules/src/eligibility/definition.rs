@@ -12,7 +12,7 @@ pub(super) fn check(vm: &VmFacts, waiting: &[&NicFacts], problems: &mut Vec<Prob
         return;
     }
     for nic in waiting {
-        if nic.model != "virtio" {
+        if !nic.is_virtio() {
             problems.push(not_virtio(nic));
         } else if !nic.standby_live {
             let mac = nic.mac;
@@ -38,7 +38,7 @@ pub(super) fn check_prepare(vm: &VmFacts, nics: &[&NicFacts]) -> Vec<Problem> {
     if !vm.has_pcie() {
         problems.push(not_pcie(vm));
     }
-    let other_models = nics.iter().filter(|nic| nic.model != "virtio");
+    let other_models = nics.iter().filter(|nic| !nic.is_virtio());
     problems.extend(other_models.map(|nic| not_virtio(nic)));
     let ready = nics
         .iter()

@@ -43,8 +43,25 @@ pub fn findings(observed: &Observed, vm: &VmFacts, nic: &NicFacts) -> Vec<Policy
     findings
 }
 
-/// A VF's MTU is at most its PF's, and the guest's NIC has the bridge's.
-pub(super) fn mtu(observed: &Observed, intent: &Intent, problems: &mut Vec<Problem>) {
+/// A VF's MTU is at most its PF's. The guest's NIC has the bridge's, or one that its definition says: its
+/// kernel takes no VF as the fast half that cannot have the same (drivers/net/net_failover.c,
+/// `net_failover_slave_register`).
+pub(super) fn mtu(
+    observed: &Observed,
+    intent: &Intent,
+    nics: &[&NicFacts],
+    problems: &mut Vec<Problem>,
+) {
+    for adapter in observed.uplinks(intent) {
+        for (nic, mtu) in nics.iter().filter_map(|nic| Some((nic, nic.mtu?))) {
+            if mtu > adapter.mtu {
+                let (mac, name, most) = (nic.mac, &adapter.ifname, adapter.mtu);
+                let text = format!("NIC {mac} has an MTU of {mtu}, {name} one of {most}.");
+                let problem = Problem::new(Code::VfMtuTooSmall, text);
+                problems.push(problem.about("nic", mac).about("adapter", name));
+            }
+        }
+    }
     let Some(bridge) = observed.bridge(&intent.bridge) else {
         return;
     };

@@ -26,8 +26,8 @@ pub(super) fn vcpus(observed: &Observed, vm: &VmFacts, level: Performance) -> Op
 }
 
 /// vfio pins all of a VM's memory when its first device is plugged (kernel:
-/// drivers/vfio/vfio_iommu_type1.c). What the guest has touched is in use already; at worst all of it
-/// still has to be found.
+/// drivers/vfio/vfio_iommu_type1.c). What the guest has touched is in use already; the rest still has to be
+/// found.
 pub(super) fn memory(observed: &Observed, vm: &VmFacts) -> Option<Problem> {
     let (name, size) = (&vm.name, vm.memory_mib);
     if !vm.hostdevs.is_empty() {
@@ -38,12 +38,13 @@ pub(super) fn memory(observed: &Observed, vm: &VmFacts) -> Option<Problem> {
         return Some(Problem::new(Code::VmMemoryNotPinnable, text));
     }
     let available = observed.node.memory_available_mib;
-    if available >= size.saturating_add(MEMORY_LEFT_MIB) {
+    let missing = size.saturating_sub(vm.memory_held_mib);
+    if missing == 0 || available >= missing.saturating_add(MEMORY_LEFT_MIB) {
         return None;
     }
     let text = format!(
-        "VM '{name}' has {size} MiB, all of which a VF pins; the node has {available} MiB left, of \
-         which {MEMORY_LEFT_MIB} must stay free."
+        "VM '{name}' has {size} MiB, all of which a VF pins. {missing} of them are not its yet; the node has \
+         {available} MiB left, of which {MEMORY_LEFT_MIB} must stay free."
     );
     Some(Problem::new(Code::VmMemoryNotPinnable, text))
 }

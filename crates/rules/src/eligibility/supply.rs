@@ -137,7 +137,8 @@ pub fn free_vfs<'a>(
     adapter: &'a AdapterFacts,
 ) -> impl Iterator<Item = &'a VfFacts> {
     adapter.vfs.iter().filter(|vf| {
-        vf.user == VfUser::Nobody && vf.group_peers.is_empty() && !observed.is_assigned(vf.pci)
+        let somebodys = observed.is_assigned(vf.pci) || observed.promised(vf.pci).is_some();
+        vf.user == VfUser::Nobody && vf.group_peers.is_empty() && !somebodys
     })
 }
 
@@ -234,7 +235,10 @@ fn used_by_others(observed: &Observed, vf: &VfFacts) -> Option<String> {
         return None;
     }
     match &vf.user {
-        VfUser::Nobody => None,
+        VfUser::Nobody => {
+            let name = &observed.promised(vf.pci)?.name;
+            Some(format!("{} is in the definition of VM '{name}'", vf.pci))
+        }
         VfUser::Process { pid, command } => {
             Some(format!("{} is used by process {pid} ({command})", vf.pci))
         }

@@ -95,6 +95,10 @@ fn obstacles_in_the_vm() {
             o.vms[0].memory_mib = u64::MAX;
         }),
         (Code::VmMemoryNotPinnable, |o| {
+            // A quarter of it is there.
+            (o.node.memory_available_mib, o.vms[0].memory_held_mib) = (128 + 143, 48);
+        }),
+        (Code::VmMemoryNotPinnable, |o| {
             o.vms[0].memory_unpinnable = Some("sev".into());
         }),
     ]);
@@ -137,6 +141,10 @@ fn obstacles_in_the_node() {
                 vf.group_peers = vec!["0000:01:00.0".parse().unwrap()];
             }
         }),
+        (Code::VfInUseByOthers, |o| {
+            let all = o.adapters[0].vfs.iter();
+            o.vms[1].hostdevs_config = all.map(|vf| vf.pci).collect();
+        }),
         (Code::NoFreeVf, |o| {
             for vf in 0..o.adapters[0].vfs.len() {
                 fixture::put_on_vf(o, 1, vf);
@@ -149,6 +157,9 @@ fn obstacles_in_the_node() {
 fn obstacles_on_the_port() {
     each_alone(&[
         (Code::VfMtuTooSmall, |o| o.bridges[0].mtu = 1501),
+        (Code::VfMtuTooSmall, |o| {
+            o.vms[0].nics[0].mtu = Some(9000);
+        }),
         (Code::PolicyNotOffloadable, |o| {
             o.vms[0].nics[0].policy = vec![PolicyFinding {
                 kind: PolicyKind::NwFilter,
@@ -189,6 +200,11 @@ fn what_looks_like_an_obstacle_and_is_none() {
     let cases: &[Change] = &[
         |o| o.vms[0].memory_mib = o.node.memory_available_mib - 128,
         |o| o.node.smt_active = Support::Unsupported,
+        // It is there already: resident, or in huge pages.
+        |o| (o.node.memory_available_mib, o.vms[0].memory_held_mib) = (128 + 144, 48),
+        |o| (o.node.memory_available_mib, o.vms[0].memory_held_mib) = (5, 192),
+        |o| o.vms[0].nics[0].model = "virtio-non-transitional".into(),
+        |o| o.vms[0].nics[0].mtu = Some(1500),
         // Somebody else's restriction, another port's addresses, group addresses, the tap's own.
         |o| o.vms[1].nics[0].link_up = false,
         |o| {

@@ -111,7 +111,7 @@ pub fn interrupted(observed: &Observed, intent: &Intent) -> Vec<String> {
     reasons
 }
 
-/// A VF that nobody uses is bound to vfio-pci, carries the baseline, and keeps no more vectors of a
+/// A VF that nobody uses, and no VM needs at its next start, is bound to vfio-pci, carries the baseline, and keeps no more vectors of a
 /// pool than an idle one needs.
 fn idle_vf(
     observed: &Observed,
@@ -120,7 +120,8 @@ fn idle_vf(
     memory: &Memory,
     plan: &mut Plan,
 ) {
-    let held = vf.user != VfUser::Nobody || observed.is_assigned(vf.pci);
+    let somebodys = observed.is_assigned(vf.pci) || observed.promised(vf.pci).is_some();
+    let held = vf.user != VfUser::Nobody || somebodys;
     let mut moves = memory.moves.values();
     let moves = moves.any(|going| going.device() == vf.pci);
     if held || moves || memory.quarantined.contains(&vf.pci) {

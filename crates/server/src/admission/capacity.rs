@@ -153,8 +153,8 @@ fn fewer(one: Queues, other: Queues) -> Queues {
     }
 }
 
-/// VFs that can be given to VMs: free, or held by a VM that is wished for on the intent. What others use, what is
-/// not isolated and what is quarantined is counted out.
+/// VFs that can be given to VMs: free, or held by a VM that is wished for on the intent. What others use or need
+/// at their start, what is not isolated and what is quarantined is counted out.
 pub(super) fn ours(wish: &Wish, intent: &Intent, adapter: &AdapterStatus) -> u32 {
     let vfs = adapter.facts.vfs.iter();
     let vfs = vfs.filter(|vf| usable(wish, intent, vf));
@@ -164,7 +164,10 @@ pub(super) fn ours(wish: &Wish, intent: &Intent, adapter: &AdapterStatus) -> u32
 fn usable(wish: &Wish, intent: &Intent, vf: &VfFacts) -> bool {
     match vf.vm {
         Some(vm) => wish.on(vm, &intent.name).is_some(),
-        None => vf.user == VfUser::Nobody && vf.group_peers.is_empty(),
+        None => {
+            let nobodys = vf.user == VfUser::Nobody && vf.promised.is_none();
+            nobodys && vf.group_peers.is_empty()
+        }
     }
 }
 

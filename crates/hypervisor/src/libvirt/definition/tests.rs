@@ -253,3 +253,56 @@ fn a_host_device_that_cannot_be_read_makes_the_vm_unknown() {
         assert!(facts(&named(), &odd, None, VmState::Off).is_ok());
     }
 }
+
+/// What stands before `</devices>`, and what before `<devices>`.
+fn more(within: &str, before: &str) -> String {
+    let with = VM.replace("</devices>", &format!("{within}</devices>"));
+    with.replacen("<devices>", &format!("{before}<devices>"), 1)
+}
+
+#[test]
+fn memory_that_virtio_mem_has_not_plugged_is_not_the_guests() {
+    let sticks = |plugged: &str| {
+        more(
+            &format!(
+                "<memballoon model='virtio'/><memory model='virtio-mem'><target><size unit='MiB'>512</size>\
+                 <requested unit='MiB'>128</requested>{plugged}</target></memory>"
+            ),
+            "<currentMemory unit='KiB'>1703936</currentMemory>",
+        )
+    };
+    let vm = read(&sticks(""), None, VmState::Off);
+    assert_eq!((vm.memory_mib, vm.memory_unpinnable), (2048 - 384, None));
+    let vm = read(
+        &sticks("<current unit='MiB'>256</current>"),
+        None,
+        VmState::Running,
+    );
+    assert_eq!(vm.memory_mib, 2048 - 256);
+    let why = vm.memory_unpinnable.unwrap();
+    assert!(why.contains("1703936 of 1835008 KiB"), "{why}");
+}
+
+#[test]
+fn huge_pages_are_the_vms_before_it_touches_them() {
+    let backing = |pages: &str| more("", &format!("<memoryBacking>{pages}</memoryBacking>"));
+    let held = |pages: &str| read(&backing(pages), None, VmState::Off).memory_held_mib;
+    assert_eq!(held("<hugepages/>"), 2048);
+    assert_eq!(
+        held("<hugepages><page size='2048' unit='KiB'/></hugepages>"),
+        2048
+    );
+    let some = "<hugepages><page size='2048' unit='KiB' nodeset='0'/></hugepages>";
+    assert_eq!(held(some), 0);
+    assert_eq!(held("<locked/>"), 0);
+}
+
+#[test]
+fn a_nic_says_which_mtu_it_offers_and_which_devices_come_with_a_start() {
+    let with_mtu = VM.replacen("<link state='down'/>", "<mtu size='9000'/>", 1);
+    let vm = read(&with_mtu, Some(VM), VmState::Off);
+    let mtus: Vec<_> = vm.nics.iter().map(|nic| nic.mtu).collect();
+    assert_eq!(mtus, [None, Some(9000), None]);
+    let needs: Vec<String> = vm.hostdevs_config.iter().map(ToString::to_string).collect();
+    assert_eq!((vm.hostdevs.len(), needs), (0, vec!["0000:81:10.2".into()]));
+}
