@@ -286,7 +286,7 @@ catalogue! {
         "Give the VM more vCPUs, choose a lower level, or turn SMT off on all nodes."
     VmMemoryNotPinnable "vm_memory_not_pinnable" REFUSED
         "The VM's memory cannot be pinned, which a VF needs."
-        "The device reads and writes the guest's memory by itself, so all of it must stay where it is: it must be free on the node, allowed (memlock), not ballooned away and not confidential."
+        "The device reads and writes the guest's memory by itself, so all of it must stay where it is: what the guest has not touched yet must be free on the node, all must be allowed (memlock), not ballooned away and not confidential."
         "Free memory on the node, or remove what keeps the memory from being pinned."
     VfMtuTooSmall "vf_mtu_too_small" REFUSED
         "The adapter's MTU is smaller than the bridge's."
