@@ -48,6 +48,8 @@ const START_LIMIT: Duration = Duration::from_secs(300);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Watch {
     begun: Duration,
+    /// What its limit counts from: a guest that is slow to begin is not the one that never does.
+    limit_from: Duration,
     frames_at_first: u64,
     frames: u64,
     quiet_since: Duration,
@@ -58,6 +60,7 @@ impl Watch {
     pub fn new(now: Duration, frames: u64) -> Self {
         Self {
             begun: now,
+            limit_from: now,
             frames_at_first: frames,
             frames,
             quiet_since: now,
@@ -94,12 +97,12 @@ impl Watch {
 
     /// Both paths have been open for as long as they may be without a switch-over.
     pub fn is_over(&self, now: Duration) -> bool {
-        now.saturating_sub(self.begun) >= BOTH_LIMIT
+        now.saturating_sub(self.limit_from) >= BOTH_LIMIT
     }
 
     /// A guest without a driver may still be starting.
     pub fn may_start(&self, now: Duration) -> bool {
-        now.saturating_sub(self.begun) < START_LIMIT
+        now.saturating_sub(self.limit_from) < START_LIMIT
     }
 }
 
@@ -176,11 +179,13 @@ pub fn phase(seen: &Evidence, past: Option<Past>, now: Duration) -> Past {
     // An agent that has just started sees where it left the NIC.
     let stood = was == Some(Phase::Vf) || (was.is_none() && seen.stands_on_vf);
     let by_tap = seen.seen_at_tap || next.watch.differs(seen.frames);
-    if usable && !next.usable {
-        next.given_up = false;
-    }
+    let begins = usable && !next.usable;
+    next.given_up &= !begins;
     next.usable = usable;
     next.watch.see(seen.counted, seen.frames, usable);
+    if begins {
+        next.watch.limit_from = now;
+    }
     next.phase = match (seen.here, seen.going, seen.plugged) {
         (false, _, _) => Phase::Absent,
         (true, Some(Going::Back), _) | (true, Some(Going::ToVf), false) => Phase::Both,

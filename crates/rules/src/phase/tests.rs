@@ -263,6 +263,10 @@ proptest! {
             let gave_up = past.is_some_and(|past| past.given_up);
             let found = phase(&seen, past, now);
             let usable = seen.driven && seen.link;
+            let begins = usable && !past.is_some_and(|past| past.usable);
+            if let Some(opened) = opened.as_mut().filter(|_| begins) {
+                (opened.at, opened.watched) = (now, now);
+            }
             if let Some(opened) = &mut opened {
                 if frames < before {
                     opened.frames = 0;

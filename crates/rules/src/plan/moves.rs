@@ -149,7 +149,10 @@ fn go_on(scene: &Scene<'_>, nic: &Nic<'_>, going: &Move, plan: &mut Plan) {
         (Goal::ToVf { .. }, Some(handle)) => {
             if nic.phase() == Phase::Vf && settled {
                 plan.turns.push((nic.id, Turn::Over));
-            } else if nic.phase() != Phase::Vf && going.is_in_vain(scene.now) {
+            } else if nic.phase() != Phase::Vf
+                && going.is_in_vain(scene.now)
+                && nic.past.watch.is_over(scene.now)
+            {
                 let why = unused_for_long(handle.is_driven());
                 plan.turns.push((nic.id, Turn::InVain(why)));
             }

@@ -146,10 +146,17 @@ fn it_is_over_when_the_guest_uses_the_vf_and_all_follows() {
 
 #[test]
 fn a_guest_that_does_not_use_its_vf_is_told_and_brought_back() {
-    for (vectors, words) in [(0, "no driver in the guest"), (3, "goes on sending")] {
+    let late = BOTH_LIMIT - SECOND;
+    for (vectors, from, words) in [
+        (0, Duration::ZERO, "no driver in the guest"),
+        (3, Duration::ZERO, "goes on sending"),
+        // One that is slow to begin has as long from then on.
+        (3, late, "goes on sending"),
+    ] {
         let (mut observed, mut memory, id) = plugged();
-        observed.adapters[0].vfs[0].active_vectors = vectors;
         let mut turns = |now: Duration| {
+            let begun = now >= NOW + from;
+            observed.adapters[0].vfs[0].active_vectors = if begun { vectors } else { 0 };
             // It never falls silent.
             observed.bridges[0].ports[1].rx_packets += 1;
             memory.counted.insert(id, now);
@@ -158,8 +165,10 @@ fn a_guest_that_does_not_use_its_vf_is_told_and_brought_back() {
             assert_eq!(found.phase(id), Some(Phase::Both));
             found.turns
         };
-        assert_eq!(turns(NOW + BOTH_LIMIT - SECOND), []);
-        match &turns(NOW + BOTH_LIMIT)[..] {
+        assert_eq!(turns(NOW), []);
+        assert_eq!(turns(NOW + late), []);
+        assert_eq!(turns(NOW + from + late), []);
+        match &turns(NOW + from + BOTH_LIMIT)[..] {
             [(of, Turn::InVain(problem))] if *of == id => {
                 assert_eq!(problem.code, Code::GuestWithoutFailover);
                 assert!(problem.detail.contains(words), "{problem}");
