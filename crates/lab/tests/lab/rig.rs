@@ -114,12 +114,18 @@ impl Rig {
             Some(name) => Lab::open(name),
             None => up(options.clone()).or_else(|_| up(options)),
         };
-        Self {
+        let rig = Self {
             lab: lab.unwrap(),
             started,
             stays: reused.is_some(),
             _turn: turn,
+        };
+        // A libvirt that has just been started answers nobody for a while: it tries what its QEMU can.
+        for node in &rig.lab.nodes {
+            let answers = "virsh -q list > /dev/null && ! accelnet status -o json | grep -q hypervisor_unavailable";
+            rig.until_on(&node.name, 120, answers);
         }
+        rig
     }
 
     /// A named step: its name is the last thing printed before a failure.
