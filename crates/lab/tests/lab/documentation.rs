@@ -62,6 +62,12 @@ fn objects(text: &str) -> Vec<Value> {
 /// the VF as the kernel's own tool shows it, and the guest's interface all say the same.
 #[track_caller]
 fn has(rig: &Rig, expected: &[(&str, &str)]) {
+    // What a VM has given back is cleaned a moment after the VM is where it shall be.
+    let used = format!(
+        "[ $(ip link show pf0 | grep 'vf [0-9]' | grep -vc 'link/ether 00:00:00:00:00:00') = {} ]",
+        expected.len()
+    );
+    rig.until(10, &used);
     let vfs = rig.vfs("pf0");
     for name in VMS {
         let level = expected

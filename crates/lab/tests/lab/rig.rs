@@ -122,8 +122,8 @@ impl Rig {
         };
         // A libvirt that has just been started answers nobody for a while: it tries what its QEMU can.
         for node in &rig.lab.nodes {
-            let answers = "virsh -q list > /dev/null && ! accelnet status -o json | grep -q hypervisor_unavailable";
-            rig.until_on(&node.name, 120, answers);
+            let seen = "accelnet prereq | grep -q 'vm_capabilities .* passed '";
+            rig.until_on(&node.name, 180, seen);
         }
         rig
     }
