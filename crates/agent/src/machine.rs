@@ -479,7 +479,8 @@ impl Machine {
         report::status(
             &report::Scene {
                 observed: &self.observed,
-                desired: &self.ledger.desired,
+                // What was planned by: a wish that waits for a look is not fulfilled by what is there.
+                desired: &self.held,
                 plan: &self.plan,
                 memory: &self.memory,
                 failures: &self.failures,
