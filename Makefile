@@ -33,8 +33,8 @@ unit-test: export PROPTEST_RNG_SEED ?= 20261125
 unit-test: build ## unit, property and component tests only
 	$(CARGO) test --workspace
 
-# And `travel`, whose two nodes take both of two cores: make lab-test LAB_TESTS=travel.
-LAB_TESTS := without_iommu with_smt documentation connectivity networks smoke
+# And `networks` and `travel`, when they are asked for: make lab-test LAB_TESTS="networks travel".
+LAB_TESTS := without_iommu with_smt documentation connectivity smoke
 
 # Software emulation now and then loses a machine by itself (docs/reference/lab.md): then, and only then, the
 # test is tried once more.
