@@ -476,8 +476,14 @@ impl Machine {
         );
         nodes.extend(self.repairs.problems());
         problems.extend(nodes);
+        let lanes = self.lanes.keys().chain(self.unseen_work.keys());
+        let busy = lanes.filter_map(|lane| match lane {
+            Lane::Vm(vm) => Some(*vm),
+            Lane::Frames | Lane::Adapter(_) => None,
+        });
         report::status(
             &report::Scene {
+                busy: &busy.collect(),
                 observed: &self.observed,
                 // What was planned by: a wish that waits for a look is not fulfilled by what is there.
                 desired: &self.held,

@@ -1,6 +1,9 @@
 //! What the node is, in the words of its report.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use accelnet_model::{
     AdapterStatus, NicFacts, NicPath, NicStatus, NodeDesired, NodeStatus, Problem, Progress,
@@ -40,6 +43,8 @@ pub struct Scene<'a> {
     pub plan: &'a Plan,
     /// What cannot be seen.
     pub memory: &'a Memory,
+    /// VMs that something is done with, or was and is not seen yet.
+    pub busy: &'a BTreeSet<Uuid>,
     /// What failed.
     pub failures: &'a Failures,
     /// VMs whose job was ended.
@@ -106,12 +111,14 @@ fn vm_status(scene: &Scene<'_>, vm: &VmFacts) -> VmStatus {
     });
     let mut moves = scene.memory.moves.values();
     let going = moves.find(|going| going.nic.vm == vm.uuid);
+    let progress = going.map(|going| progress(scene, vm, going));
+    let progress = progress.or_else(|| at_work(scene, vm));
     VmStatus {
         nics: nics.collect(),
         policy: policy.collect(),
         level,
-        resting: scene.failures.rests(vm.uuid) && going.is_none(),
-        progress: going.map(|going| progress(scene, vm, going)),
+        resting: scene.failures.rests(vm.uuid) && progress.is_none(),
+        progress,
         problems,
         staged: staged(vm, wish, scene.staged),
         facts: vm.clone(),
@@ -153,6 +160,16 @@ fn progress(scene: &Scene<'_>, vm: &VmFacts, going: &Move) -> Progress {
         number: number as u32 + 1,
         of: steps.len() as u32,
     }
+}
+
+/// Something else is done with the VM.
+fn at_work(scene: &Scene<'_>, vm: &VmFacts) -> Option<Progress> {
+    scene.busy.contains(&vm.uuid).then(|| Progress {
+        operation: "prepare".to_owned(),
+        step: "change what the VM has".to_owned(),
+        number: 1,
+        of: 1,
+    })
 }
 
 /// What the VM's next cold start brings: of a running one it shows, of one that is off only what was
