@@ -137,11 +137,19 @@ fn vcpus(root: Element<'_>) -> u32 {
 
 /// What the guest has now, or at its start.
 fn memory_mib(root: Element<'_>) -> u64 {
-    bytes_of(root, "memory").saturating_sub(unplugged(root)) >> 20
+    whole(root).saturating_sub(unplugged(root)) >> 20
+}
+
+/// In bytes. What cannot be read is more than any node has; a definition that says nothing has none.
+fn whole(root: Element<'_>) -> u64 {
+    match child(root, "memory") {
+        Some(memory) => bytes_of(memory).unwrap_or(u64::MAX),
+        None => 0,
+    }
 }
 
 /// What virtio-mem could plug and has not (<https://libvirt.org/formatdomain.html#memory-devices>), in bytes. It
-/// counts in the whole, and is not there to be pinned.
+/// counts in the whole, and is not there to be pinned. What cannot be read is taken for plugged.
 fn unplugged(root: Element<'_>) -> u64 {
     let devices = children(root, "devices").flat_map(|devices| children(devices, "memory"));
     let virtio = devices.filter(|device| device.attribute("model") == Some("virtio-mem"));
@@ -149,17 +157,16 @@ fn unplugged(root: Element<'_>) -> u64 {
     let missing = targets.map(|target| {
         let plugged = ["current", "requested"]
             .into_iter()
-            .find(|name| child(target, name).is_some());
-        let plugged = plugged.map(|name| bytes_of(target, name));
-        plugged.map_or(0, |plugged| {
-            bytes_of(target, "size").saturating_sub(plugged)
-        })
+            .find_map(|name| child(target, name));
+        let size = child(target, "size").and_then(bytes_of)?;
+        Some(size.saturating_sub(bytes_of(plugged?)?))
     });
-    missing.sum()
+    missing.flatten().sum()
 }
 
 /// What pinning needs not find any more: huge pages are set aside before the VM starts, and what the guest
-/// has touched is its already. To an eighth of the whole, so that it is told only when it matters.
+/// has touched is its already. To an eighth of the whole, so that it is told only when it matters. Of what cannot
+/// be looked at nothing is counted, so that all of it must still be found.
 fn memory_held_mib(root: Element<'_>, runs: Option<&String>) -> u64 {
     let whole = memory_mib(root);
     let pages = child(root, "memoryBacking").and_then(|backing| child(backing, "hugepages"));
@@ -176,15 +183,10 @@ fn memory_held_mib(root: Element<'_>, runs: Option<&String>) -> u64 {
     resident.min(whole) / part * part
 }
 
-/// Units: <https://libvirt.org/formatdomain.html#memory-allocation>; KiB if none is given.
-fn bytes_of(root: Element<'_>, name: &'static str) -> u64 {
-    let Some(memory) = child(root, name) else {
-        return 0;
-    };
-    let amount: u64 = memory
-        .text()
-        .and_then(|text| text.trim().parse().ok())
-        .unwrap_or(0);
+/// Units: <https://libvirt.org/formatdomain.html#memory-allocation>; KiB if none is given. `None` if it cannot be
+/// read.
+fn bytes_of(memory: Element<'_>) -> Option<u64> {
+    let amount: u64 = memory.text()?.trim().parse().ok()?;
     let bytes = match memory.attribute("unit").unwrap_or("KiB") {
         "b" | "bytes" => 1,
         "KB" => 1000,
@@ -196,7 +198,7 @@ fn bytes_of(root: Element<'_>, name: &'static str) -> u64 {
         "T" | "TiB" => 1 << 40,
         _ => 1 << 10,
     };
-    amount.saturating_mul(bytes)
+    Some(amount.saturating_mul(bytes))
 }
 
 /// Confidential guests' memory is encrypted for the guest; a ballooned guest has given memory back
@@ -207,9 +209,11 @@ fn memory_unpinnable(root: Element<'_>) -> Option<String> {
     }
     let devices = child(root, "devices")?;
     let balloon = attribute(devices, "memballoon", "model").is_some_and(|model| model != "none");
-    child(root, "currentMemory").filter(|_| balloon)?;
-    let all = bytes_of(root, "memory").saturating_sub(unplugged(root)) >> 10;
-    let current = bytes_of(root, "currentMemory") >> 10;
+    let current = child(root, "currentMemory").filter(|_| balloon)?;
+    let Some(current) = bytes_of(current).map(|bytes| bytes >> 10) else {
+        return Some("what it has of its memory now cannot be read".to_owned());
+    };
+    let all = whole(root).saturating_sub(unplugged(root)) >> 10;
     (current < all).then(|| format!("its memory is ballooned ({current} of {all} KiB)"))
 }
 
@@ -297,7 +301,8 @@ fn nics(root: Element<'_>, config: Option<Element<'_>>, running: bool) -> Vec<Ni
             model: attribute(nic, "model", "type")
                 .unwrap_or("default")
                 .to_owned(),
-            mtu: attribute(nic, "mtu", "size").and_then(|size| size.parse().ok()),
+            // One that cannot be read is larger than any adapter's.
+            mtu: attribute(nic, "mtu", "size").map(|size| size.parse().unwrap_or(u32::MAX)),
             bridge: interface(attribute(nic, "source", "bridge")),
             direct: interface(attribute(nic, "source", "dev"))
                 .filter(|_| nic.attribute("type") == Some("direct")),

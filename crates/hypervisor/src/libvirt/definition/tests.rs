@@ -306,3 +306,19 @@ fn a_nic_says_which_mtu_it_offers_and_which_devices_come_with_a_start() {
     let needs: Vec<String> = vm.hostdevs_config.iter().map(ToString::to_string).collect();
     assert_eq!((vm.hostdevs.len(), needs), (0, vec!["0000:81:10.2".into()]));
 }
+
+#[test]
+fn a_number_that_cannot_be_read_is_never_little() {
+    let odd = VM.replacen("<memory unit='GiB'>2</memory>", "<memory>much</memory>", 1);
+    assert_eq!(read(&odd, None, VmState::Off).memory_mib, u64::MAX >> 20);
+    let odd = VM.replacen("<link state='down'/>", "<mtu size='large'/>", 1);
+    assert_eq!(read(&odd, None, VmState::Off).nics[1].mtu, Some(u32::MAX));
+    let odd = more(
+        "<memballoon model='virtio'/><memory model='virtio-mem'><target><size unit='MiB'>512</size>\
+         <current>some</current></target></memory>",
+        "<currentMemory>some</currentMemory>",
+    );
+    let vm = read(&odd, None, VmState::Running);
+    assert_eq!(vm.memory_mib, 2048);
+    assert!(vm.memory_unpinnable.is_some());
+}
