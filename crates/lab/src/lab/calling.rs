@@ -1,19 +1,12 @@
 //! Echo requests from anywhere in the lab to several addresses at once, so that what an event costs one of
 //! them is compared with what it costs another in the same seconds.
 
-use std::{
-    io::{BufRead, BufReader},
-    net::Ipv4Addr,
-    process::{Child, ChildStdin, ChildStdout, Stdio},
-};
+use std::net::Ipv4Addr;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 
-use super::{Lab, Pace, Pinging};
-use crate::{
-    probe::{Log, analysis::Echoes},
-    shell,
-};
+use super::{Lab, Pace, Pinging, program::Program};
+use crate::probe::{Log, analysis::Echoes};
 
 /// Who asks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,14 +29,6 @@ enum End {
     Program(Program),
 }
 
-/// The lab's own program on a node or in a guest. It ends when its input does.
-#[derive(Debug)]
-struct Program {
-    child: Child,
-    stdin: Option<ChildStdin>,
-    lines: BufReader<ChildStdout>,
-}
-
 impl Lab {
     /// Starts echo requests to each of these addresses, so many a second to each. Kernels answer them.
     pub fn start_calling(&self, from: Place<'_>, to: &[Ipv4Addr], pps: u32) -> Result<Calling> {
@@ -64,24 +49,8 @@ impl Lab {
                 (guest.node.as_str(), self.guest_command(guest, &words))
             }
         };
-        let mut child = self
-            .ssh(self.node(node)?)
-            .command(false)
-            .arg(shell::join(&words))
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .context("ssh cannot be run")?;
-        let stdin = child.stdin.take();
-        let mut lines = BufReader::new(child.stdout.take().context("no output")?);
-        let mut line = String::new();
-        lines.read_line(&mut line)?;
-        let program = Program {
-            child,
-            stdin,
-            lines,
-        };
-        ensure!(line.trim() == "ready", "nobody asks at {from:?}: {line}");
+        let program = Program::start(self, node, &words);
+        let program = program.with_context(|| format!("to ask at {from:?}"))?;
         Ok(Calling(End::Program(program)))
     }
 }
@@ -91,22 +60,10 @@ impl Calling {
     pub fn stop(self) -> Result<Vec<Echoes>> {
         match self.0 {
             End::Wire(pinging) => pinging.into_iter().map(Pinging::stop).collect(),
-            End::Program(mut program) => {
-                drop(program.stdin.take());
-                let mut line = String::new();
-                program.lines.read_line(&mut line)?;
-                let logs: Vec<Log> =
-                    serde_json::from_str(&line).context("who asked ended without its log")?;
+            End::Program(program) => {
+                let logs: Vec<Log> = program.finish()?;
                 Ok(logs.iter().map(Echoes::of).collect())
             }
         }
-    }
-}
-
-impl Drop for Program {
-    fn drop(&mut self) {
-        drop(self.stdin.take());
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }

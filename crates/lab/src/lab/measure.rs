@@ -1,22 +1,19 @@
 //! Probes between the wire and a guest.
 
 use std::{
-    io::{BufRead, BufReader},
     net::Ipv4Addr,
-    process::{Child, ChildStdin, ChildStdout, Stdio},
     time::{Duration, Instant, SystemTime},
 };
 
 use anyhow::{Context, Result, ensure};
 
-use super::{Guest, Lab};
+use super::{Guest, Lab, program::Program};
 use crate::{
     probe::{
         ECHO_EVERY, GUEST_PORT, Log,
         analysis::{Echoes, Report, analyse, longest_silence},
         now_ns,
     },
-    shell,
     wire::{
         control::{Control, Counters, Request, Started},
         end::{Pace, Peer},
@@ -31,9 +28,7 @@ const DRAIN: Duration = Duration::from_millis(600);
 #[derive(Debug)]
 pub struct Running {
     wire: WireEnd,
-    guest: Child,
-    stdin: Option<ChildStdin>,
-    lines: BufReader<ChildStdout>,
+    guest: Program,
     rate_pps: u32,
 }
 
@@ -91,30 +86,13 @@ impl Lab {
         let guest = self.guest(guest)?;
         let mut wire = WireEnd::of_probe(self, guest, rate_pps)?;
         let words = wire.words_in_guest(rate_pps);
-        let line = shell::join(&self.guest_command(guest, &words));
-        let mut child = self
-            .ssh(self.node(&guest.node)?)
-            .command(false)
-            .arg(line)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .context("ssh cannot be run")?;
-        let stdin = child.stdin.take();
-        let mut lines = BufReader::new(child.stdout.take().context("no output")?);
-        let mut line = String::new();
-        lines.read_line(&mut line)?;
-        ensure!(
-            line.trim() == "ready",
-            "the probe does not start in {}: {line}",
-            guest.name
-        );
+        let words = self.guest_command(guest, &words);
+        let program = Program::start(self, &guest.node, &words);
+        let program = program.with_context(|| format!("to probe {}", guest.name))?;
         wire.begin()?;
         Ok(Running {
             wire,
-            guest: child,
-            stdin,
-            lines,
+            guest: program,
             rate_pps,
         })
     }
@@ -233,12 +211,7 @@ impl Running {
     /// The guest's end goes on receiving for half a second after it has stopped to send.
     pub fn stop(mut self) -> Result<Logs> {
         self.wire.drain()?;
-        drop(self.stdin.take());
-        let mut line = String::new();
-        self.lines.read_line(&mut line)?;
-        let _ = self.guest.wait();
-        let guest: Log =
-            serde_json::from_str(&line).context("the probe in the guest ended without its log")?;
+        let guest: Log = self.guest.finish()?;
         Logs::new(self.wire.close()?, guest, self.rate_pps)
     }
 }
@@ -248,14 +221,5 @@ impl Pinging {
     pub fn stop(mut self) -> Result<Echoes> {
         self.0.drain()?;
         Ok(Echoes::of(&self.0.close()?))
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        // The agent in the guest ends the probe when its input closes.
-        drop(self.stdin.take());
-        let _ = self.guest.kill();
-        let _ = self.guest.wait();
     }
 }

@@ -9,6 +9,7 @@ pub mod guests;
 mod measure;
 mod node;
 pub mod process;
+mod program;
 mod travel;
 mod up;
 
