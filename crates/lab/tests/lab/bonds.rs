@@ -87,10 +87,7 @@ pub fn an_active_backup_bond(rig: &mut Rig) {
 pub fn a_cut_cable_moves_the_vm(rig: &mut Rig) {
     let results = beside(rig, &[Place::Node("node1"), Place::Wire], |rig| {
         rig.lab.cut_node("node1", true).unwrap();
-        rig.until(
-            60,
-            "accelnet vm show vm1 -o json | grep -q '\"adapter\": \"pf1\"'",
-        );
+        is_on_vf_soon(rig, "pf1");
     });
     results.iter().for_each(|result| result.no_worse_by(MORE_S));
     assert_eq!(
@@ -118,12 +115,17 @@ pub fn a_cut_cable_moves_the_vm(rig: &mut Rig) {
 /// The member in use is set down; the VM comes back to the first.
 pub fn and_back(rig: &mut Rig) {
     rig.node("ip link set pf1 down");
-    rig.until(
-        60,
-        "accelnet vm show vm1 -o json | grep -q '\"adapter\": \"pf0\"'",
-    );
+    is_on_vf_soon(rig, "pf0");
     is_on_vf(rig, "vm1", "br0", "pf0");
     is_reached(rig, "10.77.0.101");
     rig.json(&words("vm disable vm1"));
     is_reached(rig, "10.77.0.101");
+}
+
+/// Waits until vm1 uses a VF of this adapter: it has it some seconds before.
+fn is_on_vf_soon(rig: &Rig, adapter: &str) {
+    let shows = |what: &str| format!("accelnet vm show vm1 -o json | grep -q '{what}'");
+    let adapter = shows(&format!("\"adapter\": \"{adapter}\""));
+    let path = shows("\"path\": \"vf\"");
+    rig.until(60, &format!("{adapter} && {path}"));
 }

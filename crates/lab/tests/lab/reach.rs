@@ -148,14 +148,15 @@ pub fn while_switching(rig: &mut Rig) {
     let allowed = ALLOWED_TO_GUEST + (longer_s * f64::from(RATE)) as u64;
     assert!(report.to_guest.lost <= allowed, "{:?}", report.to_guest);
     // What the guest's own kernel drops while it sends is the guest's, and only reported
-    // (docs/reference/switch-over.md); a way that stays closed would be ours.
+    // (docs/reference/switch-over.md), as is how long it takes to give up the VF; a way that stays closed
+    // besides would be ours.
     let longest = report
         .from_guest
         .outages
         .iter()
         .map(|outage| outage.length_ms);
     assert!(
-        longest.fold(0.0, f64::max) < 1500.0,
+        longest.fold(0.0, f64::max) < 1500.0 + longer_s * 1000.0,
         "{:?}",
         report.from_guest
     );
