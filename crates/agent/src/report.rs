@@ -14,6 +14,7 @@ use accelnet_rules::{
     handle::Handle,
     moves::{Goal, Move, NicId, steps_back, steps_to_vf},
     new_nic,
+    observed::nics_on,
     phase::Phase,
     plan::{Memory, Plan, stands_on_vf},
     profile, staging,
@@ -109,6 +110,9 @@ fn vm_status(scene: &Scene<'_>, vm: &VmFacts) -> VmStatus {
         let found = observed.policy.get(&(vm.uuid, nic.mac));
         found.cloned().unwrap_or_default()
     });
+    let on_intent = intent.map(|intent| nics_on(vm, &intent.bridge));
+    let policy_seen = on_intent
+        .is_some_and(|mut nics| nics.all(|nic| observed.policy.contains_key(&(vm.uuid, nic.mac))));
     let mut moves = scene.memory.moves.values();
     let going = moves.find(|going| going.nic.vm == vm.uuid);
     let progress = going.map(|going| progress(scene, vm, going));
@@ -116,6 +120,7 @@ fn vm_status(scene: &Scene<'_>, vm: &VmFacts) -> VmStatus {
     VmStatus {
         nics: nics.collect(),
         policy: policy.collect(),
+        policy_seen,
         level,
         resting: scene.failures.rests(vm.uuid) && progress.is_none(),
         progress,

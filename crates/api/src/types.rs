@@ -3,7 +3,7 @@
 use accelnet_model::{
     AdapterMatch, AdapterStatus, Code, IfName, Intent, IntentOnNode, IntentType, LevelQueuePairs,
     LevelTxRates, Levels, Name, NicPath, NicStatus, Performance, Problem, Progress, VfCount,
-    VmState, WhenToCreateVfs,
+    VmState, Waiver, WhenToCreateVfs,
 };
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -117,6 +117,9 @@ pub struct Vm {
     /// It is kept on its software path for a while on purpose; its level and its capacity stay.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parked: Option<Parked>,
+    /// Rules of its ports that need not hold on a VF, as somebody decided.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub waivers: Vec<Waiver>,
     /// vCPUs.
     pub vcpus: u32,
     /// Effective state of its NICs, from evidence.
@@ -259,6 +262,13 @@ pub struct AccelerateRequest {
     /// free PCIe root ports, else from its next cold start on. A VM that is off is not refused then.
     #[serde(default)]
     pub add_adapter: bool,
+    /// Names of rules of its ports (in brackets in `policy_not_offloadable`) that need not hold on a VF, besides
+    /// those that are waived already. Each must be there.
+    #[serde(default)]
+    pub waive: Vec<String>,
+    /// Why they are waived, in a person's words.
+    #[serde(default)]
+    pub because: Option<String>,
 }
 
 /// Body of `PUT /vms/{vm}/park`: how long. With neither, until the VM is unparked.

@@ -99,6 +99,10 @@ pub enum Command {
     #[command(subcommand)]
     Vm(VmCommand),
 
+    /// Decisions that a rule of a VM's port need not hold on its VF.
+    #[command(subcommand)]
+    Waiver(WaiverCommand),
+
     /// Network intents: a named role, its adapters and its bridge.
     #[command(subcommand)]
     Intent(IntentCommand),
@@ -266,6 +270,17 @@ pub enum CmdletCommand {
     Document,
 }
 
+/// `accelnet waiver …`
+#[derive(Debug, Subcommand)]
+pub enum WaiverCommand {
+    /// All waivers: of which VM and rule, by whom, when and why.
+    ///
+    /// One is made by 'accelnet vm enable VM --waive RULE', and ends with its rule, its VM, or 'accelnet vm
+    /// disable VM'.
+    #[command(after_help = "Examples:\n  accelnet waiver list\n  accelnet waiver list -o json")]
+    List,
+}
+
 /// `accelnet vm …`
 #[derive(Debug, Subcommand)]
 pub enum VmCommand {
@@ -312,7 +327,7 @@ pub enum VmCommand {
     },
     /// Accelerate running VMs, without losing a packet.
     #[command(
-        after_help = "Examples:\n  accelnet vm enable web1 --performance High\n  accelnet vm enable 'web*' db1 -p Low\n  accelnet vm enable db1 --add-adapter --dry-run   db1 has no NIC on the intent's bridge\n  accelnet vm list -o json | jq -r '.items[].uuid' | accelnet vm enable -"
+        after_help = "Examples:\n  accelnet vm enable web1 --performance High\n  accelnet vm enable 'web*' db1 -p Low\n  accelnet vm enable db1 --add-adapter --dry-run   db1 has no NIC on the intent's bridge\n  accelnet vm enable web1 --waive tap/qdisc-htb --because 'shaped in the guest since May'\n  accelnet vm list -o json | jq -r '.items[].uuid' | accelnet vm enable -"
     )]
     Enable {
         /// Which VMs.
@@ -325,6 +340,13 @@ pub enum VmCommand {
         /// PCIe root ports are free, else from the next cold start on.
         #[arg(long)]
         add_adapter: bool,
+        /// This rule of the VM's port need not hold on the VF: its name, in brackets in what is said of it.
+        /// Recorded, shown by 'accelnet waiver list', and gone when the rule is.
+        #[arg(long, value_name = "RULE")]
+        waive: Vec<String>,
+        /// Why it is waived.
+        #[arg(long, value_name = "TEXT", requires = "waive")]
+        because: Option<String>,
         /// How the change is made.
         #[command(flatten)]
         change: ChangeArgs,

@@ -189,6 +189,7 @@ mod tests {
             node: None,
             state: VmState::Off,
             level: None,
+            waivers: Vec::new(),
             parked: None,
             vcpus: 2,
             nics: vec![],

@@ -20,6 +20,7 @@ pub mod intent_status;
 pub mod levels;
 pub mod node;
 pub mod performance;
+mod policy;
 pub mod problem;
 pub mod staging;
 pub mod status;
@@ -28,7 +29,7 @@ pub mod vm;
 
 pub use adapter::{AdapterFacts, AdapterId, SriovSupport, VfAttributes, VfFacts, VfLink, VfUser};
 pub use adapter_match::AdapterMatch;
-pub use bridge::{BondFacts, BridgeFacts, BridgePort, FdbEntry, PolicyFinding, PolicyKind};
+pub use bridge::{BondFacts, BridgeFacts, BridgePort, FdbEntry};
 pub use capabilities::DomainCapabilities;
 pub use check::{CheckResult, Severity};
 pub use desired::{ClusterEnable, NodeDesired, VmDesired};
@@ -39,6 +40,7 @@ pub use intent_status::{IntentOnNode, IntentState};
 pub use levels::{LevelQueuePairs, LevelTxRates, Levels};
 pub use node::NodeFacts;
 pub use performance::Performance;
+pub use policy::{PolicyFinding, PolicyKind, Waiver};
 pub use problem::{Code, ObjectRef, Problem};
 pub use staging::Staging;
 pub use status::{

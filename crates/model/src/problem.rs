@@ -295,7 +295,11 @@ catalogue! {
     PolicyNotOffloadable "policy_not_offloadable" REFUSED
         "A network policy on the VM's port would not hold on the VF."
         "On the VF the VM's traffic does not pass the bridge, so filters, VLANs, limits and mirrors of the port must be done by the card. accelnet never gives out a VF that would get round one. What was found names the policy."
-        "Remove the policy from the port if it is not needed, or leave the VM on the software path."
+        "Remove the policy from the port if it is not needed, leave the VM on the software path, or decide that the rule need not hold for this VM: 'accelnet vm enable VM --waive RULE' with its name in brackets."
+    WaiverNotFound "waiver_not_found" NOT_FOUND
+        "There is no such rule on the VM's ports, or none that can be waived."
+        "A waiver is for one rule by its name, as 'policy_not_offloadable' and 'accelnet vm show' have it in brackets, and the rule must be there. What could not be read, a port that does not forward and a link that is held down have no name, and nothing waives them."
+        "Copy the name from what 'accelnet vm enable VM --dry-run' says."
     ReachabilityNotOffloadable "reachability_not_offloadable" REFUSED
         "What is behind the VM's port could not be reached over the VF."
         "The card delivers to the VF what is for the VM's own address. Other addresses behind the same port (nested VMs, VRRP, macvlan) would not be delivered."

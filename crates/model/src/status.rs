@@ -6,10 +6,11 @@ use uuid::Uuid;
 
 use crate::{
     adapter::AdapterFacts,
-    bridge::{BridgeFacts, PolicyFinding},
+    bridge::BridgeFacts,
     ids::{IfName, MacAddr, Name, PciAddress},
     node::NodeFacts,
     performance::Performance,
+    policy::PolicyFinding,
     problem::Problem,
     vm::{VmFacts, VmJob, VmState},
 };
@@ -95,6 +96,10 @@ pub struct VmStatus {
     pub nics: Vec<NicStatus>,
     /// Policy found on each vNIC's host path, definition included.
     pub policy: Vec<PolicyFinding>,
+    /// The host paths of all its vNICs on the enabled intent's bridge were looked at: what is not in `policy` is
+    /// not there.
+    #[serde(default)]
+    pub policy_seen: bool,
     /// A change in progress.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub progress: Option<Progress>,

@@ -5,8 +5,8 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use crate::{
-    bridge::PolicyFinding,
     ids::{IfName, MacAddr, PciAddress},
+    policy::PolicyFinding,
 };
 
 /// Run state of a VM.

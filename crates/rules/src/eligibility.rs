@@ -24,12 +24,14 @@ use definition::STAGED_ALREADY;
 
 use crate::observed::{Observed, nics_on};
 
-/// All that keeps the VM from being accelerated; empty if nothing does.
+/// All that keeps the VM from being accelerated; empty if nothing does. `waived` are names of rules of its ports
+/// that need not hold.
 pub fn check(
     observed: &Observed,
     vm: &VmFacts,
     intent: &Intent,
     level: Performance,
+    waived: &[String],
 ) -> Vec<Problem> {
     let nics = match connected(vm, intent) {
         Ok(nics) => nics,
@@ -56,7 +58,7 @@ pub fn check(
         port::mtu(observed, intent, &waiting, &mut problems);
     }
     for nic in nics {
-        port::check(observed, vm, intent, nic, &mut problems);
+        port::check(observed, vm, intent, nic, waived, &mut problems);
     }
     about(vm, problems)
 }

@@ -231,6 +231,7 @@ mod tests {
             level: None,
             nics: Vec::new(),
             policy: Vec::new(),
+            policy_seen: true,
             progress: Some(Progress {
                 operation: "attach".into(),
                 step: "wait".into(),

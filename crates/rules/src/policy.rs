@@ -6,15 +6,35 @@
 
 use accelnet_model::{Code, MacAddr, PolicyFinding, PolicyKind, Problem, VfAttributes};
 
-/// What the VF must carry so that everything found on the port still holds.
+/// What the VF must carry so that everything found on the port still holds, but for rules that somebody
+/// waived by their names. What has no name cannot be waived.
 ///
 /// # Errors
-/// `policy_not_offloadable`, with place and rule of every finding, and why it would not hold.
-pub fn judge(findings: &[PolicyFinding], mac: MacAddr) -> Result<VfAttributes, Problem> {
+/// `policy_not_offloadable`, with place, rule and name of every finding, and why it would not hold.
+pub fn judge(
+    findings: &[PolicyFinding],
+    mac: MacAddr,
+    waived: &[String],
+) -> Result<VfAttributes, Problem> {
     let mut refused: Vec<String> = Vec::new();
-    for finding in findings {
-        let PolicyFinding { kind, place, rule } = finding;
-        let text = format!("{place}: {rule} ({})", not_on_a_vf(kind));
+    let is_waived = |finding: &&PolicyFinding| {
+        finding
+            .name
+            .as_ref()
+            .is_some_and(|name| waived.contains(name))
+    };
+    for finding in findings.iter().filter(|finding| !is_waived(finding)) {
+        let PolicyFinding {
+            kind,
+            place,
+            rule,
+            name,
+        } = finding;
+        let name = name
+            .as_ref()
+            .map(|name| format!(" [{name}]"))
+            .unwrap_or_default();
+        let text = format!("{place}: {rule} ({}){name}", not_on_a_vf(kind));
         // The same rule may be seen both in the definition and on the host.
         if !refused.contains(&text) {
             refused.push(text);
@@ -61,6 +81,7 @@ mod tests {
             kind,
             place: place.into(),
             rule: rule.into(),
+            name: Some(format!("{place}/{rule}")),
         }
     }
 
@@ -85,7 +106,7 @@ mod tests {
 
     #[test]
     fn without_policy_the_vf_carries_address_and_spoof_check() {
-        let attributes = judge(&[], MAC).unwrap();
+        let attributes = judge(&[], MAC, &[]).unwrap();
         assert_eq!(attributes, VfAttributes::for_mac(MAC));
         assert!(attributes.spoofchk.is(&true) && attributes.trust.is(&false));
     }
@@ -93,8 +114,23 @@ mod tests {
     #[test]
     fn the_same_rule_is_named_once() {
         let isolated = finding(PolicyKind::Isolation, "vnet0", "isolated");
-        let problem = judge(&[isolated.clone(), isolated], MAC).unwrap_err();
-        assert_eq!(problem.detail.matches("isolated").count(), 1, "{problem}");
+        let problem = judge(&[isolated.clone(), isolated], MAC, &[]).unwrap_err();
+        assert_eq!(problem.detail.matches(": isolated").count(), 1, "{problem}");
+    }
+
+    #[test]
+    fn a_waiver_is_for_one_rule_by_its_name_and_never_for_what_has_none() {
+        let (one, other) = (
+            finding(PolicyKind::Isolation, "tap", "isolated"),
+            finding(PolicyKind::Firewall, "nft", "drop"),
+        );
+        let waived = ["tap/isolated".to_owned()];
+        assert!(judge(std::slice::from_ref(&one), MAC, &waived).is_ok());
+        let problem = judge(&[one.clone(), other], MAC, &waived).unwrap_err();
+        assert!(problem.detail.contains("[nft/drop]"), "{problem}");
+        assert!(!problem.detail.contains("isolated"), "{problem}");
+        let unread = PolicyFinding { name: None, ..one };
+        assert!(judge(&[unread], MAC, &waived).is_err());
     }
 
     proptest! {
@@ -105,7 +141,7 @@ mod tests {
         ) {
             let findings: Vec<PolicyFinding> =
                 found.into_iter().map(|(kind, place, rule)| finding(kind, &place, &rule)).collect();
-            let problem = judge(&findings, MAC).unwrap_err();
+            let problem = judge(&findings, MAC, &[]).unwrap_err();
             prop_assert_eq!(problem.code, Code::PolicyNotOffloadable);
             for PolicyFinding { place, rule, .. } in &findings {
                 prop_assert!(problem.detail.contains(&format!("{place}: {rule} (")), "{}", problem);

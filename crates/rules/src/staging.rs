@@ -113,6 +113,7 @@ mod tests {
             prepare,
             add_nic: None,
             parked: false,
+            waived: Vec::new(),
         }
     }
 

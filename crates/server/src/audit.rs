@@ -3,6 +3,8 @@
 //! Changes that were made and those that were refused; not dry runs, and not requests that ask for
 //! what is there already. The last [`KEPT`] are kept.
 
+use std::fmt;
+
 use accelnet_model::{Code, Problem};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -20,6 +22,15 @@ pub struct Actor {
     pub gid: Option<u32>,
     /// Process id.
     pub pid: Option<i32>,
+}
+
+impl fmt::Display for Actor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.uid {
+            Some(uid) => write!(f, "uid {uid}"),
+            None => f.write_str("somebody unknown"),
+        }
+    }
 }
 
 /// What is asked for, by whom.

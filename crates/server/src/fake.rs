@@ -385,6 +385,7 @@ impl Fake {
                 .flat_map(|nic| observed.policy.get(&(vm.uuid, nic.mac)).cloned())
                 .flatten()
                 .collect(),
+            policy_seen: true,
             progress: None,
             resting: self.resting.contains_key(&vm.uuid),
             problems: match self.resting.get(&vm.uuid) {

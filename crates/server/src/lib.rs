@@ -37,12 +37,12 @@
 mod admission;
 mod apart;
 mod audit;
+mod endings;
 mod failure;
 #[cfg(feature = "fake")]
 pub mod fake;
 mod line;
 mod nodes;
-mod parks;
 mod reports;
 mod routes;
 mod sharded;
@@ -197,7 +197,7 @@ impl Server {
                 }
             }
         };
-        tokio::join!(served, self.keep_reports(), self.end_parks()).0
+        tokio::join!(served, self.keep_reports(), self.end_what_is_over()).0
     }
 
     /// Waits until the server shall stop.

@@ -8,7 +8,7 @@ use std::{cell::OnceCell, collections::BTreeSet};
 use accelnet_api::{Adapter, ClusterStatus, EnabledStatus, IntentStatus, NodeSummary, Parked, Vm};
 use accelnet_model::{
     Code, Intent, IntentOnNode, IntentState, Name, NicPath, NicStatus, NodeStatus, PciAddress,
-    Problem, UnseenVm, VmState, VmStatus,
+    Problem, UnseenVm, VmState, VmStatus, Waiver,
 };
 use accelnet_rules::{
     capacity::Reserve,
@@ -159,6 +159,7 @@ fn vm(wish: &Wish, uuid: Uuid, place: &Place<'_>) -> Vm {
     shown.state = place.state();
     shown.level = wish.level_of(uuid);
     shown.parked = parked(wish, uuid);
+    shown.waivers = waivers(wish, uuid);
     shown.pending = place.status.generation < wish.changed_for(uuid);
     // What is shown is not of now.
     shown.problems.extend(place.node.blind());
@@ -195,6 +196,7 @@ fn empty(uuid: Uuid, name: &str) -> Vm {
         state: VmState::Off,
         level: None,
         parked: None,
+        waivers: Vec::new(),
         vcpus: 0,
         nics: Vec::new(),
         pending: false,
@@ -203,6 +205,15 @@ fn empty(uuid: Uuid, name: &str) -> Vm {
         staged: Vec::new(),
         problems: Vec::new(),
     }
+}
+
+/// Rules that are waived for a VM on the enabled intent.
+fn waivers(wish: &Wish, uuid: Uuid) -> Vec<Waiver> {
+    let intent = wish.desired.enabled_intent();
+    let wanted = intent.and_then(|intent| wish.on(uuid, &intent.name));
+    wanted
+        .map(|wanted| wanted.waivers.clone())
+        .unwrap_or_default()
 }
 
 /// How long a VM is parked; one that is not wanted accelerated has nothing to be kept from.

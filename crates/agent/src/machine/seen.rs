@@ -153,6 +153,7 @@ impl Machine {
                     kind: PolicyKind::TrafficControl,
                     place: format!("path of NIC {}", nic.mac),
                     rule: format!("cannot be read: {error}"),
+                    name: None,
                 }]
             });
             ((nic.vm, nic.mac), findings)

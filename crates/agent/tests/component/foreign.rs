@@ -95,6 +95,7 @@ fn policy_that_comes_later_brings_the_vm_back_at_once() {
         kind: PolicyKind::Firewall,
         place: tap.to_string(),
         rule: "drop".into(),
+        name: None,
     };
     world.host.with(|machine| {
         machine.policy.insert(tap.clone(), vec![finding]);

@@ -90,6 +90,7 @@ fn a_vm_leaves_its_vf_for_a_policy_that_takes_the_queues_place() {
         kind: PolicyKind::TrafficControl,
         place: tap.to_string(),
         rule: "tbf rate 100Mbit".into(),
+        name: None,
     };
     world.host.with(|machine| {
         machine.foreign_qdiscs.insert(tap.clone());

@@ -270,6 +270,7 @@ impl World {
             prepare: false,
             add_nic: None,
             parked: false,
+            waived: Vec::new(),
         });
     }
 

@@ -42,6 +42,8 @@ pub async fn enable(run: &Run) -> Ended {
     let change = Change::Enable {
         level: level.unwrap_or(Performance::Medium),
         add_adapter: run.bound.switch("AddAdapter"),
+        waive: Vec::new(),
+        because: None,
     };
     Ok(change_and_show(run, change).await?.unwrap_or(exit::OK))
 }
@@ -97,7 +99,7 @@ async fn change(run: &Run, change: Change) -> Result<Option<Vec<Done>>, ClientEr
         selected.len().max(1)
     };
     for group in selected.chunks(at_once) {
-        let done = ensure_all(&run.call, group.to_vec(), run.how(), change).await;
+        let done = ensure_all(&run.call, group.to_vec(), run.how(), &change).await;
         let failed = done.iter().any(|done| !done.ok);
         for done in &done {
             if done.ok {

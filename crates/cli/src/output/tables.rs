@@ -10,6 +10,7 @@ use accelnet_model::{
 use comfy_table::{ContentArrangement, Table, presets};
 
 use super::{beside_text, printable, problem_text};
+use crate::verbs::waiver::OfVm;
 
 /// Rows of anything, for people.
 pub fn rows(header: &[&str], rows: Vec<Vec<String>>) -> String {
@@ -276,6 +277,22 @@ fn note(vm: &Vm) -> String {
     parked.chain(wrong).collect::<Vec<_>>().join("; ")
 }
 
+/// `accelnet waiver list`.
+pub fn waivers(waivers: &[OfVm]) -> String {
+    let mut rows = table(&["vm", "rule", "by", "at", "because"]);
+    for OfVm { vm, waiver, .. } in waivers {
+        let row = [
+            vm.clone(),
+            waiver.rule.clone(),
+            waiver.by.clone(),
+            format!("{:.0}", waiver.at),
+            dash(waiver.because.as_ref()),
+        ];
+        add(&mut rows, row);
+    }
+    text(&rows)
+}
+
 /// `accelnet vm show`.
 pub fn vm(vm: &Vm) -> String {
     let mut out = format!(
@@ -291,6 +308,16 @@ pub fn vm(vm: &Vm) -> String {
     if let Some(parked) = &vm.parked {
         let because = printable(&parked.because);
         out.push_str(&format!("  {because}; since {:.0}\n", parked.since));
+    }
+    for waiver in &vm.waivers {
+        let because = waiver.because.as_deref().unwrap_or("no reason given");
+        out.push_str(&format!(
+            "  waived: {} by {} at {:.0}: {}\n",
+            printable(&waiver.rule),
+            printable(&waiver.by),
+            waiver.at,
+            printable(because)
+        ));
     }
     let mut rows = table(&[
         "nic",

@@ -7,6 +7,7 @@ mod explain;
 mod intent;
 mod man;
 pub mod vm;
+pub mod waiver;
 
 use accelnet_api::{Client, Outcome};
 use accelnet_model::problem::exit;
@@ -39,6 +40,7 @@ pub async fn run(args: Args) -> u8 {
             None => capacity::of_cluster(&call, &args.without).await,
         },
         Command::Vm(command) => vm::run(&call, command).await,
+        Command::Waiver(command) => waiver::run(&call, &command).await,
         Command::Intent(command) => intent::run(&call, command).await,
         Command::Adapter(command) => adapter::run(&call, command).await,
         Command::Explain { code, markdown } => explain::run(format, code.as_deref(), markdown),

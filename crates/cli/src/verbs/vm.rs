@@ -21,7 +21,7 @@ use crate::{
 const AT_ONCE: usize = 8;
 
 /// What is done for each selected VM.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub enum Change {
     /// Stage what acceleration needs.
     Prepare,
@@ -31,6 +31,10 @@ pub enum Change {
         level: Performance,
         /// A VM without NIC on the intent's bridge gets one.
         add_adapter: bool,
+        /// Names of rules that need not hold.
+        waive: Vec<String>,
+        /// Why.
+        because: Option<String>,
     },
     /// Change the level of an accelerated one.
     Set(Performance),
@@ -102,10 +106,17 @@ pub async fn run(call: &Call, command: VmCommand) -> Ended {
             vms,
             performance,
             add_adapter,
+            waive,
+            because,
             change,
         } => {
-            let level = performance;
-            many(call, &vms, change, Change::Enable { level, add_adapter }).await
+            let enable = Change::Enable {
+                level: performance,
+                add_adapter,
+                waive,
+                because,
+            };
+            many(call, &vms, change, enable).await
         }
         VmCommand::Set {
             vms,
@@ -185,9 +196,9 @@ async fn those(
 }
 
 async fn done_for(call: &Call, selected: Vec<Selected>, how: ChangeArgs, change: Change) -> Ended {
-    let items = ensure_all(call, selected, how, change).await;
+    let items = ensure_all(call, selected, how, &change).await;
     let list = Items { items };
-    print_results(call, &list, change, how.no_wait);
+    print_results(call, &list, &change, how.no_wait);
     Ok(code(&list.items))
 }
 
@@ -197,7 +208,7 @@ pub async fn ensure_all(
     call: &Call,
     selected: Vec<Selected>,
     how: ChangeArgs,
-    change: Change,
+    change: &Change,
 ) -> Vec<Done> {
     let count = selected.len();
     let bar = asking_bar(count);
@@ -240,28 +251,39 @@ fn refused(problem: Problem, dry_run: bool) -> Done {
     }
 }
 
-async fn ask(call: &Call, name: String, uuid: String, dry_run: bool, change: Change) -> Done {
+async fn ask(call: &Call, name: String, uuid: String, dry_run: bool, change: &Change) -> Done {
     let client = &call.client;
     let accelerate = |performance, must_be_accelerated, add_adapter| AccelerateRequest {
         performance,
         must_be_accelerated,
         add_adapter,
+        waive: Vec::new(),
+        because: None,
     };
     let answer: Result<Outcome<Vm>, ClientError> = match change {
         Change::Prepare => client.prepare(&uuid, dry_run).await,
-        Change::Enable { level, add_adapter } => {
-            let request = accelerate(level, None, add_adapter);
+        Change::Enable {
+            level,
+            add_adapter,
+            waive,
+            because,
+        } => {
+            let request = AccelerateRequest {
+                waive: waive.clone(),
+                because: because.clone(),
+                ..accelerate(*level, None, *add_adapter)
+            };
             client.accelerate(&uuid, &request, dry_run).await
         }
         Change::Set(level) => {
-            let request = accelerate(level, Some(true), false);
+            let request = accelerate(*level, Some(true), false);
             client.accelerate(&uuid, &request, dry_run).await
         }
         Change::Park { length, until_boot } => {
             let for_seconds = length.map(|length| length.as_secs());
             let request = ParkRequest {
                 for_seconds,
-                until_boot,
+                until_boot: *until_boot,
             };
             client.park(&uuid, &request, dry_run).await
         }
@@ -295,7 +317,7 @@ async fn ask(call: &Call, name: String, uuid: String, dry_run: bool, change: Cha
 async fn wait_for(
     call: &Call,
     result: &mut Done,
-    change: Change,
+    change: &Change,
     limit: Limit,
     place: Option<(usize, usize)>,
 ) {
@@ -321,7 +343,7 @@ async fn wait_for(
     }
 }
 
-fn print_results(call: &Call, list: &Items<Done>, change: Change, no_wait: bool) {
+fn print_results(call: &Call, list: &Items<Done>, change: &Change, no_wait: bool) {
     output::print(call.format, list, |list| {
         let done = list.items.iter().filter(|done| done.ok);
         let lines: Vec<String> = done.map(|done| line(done, change, no_wait)).collect();
@@ -334,7 +356,7 @@ fn print_results(call: &Call, list: &Items<Done>, change: Change, no_wait: bool)
     }
 }
 
-fn line(done: &Done, change: Change, no_wait: bool) -> String {
+fn line(done: &Done, change: &Change, no_wait: bool) -> String {
     let name = printable(&done.name);
     if done.dry_run {
         if !done.changed {

@@ -8,10 +8,10 @@ use super::{
     attributes::{find, u32_at},
     netlink::Netlink,
     uapi::{
-        DUMP, IFINFOMSG, IFLA_ADDRESS, IFLA_BR_VLAN_FILTERING, IFLA_IFALIAS, IFLA_IFNAME,
-        IFLA_INFO_DATA, IFLA_INFO_KIND, IFLA_INFO_SLAVE_DATA, IFLA_INFO_SLAVE_KIND, IFLA_LINKINFO,
-        IFLA_MASTER, IFLA_MTU, IFLA_STATS64, IFLA_XDP, IFLA_XDP_ATTACHED, RTM_GETLINK, ifinfomsg,
-        text_of,
+        DUMP, IFINFOMSG, IFLA_ADDRESS, IFLA_BR_NF_CALL, IFLA_BR_VLAN_FILTERING, IFLA_CARRIER,
+        IFLA_IFALIAS, IFLA_IFNAME, IFLA_INFO_DATA, IFLA_INFO_KIND, IFLA_INFO_SLAVE_DATA,
+        IFLA_INFO_SLAVE_KIND, IFLA_LINK, IFLA_LINKINFO, IFLA_MASTER, IFLA_MTU, IFLA_STATS64,
+        IFLA_XDP, IFLA_XDP_ATTACHED, RTM_GETLINK, ifinfomsg, text_of,
     },
 };
 use crate::{HostError, Result};
@@ -35,8 +35,14 @@ pub struct Interface {
     pub master: Option<u32>,
     /// Its alias; empty if it has none.
     pub alias: String,
+    /// The kernel sees a signal, or for a tap a reader.
+    pub carrier: bool,
+    /// Number of the interface that it is on top of: a VLAN's, a macvlan's.
+    pub lower: Option<u32>,
     /// It is a bridge that filters by VLAN.
     pub by_vlan: bool,
+    /// It is a bridge whose frames pass the filters of IPv4, IPv6 and ARP (`nf_call_iptables` and its like).
+    pub calls_filters: [bool; 3],
     /// Frames that the host received from it.
     pub rx_packets: u64,
     /// An XDP program is attached.
@@ -94,11 +100,16 @@ impl Interface {
         self.port.is_some()
     }
 
-    /// An attribute of a bridge's port that is on or off. None if the kernel does not have it, or the
+    /// An attribute of a bridge's port that is on or off, or a number that is not 0. None if the kernel does not have it, or the
     /// interface is no port of a bridge.
     pub fn port_flag(&self, attribute: u16) -> Option<bool> {
-        let value = find(self.port.as_deref()?, attribute)?.first()?;
-        Some(*value != 0)
+        let value = find(self.port.as_deref()?, attribute)?;
+        (!value.is_empty()).then(|| value.iter().any(|byte| *byte != 0))
+    }
+
+    /// An attribute of a bridge's port that is a byte.
+    pub fn port_byte(&self, attribute: u16) -> Option<u8> {
+        find(self.port.as_deref()?, attribute)?.first().copied()
     }
 }
 
@@ -110,6 +121,7 @@ fn decode(payload: &[u8]) -> Option<Interface> {
     let data = find(info, IFLA_INFO_DATA).unwrap_or_default();
     let kind = text_of(info, IFLA_INFO_KIND);
     let first = |list, kind| find(list, kind).and_then(<[u8]>::first).copied();
+    let of_bridge = |option| kind == "bridge" && first(data, option).is_some_and(|on| on != 0);
     let is_port = text_of(info, IFLA_INFO_SLAVE_KIND) == "bridge";
     let xdp = find(attributes, IFLA_XDP).unwrap_or_default();
     Some(Interface {
@@ -122,8 +134,11 @@ fn decode(payload: &[u8]) -> Option<Interface> {
             .map_or(MacAddr::ZERO, MacAddr),
         mtu: number(IFLA_MTU).unwrap_or(0),
         master: number(IFLA_MASTER),
+        carrier: first(attributes, IFLA_CARRIER).is_some_and(|carrier| carrier != 0),
+        lower: number(IFLA_LINK),
         alias: text_of(attributes, IFLA_IFALIAS),
-        by_vlan: kind == "bridge" && first(data, IFLA_BR_VLAN_FILTERING).is_some_and(|on| on != 0),
+        by_vlan: of_bridge(IFLA_BR_VLAN_FILTERING),
+        calls_filters: IFLA_BR_NF_CALL.map(of_bridge),
         kind,
         // struct rtnl_link_stats64 begins with it.
         rx_packets: find(attributes, IFLA_STATS64)

@@ -21,6 +21,11 @@ const HARMLESS: [&str; 6] = ["noqueue", "pfifo_fast", "pfifo", "fq_codel", "fq",
 const SHORT_QUEUE: u32 = 100;
 /// pkt_sched.h; the rate in bytes/s that a flow of fq's may have, all ones by default.
 const TCA_FQ_FLOW_MAX_RATE: u16 = 7;
+/// Of fq's whole queue, and of a flow's: by default 10,000 frames and 100.
+const TCA_FQ_PLIMIT: u16 = 1;
+const TCA_FQ_FLOW_PLIMIT: u16 = 2;
+/// By default 10,240 frames.
+const TCA_FQ_CODEL_LIMIT: u16 = 2;
 
 /// A discipline.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -77,13 +82,25 @@ pub fn decode(payload: &[u8]) -> Qdisc {
 fn restricting_option(kind: &str, options: &[u8]) -> Option<&'static str> {
     match kind {
         "fq" => {
-            let rate = u32_at(find(options, TCA_FQ_FLOW_MAX_RATE)?, 0)?;
-            (rate != u32::MAX).then_some(" with a rate for each flow")
+            let rate = find(options, TCA_FQ_FLOW_MAX_RATE).and_then(|rate| u32_at(rate, 0));
+            if rate.is_some_and(|rate| rate != u32::MAX) {
+                return Some(" with a rate for each flow");
+            }
+            [TCA_FQ_PLIMIT, TCA_FQ_FLOW_PLIMIT]
+                .into_iter()
+                .filter_map(|limit| find(options, limit))
+                .find_map(is_short)
         }
+        "fq_codel" => is_short(find(options, TCA_FQ_CODEL_LIMIT)?),
         // struct tc_fifo_qopt: the limit.
-        "pfifo" => (u32_at(options, 0)? < SHORT_QUEUE).then_some(" with a short queue"),
+        "pfifo" => is_short(options),
         _ => None,
     }
+}
+
+/// The limit of a queue, in frames.
+fn is_short(limit: &[u8]) -> Option<&'static str> {
+    (u32_at(limit, 0)? < SHORT_QUEUE).then_some(" with a short queue")
 }
 
 impl Qdisc {
@@ -138,6 +155,12 @@ mod tests {
                 .contains("qdisc fq 8001: root with a rate")
         );
         let pfifo = |limit: u32| another("pfifo", 0x1_0000, &limit.to_ne_bytes());
+        let fq_codel = |limit: u32| {
+            let mut options = Vec::new();
+            push(&mut options, TCA_FQ_CODEL_LIMIT, &limit.to_ne_bytes());
+            another("fq_codel", 0x8001_0000, &options)
+        };
+        assert!(fq_codel(10_240).is_harmless() && !fq_codel(16).is_harmless());
         assert!(pfifo(1000).is_harmless() && !pfifo(10).is_harmless());
         assert!(!another("htb", 0x1_0000, &[]).is_harmless());
         assert!(

@@ -5,13 +5,13 @@
 
 pub use libc::{
     IFLA_ADDRESS, IFLA_AF_SPEC, IFLA_CARRIER, IFLA_EXT_MASK, IFLA_IFALIAS, IFLA_IFNAME,
-    IFLA_INFO_DATA, IFLA_INFO_KIND, IFLA_INFO_SLAVE_DATA, IFLA_INFO_SLAVE_KIND, IFLA_LINKINFO,
-    IFLA_MASTER, IFLA_MTU, IFLA_PERM_ADDRESS, IFLA_STATS64, IFLA_TXQLEN, IFLA_VFINFO_LIST,
-    IFLA_XDP, NDA_LLADDR, NDA_MASTER, NDA_VLAN, NTF_MASTER, NTF_SELF, NUD_NOARP, NUD_PERMANENT,
-    RT_SCOPE_LINK, RTA_MULTIPATH, RTA_OIF, RTM_DELLINK, RTM_DELNEIGH, RTM_GETADDR, RTM_GETLINK,
-    RTM_GETNEIGH, RTM_GETQDISC, RTM_GETROUTE, RTM_GETTFILTER, RTM_NEWLINK, RTM_NEWNEIGH,
-    RTM_NEWQDISC, RTM_SETLINK, RTNLGRP_LINK, RTNLGRP_NEIGH, RTNLGRP_TC, RTPROT_KERNEL, TCA_KIND,
-    TCA_OPTIONS,
+    IFLA_INFO_DATA, IFLA_INFO_KIND, IFLA_INFO_SLAVE_DATA, IFLA_INFO_SLAVE_KIND, IFLA_LINK,
+    IFLA_LINKINFO, IFLA_MASTER, IFLA_MTU, IFLA_PERM_ADDRESS, IFLA_STATS64, IFLA_TXQLEN,
+    IFLA_VFINFO_LIST, IFLA_XDP, NDA_LLADDR, NDA_MASTER, NDA_VLAN, NTF_MASTER, NTF_SELF, NUD_NOARP,
+    NUD_PERMANENT, RT_SCOPE_LINK, RTA_MULTIPATH, RTA_OIF, RTM_DELLINK, RTM_DELNEIGH, RTM_GETADDR,
+    RTM_GETLINK, RTM_GETNEIGH, RTM_GETQDISC, RTM_GETROUTE, RTM_GETTFILTER, RTM_NEWLINK,
+    RTM_NEWNEIGH, RTM_NEWQDISC, RTM_SETLINK, RTNLGRP_LINK, RTNLGRP_NEIGH, RTNLGRP_TC,
+    RTPROT_KERNEL, TCA_KIND, TCA_OPTIONS,
 };
 
 use super::attributes::{find, text};
@@ -45,10 +45,20 @@ pub const RTEXT_FILTER_SKIP_STATS: u32 = 1 << 3;
 pub const IFLA_XDP_ATTACHED: u16 = 2;
 /// Of a bridge's `IFLA_INFO_DATA`.
 pub const IFLA_BR_VLAN_FILTERING: u16 = 7;
-/// Of a bridge port's `IFLA_INFO_SLAVE_DATA`, a byte like those that follow.
+/// The same: its frames pass the filters of IPv4, of IPv6, of ARP.
+pub const IFLA_BR_NF_CALL: [u16; 3] = [36, 37, 38];
+/// Of a bridge port's `IFLA_INFO_SLAVE_DATA`, a byte like those that follow: the spanning tree's state.
+pub const IFLA_BRPORT_STATE: u16 = 1;
+/// The bridge answers ARP in the port's place.
+pub const IFLA_BRPORT_PROXYARP: u16 = 10;
+/// The same where all know all addresses.
+pub const IFLA_BRPORT_PROXYARP_WIFI: u16 = 12;
+/// Addresses are learned.
 pub const IFLA_BRPORT_LEARNING: u16 = 8;
 /// Unknown unicast goes there.
 pub const IFLA_BRPORT_UNICAST_FLOOD: u16 = 9;
+/// VLANs are put in place of tunnels' numbers.
+pub const IFLA_BRPORT_VLAN_TUNNEL: u16 = 29;
 /// Multicast that nobody asked for goes there.
 pub const IFLA_BRPORT_MCAST_FLOOD: u16 = 27;
 /// Broadcast goes there.
@@ -61,6 +71,10 @@ pub const IFLA_BRPORT_ISOLATED: u16 = 33;
 pub const IFLA_BRPORT_LOCKED: u16 = 39;
 /// Unknown senders become locked entries (Linux 6.2).
 pub const IFLA_BRPORT_MAB: u16 = 40;
+/// How many multicast groups it may join; a number, 0 for any (Linux 6.3).
+pub const IFLA_BRPORT_MCAST_MAX_GROUPS: u16 = 42;
+/// The same as `IFLA_BRPORT_NEIGH_SUPPRESS` by VLAN (Linux 6.5).
+pub const IFLA_BRPORT_NEIGH_VLAN_SUPPRESS: u16 = 43;
 
 // if_bridge.h
 /// Of a port's `IFLA_AF_SPEC`: `struct bridge_vlan_info`, flags and VLAN.

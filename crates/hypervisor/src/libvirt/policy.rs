@@ -8,11 +8,12 @@ use super::xml::{Element, attribute, child, children};
 pub fn of(nic: Element<'_>, mac: MacAddr) -> Vec<PolicyFinding> {
     let place = format!("definition of NIC {mac}");
     let mut found = Vec::new();
-    let mut add = |kind: PolicyKind, rule: String| {
+    let mut add = |kind: PolicyKind, name: &str, rule: String| {
         found.push(PolicyFinding {
             kind,
             place: place.clone(),
             rule,
+            name: Some(format!("definition/{name}")),
         });
     };
     if let Some(bandwidth) = child(nic, "bandwidth") {
@@ -25,16 +26,21 @@ pub fn of(nic: Element<'_>, mac: MacAddr) -> Vec<PolicyFinding> {
             outbound_mbps: mbps("outbound"),
             inbound_mbps: mbps("inbound"),
         };
-        add(kind, "<bandwidth>".to_owned());
+        add(kind, "bandwidth", "<bandwidth>".to_owned());
     }
     if let Some(filter) = attribute(nic, "filterref", "filter") {
         add(
             PolicyKind::NwFilter,
+            &format!("filterref-{filter}"),
             format!("<filterref filter='{filter}'>"),
         );
     }
     if attribute(nic, "port", "isolated") == Some("yes") {
-        add(PolicyKind::Isolation, "<port isolated='yes'/>".to_owned());
+        add(
+            PolicyKind::Isolation,
+            "isolated",
+            "<port isolated='yes'/>".to_owned(),
+        );
     }
     if let Some(vlan) = child(nic, "vlan") {
         let tags: Vec<u16> = children(vlan, "tag")
@@ -46,7 +52,7 @@ pub fn of(nic: Element<'_>, mac: MacAddr) -> Vec<PolicyFinding> {
             }
             _ => PolicyKind::VlanTrunk,
         };
-        add(kind, format!("<vlan> {tags:?}"));
+        add(kind, "vlan", format!("<vlan> {tags:?}"));
     }
     found
 }

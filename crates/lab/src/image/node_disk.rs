@@ -78,6 +78,7 @@ const MODULES: &[&str] = &[
     "sch_htb",
     "sch_tbf",
     "sch_fq_codel",
+    "sch_fq",
     "cls_flower",
     "cls_u32",
     "cls_bpf",
@@ -85,7 +86,11 @@ const MODULES: &[&str] = &[
     "act_mirred",
     "act_gact",
     "act_police",
+    "nfnetlink_hook",
     "nf_tables",
+    "nf_flow_table_inet",
+    "iptable_filter",
+    "xt_physdev",
     "nft_meta_bridge",
     "nf_conntrack_bridge",
     "nft_limit",
@@ -106,6 +111,8 @@ const MODULES: &[&str] = &[
 
 /// What `modprobe` may not know in some release, because it is built in or was renamed.
 const OPTIONAL_MODULES: &[&str] = &[
+    "nf_flow_table_inet",
+    "iptable_filter",
     "nft_counter",
     "nft_meta_bridge",
     "nft_chain_nat",

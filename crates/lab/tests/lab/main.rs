@@ -18,6 +18,7 @@
 //! | [`connectivity`] | cables, guests that start anew, saves, shutdowns, an agent that dies |
 //! | [`travel`] | two nodes: addresses and VMs that move |
 //! | [`breakage`] | what breaks on a node, and what is said of it |
+//! | [`policies`] | every form of policy on a port: path, reason and return |
 //! | [`documentation`] | the command lines of the reference's documentation, typed |
 
 mod beside;
@@ -28,6 +29,7 @@ mod documentation;
 mod faults;
 mod intents;
 mod itself;
+mod policies;
 mod reach;
 mod refusals;
 mod rig;
@@ -166,6 +168,18 @@ fn connectivity() {
     );
     rig.step("a stray VF", connectivity::a_stray_vf);
     rig.step("the host shuts down", connectivity::the_host_shuts_down);
+}
+
+/// Policy on a port, in whatever form.
+#[test]
+fn policies() {
+    let mut rig = Rig::up(options());
+    rig.step("each in turn", policies::each_in_turn);
+    rig.step(
+        "what does not concern it",
+        policies::what_does_not_concern_it,
+    );
+    rig.step("waived", policies::waived);
 }
 
 /// Two nodes: what is on one now and on the other later.

@@ -12,9 +12,10 @@ pub(super) fn check(
     vm: &VmFacts,
     intent: &Intent,
     nic: &NicFacts,
+    waived: &[String],
     problems: &mut Vec<Problem>,
 ) {
-    problems.extend(policy::judge(&findings(observed, vm, nic), nic.mac).err());
+    problems.extend(policy::judge(&findings(observed, vm, nic), nic.mac, waived).err());
     let Some(bridge) = observed.bridge(&intent.bridge) else {
         return;
     };
@@ -27,8 +28,8 @@ pub(super) fn check(
     }
 }
 
-/// Policy of the definition and of the host's path: for admission, for the plan and for what is shown. A link that the definition holds down is policy
-/// too: the VF would be a way around it.
+/// Policy of the definition and of the host's path: for admission, for the plan and for what is shown. A link
+/// that the definition holds down is policy too: the VF would be a way around it.
 pub fn findings(observed: &Observed, vm: &VmFacts, nic: &NicFacts) -> Vec<PolicyFinding> {
     let mut findings = nic.policy.clone();
     let on_host = observed.policy.get(&(vm.uuid, nic.mac));
@@ -38,6 +39,7 @@ pub fn findings(observed: &Observed, vm: &VmFacts, nic: &NicFacts) -> Vec<Policy
             kind: PolicyKind::Isolation,
             place: format!("definition of NIC {}", nic.mac),
             rule: "<link state='down'/>".into(),
+            name: None,
         });
     }
     findings

@@ -9,7 +9,7 @@ use super::*;
 use crate::fixture;
 
 fn codes(observed: &Observed, level: Performance) -> Vec<Code> {
-    let problems = check(observed, &observed.vms[0], &fixture::intent(), level);
+    let problems = check(observed, &observed.vms[0], &fixture::intent(), level, &[]);
     for problem in &problems {
         let of_vm =
             |object: &accelnet_model::ObjectRef| object.kind == "vm" && object.name == "vm1";
@@ -165,6 +165,7 @@ fn obstacles_on_the_port() {
                 kind: PolicyKind::NwFilter,
                 place: "definition".into(),
                 rule: "<filterref/>".into(),
+                name: None,
             }];
         }),
         (Code::PolicyNotOffloadable, |o| {
@@ -172,6 +173,7 @@ fn obstacles_on_the_port() {
                 kind: PolicyKind::Firewall,
                 place: "table bridge filter".into(),
                 rule: "drop".into(),
+                name: None,
             };
             let nic = (o.vms[0].uuid, o.vms[0].nics[0].mac);
             o.policy.insert(nic, vec![finding]);
@@ -268,7 +270,7 @@ fn vcpus_and_levels_at_their_boundaries() {
     let problems = {
         let mut observed = fixture::observed();
         observed.node.smt_active = Support::Supported(true);
-        check(&observed, &observed.vms[0], &fixture::intent(), Low)
+        check(&observed, &observed.vms[0], &fixture::intent(), Low, &[])
     };
     let detail = &problems[0].detail;
     assert!(
@@ -294,7 +296,7 @@ fn only_adapters_that_can_give_the_level_count() {
         ..fixture::intent()
     };
     let found = |level| -> Vec<Code> {
-        let problems = check(&observed, &observed.vms[0], &intent, level);
+        let problems = check(&observed, &observed.vms[0], &intent, level, &[]);
         problems.into_iter().map(|problem| problem.code).collect()
     };
     assert_eq!(found(Performance::Medium), []);
@@ -377,6 +379,7 @@ fn what_is_staged_needs_a_cold_start_only() {
             &observed.vms[0],
             &fixture::intent(),
             Performance::Low,
+            &[],
         );
         assert!(problems[0].cure.contains(cure), "{:?}", problems[0]);
     }
@@ -432,7 +435,7 @@ fn a_macvtap_is_called_one() {
     observed.vms[0].nics[0].bridge = None;
     observed.vms[0].nics[0].direct = "pf0".parse().ok();
     let intent = fixture::intent();
-    let found = check(&observed, &observed.vms[0], &intent, Performance::Low);
+    let found = check(&observed, &observed.vms[0], &intent, Performance::Low, &[]);
     assert_eq!(found.len(), 1, "{found:?}");
     assert_eq!(found[0].code, Code::VmNoNicOnIntent);
     assert!(found[0].detail.contains("macvtap of pf0"), "{found:?}");

@@ -363,7 +363,8 @@ fn accelerate(scene: &Scene<'_>, vm: &VmFacts, level: Performance, plan: &mut Pl
     let Scene {
         observed, intent, ..
     } = *scene;
-    let problems = eligibility::check(observed, vm, intent, level);
+    let waived = nics::waived(scene.desired, vm.uuid);
+    let problems = eligibility::check(observed, vm, intent, level, waived);
     let nics: Vec<&Nic<'_>> = scene.nics_of(vm.uuid).collect();
     for nic in nics.iter().filter(|nic| nic.handle.is_some()) {
         let leave = must_leave(scene, nic, level, problems.is_empty());

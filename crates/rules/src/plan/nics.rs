@@ -290,6 +290,11 @@ fn with_link(
     attributes
 }
 
+/// Names of rules that need not hold for a VM.
+pub fn waived(desired: &NodeDesired, vm: uuid::Uuid) -> &[String] {
+    desired.vm(vm).map_or(&[], |wish| &wish.waived)
+}
+
 /// What the VF must carry: policy on the NIC's whole path, and the level's limit. A VM without a wish
 /// keeps what it has.
 ///
@@ -302,7 +307,7 @@ pub fn judge(
     nic: &Nic<'_>,
 ) -> Result<VfAttributes, Problem> {
     let findings = eligibility::findings(observed, nic.vm, nic.nic);
-    let attributes = policy::judge(&findings, nic.id.mac)?;
+    let attributes = policy::judge(&findings, nic.id.mac, waived(desired, nic.id.vm))?;
     let level = desired.vm(nic.id.vm).and_then(|wish| wish.level);
     let Some(level) = level else {
         let kept = match nic.handle {

@@ -40,6 +40,7 @@ fn wish(vm: u128, level: Option<Performance>) -> VmDesired {
         prepare: false,
         add_nic: None,
         parked: false,
+        waived: Vec::new(),
     }
 }
 
@@ -358,7 +359,11 @@ fn a_rule_added_later_brings_the_vm_back() {
         kind: PolicyKind::Isolation,
         place,
         rule,
+        name: Some("tap/isolated".into()),
     }];
+    let mut waived = desired(Some(Performance::Low));
+    waived.vms[0].waived = vec!["tap/isolated".into()];
+    assert_eq!(directions(&planned(&observed, &waived)), []);
     let plan = planned(&observed, &desired(Some(Performance::Low)));
     assert_eq!(directions(&plan), [Going::Back]);
     assert_eq!(deeds(&plan), []);

@@ -146,6 +146,8 @@ async fn client(socket: Arc<Path>, own: u64, count: u64, begin: Instant) -> [Vec
         performance: Performance::Medium,
         must_be_accelerated: None,
         add_adapter: false,
+        waive: Vec::new(),
+        because: None,
     };
     let (mut there, mut back) = (Vec::new(), Vec::new());
     for number in 0_u64.. {

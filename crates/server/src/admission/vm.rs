@@ -2,14 +2,17 @@
 
 mod nic;
 mod park;
+mod waiver;
 
 use std::collections::BTreeSet;
 
 use accelnet_api::{AccelerateRequest, Vm};
 use accelnet_model::{Code, Intent, NodeStatus, Performance, Problem, VmFacts};
 use accelnet_rules::{Observed, eligibility, moves, observed::nics_on, profile, staging};
+use jiff::Timestamp;
 
 pub use park::{park, park_ended, unpark};
+pub use waiver::ended as waivers_ended;
 
 use super::{Decided, Decision, capacity};
 use crate::{
@@ -71,8 +74,14 @@ fn put(vm: &Vm, wanted: Wanted) -> Write {
     }
 }
 
-/// Accelerating a VM, or changing its level.
-pub fn accelerate(wish: &Wish, seen: &Seen, vm: &Vm, request: &AccelerateRequest) -> Decision {
+/// Accelerating a VM, or changing its level. `who` asks, `now`.
+pub fn accelerate(
+    wish: &Wish,
+    seen: &Seen,
+    vm: &Vm,
+    request: &AccelerateRequest,
+    (who, now): (&str, Timestamp),
+) -> Decision {
     let intent = enabled_intent(wish)?;
     let (level, present) = (request.performance, vm.level);
     let must_be = request.must_be_accelerated;
@@ -87,9 +96,15 @@ pub fn accelerate(wish: &Wish, seen: &Seen, vm: &Vm, request: &AccelerateRequest
         ]);
     };
     let new = nic::added(wish, seen, facts, intent, request);
+    let before = wanted(wish, vm, intent);
+    let waivers = waiver::added(&before, &observed, facts, intent, request, (who, now))?;
+    let asked = OnIntent {
+        waivers,
+        ..before.clone()
+    };
     let mut problems = match &new {
         Some(_) => eligibility::check_without_nic(&observed, facts, intent, level),
-        None => eligibility::check(&observed, facts, intent, level),
+        None => eligibility::check(&observed, facts, intent, level, &asked.waived()),
     };
     // Whoever is not eligible at all need not hear of the others' VFs too.
     if problems.is_empty() && present != Some(level) {
@@ -98,17 +113,15 @@ pub fn accelerate(wish: &Wish, seen: &Seen, vm: &Vm, request: &AccelerateRequest
     if !problems.is_empty() {
         return Err(problems);
     }
-    let before = wanted(wish, vm, intent);
-    let add_nic = new.or(before.add_nic);
-    if present == Some(level) && add_nic == before.add_nic {
-        return Ok(Decided::nothing());
-    }
     let wanted = OnIntent {
         level: Some(level),
-        add_nic,
-        ..before
+        add_nic: new.or(before.add_nic),
+        ..asked
     };
-    let mut plan = Vec::new();
+    if present == Some(level) && wanted == before {
+        return Ok(Decided::nothing());
+    }
+    let mut plan = waiver::in_words(&before, &wanted);
     if let Some(mac) = new {
         plan.extend(nic::plan(facts, intent, mac));
     }
@@ -224,6 +237,7 @@ pub fn decelerate(wish: &Wish, vm: &Vm) -> Decision {
     let wanted = OnIntent {
         level: None,
         add_nic: None,
+        waivers: Vec::new(),
         ..wanted(wish, vm, intent)
     };
     let mut all = all_wanted(wish, vm);

@@ -178,8 +178,9 @@ pub async fn accelerate_vm(
 ) -> Answer<Outcome<Vm>> {
     let asked = change.asked("vm accelerate", &format!("{vm} {}", request.performance));
     look_at_its_node(&server, &vm).await?;
+    let (who, now) = (asked.by.to_string(), Timestamp::now());
     decide(&server, &vm, &asked, |wish, seen, vm| {
-        admission::accelerate(wish, seen, vm, &request)
+        admission::accelerate(wish, seen, vm, &request, (&who, now))
     })
     .await
 }

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use accelnet_model::{MacAddr, Name, Performance, VmDesired};
+use accelnet_model::{MacAddr, Name, Performance, VmDesired, Waiver};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -26,6 +26,9 @@ pub struct OnIntent {
     /// Address of the NIC that is added if the VM has none on the intent's bridge.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub add_nic: Option<MacAddr>,
+    /// Rules of its ports that need not hold on a VF, as somebody decided.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub waivers: Vec<Waiver>,
 }
 
 impl OnIntent {
@@ -37,7 +40,14 @@ impl OnIntent {
             prepare: self.prepare,
             add_nic: self.add_nic,
             parked: false,
+            waived: self.waived(),
         }
+    }
+
+    /// Names of the rules that are waived.
+    pub fn waived(&self) -> Vec<String> {
+        let rules = self.waivers.iter().map(|waiver| waiver.rule.clone());
+        rules.collect()
     }
 }
 

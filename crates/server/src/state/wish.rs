@@ -24,6 +24,8 @@ pub struct Specs {
     by_name: Index<Arc<str>, Uuid>,
     /// Those that are parked.
     parked: Sharded<Uuid, ()>,
+    /// Those that have a waiver.
+    waiving: Sharded<Uuid, ()>,
 }
 
 impl Specs {
@@ -51,6 +53,11 @@ impl Specs {
         })
     }
 
+    /// VMs that have a waiver on some intent.
+    pub fn waiving(&self) -> impl Iterator<Item = &VmSpec> {
+        self.waiving.iter().filter_map(|(uuid, ())| self.get(*uuid))
+    }
+
     /// VMs for which something else is wanted there.
     pub fn differing<'a>(&'a self, other: &'a Self) -> impl Iterator<Item = Uuid> {
         // Equal specs that were read twice are no difference.
@@ -68,6 +75,14 @@ impl Specs {
             Some(_) => self.parked.insert(spec.uuid, ()),
             None => self.parked.remove(&spec.uuid),
         };
+        match spec
+            .intents
+            .values()
+            .any(|wanted| !wanted.waivers.is_empty())
+        {
+            true => self.waiving.insert(spec.uuid, ()),
+            false => self.waiving.remove(&spec.uuid),
+        };
         self.all.insert(spec.uuid, Arc::new(spec));
     }
 
@@ -76,6 +91,7 @@ impl Specs {
         if let Some(old) = self.all.remove(&uuid) {
             self.by_name.take(old.name.as_str(), &uuid);
             self.parked.remove(&uuid);
+            self.waiving.remove(&uuid);
         }
     }
 }

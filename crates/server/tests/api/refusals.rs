@@ -34,6 +34,7 @@ fn policy(seen: &mut Observed, kind: PolicyKind, rule: &str) {
         kind,
         place: "vnet1".into(),
         rule: rule.into(),
+        name: None,
     };
     seen.policy.insert((vm.uuid, nic.mac), vec![finding]);
 }

@@ -59,7 +59,12 @@ fn places(qdisc: &Qdisc) -> Vec<(Place, String)> {
 
 impl Filters {
     /// The filters that a discipline has for a device.
-    pub fn observe(&mut self, device: &IfName, qdisc: &Qdisc) -> Result<Vec<PolicyFinding>> {
+    pub fn observe(
+        &mut self,
+        device: &IfName,
+        role: &str,
+        qdisc: &Qdisc,
+    ) -> Result<Vec<PolicyFinding>> {
         let mut found = Vec::new();
         for (place, hook) in places(qdisc) {
             let kinds = match self.0.get(&place) {
@@ -76,7 +81,8 @@ impl Filters {
                 } else {
                     PolicyKind::TrafficControl
                 };
-                finding(policy, device, format!("tc filter {kind} on {hook}"))
+                let name = format!("{role}/filter-{kind}");
+                finding(policy, device, format!("tc filter {kind} on {hook}"), &name)
             }));
         }
         Ok(found)

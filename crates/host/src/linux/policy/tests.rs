@@ -5,6 +5,7 @@ use crate::linux::{
     attributes::push,
     netlink::{Netlink, dumps, ifindex},
     own_network::{bridge, in_own_network, name, skipped},
+    sysfs,
     uapi::{
         CREATE, EXCLUSIVE, IFLA_BR_VLAN_FILTERING, RTM_NEWQDISC, TC_H_INGRESS, TC_H_MIN_INGRESS,
         TC_H_ROOT, TCA_INGRESS_BLOCK, TCA_KIND, TCA_OPTIONS, TCM_IFINDEX_MAGIC_BLOCK, tcmsg,
@@ -93,8 +94,8 @@ fn flags_and_disciplines_are_found_on_their_own_path_only() {
         assert_eq!(
             on(root, "t0"),
             [
-                "t0: bridge port flag isolated is 1",
-                "t0: bridge port flag multicast_flood is 0"
+                "t0: bridge port flag multicast_flood is 0",
+                "t0: bridge port flag isolated is 1"
             ]
         );
         assert_eq!(on(root, "t1"), ["t1: qdisc htb 1: root"]);
@@ -104,7 +105,7 @@ fn flags_and_disciplines_are_found_on_their_own_path_only() {
         assert_eq!(on(root, "t2"), ["t9: qdisc htb 2: root"]);
         // What is gone is its own path's error.
         let found = observe(root, &[path("t8"), path("t2")]);
-        assert!(found[0].as_ref().is_err_and(crate::HostError::is_gone));
+        assert!(found[0].as_ref().is_err_and(HostError::is_gone));
         assert!(found[1].is_ok());
     });
 }

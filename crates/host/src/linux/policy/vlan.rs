@@ -76,7 +76,7 @@ impl Vlans {
         };
         let words: Vec<_> = guest.iter().map(Vlan::in_words).collect();
         let rule = format!("VLAN filtering on {}: {}", bridge.name, words.join(", "));
-        kind.map(|kind| finding(kind, &tap.name, rule))
+        kind.map(|kind| finding(kind, &tap.name, rule, "tap/vlan"))
     }
 }
 

@@ -179,7 +179,7 @@ fn levels_lost(wish: &Wish, nodes: &[Known], before: &Intent, after: &Intent) ->
             let Some(level) = level.filter(|_| concerned) else {
                 continue;
             };
-            let found = eligibility::check(&observed, vm, after, level);
+            let found = eligibility::check(&observed, vm, after, level, &[]);
             problems.extend(found.into_iter().filter(lost));
         }
     }

@@ -1,4 +1,5 @@
-//! VMs that are parked no longer: their time is over, or their node has started again.
+//! What ends by itself: parks whose time is over or whose node has started again, and waivers of rules that are
+//! gone.
 //!
 //! What is stored is the end itself, so that a server that was not there in between ends at its start
 //! what ended meanwhile.
@@ -11,8 +12,11 @@ use tokio::time::sleep;
 use uuid::Uuid;
 
 use crate::{
-    Server, admission,
+    Server,
+    admission::{self, Decided},
     audit::{Actor, Asked},
+    reports::Seen,
+    state::Wish,
 };
 
 /// An end is of the wall clock, which can be set and goes on while the machine is suspended; timers
@@ -21,16 +25,40 @@ const LOOK_AGAIN: Duration = Duration::from_secs(30);
 /// What could not be written is tried again after this.
 const REST: Duration = Duration::from_secs(5);
 
+/// What can end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Ending {
+    Park,
+    Waivers,
+}
+
+impl Ending {
+    fn operation(self) -> &'static str {
+        match self {
+            Self::Park => "vm park ends",
+            Self::Waivers => "vm waiver ends",
+        }
+    }
+
+    /// Nothing if it has not ended.
+    fn decide(self, wish: &Wish, seen: &Seen, vm: Uuid, now: Timestamp) -> Decided {
+        match self {
+            Self::Park => admission::park_ended(wish, seen, vm, now),
+            Self::Waivers => admission::waivers_ended(wish, seen, vm),
+        }
+    }
+}
+
 impl Server {
     /// Ends what is over, until the server stops.
-    pub(crate) async fn end_parks(&self) {
+    pub(crate) async fn end_what_is_over(&self) {
         let mut changes = self.shared.changes.subscribe();
         let stopping = self.stopping();
         tokio::pin!(stopping);
         loop {
-            let (over, next) = self.parks(Timestamp::now());
-            let ended = join_all(over.into_iter().map(|vm| self.end_park(vm))).await;
-            if ended.contains(&false) {
+            let (over, next) = self.over(Timestamp::now());
+            let ended = over.into_iter().map(|(ending, vm)| self.end(ending, vm));
+            if join_all(ended).await.contains(&false) {
                 tokio::select! {
                     () = &mut stopping => return,
                     () = sleep(REST) => continue,
@@ -51,30 +79,33 @@ impl Server {
     }
 
     /// VMs of which something is over, and how long it is to the next end.
-    fn parks(&self, now: Timestamp) -> (Vec<Uuid>, Option<Duration>) {
+    fn over(&self, now: Timestamp) -> (Vec<(Ending, Uuid)>, Option<Duration>) {
         let Some(wish) = self.shared.told.newest() else {
             return Default::default();
         };
-        let (mut over, mut next) = (Vec::new(), None::<Timestamp>);
-        let mut parked = wish.specs.parked().peekable();
-        if parked.peek().is_none() {
+        let parked = wish
+            .specs
+            .parked()
+            .map(|(spec, _)| (Ending::Park, spec.uuid));
+        let waiving = wish
+            .specs
+            .waiving()
+            .map(|spec| (Ending::Waivers, spec.uuid));
+        let mut all = parked.chain(waiving).peekable();
+        if all.peek().is_none() {
             return Default::default();
         }
         let seen = self.seen();
-        for (spec, park) in parked {
-            let ended = admission::park_ended(&wish, &seen, spec.uuid, now);
-            if ended.writes.is_empty() {
-                next = next.into_iter().chain(park.end()).min();
-            } else {
-                over.push(spec.uuid);
-            }
-        }
+        let (over, stay): (Vec<_>, Vec<_>) =
+            all.partition(|(ending, vm)| !ending.decide(&wish, &seen, *vm, now).writes.is_empty());
+        let stay = stay.iter().filter(|(ending, _)| *ending == Ending::Park);
+        let next = stay.filter_map(|(_, vm)| wish.park_of(*vm)?.end()).min();
         let left = next.map(|next| next.duration_since(now).unsigned_abs());
         (over, left)
     }
 
     /// True if it is written, or somebody else was faster.
-    async fn end_park(&self, vm: Uuid) -> bool {
+    async fn end(&self, ending: Ending, vm: Uuid) -> bool {
         let name = self
             .shared
             .told
@@ -82,23 +113,19 @@ impl Server {
             .map(|wish| wish.name_of(vm).to_owned());
         let asked = Asked {
             by: Actor::default(),
-            operation: "vm park ends",
+            operation: ending.operation(),
             subject: name.unwrap_or_else(|| vm.to_string()),
             dry_run: false,
         };
         let ended = self.change(&asked, |wish| {
-            Ok(admission::park_ended(
-                wish,
-                &self.seen(),
-                vm,
-                Timestamp::now(),
-            ))
+            Ok(ending.decide(wish, &self.seen(), vm, Timestamp::now()))
         });
         match ended.await {
             Ok(_) => true,
             Err(problems) => {
                 let problems: Vec<String> = problems.iter().map(ToString::to_string).collect();
-                tracing::warn!(%vm, problem = problems.join("; "), "a VM stays parked");
+                let operation = ending.operation();
+                tracing::warn!(%vm, operation, problem = problems.join("; "), "what is over goes on");
                 false
             }
         }
