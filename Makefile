@@ -22,8 +22,8 @@ deps: ## install the system packages that build and lab need (says which; Debian
 build: deps ## build all binaries
 	$(CARGO) build --workspace
 
-demo: build ## a running VM goes to a VF and back, measured (KEEP=1 leaves it running)
-	$(LAB) --name demo demo --out $(TARGET)/demo $(if $(KEEP),--keep)
+demo: build ## a running VM goes to a VF and back, measured (KEEP=1 leaves it running, ROUNDS=10 measures longer)
+	$(LAB) --name demo demo --out $(TARGET)/demo $(if $(KEEP),--keep) $(if $(ROUNDS),--rounds $(ROUNDS))
 
 test: unit-test lab-test ## all tests, on simulated twins and in the lab
 

@@ -173,7 +173,7 @@ struct UpArgs {
 #[derive(Debug, ClapArgs)]
 struct DemoArgs {
     /// Rounds; in each the VM goes there and back.
-    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=1000))]
     rounds: u32,
     /// Directory for report.json and picture.txt.
     #[arg(long, default_value = "target/demo")]

@@ -18,7 +18,10 @@ use crate::lab::Lab;
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Spent {
     busy_us: f64,
+    /// The same with vCPUs and agent: how much of the node was left.
+    all_busy_us: f64,
     length_us: f64,
+    processors: f64,
 }
 
 /// Processors and ticks a second; then twice: time since boot, line of all processors in /proc/stat, and
@@ -48,6 +51,11 @@ impl Spent {
         let share = self.busy_us / self.length_us - idle.busy_us / idle.length_us;
         share.max(0.0) * 1e6 / packets_per_s.max(1.0)
     }
+
+    /// How busy the node was, vCPUs included, percent.
+    pub fn busy_percent(&self) -> f64 {
+        100.0 * self.all_busy_us / (self.length_us * self.processors)
+    }
 }
 
 /// What [`LOOK`] printed.
@@ -70,7 +78,9 @@ fn parse(text: &str) -> Option<Spent> {
     let apart_us: f64 = apart.iter().sum();
     (length_us > 0.0 && !apart.is_empty()).then_some(Spent {
         busy_us: length_us * processors - idle_us - apart_us,
+        all_busy_us: length_us * processors - idle_us,
         length_us,
+        processors,
     })
 }
 
@@ -133,6 +143,8 @@ mod tests {
         let us = busy.per_packet(&idle, 100.0);
         assert!((us - 1500.0).abs() < 1e-3, "{us}");
         assert_eq!(idle.per_packet(&busy, 100.0), 0.0);
+        // 4 of 20 s of processor.
+        assert!((busy.busy_percent() - 20.0).abs() < 1e-3, "{busy:?}");
         assert_eq!(parse("strange"), None);
     }
 

@@ -115,7 +115,9 @@ fn tell(lab: &Lab, options: &Options, up_s: f64, progress: Progress) -> Result<(
         versions: product.versions()?,
         accelerator: format!("{:?}", kvm::probe(&lab.directory())?).to_lowercase(),
         rate_pps: rounds::RATE_PPS,
+        echoes_per_s: measured.echoes_per_s,
         rounds: options.rounds,
+        rounds_left_out: measured.rounds_left_out,
         times: Times {
             ended_unix_s: unix_now_s(),
             up_s,
@@ -127,8 +129,16 @@ fn tell(lab: &Lab, options: &Options, up_s: f64, progress: Progress) -> Result<(
     println!("\n{picture}");
     report.write(&options.out, &picture)?;
     println!("written: {}/report.json", options.out.display());
+    println!("{NEXT}");
     Ok(())
 }
+
+const NEXT: &str = "
+What to try next:
+  make demo KEEP=1        leaves the lab running, and says how to reach it
+  make demo ROUNDS=10     more rounds, so that medians say more
+  docs/guide/tutorial.md  the same by hand, step by step
+  docs/guide/host.md      on a host of yours, with a card";
 
 /// Now, in seconds since 1970.
 fn unix_now_s() -> f64 {

@@ -18,6 +18,8 @@ pub struct Path {
     /// The node's processor time outside its guests' vCPU threads and the agent for each packet,
     /// microseconds; what the node takes without packets is subtracted.
     pub host_cpu_us_per_packet: f64,
+    /// How busy the node was meanwhile, its guests' vCPUs included, percent.
+    pub busy_percent: f64,
 }
 
 /// Both paths.
@@ -113,8 +115,13 @@ pub struct Report {
     pub accelerator: String,
     /// Packets a second, each way, during changes.
     pub rate_pps: u32,
+    /// Echoes a second when delays and processor time are measured: as many as leave the node time on the
+    /// slower path.
+    pub echoes_per_s: u32,
     /// Rounds.
     pub rounds: u32,
+    /// Rounds of these that say nothing of a path, because the node was too busy in them.
+    pub rounds_left_out: u32,
     /// Times.
     pub times: Times,
 }

@@ -19,6 +19,7 @@
 //! | [`travel`] | two nodes: addresses and VMs that move |
 //! | [`breakage`] | what breaks on a node, and what is said of it |
 //! | [`policies`] | every form of policy on a port: path, reason and return |
+//! | [`guides`] | the command lines of README, tutorial and guides, typed |
 //! | [`documentation`] | the command lines of the reference's documentation, typed |
 
 mod beside;
@@ -27,6 +28,7 @@ mod breakage;
 mod connectivity;
 mod documentation;
 mod faults;
+mod guides;
 mod intents;
 mod itself;
 mod policies;
@@ -168,6 +170,16 @@ fn connectivity() {
     );
     rig.step("a stray VF", connectivity::a_stray_vf);
     rig.step("the host shuts down", connectivity::the_host_shuts_down);
+}
+
+/// README, tutorial and guides, line by line.
+#[test]
+fn guides() {
+    let mut rig = Rig::up(options());
+    rig.step("the tutorial", guides::tutorial);
+    rig.step("intents and levels", guides::intents_and_levels);
+    rig.step("README and a host of one's own", guides::readme_and_host);
+    rig.step("VMs", guides::vms);
 }
 
 /// Policy on a port, in whatever form.

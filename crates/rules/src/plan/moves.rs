@@ -110,6 +110,14 @@ fn unasked(scene: &Scene<'_>, nic: &Nic<'_>, plan: &mut Plan) {
 }
 
 fn go_on(scene: &Scene<'_>, nic: &Nic<'_>, going: &Move, plan: &mut Plan) {
+    // Why it comes off its VF is said while it does.
+    let wish = scene.desired.vm(nic.id.vm);
+    if wish.is_some_and(|wish| wish.level.is_some())
+        && let Err(problem) = nics::judge(scene.observed, scene.desired, scene.intent, nic)
+    {
+        let problems = plan.vm_problems.entry(nic.id.vm).or_default();
+        problems.push(problem.about("vm", &nic.vm.name));
+    }
     let settled = plan.nics.get(&nic.id).is_some_and(|nic| nic.settled);
     let free = scene.is_free(nic.id.vm);
     // QEMU or its user does something of its own with the VM: we would only be in the way.

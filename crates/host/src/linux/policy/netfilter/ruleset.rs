@@ -144,7 +144,7 @@ type Key = (Family, String, String);
 pub struct Ruleset {
     chains: BTreeMap<Key, Chain>,
     pub flowtables: Vec<Flowtable>,
-    /// Interfaces that rules name.
+    /// Interfaces that rules, hooks and flowtables name.
     named: BTreeSet<String>,
     begun: BTreeSet<String>,
 }
@@ -162,8 +162,9 @@ impl Ruleset {
         let mut ruleset = Self::default();
         let mut all = |words: &str, kind| dump(&mut netlink, words, kind);
         for answer in all("read packet filter chains", NFT_MSG_GETCHAIN)? {
-            let chain = chain(&answer).filter(|chain| families.contains(&chain.family));
-            ruleset.add(chain);
+            if let Some(chain) = chain(&answer).filter(|chain| families.contains(&chain.family)) {
+                ruleset.add(chain);
+            }
         }
         // Most nodes have none, and IP's thousands of rules matter to few.
         if ruleset.chains.values().any(|chain| chain.hook.is_some()) {
@@ -174,7 +175,11 @@ impl Ruleset {
             }
         }
         match all("read flowtables", NFT_MSG_GETFLOWTABLE) {
-            Ok(answers) => ruleset.flowtables = answers.iter().filter_map(flowtable).collect(),
+            Ok(answers) => {
+                ruleset.flowtables = answers.iter().filter_map(flowtable).collect();
+                let devices = ruleset.flowtables.iter().flat_map(|table| &table.devices);
+                ruleset.named.extend(devices.cloned());
+            }
             // Linux before 4.16 has none.
             Err(error) if is_unknown_subsystem(&error) || error.is_unsupported() => {}
             Err(error) => return Err(error),
@@ -200,20 +205,24 @@ impl Ruleset {
         chains.map(|chain| chain.name.as_str()).collect()
     }
 
-    /// Some rule asks for an interface of this name, or one that begins like it.
+    /// Some rule, hook or flowtable is for an interface of this name, or one that begins like it.
     pub fn names(&self, interface: &str) -> bool {
         self.named.contains(interface)
             || self.begun.iter().any(|begin| interface.starts_with(begin))
     }
 
-    pub fn add(&mut self, chain: Option<Chain>) {
-        self.chains.extend(chain.map(|chain| {
-            let key = (chain.family, chain.table.clone(), chain.name.clone());
-            (key, chain)
-        }));
+    fn add(&mut self, chain: Chain) {
+        for device in chain.hook.iter().flat_map(|hook| &hook.devices) {
+            match device {
+                Device::Named(name) => self.named.insert(name.clone()),
+                Device::Prefix(prefix) => self.begun.insert(prefix.clone()),
+            };
+        }
+        let key = (chain.family, chain.table.clone(), chain.name.clone());
+        self.chains.insert(key, chain);
     }
 
-    pub fn add_rule(&mut self, key: &Key, rule: Rule) {
+    fn add_rule(&mut self, key: &Key, rule: Rule) {
         let Some(chain) = self.chains.get_mut(key) else {
             return;
         };

@@ -146,6 +146,14 @@ fn chains_of_devices_are_of_their_devices() {
                 )]
             );
             assert_eq!(on(root, "t1").len(), usize::from(on_uplink));
+            // The same within one look.
+            let links = Links::read().unwrap();
+            let link = |text: &str| links.required(&name(text)).unwrap();
+            let mut netfilter = Netfilter::read(root, [link("br0")].into_iter()).unwrap();
+            for (tap, found) in [("t1", usize::from(on_uplink)), ("t0", 1)] {
+                let on = netfilter.on(&links, link("br0"), link(tap), &[link("t9")]);
+                assert_eq!(on.len(), found, "{tap}: {on:?}");
+            }
         }
     });
 }
