@@ -19,11 +19,11 @@ pub enum PolicyKind {
     VlanTrunk,
     /// The port is isolated from other isolated ports.
     Isolation,
-    /// libvirt `<bandwidth>`, in Mbit/s towards the network (outbound).
+    /// A limit of rates: libvirt's `<bandwidth>`, and what it is on the host.
     Bandwidth {
-        /// Average rate towards the network, Mbit/s, rounded up.
+        /// Towards the network, Mbit/s; `None` if there is none, or none of whole Mbit/s without a peak.
         outbound_mbps: Option<u32>,
-        /// Average rate towards the guest, Mbit/s, rounded up.
+        /// Towards the guest, Mbit/s, rounded up; `None` if there is none.
         inbound_mbps: Option<u32>,
     },
     /// libvirt `<filterref>`.

@@ -1,10 +1,12 @@
 //! What held on the switch must hold on the VF, or acceleration is refused.
 //!
 //! Default-deny: every finding on the path tap–bridge–uplink refuses unless the VF provably enforces
-//! the same. Today that is the address with spoof check on, and nothing else; [`not_on_a_vf`] says of
-//! each kind of policy why. (What is irrelevant to the port is left out by whoever looked.)
+//! the same. Today that is the address with spoof check on, and a rate of whole Mbit/s for what the guest sends;
+//! [`not_on_a_vf`] says of each kind of policy why it is not. (What is irrelevant to the port is left out by whoever looked.)
 
 use accelnet_model::{Code, MacAddr, PolicyFinding, PolicyKind, Problem, VfAttributes};
+
+use crate::profile;
 
 /// What the VF must carry so that everything found on the port still holds, but for rules that somebody
 /// waived by their names. What has no name cannot be waived.
@@ -17,6 +19,7 @@ pub fn judge(
     waived: &[String],
 ) -> Result<VfAttributes, Problem> {
     let mut refused: Vec<String> = Vec::new();
+    let mut rate_mbps: Option<u32> = None;
     let is_waived = |finding: &&PolicyFinding| {
         finding
             .name
@@ -30,6 +33,14 @@ pub fn judge(
             rule,
             name,
         } = finding;
+        if let PolicyKind::Bandwidth {
+            outbound_mbps: Some(mbps),
+            inbound_mbps: None,
+        } = kind
+        {
+            rate_mbps = Some(rate_mbps.map_or(*mbps, |other| other.min(*mbps)));
+            continue;
+        }
         let name = name
             .as_ref()
             .map(|name| format!(" [{name}]"))
@@ -41,7 +52,7 @@ pub fn judge(
         }
     }
     if refused.is_empty() {
-        return Ok(VfAttributes::for_mac(mac));
+        return Ok(profile::limited(VfAttributes::for_mac(mac), rate_mbps));
     }
     let text = format!("On the path of NIC {mac} there is {}.", refused.join("; "));
     Err(Problem::new(Code::PolicyNotOffloadable, text).about("nic", mac))
@@ -58,8 +69,10 @@ fn not_on_a_vf(kind: &PolicyKind) -> &'static str {
         }
         PolicyKind::VlanTrunk => "a VF carries one VLAN or, unfiltered, all",
         PolicyKind::Isolation => "a card forwards between its VFs",
-        // A VF's rate limits what the guest sends, not what it gets, and drops where tc delays.
-        PolicyKind::Bandwidth { .. } => "a VF's rate limit is not the same rule",
+        // What is outbound alone and of whole Mbit/s is translated before.
+        PolicyKind::Bandwidth { .. } => {
+            "a VF's rate limits what the guest sends, in whole Mbit/s, and nothing else"
+        }
         PolicyKind::NwFilter => "a VF has no such filters",
         PolicyKind::TrafficControl => "frames of a VF do not pass the kernel's traffic control",
         PolicyKind::Ebpf => "frames of a VF do not pass the kernel",
@@ -90,10 +103,10 @@ mod tests {
             (1..4095_u16).prop_map(|vlan| PolicyKind::AccessVlan { vlan }),
             Just(PolicyKind::VlanTrunk),
             Just(PolicyKind::Isolation),
-            any::<(Option<u32>, Option<u32>)>().prop_map(|(outbound_mbps, inbound_mbps)| {
+            any::<(Option<u32>, u32)>().prop_map(|(outbound_mbps, inbound)| {
                 PolicyKind::Bandwidth {
                     outbound_mbps,
-                    inbound_mbps,
+                    inbound_mbps: Some(inbound),
                 }
             }),
             Just(PolicyKind::NwFilter),
@@ -116,6 +129,27 @@ mod tests {
         let isolated = finding(PolicyKind::Isolation, "vnet0", "isolated");
         let problem = judge(&[isolated.clone(), isolated], MAC, &[]).unwrap_err();
         assert_eq!(problem.detail.matches(": isolated").count(), 1, "{problem}");
+    }
+
+    #[test]
+    fn a_rate_of_what_the_guest_sends_is_the_vfs_own_and_the_lowest_holds() {
+        let rate = |outbound_mbps, inbound_mbps| {
+            let kind = PolicyKind::Bandwidth {
+                outbound_mbps,
+                inbound_mbps,
+            };
+            finding(kind, "tap", "police")
+        };
+        let both = [rate(Some(80), None), rate(Some(8), None)];
+        let attributes = judge(&both, MAC, &[]).unwrap();
+        assert!(attributes.max_tx_rate_mbps.is(&8), "{attributes:?}");
+        for refused in [
+            rate(Some(8), Some(8)),
+            rate(None, Some(8)),
+            rate(None, None),
+        ] {
+            assert!(judge(&[refused], MAC, &[]).is_err());
+        }
     }
 
     #[test]

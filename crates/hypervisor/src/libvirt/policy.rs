@@ -17,16 +17,28 @@ pub fn of(nic: Element<'_>, mac: MacAddr) -> Vec<PolicyFinding> {
         });
     };
     if let Some(bandwidth) = child(nic, "bandwidth") {
-        // Averages are in kilobytes a second: <https://libvirt.org/formatdomain.html#quality-of-service>.
-        let mbps = |name| {
-            let average: u32 = attribute(bandwidth, name, "average")?.parse().ok()?;
-            Some((average.saturating_mul(8)).div_ceil(1000))
+        let (out, inward) = (child(bandwidth, "outbound"), child(bandwidth, "inbound"));
+        let average = |element: Element<'_>| element.attribute("average")?.parse::<u32>().ok();
+        // Averages are in kilobytes (1,000 bytes) a second; a peak is another rate besides:
+        // <https://libvirt.org/formatdomain.html#quality-of-service>.
+        let whole_mbps = |element: Element<'_>| {
+            let kbps = average(element)?.checked_mul(8)?;
+            let exact = element.attribute("peak").is_none() && kbps % 1000 == 0;
+            exact.then_some(kbps / 1000).filter(|mbps| *mbps > 0)
         };
-        let kind = PolicyKind::Bandwidth {
-            outbound_mbps: mbps("outbound"),
-            inbound_mbps: mbps("inbound"),
+        let ceiling = |element| {
+            average(element)
+                .unwrap_or(0)
+                .saturating_mul(8)
+                .div_ceil(1000)
         };
-        add(kind, "bandwidth", "<bandwidth>".to_owned());
+        if out.or(inward).is_some() {
+            let kind = PolicyKind::Bandwidth {
+                outbound_mbps: out.and_then(whole_mbps),
+                inbound_mbps: inward.map(ceiling),
+            };
+            add(kind, "bandwidth", "<bandwidth>".to_owned());
+        }
     }
     if let Some(filter) = attribute(nic, "filterref", "filter") {
         add(

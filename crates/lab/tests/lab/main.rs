@@ -191,6 +191,7 @@ fn policies() {
         "what does not concern it",
         policies::what_does_not_concern_it,
     );
+    rig.step("translated", policies::translated);
     rig.step("waived", policies::waived);
 }
 

@@ -99,7 +99,7 @@ const POLICIES: &[Policy] = &[
     (
         "tap/filter-u32",
         "tc qdisc add dev TAP handle ffff: ingress; tc filter add dev TAP parent ffff: protocol ip u32 \
-         match u32 0 0 police rate 10mbit burst 100k drop",
+         match ip dport 9 0xffff police rate 10mbit burst 100k drop",
         "tc qdisc del dev TAP ingress",
     ),
     (
@@ -193,8 +193,8 @@ const POLICIES: &[Policy] = &[
     ),
     (
         "definition/bandwidth",
-        "virsh -q domiftune VM MAC --live --outbound 1000",
-        "virsh -q domiftune VM MAC --live --outbound 0",
+        "virsh -q domiftune VM MAC --live --inbound 1000",
+        "virsh -q domiftune VM MAC --live --inbound 0",
     ),
 ];
 
@@ -301,6 +301,28 @@ pub fn what_does_not_concern_it(rig: &mut Rig) {
         assert_eq!(rig.vm("vm1")["nics"][0]["path"], "vf", "{add}");
         rig.node(remove);
     }
+}
+
+/// A limit of what the VM sends alone, in whole Mbit/s, is the VF's own.
+pub fn translated(rig: &mut Rig) {
+    let vm1 = Port::of(rig, "vm1", "52:54:00:77:00:65");
+    let limit = |average: &str| {
+        vm1.words(&format!(
+            "virsh -q domiftune VM MAC --live --outbound {average}"
+        ))
+    };
+    rig.node(&limit("12500"));
+    rig.until(
+        30,
+        &format!(
+            "ip link show pf0 | grep -i {} | grep -q 'max_tx_rate 100Mbps'",
+            vm1.mac
+        ),
+    );
+    assert_eq!(rig.vm("vm1")["nics"][0]["path"], "vf");
+    rig.node(&limit("0"));
+    rig.until(30, "! ip link show pf0 | grep -q max_tx_rate");
+    assert_eq!(rig.vm("vm1")["nics"][0]["path"], "vf");
 }
 
 /// Somebody decides that a rule need not hold for one VM; the decision ends with the rule.

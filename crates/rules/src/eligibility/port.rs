@@ -4,7 +4,7 @@ use accelnet_model::{
     BridgeFacts, Code, Intent, MacAddr, NicFacts, PolicyFinding, PolicyKind, Problem, VmFacts,
 };
 
-use crate::{Observed, observed::tap_port, policy};
+use crate::{Observed, observed::tap_port, policy, profile};
 
 /// Policy, link state and further addresses of one NIC's port.
 pub(super) fn check(
@@ -15,7 +15,18 @@ pub(super) fn check(
     waived: &[String],
     problems: &mut Vec<Problem>,
 ) {
-    problems.extend(policy::judge(&findings(observed, vm, nic), nic.mac, waived).err());
+    match policy::judge(&findings(observed, vm, nic), nic.mac, waived) {
+        Ok(carried) => {
+            // 0 is the kernel's word for no limit.
+            let rate = carried.max_tx_rate_mbps.value().filter(|rate| **rate > 0);
+            let adapters = rate.into_iter().flat_map(|rate| {
+                let uplinks = observed.uplinks(intent);
+                uplinks.filter_map(|adapter| profile::tx_rate_problem(adapter, *rate))
+            });
+            problems.extend(adapters);
+        }
+        Err(problem) => problems.push(problem),
+    }
     let Some(bridge) = observed.bridge(&intent.bridge) else {
         return;
     };

@@ -178,3 +178,45 @@ fn vlans_are_judged_at_the_ports_of_the_bridge() {
         assert_eq!(found[0].rule, "VLAN filtering on br0: 1 PVID untagged");
     });
 }
+
+/// As libvirt puts `<bandwidth><outbound/>` in place.
+#[test]
+fn a_policer_for_all_that_a_guest_sends_is_a_limit() {
+    in_own_network(|root| {
+        assert!(bridge("br0", &[], &["t0", "t9"]));
+        let tc = |words: &str| {
+            let done = std::process::Command::new("tc")
+                .args(words.split(' '))
+                .output();
+            done.unwrap()
+        };
+        let filter = "filter add dev t0 parent ffff: protocol all u32 match u32 0 0 police";
+        for (more, mbps) in [
+            (
+                "rate 1250kbps burst 100kb mtu 64kb drop flowid :1",
+                Some(10),
+            ),
+            ("rate 1251kbps burst 100kb mtu 64kb drop flowid :1", None),
+            (
+                "rate 1250kbps peakrate 2500kbps burst 100kb mtu 64kb drop flowid :1",
+                None,
+            ),
+            ("rate 1250kbps burst 100kb mtu 64kb pass flowid :1", None),
+        ] {
+            qdisc("t0", "ingress", 0xffff_0000, TC_H_INGRESS, &[]);
+            let done = tc(&format!("{filter} {more}"));
+            if !done.status.success() {
+                let why = String::from_utf8_lossy(&done.stderr).into_owned();
+                return skipped("policers", why.trim());
+            }
+            let found = observe(root, &[path("t0")]).remove(0).unwrap();
+            let wanted = PolicyKind::Bandwidth {
+                outbound_mbps: mbps,
+                inbound_mbps: None,
+            };
+            assert_eq!(found.len(), 1, "{found:?}");
+            assert_eq!(found[0].kind == wanted, mbps.is_some(), "{more}: {found:?}");
+            assert!(tc("qdisc del dev t0 ingress").status.success());
+        }
+    });
+}
