@@ -100,7 +100,7 @@ pub fn accelerate(
     let waivers = waiver::added(&before, &observed, facts, intent, request, (who, now))?;
     let asked = OnIntent {
         waivers,
-        ..before.clone()
+        ..before
     };
     let mut problems = match &new {
         Some(_) => eligibility::check_without_nic(&observed, facts, intent, level),
