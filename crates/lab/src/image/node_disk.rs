@@ -79,6 +79,7 @@ const MODULES: &[&str] = &[
     "sch_tbf",
     "sch_fq_codel",
     "sch_fq",
+    "sch_sfq",
     "cls_flower",
     "cls_u32",
     "cls_bpf",

@@ -186,7 +186,10 @@ fn guides() {
 #[test]
 fn policies() {
     let mut rig = Rig::up(options());
-    rig.step("each in turn", policies::each_in_turn);
+    rig.step("one of each", policies::one_of_each);
+    rig.step("packet filters", policies::packet_filters);
+    rig.step("traffic control", policies::traffic_control);
+    rig.step("ports", policies::ports);
     rig.step(
         "what does not concern it",
         policies::what_does_not_concern_it,

@@ -15,8 +15,7 @@ const BRIDGE_TABLE: &str = "nft delete table bridge lab";
 const IP6_TABLE: &str =
     "nft delete table ip6 lab; sysctl -qw net.bridge.bridge-nf-call-ip6tables=0";
 
-const POLICIES: &[Policy] = &[
-    // Packet filters.
+const PACKET_FILTERS: &[Policy] = &[
     (
         "nft/bridge/lab/passing",
         "nft add table bridge lab; nft add chain bridge lab passing '{ type filter hook forward priority 0; }'; \
@@ -79,7 +78,9 @@ const POLICIES: &[Policy] = &[
         "iptables-legacy -D FORWARD -m physdev --physdev-in TAP -d 198.51.100.0/24 -j DROP; \
          sysctl -qw net.bridge.bridge-nf-call-iptables=0",
     ),
-    // Traffic control.
+];
+
+const TRAFFIC_CONTROL: &[Policy] = &[
     (
         "tap/filter-matchall",
         "tc qdisc add dev TAP clsact; tc filter add dev TAP ingress matchall action drop continue",
@@ -147,7 +148,10 @@ const POLICIES: &[Policy] = &[
         "tc qdisc add dev br0 clsact; tc filter add dev br0 ingress matchall action continue",
         "tc qdisc del dev br0 clsact",
     ),
-    // The bridge's ports.
+];
+
+/// And the definition, which libvirt puts in place.
+const PORTS: &[Policy] = &[
     (
         "tap/isolated",
         "bridge link set dev TAP isolated on",
@@ -174,8 +178,8 @@ const POLICIES: &[Policy] = &[
         "bridge link set dev pf0 mcast_flood on",
     ),
     (
-        "the bridge port's state is blocking",
-        "bridge link set dev TAP state 4",
+        "the bridge port's state is disabled",
+        "bridge link set dev TAP state 0",
         "bridge link set dev TAP state 3",
     ),
     (
@@ -185,7 +189,6 @@ const POLICIES: &[Policy] = &[
         "ip link set br0 type bridge vlan_filtering 0; bridge vlan del dev TAP vid 42; \
          bridge vlan add dev TAP vid 1 pvid untagged",
     ),
-    // The definition, which libvirt puts in place.
     (
         "<link state='down'/>",
         "virsh -q domif-setlink VM MAC down",
@@ -226,21 +229,32 @@ fn concerns_both(script: &str) -> bool {
         .any(|word| script.contains(word))
 }
 
-/// Each in turn.
-pub fn each_in_turn(rig: &mut Rig) {
+/// vm1 is on its VF, vm2 is not. Some of the tools' modules are there from now on, and restrict nothing.
+pub fn one_of_each(rig: &mut Rig) {
     rig.json(&words("enable --intent compute --when now --reserve 0"));
     rig.json(&words("vm enable vm1 -p Low"));
-    let ports = [
-        Port::of(rig, "vm1", "52:54:00:77:00:65"),
-        Port::of(rig, "vm2", "52:54:00:77:00:66"),
-    ];
-    let [accelerated, plain] = &ports;
-    // Some of the tools' modules are there from now on, and restrict nothing.
     rig.node(
         "modprobe br_netfilter; sysctl -qw net.bridge.bridge-nf-call-iptables=0 \
-              net.bridge.bridge-nf-call-ip6tables=0 net.bridge.bridge-nf-call-arptables=0",
+         net.bridge.bridge-nf-call-ip6tables=0 net.bridge.bridge-nf-call-arptables=0",
     );
-    for (number, (rule, add, remove)) in POLICIES.iter().enumerate() {
+}
+
+pub fn packet_filters(rig: &mut Rig) {
+    each_in_turn(rig, PACKET_FILTERS);
+}
+
+pub fn traffic_control(rig: &mut Rig) {
+    each_in_turn(rig, TRAFFIC_CONTROL);
+}
+
+pub fn ports(rig: &mut Rig) {
+    each_in_turn(rig, PORTS);
+}
+
+fn each_in_turn(rig: &Rig, policies: &[Policy]) {
+    let accelerated = Port::of(rig, "vm1", "52:54:00:77:00:65");
+    let plain = Port::of(rig, "vm2", "52:54:00:77:00:66");
+    for (number, (rule, add, remove)) in policies.iter().enumerate() {
         eprintln!("           {:2} {rule}", number + 1);
         if !concerns_both(add) {
             rig.node(&plain.words(add));

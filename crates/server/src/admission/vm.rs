@@ -98,10 +98,7 @@ pub fn accelerate(
     let new = nic::added(wish, seen, facts, intent, request);
     let before = wanted(wish, vm, intent);
     let waivers = waiver::added(&before, &observed, facts, intent, request, (who, now))?;
-    let asked = OnIntent {
-        waivers,
-        ..before
-    };
+    let asked = OnIntent { waivers, ..before };
     let mut problems = match &new {
         Some(_) => eligibility::check_without_nic(&observed, facts, intent, level),
         None => eligibility::check(&observed, facts, intent, level, &asked.waived()),
