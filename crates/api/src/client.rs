@@ -322,6 +322,14 @@ impl Client {
     }
 
     fn unreachable(&self, error: &reqwest::Error) -> Problem {
+        if error.is_timeout() {
+            let seconds = DEADLINE.as_secs();
+            let text = format!(
+                "The server gave no answer within {seconds} s; what was asked for may yet be done."
+            );
+            return Problem::new(Code::Timeout, text)
+                .with_cure("Look at the current state ('accelnet status') before asking again.");
+        }
         let mut source: Option<&dyn std::error::Error> = Some(error);
         while let Some(cause) = source {
             if let Some(io) = cause.downcast_ref::<io::Error>() {

@@ -175,8 +175,21 @@ pub struct ChangeArgs {
     #[arg(long = "wait")]
     pub _wait: bool,
     /// How long to wait.
-    #[arg(long, value_name = "SECONDS", default_value_t = TIMEOUT_SECONDS, value_parser = clap::value_parser!(u64).range(1..=TIMEOUT_MAX_SECONDS))]
+    #[arg(long, value_name = "SECONDS", default_value_t = TIMEOUT_SECONDS, value_parser = seconds)]
     pub timeout: u64,
+}
+
+/// A whole number; whether it can be is the server's to say.
+fn whole(text: &str) -> Result<i64, &'static str> {
+    text.parse().map_err(|_| "write a whole number")
+}
+
+/// How long is waited.
+fn seconds(text: &str) -> Result<u64, String> {
+    let seconds = text.parse().ok();
+    seconds
+        .filter(|seconds| (1..=TIMEOUT_MAX_SECONDS).contains(seconds))
+        .ok_or_else(|| format!("write a whole number of seconds from 1 to {TIMEOUT_MAX_SECONDS}"))
 }
 
 /// Arguments of `enable`.
@@ -186,21 +199,24 @@ pub struct EnableArgs {
     #[arg(long, value_name = "INTENT")]
     pub intent: Option<String>,
     /// Percentage of nodes that may be down at once with every accelerated VM still having its VF
-    /// somewhere, 0 to 99 (default 50).
+    /// somewhere, 0 to 99; left out, it stays as it is, or is 50.
     #[arg(
         long,
         alias = "node-reserve-percentage",
         value_name = "PERCENT",
+        value_parser = whole,
+        conflicts_with = "nodes_down",
         allow_negative_numbers = true
     )]
     pub reserve: Option<i64>,
     /// The reserve as a number of nodes instead: how many may be down at once, fewer than there are.
-    #[arg(long, value_name = "K", allow_negative_numbers = true)]
+    #[arg(long, value_name = "K", value_parser = whole, allow_negative_numbers = true)]
     pub nodes_down: Option<i64>,
     /// When VFs that are missing may be created: 'empty' (as soon as nothing needs the link),
-    /// 'boot' (at the node's next start) or 'now' (interrupts the link).
-    #[arg(long, value_name = "empty|boot|now", default_value = "empty")]
-    pub when: WhenToCreateVfs,
+    /// 'boot' (at the node's next start) or 'now' (interrupts the link); left out, it stays as it is, or
+    /// is 'empty'.
+    #[arg(long, value_name = "empty|boot|now")]
+    pub when: Option<WhenToCreateVfs>,
     /// How the change is made.
     #[command(flatten)]
     pub change: ChangeArgs,
@@ -218,11 +234,13 @@ pub struct SetArgs {
         long,
         alias = "node-reserve-percentage",
         value_name = "PERCENT",
+        value_parser = whole,
+        conflicts_with = "nodes_down",
         allow_negative_numbers = true
     )]
     pub reserve: Option<i64>,
     /// The reserve as a number of nodes instead: how many may be down at once, fewer than there are.
-    #[arg(long, value_name = "K", allow_negative_numbers = true)]
+    #[arg(long, value_name = "K", value_parser = whole, allow_negative_numbers = true)]
     pub nodes_down: Option<i64>,
     /// When VFs that are missing may be created; left out, it stays.
     #[arg(long, value_name = "empty|boot|now")]
