@@ -432,6 +432,16 @@ mod tests {
         }
     }
 
+    #[tokio::test(start_paused = true)]
+    async fn a_server_that_does_not_answer_in_time_is_not_taken_for_none() {
+        let directory = tempfile::tempdir().unwrap();
+        let socket = directory.path().join("slow.sock");
+        let _listener = tokio::net::UnixListener::bind(&socket).unwrap();
+        let client = Client::on_socket(&socket).unwrap();
+        let problems = client.status().await.unwrap_err().into_problems();
+        assert_eq!(problems[0].code, Code::Timeout, "{problems:?}");
+    }
+
     #[tokio::test]
     async fn a_missing_socket_is_a_clear_problem() {
         let directory = tempfile::tempdir().unwrap();

@@ -68,7 +68,13 @@ pub async fn select(client: &Client, words: &[String]) -> Result<Vec<Selected>, 
 
 /// Asks for each name alone: what that costs does not grow with the number of VMs.
 async fn one_by_one(client: &Client, names: &[String]) -> Result<Vec<Selected>, ClientError> {
-    let answers = join_all(names.iter().map(|name| client.vm(name))).await;
+    let mut asked: Vec<&String> = Vec::new();
+    for name in names {
+        if !asked.contains(&name) {
+            asked.push(name);
+        }
+    }
+    let answers = join_all(asked.iter().map(|name| client.vm(name))).await;
     let mut selected: Vec<Selected> = Vec::new();
     for answer in answers {
         let item = match answer {

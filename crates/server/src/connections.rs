@@ -6,7 +6,14 @@
 
 mod spoken;
 
-use std::{convert::Infallible, fs::File, future::Future, io, sync::Arc, time::Duration};
+use std::{
+    convert::Infallible,
+    fs::File,
+    future::Future,
+    io::{self, Write},
+    sync::Arc,
+    time::Duration,
+};
 
 use axum::{
     Router,
@@ -171,8 +178,9 @@ impl Spare {
         if self.kept.take().is_some()
             && let Ok(Ok((stream, _))) = tokio::time::timeout(TRY_AGAIN, listener.accept()).await
         {
-            // Whoever does not read it is told nothing; the socket's buffer is large enough.
-            let _ = stream.try_write(&spoken::no_descriptor());
+            // Whoever has gone is told nothing; an empty socket's buffer is large enough for it.
+            let told = stream.into_std();
+            let _ = told.and_then(|mut stream| stream.write_all(&spoken::no_descriptor()));
         }
         self.kept = File::open("/dev/null").ok();
     }

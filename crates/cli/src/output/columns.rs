@@ -146,7 +146,8 @@ mod tests {
             ["äöü", "node2", "w"],
         ]);
         let text = table.text_of_width(None);
-        let expected = format!(" NAME  NODE   NOTE\n a     n1\n {long} n1 words\n äöü   node2  w");
+        let expected =
+            format!(" NAME  NODE   NOTE\n a     n1\n {long}  n1  words\n äöü   node2  w");
         assert_eq!(text, expected);
     }
 
