@@ -31,7 +31,12 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let directory = env::temp_dir().join(format!("accelnet-fake-{}", std::process::id()));
     std::fs::create_dir(&directory)?;
     let socket = directory.join("accelnet.sock");
+    let mut one = fixture::observed();
     let mut other = fixture::observed();
+    for (node, boot) in [(&mut one, 1), (&mut other, 2)] {
+        // Every real node says which boot it is in.
+        node.node.boot_id = format!("00000000-0000-4000-8000-{boot:012}");
+    }
     other.vms = (3..=6).map(fixture::vm).collect();
     let ports = &mut other.bridges[0].ports;
     ports.truncate(1);
@@ -39,7 +44,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         let nic = &vm.nics[0];
         Some(fixture::port(nic.tap.as_ref()?.as_str(), Some(nic.mac)))
     }));
-    let nodes = FakeNodes::new([("node1", fixture::observed()), ("node2", other)]);
+    let nodes = FakeNodes::new([("node1", one), ("node2", other)]);
     let running = Running::start(Arc::new(MemoryStore::new()), &nodes, &socket).await;
     fill(&Client::on_socket(&socket)?).await?;
     let listener = TcpListener::bind(address).await?;

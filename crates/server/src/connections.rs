@@ -175,8 +175,9 @@ impl Spare {
                 "no descriptor is left for connections ({error}); those who ask are refused"
             );
         }
-        if self.kept.take().is_some()
-            && let Ok(Ok((stream, _))) = tokio::time::timeout(TRY_AGAIN, listener.accept()).await
+        // Closed here: as a part of the condition it would stay open until its end.
+        let had = self.kept.take().map(drop).is_some();
+        if had && let Ok(Ok((stream, _))) = tokio::time::timeout(TRY_AGAIN, listener.accept()).await
         {
             // Whoever has gone is told nothing; an empty socket's buffer is large enough for it.
             let told = stream.into_std();
