@@ -11,10 +11,10 @@ define lab_test
 ACCELNET_LAB_LOST=$(LAB_LOST) $(CARGO) test -p accelnet-lab --features lab --test lab -- --nocapture --exact $(1)
 endef
 
-.PHONY: help deps build demo test unit-test lab-test bench check fmt openapi problems clean
+.PHONY: help deps build demo test unit-test contract-test lab-test bench check fmt openapi problems clean
 
 help: ## this list
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
 
 deps: ## install the system packages that build and lab need (says which; Debian, Ubuntu)
 	@scripts/install-deps
@@ -25,13 +25,17 @@ build: deps ## build all binaries
 demo: build ## a running VM goes to a VF and back, measured (KEEP=1 leaves it running, ROUNDS=10 measures longer)
 	$(LAB) --name demo demo --out $(TARGET)/demo $(if $(KEEP),--keep) $(if $(ROUNDS),--rounds $(ROUNDS))
 
-test: unit-test lab-test ## all tests, on simulated twins and in the lab
+test: unit-test contract-test lab-test ## all tests, on simulated twins and in the lab
 
 # Property tests try the same cases in every run, only so that a failure is one of the change under test
 # and can be had again: any other seed (make unit-test PROPTEST_RNG_SEED=…) takes as long.
 unit-test: export PROPTEST_RNG_SEED ?= 20261125
 unit-test: build ## unit, property and component tests only
 	$(CARGO) test --workspace
+
+contract-test: deps ## requests made from the OpenAPI document against the server over made-up nodes
+	$(CARGO) build -p accelnet-server --features fake --example fake
+	CARGO_TARGET_DIR=$(TARGET) scripts/contract-test
 
 # And `networks` and `travel`, when they are asked for: make lab-test LAB_TESTS="networks travel".
 LAB_TESTS := without_iommu with_smt documentation connectivity smoke

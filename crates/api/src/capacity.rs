@@ -7,7 +7,6 @@ use uuid::Uuid;
 
 /// A number of VMs with one NIC for each level, each level alone.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "PascalCase")]
 pub struct PerLevel {
     /// Low.
     pub low: u64,
@@ -53,7 +52,7 @@ pub struct NodeCapacity {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct LargestReserve {
     /// As a percentage of the nodes.
-    pub percentage: u8,
+    pub node_reserve_percentage: u8,
     /// As a number of nodes.
     pub nodes_down: u32,
 }

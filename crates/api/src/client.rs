@@ -322,6 +322,14 @@ impl Client {
     }
 
     fn unreachable(&self, error: &reqwest::Error) -> Problem {
+        if error.is_timeout() {
+            let seconds = DEADLINE.as_secs();
+            let text = format!(
+                "The server gave no answer within {seconds} s; what was asked for may yet be done."
+            );
+            return Problem::new(Code::Timeout, text)
+                .with_cure("Look at the current state ('accelnet status') before asking again.");
+        }
         let mut source: Option<&dyn std::error::Error> = Some(error);
         while let Some(cause) = source {
             if let Some(io) = cause.downcast_ref::<io::Error>() {
@@ -422,6 +430,16 @@ mod tests {
             let refused = client.remove_intent(word, false).await.unwrap_err();
             assert_eq!(refused.into_problems()[0].code, Code::IntentNotFound);
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_server_that_does_not_answer_in_time_is_not_taken_for_none() {
+        let directory = tempfile::tempdir().unwrap();
+        let socket = directory.path().join("slow.sock");
+        let _listener = tokio::net::UnixListener::bind(&socket).unwrap();
+        let client = Client::on_socket(&socket).unwrap();
+        let problems = client.status().await.unwrap_err().into_problems();
+        assert_eq!(problems[0].code, Code::Timeout, "{problems:?}");
     }
 
     #[tokio::test]

@@ -6,6 +6,7 @@
 
 pub mod capacity;
 pub mod client;
+pub mod json;
 pub mod types;
 
 pub use capacity::*;

@@ -220,29 +220,35 @@ pub struct Adapter {
 pub struct EnableRequest {
     /// The intent.
     pub intent: String,
-    /// Percentage of nodes that may be down at once, 0..=99; default 50.
+    /// Percentage of nodes that may be down at once, 0..=99. If no reserve is said: as it is enabled
+    /// now, else 50.
     #[serde(default)]
+    #[schema(minimum = 0, maximum = 99)]
     pub node_reserve_percentage: Option<i64>,
     /// How many nodes may be down at once, instead of the percentage; fewer than there are.
     #[serde(default)]
+    #[schema(minimum = 0, maximum = 4294967295_u32)]
     pub nodes_down: Option<i64>,
-    /// When missing VFs may be created.
+    /// When missing VFs may be created. If it is not said: as it is enabled now, else `empty`.
     #[serde(default)]
-    pub when: WhenToCreateVfs,
+    pub when: Option<WhenToCreateVfs>,
 }
 
 /// Body of `PATCH /acceleration`: change how acceleration is enabled. What is left out stays.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(min_properties = 1)]
 pub struct SetRequest {
     /// Another intent: the present configuration is disabled, and this one enabled.
     #[serde(default)]
     pub intent: Option<String>,
     /// Percentage of nodes that may be down at once, 0..=99.
     #[serde(default)]
+    #[schema(minimum = 0, maximum = 99)]
     pub node_reserve_percentage: Option<i64>,
     /// How many nodes may be down at once, instead of the percentage; fewer than there are.
     #[serde(default)]
+    #[schema(minimum = 0, maximum = 4294967295_u32)]
     pub nodes_down: Option<i64>,
     /// When missing VFs may be created.
     #[serde(default)]
@@ -304,6 +310,7 @@ pub struct NewIntent {
     /// Unique name.
     pub name: Name,
     /// At least one type.
+    #[schema(min_items = 1)]
     pub types: Vec<IntentType>,
     /// Interface names of the adapters (PFs); the same on every node.
     #[serde(default)]
@@ -330,6 +337,7 @@ pub struct NewIntent {
 pub struct ChangeIntent {
     /// At least one type.
     #[serde(default)]
+    #[schema(min_items = 1)]
     pub types: Option<Vec<IntentType>>,
     /// Interface names of the adapters (PFs), all of them.
     #[serde(default)]

@@ -4,20 +4,22 @@ use std::io::Read;
 
 use accelnet_api::{Client, ClientError, Vm};
 use accelnet_model::{Code, Problem};
+use futures::future::join_all;
 use wildmatch::WildMatch;
 
 /// More standard input than this is no list of VM names.
 const STDIN_LIMIT_BYTES: u64 = 4 << 20;
 
-/// Something that a command is to be done for: a VM's UUID, or a name that fits none or several.
+/// Names up to so many are asked for one by one; more, and patterns, in a list of all VMs.
+const ALONE: usize = 16;
+
+/// Something that a command is to be done for: a VM, or a name that fits none or several.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Selected {
     /// One VM.
     Vm {
-        /// Its name, for printing.
-        name: String,
-        /// Its UUID, for asking.
-        uuid: String,
+        /// It, as it was just now.
+        vm: Box<Vm>,
     },
     /// What was typed does not name one VM.
     Problem(Box<Problem>),
@@ -27,8 +29,7 @@ impl Selected {
     /// A VM that is known.
     pub fn of(vm: &Vm) -> Self {
         Self::Vm {
-            name: vm.name.clone(),
-            uuid: vm.uuid.to_string(),
+            vm: Box::new(vm.clone()),
         }
     }
 }
@@ -59,7 +60,46 @@ pub async fn select(client: &Client, words: &[String]) -> Result<Vec<Selected>, 
             .with_cure("Give at least one name, one a line.")
             .into());
     }
-    Ok(look_up(client, &names, Letters::Exact).await?.1)
+    if names.len() > ALONE || names.iter().any(|name| name.contains(['*', '?'])) {
+        return Ok(look_up(client, &names, Letters::Exact).await?.1);
+    }
+    one_by_one(client, &names).await
+}
+
+/// Asks for each name alone: what that costs does not grow with the number of VMs.
+async fn one_by_one(client: &Client, names: &[String]) -> Result<Vec<Selected>, ClientError> {
+    let mut asked: Vec<&String> = Vec::new();
+    for name in names {
+        if !asked.contains(&name) {
+            asked.push(name);
+        }
+    }
+    let answers = join_all(asked.iter().map(|name| client.vm(name))).await;
+    let mut selected: Vec<Selected> = Vec::new();
+    for answer in answers {
+        let item = match answer {
+            Ok(vm) => Selected::of(&vm),
+            Err(error) => {
+                let mut problems = error.into_problems();
+                let of_name = |problem: &Problem| {
+                    matches!(problem.code, Code::VmNotFound | Code::VmAmbiguous)
+                };
+                if problems.len() != 1 || !of_name(&problems[0]) {
+                    return Err(ClientError::Problems(problems));
+                }
+                Selected::Problem(Box::new(problems.remove(0)))
+            }
+        };
+        let uuid = |item: &Selected| match item {
+            Selected::Vm { vm } => Some(vm.uuid),
+            Selected::Problem(_) => None,
+        };
+        let known = uuid(&item).is_some() && selected.iter().any(|one| uuid(one) == uuid(&item));
+        if !known {
+            selected.push(item);
+        }
+    }
+    Ok(selected)
 }
 
 /// All VMs, and those that the names mean.
@@ -152,7 +192,7 @@ fn resolve_one(vms: &[Vm], word: &str, letters: Letters) -> Vec<Selected> {
                     Code::VmAmbiguous,
                     format!("'{shown}' is {}.", uuids.join(", ")),
                 )
-                .about("vm", &shown),
+                .about("vm", word),
             );
         }
     }
@@ -170,9 +210,7 @@ fn resolve_one(vms: &[Vm], word: &str, letters: Letters) -> Vec<Selected> {
             return matching;
         }
     }
-    problem(
-        Problem::new(Code::VmNotFound, format!("No VM is called '{shown}'.")).about("vm", &shown),
-    )
+    problem(Problem::new(Code::VmNotFound, format!("No VM is called '{shown}'.")).about("vm", word))
 }
 
 #[cfg(test)]
@@ -210,7 +248,7 @@ mod tests {
         resolve(vms, &words, letters)
             .into_iter()
             .map(|item| match item {
-                Selected::Vm { name, uuid } => format!("{name}:{}", &uuid[35..]),
+                Selected::Vm { vm } => format!("{}:{}", vm.name, &vm.uuid.to_string()[35..]),
                 Selected::Problem(problem) => problem.code.to_string(),
             })
             .collect()

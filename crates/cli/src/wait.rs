@@ -7,7 +7,10 @@ use accelnet_model::{Code, Problem, VmState};
 use indicatif::{ProgressBar, ProgressStyle};
 use tokio::time::Instant;
 
-use crate::{call::Call, output::printable};
+use crate::{
+    call::Call,
+    output::{printable, terminal},
+};
 
 /// What is waited for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,9 +61,9 @@ impl Limit {
 }
 
 /// Shows how many VMs of several have been asked for; like all progress on standard error, and only if
-/// that is a terminal.
+/// that is a terminal on which it can be drawn.
 pub fn asking_bar(count: usize) -> ProgressBar {
-    if count < 2 {
+    if count < 2 || !terminal::moves_about() {
         return ProgressBar::hidden();
     }
     let bar = ProgressBar::new(count as u64);
@@ -131,7 +134,9 @@ fn gave_up(vm: &Vm) -> bool {
 }
 
 fn progress_bar(name: &str, place: Option<(usize, usize)>) -> ProgressBar {
-    // Drawn on standard error, and only if that is a terminal.
+    if !terminal::moves_about() {
+        return ProgressBar::hidden();
+    }
     let bar = ProgressBar::new(1);
     if let Ok(style) = ProgressStyle::with_template("{spinner} {prefix} [{pos}/{len}] {msg}") {
         bar.set_style(style);

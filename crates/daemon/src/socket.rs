@@ -1,15 +1,21 @@
 //! The local administrator's socket: root and group `accelnet`.
 
 use std::{
-    fs, io,
+    fs::{self, File, OpenOptions},
+    io,
     os::unix::{
-        fs::{FileTypeExt, PermissionsExt},
+        fs::{FileTypeExt, OpenOptionsExt, PermissionsExt},
         net::UnixStream,
     },
     path::{Path, PathBuf},
 };
 
 use anyhow::{Context, Result, bail, ensure};
+use nix::unistd::Group;
+use rustix::{
+    fs::{FlockOperation, flock},
+    io::Errno,
+};
 use tokio::net::UnixListener;
 
 /// The group whose members may connect.
@@ -28,12 +34,41 @@ pub struct Socket {
 
 /// A path that is removed when this is dropped.
 #[derive(Debug)]
-pub struct RemovedAtEnd(PathBuf);
+pub struct RemovedAtEnd {
+    path: PathBuf,
+    /// Held until the path is gone, so that nobody else takes the path, or has it taken, meanwhile.
+    _turn: File,
+}
 
 impl Drop for RemovedAtEnd {
     fn drop(&mut self) {
         // At worst a stale one is left, which the next start replaces.
-        let _ = fs::remove_file(&self.0);
+        let _ = fs::remove_file(&self.path);
+    }
+}
+
+/// The right to make and remove the socket: one process has it at a time, as long as it lives. Without it
+/// two daemons that start at once could each take the other's new socket for one left over. The file
+/// stays: whoever removed it would give the right to two.
+fn turn(path: &Path) -> Result<File> {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".lock");
+    let lock = PathBuf::from(name);
+    let shown = lock.display();
+    let file = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .open(&lock)
+        .with_context(|| format!("cannot open {shown}"))?;
+    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(file),
+        Err(Errno::WOULDBLOCK) => bail!(
+            "another accelnetd has {}; stop it first, or choose another --socket",
+            path.display()
+        ),
+        Err(error) => Err(error).with_context(|| format!("cannot lock {shown}")),
     }
 }
 
@@ -45,6 +80,7 @@ pub fn listen(path: &Path) -> Result<Socket> {
         fs::create_dir_all(parent)
             .with_context(|| format!("cannot create {}", parent.display()))?;
     }
+    let turn = turn(path)?;
     match fs::symlink_metadata(path) {
         Ok(found) => {
             let is_socket = found.file_type().is_socket();
@@ -57,9 +93,12 @@ pub fn listen(path: &Path) -> Result<Socket> {
     let listener = UnixListener::bind(path).with_context(|| format!("cannot listen on {shown}"))?;
     let socket = Socket {
         listener,
-        path: RemovedAtEnd(path.to_owned()),
+        path: RemovedAtEnd {
+            path: path.to_owned(),
+            _turn: turn,
+        },
     };
-    if let Some(group) = group_id() {
+    if let Some(group) = group_id()? {
         rustix::fs::chown(path, None, Some(rustix::fs::Gid::from_raw(group)))
             .with_context(|| format!("cannot give {shown} to group {GROUP}"))?;
     }
@@ -90,13 +129,11 @@ fn remove_stale(path: &Path) -> Result<()> {
     }
 }
 
-/// From `/etc/group` (group(5)); a machine without the group lets only root in.
-fn group_id() -> Option<u32> {
-    let groups = fs::read_to_string("/etc/group").ok()?;
-    let line = groups
-        .lines()
-        .find(|line| line.split(':').next() == Some(GROUP))?;
-    line.split(':').nth(2)?.parse().ok()
+/// Of whatever source the machine has groups from (nsswitch.conf(5)); a machine without the group lets
+/// only root in.
+fn group_id() -> Result<Option<u32>> {
+    let group = Group::from_name(GROUP).with_context(|| format!("cannot look up group {GROUP}"))?;
+    Ok(group.map(|group| group.gid.as_raw()))
 }
 
 #[cfg(test)]
@@ -112,17 +149,44 @@ mod tests {
         assert_eq!(mode & 0o777, MODE);
         let error = listen(&path).unwrap_err().to_string();
         assert!(error.contains("another accelnetd"), "{error}");
-        // As after a crash: nobody listens, the file is there.
+        // As after a crash: nobody listens, the file is there, and the kernel has taken back the right.
         let Socket {
             listener,
             path: end,
         } = first;
         drop(listener);
+        flock(&end._turn, FlockOperation::Unlock).unwrap();
         std::mem::forget(end);
         let second = listen(&path).unwrap();
         assert!(UnixStream::connect(&path).is_ok());
         drop(second);
         assert!(!path.exists());
+    }
+
+    #[tokio::test]
+    async fn of_many_that_start_at_once_one_listens_and_can_be_reached() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("accelnet.sock");
+        // One is left over, which all of them would replace.
+        drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
+        let starts = (0..16).map(|_| {
+            let path = path.clone();
+            tokio::task::spawn_blocking(move || listen(&path))
+        });
+        let starts: Vec<_> = starts.collect();
+        let mut sockets = Vec::new();
+        for start in starts {
+            sockets.extend(start.await.unwrap().ok());
+        }
+        assert_eq!(sockets.len(), 1);
+        assert!(UnixStream::connect(&path).is_ok());
+    }
+
+    #[test]
+    fn groups_are_those_of_the_machine() {
+        // Its absence is no error, and root's is there wherever groups come from.
+        assert!(group_id().is_ok());
+        assert_eq!(Group::from_name("root").unwrap().unwrap().gid.as_raw(), 0);
     }
 
     #[tokio::test]

@@ -96,7 +96,7 @@ async fn serve(args: &Standalone) -> Result<()> {
         _ = interrupt.recv() => None,
         dead = watched => Some(dead),
         served = &mut serving => {
-            served?.context("the API's socket failed")?;
+            served.context("the API's server failed")?;
             None
         }
     };
@@ -109,7 +109,7 @@ async fn serve(args: &Standalone) -> Result<()> {
     drop(socket.path);
     let _ = stop.send(());
     if !serving.is_finished() {
-        serving.await??;
+        serving.await?;
     }
     forwarding.abort();
     // It was aborted.

@@ -26,23 +26,33 @@ pub struct AdapterId {
 
 /// Whether SR-IOV can be used on an adapter. The eight states are the reference's.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
 pub enum SriovSupport {
     /// VFs can be created and assigned.
+    // As it was written at first.
+    #[serde(alias = "Supported")]
     Supported,
     /// The device advertises no SR-IOV capability.
     #[default]
+    #[serde(alias = "Unknown")]
     Unknown,
     /// A bridge on the PCIe path lacks Access Control Services, so VFs share an IOMMU group.
+    #[serde(alias = "MissingAcs")]
     MissingAcs,
     /// No driver is bound, or it cannot create VFs.
+    #[serde(alias = "MissingPfDriver")]
     MissingPfDriver,
     /// The bridge above has too few bus numbers for the VFs.
+    #[serde(alias = "NoBusResources")]
     NoBusResources,
     /// The machine has no IOMMU, or it is off.
+    #[serde(alias = "NoIoMmuSupport", rename = "no_iommu_support")]
     NoIoMmuSupport,
     /// Not enough memory address space for the VFs' BARs.
+    #[serde(alias = "NoVfBarSpace")]
     NoVfBarSpace,
     /// Firmware did not hand control of PCIe features to the system (_OSC).
+    #[serde(alias = "NoOscSupport")]
     NoOscSupport,
 }
 

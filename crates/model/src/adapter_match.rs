@@ -16,16 +16,20 @@ const DRIVER_BYTES_MAX: usize = 56;
 
 /// Which adapters carry an intent. Not empty.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
-#[serde(try_from = "Parts")]
+#[serde(try_from = "Parts", deny_unknown_fields)]
+#[schema(min_properties = 1)]
 pub struct AdapterMatch {
     /// Driver of the PF, e.g. `igb`.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(pattern = "^[A-Za-z0-9_-]{1,56}$")]
     driver: Option<String>,
     /// Speed in Mbit/s.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 1, maximum = 4294967295_u32)]
     speed_mbps: Option<u32>,
     /// PCI vendor and device id, e.g. `8086:10c9`.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(pattern = "^[0-9A-Fa-f]{4}:[0-9A-Fa-f]{4}$")]
     pci_id: Option<String>,
 }
 

@@ -32,8 +32,10 @@ impl InvalidValue {
     }
 }
 
+/// A type that is written as text: its JSON form, and its schema with a regular expression (ECMA 262)
+/// that holds for every value of it.
 macro_rules! text_value {
-    ($type:ty) => {
+    ($type:ty, $pattern:literal, $example:literal) => {
         impl Serialize for $type {
             fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
                 serializer.collect_str(self)
@@ -47,7 +49,12 @@ macro_rules! text_value {
         }
         impl utoipa::PartialSchema for $type {
             fn schema() -> utoipa::openapi::RefOr<utoipa::openapi::schema::Schema> {
-                String::schema()
+                utoipa::openapi::ObjectBuilder::new()
+                    .schema_type(utoipa::openapi::schema::Type::String)
+                    .pattern(Some($pattern))
+                    .examples([$example])
+                    .build()
+                    .into()
             }
         }
         impl utoipa::ToSchema for $type {}
@@ -114,7 +121,11 @@ impl FromStr for MacAddr {
             .ok_or_else(wrong)
     }
 }
-text_value!(MacAddr);
+text_value!(
+    MacAddr,
+    "^[0-9A-Fa-f]{2}([:-][0-9A-Fa-f]{2}){5}$",
+    "52:54:00:77:00:11"
+);
 
 /// A PCI function's address (`domain:bus:device.function`), as in `/sys/bus/pci/devices`.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -177,7 +188,11 @@ impl FromStr for PciAddress {
         })
     }
 }
-text_value!(PciAddress);
+text_value!(
+    PciAddress,
+    "^[0-9A-Fa-f]{4}:[0-9A-Fa-f]{2}:[01][0-9A-Fa-f][.][0-7]$",
+    "0000:01:10.0"
+);
 
 /// A network interface's name. At most 15 bytes (`IFNAMSIZ` includes the final zero), no `/`,
 /// no white space, not `.` or `..`: the kernel's `dev_valid_name`.
@@ -216,7 +231,8 @@ impl FromStr for IfName {
         }
     }
 }
-text_value!(IfName);
+// Bytes beyond ASCII, which the kernel takes too, are left out: a regular expression counts letters.
+text_value!(IfName, "^(?![.]{1,2}$)[!-.0-9;-~]{1,15}$", "enp1s0f0");
 
 /// The name of something of ours (an intent, a node): 1 to 63 letters, digits, `-`, `_` or `.`,
 /// starting with a letter or digit. It can stand in a URL, a file name and a shell line as it is.
@@ -255,7 +271,7 @@ impl FromStr for Name {
         }
     }
 }
-text_value!(Name);
+text_value!(Name, "^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$", "compute");
 
 #[cfg(test)]
 mod tests {

@@ -1,7 +1,10 @@
 //! Network intents: a named role, the adapters that carry it and the switch it uses.
 
 use serde::{Deserialize, Serialize};
-use utoipa::ToSchema;
+use utoipa::{
+    ToSchema,
+    openapi::{RefOr, Schema},
+};
 
 use crate::{
     adapter::AdapterFacts,
@@ -48,7 +51,7 @@ impl std::str::FromStr for IntentType {
 }
 
 /// How many VFs every adapter of an intent shall have.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum VfCount {
     /// The largest number at which High is possible, else Medium, else Low.
@@ -59,6 +62,38 @@ pub enum VfCount {
     /// Exactly this many.
     Exactly(u16),
 }
+
+// Derived, it would have no limits.
+impl utoipa::PartialSchema for VfCount {
+    fn schema() -> RefOr<Schema> {
+        use utoipa::openapi::{
+            ObjectBuilder, OneOfBuilder,
+            schema::{AdditionalProperties, Type},
+        };
+
+        let words = ObjectBuilder::new()
+            .schema_type(Type::String)
+            .description(Some(
+                "`auto`: the largest number at which High is possible, else Medium, else Low. \
+                 `keep`: what is there already.",
+            ))
+            .enum_values(Some(["auto", "keep"]));
+        let count = ObjectBuilder::new()
+            .schema_type(Type::Integer)
+            .minimum(Some(1))
+            .maximum(Some(u16::MAX));
+        let exactly = ObjectBuilder::new()
+            .description(Some("Exactly this many."))
+            .property("exactly", count)
+            .required("exactly")
+            .additional_properties(Some(AdditionalProperties::<Schema>::FreeForm(false)));
+        let all = OneOfBuilder::new().item(words).item(exactly);
+        let all = all.description(Some("How many VFs every adapter of an intent shall have."));
+        Schema::OneOf(all.build()).into()
+    }
+}
+
+impl ToSchema for VfCount {}
 
 impl std::fmt::Display for VfCount {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

@@ -16,6 +16,7 @@ use crate::{ids::Name, problem::Problem};
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema,
 )]
+#[serde(rename_all = "snake_case")]
 pub enum IntentState {
     /// The node has not yet looked at the intent as it is wanted now.
     Validating,

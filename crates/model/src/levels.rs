@@ -18,21 +18,28 @@ pub const TX_RATE_MAX_MBPS: u32 = 1_000_000;
 /// Queue pairs of each level.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(
-    rename_all = "PascalCase",
+    rename_all = "snake_case",
     deny_unknown_fields,
     try_from = "UncheckedQueuePairs"
 )]
 pub struct LevelQueuePairs {
+    #[schema(minimum = 1, maximum = 256)]
     low: u32,
+    #[schema(minimum = 1, maximum = 256)]
     medium: u32,
+    #[schema(minimum = 1, maximum = 256)]
     high: u32,
 }
 
 #[derive(Deserialize)]
-#[serde(rename_all = "PascalCase", deny_unknown_fields)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
 struct UncheckedQueuePairs {
+    // As it was written at first.
+    #[serde(alias = "Low")]
     low: u32,
+    #[serde(alias = "Medium")]
     medium: u32,
+    #[serde(alias = "High")]
     high: u32,
 }
 
@@ -96,27 +103,30 @@ impl fmt::Display for LevelQueuePairs {
 /// The most that a VM of each level may send, in Mbit/s.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(
-    rename_all = "PascalCase",
+    rename_all = "snake_case",
     deny_unknown_fields,
     try_from = "UncheckedTxRates"
 )]
 pub struct LevelTxRates {
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 1, maximum = 1000000)]
     low: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 1, maximum = 1000000)]
     medium: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 1, maximum = 1000000)]
     high: Option<u32>,
 }
 
 #[derive(Deserialize)]
-#[serde(rename_all = "PascalCase", deny_unknown_fields)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
 struct UncheckedTxRates {
-    #[serde(default)]
+    #[serde(default, alias = "Low")]
     low: Option<u32>,
-    #[serde(default)]
+    #[serde(default, alias = "Medium")]
     medium: Option<u32>,
-    #[serde(default)]
+    #[serde(default, alias = "High")]
     high: Option<u32>,
 }
 
@@ -318,16 +328,20 @@ mod tests {
         let read = |text: &str| serde_json::from_str::<Levels>(text);
         assert_eq!(read("{}").unwrap(), Levels::default());
         let levels =
-            read(r#"{"queue_pairs":{"Low":1,"Medium":2,"High":8},"max_tx_rate_mbps":{"Low":10}}"#);
+            read(r#"{"queue_pairs":{"low":1,"medium":2,"high":8},"max_tx_rate_mbps":{"low":10}}"#);
         let levels = levels.unwrap();
         assert_eq!(levels.queue_pairs(Performance::High), 8);
         assert_eq!(levels.max_tx_rate_mbps(Performance::Low), Some(10));
+        // As earlier versions wrote it.
+        let before =
+            read(r#"{"queue_pairs":{"Low":1,"Medium":2,"High":8},"max_tx_rate_mbps":{"Low":10}}"#);
+        assert_eq!(before.unwrap(), levels);
         let written = serde_json::to_string(&levels).unwrap();
         assert_eq!(read(&written).unwrap(), levels);
         for wrong in [
-            r#"{"queue_pairs":{"Low":2,"Medium":3,"High":4}}"#,
-            r#"{"queue_pairs":{"Low":2}}"#,
-            r#"{"max_tx_rate_mbps":{"Low":0}}"#,
+            r#"{"queue_pairs":{"low":2,"medium":3,"high":4}}"#,
+            r#"{"queue_pairs":{"low":2}}"#,
+            r#"{"max_tx_rate_mbps":{"low":0}}"#,
             r#"{"max_tx_rate":{}}"#,
         ] {
             assert!(read(wrong).is_err(), "{wrong}");

@@ -12,12 +12,17 @@ use crate::ids::InvalidValue;
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema,
 )]
+#[serde(rename_all = "snake_case")]
 pub enum Performance {
     /// One queue pair.
+    // As it was written at first.
+    #[serde(alias = "Low")]
     Low,
     /// Two queue pairs.
+    #[serde(alias = "Medium")]
     Medium,
     /// Four queue pairs.
+    #[serde(alias = "High")]
     High,
 }
 

@@ -7,7 +7,13 @@
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
-use utoipa::ToSchema;
+use utoipa::{
+    PartialSchema, ToSchema,
+    openapi::{
+        ObjectBuilder, RefOr,
+        schema::{Schema, Type},
+    },
+};
 
 /// Exit codes of the command line; documented in `docs/reference/exit-codes.md`.
 pub mod exit {
@@ -34,7 +40,7 @@ pub mod exit {
 macro_rules! catalogue {
     ($($variant:ident $code:literal $exit:ident $title:literal $explanation:literal $cure:literal)+) => {
         /// What kind of problem it is. In JSON and on the command line it is written in snake case.
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
         pub enum Code {
             $(#[doc = $title] #[serde(rename = $code)] $variant,)+
         }
@@ -120,6 +126,10 @@ catalogue! {
         "There is no such adapter."
         "Adapters are named by their interface, which can change when cards are added or firmware is updated. VFs and virtual interfaces are no adapters."
         "List the adapters with 'accelnet adapter list'."
+    AdapterAmbiguous "adapter_ambiguous" NOT_FOUND
+        "More than one node has an adapter of this name."
+        "Names of interfaces are unique on a node only."
+        "Say which with --node."
     AdapterNotUplink "adapter_not_uplink" REFUSED
         "The adapter is not a port of the intent's bridge."
         "A VF of an adapter that is not the bridge's uplink would bring the VM into another network than its NIC."
@@ -166,8 +176,8 @@ catalogue! {
         "Use an adapter whose driver offers a spoof check (ip link set PF vf N spoofchk on), or update the driver."
     AdaptersDiffer "adapters_differ" REFUSED
         "The intent's adapters are not alike on all nodes."
-        "A VM that moves to another node would find other queues, rates or faults there. It is a warning and refuses nothing."
-        "Give all nodes the same model, driver and firmware; while an update is rolled out this is to be expected."
+        "A VM that moves to another node would find other queues, rates or faults there. An intent whose adapters differ in model, driver or speed is refused; versions that differ are a warning only, as they do while an update is rolled out."
+        "Give all nodes the same model, driver and firmware."
     InterruptRemappingOff "interrupt_remapping_off" REFUSED
         "Interrupt remapping is off, so assigned devices could forge interrupts."
         "A device raises interrupts by writing to memory. Without remapping a guest could make its device raise any of the node's interrupts. The names of interrupt chips in /proc/interrupts begin with 'IR-' if it is on."
@@ -358,7 +368,7 @@ catalogue! {
         "Use root or a member of group 'accelnet'."
     InvalidArgument "invalid_argument" USAGE
         "A value cannot be understood."
-        "A value has the wrong form or is out of range. Nothing was changed."
+        "A value has the wrong form (HTTP status 400), or one that cannot be. Nothing was changed."
         "Correct the value that is named."
     NotFound "not_found" NOT_FOUND
         "There is nothing at this address."
@@ -391,22 +401,37 @@ impl Code {
             (
                 Self::Conflict
                 | Self::VmAmbiguous
+                | Self::AdapterAmbiguous
                 | Self::IntentExists
                 | Self::IntentInUse
                 | Self::AdapterInTwoIntents
                 | Self::AccelNetEnabledElsewhere,
                 _,
             ) => 409,
-            (_, exit::USAGE) => 400,
             (_, exit::NOT_FOUND) => 404,
             (_, exit::PERMISSION) => 403,
             (_, exit::UNREACHABLE) => 503,
             (_, exit::TIMEOUT) => 504,
-            (_, exit::REFUSED) => 422,
+            // Of the right form, and cannot be; what has a wrong form is answered with HTTP's own 400.
+            (_, exit::REFUSED | exit::USAGE) => 422,
             _ => 500,
         }
     }
 }
+
+// Derived, it would have the variants' names: what is written in JSON comes from the table.
+impl PartialSchema for Code {
+    fn schema() -> RefOr<Schema> {
+        let words = Self::ALL.iter().map(|code| code.as_str());
+        let schema = ObjectBuilder::new().schema_type(Type::String);
+        let schema = schema.description(Some(
+            "What kind of problem it is: a key of the catalogue (docs/reference/problems.md).",
+        ));
+        schema.enum_values(Some(words)).build().into()
+    }
+}
+
+impl ToSchema for Code {}
 
 impl fmt::Display for Code {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

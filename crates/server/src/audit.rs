@@ -1,11 +1,12 @@
-//! The record of changes: who asked for what, when, and what became of it.
+//! The record of changes: who asked for what, and when.
 //!
-//! Changes that were made and those that were refused; not dry runs, and not requests that ask for
-//! what is there already. The last [`KEPT`] are kept.
+//! Changes that were made; not dry runs, and not requests that ask for what is there already. The last
+//! [`KEPT`] are kept. What was refused changed nothing, and anybody can have as much refused as he likes:
+//! it is told to the log, and pushes no change out of the record.
 
 use std::fmt;
 
-use accelnet_model::{Code, Problem};
+use accelnet_model::Problem;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -38,7 +39,7 @@ impl fmt::Display for Actor {
 pub struct Asked {
     /// Who asks.
     pub by: Actor,
-    /// The operation, e.g. `vm accelerate`.
+    /// The operation, e.g. `vm enable`.
     pub operation: &'static str,
     /// What it is about and how, e.g. `web1 High`; made printable.
     pub subject: String,
@@ -57,26 +58,37 @@ pub struct Entry {
     pub operation: String,
     /// What it is about.
     pub subject: String,
-    /// Why it was refused; empty if it was done.
-    pub refused: Vec<Code>,
 }
 
 impl Entry {
-    /// The entry of a request that was decided just now.
-    pub fn new(asked: &Asked, refused: &[Problem]) -> Self {
+    /// The entry of a change that was decided on just now.
+    pub fn new(asked: &Asked) -> Self {
         let entry = Self {
             at: Timestamp::now(),
             by: asked.by,
             operation: asked.operation.to_owned(),
             subject: asked.subject.clone(),
-            refused: refused.iter().map(|problem| problem.code).collect(),
         };
         let Actor { uid, pid, .. } = entry.by;
-        let codes: Vec<&str> = entry.refused.iter().map(|code| code.as_str()).collect();
-        let refused = (!codes.is_empty()).then(|| codes.join(" "));
-        tracing::info!(target: "audit", uid, pid, entry.operation, entry.subject, refused);
+        tracing::info!(target: "audit", uid, pid, entry.operation, entry.subject);
         entry
     }
+}
+
+/// Tells the log of a request that was refused.
+pub fn refused(asked: &Asked, problems: &[Problem]) {
+    let Asked {
+        by: Actor { uid, pid, .. },
+        operation,
+        subject,
+        ..
+    } = asked;
+    let codes: Vec<&str> = problems
+        .iter()
+        .map(|problem| problem.code.as_str())
+        .collect();
+    let refused = codes.join(" ");
+    tracing::info!(target: "audit", uid, pid, operation, subject, refused);
 }
 
 /// Text of a user's, shortened and without control characters, to be shown and kept.

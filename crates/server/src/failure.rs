@@ -26,6 +26,14 @@ impl Failure {
     }
 }
 
+#[cfg(test)]
+impl Failure {
+    /// What was refused.
+    pub fn into_problems(self) -> Vec<Problem> {
+        self.problems
+    }
+}
+
 impl From<Problem> for Failure {
     fn from(problem: Problem) -> Self {
         vec![problem].into()
@@ -45,28 +53,33 @@ fn status(code: Code) -> StatusCode {
     StatusCode::from_u16(code.http_status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
 }
 
+/// The body of an error.
+pub fn document(status: StatusCode, mut problems: Vec<Problem>) -> ProblemDocument {
+    if problems.is_empty() {
+        let text = "A request was refused without a reason.";
+        problems.push(Problem::new(Code::Internal, text));
+    }
+    let first = problems[0].clone();
+    if problems.len() == 1 {
+        problems.clear();
+    }
+    ProblemDocument {
+        kind: format!("urn:accelnet:problem:{}", first.code),
+        status: status.as_u16(),
+        problem: first,
+        problems,
+    }
+}
+
 impl IntoResponse for Failure {
     fn into_response(self) -> Response {
-        let mut problems = self.problems;
-        if problems.is_empty() {
-            let text = "A request was refused without a reason.";
-            problems.push(Problem::new(Code::Internal, text));
-        }
-        let first = problems[0].clone();
-        let status = self.status.unwrap_or_else(|| status(first.code));
+        let problems = self.problems;
+        let code = problems.first().map_or(Code::Internal, |first| first.code);
+        let status = self.status.unwrap_or_else(|| status(code));
+        let document = document(status, problems);
         if status.is_server_error() {
-            tracing::warn!(%first, %status, "a request failed");
+            tracing::warn!(first = %document.problem, %status, "a request failed");
         }
-        let document = ProblemDocument {
-            kind: format!("urn:accelnet:problem:{}", first.code),
-            status: status.as_u16(),
-            problem: first,
-            problems: if problems.len() > 1 {
-                problems
-            } else {
-                Vec::new()
-            },
-        };
         let mut response = (status, Json(document)).into_response();
         let kind = HeaderValue::from_static("application/problem+json");
         response.headers_mut().insert(CONTENT_TYPE, kind);

@@ -456,7 +456,7 @@ fn of_nic(observed: &Observed, vm: &VmFacts, nic: &NicFacts) -> NicStatus {
 pub struct Running {
     /// It stops when this is dropped.
     stop: oneshot::Sender<()>,
-    serving: JoinHandle<std::io::Result<()>>,
+    serving: JoinHandle<()>,
 }
 
 impl Running {
@@ -478,7 +478,7 @@ impl Running {
         let serving = tokio::spawn(async move {
             server
                 .serve(listener, async move { drop(stopped.await) })
-                .await
+                .await;
         });
         Self { stop, serving }
     }
@@ -489,6 +489,6 @@ impl Running {
     /// If it failed.
     pub async fn stop(self) {
         drop(self.stop);
-        self.serving.await.unwrap().unwrap();
+        self.serving.await.unwrap();
     }
 }

@@ -24,6 +24,7 @@
 //! | [`told`] | what each node was told |
 //! | [`sharded`] | maps of which copies cost nothing |
 //! | [`audit`] | who asked for what, and what became of it |
+//! | [`connections`] | who is connected, and for how long |
 //! | [`nodes`] | the port to the agents |
 //! | [`reports`] | what the nodes said last |
 //! | [`whereabouts`] | where VMs are, and what is known of those that could not be looked at |
@@ -37,6 +38,7 @@
 mod admission;
 mod apart;
 mod audit;
+mod connections;
 mod endings;
 mod failure;
 #[cfg(feature = "fake")]
@@ -64,11 +66,11 @@ use accelnet_store::Store;
 use futures::future::{BoxFuture, join_all};
 pub use nodes::Nodes;
 pub use routes::openapi;
-use tokio::{net::UnixListener, sync::watch};
+use tokio::{net::UnixListener, sync::watch, time::Instant};
 
 use crate::{
     admission::{Decided, Room},
-    audit::{Asked, Entry},
+    audit::Asked,
     line::Line,
     reports::{Known, Reports, Seen, worth_keeping},
     state::{NodeReport, Wish},
@@ -80,6 +82,11 @@ pub type Pending<'a, T> = BoxFuture<'a, T>;
 
 /// Fresh looks are waited for so long: less than clients wait for an answer (60 s).
 const LOOK_LIMIT: Duration = Duration::from_secs(45);
+/// A look for something that nobody knows, and the rest after it, are no longer than this. A look took up
+/// to 4 s in the lab's software emulation.
+const SEARCH_LIMIT: Duration = Duration::from_secs(10);
+/// After such a look there is none for so many times as long as it took: a fifth of the time at most.
+const SEARCH_REST: u32 = 4;
 /// Requests under way may take so long once the server shall stop.
 const STOP_LIMIT: Duration = Duration::from_secs(5);
 /// Changed reports are kept at most this often, and so many at once. They matter only where a node is
@@ -104,6 +111,8 @@ struct Shared {
     kept: tokio::sync::Mutex<BTreeMap<Name, NodeStatus>>,
     told: Told,
     line: Line,
+    /// When there may be a look for something unknown again.
+    next_search: tokio::sync::Mutex<Option<Instant>>,
     /// Counts changes of wish or reports, to wake those who watch.
     changes: watch::Sender<u64>,
     stopping: watch::Sender<bool>,
@@ -135,6 +144,7 @@ impl Server {
             kept: tokio::sync::Mutex::default(),
             told: Told::default(),
             line: Line::default(),
+            next_search: tokio::sync::Mutex::default(),
             changes: watch::channel(0).0,
             stopping: watch::channel(false).0,
         };
@@ -166,38 +176,28 @@ impl Server {
 
     /// Serves the API until `stop` is done. Watches end then; requests under way come to their end,
     /// within some seconds.
-    ///
-    /// # Errors
-    /// If the socket fails.
     pub async fn serve(
         &self,
         listener: UnixListener,
         stop: impl Future<Output = ()> + Send + 'static,
-    ) -> std::io::Result<()> {
+    ) {
         let stopping = self.shared.stopping.clone();
         let stop = async move {
             stop.await;
             stopping.send_replace(true);
         };
-        let serving = async {
-            axum::serve(listener, routes::service(self.clone()))
-                .with_graceful_shutdown(stop)
-                .await
-        };
+        let serving = connections::serve(listener, routes::service(self.clone()), stop);
         let too_long = async {
             self.stopping().await;
             tokio::time::sleep(STOP_LIMIT).await;
         };
         let served = async {
             tokio::select! {
-                served = serving => served,
-                () = too_long => {
-                    tracing::warn!("requests under way are cut off");
-                    Ok(())
-                }
+                () = serving => {}
+                () = too_long => tracing::warn!("requests under way are cut off"),
             }
         };
-        tokio::join!(served, self.keep_reports(), self.end_what_is_over()).0
+        tokio::join!(served, self.keep_reports(), self.end_what_is_over());
     }
 
     /// Waits until the server shall stop.
@@ -225,19 +225,43 @@ impl Server {
     /// Looks at all nodes afresh. Those that give no answer say so in what is returned.
     async fn refresh(&self) -> Seen {
         let names = self.shared.nodes.names();
-        join_all(names.iter().map(|name| self.look_at(name))).await;
-        self.changed();
+        self.refresh_these(&names, Instant::now() + LOOK_LIMIT)
+            .await;
         self.seen()
     }
 
-    /// Looks at some nodes afresh.
-    async fn refresh_these(&self, names: &[Name]) {
-        join_all(names.iter().map(|name| self.look_at(name))).await;
+    /// Looks at some nodes afresh; whoever looks twice for one request has one limit for both.
+    async fn refresh_these(&self, names: &[Name], until: Instant) {
+        join_all(names.iter().map(|name| self.look_at(name, until))).await;
         self.changed();
     }
 
-    async fn look_at(&self, name: &Name) {
-        let look = tokio::time::timeout(LOOK_LIMIT, self.shared.nodes.refresh(name));
+    /// Looks at all nodes for the sake of something that nobody knows: it may have been made a moment
+    /// ago, or be a slip. Of those that ask together one looks; and not so often that nodes do little
+    /// else. Nothing is concluded from a node that gives no answer.
+    async fn look_for_unknown(&self, until: Instant) {
+        let mut next = self.shared.next_search.lock().await;
+        let begun = Instant::now();
+        if next.is_some_and(|next| begun < next) {
+            return;
+        }
+        let until = until.min(begun + SEARCH_LIMIT);
+        let names = self.shared.nodes.names();
+        let looks = names.iter().map(|name| async move {
+            let look = tokio::time::timeout_at(until, self.shared.nodes.refresh(name));
+            if let Ok(Ok(status)) = look.await {
+                self.shared.reports.put_answer(name.clone(), status);
+                self.tell(name);
+            }
+        });
+        join_all(looks).await;
+        self.changed();
+        let ended = Instant::now();
+        *next = Some(ended + ((ended - begun) * SEARCH_REST).min(SEARCH_LIMIT));
+    }
+
+    async fn look_at(&self, name: &Name, until: Instant) {
+        let look = tokio::time::timeout_at(until, self.shared.nodes.refresh(name));
         let look = look.await.unwrap_or_else(|_| {
             let text = format!("Node '{name}' gave no answer within {LOOK_LIMIT:?}.");
             Err(Problem::new(Code::AgentUnreachable, text).about("node", name))
@@ -266,10 +290,7 @@ impl Server {
         if let Err(problems) = &changed
             && !asked.dry_run
         {
-            let entry = Entry::new(asked, problems);
-            if let Err(problem) = self.shared.state.note(entry).await {
-                tracing::warn!(%problem, "a refused request could not be noted");
-            }
+            audit::refused(asked, problems);
         }
         changed
     }

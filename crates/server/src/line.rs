@@ -84,7 +84,7 @@ impl Server {
             };
             let changed = !writes.is_empty();
             let (own, rests_on) = if changed && !asked.dry_run {
-                let tail = self.queue(tail, &wish, (writes, Entry::new(asked, &[])));
+                let tail = self.queue(tail, &wish, (writes, Entry::new(asked)));
                 let outcome = tail.outcome.clone();
                 *line = Some(tail);
                 (true, Some(outcome))

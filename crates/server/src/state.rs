@@ -6,7 +6,8 @@
 //! | `accelnet/v1/cluster` | [`ClusterEnable`], if acceleration is enabled |
 //! | `accelnet/v1/intents/NAME` | [`Intent`] |
 //! | `accelnet/v1/vms/UUID/spec` | [`VmSpec`] |
-//! | `accelnet/v1/nodes/NAME/status` | the node's last report, without what changes by itself |
+//! | `accelnet/v1/nodes/NAME/status` | the node's last report, without what changes by itself: a [`Part`] of it |
+//! | `accelnet/v1/nodes/NAME/status/NUMBER` | its further VMs, where one value cannot hold all |
 //! | `accelnet/v1/audit/NUMBER` | [`Entry`]; the last [`KEPT`] |
 //!
 //! Values are JSON objects with the number of their `schema`. The first four are the *wish*. Every
@@ -16,6 +17,7 @@
 //! The wish is kept in memory too, and used as long as the store's generation says that nobody has
 //! changed it: nothing depends on that copy.
 
+mod kept;
 mod park;
 mod spec;
 mod wish;
@@ -30,7 +32,7 @@ use std::{
     time::Duration,
 };
 
-use accelnet_model::{ClusterEnable, Code, Intent, Name, NodeDesired, NodeStatus, Problem};
+use accelnet_model::{ClusterEnable, Code, Intent, Name, NodeDesired, Problem};
 use accelnet_store::{Compare, KeyValue, Listing, Op, Page, Revision, Store, StoreError, limits};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use uuid::Uuid;
@@ -40,6 +42,7 @@ use crate::{
     apart::apart,
     audit::{Entry, KEPT},
 };
+pub use kept::NodeReport;
 pub use park::Park;
 pub use spec::{OnIntent, VmSpec, Wanted};
 pub use wish::{Specs, Wish};
@@ -98,23 +101,11 @@ pub trait State: Send + Sync {
         changes: Vec<Change>,
     ) -> Pending<'a, Result<Option<Wish>, Problem>>;
 
-    /// Notes something that changed nothing.
-    fn note(&self, entry: Entry) -> Pending<'_, Result<(), Problem>>;
-
     /// The nodes' reports as they were kept.
     fn kept_reports(&self) -> Pending<'_, Result<Vec<NodeReport>, Problem>>;
 
     /// Keeps nodes' reports; no more than a transaction may hold.
     fn keep_reports<'a>(&'a self, reports: &'a [NodeReport]) -> Pending<'a, Result<(), Problem>>;
-}
-
-/// A node's report as it is kept.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct NodeReport {
-    /// The node.
-    pub name: Name,
-    /// What it said.
-    pub status: NodeStatus,
 }
 
 /// A value with the version of its layout.
@@ -280,27 +271,19 @@ impl<S: Store> State for Stored<S> {
         Box::pin(self.write(seen, changes))
     }
 
-    fn note(&self, entry: Entry) -> Pending<'_, Result<(), Problem>> {
-        Box::pin(async move {
-            let ops = self.entry_ops(&entry)?;
-            within(self.store.txn(Vec::new(), ops)).await.map(drop)
-        })
-    }
-
     fn kept_reports(&self) -> Pending<'_, Result<Vec<NodeReport>, Problem>> {
         Box::pin(async move {
             let listing = within(self.store.list_all(&format!("{PREFIX}nodes/"))).await?;
-            let reports = listing.items.iter();
-            Ok(reports
-                .filter_map(|item| match decode(&item.key, &item.value) {
-                    Ok(report) => Some(report),
-                    // The node says it again; nothing is lost.
-                    Err(problem) => {
-                        tracing::warn!(%problem, "a kept report");
-                        None
-                    }
-                })
-                .collect())
+            let parts = listing.items.iter();
+            let parts = parts.filter_map(|item| match decode(&item.key, &item.value) {
+                Ok(part) => Some(part),
+                // The node says it again; nothing is lost.
+                Err(problem) => {
+                    tracing::warn!(%problem, "a kept report");
+                    None
+                }
+            });
+            Ok(kept::joined(parts))
         })
     }
 
@@ -308,14 +291,15 @@ impl<S: Store> State for Stored<S> {
         Box::pin(async move {
             let mut ops = Vec::new();
             let mut bytes = 0;
-            for report in reports {
-                let op = put(&format!("nodes/{}/status", report.name), report)?;
+            for op in kept::ops(reports)? {
                 let size = match &op {
                     Op::Put { value, .. } => value.len(),
                     Op::Delete { .. } => 0,
                 };
                 // A transaction holds so much, but one value always.
-                if bytes + size > limits::VALUE_BYTES_MAX && !ops.is_empty() {
+                let full =
+                    bytes + size > limits::VALUE_BYTES_MAX || ops.len() == limits::TXN_OPS_MAX;
+                if full && !ops.is_empty() {
                     within(self.store.txn(Vec::new(), std::mem::take(&mut ops))).await?;
                     bytes = 0;
                 }

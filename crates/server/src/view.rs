@@ -71,7 +71,9 @@ fn node(wish: &Wish, known: &Known) -> NodeSummary {
     let generation = wish.generation();
     // A wish that concerns others only is not told to it.
     let follows = (wish.changed_for_node(status)..=generation).contains(&status.generation);
-    summary.converged = summary.reachable && status.converged && follows;
+    // Of VMs that cannot be seen nobody knows how they are.
+    let sees = known.blind().is_none();
+    summary.converged = summary.reachable && sees && status.converged && follows;
     summary.resting = summary.reachable && status.resting && follows;
     let vms: BTreeSet<Uuid> = whereabouts::there(status).map(|(uuid, _)| uuid).collect();
     summary.vms = vms.len() as u32;
@@ -264,7 +266,7 @@ pub fn nobody_sees(seen: &Seen) -> Option<Problem> {
 /// The one VM that a name or UUID means.
 ///
 /// # Errors
-/// `vm_not_found`, `vm_ambiguous`, or why a node cannot tell whether it has the VM.
+/// `vm_not_found`, `vm_ambiguous`, or why no node can tell which VMs it has.
 pub fn find(wish: &Wish, seen: &Seen, word: &str) -> Result<Vm, Problem> {
     // A UUID means its VM, even if somebody gave it to another one as a name.
     let uuid = Uuid::try_parse(word).ok();
@@ -281,9 +283,20 @@ pub fn find(wish: &Wish, seen: &Seen, word: &str) -> Result<Vm, Problem> {
     }
     match matches.as_slice() {
         [] => {
-            let text = format!("No VM is called '{shown}'.");
-            let unknown = Problem::new(Code::VmNotFound, text).about("vm", shown);
-            Err(blind(seen).unwrap_or(unknown))
+            // Nobody could say so.
+            if let Some(problem) = nobody_sees(seen) {
+                return Err(problem);
+            }
+            let unseen = seen.iter().filter(|node| node.blind().is_some());
+            let unseen: Vec<String> = unseen.map(|node| format!("'{}'", node.name)).collect();
+            let text = match unseen.as_slice() {
+                [] => format!("No VM is called '{shown}'."),
+                nodes => format!(
+                    "No VM is called '{shown}' where it can be seen; it cannot on {}.",
+                    in_short(nodes)
+                ),
+            };
+            Err(Problem::new(Code::VmNotFound, text).about("vm", word))
         }
         several => {
             let places = several.iter().map(|vm| match &vm.node {
@@ -292,8 +305,18 @@ pub fn find(wish: &Wish, seen: &Seen, word: &str) -> Result<Vm, Problem> {
             });
             let places: Vec<String> = places.collect();
             let text = format!("'{shown}' is {}.", places.join(", "));
-            Err(Problem::new(Code::VmAmbiguous, text).about("vm", shown))
+            Err(Problem::new(Code::VmAmbiguous, text).about("vm", word))
         }
+    }
+}
+
+/// Some nodes' names; of many, the first and how many more.
+fn in_short(nodes: &[String]) -> String {
+    const NAMED: usize = 3;
+    let named = nodes[..nodes.len().min(NAMED)].join(", ");
+    match nodes.len().saturating_sub(NAMED) {
+        0 => format!("node {named}"),
+        more => format!("nodes {named} and {more} more"),
     }
 }
 

@@ -3,7 +3,7 @@
 use std::io::Write;
 
 use accelnet_api::{ClientError, ClusterStatus, EnableRequest, Outcome, SetRequest};
-use accelnet_model::{CheckResult, Code, Problem, Severity, WhenToCreateVfs, problem::exit};
+use accelnet_model::{CheckResult, Code, Problem, Severity, problem::exit};
 use serde::Serialize;
 
 use super::{Run, names, objects, vms};
@@ -95,7 +95,7 @@ async fn enabled(run: &Run) -> Result<Option<Outcome<ClusterStatus>>, ClientErro
         intent: intent.unwrap_or_default(),
         node_reserve_percentage: run.bound.percentage("NodeReservePercentage"),
         nodes_down: None,
-        when: WhenToCreateVfs::default(),
+        when: None,
     };
     if !run.confirmed()? {
         return Ok(None);
@@ -167,7 +167,7 @@ pub async fn show(run: &Run) -> Ended {
 /// `Disable-AccelNetManagement`.
 pub async fn disable(run: &Run) -> Ended {
     if run.confirmed()? {
-        let outcome = run.call.client.disable(run.how().dry_run).await?;
+        let outcome = cluster::ensure_disabled(&run.call, run.how()).await?;
         run.tell(None, &outcome.plan);
     }
     Ok(exit::OK)

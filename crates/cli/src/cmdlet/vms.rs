@@ -122,14 +122,11 @@ async fn listed(run: &Run) -> Result<(Vec<Vm>, u8), ClientError> {
     let Some(names) = names else {
         return Ok((run.call.client.vms().await?.items, exit::OK));
     };
-    let (vms, selected) = look_up(&run.call.client, &names, Letters::Alike).await?;
+    let (_, selected) = look_up(&run.call.client, &names, Letters::Alike).await?;
     let (mut found, mut code) = (Vec::new(), exit::OK);
     for item in selected {
         match item {
-            Selected::Vm { uuid, .. } => {
-                let mut vms = vms.iter();
-                found.extend(vms.find(|vm| vm.uuid.to_string() == uuid).cloned());
-            }
+            Selected::Vm { vm } => found.push(*vm),
             Selected::Problem(problem) => {
                 let name = problem.objects.first().map(|object| object.name.clone());
                 let problems = [*problem];

@@ -75,7 +75,7 @@ pub fn cluster(capacity: &Capacity) -> String {
     out.push_str(&match &capacity.largest_reserve {
         Some(largest) => format!(
             "The largest reserve that would still hold: {} % ({} down).\n",
-            largest.percentage, largest.nodes_down
+            largest.node_reserve_percentage, largest.nodes_down
         ),
         None => "No reserve would hold: the VMs that are admitted do not even fit with no other node down.\n"
             .to_owned(),
@@ -97,7 +97,7 @@ pub fn cluster(capacity: &Capacity) -> String {
     out.push_str(&text(&rows));
     out.push('\n');
     for problem in &capacity.problems {
-        out.push_str(&problem_text(problem, None, false));
+        out.push_str(&problem_text(problem, None));
     }
     if let Some(without) = &capacity.without {
         let names: Vec<_> = without.nodes.iter().map(ToString::to_string).collect();

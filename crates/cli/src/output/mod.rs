@@ -1,10 +1,13 @@
 //! Printing: tables for people, JSON and YAML for programs.
 
 pub mod capacity;
+mod columns;
 mod printable;
 pub mod tables;
+pub mod terminal;
+mod yaml;
 
-use std::io::{IsTerminal, Write};
+use std::io::Write;
 
 use accelnet_model::{Code, Problem, problem::exit};
 pub use printable::{document, printable};
@@ -19,9 +22,10 @@ pub fn print<T: Serialize>(format: Format, value: &T, table: impl FnOnce(&T) -> 
         Format::Json => {
             document(&serde_json::to_string_pretty(value).unwrap_or_else(|error| error.to_string()))
         }
-        Format::Yaml => {
-            document(&yaml_serde::to_string(value).unwrap_or_else(|error| error.to_string()))
-        }
+        Format::Yaml => document(
+            &serde_json::to_value(value)
+                .map_or_else(|error| error.to_string(), |value| yaml::document(&value)),
+        ),
     };
     let text = text.trim_end();
     if !text.is_empty() {
@@ -64,17 +68,20 @@ pub fn problems(format: Format, about: Option<&str>, problems: &[Problem]) {
         return;
     }
     for problem in problems {
-        let _ = write!(
-            err,
-            "{}",
-            problem_text(problem, about, std::io::stderr().is_terminal())
+        let text = words(
+            "error",
+            problem,
+            about,
+            terminal::colours(),
+            terminal::error_width(),
         );
+        let _ = write!(err, "{text}");
     }
 }
 
 /// A problem in words: what happened, why, what to do next.
-pub fn problem_text(problem: &Problem, about: Option<&str>, colour: bool) -> String {
-    words("error", problem, about, colour)
+pub fn problem_text(problem: &Problem, about: Option<&str>) -> String {
+    words("error", problem, about, false, terminal::width())
 }
 
 /// The same beside something that was done.
@@ -83,10 +90,16 @@ pub fn beside_text(problem: &Problem, about: &str) -> String {
         Code::VfsWaiting => "waiting",
         _ => "warning",
     };
-    words(kind, problem, Some(about), false)
+    words(kind, problem, Some(about), false, terminal::width())
 }
 
-fn words(kind: &str, problem: &Problem, about: Option<&str>, colour: bool) -> String {
+fn words(
+    kind: &str,
+    problem: &Problem,
+    about: Option<&str>,
+    colour: bool,
+    width: Option<usize>,
+) -> String {
     let (red, dim, plain) = if colour {
         ("\x1b[31m", "\x1b[2m", "\x1b[0m")
     } else {
@@ -97,7 +110,19 @@ fn words(kind: &str, problem: &Problem, about: Option<&str>, colour: bool) -> St
     let code = problem.code;
     let [title, detail, cure] =
         [&problem.title, &problem.detail, &problem.cure].map(|text| printable(text));
+    let [detail, cure] = [detail, cure].map(|text| below(&text, width));
     format!(
         "{red}{kind}{plain}: {about}{title} {dim}[{code}]{plain}\n  why:  {detail}\n  cure: {cure}\n"
     )
+}
+
+/// Text after `  why:  `, which goes on below itself where a terminal ends.
+fn below(text: &str, width: Option<usize>) -> String {
+    const FROM: usize = 8;
+    match width.map(|width| width.saturating_sub(FROM)) {
+        Some(room) if room >= columns::WORDS_MIN => {
+            columns::wrapped(text, room).join(&format!("\n{}", " ".repeat(FROM)))
+        }
+        _ => text.to_owned(),
+    }
 }

@@ -7,9 +7,8 @@ use accelnet_model::{
     CheckResult, Code, DevlinkFacts, IntentOnNode, IntentState, Levels, NicPath, NicStatus,
     Problem, Severity, Support, VfUser, VmState,
 };
-use comfy_table::{ContentArrangement, Table, presets};
 
-use super::{beside_text, printable, problem_text};
+use super::{beside_text, columns::Table, printable, problem_text};
 use crate::verbs::waiver::OfVm;
 
 /// Rows of anything, for people.
@@ -22,12 +21,7 @@ pub fn rows(header: &[&str], rows: Vec<Vec<String>>) -> String {
 }
 
 pub(super) fn table(header: &[&str]) -> Table {
-    let mut table = Table::new();
-    table
-        .load_preset(presets::NOTHING)
-        .set_content_arrangement(ContentArrangement::Disabled);
-    table.set_header(header.iter().map(|text| text.to_uppercase()));
-    table
+    Table::new(header)
 }
 
 /// Adds a row; what is in it may be text of others.
@@ -39,27 +33,27 @@ pub(super) fn dash<T: ToString>(value: Option<T>) -> String {
     value.map_or_else(|| "-".to_owned(), |value| value.to_string())
 }
 
-/// Every line without blanks at its end.
 pub(super) fn text(table: &Table) -> String {
-    table
-        .lines()
-        .map(|line| line.trim_end().to_owned())
-        .collect::<Vec<_>>()
-        .join("\n")
+    table.text()
+}
+
+/// Whether acceleration is enabled, and how.
+pub fn enabled(status: &ClusterStatus) -> String {
+    let Some(enabled) = &status.enabled else {
+        return "Accelerated networking is not enabled.".to_owned();
+    };
+    format!(
+        "Accelerated networking is enabled on intent '{}', reserve {} % ({} of {} nodes may be down).",
+        enabled.intent,
+        enabled.node_reserve_percentage,
+        enabled.nodes_down_tolerated,
+        status.nodes.len()
+    )
 }
 
 /// `accelnet status`.
 pub fn status(status: &ClusterStatus) -> String {
-    let mut out = match &status.enabled {
-        None => "Accelerated networking is not enabled.\n".to_owned(),
-        Some(enabled) => format!(
-            "Accelerated networking is enabled on intent '{}', reserve {} % ({} of {} nodes may be down).\n",
-            enabled.intent,
-            enabled.node_reserve_percentage,
-            enabled.nodes_down_tolerated,
-            status.nodes.len()
-        ),
-    };
+    let mut out = format!("{}\n", enabled(status));
     let mut nodes = table(&["node", "state", "vfs", "used", "vms", "accelerated"]);
     for node in &status.nodes {
         let state = match (node.reachable, node.converged, node.resting) {
@@ -90,10 +84,10 @@ pub fn status(status: &ClusterStatus) -> String {
         )),
     }
     for problem in &status.problems {
-        out.push_str(&problem_text(problem, None, false));
+        out.push_str(&problem_text(problem, None));
     }
     for (node, problem) in of_nodes(status) {
-        out.push_str(&problem_text(problem, Some(node), false));
+        out.push_str(&problem_text(problem, Some(node)));
     }
     out
 }
@@ -141,7 +135,7 @@ pub fn checks(checks: &[CheckResult]) -> String {
         .filter(|check| !check.passed)
         .filter_map(|check| check.problem.as_ref())
     {
-        out.push_str(&problem_text(problem, None, false));
+        out.push_str(&problem_text(problem, None));
     }
     out
 }
@@ -213,7 +207,7 @@ pub fn intent(shown: &IntentStatus) -> String {
     out.push_str(&format!("\n\n{}\n", text(&rows)));
     for on_node in &shown.status {
         if let Some(problem) = &on_node.problem {
-            out.push_str(&problem_text(problem, Some(on_node.node.as_str()), false));
+            out.push_str(&problem_text(problem, Some(on_node.node.as_str())));
         }
     }
     out
@@ -350,7 +344,7 @@ pub fn vm(vm: &Vm) -> String {
         out.push_str(&format!("staged for the next cold start: {staged}\n"));
     }
     for problem in &vm.problems {
-        out.push_str(&problem_text(problem, None, false));
+        out.push_str(&problem_text(problem, None));
     }
     out
 }
@@ -505,7 +499,7 @@ pub fn adapter(adapter: &Adapter) -> String {
         .iter()
         .chain(&adapter.status.quarantined)
     {
-        out.push_str(&problem_text(problem, None, false));
+        out.push_str(&problem_text(problem, None));
     }
     out
 }

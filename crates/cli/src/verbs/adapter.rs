@@ -46,17 +46,15 @@ fn find<'a>(
         [] => Err(Problem::new(
             Code::AdapterNotFound,
             format!("No adapter is called '{}'.", word.escape_debug()),
-        )),
+        )
+        .about("adapter", word)),
         several => {
             let nodes: Vec<_> = several
                 .iter()
                 .map(|adapter| adapter.node.to_string())
                 .collect();
-            Err(Problem::new(
-                Code::InvalidArgument,
-                format!("'{word}' is on nodes {}.", nodes.join(", ")),
-            )
-            .with_cure("Say which with --node."))
+            let text = format!("'{word}' is on nodes {}.", nodes.join(", "));
+            Err(Problem::new(Code::AdapterAmbiguous, text).about("adapter", word))
         }
     }
 }

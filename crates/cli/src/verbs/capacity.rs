@@ -6,9 +6,9 @@ use std::{
     path::Path,
 };
 
+use accelnet_api::json;
 use accelnet_model::{Code, Problem, problem::exit};
 use accelnet_rules::capacity::{CapacityFile, CapacityReport};
-use serde_json::Value;
 
 use crate::{
     args::Format,
@@ -62,56 +62,22 @@ fn read(path: &Path) -> Result<Vec<u8>, Problem> {
 
 /// The answer to a question as bytes.
 fn answer(bytes: &[u8]) -> Result<CapacityReport, Problem> {
-    let mut json = serde_json::Deserializer::from_slice(bytes);
-    let file: CapacityFile = serde_path_to_error::deserialize(&mut json).map_err(|error| {
-        let field = printable(&error.path().to_string());
-        let reason = printable(&error.inner().to_string());
+    let file: CapacityFile = json::read(bytes).map_err(|refusal| {
+        let text = printable(&refusal.to_string());
         let invalid = |text| Problem::new(Code::InvalidArgument, text);
-        if error.inner().is_data() && field != "." {
-            invalid(format!("{field}: {reason}.")).about("field", field)
-        } else {
-            invalid(format!("The question cannot be understood: {reason}."))
+        match refusal.field {
+            Some(field) => invalid(format!("{text}.")).about("field", field),
+            None => invalid(format!("The question cannot be understood: {text}.")),
         }
         .with_cure("Correct it; docs/reference/capacity.md has the format.")
     })?;
-    json.end().map_err(|_| {
-        let text = "The question goes on after its end.";
-        Problem::new(Code::InvalidArgument, text)
-    })?;
-    shaped(bytes)?;
     file.answer()
-}
-
-/// serde takes an array for an object with its fields in order; here that is a mistake.
-fn shaped(bytes: &[u8]) -> Result<(), Problem> {
-    let question: Value = serde_json::from_slice(bytes).unwrap_or_default();
-    let lists = ["nodes", "vms", "add"].map(|list| (list, question.get(list)));
-    let mut objects = vec![("The question".to_owned(), &question)];
-    for (list, entries) in lists {
-        let entries = entries.and_then(Value::as_array).into_iter().flatten();
-        for (number, entry) in entries.enumerate() {
-            let adapters = entry.get("adapters").filter(|_| list == "nodes");
-            let adapters = adapters.and_then(Value::as_array).into_iter().flatten();
-            objects.push((format!("{list}[{number}]"), entry));
-            let adapters = adapters.enumerate();
-            objects.extend(
-                adapters.map(|(at, entry)| (format!("{list}[{number}].adapters[{at}]"), entry)),
-            );
-        }
-    }
-    match objects.into_iter().find(|(_, value)| !value.is_object()) {
-        None => Ok(()),
-        Some((field, _)) => {
-            let text = format!("{field}: an object was expected.");
-            Err(Problem::new(Code::InvalidArgument, text))
-        }
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     use super::*;
 
@@ -123,13 +89,13 @@ mod tests {
         for (question, words) in [
             (
                 r#"{"nodes":[],"wms":[]}"#.to_owned(),
-                "wms: unknown field `wms`",
+                "wms: there is no such field",
             ),
             (
                 r#"{"nodes":[],"nodes":[]}"#.to_owned(),
-                "duplicate field `nodes`",
+                "'nodes' is there twice",
             ),
-            (r#"{}"#.to_owned(), "missing field `nodes`"),
+            (r#"{}"#.to_owned(), "nodes: it is missing"),
             (
                 adapter(r#""vfs":-1,"queue_pairs_total":1"#),
                 "nodes[0].adapters[0].vfs: ",
@@ -144,7 +110,7 @@ mod tests {
             ),
             (
                 adapter(r#""vfs":1,"queue_pairs":1"#),
-                "unknown field `queue_pairs`",
+                "nodes[0].adapters[0].queue_pairs: there is no such field",
             ),
             (adapter(r#""vfs":1"#), "nodes[0].adapters[0]: "),
             (
@@ -159,25 +125,25 @@ mod tests {
                 r#"{"nodes":[],"reserve_percentage":100}"#.to_owned(),
                 "reserve_percentage: ",
             ),
-            (r#"{"nodes":[]} x"#.to_owned(), "goes on after its end"),
+            (r#"{"nodes":[]} x"#.to_owned(), "trailing characters"),
             ("{\"nodes\":\u{1b}".to_owned(), "cannot be understood"),
             (String::new(), "cannot be understood"),
-            ("{\"nodes\":".repeat(100_000), "expected a sequence"),
+            ("{\"nodes\":".repeat(100_000), "recursion limit"),
             (
                 r#"[50,[],[],[],[]]"#.to_owned(),
-                "The question: an object was expected",
+                "an object is wanted, a list was given",
             ),
             (
                 r#"{"nodes":[["n",[]]]}"#.to_owned(),
-                "nodes[0]: an object was expected",
+                "nodes[0]: an object is wanted",
             ),
             (
                 r#"{"nodes":[{"name":"n","adapters":[["p",1,1,null]]}]}"#.to_owned(),
-                "nodes[0].adapters[0]: an object was expected",
+                "nodes[0].adapters[0]: an object is wanted",
             ),
             (
                 r#"{"nodes":[],"add":[["v","Low",1,null,null]]}"#.to_owned(),
-                "add[0]: an object was expected",
+                "add[0]: an object is wanted",
             ),
         ] {
             let problem = answer(question.as_bytes()).unwrap_err();

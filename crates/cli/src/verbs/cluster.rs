@@ -9,7 +9,7 @@ use super::{numbered, outcome_text, print_outcome};
 use crate::{
     args::{ChangeArgs, EnableArgs, Format, SetArgs},
     call::{Call, Ended},
-    output::{self, printable, tables},
+    output::{self, tables},
 };
 
 /// Runs the checks; the exit code says if any failed.
@@ -40,17 +40,13 @@ pub async fn enable(call: &Call, args: &EnableArgs) -> Ended {
         None => the_only_compute_intent(call).await?,
     };
     let request = EnableRequest {
-        intent: intent.clone(),
+        intent,
         node_reserve_percentage: args.reserve,
         nodes_down: args.nodes_down,
         when: args.when,
     };
     let outcome = ensure_enabled(call, &request, args.change).await?;
-    let done = format!(
-        "Accelerated networking is enabled on intent '{}'.",
-        printable(&intent)
-    );
-    print_enabled(call, &outcome, &done, args.change);
+    print_enabled(call, &outcome, args.change);
     Ok(exit::OK)
 }
 
@@ -86,7 +82,8 @@ async fn awaited(
     Ok(outcome)
 }
 
-fn print_enabled(call: &Call, outcome: &Outcome<ClusterStatus>, done: &str, change: ChangeArgs) {
+fn print_enabled(call: &Call, outcome: &Outcome<ClusterStatus>, change: ChangeArgs) {
+    let done = &tables::enabled(&outcome.object);
     if change.dry_run {
         print_outcome(call.format, outcome, done);
     } else if change.no_wait {
@@ -116,16 +113,7 @@ pub async fn set(call: &Call, args: &SetArgs) -> Ended {
         }
     }
     let outcome = ensure_set(call, &request, args.change).await?;
-    let enabled = outcome.object.enabled.as_ref();
-    let done = enabled.map_or_else(String::new, |enabled| {
-        let (intent, reserve) = (&enabled.intent, enabled.node_reserve_percentage);
-        let (down, nodes) = (enabled.nodes_down_tolerated, outcome.object.nodes.len());
-        format!(
-            "Accelerated networking is enabled on intent '{intent}', reserve {reserve} % ({down} of \
-             {nodes} nodes may be down)."
-        )
-    });
-    print_enabled(call, &outcome, &done, args.change);
+    print_enabled(call, &outcome, args.change);
     Ok(exit::OK)
 }
 
@@ -152,15 +140,29 @@ async fn the_only_compute_intent(call: &Call) -> Result<String, ClientError> {
     }
 }
 
-/// Stops managing.
+/// Stops managing, and waits until every node has taken that up.
 pub async fn disable(call: &Call, change: ChangeArgs) -> Ended {
-    let outcome = call.client.disable(change.dry_run).await?;
-    print_outcome(
-        call.format,
-        &outcome,
-        "Accelerated networking is not enabled.",
-    );
+    let outcome = ensure_disabled(call, change).await?;
+    let done = tables::enabled(&ClusterStatus {
+        enabled: None,
+        ..outcome.object.clone()
+    });
+    if change.no_wait && outcome.changed && !change.dry_run {
+        let done = format!("{done} 'accelnet status' shows which nodes have yet to be told.");
+        print_outcome(call.format, &outcome, &done);
+    } else {
+        print_outcome(call.format, &outcome, &done);
+    }
     Ok(exit::OK)
+}
+
+/// Disables, and waits unless that is not wanted.
+pub async fn ensure_disabled(
+    call: &Call,
+    change: ChangeArgs,
+) -> Result<Outcome<ClusterStatus>, ClientError> {
+    let outcome = call.client.disable(change.dry_run).await?;
+    awaited(call, outcome, change).await
 }
 
 /// Follows the nodes until each that answers has done its part.

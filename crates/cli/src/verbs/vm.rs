@@ -142,14 +142,10 @@ pub async fn run(call: &Call, command: VmCommand) -> Ended {
 /// Prints the VMs that words mean, and says what means none.
 async fn look(call: &Call, words: &[String], table: impl FnOnce(&[Vm]) -> String) -> Ended {
     let selected = select(&call.client, words).await?;
-    let all = call.client.vms().await?.items;
     let (mut items, mut problems) = (Vec::new(), Vec::new());
     for item in selected {
         match item {
-            Selected::Vm { uuid, .. } => {
-                let found = all.iter().find(|vm| vm.uuid.to_string() == uuid);
-                items.extend(found.cloned());
-            }
+            Selected::Vm { vm } => items.push(*vm),
             Selected::Problem(problem) => problems.push(*problem),
         }
     }
@@ -215,7 +211,10 @@ pub async fn ensure_all(
     let asked = stream::iter(selected).map(|item| async {
         match item {
             Selected::Problem(problem) => refused(*problem, how.dry_run),
-            Selected::Vm { name, uuid } => ask(call, name, uuid, how.dry_run, change).await,
+            Selected::Vm { vm } => {
+                let (name, uuid) = (vm.name, vm.uuid.to_string());
+                ask(call, name, uuid, how.dry_run, change).await
+            }
         }
     });
     let answered = asked.buffered(AT_ONCE).inspect(|_| bar.inc(1));
@@ -324,6 +323,10 @@ async fn wait_for(
     let Some(uuid) = result.uuid.clone() else {
         return;
     };
+    // No node has it, and nothing is held for it any more: nobody could say when.
+    if matches!(change, Change::Disable) && result.vm.as_ref().is_some_and(forgotten) {
+        return;
+    }
     let until = match change {
         Change::Prepare => Until::TakenUp,
         Change::Enable {
@@ -444,8 +447,16 @@ fn unparked(done: &Done) -> String {
     }
 }
 
+/// No node has it, and it is not wanted accelerated.
+fn forgotten(vm: &Vm) -> bool {
+    vm.node.is_none() && vm.level.is_none()
+}
+
 /// What has a VF on another intent's network keeps it, so that is not left out.
 fn brought_back(vm: Option<&Vm>) -> String {
+    if vm.is_some_and(forgotten) {
+        return "no node has it; nothing is held for it any more.".to_owned();
+    }
     let kept: Vec<String> = vm
         .iter()
         .flat_map(|vm| vm.kept_vfs())

@@ -72,10 +72,10 @@ fn the_cmdlet_has_a_switch_for_it() {
     shell
         .types("Enable-AccelNetVM MyVM01 Low -AddAdapter")
         .with(0);
-    shell.has(&[("MyVM01", "Low")]);
+    shell.has(&[("MyVM01", "low")]);
     shell
         .types("Get-VM MyVM02 | Enable-AccelNetVM -Performance Low -AddA")
         .with(0);
     let off = &shell.accelerated()[1];
-    assert_eq!((off.1.as_str(), off.2.as_str()), ("Low", "none"));
+    assert_eq!((off.1.as_str(), off.2.as_str()), ("low", "none"));
 }

@@ -3,6 +3,7 @@
 use std::{fs::File, process::Stdio};
 
 use accelnet_rules::fixture;
+use accelnet_server::fake::FakeNodes;
 use serde_json::Value;
 
 use crate::rig::{Rig, assert_printable, codes};
@@ -235,4 +236,36 @@ fn several_are_listed_and_shown() {
     assert_eq!(shown["items"].as_array().unwrap().len(), 2);
     let ended = rig.call(&["vm", "show", "vm1", "nobody"]).with(7);
     ended.says(&["vm1 (", "[vm_not_found]", "'nobody'"]);
+}
+
+#[test]
+fn an_adapter_that_two_nodes_have_is_not_guessed() {
+    let nodes = FakeNodes::new([
+        ("node1", fixture::observed()),
+        ("node2", fixture::observed()),
+    ]);
+    let rig = Rig::of(nodes);
+    let line = ["adapter", "show", "pf0", "-o", "json"];
+    let ended = rig.call(&line).with(4);
+    assert_eq!(ended.problem_codes(), ["adapter_ambiguous"]);
+    ended.says(&["node1, node2", "--node"]);
+    rig.call(&["adapter", "show", "pf0", "--node", "node2"])
+        .done();
+}
+
+#[test]
+fn numbers_are_asked_for_in_words() {
+    let rig = Rig::bare();
+    for line in [
+        &["enable", "--reserve", "abc"][..],
+        &["set", "--nodes-down", "1.5"],
+        &["status", "--timeout", "x"],
+        &["disable", "--timeout", "x"],
+        &["enable", "--reserve", "5", "--nodes-down", "1"],
+    ] {
+        let ended = rig.call(line).with(2);
+        assert!(!ended.err.contains("invalid digit"), "{}", ended.err);
+    }
+    rig.call(&["enable", "--reserve", "abc"])
+        .says(&["whole number"]);
 }

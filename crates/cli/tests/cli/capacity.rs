@@ -86,7 +86,7 @@ The largest reserve that would still hold: 99 % (0 down).
     let json = rig.call(&["capacity", "-o", "json"]).json();
     assert_eq!(
         json["total"]["fits_more"],
-        json!({"Low": 6, "Medium": 6, "High": 0})
+        json!({"low": 6, "medium": 6, "high": 0})
     );
     assert!(json.get("without").is_none());
     let without = rig.call(&["capacity", "--without", "node1"]).done();
@@ -113,7 +113,7 @@ fn where_a_vm_could_be() {
     let high = rig
         .call(&["vm", "where", "vm1", "-p", "high", "-o", "json"])
         .json();
-    assert_eq!(high["level"], "High");
+    assert_eq!(high["level"], "high");
     assert_eq!(high["nodes"][0]["fits"], false);
     rig.call(&["vm", "where", "nobody"]).with(4);
 }

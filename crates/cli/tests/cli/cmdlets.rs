@@ -59,17 +59,17 @@ fn the_documentations_lines_do_their_work() {
     shell
         .types("Enable-AccelNetVM -VMName \"MyVM01\" -Performance Medium")
         .done();
-    shell.has(&[("MyVM01", "Medium")]);
+    shell.has(&[("MyVM01", "medium")]);
     shell
         .types("set-accelnetvm -vmname myvm01 -performance LOW")
         .done();
-    shell.has(&[("MyVM01", "Low")]);
+    shell.has(&[("MyVM01", "low")]);
     let line = "Set-AccelNetManagement -VMName MyVM01 -Performance Medium";
     assert_eq!(shell.types(line).done(), "True\n");
-    shell.has(&[("MyVM01", "Medium")]);
+    shell.has(&[("MyVM01", "medium")]);
     let line = "Get-VM -VMName \"MyVM01, MyVM02\" | Enable-AccelNetVM -Performance Low";
     assert_eq!(names(&shell.types(line).done()), ["MyVM01", "MyVM02"]);
-    shell.has(&[("MyVM01", "Low"), ("MyVM02", "Low")]);
+    shell.has(&[("MyVM01", "low"), ("MyVM02", "low")]);
 
     let listed = objects(&shell.types("Get-AccelNetVM").done());
     assert_eq!(listed.len(), 2);
@@ -108,7 +108,7 @@ fn the_documentations_lines_do_their_work() {
     );
 
     shell.types("Disable-AccelNetVM -VMName MyVM01").done();
-    shell.has(&[("MyVM02", "Low")]);
+    shell.has(&[("MyVM02", "low")]);
     assert_eq!(
         shell
             .types("Get-VM -VMName 'MyVM02' | Disable-AccelNetVM")
@@ -119,7 +119,7 @@ fn the_documentations_lines_do_their_work() {
     shell.types("Enable-AccelNetVM MyVM01 Low").done();
     assert_eq!(shell.types("Disable-AccelNetManagement").done(), "");
     assert_eq!(shell.management(), None);
-    shell.has(&[("MyVM01", "Low")]);
+    shell.has(&[("MyVM01", "low")]);
     assert_eq!(shell.types("Get-AccelNetManagement").done(), "");
 }
 
@@ -165,7 +165,7 @@ fn parameters_are_bound_as_powershell_does() {
     ] {
         let out = shell.types(line).done();
         assert_eq!(names(&out).len(), expected.len(), "{line}: {out}");
-        let expected: Vec<_> = expected.iter().map(|name| (*name, "Low")).collect();
+        let expected: Vec<_> = expected.iter().map(|name| (*name, "low")).collect();
         shell.has(&expected);
         shell.types("Get-AccelNetVM | Disable-AccelNetVM").done();
         shell.has(&[]);
@@ -223,7 +223,7 @@ fn another_intent_is_enabled_in_place_of_the_present_one() {
         .rig
         .call(&["set", "--intent", "compute", "--reserve", "0"])
         .done();
-    shell.has(&[("MyVM01", "Low")]);
+    shell.has(&[("MyVM01", "low")]);
     assert!(
         said.contains("VM 'MyVM01'")
             && said.ends_with("intent 'compute', reserve 0 % (0 of 1 nodes may be down).\n"),
@@ -307,7 +307,7 @@ fn people_read_tables() {
     let line = "script -qec 'Enable-AccelNetVM -Performance Low' /dev/null < /dev/null";
     shell.types(line).with(2).says(&["needs parameter -VMName"]);
     let line = "script -qec 'Disable-AccelNetVM \"web 1\" -Confirm' /dev/null";
-    for (answer, left) in [("n\n", &[("web 1", "Low")][..]), ("y\n", &[])] {
+    for (answer, left) in [("n\n", &[("web 1", "low")][..]), ("y\n", &[])] {
         let ended = run(shell.command(line), answer.as_bytes()).with(0);
         ended.says(&["Disable-AccelNetVM: are you sure? [y/N]"]);
         shell.has(left);
@@ -319,7 +319,7 @@ fn a_cmdlet_ends_when_what_it_asked_for_is_in_effect() {
     let shell = Shell::enabled();
     let nodes = &shell.rig.nodes;
     for (line, left) in [
-        ("Enable-AccelNetVM MyVM01 Low", &[("MyVM01", "Low")][..]),
+        ("Enable-AccelNetVM MyVM01 Low", &[("MyVM01", "low")][..]),
         ("Disable-AccelNetVM MyVM01", &[]),
     ] {
         let (asked, was_asked) = std::sync::mpsc::channel();

@@ -101,7 +101,7 @@ fn what_is_wrong_is_one_clear_problem_and_changes_nothing() {
             2,
             "needs parameter -IntentName",
         ),
-        ("Set-AccelNetManagement", 2, "Name an intent or a reserve"),
+        ("Set-AccelNetManagement", 2, "Name an intent, a reserve"),
         ("Set-AccelNetManagement nobody", 4, "[intent_not_found]"),
         (
             "Set-AccelNetManagement -NodeReservePercentage 100",
@@ -205,31 +205,31 @@ fn what_if_and_verbose_tell_and_errors_can_be_silent() {
         let line = format!("Enable-AccelNetVM nobody, MyVM01 Low -ErrorAction {action}");
         let ended = shell.types(&line).with(7);
         assert_eq!((ended.err.as_str(), names(&ended.out).len()), ("", 1));
-        shell.has(&[("MyVM01", "Low")]);
+        shell.has(&[("MyVM01", "low")]);
         shell.types("Disable-AccelNetVM MyVM01").done();
     }
     let ended = shell
         .types("Enable-AccelNetVM MyVM01, nobody, noone, MyVM02 Low -ErrorAction Stop")
         .with(7);
     assert_eq!(ended.err.matches("error: ").count(), 1, "{}", ended.err);
-    shell.has(&[("MyVM01", "Low")]);
+    shell.has(&[("MyVM01", "low")]);
     let ended = shell
         .types("Enable-AccelNetVM nobody, noone, MyVM02 Low")
         .with(7);
     ended.says(&["error: nobody: ", "error: noone: "]);
-    shell.has(&[("MyVM01", "Low"), ("MyVM02", "Low")]);
+    shell.has(&[("MyVM01", "low"), ("MyVM02", "low")]);
     let ended = shell
         .types("Disable-AccelNetVM MyVM01 -ea Stop -WhatIf:$false")
         .done();
     assert_eq!(ended, "");
-    shell.has(&[("MyVM02", "Low")]);
+    shell.has(&[("MyVM02", "low")]);
 }
 
 #[test]
 fn nothing_found_is_not_everything() {
     let shell = Shell::enabled();
     shell.types("Enable-AccelNetVM MyVM01, MyVM02 Low").done();
-    let both = [("MyVM01", "Low"), ("MyVM02", "Low")];
+    let both = [("MyVM01", "low"), ("MyVM02", "low")];
     // Whoever asks for one that is not there must not get all of them.
     for line in [
         "Get-VM nobody | Get-AccelNetVM | Disable-AccelNetVM",
@@ -264,7 +264,7 @@ fn nothing_found_is_not_everything() {
     assert_eq!(names(&shell.types(line).done()).len(), 4);
     let ended = shell.types("set -o pipefail; Get-VM MyVM01, nobody | Disable-AccelNetVM");
     ended.with(7).says(&["error: nobody: "]);
-    shell.has(&[("MyVM02", "Low")]);
+    shell.has(&[("MyVM02", "low")]);
 }
 
 /// Whoever reads from it waits for ever, as it holds its own other end.

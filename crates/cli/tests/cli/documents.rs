@@ -27,10 +27,10 @@ fn a_vm_has_what_is_agreed_on() {
 
     rig.call(&["vm", "enable", "vm1", "-p", "Low"]).done();
     let vm = rig.call(&["vm", "show", "vm1", "-o", "json"]).json();
-    assert_eq!(vm["level"], "Low");
+    assert_eq!(vm["level"], "low");
     let nic = json!([{"mac": "02:00:00:00:77:01", "path": "vf", "bridge": "br0", "adapter": "pf0",
         "vf": "0000:01:10.0", "queue_pairs": {"allotted": 2, "effective": 1},
-        "intent": "compute", "managed": true, "level": "Low"}]);
+        "intent": "compute", "managed": true, "level": "low"}]);
     assert_eq!(vm["nics"], nic);
 
     rig.nodes
@@ -43,7 +43,7 @@ fn a_vm_has_what_is_agreed_on() {
     assert!(keys(&gone).contains(&"node"), "{gone}");
     assert_eq!(
         (&gone["node"], &gone["level"]),
-        (&Value::Null, &json!("Low"))
+        (&Value::Null, &json!("low"))
     );
 }
 

@@ -34,7 +34,7 @@ fn an_intent_is_given_numbers_and_shows_them() {
         .clone();
     assert_eq!(
         levels,
-        json!({"queue_pairs": {"Low": 1, "Medium": 2, "High": 8}})
+        json!({"queue_pairs": {"low": 1, "medium": 2, "high": 8}})
     );
     // The usual numbers need no words.
     set(&["--queue-pairs", "default"]);

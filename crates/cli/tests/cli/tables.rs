@@ -52,11 +52,11 @@ fn from_nothing_to_an_accelerated_vm_and_back() {
     );
     assert_eq!(
         call("enable"),
-        "Accelerated networking is enabled on intent 'compute'.\n"
+        "Accelerated networking is enabled on intent 'compute', reserve 50 % (0 of 1 nodes may be down).\n"
     );
     assert_eq!(
         call("enable"),
-        "Nothing to change: Accelerated networking is enabled on intent 'compute'.\n"
+        "Nothing to change: Accelerated networking is enabled on intent 'compute', reserve 50 % (0 of 1 nodes may be down).\n"
     );
 
     let planned = call("vm enable vm1 -p Low --dry-run");

@@ -13,7 +13,7 @@ fn enabling_says_what_still_waits_and_what_helps() {
     for first in ["", "Nothing to change: "] {
         let out = rig.call(&["enable"]).done();
         let expected = format!(
-            "{first}Accelerated networking is enabled on intent 'compute'.\nwaiting: node1: The VFs do not exist yet"
+            "{first}Accelerated networking is enabled on intent 'compute', reserve 50 % (0 of 1 nodes may be down).\nwaiting: node1: The VFs do not exist yet"
         );
         assert!(out.starts_with(&expected), "{out}");
         for words in [
@@ -77,7 +77,7 @@ fn a_vm_that_is_not_there_in_time_is_exit_code_8() {
     let vm = rig.call(&["vm", "show", "vm1", "-o", "json"]).json();
     assert_eq!(
         (&vm["level"], &vm["pending"]),
-        (&json!("Medium"), &json!(true))
+        (&json!("medium"), &json!(true))
     );
     // One deadline for all of them.
     let ended = rig
@@ -97,6 +97,9 @@ fn a_vm_that_is_not_there_in_time_is_exit_code_8() {
 #[test]
 fn without_waiting_nothing_is_claimed() {
     let rig = Rig::enabled(|_| {});
+    rig.nodes.sees("node1", |seen| {
+        seen.vms[1].nics[0].standby_config = false;
+    });
     rig.nodes.idle("node1", true);
     for (line, words) in [
         (
@@ -112,8 +115,8 @@ fn without_waiting_nothing_is_claimed() {
             "vm1: is being brought to the software path.\n",
         ),
         (
-            &["vm", "prepare", "vm1"],
-            "vm1: is being prepared for its next cold start.\n",
+            &["vm", "prepare", "vm2"],
+            "vm2: is being prepared for its next cold start.\n",
         ),
     ] {
         let mut all = line.to_vec();
@@ -186,4 +189,58 @@ fn a_vm_that_rests_after_a_failure_is_shown_and_not_waited_for() {
     );
     rig.call(&["set", "--reserve", "0", "--timeout", "60"])
         .done();
+}
+
+#[test]
+fn disabling_waits_until_every_node_was_told() {
+    let rig = Rig::enabled(|_| {});
+    rig.nodes.idle("node1", true);
+    let ended = rig
+        .call(&["disable", "--timeout", "1", "-o", "json"])
+        .with(8);
+    assert_eq!(ended.problem_codes(), ["timeout"]);
+    // It is decided all the same.
+    assert_eq!(
+        rig.call(&["status", "-o", "json"]).json()["enabled"],
+        Value::Null
+    );
+    let out = rig.call(&["disable", "--no-wait"]).done();
+    assert_eq!(
+        out,
+        "Nothing to change: Accelerated networking is not enabled.\n"
+    );
+    rig.nodes.idle("node1", false);
+    rig.call(&["disable"]).done();
+}
+
+/// What the problem of such a VM tells to do.
+#[test]
+fn a_vm_that_is_gone_is_forgotten_at_once() {
+    let rig = Rig::enabled(|_| {});
+    rig.call(&["vm", "enable", "vm1"]).done();
+    rig.nodes.sees("node1", |seen| drop(seen.vms.remove(0)));
+    let gone = rig.call(&["vm", "show", "vm1", "-o", "json"]).json();
+    let cure = gone["problems"][0]["cure"].as_str().unwrap();
+    let uuid = gone["uuid"].as_str().unwrap();
+    assert!(
+        cure.contains(&format!("accelnet vm disable {uuid}")),
+        "{cure}"
+    );
+    let out = rig.call(&["vm", "disable", uuid]).done();
+    assert_eq!(
+        out,
+        "vm1: no node has it; nothing is held for it any more.\n"
+    );
+    rig.call(&["vm", "show", "vm1"]).with(4);
+}
+
+#[test]
+fn what_enable_does_not_say_stays() {
+    let rig = Rig::enabled(|_| {});
+    rig.call(&["set", "--reserve", "20"]).done();
+    let out = rig.call(&["enable"]).done();
+    assert!(
+        out.starts_with("Nothing to change") && out.contains("reserve 20 %"),
+        "{out}"
+    );
 }

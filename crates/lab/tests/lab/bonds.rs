@@ -105,7 +105,7 @@ pub fn a_cut_cable_moves_the_vm(rig: &mut Rig) {
     };
     assert!(gone(rig), "{:?}", rig.vfs("pf0"));
     let intent = rig.json(&words("intent show compute"));
-    assert_eq!(intent["status"][0]["state"], "Success", "{intent}");
+    assert_eq!(intent["status"][0]["state"], "success", "{intent}");
     rig.lab.cut_node("node1", false).unwrap();
     // igb takes no limit away without link.
     rig.until(30, "! ip link show pf0 | grep -q max_tx_rate");

@@ -198,7 +198,7 @@ pub fn a_parked_vm_is_saved(rig: &mut Rig) {
     rig.json(&words("vm park vm1 --for 10m"));
     let shown = rig.vm("vm1");
     assert_eq!(shown["nics"][0]["path"], "synthetic", "{shown}");
-    assert_eq!(shown["level"], "Low", "the wish stays: {shown}");
+    assert_eq!(shown["level"], "low", "the wish stays: {shown}");
     rig.node("virsh -q managedsave vm1 && virsh -q start vm1");
     rig.node("timeout 60 sh -c 'until ping -q -c 1 -W 1 10.77.0.101; do :; done'");
     assert_eq!(rig.vm("vm1")["nics"][0]["path"], "synthetic");

@@ -52,7 +52,7 @@ pub fn policy_later(rig: &mut Rig) {
         "accelnet vm show vm1 -o json | grep -q policy_not_offloadable",
     );
     let vm = rig.vm("vm1");
-    assert_eq!(vm["level"], "Medium", "the wish stays: {vm}");
+    assert_eq!(vm["level"], "medium", "the wish stays: {vm}");
     rig.node("nft delete table bridge lab");
     rig.until_path("vm1", "vf", 60);
 }
@@ -125,7 +125,7 @@ pub fn node_rebooted(rig: &mut Rig) {
     }
     rig.until_path("vm1", "vf", 120);
     let vm = rig.vm("vm1");
-    assert_eq!(vm["level"], "Medium", "{vm}");
+    assert_eq!(vm["level"], "medium", "{vm}");
     assert!(!rig.guest("vm1", PRIMARY).trim().is_empty());
     for guest in ["vm1", "vm2"] {
         let report = rig.lab.probe(guest, 3.0, 100).unwrap();

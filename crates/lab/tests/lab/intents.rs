@@ -57,7 +57,7 @@ pub fn rules_choose_adapters(rig: &mut Rig) {
     let intent = rig.json(&words("intent show compute"));
     let wanted = serde_json::json!({"driver": "igb", "speed_mbps": 1000});
     assert_eq!(intent["match"], wanted, "{intent}");
-    assert_eq!(intent["status"][0]["state"], "Success", "{intent}");
+    assert_eq!(intent["status"][0]["state"], "success", "{intent}");
     rig.json(&words("intent set compute --adapter pf0"));
 }
 

@@ -146,7 +146,7 @@ pub fn to_the_other_network(rig: &mut Rig) {
     let nic = nic(rig, "vm1", "br0");
     assert_eq!(
         (&nic["managed"], &nic["level"]),
-        (&false.into(), &"Medium".into()),
+        (&false.into(), &"medium".into()),
         "{nic}"
     );
     let report = running.unwrap().stop().unwrap().all();
@@ -214,7 +214,7 @@ pub fn and_back(rig: &mut Rig) {
     let vm = rig.vm("vm1");
     assert_eq!(
         (&vm["level"], &vm["problems"]),
-        (&"Medium".into(), &serde_json::json!([])),
+        (&"medium".into(), &serde_json::json!([])),
         "{vm}"
     );
     let report = running.unwrap().stop().unwrap().all();

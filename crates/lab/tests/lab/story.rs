@@ -116,7 +116,7 @@ pub fn a_vf_for_a_vm(rig: &mut Rig) {
     let vm = rig.vm("vm1");
     assert_eq!(
         (&vm["level"], &vm["node"]),
-        (&"Medium".into(), &"node1".into())
+        (&"medium".into(), &"node1".into())
     );
     let nic = &vm["nics"][0];
     assert_eq!((&nic["path"], &nic["mac"]), (&"vf".into(), &mac), "{vm}");

@@ -39,9 +39,9 @@ fn failed_checks(rig: &Rig, intent: &str) -> Vec<String> {
 /// A NIC without SR-IOV, an adapter below a port without ACS, and one without its driver: each has its
 /// own state, and enabling refuses with it.
 pub fn adapters_that_cannot(rig: &mut Rig) {
-    assert_eq!(sriov(rig, "pf0"), "Supported");
+    assert_eq!(sriov(rig, "pf0"), "supported");
     assert_eq!(sriov(rig, "mgmt"), "Unknown");
-    assert_eq!(sriov(rig, "pf1"), "MissingAcs");
+    assert_eq!(sriov(rig, "pf1"), "missing_acs");
     rig.node("ip link add br9 type bridge; ip link set br9 up; ip link set pf1 master br9 up");
     rig.json(&[
         "intent",
@@ -76,7 +76,7 @@ pub fn adapters_that_cannot(rig: &mut Rig) {
     let failed = failed_checks(rig, "odd");
     assert!(failed.contains(&code.to_owned()), "{failed:?}");
     let stand_in = format!("pci{}", card.replace(':', "-"));
-    assert_eq!(sriov(rig, &stand_in), "MissingPfDriver");
+    assert_eq!(sriov(rig, &stand_in), "missing_pf_driver");
     rig.node(&format!("echo {card} > /sys/bus/pci/drivers/igb/bind"));
     rig.json(&["intent", "remove", "odd"]);
     rig.node("ip link del br9");

@@ -22,6 +22,7 @@ pub struct CapacityFile {
     /// Percentage of nodes that may be down at once, 0..=99; 50 if nothing is said.
     #[serde(
         default,
+        alias = "node_reserve_percentage",
         deserialize_with = "given",
         skip_serializing_if = "Option::is_none"
     )]
@@ -59,10 +60,13 @@ fn given<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<i64>, D::E
 #[serde(rename_all = "PascalCase", deny_unknown_fields, default)]
 pub struct LevelQueuePairs {
     /// Low.
+    #[serde(alias = "low")]
     pub low: u32,
     /// Medium.
+    #[serde(alias = "medium")]
     pub medium: u32,
     /// High.
+    #[serde(alias = "high")]
     pub high: u32,
 }
 

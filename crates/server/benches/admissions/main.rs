@@ -104,9 +104,9 @@ async fn bare(file: &Path, writers: u64) -> Times {
 
 fn vm_spec(node: u64, number: u32) -> Value {
     let level = if number.is_multiple_of(2) {
-        "Low"
+        "low"
     } else {
-        "Medium"
+        "medium"
     };
     json!({"schema": 1, "uuid": nodes::uuid(node, number), "name": nodes::vm_name(node, number),
         "intents": {"compute": {"level": level, "prepare": false}}, "by": {"uid": 0, "gid": 0, "pid": 1},
@@ -211,7 +211,7 @@ fn run(directory: &Path, count: u64) {
     simulated.report_to(&server);
     let server = serving.spawn(async move {
         let until = async move { drop(stopped.await) };
-        server.serve(listener, until).await
+        server.serve(listener, until).await;
     });
     println!("  ready after {:.1?}", begin.elapsed());
     asking.block_on(async {
@@ -243,7 +243,7 @@ fn run(directory: &Path, count: u64) {
         timed("GET /status", client.status()).await;
     });
     drop(stop);
-    serving.block_on(server).expect("a task").expect("served");
+    serving.block_on(server).expect("served");
     let asked = simulated.asked.load(Relaxed);
     println!("  nodes were asked {asked} times");
 }

@@ -26,21 +26,26 @@ const HIGHEST_RESERVE: u8 = 99;
 /// Enabling acceleration, or changing how it is enabled.
 pub fn enable(wish: &Wish, seen: &Seen, request: &EnableRequest) -> Decision {
     let nodes = &seen.all();
+    let before = wish.desired.enabled.as_ref();
     let asked = (request.node_reserve_percentage, request.nodes_down);
-    let reserve = reserve(asked, nodes.len()).map(|asked| asked.unwrap_or(DEFAULT_RESERVE));
+    // What is not said stays as it is enabled.
+    let kept = before.map_or(DEFAULT_RESERVE, Reserve::from);
+    let reserve = reserve(asked, nodes.len()).map(|asked| asked.unwrap_or(kept));
+    let when = before.map_or_else(WhenToCreateVfs::default, |before| before.when);
+    let when = request.when.unwrap_or(when);
     let (intent, reserve) = match (intent::find(wish, &request.intent), reserve) {
         (Ok(intent), Ok(reserve)) => (intent, reserve),
         (found, reserve) => return Err(found.err().into_iter().chain(reserve.err()).collect()),
     };
-    let before = wish.desired.enabled.as_ref();
     if let Some(other) = before.filter(|before| before.intent != intent.name) {
         let text = format!("It is enabled on intent '{}'.", other.intent);
         return Err(vec![Problem::new(Code::AccelNetEnabledElsewhere, text)]);
     }
-    let enable = with(reserve, nodes.len(), intent, request.when);
+    let enable = with(reserve, nodes.len(), intent, when);
     let mut failed = prereq::errors(&checks(nodes, Some(intent)));
     failed.extend(intent::taken_adapters(wish, nodes, intent));
-    if before.is_some_and(|before| grows(before, &enable, nodes.len())) {
+    // VMs may be wanted here from before it was disabled.
+    if before.is_none_or(|before| grows(before, &enable, nodes.len())) {
         failed.extend(capacity::shortage(wish, seen, intent, reserve));
     }
     if !failed.is_empty() {
@@ -51,7 +56,7 @@ pub fn enable(wish: &Wish, seen: &Seen, request: &EnableRequest) -> Decision {
     }
     // Nobody reports: the checks have said so already.
     all_report(nodes)?;
-    let plan = plan(nodes, intent, request.when).map_err(|problem| vec![problem])?;
+    let plan = plan(nodes, intent, when).map_err(|problem| vec![problem])?;
     Ok(Decided::one(Write::Cluster(Some(enable)), plan))
 }
 
@@ -67,7 +72,8 @@ pub fn set(wish: &Wish, seen: &Seen, request: &SetRequest) -> Decision {
     if *request == SetRequest::default() {
         let text = "Nothing is said that is to be changed.";
         let problem = Problem::new(Code::InvalidArgument, text);
-        return Err(vec![problem.with_cure("Name an intent or a reserve.")]);
+        let cure = "Name an intent, a reserve, or when VFs are created.";
+        return Err(vec![problem.with_cure(cure)]);
     }
     let name = request.intent.as_deref().unwrap_or(old.name.as_str());
     let asked = (request.node_reserve_percentage, request.nodes_down);
@@ -186,7 +192,7 @@ fn reserve(
     };
     if percentage.is_some() {
         let text = "The reserve is given twice: as a percentage and as a number of nodes.";
-        let problem = Problem::new(Code::InvalidArgument, text).about("field", "nodes_down");
+        let problem = Problem::new(Code::ReserveOutOfRange, text).about("field", "nodes_down");
         return Err(problem.with_cure("Give one of them."));
     }
     let most = nodes.saturating_sub(1);

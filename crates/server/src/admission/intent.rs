@@ -24,7 +24,7 @@ pub fn find<'a>(wish: &'a Wish, name: &str) -> Result<&'a Intent, Problem> {
     let shown = printable(name);
     wish.intent(name).ok_or_else(|| {
         let text = format!("No intent is called '{shown}'.");
-        Problem::new(Code::IntentNotFound, text).about("intent", shown)
+        Problem::new(Code::IntentNotFound, text).about("intent", name)
     })
 }
 

@@ -52,7 +52,7 @@ pub fn look(wish: &Wish, seen: &Seen, without: &[String]) -> Result<Capacity, Pr
         nodes_down_tolerated: capacity.nodes_down_tolerated() as u32,
         holds: short.is_none(),
         largest_reserve: largest.map(|(nodes_down, percentage)| LargestReserve {
-            percentage,
+            node_reserve_percentage: percentage,
             nodes_down: nodes_down as u32,
         }),
         total: total(&of_nodes, per_level(capacity.fits_more_of_each())),
@@ -168,7 +168,7 @@ fn find<'a>(seen: &'a Seen, word: &str) -> Result<&'a Name, Problem> {
     names.find(|name| name.as_str() == word).ok_or_else(|| {
         let shown = crate::audit::printable(word);
         let text = format!("No node is called '{shown}'.");
-        Problem::new(Code::NodeNotFound, text).about("node", shown)
+        Problem::new(Code::NodeNotFound, text).about("node", word)
     })
 }
 

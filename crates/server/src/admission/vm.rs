@@ -274,17 +274,17 @@ pub fn prepare(wish: &Wish, seen: &Seen, vm: &Vm) -> Decision {
         return Err(problems);
     }
     let before = wanted(wish, vm, intent);
-    if before.prepare {
-        return Ok(Decided::nothing());
-    }
+    let missing = |wanted: &OnIntent| staging::missing(facts, &wanted.desired(vm.uuid), intent);
+    let staged_anyway = missing(&before);
     let wanted = OnIntent {
         prepare: true,
         ..before
     };
-    let staging = staging::missing(facts, &wanted.desired(vm.uuid), intent);
-    let mut plan = staging::in_words(facts, &staging);
-    if plan.is_empty() {
-        plan.push("nothing: the definition has what acceleration needs".to_owned());
+    let staging = missing(&wanted);
+    // The definition has what is needed, or it comes by what is wanted already.
+    if staging == staged_anyway {
+        return Ok(Decided::nothing());
     }
+    let plan = staging::in_words(facts, &staging);
     Ok(Decided::one(write(wish, vm, intent, wanted), plan))
 }

@@ -30,8 +30,8 @@ pub async fn show_adapter(
         adapter.node.as_str() == node && adapter.status.facts.ifname.as_str() == name
     });
     Ok(Json(found.ok_or_else(|| {
-        let (node, name) = (printable(&node), printable(&name));
-        let text = format!("Node '{node}' has no adapter '{name}'.");
+        let (shown_node, shown) = (printable(&node), printable(&name));
+        let text = format!("Node '{shown_node}' has no adapter '{shown}'.");
         Problem::new(Code::AdapterNotFound, text).about("adapter", name)
     })?))
 }

@@ -15,7 +15,9 @@ use crate::Server;
     info(
         title = "accelnet",
         description = "Accelerated networking for KVM clusters.\n\nEvery error is \
-                       application/problem+json. Lists are {\"items\": […]}. With `watch=true` an \
+                       application/problem+json: with status 400 what was sent has a wrong form (408, \
+                       413, 414, 415 and 431 likewise), with 422 it has the right form and is refused, \
+                       for reasons that are named. Whole numbers may be written as 2.0. Lists are {\"items\": […]}. With `watch=true` an \
                        answer has no end: a line of JSON for each change, and one every few seconds \
                        in between.",
         license(name = "Apache-2.0 OR MIT", identifier = "Apache-2.0 OR MIT")

@@ -1,19 +1,19 @@
 //! What a request carries: body, query, path and sender. Whatever is wrong with one of them is a
 //! problem that names the field.
 
+use std::{error::Error, time::Duration};
+
+use accelnet_api::json;
 use accelnet_model::{Code, Problem};
 use axum::{
     body::Bytes,
     extract::{
         ConnectInfo, FromRequest, FromRequestParts, Request,
-        connect_info::Connected,
         rejection::{PathRejection, QueryRejection},
     },
     http::{HeaderMap, StatusCode, header::CONTENT_TYPE, request::Parts},
-    serve::IncomingStream,
 };
 use serde::{Deserialize, de::DeserializeOwned};
-use tokio::net::UnixListener;
 use utoipa::IntoParams;
 
 use crate::{
@@ -23,6 +23,8 @@ use crate::{
 
 /// No request of ours is larger than a few hundred bytes.
 pub const BODY_LIMIT_BYTES: usize = 64 * 1024;
+/// Such a body is there at once, or it does not come.
+const BODY_LIMIT: Duration = Duration::from_secs(30);
 
 fn invalid(text: impl Into<String>) -> Problem {
     Problem::new(Code::InvalidArgument, text)
@@ -43,7 +45,13 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Body<T> {
                 problem,
             ));
         }
-        let bytes = Bytes::from_request(request, state).await.map_err(|error| {
+        let bytes = tokio::time::timeout(BODY_LIMIT, Bytes::from_request(request, state));
+        let bytes = bytes.await.map_err(|_| {
+            let seconds = BODY_LIMIT.as_secs();
+            let problem = invalid(format!("The body did not come within {seconds} s."));
+            Failure::with_status(StatusCode::REQUEST_TIMEOUT, problem)
+        })?;
+        let bytes = bytes.map_err(|error| {
             let problem = if error.status() == StatusCode::PAYLOAD_TOO_LARGE {
                 invalid(format!("The body has more than {BODY_LIMIT_BYTES} bytes."))
             } else {
@@ -51,7 +59,7 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Body<T> {
             };
             Failure::with_status(error.status(), problem)
         })?;
-        parse(&bytes).map(Self).map_err(Failure::from)
+        parse(&bytes).map(Self)
     }
 }
 
@@ -63,37 +71,41 @@ fn is_json(headers: &HeaderMap) -> bool {
     kind.is_some_and(|kind| kind.eq_ignore_ascii_case("application/json"))
 }
 
-fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
-    let mut json = serde_json::Deserializer::from_slice(bytes);
-    let value = serde_path_to_error::deserialize(&mut json).map_err(|error| {
-        let field = error.path().to_string();
-        let reason = printable(&error.inner().to_string());
-        if error.inner().is_data() && field != "." {
-            let field = printable(&field);
-            return invalid(format!("{field}: {reason}.")).about("field", field);
+fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Failure> {
+    json::read(bytes).map_err(|refusal| {
+        // The words of what was sent may be in it.
+        let text = printable(&refusal.to_string());
+        let problem = match refusal.field {
+            Some(field) => invalid(format!("{text}.")).about("field", field),
+            None => invalid(format!("The body cannot be understood: {text}.")),
+        };
+        if refusal.impossible {
+            return problem.into();
         }
-        invalid(format!("The body cannot be understood: {reason}."))
-    })?;
-    json.end()
-        .map_err(|_| invalid("The body goes on after its end."))?;
-    Ok(value)
+        Failure::with_status(StatusCode::BAD_REQUEST, problem)
+    })
 }
 
-fn invalid_parts(text: &str) -> Failure {
-    // serde's words, which repeat what was sent.
-    let text = printable(text);
-    invalid(format!("{}.", text.trim_end_matches('.'))).into()
+fn malformed(text: String) -> Failure {
+    Failure::with_status(StatusCode::BAD_REQUEST, invalid(text))
 }
 
 impl From<QueryRejection> for Failure {
     fn from(rejection: QueryRejection) -> Self {
-        invalid_parts(&rejection.body_text())
+        // serde's words, which repeat what was sent, behind axum's.
+        let mut cause: &dyn Error = &rejection;
+        while let Some(deeper) = cause.source() {
+            cause = deeper;
+        }
+        let text = printable(&cause.to_string()).replace('`', "'");
+        let text = text.replace("provided string was not", "it is not");
+        malformed(format!("What follows '?' cannot be understood: {text}."))
     }
 }
 
 impl From<PathRejection> for Failure {
-    fn from(rejection: PathRejection) -> Self {
-        invalid_parts(&rejection.body_text())
+    fn from(_: PathRejection) -> Self {
+        malformed("A part of the address is not UTF-8.".to_owned())
     }
 }
 
@@ -123,19 +135,6 @@ pub struct Watch {
     /// Keep the connection and send what changes (NDJSON).
     #[param(required = false)]
     pub watch: bool,
-}
-
-impl Connected<IncomingStream<'_, UnixListener>> for Actor {
-    fn connect_info(stream: IncomingStream<'_, UnixListener>) -> Self {
-        let Ok(peer) = stream.io().peer_cred() else {
-            return Self::default();
-        };
-        Self {
-            uid: Some(peer.uid()),
-            gid: Some(peer.gid()),
-            pid: peer.pid(),
-        }
-    }
 }
 
 /// Who asks for a change, and whether for its plan only.
@@ -174,35 +173,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_wrong_with_a_body_is_named_with_its_field() {
-        for (body, words) in [
-            (
-                r#"{"intent":"a","node_reserve_percentage":3.5}"#,
-                "node_reserve_percentage: ",
-            ),
-            (
-                r#"{"intent":"a","node_reserve_percentage":"abc"}"#,
-                "node_reserve_percentage: ",
-            ),
-            (r#"{"intent":"a","when":"soon"}"#, "when: unknown variant"),
-            (r#"{"intent":"a","wen":"now"}"#, "unknown field `wen`"),
-            (r#"{"intent":7}"#, "intent: "),
-            ("{}", "missing field `intent`"),
-            (r#"{"intent":"a"} x"#, "goes on after its end"),
-            ("", "cannot be understood"),
-            ("[", "cannot be understood"),
-            ("\u{fffd}", "cannot be understood"),
-        ] {
-            let problem = parse::<EnableRequest>(body.as_bytes()).unwrap_err();
-            assert_eq!(problem.code, Code::InvalidArgument, "{body}");
-            assert!(problem.detail.contains(words), "{body}: {}", problem.detail);
-        }
-    }
-
-    #[test]
     fn problems_repeat_no_control_characters() {
         let body = b"{\"intent\":\"a\",\"when\":\"\\u001b[31m\"}";
-        let problem = parse::<EnableRequest>(body).unwrap_err();
+        let refused = |body: &[u8]| parse::<EnableRequest>(body).unwrap_err().into_problems();
+        let problem = &refused(body)[0];
         assert!(!problem.detail.contains('\u{1b}'), "{problem:?}");
+        // What programs compare is as it was sent.
+        let body = b"{\"intent\":\"a\",\"\\u001b\":1}";
+        let problem = &refused(body)[0];
+        assert_eq!(problem.objects[0].name, "\u{1b}");
     }
 }

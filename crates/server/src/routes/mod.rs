@@ -13,7 +13,7 @@ mod vms;
 use accelnet_model::{Code, Problem};
 use axum::{
     Json, Router,
-    extract::{DefaultBodyLimit, connect_info::IntoMakeServiceWithConnectInfo},
+    extract::DefaultBodyLimit,
     http::{Method, StatusCode, Uri},
     routing::get,
 };
@@ -21,11 +21,7 @@ pub use document::openapi;
 use extract::{BODY_LIMIT_BYTES, Body, Change, DryRun, Path, Query, Watch};
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-use crate::{
-    Server,
-    audit::{Actor, printable},
-    failure::Failure,
-};
+use crate::{Server, audit::printable, failure::Failure};
 
 type Answer<T> = Result<Json<T>, Failure>;
 
@@ -48,7 +44,7 @@ fn api() -> OpenApiRouter<Server> {
         ))
         .routes(routes!(vms::list_vms))
         .routes(routes!(vms::show_vm))
-        .routes(routes!(vms::accelerate_vm, vms::decelerate_vm))
+        .routes(routes!(vms::enable_vm, vms::disable_vm))
         .routes(routes!(vms::park_vm, vms::unpark_vm))
         .routes(routes!(vms::prepare_vm))
         .routes(routes!(capacity::show_capacity))
@@ -57,8 +53,8 @@ fn api() -> OpenApiRouter<Server> {
         .routes(routes!(adapters::show_adapter))
 }
 
-/// All routes, for connections whose senders are known.
-pub fn service(server: Server) -> IntoMakeServiceWithConnectInfo<Router, Actor> {
+/// All routes, for requests that say who sent them.
+pub fn service(server: Server) -> Router {
     let (router, document) = document::documented(api());
     let path = format!("{}/openapi.json", accelnet_api::BASE);
     router
@@ -67,7 +63,6 @@ pub fn service(server: Server) -> IntoMakeServiceWithConnectInfo<Router, Actor> 
         .method_not_allowed_fallback(method_not_allowed)
         .layer(DefaultBodyLimit::max(BODY_LIMIT_BYTES))
         .with_state(server)
-        .into_make_service_with_connect_info()
 }
 
 async fn nothing_here(uri: Uri) -> Failure {

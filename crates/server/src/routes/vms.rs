@@ -13,12 +13,13 @@ use axum::{
 };
 use jiff::Timestamp;
 use serde::Deserialize;
+use tokio::time::Instant;
 use utoipa::IntoParams;
 use uuid::Uuid;
 
 use super::{Answer, Body, Change, DryRun, Path, Query, Watch, stream};
 use crate::{
-    Server,
+    LOOK_LIMIT, Server,
     admission::{self, Decision},
     apart::apart,
     audit::Asked,
@@ -42,23 +43,27 @@ async fn look(server: &Server, word: &str) -> Result<Vm, Problem> {
     if found.is_ok() {
         return found;
     }
-    // It may have been defined a moment ago.
-    server.refresh().await;
+    server.look_for_unknown(Instant::now() + LOOK_LIMIT).await;
     find(server, word).await
 }
 
-/// Looks afresh at the node that has the VM; at all of them if it is not where it was.
+/// Looks afresh at the node that has the VM; at all of them if it is not where it was, or is not known.
 async fn look_at_its_node(server: &Server, word: &str) -> Result<(), Problem> {
     // Which VM it is hardly depends on what is wanted.
     let wish = server.wish().await?;
     let node = || view::find(&wish, &server.seen(), word).ok()?.node;
-    if let Some(before) = node() {
-        server.refresh_these(std::slice::from_ref(&before)).await;
-        if node() == Some(before) {
-            return Ok(());
+    let until = Instant::now() + LOOK_LIMIT;
+    match node() {
+        Some(before) => {
+            let one = std::slice::from_ref(&before);
+            server.refresh_these(one, until).await;
+            if node() != Some(before) {
+                let all = server.shared.nodes.names();
+                server.refresh_these(&all, until).await;
+            }
         }
+        None => server.look_for_unknown(until).await,
     }
-    server.refresh().await;
     Ok(())
 }
 
@@ -101,12 +106,12 @@ pub async fn list_vms(
     if listing.fresh {
         server.refresh().await;
     }
-    if listing.watch {
-        return Ok(follow(server, stream::Ends::Never, None));
-    }
-    // An empty list would say that there are none.
+    // An empty list would say that there are none, and so would a watch that begins with nothing.
     if let Some(problem) = view::nobody_sees(&server.seen()) {
         return Err(problem.into());
+    }
+    if listing.watch {
+        return Ok(follow(server, stream::Ends::Never, None));
     }
     let items = look_at_all(&server).await?;
     Ok(Json(Items { items }).into_response())
@@ -170,13 +175,13 @@ async fn decide(
     params(DryRun, ("vm" = String, Path, description = "Its name or UUID")),
     request_body = AccelerateRequest,
     responses((status = 200, description = "What is done", body = Outcome<Vm>)))]
-pub async fn accelerate_vm(
+pub async fn enable_vm(
     State(server): State<Server>,
     Path(vm): Path<String>,
     change: Change,
     Body(request): Body<AccelerateRequest>,
 ) -> Answer<Outcome<Vm>> {
-    let asked = change.asked("vm accelerate", &format!("{vm} {}", request.performance));
+    let asked = change.asked("vm enable", &format!("{vm} {}", request.performance));
     look_at_its_node(&server, &vm).await?;
     let (who, now) = (asked.by.to_string(), Timestamp::now());
     decide(&server, &vm, &asked, |wish, seen, vm| {
@@ -189,12 +194,12 @@ pub async fn accelerate_vm(
 #[utoipa::path(delete, path = "/vms/{vm}/acceleration", tag = "vms",
     params(DryRun, ("vm" = String, Path, description = "Its name or UUID")),
     responses((status = 200, description = "What is done", body = Outcome<Vm>)))]
-pub async fn decelerate_vm(
+pub async fn disable_vm(
     State(server): State<Server>,
     Path(vm): Path<String>,
     change: Change,
 ) -> Answer<Outcome<Vm>> {
-    let asked = change.asked("vm decelerate", &vm);
+    let asked = change.asked("vm disable", &vm);
     // Nothing is judged, so what is known is enough: giving back must not wait for anybody.
     decide(&server, &vm, &asked, |wish, _, vm| {
         admission::decelerate(wish, vm)

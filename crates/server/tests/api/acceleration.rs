@@ -28,7 +28,7 @@ async fn a_vm_is_accelerated_changed_and_brought_back() {
         .http
         .put(
             "/vms/vm1/acceleration?dry_run=true",
-            json!({"performance": "Low"}),
+            json!({"performance": "low"}),
         )
         .await
         .done();
@@ -47,8 +47,8 @@ async fn a_vm_is_accelerated_changed_and_brought_back() {
     );
 
     assert_eq!(
-        done(&rig.http.accelerate("vm1", "Low").await.done()),
-        (true, Some("Low"))
+        done(&rig.http.accelerate("vm1", "low").await.done()),
+        (true, Some("low"))
     );
     let vm = rig.http.get("/vms/vm1").await.done();
     let nic = &vm["nics"][0];
@@ -59,12 +59,12 @@ async fn a_vm_is_accelerated_changed_and_brought_back() {
     assert_eq!(nic["queue_pairs"], json!({"allotted": 2, "effective": 1}));
     let before = rig.wish().await;
     assert_eq!(
-        done(&rig.http.accelerate("vm1", "Low").await.done()),
-        (false, Some("Low"))
+        done(&rig.http.accelerate("vm1", "low").await.done()),
+        (false, Some("low"))
     );
     assert_eq!(rig.wish().await, before);
-    let changed = rig.http.accelerate("vm1", "Medium").await.done();
-    assert_eq!(done(&changed), (true, Some("Medium")));
+    let changed = rig.http.accelerate("vm1", "medium").await.done();
+    assert_eq!(done(&changed), (true, Some("medium")));
     assert!(
         changed["plan"][0]
             .as_str()
@@ -91,10 +91,10 @@ async fn the_reserve_is_kept() {
         rig.nodes
             .sees(node, |seen| seen.adapters[0].vfs.truncate(2));
     }
-    rig.http.accelerate("vm1", "Low").await.done();
-    rig.http.accelerate("vm3", "Low").await.done();
+    rig.http.accelerate("vm1", "low").await.done();
+    rig.http.accelerate("vm3", "low").await.done();
     let before = rig.wish().await;
-    let answer = rig.http.accelerate("vm2", "Low").await;
+    let answer = rig.http.accelerate("vm2", "low").await;
     answer.refused(422, &["cluster_not_enough_resources"]);
     let problem = &answer.problems()[0];
     let detail = problem["detail"].as_str().unwrap();
@@ -110,7 +110,7 @@ async fn the_reserve_is_kept() {
     assert_eq!(rig.wish().await, before);
     // A higher reserve than what is admitted leaves is refused; a lower one makes room.
     rig.http.enable(0).await.done();
-    rig.http.accelerate("vm2", "Low").await.done();
+    rig.http.accelerate("vm2", "low").await.done();
     let answer = rig.http.enable(50).await;
     answer.refused(422, &["cluster_not_enough_resources"]);
     rig.stop().await;
@@ -121,31 +121,31 @@ async fn a_vm_that_is_off_holds_its_vf() {
     let rig = Rig::enabled().await;
     rig.nodes
         .sees("node1", |seen| seen.adapters[0].vfs.truncate(1));
-    rig.http.accelerate("vm1", "Low").await.done();
+    rig.http.accelerate("vm1", "low").await.done();
     rig.nodes.sees("node1", |seen| {
         seen.vms[0].state = accelnet_model::VmState::Off;
         seen.vms[0].hostdevs.clear();
         let vf = &mut seen.adapters[0].vfs[0];
         (vf.user, vf.vm) = (accelnet_model::VfUser::Nobody, None);
     });
-    let answer = rig.http.accelerate("vm2", "Low").await;
+    let answer = rig.http.accelerate("vm2", "low").await;
     answer.refused(422, &["cluster_not_enough_resources"]);
     rig.http.delete("/vms/vm1/acceleration").await.done();
-    rig.http.accelerate("vm2", "Low").await.done();
+    rig.http.accelerate("vm2", "low").await.done();
     rig.stop().await;
 }
 
 #[tokio::test]
 async fn a_vm_that_is_gone_holds_its_vf_until_it_is_forgotten() {
     let rig = Rig::enabled().await;
-    rig.http.accelerate("vm1", "Low").await.done();
+    rig.http.accelerate("vm1", "low").await.done();
     rig.nodes.sees("node1", |seen| {
         seen.vms.remove(0);
         let vf = &mut seen.adapters[0].vfs[0];
         (vf.user, vf.vm) = (accelnet_model::VfUser::Nobody, None);
     });
     let vm = rig.http.get("/vms/vm1").await.done();
-    assert_eq!((&vm["node"], &vm["level"]), (&Value::Null, &json!("Low")));
+    assert_eq!((&vm["node"], &vm["level"]), (&Value::Null, &json!("low")));
     assert_eq!(vm["problems"][0]["code"], "vm_not_found");
     assert_eq!(
         done(&rig.http.delete("/vms/vm1/acceleration").await.done()),
@@ -213,7 +213,7 @@ async fn the_last_vf_is_given_out_once() {
     other.enable(0).await.done();
     store.left.store(2, SeqCst);
     let (first, second) =
-        tokio::join!(one.accelerate("vm1", "Low"), other.accelerate("vm2", "Low"));
+        tokio::join!(one.accelerate("vm1", "low"), other.accelerate("vm2", "low"));
     assert_eq!(store.left.load(SeqCst), 0, "they did not meet");
     let (winner, refused) = match first.status {
         200 => ("vm1", second),
@@ -223,7 +223,7 @@ async fn the_last_vf_is_given_out_once() {
     for http in [one, other] {
         for vm in ["vm1", "vm2"] {
             let seen = http.get(&format!("/vms/{vm}")).await.done();
-            assert_eq!(seen["level"] == "Low", vm == winner, "{seen}");
+            assert_eq!(seen["level"] == "low", vm == winner, "{seen}");
         }
     }
     for (nodes, running, _) in servers {
@@ -254,5 +254,11 @@ async fn what_a_cold_start_brings_is_staged() {
     assert_eq!(vm["staged"].as_array().unwrap().len(), 1, "{vm}");
     let again = rig.http.post("/vms/vm1/prepare", json!(null)).await.done();
     assert_eq!(again["changed"], false);
+    // Its definition has all of it.
+    let nothing = rig.http.post("/vms/vm2/prepare", json!(null)).await.done();
+    assert_eq!(
+        (&nothing["changed"], &nothing["plan"]),
+        (&json!(false), &json!([]))
+    );
     rig.stop().await;
 }

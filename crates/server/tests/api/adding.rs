@@ -27,7 +27,7 @@ async fn without_nic(change: impl FnOnce(&mut Observed)) -> Rig {
 
 async fn add(rig: &Rig, query: &str) -> Answer {
     let path = format!("/vms/vm1/acceleration{query}");
-    let body = json!({"performance": "Low", "add_adapter": true});
+    let body = json!({"performance": "low", "add_adapter": true});
     rig.http.put(&path, body).await
 }
 
@@ -38,7 +38,7 @@ fn step(answer: &Value) -> &str {
 #[tokio::test]
 async fn a_running_vm_gets_it_at_once() {
     let rig = without_nic(|_| {}).await;
-    let refused = rig.http.accelerate("vm1", "Low").await;
+    let refused = rig.http.accelerate("vm1", "low").await;
     let problems = refused.problems();
     assert_eq!(problems[0]["code"], "get_network_adapter_failed");
     assert!(
@@ -85,7 +85,7 @@ async fn without_room_it_is_staged_and_said_so() {
         "{done}"
     );
     let vm = rig.http.get("/vms/vm1").await.done();
-    assert_eq!(vm["level"], "Low");
+    assert_eq!(vm["level"], "low");
     assert_eq!(vm["problems"][0]["code"], "vm_needs_cold_start");
     assert_eq!(vm["staged"].as_array().unwrap().len(), 1);
     assert_eq!(add(&rig, "").await.done()["changed"], false);
@@ -105,7 +105,7 @@ async fn a_vm_that_is_off_is_accelerated_when_it_is_started() {
     let vm = rig.http.get("/vms/vm1").await.done();
     assert_eq!(vm["nics"][0]["mac"], json!(first_address()));
     // What is not asked for is refused as before.
-    let refused = rig.http.accelerate("vm1", "Low").await;
+    let refused = rig.http.accelerate("vm1", "low").await;
     refused.refused(422, &["vm_not_running"]);
     // It is not added again after it was given up.
     rig.http.delete("/vms/vm1/acceleration").await.done();

@@ -17,7 +17,7 @@ async fn a_bond_counts_as_one_adapter() {
     let rig = Rig::of(FakeNodes::new([("node1", fixture::bonded())])).await;
     rig.http.post("/intents", both()).await.done();
     rig.http.enable(0).await.done();
-    rig.http.accelerate("vm1", "Low").await.done();
+    rig.http.accelerate("vm1", "low").await.done();
     let capacity = rig.http.get("/capacity").await.done();
     let total = &capacity["total"];
     assert_eq!(
@@ -30,14 +30,14 @@ async fn a_bond_counts_as_one_adapter() {
         .sees("node1", |seen| seen.adapters[1].vfs.truncate(2));
     let total = rig.http.get("/capacity").await.done()["total"].clone();
     assert_eq!(
-        (&total["vfs"], &total["fits_more"]["Low"]),
+        (&total["vfs"], &total["fits_more"]["low"]),
         (&json!(2), &json!(1)),
         "{total}"
     );
     let places = rig.http.get("/vms/vm2/where").await;
     assert!(places.body.to_string().contains("bond0"), "{}", places.body);
     let status = &rig.http.get("/intents/compute").await.done()["status"][0];
-    assert_eq!(status["state"], "Success", "{status}");
+    assert_eq!(status["state"], "success", "{status}");
     rig.stop().await;
 }
 
@@ -48,13 +48,13 @@ async fn the_backup_may_be_without_link_and_the_used_member_may_not() {
         .sees("node1", |seen| seen.adapters[1].carrier = false);
     rig.http.post("/intents", both()).await.done();
     rig.http.enable(0).await.done();
-    rig.http.accelerate("vm1", "Low").await.done();
+    rig.http.accelerate("vm1", "low").await.done();
     let vm = rig.http.get("/vms/vm1").await.done();
     assert_eq!(vm["nics"][0]["adapter"], "pf0");
     rig.http.delete("/vms/vm1/acceleration").await.done();
     rig.nodes
         .sees("node1", |seen| seen.adapters[0].carrier = false);
-    let answer = rig.http.accelerate("vm1", "Low").await;
+    let answer = rig.http.accelerate("vm1", "low").await;
     answer.refused(422, &["adapter_link_down"]);
     rig.stop().await;
 }

@@ -15,7 +15,7 @@ async fn two() -> Rig {
 }
 
 fn levels(low: u64, medium: u64, high: u64) -> Value {
-    json!({"Low": low, "Medium": medium, "High": high})
+    json!({"low": low, "medium": medium, "high": high})
 }
 
 #[tokio::test]
@@ -32,10 +32,10 @@ async fn the_reserve_is_held_back() {
     assert_eq!(total["fits_more"], levels(2, 2, 0));
     assert_eq!(
         empty["largest_reserve"],
-        json!({"percentage": 99, "nodes_down": 1})
+        json!({"node_reserve_percentage": 99, "nodes_down": 1})
     );
 
-    rig.http.accelerate("vm1", "Low").await.done();
+    rig.http.accelerate("vm1", "low").await.done();
     let one = rig.http.get("/capacity").await.done();
     assert_eq!(one["nodes"][0]["name"], "node1");
     assert_eq!(one["nodes"][0]["vfs_used"], 1);
@@ -45,11 +45,11 @@ async fn the_reserve_is_held_back() {
     assert_eq!(one["total"]["fits_more"], levels(1, 1, 0));
     assert!(one.get("without").is_none());
     // As many more as it says are admitted, and not one more.
-    rig.http.accelerate("vm3", "Medium").await.done();
+    rig.http.accelerate("vm3", "medium").await.done();
     let full = rig.http.get("/capacity").await.done();
     assert_eq!(full["total"]["fits_more"], levels(0, 0, 0));
     assert_eq!(full["holds"], true);
-    let refused = rig.http.accelerate("vm2", "Low").await;
+    let refused = rig.http.accelerate("vm2", "low").await;
     refused.refused(422, &["cluster_not_enough_resources"]);
     rig.stop().await;
 }
@@ -59,12 +59,12 @@ async fn a_reserve_that_is_short_says_so() {
     let rig = two().await;
     rig.http.enable(0).await.done();
     for vm in ["vm1", "vm2", "vm3"] {
-        rig.http.accelerate(vm, "Low").await.done();
+        rig.http.accelerate(vm, "low").await.done();
     }
     let seen = rig.http.get("/capacity").await.done();
     assert_eq!(
         seen["largest_reserve"],
-        json!({"percentage": 0, "nodes_down": 0})
+        json!({"node_reserve_percentage": 0, "nodes_down": 0})
     );
     rig.nodes
         .sees("node2", |seen| seen.adapters[0].vfs.truncate(0));
@@ -80,7 +80,7 @@ async fn a_node_that_is_silent_gives_nothing() {
     let rig = two().await;
     rig.nodes.silent("node2", true);
     // A change looks at all nodes, and so finds out.
-    rig.http.accelerate("vm1", "Low").await.done();
+    rig.http.accelerate("vm1", "low").await.done();
     let seen = rig.http.get("/capacity").await.done();
     let silent = &seen["nodes"][1];
     assert_eq!((&silent["down"], &silent["vfs"]), (&json!(true), &json!(2)));
@@ -92,13 +92,13 @@ async fn a_node_that_is_silent_gives_nothing() {
 #[tokio::test]
 async fn who_would_go_where() {
     let rig = two().await;
-    rig.http.accelerate("vm1", "Low").await.done();
-    rig.http.accelerate("vm3", "Low").await.done();
+    rig.http.accelerate("vm1", "low").await.done();
+    rig.http.accelerate("vm3", "low").await.done();
     let seen = rig.http.get("/capacity?without=node1,node1").await.done();
     assert_eq!(
         seen["without"],
         json!({"nodes": ["node1"], "without_room": [], "placements": [
-            {"vm": "vm1", "uuid": "00000000-0000-0000-0000-000000000001", "level": "Low",
+            {"vm": "vm1", "uuid": "00000000-0000-0000-0000-000000000001", "level": "low",
              "from": "node1", "to": "node2", "adapters": ["pf0"]}]})
     );
     let both = rig.http.get("/capacity?without=node1,node2").await.done();
@@ -121,11 +121,11 @@ async fn who_would_go_where() {
 #[tokio::test]
 async fn where_a_vm_could_be() {
     let rig = two().await;
-    rig.http.accelerate("vm1", "Low").await.done();
+    rig.http.accelerate("vm1", "low").await.done();
     let seen = rig.http.get("/vms/vm1/where").await.done();
     assert_eq!(
         (&seen["vm"], &seen["level"], &seen["nics"]),
-        (&json!("vm1"), &json!("Low"), &json!(1))
+        (&json!("vm1"), &json!("low"), &json!(1))
     );
     let place = |name: &str, present: bool| {
         json!({"node": name, "present": present, "down": false, "fits": true,
@@ -135,10 +135,10 @@ async fn where_a_vm_could_be() {
         seen["nodes"],
         json!([place("node1", true), place("node2", false)])
     );
-    rig.http.accelerate("vm3", "Low").await.done();
+    rig.http.accelerate("vm3", "low").await.done();
     // One more fits on either node, but the reserve would be gone.
     let seen = rig.http.get("/vms/vm2/where").await.done();
-    assert_eq!(seen["level"], "Medium");
+    assert_eq!(seen["level"], "medium");
     for node in seen["nodes"].as_array().unwrap() {
         assert_eq!(
             (&node["fits"], &node["keeps_reserve"]),
@@ -171,7 +171,7 @@ async fn only_what_is_enabled_has_a_capacity() {
 async fn an_adapter_taken_off_the_bridge_does_not_stop_others() {
     let rig = two().await;
     rig.http.enable(0).await.done();
-    rig.http.accelerate("vm1", "Low").await.done();
+    rig.http.accelerate("vm1", "low").await.done();
     rig.nodes
         .sees("node1", |seen| seen.adapters[0].master = None);
     // The VM has its VF still, which no adapter of the intent gives; that is told as what it is.

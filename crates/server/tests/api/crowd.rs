@@ -58,7 +58,7 @@ async fn ask(rig: &Rig, vms: Vec<u8>, answered: &watch::Sender<usize>) -> Vec<As
                     return all;
                 };
                 let begin = Instant::now();
-                let answer = http.accelerate(&format!("vm{vm}"), "Low").await;
+                let answer = http.accelerate(&format!("vm{vm}"), "low").await;
                 let end = Instant::now();
                 all.push(Asked {
                     vm,
@@ -79,7 +79,7 @@ async fn admitted(rig: &Rig) -> BTreeMap<&'static str, u32> {
     let mut counts = BTreeMap::from([("node1", 0), ("node2", 0)]);
     for vm in list["items"].as_array().unwrap() {
         let number: u8 = vm["name"].as_str().unwrap()[2..].parse().unwrap();
-        if vm["level"] == "Low" {
+        if vm["level"] == "low" {
             *counts.get_mut(node_of(number)).unwrap() += 1;
         }
     }

@@ -59,15 +59,57 @@ async fn enabling_is_done_once_and_said_to_every_node() {
     assert_eq!(again["changed"], false);
     assert_eq!(rig.wish().await, before);
     assert_eq!(rig.http.enable(99).await.done()["changed"], true);
-    // The default of a request that does not say.
-    let default = rig
-        .http
-        .put("/acceleration", json!({"intent": "compute"}))
-        .await;
+    // What is not said stays; where nothing is enabled there is a default.
+    let silent = json!({"intent": "compute"});
+    let boot = json!({"intent": "compute", "when": "boot"});
+    rig.http.put("/acceleration", boot).await.done();
+    let kept = rig.http.put("/acceleration", silent.clone()).await.done();
+    let enabled = &kept["object"]["enabled"];
     assert_eq!(
-        default.done()["object"]["enabled"]["node_reserve_percentage"],
-        50
+        (&kept["changed"], &enabled["node_reserve_percentage"]),
+        (&json!(false), &json!(99))
     );
+    assert_eq!(enabled["when"], "boot");
+    rig.http.delete("/acceleration").await.done();
+    let default = rig.http.put("/acceleration", silent).await.done();
+    let enabled = &default["object"]["enabled"];
+    assert_eq!(
+        (&enabled["node_reserve_percentage"], &enabled["when"]),
+        (&json!(50), &json!("empty"))
+    );
+    rig.stop().await;
+}
+
+/// As changing the reserve: what is wanted for VMs is kept while acceleration is disabled.
+#[tokio::test]
+async fn enabling_again_must_have_room_for_what_is_wanted() {
+    let rig = Rig::two(0).await;
+    // 7 VFs a node: eight VMs leave no node that could be down.
+    for node in ["node1", "node2"] {
+        let numbers: Vec<u8> = match node {
+            "node1" => (1..=4).collect(),
+            _ => (5..=8).collect(),
+        };
+        let seen = crate::rig::with_vms(&numbers);
+        rig.nodes.sees(node, |observed| {
+            observed.vms = seen.vms;
+            observed.bridges = seen.bridges;
+        });
+    }
+    for number in 1..=8 {
+        rig.http
+            .accelerate(&format!("vm{number}"), "low")
+            .await
+            .done();
+    }
+    rig.http.delete("/acceleration").await.done();
+    let before = rig.wish().await;
+    rig.http
+        .enable(50)
+        .await
+        .refused(422, &["cluster_not_enough_resources"]);
+    assert_eq!(rig.wish().await, before);
+    rig.http.enable(0).await.done();
     rig.stop().await;
 }
 
@@ -167,7 +209,7 @@ async fn one_intent_at_a_time() {
 #[tokio::test]
 async fn disabling_keeps_what_vms_are_wished() {
     let rig = Rig::enabled().await;
-    rig.http.accelerate("vm1", "Medium").await.done();
+    rig.http.accelerate("vm1", "medium").await.done();
     let disabled = rig.http.delete("/acceleration").await.done();
     assert_eq!(
         (&disabled["changed"], &disabled["object"]["enabled"]),
@@ -180,11 +222,11 @@ async fn disabling_keeps_what_vms_are_wished() {
     let vm = rig.http.get("/vms/vm1").await.done();
     assert_eq!(
         (&vm["level"], &vm["nics"][0]["path"]),
-        (&json!("Medium"), &json!("vf"))
+        (&json!("medium"), &json!("vf"))
     );
     // Without acceleration nothing is changed about VMs.
     rig.http
-        .accelerate("vm2", "Low")
+        .accelerate("vm2", "low")
         .await
         .refused(422, &["accel_net_not_enabled"]);
     rig.http
@@ -192,7 +234,7 @@ async fn disabling_keeps_what_vms_are_wished() {
         .await
         .refused(422, &["accel_net_not_enabled"]);
     rig.http.enable(50).await.done();
-    assert_eq!(rig.http.get("/vms/vm1").await.done()["level"], "Medium");
+    assert_eq!(rig.http.get("/vms/vm1").await.done()["level"], "medium");
     rig.stop().await;
 }
 

@@ -45,6 +45,31 @@ async fn names_that_nobody_has_are_not_found_and_not_repeated_raw() {
     ] {
         rig.http.get(path).await.refused(404, &[code]);
     }
+    // Programs find what they have sent.
+    for (path, name) in [
+        ("/vms/%1b%5b31mred", "\u{1b}[31mred"),
+        ("/intents/%1b", "\u{1b}"),
+        ("/adapters/node1/a%0ab", "a\nb"),
+    ] {
+        let answer = rig.http.get(path).await;
+        assert_eq!(answer.body["objects"][0]["name"], name, "{}", answer.body);
+    }
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn a_name_that_nobody_has_is_not_found_though_a_node_is_silent() {
+    let rig = Rig::two(0).await;
+    rig.nodes.silent("node2", true);
+    for request in [
+        rig.http.get("/vms/nobody").await,
+        rig.http.accelerate("nobody", "low").await,
+        rig.http.delete("/vms/nobody/acceleration").await,
+    ] {
+        request.refused(404, &["vm_not_found"]);
+        let detail = request.body["detail"].as_str().unwrap();
+        assert!(detail.contains("'node2'"), "{detail}");
+    }
     rig.stop().await;
 }
 
@@ -71,13 +96,19 @@ async fn bodies_that_cannot_be_understood_name_the_field() {
             "/vms/vm1/acceleration",
             r#"{"performance":"Turbo"}"#,
             400,
-            "performance: ",
+            "performance: 'Turbo' is not one of 'low', 'medium', 'high'",
         ),
         (
             "/vms/vm1/acceleration",
-            r#"{"performance":"Low","x":1}"#,
+            r#"{"performance":"low","x":1}"#,
             400,
-            "unknown field `x`",
+            "x: there is no such field",
+        ),
+        (
+            "/vms/vm1/acceleration",
+            r#"["low"]"#,
+            400,
+            "an object is wanted, a list was given",
         ),
         ("/vms/vm1/acceleration", "{", 400, "cannot be understood"),
         ("/vms/vm1/acceleration", "", 400, "cannot be understood"),
@@ -120,7 +151,7 @@ async fn bodies_that_cannot_be_understood_name_the_field() {
     let mut odd = intent();
     odd["name"] = json!("a b");
     let answer = rig.http.post("/intents", odd).await;
-    answer.refused(400, &["invalid_argument"]);
+    answer.refused(422, &["invalid_argument"]);
     assert_eq!(
         answer.body["objects"][0],
         json!({"kind": "field", "name": "name"})

@@ -56,7 +56,7 @@ async fn a_bridge_is_made_on_every_node_and_stays() {
     assert_eq!(shown["create"], true);
     assert_eq!(
         shown["status"][1],
-        json!({"node": "node2", "state": "Success"})
+        json!({"node": "node2", "state": "success"})
     );
     rig.http.enable(50).await.done();
     rig.http.delete("/acceleration").await.done();
@@ -153,13 +153,13 @@ async fn each_node_says_how_far_its_bridge_is() {
     rig.nodes.sees("node2", gone);
     assert_eq!(
         status().await,
-        json!({"node": "node2", "state": "Provisioning"})
+        json!({"node": "node2", "state": "provisioning"})
     );
     rig.nodes.sees("node2", |seen| {
         seen.adapters[0].claims = vec!["it has an address".into()];
     });
     let found = status().await;
-    assert_eq!(found["state"], "Failed");
+    assert_eq!(found["state"], "failed");
     assert_eq!(found["problem"]["code"], "adapter_managed");
     // A node that joins makes it too.
     rig.nodes.joins("node3", bare());

@@ -58,7 +58,7 @@ async fn a_rule_finds_adapters_of_any_name() {
     assert_eq!(shown["adapters"], json!([]));
     rig.http.enable(0).await.done();
     for vm in ["vm1", "vm3"] {
-        rig.http.accelerate(vm, "Low").await.done();
+        rig.http.accelerate(vm, "low").await.done();
     }
     let adapters = rig.http.get("/adapters").await.done();
     for (number, name) in ["pf0", "ens7"].into_iter().enumerate() {
@@ -169,7 +169,7 @@ async fn rules_that_make_no_sense_are_refused() {
 async fn names_and_rules_take_each_others_place() {
     let rig = Rig::enabled().await;
     rig.nodes.sees("node1", second_adapter);
-    rig.http.accelerate("vm1", "Low").await.done();
+    rig.http.accelerate("vm1", "low").await.done();
     let set = async |body| rig.http.patch("/intents/compute", body).await;
     // What VMs are accelerated on does not go away by a rule.
     let answer = set(json!({"match": {"driver": "ixgbe"}})).await;
@@ -234,7 +234,7 @@ async fn an_adapter_is_in_two_intents_if_a_rule_says_so() {
     });
     for name in ["compute", "second"] {
         let status = &rig.http.get(&format!("/intents/{name}")).await.done()["status"][0];
-        assert_eq!(status["state"], "Failed", "{status}");
+        assert_eq!(status["state"], "failed", "{status}");
         assert_eq!(status["problem"]["code"], "adapter_in_two_intents");
     }
     let codes = rig.http.enable(50).await.codes();
@@ -263,8 +263,8 @@ async fn a_node_that_joins_gets_the_intents_by_itself() {
     assert_eq!(rig.nodes.desired("node2"), rig.nodes.desired("node1"));
     rig.nodes.joins("node3", Observed::default());
     let status = rig.http.get("/intents/compute").await.done()["status"].clone();
-    assert_eq!(status[1], json!({"node": "node2", "state": "Success"}));
-    assert_eq!(status[2]["state"], "Failed");
+    assert_eq!(status[1], json!({"node": "node2", "state": "success"}));
+    assert_eq!(status[2]["state"], "failed");
     assert_eq!(status[2]["node"], "node3");
     rig.stop().await;
 }

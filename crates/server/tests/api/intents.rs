@@ -17,7 +17,7 @@ async fn an_intent_is_added_shown_listed_and_removed() {
     );
     let shown = rig.http.get("/intents/compute").await.done();
     let mut expected = added["object"].clone();
-    expected["status"] = json!([{"node": "node1", "state": "Success"}]);
+    expected["status"] = json!([{"node": "node1", "state": "success"}]);
     assert_eq!(shown, expected);
     let list = rig.http.get("/intents").await.done();
     assert_eq!(list, json!({"items": [shown]}));
@@ -140,22 +140,22 @@ async fn each_node_says_how_far_it_is() {
     let rig = Rig::two(50).await;
     let status = async || rig.http.get("/intents/compute").await.done()["status"].clone();
     let both = json!([
-        {"node": "node1", "state": "Success"},
-        {"node": "node2", "state": "Success"},
+        {"node": "node1", "state": "success"},
+        {"node": "node2", "state": "success"},
     ]);
     assert_eq!(status().await, both);
     rig.nodes.idle("node1", true);
     rig.nodes
         .sees("node2", |seen| seen.adapters[0].carrier = false);
-    rig.http.accelerate("vm1", "Low").await.done();
+    rig.http.accelerate("vm1", "low").await.done();
     let found = status().await;
-    assert_eq!(found[0], json!({"node": "node1", "state": "Validating"}));
-    assert_eq!(found[1]["state"], "Failed");
+    assert_eq!(found[0], json!({"node": "node1", "state": "validating"}));
+    assert_eq!(found[1]["state"], "failed");
     assert_eq!(found[1]["problem"]["code"], "adapter_link_down");
     rig.nodes.silent("node1", true);
     rig.http.get("/prereq").await.done();
     let found = status().await;
-    assert_eq!(found[0]["state"], "Pending");
+    assert_eq!(found[0]["state"], "pending");
     assert_eq!(found[0]["problem"]["code"], "agent_unreachable");
     rig.stop().await;
 }
@@ -203,7 +203,7 @@ async fn an_intent_is_changed_once() {
     assert_eq!(done["object"]["bridge"], "br0");
     let before = rig.wish().await;
     assert_eq!(set(four).await.done()["changed"], false);
-    set(json!({})).await.refused(400, &["invalid_argument"]);
+    set(json!({})).await.refused(422, &["invalid_argument"]);
     set(json!({"bridge": "br7"}))
         .await
         .refused(422, &["bridge_not_found", "adapter_not_uplink"]);
@@ -222,7 +222,7 @@ async fn an_intent_is_changed_once() {
 #[tokio::test]
 async fn what_vms_are_accelerated_on_does_not_go_away() {
     let rig = Rig::enabled().await;
-    rig.http.accelerate("vm1", "Low").await.done();
+    rig.http.accelerate("vm1", "low").await.done();
     // A second bridge with an adapter that would do as well.
     rig.nodes.sees("node1", |seen| {
         let mut second = seen.adapters[0].clone();

@@ -77,7 +77,7 @@ async fn asked_meanwhile(vfs: usize, vms: &[u8], fails: bool) -> (Vec<Answer>, u
     http.enable(0).await.done();
     let ask = |vm: u8| {
         let http = http.clone();
-        tokio::spawn(async move { http.accelerate(&format!("vm{vm}"), "Low").await })
+        tokio::spawn(async move { http.accelerate(&format!("vm{vm}"), "low").await })
     };
     let mut asked = vec![ask(vms[0])];
     store.reached.notified().await;

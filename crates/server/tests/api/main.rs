@@ -2,6 +2,7 @@
 //!
 //! | module | shows |
 //! |---|---|
+//! | `connections` | what is no HTTP, half of it, or nothing |
 //! | `http` | routes, methods, bodies: whatever is wrong is a problem document |
 //! | `intents` | adding and removing |
 //! | `bond` | an active-backup bond as uplink |
@@ -26,6 +27,7 @@ mod acceleration;
 mod adding;
 mod bond;
 mod capacity;
+mod connections;
 mod crowd;
 mod enabling;
 mod http;

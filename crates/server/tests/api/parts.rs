@@ -14,7 +14,7 @@ fn told(rig: &Rig, node: &str) -> Vec<u128> {
 async fn a_node_is_told_of_its_own_vms() {
     let rig = Rig::two(0).await;
     let before = rig.nodes.desired("node2").generation;
-    rig.http.accelerate("vm1", "Low").await.done();
+    rig.http.accelerate("vm1", "low").await.done();
     assert_eq!(
         (told(&rig, "node1"), told(&rig, "node2")),
         (vec![1], vec![])
@@ -37,7 +37,7 @@ async fn a_node_is_told_of_its_own_vms() {
 #[tokio::test]
 async fn a_vm_that_moves_takes_its_wish_along() {
     let rig = Rig::two(0).await;
-    rig.http.accelerate("vm1", "Low").await.done();
+    rig.http.accelerate("vm1", "low").await.done();
     rig.nodes.sees("node1", |seen| {
         seen.vms.remove(0);
         let vf = &mut seen.adapters[0].vfs[0];
@@ -61,8 +61,8 @@ async fn a_vm_that_moves_takes_its_wish_along() {
 #[tokio::test]
 async fn a_node_that_cannot_say_which_vms_it_has_is_told_of_all() {
     let rig = Rig::two(0).await;
-    rig.http.accelerate("vm1", "Low").await.done();
-    rig.http.accelerate("vm3", "Low").await.done();
+    rig.http.accelerate("vm1", "low").await.done();
+    rig.http.accelerate("vm3", "low").await.done();
     rig.nodes.sees("node1", |seen| {
         seen.node.libvirt = None;
         seen.hypervisor_answers = false;
@@ -83,9 +83,9 @@ async fn a_node_that_is_lost_is_down_at_once() {
     let status = rig.http.get("/status").await.done();
     assert_eq!(status["nodes"][1]["reachable"], false, "{status}");
     // One node is down, and no reserve allows for it.
-    let answer = rig.http.accelerate("vm1", "Low").await;
+    let answer = rig.http.accelerate("vm1", "low").await;
     answer.refused(422, &["cluster_not_enough_resources"]);
     rig.nodes.silent("node2", false);
-    rig.http.accelerate("vm1", "Low").await.done();
+    rig.http.accelerate("vm1", "low").await.done();
     rig.stop().await;
 }

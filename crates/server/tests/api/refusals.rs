@@ -21,7 +21,7 @@ const fn case(
 ) -> Case {
     Case {
         wrong,
-        level: "Medium",
+        level: "medium",
         status: 422,
         codes,
         words,
@@ -110,7 +110,7 @@ const CASES: &[Case] = &[
         &["'vm1'", "2 vCPU", "4 with SMT on", "2 with SMT off"],
     ),
     Case {
-        level: "High",
+        level: "high",
         ..case(
             |seen| seen.vms[0].vcpus = 4,
             &["cannot_provision_performance"],
@@ -259,7 +259,7 @@ async fn each_reason_is_told_and_nothing_is_written() {
     }
     assert_eq!(rig.nodes.desired("node1"), before.1);
     // Nothing was wrong but what the cases say.
-    rig.http.accelerate("vm1", "Medium").await.done();
+    rig.http.accelerate("vm1", "medium").await.done();
     rig.stop().await;
 }
 
@@ -274,7 +274,7 @@ async fn a_vm_that_nobody_has_is_not_found() {
         "%1b%5b31m",
     ] {
         rig.http
-            .accelerate(vm, "Low")
+            .accelerate(vm, "low")
             .await
             .refused(404, &["vm_not_found"]);
         let path = format!("/vms/{vm}/acceleration");
@@ -290,7 +290,7 @@ async fn a_name_of_two_vms_means_neither() {
     let before = rig.wish().await;
     rig.nodes
         .sees("node2", |seen| seen.vms[0].name = "vm1".into());
-    let answer = rig.http.accelerate("vm1", "Low").await;
+    let answer = rig.http.accelerate("vm1", "low").await;
     answer.refused(409, &["vm_ambiguous"]);
     let detail = answer.body["detail"].as_str().unwrap();
     let (first, second) = (fixture::vm(1).uuid, fixture::vm(3).uuid);
@@ -298,7 +298,7 @@ async fn a_name_of_two_vms_means_neither() {
         assert!(detail.contains(&words), "{detail}");
     }
     assert_eq!(rig.wish().await, before);
-    rig.http.accelerate(&second.to_string(), "Low").await.done();
+    rig.http.accelerate(&second.to_string(), "low").await.done();
     rig.stop().await;
 }
 
@@ -322,7 +322,7 @@ async fn a_vm_of_a_silent_node_is_not_judged() {
     let rig = Rig::two(0).await;
     let before = rig.wish().await;
     rig.nodes.silent("node1", true);
-    let answer = rig.http.accelerate("vm1", "Low").await;
+    let answer = rig.http.accelerate("vm1", "low").await;
     answer.refused(503, &["agent_unreachable"]);
     assert!(answer.body["detail"].as_str().unwrap().contains("node1"));
     // It is shown where it was, with what is known of it.
@@ -331,7 +331,7 @@ async fn a_vm_of_a_silent_node_is_not_judged() {
     assert_eq!(vm["problems"][0]["code"], "agent_unreachable");
     assert_eq!(rig.wish().await, before);
     rig.nodes.silent("node1", false);
-    rig.http.accelerate("vm1", "Low").await.done();
+    rig.http.accelerate("vm1", "low").await.done();
     rig.stop().await;
 }
 
@@ -339,7 +339,7 @@ async fn a_vm_of_a_silent_node_is_not_judged() {
 async fn a_vm_is_in_the_state_that_the_command_is_for() {
     let rig = Rig::enabled().await;
     let set =
-        |must_be: bool| serde_json::json!({"performance": "Low", "must_be_accelerated": must_be});
+        |must_be: bool| serde_json::json!({"performance": "low", "must_be_accelerated": must_be});
     let path = "/vms/vm1/acceleration";
     rig.http
         .put(path, set(true))

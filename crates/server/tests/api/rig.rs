@@ -16,7 +16,7 @@ pub struct Rig {
     pub store: Arc<MemoryStore>,
     pub http: Http,
     running: Running,
-    _directory: tempfile::TempDir,
+    directory: tempfile::TempDir,
 }
 
 /// An answer.
@@ -145,7 +145,7 @@ impl Rig {
             store,
             http: Http::on(socket),
             running,
-            _directory: directory,
+            directory,
         }
     }
 
@@ -172,6 +172,11 @@ impl Rig {
     pub async fn enable(&self, reserve: i64) {
         self.http.post("/intents", intent()).await.done();
         self.http.enable(reserve).await.done();
+    }
+
+    /// Where the server listens.
+    pub fn socket(&self) -> PathBuf {
+        self.directory.path().join("accelnet.sock")
     }
 
     /// Everything that is wanted, as it is kept.

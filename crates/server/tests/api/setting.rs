@@ -75,8 +75,8 @@ async fn the_reserve_is_changed_if_it_holds() {
         rig.nodes
             .sees(node, |seen| seen.adapters[0].vfs.truncate(1));
     }
-    rig.http.accelerate("vm1", "Low").await.done();
-    rig.http.accelerate("vm3", "Low").await.done();
+    rig.http.accelerate("vm1", "low").await.done();
+    rig.http.accelerate("vm3", "low").await.done();
     let before = rig.wish().await;
     let answer = set(&rig, json!({"node_reserve_percentage": 50})).await;
     answer.refused(422, &["cluster_not_enough_resources"]);
@@ -125,13 +125,13 @@ async fn the_reserve_is_a_number_of_nodes_if_that_is_given() {
     let both = json!({"nodes_down": 1, "node_reserve_percentage": 50});
     set(&rig, both.clone())
         .await
-        .refused(400, &["invalid_argument"]);
+        .refused(422, &["reserve_out_of_range"]);
     let mut again = both;
     again["intent"] = json!("compute");
     rig.http
         .put("/acceleration", again)
         .await
-        .refused(400, &["invalid_argument"]);
+        .refused(422, &["reserve_out_of_range"]);
     assert_eq!(rig.wish().await, before);
     rig.stop().await;
 }
@@ -149,7 +149,7 @@ async fn what_is_wrong_is_said_and_nothing_changed() {
     let before = rig.wish().await;
     set(&rig, json!({}))
         .await
-        .refused(400, &["invalid_argument"]);
+        .refused(422, &["invalid_argument"]);
     for reserve in [json!(100), json!(-1)] {
         let answer = set(&rig, json!({"node_reserve_percentage": reserve})).await;
         answer.refused(422, &["reserve_out_of_range"]);
@@ -179,9 +179,9 @@ async fn with_both_intents(seen: Observed, reserve: i64) -> Rig {
 #[tokio::test]
 async fn another_intent_takes_the_place_of_the_present_one() {
     let rig = with_both_intents(with_second_bridge(), 10).await;
-    rig.http.accelerate("vm1", "Medium").await.done();
+    rig.http.accelerate("vm1", "medium").await.done();
     rig.http
-        .accelerate("vm2", "Low")
+        .accelerate("vm2", "low")
         .await
         .refused(422, &["vm_no_nic_on_intent"]);
 
@@ -211,13 +211,13 @@ async fn another_intent_takes_the_place_of_the_present_one() {
     assert_eq!(vm["nics"][0]["path"], "vf");
     assert_eq!(
         (&vm["level"], &vm["nics"][0]["level"]),
-        (&Value::Null, &json!("Medium"))
+        (&Value::Null, &json!("medium"))
     );
     assert_eq!(
         (&vm["nics"][0]["intent"], &vm["nics"][0]["managed"]),
         (&json!("compute"), &json!(false))
     );
-    rig.http.accelerate("vm2", "Low").await.done();
+    rig.http.accelerate("vm2", "low").await.done();
     // On this intent it is not accelerated, and what it has on the other is left alone.
     let answer = rig.http.delete("/vms/vm1/acceleration").await.done();
     assert_eq!(answer["changed"], false);
@@ -228,7 +228,7 @@ async fn another_intent_takes_the_place_of_the_present_one() {
     let vm = rig.http.get("/vms/vm1").await.done();
     assert_eq!(
         (&vm["level"], &vm["problems"]),
-        (&json!("Medium"), &json!([]))
+        (&json!("medium"), &json!([]))
     );
     rig.stop().await;
 }
@@ -246,9 +246,9 @@ async fn accelerated_on_both() -> Rig {
     seen.bridges[1].ports.push(port);
     seen.vms[0].nics.push(nic);
     let rig = with_both_intents(seen, 0).await;
-    rig.http.accelerate("vm1", "Medium").await.done();
+    rig.http.accelerate("vm1", "medium").await.done();
     set(&rig, json!({"intent": "b"})).await.done();
-    rig.http.accelerate("vm1", "Low").await.done();
+    rig.http.accelerate("vm1", "low").await.done();
     rig
 }
 
@@ -265,8 +265,8 @@ fn nics(vm: &Value) -> Vec<(&str, bool, Option<&str>)> {
 async fn each_intent_has_a_wish_of_its_own() {
     let rig = accelerated_on_both().await;
     let vm = rig.http.get("/vms/vm1").await.done();
-    assert_eq!(vm["level"], "Low");
-    let both = [("vf", false, Some("Medium")), ("vf", true, Some("Low"))];
+    assert_eq!(vm["level"], "low");
+    let both = [("vf", false, Some("medium")), ("vf", true, Some("low"))];
     assert_eq!(nics(&vm), both);
 
     // Back on this intent only; what the other's NIC has stays, and the plan says so.
@@ -285,7 +285,7 @@ async fn each_intent_has_a_wish_of_its_own() {
     assert_eq!(vm["level"], Value::Null);
     assert_eq!(
         nics(&vm),
-        [("vf", false, Some("Medium")), ("synthetic", true, None)]
+        [("vf", false, Some("medium")), ("synthetic", true, None)]
     );
 
     // The other way round the level of each is found again.
@@ -301,10 +301,10 @@ async fn each_intent_has_a_wish_of_its_own() {
     );
     set(&rig, json!({"intent": "compute"})).await.done();
     let vm = rig.http.get("/vms/vm1").await.done();
-    assert_eq!(vm["level"], "Medium");
+    assert_eq!(vm["level"], "medium");
     assert_eq!(
         nics(&vm),
-        [("vf", true, Some("Medium")), ("synthetic", false, None)]
+        [("vf", true, Some("medium")), ("synthetic", false, None)]
     );
     rig.stop().await;
 }
@@ -337,13 +337,13 @@ async fn a_level_is_kept_while_nothing_is_enabled() {
     let rig = accelerated_on_both().await;
     rig.http.delete("/acceleration").await.done();
     let vm = rig.http.get("/vms/vm1").await.done();
-    assert_eq!(vm["level"], "Medium", "the highest of those that are kept");
-    let both = [("vf", false, Some("Medium")), ("vf", false, Some("Low"))];
+    assert_eq!(vm["level"], "medium", "the highest of those that are kept");
+    let both = [("vf", false, Some("medium")), ("vf", false, Some("low"))];
     assert_eq!(nics(&vm), both);
     // What no node is told, no node changes.
     assert_eq!(rig.nodes.desired("node1").vms, []);
     rig.http.enable(0).await.done();
-    assert_eq!(rig.http.get("/vms/vm1").await.done()["level"], "Medium");
+    assert_eq!(rig.http.get("/vms/vm1").await.done()["level"], "medium");
     rig.stop().await;
 }
 
@@ -370,7 +370,7 @@ async fn what_is_held_for_a_vm_that_is_gone_is_given_back_intent_by_intent() {
     let held = rig.http.get(&format!("/vms/{uuid}")).await.done();
     assert_eq!(
         (&held["level"], &held["node"]),
-        (&json!("Medium"), &Value::Null)
+        (&json!("medium"), &Value::Null)
     );
     rig.http.delete(&path).await.done();
     assert!(
@@ -387,10 +387,10 @@ async fn vms_of_another_bridge_take_no_room() {
     let mut seen = with_second_bridge();
     seen.adapters[1].vfs.truncate(1);
     let rig = with_both_intents(seen, 0).await;
-    rig.http.accelerate("vm1", "Low").await.done();
+    rig.http.accelerate("vm1", "low").await.done();
     set(&rig, json!({"intent": "b"})).await.done();
     // The only VF of `b` is for the VM that is on its bridge.
-    rig.http.accelerate("vm2", "Low").await.done();
+    rig.http.accelerate("vm2", "low").await.done();
     // It holds it while `b` is not enabled, and has it when `b` is enabled again.
     for intent in ["compute", "b"] {
         set(&rig, json!({"intent": intent})).await.done();
@@ -398,7 +398,7 @@ async fn vms_of_another_bridge_take_no_room() {
     let vm = rig.http.get("/vms/vm2").await.done();
     assert_eq!(
         (&vm["level"], &vm["nics"][0]["path"]),
-        (&json!("Low"), &json!("vf"))
+        (&json!("low"), &json!("vf"))
     );
     rig.stop().await;
 }

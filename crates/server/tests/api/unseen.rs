@@ -28,7 +28,7 @@ fn libvirt_is_down(rig: &Rig, node: &str) {
 #[tokio::test]
 async fn it_is_shown_with_its_state_and_why_it_was_not_seen() {
     let rig = Rig::enabled().await;
-    rig.http.accelerate("vm1", "Low").await.done();
+    rig.http.accelerate("vm1", "low").await.done();
     rig.nodes
         .sees("node1", |seen| seen.vms[0].state = VmState::Paused);
     rig.nodes.cannot_look_at("node1", vm1(), Some(BECAUSE));
@@ -37,7 +37,7 @@ async fn it_is_shown_with_its_state_and_why_it_was_not_seen() {
     assert_eq!(list["items"][0], vm);
     assert_eq!(
         (&vm["node"], &vm["state"], &vm["level"]),
-        (&json!("node1"), &json!("paused"), &json!("Low"))
+        (&json!("node1"), &json!("paused"), &json!("low"))
     );
     let problem = &vm["problems"][0];
     assert_eq!(problem["code"], "vm_not_seen");
@@ -60,12 +60,12 @@ async fn it_is_shown_with_its_state_and_why_it_was_not_seen() {
 #[tokio::test]
 async fn what_is_asked_of_it_is_refused_with_the_cause() {
     let rig = Rig::enabled().await;
-    rig.http.accelerate("vm1", "Low").await.done();
+    rig.http.accelerate("vm1", "low").await.done();
     rig.nodes.cannot_look_at("node1", vm1(), Some(BECAUSE));
     let before = rig.wish().await;
     let http = &rig.http;
     for answer in [
-        http.accelerate("vm1", "Medium").await,
+        http.accelerate("vm1", "medium").await,
         http.post("/vms/vm1/prepare", json!({})).await,
         http.put("/vms/vm1/park", json!({})).await,
         http.delete("/vms/vm1/park").await,
@@ -97,7 +97,7 @@ async fn full() -> Rig {
             }
         });
     }
-    rig.http.accelerate("vm1", "Low").await.done();
+    rig.http.accelerate("vm1", "low").await.done();
     rig
 }
 
@@ -133,12 +133,12 @@ async fn vms_are_where_they_were_while_libvirt_does_not_answer() {
     let vm = rig.http.get("/vms/vm1").await.done();
     assert_eq!(
         (&vm["node"], &vm["state"], &vm["level"]),
-        (&json!("node1"), &json!("running"), &json!("Low"))
+        (&json!("node1"), &json!("running"), &json!("low"))
     );
     assert_eq!(vm["problems"][0]["code"], "hypervisor_unavailable", "{vm}");
     // How it is now nobody knows.
     for vm in ["vm1", "vm2"] {
-        let answer = rig.http.accelerate(vm, "Medium").await;
+        let answer = rig.http.accelerate(vm, "medium").await;
         answer.refused(503, &["hypervisor_unavailable"]);
     }
     let list = rig.http.get("/vms").await.done();
@@ -157,13 +157,30 @@ async fn vms_are_where_they_were_while_libvirt_does_not_answer() {
 
 /// During a migration the VM is on both nodes: paused and not to be looked at where it comes in.
 #[tokio::test]
+async fn whoever_asks_hears_the_same_while_no_node_sees_its_vms() {
+    let rig = Rig::enabled().await;
+    let node = || async {
+        let nodes = rig.http.get("/nodes").await.done();
+        nodes["items"][0]["converged"].clone()
+    };
+    assert_eq!(node().await, true);
+    libvirt_is_down(&rig, "node1");
+    for path in ["/vms", "/vms?watch=true", "/vms?fresh=true", "/vms/nobody"] {
+        let answer = rig.http.get(path).await;
+        answer.refused(503, &["hypervisor_unavailable"]);
+    }
+    assert_eq!(node().await, false);
+    rig.stop().await;
+}
+
+#[tokio::test]
 async fn a_vm_that_comes_in_is_where_it_still_runs() {
     for (from, to) in [("node1", "node2"), ("node2", "node1")] {
         let rig = Rig::two(0).await;
         let number = if from == "node1" { 1 } else { 3 };
         let facts = fixture::vm(number);
         let (name, uuid) = (facts.name.clone(), facts.uuid);
-        rig.http.accelerate(&name, "Low").await.done();
+        rig.http.accelerate(&name, "low").await.done();
         rig.nodes.cannot_look_at(to, uuid, Some(BECAUSE));
         let paused = fixture::vm(number);
         rig.nodes.sees(to, move |seen| {

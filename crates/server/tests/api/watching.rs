@@ -64,13 +64,13 @@ async fn a_watch_begins_with_what_is_and_tells_each_change() {
     assert_eq!(names, ["vm1", "vm2"]);
     assert_eq!(lines.next().await.unwrap()["event"], "synced");
 
-    rig.http.accelerate("vm1", "Low").await.done();
+    rig.http.accelerate("vm1", "low").await.done();
     let line = lines
         .until(|line| line["object"]["nics"][0]["path"] == "vf")
         .await;
     assert_eq!(
         (&line["event"], &line["object"]["level"]),
-        (&json!("put"), &json!("Low"))
+        (&json!("put"), &json!("low"))
     );
     rig.nodes
         .sees("node1", |seen| seen.vms[1].state = VmState::Off);
@@ -103,7 +103,7 @@ async fn the_watch_of_a_vm_ends_with_it() {
 async fn a_vm_is_pending_until_its_node_has_taken_up_what_is_wanted() {
     let rig = Rig::enabled().await;
     rig.nodes.idle("node1", true);
-    let asked = rig.http.accelerate("vm1", "Low").await.done();
+    let asked = rig.http.accelerate("vm1", "low").await.done();
     assert_eq!(asked["object"]["pending"], true, "{asked}");
     assert_eq!(
         rig.http.get("/status").await.done()["nodes"][0]["converged"],
@@ -113,7 +113,7 @@ async fn a_vm_is_pending_until_its_node_has_taken_up_what_is_wanted() {
     let first = lines.next().await.unwrap();
     assert_eq!(
         (&first["object"]["pending"], &first["object"]["level"]),
-        (&json!(true), &json!("Low"))
+        (&json!(true), &json!("low"))
     );
     assert_eq!(first["object"]["nics"][0]["path"], "synthetic");
     rig.nodes.idle("node1", false);

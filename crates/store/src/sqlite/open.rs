@@ -43,7 +43,7 @@ pub enum OpenError {
     /// Another process has it.
     #[error(
         "{} is in use by another process, probably another accelnet server; only one server can \
-         use it: stop the other one (`fuser {}` shows which it is), or use etcd to run several",
+         use it: stop the other one (`fuser {}` shows which it is)",
         file.display(), file.display()
     )]
     InUse {
@@ -134,6 +134,13 @@ pub(super) fn open_error(file: &Path, error: &rusqlite::Error) -> OpenError {
     }
 }
 
+/// Why the file cannot be written, in the system's words, if that is so: SQLite says of a read-only file
+/// system no more than "disk I/O error". The file is asked about, not opened (see above).
+pub(super) fn unwritable(file: &Path) -> Option<io::Error> {
+    let writable = rustix::fs::access(file, rustix::fs::Access::WRITE_OK);
+    writable.err().map(io::Error::from)
+}
+
 fn ensure_private_file(file: &Path) -> Result<(), OpenError> {
     let at = |path: &Path| {
         let file = path.to_owned();
@@ -154,7 +161,7 @@ fn ensure_private_file(file: &Path) -> Result<(), OpenError> {
                 tracing::warn!(file = %file.display(), mode = format!("{mode:o}"), "made private");
                 fs::set_permissions(file, Permissions::from_mode(0o600)).map_err(at(file))?;
             }
-            Ok(())
+            unwritable(file).map_or(Ok(()), |source| Err(at(file)(source)))
         }
         Err(source) => Err(at(file)(source)),
     }
@@ -262,6 +269,18 @@ fn check_integrity(file: &Path, connection: &Connection) -> Result<(), OpenError
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_cannot_be_written_is_said_in_the_systems_words() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("store.db");
+        drop(open(&file, &SqliteOptions::default()).unwrap());
+        assert!(unwritable(&file).is_none());
+        // Root may write whatever is there, on any file system that may be written.
+        fs::remove_file(&file).unwrap();
+        let reason = unwritable(&file).unwrap().to_string();
+        assert!(reason.contains("No such file"), "{reason}");
+    }
 
     /// Nothing but the loss of power shows if one of these is wrong.
     #[test]

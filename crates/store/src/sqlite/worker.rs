@@ -24,7 +24,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::{
     load::load,
-    open::{OpenError, SqliteOptions, open, open_error},
+    open::{OpenError, SqliteOptions, open, open_error, unwritable},
     table::{Meta, Table},
 };
 use crate::{
@@ -232,7 +232,7 @@ impl Worker {
 
     /// What an error means after which nothing was written.
     fn error(&self, error: &rusqlite::Error) -> StoreError {
-        let (file, detail) = (self.file.clone(), error.to_string());
+        let (file, detail) = (self.file.clone(), self.detail(error));
         match error.sqlite_error_code() {
             Some(ErrorCode::DiskFull) => StoreError::Full {
                 file,
@@ -252,8 +252,16 @@ impl Worker {
             full @ StoreError::Full { .. } => full,
             _ => StoreError::OutcomeUnknown {
                 file: self.file.clone(),
-                detail: error.to_string(),
+                detail: self.detail(error),
             },
+        }
+    }
+
+    /// What went wrong; first what the system says of the file, if it does.
+    fn detail(&self, error: &rusqlite::Error) -> String {
+        match unwritable(&self.file) {
+            Some(reason) => format!("it cannot be written: {reason} ({error})"),
+            None => error.to_string(),
         }
     }
 }

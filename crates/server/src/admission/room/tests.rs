@@ -180,7 +180,7 @@ fn entry() -> Entry {
         subject: String::new(),
         dry_run: false,
     };
-    Entry::new(&asked, &[])
+    Entry::new(&asked)
 }
 
 proptest! {

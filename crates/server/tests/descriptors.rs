@@ -1,0 +1,63 @@
+//! A server without a descriptor left says so, and goes on when there is one. On its own, since the limit
+//! is the process's.
+
+use std::{fs::File, io::Read, os::unix::net::UnixStream, time::Duration};
+
+use accelnet_server::fake::{FakeNodes, Running};
+use accelnet_store::MemoryStore;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+fn read(mut stream: &UnixStream) -> String {
+    let mut text = String::new();
+    stream
+        .set_read_timeout(Some(Duration::from_secs(10)))
+        .unwrap();
+    stream.read_to_string(&mut text).unwrap();
+    text
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn out_of_descriptors_is_said_and_survived() {
+    let directory = tempfile::tempdir().unwrap();
+    let socket = directory.path().join("accelnet.sock");
+    let nodes = FakeNodes::one();
+    let running = Running::start(MemoryStore::new(), &nodes, &socket).await;
+    let before = getrlimit(Resource::Nofile);
+    let few = Rlimit {
+        current: Some(64),
+        ..before
+    };
+    setrlimit(Resource::Nofile, few).unwrap();
+    let ask = "GET /api/v1/nodes HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n";
+    let answered = tokio::task::spawn_blocking(move || {
+        // The client's own end is made first: both are this process's.
+        let client = rustix::net::socket(
+            rustix::net::AddressFamily::UNIX,
+            rustix::net::SocketType::STREAM,
+            None,
+        )
+        .unwrap();
+        let mut all = Vec::new();
+        while let Ok(file) = File::open("/dev/null") {
+            all.push(file);
+        }
+        let address = rustix::net::SocketAddrUnix::new(&socket).unwrap();
+        rustix::net::connect(&client, &address).unwrap();
+        let refused = read(&UnixStream::from(client));
+        drop(all);
+        let mut again = UnixStream::connect(&socket).unwrap();
+        std::io::Write::write_all(&mut again, ask.as_bytes()).unwrap();
+        (refused, read(&again))
+    });
+    let (refused, served) = answered.await.unwrap();
+    setrlimit(Resource::Nofile, before).unwrap();
+    assert!(refused.starts_with("HTTP/1.1 503 "), "{refused}");
+    let body = refused.split_once("\r\n\r\n").unwrap().1;
+    let body: serde_json::Value = serde_json::from_str(body).unwrap();
+    assert!(
+        body["detail"].as_str().unwrap().contains("descriptor"),
+        "{body}"
+    );
+    assert!(served.starts_with("HTTP/1.1 200 OK"), "{served}");
+    running.stop().await;
+}
