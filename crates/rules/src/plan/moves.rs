@@ -22,6 +22,7 @@ use crate::{
     eligibility::{self, free_vfs},
     handle::{self, Handle},
     moves::{Goal, Move, NicId, VfPlace, unused_for_long},
+    pair,
     phase::{Going, Phase},
     profile,
 };
@@ -260,11 +261,23 @@ fn fulfil(scene: &Scene<'_>, vm: &VmFacts, wish: &VmDesired, plan: &mut Plan) {
                 let problem = Problem::new(Code::VmParked, text).about("vm", &vm.name);
                 plan.vm_problems.entry(vm.uuid).or_default().push(problem);
             }
-            let mut with_vf = scene.nics_of(vm.uuid).filter(|nic| nic.handle.is_some());
-            if let Some(nic) = with_vf.next() {
+            let (others, ours): (Vec<_>, Vec<_>) = scene
+                .nics_of(vm.uuid)
+                .filter(|nic| nic.handle.is_some())
+                .partition(|nic| nic.is_others());
+            say_pairs(vm, &others, plan);
+            if let Some(nic) = ours.first() {
                 back(scene, nic, Vec::new(), plan);
             }
         }
+    }
+}
+
+/// What somebody else gave NICs stays with them, and is said.
+fn say_pairs(vm: &VmFacts, nics: &[&Nic<'_>], plan: &mut Plan) {
+    for problem in nics.iter().filter_map(|nic| pair::problem(vm, nic.nic)) {
+        let problem = problem.about("vm", &vm.name);
+        plan.vm_problems.entry(vm.uuid).or_default().push(problem);
     }
 }
 
@@ -365,7 +378,8 @@ fn accelerate(scene: &Scene<'_>, vm: &VmFacts, level: Performance, plan: &mut Pl
     } = *scene;
     let problems = eligibility::check(observed, vm, intent, level);
     let nics: Vec<&Nic<'_>> = scene.nics_of(vm.uuid).collect();
-    for nic in nics.iter().filter(|nic| nic.handle.is_some()) {
+    let managed = |nic: &&&Nic<'_>| nic.handle.is_some() && !nic.is_others();
+    for nic in nics.iter().filter(managed) {
         let leave = must_leave(scene, nic, level, problems.is_empty());
         let Some(leave) = leave else { continue };
         let mut because = Vec::new();
@@ -380,6 +394,7 @@ fn accelerate(scene: &Scene<'_>, vm: &VmFacts, level: Performance, plan: &mut Pl
     vectors::not_provided(observed, vm, intent, level, &problems, plan);
     let waiting: Vec<&&Nic<'_>> = nics.iter().filter(|nic| nic.handle.is_none()).collect();
     if waiting.is_empty() && !nics.is_empty() {
+        say_pairs(vm, &nics, plan);
         return;
     }
     if !problems.is_empty() {
