@@ -239,7 +239,12 @@ fn nic_status(scene: &Scene<'_>, vm: &VmFacts, nic: &NicFacts, reason: Option<&s
     };
     match why_not {
         None => status.path = NicPath::Vf,
-        Some(why) => status.reason = Some(why.to_owned()),
+        Some(why) => {
+            status.reason = Some(why.to_owned());
+            if !nic.link_up {
+                status.path = NicPath::None;
+            }
+        }
     }
     status
 }

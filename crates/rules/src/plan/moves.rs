@@ -96,12 +96,18 @@ pub fn plan(
 }
 
 /// A VM that nobody here has said anything of came with a VF of ours: it was migrated or restored. What it was
-/// given here, or by its user, stays.
+/// given here, or by its user, stays; of the latter it is said why nothing is done with it.
 fn unasked(scene: &Scene<'_>, nic: &Nic<'_>, plan: &mut Plan) {
     let NicId { vm, .. } = nic.id;
     let Some(device) = nic.handle.map(|handle| handle.device()) else {
         return;
     };
+    if nic.is_others() {
+        if scene.desired.vm(vm).is_none() {
+            say_pairs(nic.vm, &[nic], plan);
+        }
+        return;
+    }
     let mut hostdevs = nic.vm.hostdevs.iter();
     let ours = hostdevs.any(|hostdev| hostdev.pci == device && hostdev.is_ours());
     let known = || scene.desired.vm(vm).is_some() || scene.observed.stale.contains(&vm);

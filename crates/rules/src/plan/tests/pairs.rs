@@ -45,11 +45,13 @@ fn it_is_never_unplugged_or_dressed() {
 }
 
 #[test]
-fn of_a_vm_that_nobody_asked_for_nothing_is_said() {
+fn it_is_said_also_of_a_vm_that_nobody_asked_for() {
     let mut wish = desired(None);
     wish.vms.clear();
     let plan = planned(&paired(), &wish);
-    assert_eq!((begun(&plan), plan.vm_problems.len()), (vec![], 0));
+    assert_eq!(begun(&plan), []);
+    let said = &plan.vm_problems[&paired().vms[0].uuid];
+    assert_eq!((said.len(), said[0].code), (1, Code::VfInUseByOthers));
     assert_eq!(
         plan.nics[&nic(&paired(), 0)].past.phase,
         Phase::Vf,
