@@ -25,7 +25,7 @@ pub fn problem(vm: &VmFacts, nic: &NicFacts) -> Option<Problem> {
     let mac = nic.mac;
     let how = match vm.hostdevs_config.contains(&device) {
         true => "by the VM's own definition",
-        false => "by somebody else's doing",
+        false => "by a pool of libvirt's, or a command",
     };
     let link = match nic.link_up {
         true => "",
