@@ -139,7 +139,7 @@ pub fn odd_definitions(rig: &mut Rig) {
 }
 
 /// Each is found by its name, by its UUID in any letters, on standard input, and by cmdlet.
-fn names(rig: &Rig) {
+fn names(rig: &mut Rig) {
     let list = rig.json(&words("vm list"));
     let listed = |number: &str| {
         let mut all = list["items"].as_array().unwrap().iter();
