@@ -290,7 +290,7 @@ catalogue! {
         "Free memory on the node, or remove what keeps the memory from being pinned."
     VfMtuTooSmall "vf_mtu_too_small" REFUSED
         "The adapter's MTU is smaller than the bridge's, or than the one that the VM's NIC has."
-        "A VF cannot have a larger MTU than its adapter; frames that are fine on the bridge would be lost on the bypass. A NIC may have an MTU of its own (<mtu size='9000'/> in its definition): then the guest's kernel does not pair it with a VF that cannot have the same."
+        "A VF cannot have a larger MTU than its adapter; frames that are fine on the bridge would be lost on the bypass. A NIC may have an MTU of its own ('mtu' in its definition): then the guest's kernel does not pair it with a VF that cannot have the same."
         "Give the adapter an MTU as large as the bridge's and the NIC's."
     PolicyNotOffloadable "policy_not_offloadable" REFUSED
         "A network policy on the VM's port would not hold on the VF."

@@ -110,8 +110,8 @@ else. They do what the verbs of `accelnet` do, wait like them, and end with the 
   hyphen needs the colon. After `--` no word is a parameter's name.
 - Words without a parameter's name go to the free positions, in their order.
 - Several names are one text (`\"A, B\"`) or several words (`A, B`). A VM whose name has a comma is
-  named by its UUID. Blanks at a name's ends do not matter, unless they tell it from another one. Curly quotes and dashes, as guides print them, are quotes and
-  hyphens.
+  named by its UUID. Blanks at a name's ends do not matter, unless they tell it from another one. Curly
+  quotes and dashes, as guides print them, are quotes and hyphens.
 - A switch is turned off by `-Switch:$false`, whether the shell expands `$false` or not.
 - Where the output is a terminal it is a table; elsewhere it is objects as JSON, one a line, each with
   a `TypeName`. A cmdlet that found nothing writes an empty line into a pipe.
