@@ -210,11 +210,13 @@ fn nic_status(scene: &Scene<'_>, vm: &VmFacts, nic: &NicFacts, reason: Option<&s
         managed: false,
         level: None,
     };
-    if vm.state == VmState::Off || !nic.link_up {
+    let handle = Handle::of(observed, vm, nic);
+    // A NIC whose link is set down may still have a VF that is not.
+    if vm.state == VmState::Off || (!nic.link_up && handle.is_none()) {
         status.path = NicPath::None;
         return status;
     }
-    let Some(Handle::Vfio(adapter, vf)) = Handle::of(observed, vm, nic) else {
+    let Some(Handle::Vfio(adapter, vf)) = handle else {
         status.reason = reason.map(str::to_owned);
         return status;
     };
@@ -242,7 +244,12 @@ fn nic_status(scene: &Scene<'_>, vm: &VmFacts, nic: &NicFacts, reason: Option<&s
     };
     match why_not {
         None => status.path = NicPath::Vf,
-        Some(why) => status.reason = Some(why.to_owned()),
+        Some(why) => {
+            status.reason = Some(why.to_owned());
+            if !nic.link_up {
+                status.path = NicPath::None;
+            }
+        }
     }
     status
 }

@@ -151,10 +151,12 @@ pub fn read_text(input: impl Read, limit_bytes: u64) -> Result<String, Problem> 
     Ok(text)
 }
 
-/// Names, one a line.
+/// Names, one a line. Blanks at their ends may be part of them.
 pub fn lines(text: &str) -> impl Iterator<Item = String> {
-    let lines = text.lines().map(str::trim);
-    lines.filter(|line| !line.is_empty()).map(str::to_owned)
+    let lines = text.lines();
+    lines
+        .filter(|line| !line.trim().is_empty())
+        .map(str::to_owned)
 }
 
 /// The VMs that these names mean, each once, in the order of the names.
@@ -175,12 +177,22 @@ fn resolve_one(vms: &[Vm], word: &str, letters: Letters) -> Vec<Selected> {
     let shown: String = word.chars().take(80).flat_map(char::escape_debug).collect();
     // A UUID means its VM, even if somebody gave it to another one as a name.
     let mut uuids = vms.iter().map(|vm| (vm, vm.uuid.to_string()));
-    if let Some((vm, _)) = uuids.find(|(_, uuid)| uuid.eq_ignore_ascii_case(word)) {
+    if let Some((vm, _)) = uuids.find(|(_, uuid)| uuid.eq_ignore_ascii_case(word.trim())) {
         return vec![Selected::of(vm)];
     }
     let mut called: Vec<&Vm> = vms.iter().filter(|vm| vm.name == word).collect();
     if called.is_empty() && letters == Letters::Alike {
         called.extend(vms.iter().filter(|vm| are_alike(&vm.name, word)));
+    }
+    // libvirt takes blanks at a name's ends, and what lists names adds or cuts them off: they matter only where
+    // they tell names apart.
+    let bare = word.trim();
+    let is_bare = |vm: &&Vm| match letters {
+        Letters::Exact => vm.name.trim() == bare,
+        Letters::Alike => are_alike(vm.name.trim(), bare),
+    };
+    if called.is_empty() && !bare.is_empty() {
+        called.extend(vms.iter().filter(is_bare));
     }
     match called.as_slice() {
         [vm] => return vec![Selected::of(vm)],
@@ -292,6 +304,29 @@ mod tests {
     }
 
     #[test]
+    fn blanks_at_a_name_s_ends_matter_only_where_they_tell_names_apart() {
+        let vms = [
+            vm(" web 01 ", 1),
+            vm("db", 2),
+            vm("db ", 3),
+            vm("-", 4),
+            vm("-f, \"q\" *?; $(id)", 5),
+        ];
+        assert_eq!(
+            names(&vms, &[" web 01 ", "web 01", "\tweb 01"]),
+            [" web 01 :1"]
+        );
+        assert_eq!(names(&vms, &["db", "db "]), ["db:2", "db :3"]);
+        assert_eq!(names(&vms, &[" db"]), ["vm_ambiguous"]);
+        assert_eq!(names(&vms, &["web  01", " "]), ["vm_not_found"; 2]);
+        assert_eq!(read(&vms, &["WEB 01"], Letters::Alike), [" web 01 :1"]);
+        // One that a line of standard input names: on the command line it is standard input.
+        assert_eq!(names(&vms, &["-"]), ["-:4"]);
+        assert_eq!(names(&vms, &["-f, \"q\" *?; $(id)"]).len(), 1);
+        assert_eq!(names(&vms, &["* 01*"]), [" web 01 :1"]);
+    }
+
+    #[test]
     fn case_matters_only_where_it_is_wanted_or_tells_names_apart() {
         let vms = [vm("Web", 1), vm("web", 2), vm("DB", 3), vm("Ä1", 4)];
         let alike = |words: &[&str]| read(&vms, words, Letters::Alike);
@@ -303,8 +338,8 @@ mod tests {
 
     #[test]
     fn unreadable_input_is_a_clear_problem() {
-        let names: Vec<String> = lines(" web1 \n\n db\n").collect();
-        assert_eq!(names, ["web1", "db"]);
+        let names: Vec<String> = lines(" web1 \r\n \n db\n-\n").collect();
+        assert_eq!(names, [" web1 ", " db", "-"]);
         for input in [&b"\xff\xfe"[..], b"12345"] {
             let problem = read_text(input, 4).unwrap_err();
             assert_eq!(problem.code, Code::InvalidArgument);

@@ -32,6 +32,7 @@ mod prepare;
 mod process;
 mod refusal;
 mod state;
+mod taps;
 mod waiters;
 mod xml;
 

@@ -299,9 +299,9 @@ catalogue! {
         "The device reads and writes the guest's memory by itself, so all of it must stay where it is: what the guest has not touched yet must be free on the node, all must be allowed (memlock), not ballooned away and not confidential."
         "Free memory on the node, or remove what keeps the memory from being pinned."
     VfMtuTooSmall "vf_mtu_too_small" REFUSED
-        "The adapter's MTU is smaller than the bridge's."
-        "A VF cannot have a larger MTU than its adapter; frames that are fine on the bridge would be lost on the bypass."
-        "Give adapter and bridge the same MTU."
+        "The adapter's MTU is smaller than the bridge's, or than the one that the VM's NIC has."
+        "A VF cannot have a larger MTU than its adapter; frames that are fine on the bridge would be lost on the bypass. A NIC may have an MTU of its own ('mtu' in its definition): then the guest's kernel does not pair it with a VF that cannot have the same."
+        "Give the adapter an MTU as large as the bridge's and the NIC's."
     PolicyNotOffloadable "policy_not_offloadable" REFUSED
         "A network policy on the VM's port would not hold on the VF."
         "On the VF the VM's traffic does not pass the bridge, so filters, VLANs, limits and mirrors of the port must be done by the card. accelnet never gives out a VF that would get round one. What was found names the policy."
@@ -315,9 +315,13 @@ catalogue! {
         "The card delivers to the VF what is for the VM's own address. Other addresses behind the same port (nested VMs, VRRP, macvlan) would not be delivered."
         "Keep nested switches, VRRP and macvlan guests on the software path."
     GuestWithoutFailover "guest_without_failover" REFUSED
-        "The guest does not use the VF: it lacks the failover or VF driver, or its interface is down."
+        "The guest does not take the VF: it lacks the VF's driver, or its interface is down."
         "The VF was given to the VM, and no driver in the guest turned it on in time. Traffic stayed on the virtio NIC throughout."
         "Load net_failover and the VF's driver in the guest (Linux 4.18 or newer) and bring its interface up, also that of a NIC that was just added; or leave the VM on the software path."
+    GuestVfNotPaired "guest_vf_not_paired" REFUSED
+        "The guest drives the VF, but not as the fast half of its NIC."
+        "A driver in the guest turned the VF on, and frames went on coming by the virtio NIC. Either the guest lacks net_failover, or something in it took the VF for a NIC of its own: what is configured by address (netplan's 'macaddress', udev rules, NetworkManager's 'mac-address') fits VF and virtio NIC alike. Traffic stayed on the virtio NIC."
+        "Load net_failover in the guest, and let its network configuration name the failover interface only, by name or driver (docs/guide/guests.md)."
     VfAttachFailed "vf_attach_failed" FAILED
         "The VF could not be given to the VM; the VM stayed on the software path."
         "libvirt, QEMU or the kernel refused the device. Everything done for it was taken back."

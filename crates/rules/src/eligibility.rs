@@ -22,7 +22,10 @@ pub(crate) use definition::staging_refused;
 
 use definition::STAGED_ALREADY;
 
-use crate::observed::{Observed, nics_on};
+use crate::{
+    observed::{Observed, nics_on},
+    pair,
+};
 
 /// All that keeps the VM from being accelerated; empty if nothing does. `waived` are names of rules of its ports
 /// that need not hold.
@@ -53,6 +56,9 @@ pub fn check(
         return about(vm, problems);
     }
     supply::check(observed, intent, level, waiting.len(), &mut problems);
+    problems.extend(nics.iter().filter_map(|nic| pair::problem(vm, nic)));
+    let paired = |nic: &&NicFacts| pair::of_others(vm, nic).is_some();
+    let nics: Vec<&NicFacts> = nics.into_iter().filter(|nic| !paired(nic)).collect();
     port::foreign_vfs(observed, vm, &nics, &mut problems);
     if !waiting.is_empty() {
         port::mtu(observed, intent, &waiting, &mut problems);
@@ -171,9 +177,11 @@ fn waits_for_start(vm: &VmFacts, intent: &Intent) -> Option<Problem> {
     Some(problem.with_cure(STAGED_ALREADY))
 }
 
-/// NICs that have no VF yet: what is needed for them must be free.
+/// NICs that have no VF yet: what is needed for them must be free. Nothing is needed for one that has somebody
+/// else's.
 fn waiting<'a>(observed: &Observed, vm: &VmFacts, nics: &[&'a NicFacts]) -> Vec<&'a NicFacts> {
-    let without = |nic: &&NicFacts| observed.vf_of(vm, nic).is_none();
+    let without =
+        |nic: &&NicFacts| observed.vf_of(vm, nic).is_none() && pair::of_others(vm, nic).is_none();
     nics.iter().copied().filter(without).collect()
 }
 

@@ -15,6 +15,7 @@ pub mod moves;
 pub mod new_nic;
 pub mod observed;
 pub mod own_bridge;
+pub mod pair;
 pub mod phase;
 pub mod plan;
 pub mod policy;

@@ -144,16 +144,18 @@ impl Move {
 
 /// What is said of a guest that was given its VF and does not use it.
 pub fn unused_for_long(driven: bool) -> Problem {
-    let text = if driven {
-        "the guest has a driver for the VF but goes on sending by its virtio NIC"
-    } else {
-        "no driver in the guest has taken the VF"
+    let (code, text) = match driven {
+        true => (
+            Code::GuestVfNotPaired,
+            "a driver in the guest drives the VF, and the guest goes on sending by its virtio NIC",
+        ),
+        false => (
+            Code::GuestWithoutFailover,
+            "no driver in the guest has taken the VF",
+        ),
     };
     let seconds = BOTH_LIMIT.as_secs();
-    Problem::new(
-        Code::GuestWithoutFailover,
-        format!("After {seconds} s {text}."),
-    )
+    Problem::new(code, format!("After {seconds} s {text}."))
 }
 
 /// The steps to a VF in words, for a plan that is only shown; the first only where vectors come from

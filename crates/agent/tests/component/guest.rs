@@ -44,20 +44,26 @@ fn a_guest_that_refuses_stays_on_its_vf_until_it_gives_in() {
 
 #[test]
 fn a_guest_without_a_driver_or_failover_comes_back_to_the_tap() {
-    for habits in [
-        Habits {
-            vf_driver: false,
-            ..Habits::default()
-        },
-        Habits {
-            failover: false,
-            ..Habits::default()
-        },
+    for (habits, code) in [
+        (
+            Habits {
+                vf_driver: false,
+                ..Habits::default()
+            },
+            Code::GuestWithoutFailover,
+        ),
+        (
+            Habits {
+                failover: false,
+                ..Habits::default()
+            },
+            Code::GuestVfNotPaired,
+        ),
     ] {
         let mut world = with_habits(habits);
         world.want(1, LOW);
         world.tell();
-        let status = world.wait_problem(1, Code::GuestWithoutFailover);
+        let status = world.wait_problem(1, code);
         assert_eq!(path(&status, 1), NicPath::Synthetic);
         world.assert_synthetic(1);
         world.assert_free_vfs_clean();
@@ -71,21 +77,27 @@ fn a_guest_without_a_driver_or_failover_comes_back_to_the_tap() {
 /// in reach by the tap.
 #[test]
 fn a_guest_that_neither_uses_the_vf_nor_gives_it_back() {
-    for habits in [
-        Habits {
-            vf_driver: false,
-            ..Habits::default()
-        },
-        Habits {
-            failover: false,
-            ..Habits::default()
-        },
+    for (habits, code) in [
+        (
+            Habits {
+                vf_driver: false,
+                ..Habits::default()
+            },
+            Code::GuestWithoutFailover,
+        ),
+        (
+            Habits {
+                failover: false,
+                ..Habits::default()
+            },
+            Code::GuestVfNotPaired,
+        ),
     ] {
         let mut world = with_habits(habits);
         refuse(&world, true);
         world.want(1, LOW);
         world.tell();
-        world.wait_problem(1, Code::GuestWithoutFailover);
+        world.wait_problem(1, code);
         world.wait_problem(1, Code::VfDetachFailed);
         world.want(1, None);
         world.tell();

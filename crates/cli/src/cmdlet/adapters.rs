@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use accelnet_api::{Adapter, ClientError};
-use accelnet_model::{Code, Problem, VfUser, problem::exit};
+use accelnet_model::{Code, Problem, VfFacts, VfUser, problem::exit};
 use serde::Serialize;
 use uuid::Uuid;
 use wildmatch::WildMatch;
@@ -206,15 +206,28 @@ struct Vf {
     vm_name: Option<String>,
 }
 
+/// Numbers of VFs.
+fn function_ids(words: &[String]) -> Result<Vec<u32>, Problem> {
+    let number = |word: &String| {
+        word.parse().map_err(|_| {
+            let text = format!("'{}' is not a value of -FunctionID.", shown(word));
+            Problem::new(Code::InvalidArgument, text).with_cure("Give a VF's number, from 0.")
+        })
+    };
+    words.iter().map(number).collect()
+}
+
 /// `Get-NetAdapterSriovVf`.
 pub async fn list_vfs(run: &Run) -> Ended {
+    let numbers = function_ids(run.bound.names("FunctionID"))?;
     let (adapters, code) = named(run, run.bound.names("Name")).await?;
     let vms = run.call.client.vms().await?.items.into_iter();
     let vms: BTreeMap<Uuid, String> = vms.map(|vm| (vm.uuid, vm.name)).collect();
     let mut found = Vec::new();
     for adapter in &adapters {
         let facts = &adapter.status.facts;
-        found.extend(facts.vfs.iter().map(|vf| Vf {
+        let wanted = |vf: &&VfFacts| numbers.is_empty() || numbers.contains(&vf.index);
+        found.extend(facts.vfs.iter().filter(wanted).map(|vf| Vf {
             type_name: "NetAdapterSriovVf",
             name: facts.ifname.to_string(),
             computer_name: adapter.node.to_string(),

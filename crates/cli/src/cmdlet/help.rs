@@ -109,8 +109,9 @@ else. They do what the verbs of `accelnet` do, wait like them, and end with the 
   any letters, unless one is called exactly so. `-Name:Value` is `-Name Value`; a value that begins with a
   hyphen needs the colon. After `--` no word is a parameter's name.
 - Words without a parameter's name go to the free positions, in their order.
-- Several names are one text (`\"A, B\"`) or several words (`A, B`). A VM whose name has a comma, or
-  blanks at an end, is named by its UUID.
+- Several names are one text (`\"A, B\"`) or several words (`A, B`). A VM whose name has a comma is
+  named by its UUID. Blanks at a name's ends do not matter, unless they tell it from another one. Curly
+  quotes and dashes, as guides print them, are quotes and hyphens.
 - A switch is turned off by `-Switch:$false`, whether the shell expands `$false` or not.
 - Where the output is a terminal it is a table; elsewhere it is objects as JSON, one a line, each with
   a `TypeName`. A cmdlet that found nothing writes an empty line into a pipe.
@@ -118,6 +119,8 @@ else. They do what the verbs of `accelnet` do, wait like them, and end with the 
   objects of a cmdlet, `accelnet vm list -o json`, or names, one a line. An empty pipe into which
   nobody wrote names none: a cmdlet that lists lists all then, one that changes says that it needs a
   name.
+- Some cmdlets of Hyper-V's guides that are not here (`Set-VMNetworkAdapter`, `Set-NetAdapterSriov`,
+  `Format-Table` and others) are installed only to say what is used instead.
 - Errors, `-Verbose` (`VERBOSE: …`), `-WhatIf` (`What if: …`) and warnings are on standard error, an
   error for each VM. In a pipe the shell gives the last command's exit code; `set -o pipefail` gives
   that of any that failed.

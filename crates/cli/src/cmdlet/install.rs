@@ -14,15 +14,21 @@ use std::{
 
 use accelnet_model::{Code, Problem};
 
-use super::table::{CMDLETS, Cmdlet};
+use super::{nearest::STAND_INS, table::CMDLETS};
 
 const MARK: &str = "# accelnet cmdlet: made by 'accelnet cmdlet install'";
 /// More than this is no script of ours.
 const SCRIPT_LIMIT_BYTES: u64 = 16 << 10;
 
 /// The names of a cmdlet's commands.
-fn names(cmdlet: &Cmdlet) -> [String; 2] {
-    [cmdlet.name.to_owned(), cmdlet.name.to_ascii_lowercase()]
+fn names(cmdlet: &str) -> [String; 2] {
+    [cmdlet.to_owned(), cmdlet.to_ascii_lowercase()]
+}
+
+/// The cmdlets, and what only says which of them to use.
+fn all() -> impl Iterator<Item = &'static str> {
+    let stand_ins = STAND_INS.iter().map(|one| one.name);
+    CMDLETS.iter().map(|cmdlet| cmdlet.name).chain(stand_ins)
 }
 
 /// Puts commands for each cmdlet there; how many were made or changed.
@@ -38,12 +44,10 @@ pub fn install(directory: &Path) -> Result<usize, Problem> {
     };
     fs::create_dir_all(directory).map_err(|error| failed(directory, &error))?;
     let mut wanted = Vec::new();
-    let all = CMDLETS
-        .iter()
-        .flat_map(|cmdlet| names(cmdlet).map(|name| (cmdlet, name)));
+    let all = all().flat_map(|cmdlet| names(cmdlet).map(|name| (cmdlet, name)));
     for (cmdlet, name) in all {
         let path = directory.join(name);
-        let script = script(program, cmdlet.name);
+        let script = script(program, cmdlet);
         match found(&path).map_err(|error| failed(&path, &error))? {
             Found::Other => {
                 let text = format!("{} exists and is not ours.", path.display());
@@ -67,7 +71,7 @@ pub fn install(directory: &Path) -> Result<usize, Problem> {
 pub fn uninstall(directory: &Path) -> Result<usize, Problem> {
     fs::read_dir(directory).map_err(|error| failed(directory, &error))?;
     let mut removed = 0;
-    for cmdlet in CMDLETS {
+    for cmdlet in all() {
         let mut any = false;
         for name in names(cmdlet) {
             let path = directory.join(name);
@@ -77,7 +81,9 @@ pub fn uninstall(directory: &Path) -> Result<usize, Problem> {
                 any = true;
             }
         }
-        removed += usize::from(any);
+        // Stand-ins are not counted: they are no cmdlets.
+        let counts = CMDLETS.iter().any(|known| known.name == cmdlet);
+        removed += usize::from(any && counts);
     }
     Ok(removed)
 }

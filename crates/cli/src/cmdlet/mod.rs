@@ -5,6 +5,7 @@
 //! | [`table`] | names, parameters, help, examples |
 //! | [`parse`] | words to parameters, pure |
 //! | [`names`] | names in upper or lower case |
+//! | [`nearest`] | what is not here, and what is used instead |
 //! | [`objects`] | what goes through pipes |
 //! | [`help`] | help texts and the reference page |
 //! | [`install`] | commands in a directory |
@@ -15,6 +16,7 @@ mod help;
 mod install;
 mod management;
 mod names;
+mod nearest;
 mod objects;
 mod parse;
 mod table;
@@ -105,17 +107,11 @@ fn list(format: Format) {
 }
 
 async fn cmdlet(call: Call, name: &str, words: Vec<OsString>) -> u8 {
-    let understood = table::find(name)
-        .ok_or_else(|| {
-            let text = format!("There is no cmdlet '{}'.", parse::shown(name));
-            Problem::new(Code::InvalidArgument, text)
-                .with_cure("'accelnet cmdlet list' lists them.")
-        })
-        .and_then(|cmdlet| {
-            let words = texts(words)?;
-            let piped = cmdlet.comes_piped();
-            Ok((cmdlet, parse::parse(cmdlet, &words, piped)?))
-        });
+    let understood = texts(words).and_then(|words| {
+        let cmdlet = table::find(name).ok_or_else(|| nearest::no_cmdlet(name, &words))?;
+        let piped = cmdlet.comes_piped();
+        Ok((cmdlet, parse::parse(cmdlet, &words, piped)?))
+    });
     let (cmdlet, bound) = match understood {
         Ok(understood) => understood,
         Err(problem) => return exit_code(Err(problem.into()), call.format),

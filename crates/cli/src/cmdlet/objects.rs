@@ -256,7 +256,7 @@ mod tests {
             "{\"items\": [{\"name\": \"a\", \"uuid\": \"1\"},\n {\"uuid\": \"2\"}]}",
             "[\"1\", {\"Name\": \"2\"}]",
             "\"1\"\n\"2\"",
-            "1\n\n 2 \r\n",
+            "1\n\n2\r\n",
         ] {
             assert_eq!(read(text).unwrap(), ["1", "2"], "{text}");
         }

@@ -8,7 +8,10 @@ use std::collections::BTreeMap;
 
 use accelnet_model::{Code, Performance, Problem};
 
-use super::table::{COMMON, Cmdlet, Kind, Need, Parameter};
+use super::{
+    nearest,
+    table::{COMMON, Cmdlet, Kind, Need, Parameter},
+};
 
 /// What becomes of errors.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -159,15 +162,54 @@ impl<'a> Words<'a> {
     fn joined(&mut self, first: &str) -> String {
         let mut all = first.to_owned();
         while let Some(next) = self.words.get(self.next) {
+            let in_quotes = is_open(&all);
             let goes_on = all.trim_end().ends_with(',') || next.starts_with(',');
-            if !goes_on || parameter_name(next).is_some() {
+            if !in_quotes && (!goes_on || parameter_name(next).is_some()) {
                 break;
+            }
+            if in_quotes {
+                all.push(' ');
             }
             all.push_str(next);
             self.next += 1;
         }
         all
     }
+}
+
+/// Quotes as word processors and web pages print them, which PowerShell takes for quotes. To the shell they are
+/// letters.
+const QUOTES: [char; 8] = [
+    '\u{201c}', '\u{201d}', '\u{201e}', '\u{201f}', '\u{2018}', '\u{2019}', '\u{201a}', '\u{201b}',
+];
+
+/// A name of a list begins with such a quote and has not ended: the shell cut it at a blank.
+fn is_open(text: &str) -> bool {
+    let (mut open, mut begins) = (false, true);
+    for (at, letter) in text.char_indices() {
+        let quote = QUOTES.contains(&letter);
+        if !open {
+            open = begins && quote;
+            begins = letter == ',' || begins && letter.is_whitespace();
+        } else if quote {
+            // An apostrophe within ends nothing.
+            let rest = text[at + letter.len_utf8()..].trim_start();
+            open = !(rest.is_empty() || rest.starts_with(','));
+        }
+    }
+    open
+}
+
+/// A text without the quotes around it; those of a list's names are not around the list.
+fn unquoted(text: &str) -> &str {
+    let inner = text.trim().strip_prefix(QUOTES);
+    let inner = inner.and_then(|inner| inner.strip_suffix(QUOTES));
+    let alone = |inner: &&str| {
+        let mut names = inner.split(',').map(str::trim);
+        !inner.contains(',')
+            || names.all(|name| !name.starts_with(QUOTES) && !name.ends_with(QUOTES))
+    };
+    inner.filter(alone).unwrap_or(text)
 }
 
 /// The name in a word that is one; numbers are values. Word processors turn hyphens of copied
@@ -206,7 +248,11 @@ fn find(cmdlet: &Cmdlet, name: &str) -> Result<&'static Parameter, Problem> {
         [] => {
             let text = format!("{} has no parameter '-{name}'.", cmdlet.name);
             let known: Vec<_> = all().collect();
-            let cure = format!("It has {}.", listed(&known));
+            let known = format!("It has {}.", listed(&known));
+            let cure = match nearest::parameter(&name) {
+                Some(instead) => format!("{instead} {known}"),
+                None => known,
+            };
             Err(invalid(text).with_cure(cure))
         }
         several => {
@@ -242,6 +288,7 @@ fn read(parameter: &Parameter, value: Option<&str>) -> Result<Value, Problem> {
             _ => Err(invalid(format!("Parameter -{name} has no value."))),
         };
     };
+    let text = unquoted(text);
     if text.trim().is_empty() {
         return Err(invalid(format!("The value of -{name} is empty.")));
     }
@@ -283,10 +330,19 @@ fn switch(name: &str, value: Option<&str>) -> Result<bool, Problem> {
     }
 }
 
-fn list(name: &str, text: &str) -> Result<Vec<String>, Problem> {
-    let names: Vec<String> = text.split(',').map(|name| name.trim().to_owned()).collect();
+fn list(parameter: &str, text: &str) -> Result<Vec<String>, Problem> {
+    // PowerShell's array, as far as a shell lets it through: in quotes.
+    let array = text.trim().strip_prefix("@(");
+    let array = array.and_then(|inner| inner.strip_suffix(')'));
+    let name = |text: &str| {
+        let text = unquoted(text).trim();
+        let straight = |quote| text.strip_prefix(quote)?.strip_suffix(quote);
+        let inner = array.and_then(|_| straight('"').or_else(|| straight('\'')));
+        inner.unwrap_or(text).to_owned()
+    };
+    let names: Vec<String> = array.unwrap_or(text).split(',').map(name).collect();
     if names.iter().any(String::is_empty) {
-        let text = format!("A name in '{}' of -{name} is empty.", shown(text));
+        let text = format!("A name in '{}' of -{parameter} is empty.", shown(text));
         return Err(invalid(text).with_cure("Separate names by single commas."));
     }
     Ok(names)

@@ -137,6 +137,17 @@ const fn adapter_name() -> Parameter {
     parameter("Name", Kind::Names, Some(1), Need::Optional, help)
 }
 
+const fn switch(name: &'static str, help: &'static str) -> Parameter {
+    parameter(name, Kind::Switch, None, Need::Optional, help)
+}
+
+const fn hidden() -> Parameter {
+    switch(
+        "IncludeHidden",
+        "Taken, and without effect: nothing is hidden.",
+    )
+}
+
 /// Parameters that every cmdlet takes.
 pub const COMMON: &[Parameter] = &[
     Parameter {
@@ -385,7 +396,17 @@ pub const CMDLETS: &[Cmdlet] = &[
         name: "Enable-NetAdapterSriov",
         does: "Says whether SR-IOV can be used on adapters and when their VFs are made. It changes nothing: VFs are made by Enable-AccelNetManagement.",
         prints: "An object for each adapter as Get-NetAdapterSriov, with a Message. An adapter that cannot do SR-IOV is an error with its cause and cure. Without a name: the adapters of all intents or, without intents, all that can do SR-IOV.",
-        parameters: &[adapter_name()],
+        parameters: &[
+            adapter_name(),
+            switch(
+                "NoRestart",
+                "Taken, and without effect: no adapter is restarted in any case.",
+            ),
+            switch(
+                "PassThru",
+                "Taken, and without effect: objects are printed in any case.",
+            ),
+        ],
         piped: false,
         examples: &[
             "Enable-NetAdapterSriov",
@@ -397,7 +418,7 @@ pub const CMDLETS: &[Cmdlet] = &[
         name: "Get-NetAdapterSriov",
         does: "Lists adapters and what they can do.",
         prints: "An object for each: Name, ComputerName, Intent, Enabled, SriovSupport, NumVFs, VFsInUse, TotalVFs, Levels, PciAddress, Driver.",
-        parameters: &[adapter_name()],
+        parameters: &[adapter_name(), hidden()],
         piped: false,
         examples: &["Get-NetAdapterSriov", "Get-NetAdapterSriov -Name eth2"],
         action: Action::ListSriov,
@@ -406,9 +427,23 @@ pub const CMDLETS: &[Cmdlet] = &[
         name: "Get-NetAdapterSriovVf",
         does: "Lists VFs and who uses them.",
         prints: "An object for each: Name (its adapter), ComputerName, FunctionID, PciAddress, MacAddress, VlanID, Driver, VMId, VMName.",
-        parameters: &[adapter_name()],
+        parameters: &[
+            adapter_name(),
+            parameter(
+                "FunctionID",
+                Kind::Names,
+                None,
+                Need::Optional,
+                "Only VFs with these numbers, from 0; several separated by commas.",
+            ),
+            hidden(),
+        ],
         piped: false,
-        examples: &["Get-NetAdapterSriovVf", "Get-NetAdapterSriovVf -Name eth2"],
+        examples: &[
+            "Get-NetAdapterSriovVf",
+            "Get-NetAdapterSriovVf -Name eth2",
+            "Get-NetAdapterSriovVf -Name eth2 -FunctionID 3",
+        ],
         action: Action::ListVfs,
     },
     Cmdlet {

@@ -97,6 +97,9 @@ fn the_documentations_lines_do_their_work() {
     );
     let vfs = objects(&shell.types("Get-NetAdapterSriovVf -Name pf0").done());
     assert_eq!((vfs.len(), &vfs[0]["VMName"]), (7, &json!("MyVM01")));
+    let third = "Get-NetAdapterSriovVf –Name “pf0” -FunctionID 3 -IncludeHidden";
+    let third = objects(&shell.types(third).done());
+    assert_eq!((third.len(), &third[0]["FunctionID"]), (1, &json!(3)));
     assert_eq!(
         objects(&shell.types("Get-NetAdapterSriov").done())[0]["VFsInUse"],
         2

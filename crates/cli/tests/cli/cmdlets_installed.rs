@@ -19,7 +19,8 @@ fn cmdlets_are_installed_and_removed() {
     let file = |name: &str| shell.rig.directory.path().join("cmd lets'").join(name);
     let mode = fs::metadata(file("Get-VM")).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o755);
-    assert_eq!(fs::read_dir(&place).unwrap().count(), 30);
+    // Each in two spellings; nine of them only say what is used instead.
+    assert_eq!(fs::read_dir(&place).unwrap().count(), 2 * (15 + 9));
     let list = shell.rig.call(&["cmdlet", "list"]).done();
     for name in list.lines().map(|line| line.split(' ').next().unwrap()) {
         assert!(

@@ -7,9 +7,10 @@ use roxmltree::Node;
 use uuid::Uuid;
 
 use super::{
-    nic, policy, process,
+    nic, policy, process, taps,
     xml::{
-        self, Element, attribute, child, children, malformed, nic_mac, pci_address, teaming, text,
+        self, Element, attribute, child, children, malformed, nic_mac, pci_address, software_nic,
+        software_nics, teaming, text,
     },
 };
 use crate::Result;
@@ -107,19 +108,15 @@ pub fn free_root_ports_of(xml: &str) -> Result<u32> {
 /// libvirt's name of the NIC with this address.
 pub fn nic_alias(xml: &str, mac: MacAddr) -> Result<Option<String>> {
     xml::read(xml, |_, root| {
-        let mut nics = children(root, "devices").flat_map(|devices| children(devices, "interface"));
-        let nic = nics.find(|nic| nic_mac(*nic) == Some(mac));
+        let nic = software_nic(root, mac);
         let alias = nic.and_then(|nic| attribute(nic, "alias", "name"));
         Ok(alias.map(str::to_owned))
     })
 }
 
-/// True if a definition has a NIC with this address.
+/// True if a definition has a software NIC with this address.
 pub fn has_nic(xml: &str, mac: MacAddr) -> Result<bool> {
-    xml::read(xml, |_, root| {
-        let mut nics = children(root, "devices").flat_map(|devices| children(devices, "interface"));
-        Ok(nics.any(|nic| nic_mac(nic) == Some(mac)))
-    })
+    xml::read(xml, |_, root| Ok(software_nic(root, mac).is_some()))
 }
 
 fn machine(root: Element<'_>) -> String {
@@ -135,9 +132,19 @@ fn vcpus(root: Element<'_>) -> u32 {
         .unwrap_or(0)
 }
 
-/// What the guest has now, or at its start.
+/// What the guest has now, or at its start; what it was promised of virtio-mem and has not taken yet is pinned
+/// as soon as it does.
 fn memory_mib(root: Element<'_>) -> u64 {
-    whole(root).saturating_sub(unplugged(root)) >> 20
+    whole(root).saturating_sub(unplugged(root, Plugged::NowOrSoon)) >> 20
+}
+
+/// What of a virtio-mem device counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Plugged {
+    /// What the guest has.
+    Now,
+    /// What it has, or will take.
+    NowOrSoon,
 }
 
 /// In bytes. What cannot be read is more than any node has; a definition that says nothing has none.
@@ -150,16 +157,20 @@ fn whole(root: Element<'_>) -> u64 {
 
 /// What virtio-mem could plug and has not (<https://libvirt.org/formatdomain.html#memory-devices>), in bytes. It
 /// counts in the whole, and is not there to be pinned. What cannot be read is taken for plugged.
-fn unplugged(root: Element<'_>) -> u64 {
+fn unplugged(root: Element<'_>, counts: Plugged) -> u64 {
     let devices = children(root, "devices").flat_map(|devices| children(devices, "memory"));
     let virtio = devices.filter(|device| device.attribute("model") == Some("virtio-mem"));
     let targets = virtio.filter_map(|device| child(device, "target"));
     let missing = targets.map(|target| {
-        let plugged = ["current", "requested"]
-            .into_iter()
-            .find_map(|name| child(target, name));
         let size = child(target, "size").and_then(bytes_of)?;
-        Some(size.saturating_sub(bytes_of(plugged?)?))
+        let (now, soon) = (child(target, "current"), child(target, "requested"));
+        let plugged = match (counts, now) {
+            (Plugged::Now, Some(now)) => bytes_of(now)?,
+            (Plugged::NowOrSoon, Some(now)) => bytes_of(now)?.max(soon.map_or(Some(0), bytes_of)?),
+            // A VM that is off has taken nothing yet.
+            (_, None) => bytes_of(soon?)?,
+        };
+        Some(size.saturating_sub(plugged))
     });
     missing.flatten().sum()
 }
@@ -213,7 +224,7 @@ fn memory_unpinnable(root: Element<'_>) -> Option<String> {
     let Some(current) = bytes_of(current).map(|bytes| bytes >> 10) else {
         return Some("what it has of its memory now cannot be read".to_owned());
     };
-    let all = whole(root).saturating_sub(unplugged(root)) >> 10;
+    let all = whole(root).saturating_sub(unplugged(root, Plugged::Now)) >> 10;
     (current < all).then(|| format!("its memory is ballooned ({current} of {all} KiB)"))
 }
 
@@ -267,32 +278,21 @@ fn free_root_ports(root: Element<'_>) -> u32 {
     (free.count() as u32).saturating_sub(somewhere)
 }
 
-/// The NICs of a definition that are no host devices, by address.
-fn software_nics(root: Element<'_>) -> Vec<(Option<MacAddr>, Element<'_>)> {
-    let all = children(root, "devices").flat_map(|devices| children(devices, "interface"));
-    all.filter(|nic| nic.attribute("type") != Some("hostdev"))
-        .map(|nic| (nic_mac(nic), nic))
-        .collect()
-}
-
 fn nics(root: Element<'_>, config: Option<Element<'_>>, running: bool) -> Vec<NicFacts> {
-    let staged = config.map(software_nics).unwrap_or_default();
-    let Some(devices) = child(root, "devices") else {
-        return Vec::new();
-    };
     let mut nics = Vec::new();
-    for nic in children(devices, "interface") {
-        if nic.attribute("type") == Some("hostdev") {
-            continue;
-        }
+    for nic in software_nics(root) {
         let Some(mac) = nic_mac(nic) else {
             tracing::debug!("a NIC without a readable address is left out");
             continue;
         };
         let persistent = teaming(nic) == Some("persistent");
-        let of_config = staged.iter().find(|(other, _)| *other == Some(mac));
-        let of_config = of_config.map(|(_, nic)| *nic);
+        let of_config = config.and_then(|config| software_nic(config, mac));
         let interface = |name: Option<&str>| -> Option<IfName> { name?.parse().ok() };
+        let tap = interface(attribute(nic, "target", "dev"));
+        // Of a tap that somebody else made and put somewhere only the kernel knows where.
+        let somewhere = tap
+            .as_ref()
+            .filter(|_| nic.attribute("type") == Some("ethernet"));
         nics.push(NicFacts {
             mac,
             alias: attribute(nic, "alias", "name")
@@ -303,10 +303,11 @@ fn nics(root: Element<'_>, config: Option<Element<'_>>, running: bool) -> Vec<Ni
                 .to_owned(),
             // One that cannot be read is larger than any adapter's.
             mtu: attribute(nic, "mtu", "size").map(|size| size.parse().unwrap_or(u32::MAX)),
-            bridge: interface(attribute(nic, "source", "bridge")),
+            bridge: interface(attribute(nic, "source", "bridge"))
+                .or_else(|| taps::master(somewhere?)),
             direct: interface(attribute(nic, "source", "dev"))
                 .filter(|_| nic.attribute("type") == Some("direct")),
-            tap: interface(attribute(nic, "target", "dev")).filter(|_| running),
+            tap: tap.filter(|_| running),
             standby_live: running && persistent,
             standby_config: of_config.and_then(teaming) == Some("persistent"),
             queues_live: nic::queues(nic),
@@ -319,11 +320,25 @@ fn nics(root: Element<'_>, config: Option<Element<'_>>, running: bool) -> Vec<Ni
     nics
 }
 
-/// NICs of the persistent definition that the running VM does not have.
+/// NICs of the persistent definition that the running VM does not have. One that names a network of libvirt may
+/// be a VF of that network's pool: then the running VM has it as a host device.
 fn staged_nics(live: Element<'_>, config: Element<'_>) -> Vec<NicFacts> {
-    let here: Vec<MacAddr> = nics(live, None, true).iter().map(|nic| nic.mac).collect();
+    let has = |nic: Element<'_>| {
+        let pooled = nic.attribute("type") == Some("network");
+        let mut interfaces =
+            children(live, "devices").flat_map(|devices| children(devices, "interface"));
+        let address = nic_mac(nic);
+        interfaces.any(|here| {
+            let device = here.attribute("type") == Some("hostdev");
+            nic_mac(here) == address && (!device || pooled)
+        })
+    };
+    let to_come: BTreeSet<MacAddr> = software_nics(config)
+        .filter(|nic| !has(*nic))
+        .filter_map(nic_mac)
+        .collect();
     let mut staged = nics(config, Some(config), false);
-    staged.retain(|nic| !here.contains(&nic.mac));
+    staged.retain(|nic| to_come.contains(&nic.mac));
     staged
 }
 
@@ -354,5 +369,7 @@ fn hostdevs<'a>(root: Element<'a>) -> Result<Vec<(HostdevFacts, Element<'a>)>> {
     Ok(found)
 }
 
+#[cfg(test)]
+mod cases;
 #[cfg(test)]
 mod tests;

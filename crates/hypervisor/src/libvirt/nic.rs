@@ -3,7 +3,7 @@
 
 use accelnet_model::{MacAddr, is_virtio};
 
-use super::xml::{self, Element, child, children, malformed, nic_mac, teaming};
+use super::xml::{self, Element, child, malformed, software_nic, teaming};
 use crate::Result;
 
 /// Queues of a NIC; 1 if nothing is said (<https://libvirt.org/formatdomain.html#setting-nic-driver-specific-options>).
@@ -66,10 +66,7 @@ pub fn with_queues(xml: &str, mac: MacAddr, wanted: u32) -> Result<Option<String
 }
 
 fn find<'a>(root: Element<'a>, mac: MacAddr) -> Result<Element<'a>> {
-    children(root, "devices")
-        .flat_map(|devices| children(devices, "interface"))
-        .find(|nic| nic_mac(*nic) == Some(mac))
-        .ok_or_else(|| malformed(&format!("it has no NIC {mac}")))
+    software_nic(root, mac).ok_or_else(|| malformed(&format!("it has no NIC {mac}")))
 }
 
 /// The NIC's own element with another one in it.
@@ -106,6 +103,25 @@ mod tests {
         assert!(VM.contains(&plain), "{plain}");
         assert_eq!(with_teaming(VM, mac(1)).unwrap(), None);
         assert!(with_teaming(VM, mac(9)).is_err());
+    }
+
+    #[test]
+    fn the_half_that_is_a_vf_is_never_changed() {
+        let bridge = "<interface type='bridge'><mac address='52:54:00:00:00:01'/><model type='virtio'/></interface>";
+        for fast in [
+            "<interface type='network'><mac address='52:54:00:00:00:01'/><model type='virtio'/>\
+             <teaming type='transient' persistent='ua-x'/></interface>",
+            "<interface type='hostdev'><mac address='52:54:00:00:00:01'/></interface>",
+        ] {
+            let vm = format!("<domain><devices>{fast}{bridge}</devices></domain>");
+            let teaming = with_teaming(&vm, mac(1)).unwrap().unwrap();
+            let queues = with_queues(&vm, mac(1), 2).unwrap().unwrap();
+            assert!(
+                teaming.starts_with("<interface type='bridge'>"),
+                "{teaming}"
+            );
+            assert!(queues.starts_with("<interface type='bridge'>"), "{queues}");
+        }
     }
 
     #[test]

@@ -60,8 +60,13 @@ pub fn attribute<'a>(node: Element<'a>, name: &'static str, attribute: &str) -> 
 /// An `<address type='pci'>`; `None` if it cannot be read.
 pub fn pci_address(address: Element<'_>) -> Option<PciAddress> {
     let number = |name: &str, default: &str| {
+        // libvirt writes "0x"; what it takes without is decimal (src/conf/device_conf.c,
+        // `virPCIDeviceAddressParseXML`).
         let text = address.attribute(name).unwrap_or(default);
-        u16::from_str_radix(text.trim_start_matches("0x"), 16).ok()
+        match text.strip_prefix("0x") {
+            Some(digits) => u16::from_str_radix(digits, 16).ok(),
+            None => text.parse().ok(),
+        }
     };
     Some(PciAddress {
         domain: number("domain", "0")?,
@@ -74,6 +79,19 @@ pub fn pci_address(address: Element<'_>) -> Option<PciAddress> {
 /// A NIC's own address.
 pub fn nic_mac(nic: Element<'_>) -> Option<MacAddr> {
     attribute(nic, "mac", "address")?.parse().ok()
+}
+
+/// The NICs of a definition that are software's. A fast half is none of them: `hostdev` in the live definition,
+/// while in the persistent one it may be a `network` (a pool of VFs) or `vdpa` that says which NIC it is half of
+/// (<https://libvirt.org/formatdomain.html#teaming-a-virtio-hostdev-nic-pair>).
+pub fn software_nics<'a>(root: Element<'a>) -> impl Iterator<Item = Element<'a>> {
+    let all = children(root, "devices").flat_map(|devices| children(devices, "interface"));
+    all.filter(|nic| nic.attribute("type") != Some("hostdev") && teaming(*nic) != Some("transient"))
+}
+
+/// The software NIC with this address.
+pub fn software_nic<'a>(root: Element<'a>, mac: MacAddr) -> Option<Element<'a>> {
+    software_nics(root).find(|nic| nic_mac(*nic) == Some(mac))
 }
 
 /// Which half of a pair a NIC or host device is (`<teaming type=…>`).

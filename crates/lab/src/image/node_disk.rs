@@ -43,6 +43,9 @@ const NEWER_PACKAGES: &[&str] = &[
     "seabios",
 ];
 
+/// For networks of libvirt, such as pools of VFs.
+const NETWORK_DRIVER: &str = "libvirt-daemon-driver-network";
+
 const MODULES: &[&str] = &[
     "virtio_blk",
     "virtio_net",
@@ -270,7 +273,6 @@ const MASKED: &[&str] = &[
     "modprobe@drm.service",
     "systemd-journal-flush.service",
     "sys-kernel-debug.mount",
-    "dev-hugepages.mount",
     "dev-mqueue.mount",
 ];
 
@@ -343,6 +345,8 @@ struct Release {
     sources: Vec<String>,
     /// Suite of the newer packages, where the release's own are too old.
     backports: Option<String>,
+    /// libvirt's drivers have packages of their own (Debian since libvirt 10.6); before they are in libvirt-daemon.
+    drivers_apart: bool,
 }
 
 impl Release {
@@ -380,9 +384,15 @@ impl Release {
                 .iter()
                 .map(|suite| format!("deb {mirror} {suite} {components}")),
         );
+        let shown = Command::new("apt-cache")
+            .args(["show", "-qq", NETWORK_DRIVER])
+            .output()
+            .context("apt-cache cannot be run")?;
+        let known = shown.status.success() && !shown.stdout.is_empty();
         Ok(Self {
             codename,
             sources,
+            drivers_apart: known || backports.is_some(),
             backports,
         })
     }
@@ -394,10 +404,12 @@ fn install_packages(release: &Release, root: &Path) -> Result<()> {
         .as_ref()
         .map(|suite| format!("/{suite}"))
         .unwrap_or_default();
+    let driver = release.drivers_apart.then_some(NETWORK_DRIVER);
+    let newer = NEWER_PACKAGES.iter().copied().chain(driver);
     let packages: Vec<String> = PACKAGES
         .iter()
         .map(|name| (*name).to_owned())
-        .chain(NEWER_PACKAGES.iter().map(|name| format!("{name}{suffix}")))
+        .chain(newer.map(|name| format!("{name}{suffix}")))
         .collect();
     let from = release.backports.as_deref().unwrap_or(&release.codename);
     // The kernel is only fetched: installing it would build an initial file system for nothing. So are its

@@ -20,11 +20,13 @@
 //! | [`breakage`] | what breaks on a node, and what is said of it |
 //! | [`policies`] | every form of policy on a port: path, reason and return |
 //! | [`guides`] | the command lines of README, tutorial and guides, typed |
+//! | [`cases`] | definitions as users have them |
 //! | [`documentation`] | the command lines of the reference's documentation, typed |
 
 mod beside;
 mod bonds;
 mod breakage;
+mod cases;
 mod connectivity;
 mod documentation;
 mod faults;
@@ -146,6 +148,14 @@ fn connectivity() {
     rig.step(
         "the card gives nothing back",
         connectivity::the_card_gives_nothing_back,
+    );
+    rig.step("odd definitions", cases::odd_definitions);
+    rig.step("odd memory", cases::memory_that_is_there);
+    rig.step("odd pairs", cases::pairs_of_others);
+    rig.step("odd owners", cases::a_vf_of_a_vm_that_is_off);
+    rig.step(
+        "unplugged right after the plug",
+        cases::unplugged_right_after_the_plug,
     );
     rig.step("a cable comes out", connectivity::a_cable_comes_out);
     rig.step(

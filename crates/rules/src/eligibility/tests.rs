@@ -185,6 +185,13 @@ fn obstacles_on_the_port() {
             let other = entry(MacAddr([2, 9, 9, 9, 9, 9]));
             o.bridges[0].ports[1].fdb.push(other);
         }),
+        // As the kernel's documentation has it, not "policy".
+        (Code::VfInUseByOthers, |o| {
+            fixture::put_on_vf(o, 0, 0);
+            o.vms[0].hostdevs[0].mac = Some(o.vms[0].nics[0].mac);
+            o.vms[0].hostdevs_config = vec![o.vms[0].hostdevs[0].pci];
+            o.vms[0].nics[0].link_up = false;
+        }),
         (Code::VfInUseByOthers, |o| {
             let foreign = HostdevFacts {
                 pci: "0000:42:00.1".parse().unwrap(),

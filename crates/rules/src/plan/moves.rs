@@ -22,6 +22,7 @@ use crate::{
     eligibility::{self, free_vfs},
     handle::{self, Handle},
     moves::{Goal, Move, NicId, VfPlace, unused_for_long},
+    pair,
     phase::{Going, Phase},
     profile,
 };
@@ -95,12 +96,18 @@ pub fn plan(
 }
 
 /// A VM that nobody here has said anything of came with a VF of ours: it was migrated or restored. What it was
-/// given here, or by its user, stays.
+/// given here, or by its user, stays; of the latter it is said why nothing is done with it.
 fn unasked(scene: &Scene<'_>, nic: &Nic<'_>, plan: &mut Plan) {
     let NicId { vm, .. } = nic.id;
     let Some(device) = nic.handle.map(|handle| handle.device()) else {
         return;
     };
+    if nic.is_others() {
+        if scene.desired.vm(vm).is_none() {
+            say_pairs(nic.vm, &[nic], plan);
+        }
+        return;
+    }
     let mut hostdevs = nic.vm.hostdevs.iter();
     let ours = hostdevs.any(|hostdev| hostdev.pci == device && hostdev.is_ours());
     let known = || scene.desired.vm(vm).is_some() || scene.observed.stale.contains(&vm);
@@ -268,11 +275,23 @@ fn fulfil(scene: &Scene<'_>, vm: &VmFacts, wish: &VmDesired, plan: &mut Plan) {
                 let problem = Problem::new(Code::VmParked, text).about("vm", &vm.name);
                 plan.vm_problems.entry(vm.uuid).or_default().push(problem);
             }
-            let mut with_vf = scene.nics_of(vm.uuid).filter(|nic| nic.handle.is_some());
-            if let Some(nic) = with_vf.next() {
+            let (others, ours): (Vec<_>, Vec<_>) = scene
+                .nics_of(vm.uuid)
+                .filter(|nic| nic.handle.is_some())
+                .partition(|nic| nic.is_others());
+            say_pairs(vm, &others, plan);
+            if let Some(nic) = ours.first() {
                 back(scene, nic, Vec::new(), plan);
             }
         }
+    }
+}
+
+/// What somebody else gave NICs stays with them, and is said.
+fn say_pairs(vm: &VmFacts, nics: &[&Nic<'_>], plan: &mut Plan) {
+    for problem in nics.iter().filter_map(|nic| pair::problem(vm, nic.nic)) {
+        let problem = problem.about("vm", &vm.name);
+        plan.vm_problems.entry(vm.uuid).or_default().push(problem);
     }
 }
 
@@ -374,7 +393,8 @@ fn accelerate(scene: &Scene<'_>, vm: &VmFacts, level: Performance, plan: &mut Pl
     let waived = nics::waived(scene.desired, vm.uuid);
     let problems = eligibility::check(observed, vm, intent, level, waived);
     let nics: Vec<&Nic<'_>> = scene.nics_of(vm.uuid).collect();
-    for nic in nics.iter().filter(|nic| nic.handle.is_some()) {
+    let managed = |nic: &&&Nic<'_>| nic.handle.is_some() && !nic.is_others();
+    for nic in nics.iter().filter(managed) {
         let leave = must_leave(scene, nic, level, problems.is_empty());
         let Some(leave) = leave else { continue };
         let mut because = Vec::new();
@@ -389,6 +409,7 @@ fn accelerate(scene: &Scene<'_>, vm: &VmFacts, level: Performance, plan: &mut Pl
     vectors::not_provided(observed, vm, intent, level, &problems, plan);
     let waiting: Vec<&&Nic<'_>> = nics.iter().filter(|nic| nic.handle.is_none()).collect();
     if waiting.is_empty() && !nics.is_empty() {
+        say_pairs(vm, &nics, plan);
         return;
     }
     if !problems.is_empty() {

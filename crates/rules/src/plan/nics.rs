@@ -16,6 +16,7 @@ use crate::{
     l2::{self, Datapath, Place, l2},
     moves::{Goal, NicId},
     observed::{nics_on, tap_port},
+    pair,
     phase::{Evidence, Past, Phase, phase},
     policy, profile,
 };
@@ -42,6 +43,11 @@ impl Nic<'_> {
     /// Its phase.
     pub fn phase(&self) -> Phase {
         self.past.phase
+    }
+
+    /// What it has as its fast half somebody else gave it.
+    pub fn is_others(&self) -> bool {
+        pair::of_others(self.vm, self.nic).is_some()
     }
 
     /// Its VM goes on here, as far as is known.
@@ -243,6 +249,9 @@ fn dress(
     memory: &Memory,
 ) -> Option<Action> {
     let (adapter, vf) = target(observed, nic, memory)?;
+    if nic.is_others() {
+        return None;
+    }
     let wanted = match (memory.moves.get(&nic.id), nic.phase()) {
         (Some(going), _) if !going.opens() => return None,
         (Some(going), _) => match &going.goal {

@@ -1,6 +1,7 @@
 mod bonds;
 mod levels;
 mod moves;
+mod pairs;
 
 use accelnet_model::{
     ClusterEnable, Code, FdbEntry, MacAddr, NodeDesired, Performance, PolicyFinding, PolicyKind,

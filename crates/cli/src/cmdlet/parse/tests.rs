@@ -302,3 +302,64 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn what_web_pages_print_is_understood() {
+    all(
+        "Get-VM",
+        &[
+            (
+                &["\u{2013}Name", "\u{201c}MyVM01\u{201d}"],
+                "VMName=[\"MyVM01\"]",
+            ),
+            (
+                &["-Name", "\u{201c}My", "VM", "01\u{201d}"],
+                "VMName=[\"My VM 01\"]",
+            ),
+            (&["-Name:\u{2018}MyVM01\u{2019}"], "VMName=[\"MyVM01\"]"),
+            (&["\u{201c}A,", "B\u{201d}"], "VMName=[\"A\", \"B\"]"),
+            (
+                &["\u{201e}A\u{201c},\u{201e}B\u{201c}"],
+                "VMName=[\"A\", \"B\"]",
+            ),
+            (
+                &["\u{201c}A\u{201d},", "\u{201c}B", "b\u{201d}"],
+                "VMName=[\"A\", \"B b\"]",
+            ),
+            (&["Anna\u{2019}s"], "VMName=[\"Anna\u{2019}s\"]"),
+            (&["@(\"A\",\"B\")"], "VMName=[\"A\", \"B\"]"),
+            (&["@('A', 'B')"], "VMName=[\"A\", \"B\"]"),
+            (&["\"A\""], "VMName=[\"\\\"A\\\"\"]"),
+        ],
+    );
+    all(
+        "Enable-AccelNetVM",
+        &[(
+            &["-VMName", "A,B", "-Performance", "medium", "-Confirm:"],
+            "Confirm=false Performance=Medium VMName=[\"A\", \"B\"]",
+        )],
+    );
+    all(
+        "Get-NetAdapterSriovVf",
+        &[(
+            &["-Name", "eth2", "-FunctionID", "3", "-IncludeHidden"],
+            "FunctionID=[\"3\"] IncludeHidden=true Name=[\"eth2\"]",
+        )],
+    );
+}
+
+#[test]
+fn of_a_parameter_that_is_not_here_the_nearest_is_said() {
+    let words = [
+        "-InterfaceDescription",
+        "Contoso*",
+        "-NoRestart",
+        "-PassThru",
+    ];
+    let problem = parse_words("Enable-NetAdapterSriov", &words, false).unwrap_err();
+    assert!(problem.cure.starts_with("Use -Name"), "{problem:?}");
+    assert!(
+        problem.cure.contains("-NoRestart"),
+        "the known ones too: {problem:?}"
+    );
+}

@@ -170,7 +170,11 @@ fn a_guest_that_does_not_use_its_vf_is_told_and_brought_back() {
         assert_eq!(turns(NOW + from + late), []);
         match &turns(NOW + from + BOTH_LIMIT)[..] {
             [(of, Turn::InVain(problem))] if *of == id => {
-                assert_eq!(problem.code, Code::GuestWithoutFailover);
+                let code = match vectors {
+                    0 => Code::GuestWithoutFailover,
+                    _ => Code::GuestVfNotPaired,
+                };
+                assert_eq!(problem.code, code);
                 assert!(problem.detail.contains(words), "{problem}");
             }
             other => panic!("{other:?}"),
