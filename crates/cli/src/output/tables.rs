@@ -450,6 +450,7 @@ pub fn adapter(adapter: &Adapter) -> String {
         let user = match (&vf.user, vf.vm) {
             (VfUser::Process { pid, command }, vm) => format!("{command} (pid {pid}) {}", dash(vm)),
             (VfUser::HostDriver { driver }, _) => format!("host driver {driver}"),
+            (VfUser::Others { why }, _) => format!("not ours: {why}"),
             (VfUser::Nobody, _) => match vf.promised {
                 Some(vm) => format!("VM {vm}, at its next start"),
                 None => "free".to_owned(),

@@ -159,7 +159,7 @@ impl Machine {
         let vf = self
             .vf(pci)
             .ok_or_else(|| format!("vfio {pci}: no such device"))?;
-        if vf.driver.as_deref() != Some("vfio-pci") {
+        if !vf.is_on_vfio() {
             return Err(format!("vfio {pci}: not bound to vfio-pci"));
         }
         if vf.user != VfUser::Nobody {

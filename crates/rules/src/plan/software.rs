@@ -17,12 +17,8 @@ use crate::{
     handle::Handle,
     l2::{Datapath, l2},
     observed::{nics_on, tap_port},
+    reach::OTHERS_A_PORT,
 };
-
-/// Addresses other than its NIC's own that are kept reachable behind one port: a guest with a few
-/// containers or a VRRP address, not one that makes them up. What is beyond is reached from VFs only
-/// while nobody else needs the room, which is never promised.
-const OTHERS_A_PORT: usize = 16;
 
 fn uplinks<'a>(observed: &'a Observed, intent: &Intent, nics: &[Nic<'_>]) -> Vec<&'a AdapterFacts> {
     let carries = |adapter: &AdapterFacts| {

@@ -85,6 +85,7 @@ impl Kernel {
             self.machine.root(),
             vf,
             vectors,
+            None,
             &|path, text, operation| self.write(path, text, operation),
         )
     }
@@ -178,7 +179,7 @@ fn what_the_driver_takes_but_does_not_do_is_found() {
             operation,
         )
     };
-    let error = ensure_by(machine.root(), vf(2), 5, &deaf).unwrap_err();
+    let error = ensure_by(machine.root(), vf(2), 5, None, &deaf).unwrap_err();
     assert!(matches!(error, HostError::NotAsAsked { .. }), "{error}");
     assert_eq!(has(&machine, vf(2)), on_vfio(8));
 }
