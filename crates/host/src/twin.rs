@@ -355,6 +355,7 @@ fn adapter(number: u8, bridge: &IfName, uplink: &IfName) -> AdapterFacts {
         drivers_autoprobe: Support::Supported(true),
         vf_total_msix: Support::Supported(0),
         vf_pci_id: Some("8086:10ca".into()),
+        filter_room: Support::Unknown,
         filter: Vec::new(),
         vfs: Vec::new(),
     }

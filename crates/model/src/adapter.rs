@@ -293,6 +293,10 @@ pub struct AdapterFacts {
     pub vf_total_msix: Support<u32>,
     /// PCI device id of VFs, e.g. `8086:10ca`.
     pub vf_pci_id: Option<String>,
+    /// How many addresses beside the PF's own its filter has room for, where the driver tells (devlink's
+    /// `max_macs`).
+    #[serde(default)]
+    pub filter_room: Support<u32>,
     /// MAC addresses in the PF's own filter that were added by hand (`bridge fdb … self`).
     pub filter: Vec<MacAddr>,
     /// Its VFs, by index.

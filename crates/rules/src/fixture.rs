@@ -51,12 +51,16 @@ pub fn adapter(vfs: u32) -> AdapterFacts {
         mac,
         master: "br0".parse().ok(),
         claims: vec![],
+        eswitch: Support::Unsupported,
+        vf_owners: vec![],
         sriov: SriovSupport::Supported,
         sriov_evidence: None,
         total_vfs: 7,
         drivers_autoprobe: Support::Supported(false),
         vf_total_msix: Support::Supported(0),
         vf_pci_id: Some("8086:10ca".into()),
+        // As large as any test needs.
+        filter_room: Support::Supported(1024),
         filter: vec![],
         vfs: (0..vfs).map(vf).collect(),
     }

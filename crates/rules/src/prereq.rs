@@ -60,7 +60,7 @@ fn on_node(node: &Node, intent: &Intent, results: &mut Vec<CheckResult>) {
         isolation::check(node, facts, results);
         spoof_check::check(node, facts, results);
         results.extend(tx_rate::check(node, intent, facts));
-        results.push(address_filter::check(node, intent, facts));
+        results.extend(address_filter::check(node, intent, facts));
         results.extend(vf_owners::check(node, facts));
         results.extend(numa::check(node, facts));
     }

@@ -2,7 +2,8 @@
 //! them.
 //!
 //! Those of all NICs on the bridge count, also of guests that are on a VF: each may come back to its tap, and
-//! is cut off from VFs then if there is no room for it.
+//! is cut off from VFs then if there is no room for it. Other addresses behind its ports have what room is
+//! left, so that a guest that makes up addresses takes it from nobody.
 
 use std::collections::BTreeSet;
 
@@ -11,34 +12,29 @@ use accelnet_model::{AdapterFacts, Code, Intent, MacAddr, Problem};
 use crate::{Observed, profile};
 
 /// Addresses other than its NIC's own that are kept reachable behind one port: a guest with a few
-/// containers or a VRRP address, not one that makes them up. What is beyond is reached from VFs only
-/// while nobody else needs the room, which is never promised.
+/// containers or a VRRP address, not one that makes them up.
 pub const OTHERS_A_PORT: usize = 16;
 
-/// What the filter of the bridge's uplinks must have room for.
+/// What the filter of the bridge's uplinks must have room for: the bridge and all NICs on it.
 fn needed(observed: &Observed, intent: &Intent) -> BTreeSet<MacAddr> {
     let Some(bridge) = observed.bridge(&intent.bridge) else {
         return BTreeSet::new();
     };
-    let nics: BTreeSet<MacAddr> = observed
-        .vms_on(&bridge.ifname)
-        .flat_map(|vm| vm.nics.iter().map(|nic| nic.mac))
-        .collect();
-    let mut found = nics.clone();
-    found.insert(bridge.mac);
-    let is_uplink = |name| {
-        let mut adapters = observed.adapters.iter();
-        adapters.any(|adapter| observed.port_of(adapter, &intent.bridge) == Some(name))
-    };
-    for port in bridge.ports.iter().filter(|port| !is_uplink(&port.ifname)) {
-        let entries = port.fdb.iter().filter(|entry| !entry.local);
-        let others: BTreeSet<MacAddr> = entries
-            .map(|entry| entry.mac)
-            .filter(|mac| !mac.is_group() && !mac.is_zero() && !nics.contains(mac))
-            .collect();
-        found.extend(others.into_iter().take(OTHERS_A_PORT));
-    }
-    found
+    let vms = observed.vms_on(&bridge.ifname);
+    let nics = vms.flat_map(|vm| vm.nics.iter().map(|nic| nic.mac));
+    nics.chain([bridge.mac]).collect()
+}
+
+/// How many addresses that are nobody's NIC's have room in the filters of all these adapters; any number where
+/// nobody knows.
+pub fn room_for_others(observed: &Observed, intent: &Intent, adapters: &[&AdapterFacts]) -> usize {
+    let rooms = adapters
+        .iter()
+        .filter_map(|adapter| profile::filter_room(adapter));
+    let needed = needed(observed, intent).len();
+    rooms
+        .min()
+        .map_or(usize::MAX, |room| (room as usize).saturating_sub(needed))
 }
 
 /// Why no more VFs of the adapter are given out: there would be addresses on the host that they do not reach.
@@ -68,6 +64,8 @@ pub fn overflow(observed: &Observed, intent: &Intent, adapter: &AdapterFacts) ->
 
 #[cfg(test)]
 mod tests {
+    use accelnet_model::Support;
+
     use super::*;
     use crate::fixture;
 
@@ -75,6 +73,7 @@ mod tests {
     fn node(vms: u8) -> Observed {
         let mut observed = fixture::observed();
         observed.vms = (1..=vms).map(fixture::vm).collect();
+        observed.adapters[0].filter_room = Support::Unsupported;
         observed
     }
 
@@ -85,16 +84,27 @@ mod tests {
 
     #[test]
     fn vfs_are_refused_where_not_all_could_be_reached() {
-        let vfs = node(1).adapters[0].vfs.len() as u8;
-        let room = 24 - 1 - vfs;
-        // The bridge's own address is the adapter's, or one of them.
-        let own = u8::from(needed(&node(0), &fixture::intent()).len() > 0);
-        assert_eq!(refused(&node(room - own)), None);
-        let found = refused(&node(room + 1)).unwrap();
-        assert!(
-            found.contains("pf0") && found.contains("room for"),
-            "{found}"
-        );
+        let mut answers = (false, false);
+        for vms in 0..40 {
+            let observed = node(vms);
+            let adapter = &observed.adapters[0];
+            let room = 24 - 1 - adapter.vfs.len();
+            let others = needed(&observed, &fixture::intent());
+            let count = others.iter().filter(|mac| **mac != adapter.mac).count();
+            let found = refused(&observed);
+            assert_eq!(
+                found.is_some(),
+                count > room,
+                "{vms} VMs, {count}: {found:?}"
+            );
+            match found {
+                None => answers.0 = true,
+                Some(text) => {
+                    answers.1 = text.contains("pf0") && text.contains("room for 16");
+                }
+            }
+        }
+        assert_eq!(answers, (true, true));
     }
 
     #[test]
@@ -108,18 +118,14 @@ mod tests {
     }
 
     #[test]
-    fn a_guest_that_makes_up_addresses_counts_for_no_more_than_its_share() {
-        let mut observed = node(1);
-        let tap = observed.bridges[0]
-            .ports
-            .iter()
-            .position(|port| port.ifname.as_str() == "vnet1");
-        for number in 0..200u8 {
-            let mac = MacAddr([2, 0, 0, 1, 0, number]);
-            let made_up = fixture::port("x", Some(mac)).fdb.remove(0);
-            observed.bridges[0].ports[tap.unwrap()].fdb.push(made_up);
-        }
-        let count = needed(&observed, &fixture::intent()).len();
-        assert!(count <= 2 + OTHERS_A_PORT, "{count}");
+    fn others_have_what_is_left() {
+        let left = |observed: &Observed| {
+            room_for_others(observed, &fixture::intent(), &[&observed.adapters[0]])
+        };
+        assert_eq!(left(&node(3)), 16 - 3 - 1);
+        assert_eq!(left(&node(30)), 0);
+        let mut unknown = node(30);
+        unknown.adapters[0].driver = Some("mlx5_core".into());
+        assert_eq!(left(&unknown), usize::MAX);
     }
 }

@@ -251,3 +251,21 @@ fn an_adapter_that_an_update_renamed_is_found_by_its_old_name() {
     let nic = vm(&world.wait("quiet", is_quiet), 1).nics[0].clone();
     assert_eq!((nic.adapter, uuid(1)), (Some(name("pf0np0")), uuid(1)));
 }
+
+#[test]
+fn two_masters_of_the_number_do_not_answer_each_other_without_end() {
+    let mut world = World::settled(0);
+    let pf = world.host.with(|machine| machine.adapters[0].pci);
+    let mut told = false;
+    for _ in 0..60 {
+        world.host.ensure_vf_count(pf, 2).unwrap();
+        world.run_for(Duration::from_secs(10));
+        told |= world
+            .told
+            .iter()
+            .any(|problem| problem.code == Code::RepairRepeated);
+    }
+    let calls = world.process().calls();
+    let made = calls.iter().filter(|call| call.contains("7 VFs")).count();
+    assert!(told && made < 15, "{told} {made}");
+}

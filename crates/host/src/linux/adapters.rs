@@ -206,6 +206,7 @@ impl View<'_> {
             vf_total_msix: optional("sriov_vf_total_msix")?
                 .map_or(Support::Unsupported, Support::Supported),
             vf_pci_id: vf_device.map(|device| format!("{vendor:04x}:{device:04x}")),
+            filter_room: Support::Unknown,
             filter: answers.filter,
             vfs: match shares {
                 Some(_) => Vec::new(),

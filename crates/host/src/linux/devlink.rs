@@ -17,7 +17,7 @@ use std::{
 use accelnet_model::{AdapterFacts, DevlinkFacts, EswitchMode, PciAddress, Support};
 
 use super::{
-    attributes::{find, iter, push, text, u16_at},
+    attributes::{find, iter, push, text, u16_at, u32_at},
     netlink::Netlink,
     sysfs::{self, Root},
 };
@@ -28,10 +28,16 @@ const CTRL_CMD_GETFAMILY: u8 = 3;
 const CTRL_ATTR_FAMILY_ID: u16 = 1;
 const CTRL_ATTR_FAMILY_NAME: u16 = 2;
 const DEVLINK_CMD_ESWITCH_GET: u8 = 29;
+const DEVLINK_CMD_PARAM_GET: u8 = 38;
 const DEVLINK_CMD_INFO_GET: u8 = 51;
 const BUS_NAME: u16 = 1;
 const DEV_NAME: u16 = 2;
 const ESWITCH_MODE: u16 = 25;
+const PARAM: u16 = 80;
+const PARAM_NAME: u16 = 81;
+const PARAM_VALUES_LIST: u16 = 84;
+const PARAM_VALUE: u16 = 85;
+const PARAM_VALUE_DATA: u16 = 86;
 const SERIAL_NUMBER: u16 = 99;
 const VERSION_RUNNING: u16 = 101;
 const VERSION_STORED: u16 = 102;
@@ -65,11 +71,17 @@ type Of = (Option<String>, Option<String>, Option<String>);
 struct Answer {
     info: Option<DevlinkFacts>,
     eswitch: Support<EswitchMode>,
+    /// Addresses of the function's filter, its own included.
+    max_macs: Support<u32>,
 }
 
 impl Answer {
     fn fill(&self, adapter: &mut AdapterFacts) {
         adapter.devlink = self.info.clone();
+        adapter.filter_room = match self.max_macs {
+            Support::Supported(all) => Support::Supported(all.saturating_sub(1)),
+            other => other,
+        };
         adapter.eswitch = self.eswitch;
     }
 }
@@ -142,18 +154,26 @@ struct Asker(Option<Option<(Netlink, u16)>>);
 
 impl Ask for Asker {
     fn about(&mut self, pci: PciAddress) -> Result<Answer> {
-        let eswitch = self.request(DEVLINK_CMD_ESWITCH_GET, pci)?;
-        let info = self.request(DEVLINK_CMD_INFO_GET, pci)?;
+        let eswitch = self.request(DEVLINK_CMD_ESWITCH_GET, pci, &[])?;
+        let info = self.request(DEVLINK_CMD_INFO_GET, pci, &[])?;
+        let mut name = Vec::new();
+        push(&mut name, PARAM_NAME, b"max_macs\0");
+        // A driver that has parameters and not this one says EINVAL (net/devlink/param.c).
+        let max_macs = match self.request(DEVLINK_CMD_PARAM_GET, pci, &name) {
+            Err(error) if error.errno() == Some(libc::EINVAL) => None,
+            other => other?,
+        };
         Ok(Answer {
             info: info.map(|list| read(&list)),
             eswitch: eswitch.map_or(Support::Unsupported, |list| mode(&list)),
+            max_macs: max_macs.map_or(Support::Unsupported, |list| number(&list)),
         })
     }
 }
 
 impl Asker {
     /// The attributes of the answer; None if the driver has no devlink, or nothing to say.
-    fn request(&mut self, command: u8, pci: PciAddress) -> Result<Option<Vec<u8>>> {
+    fn request(&mut self, command: u8, pci: PciAddress, more: &[u8]) -> Result<Option<Vec<u8>>> {
         let family = match &mut self.0 {
             Some(family) => family,
             asked => asked.insert(family()?),
@@ -164,6 +184,7 @@ impl Asker {
         let mut request = vec![command, VERSION, 0, 0];
         push(&mut request, BUS_NAME, b"pci\0");
         push(&mut request, DEV_NAME, format!("{pci}\0").as_bytes());
+        request.extend(more);
         let operation = format!("ask devlink about {pci}");
         match socket.request(&operation, *family, 0, &request) {
             Ok(answers) => {
@@ -176,6 +197,17 @@ impl Asker {
             Err(error) => Err(error),
         }
     }
+}
+
+/// A parameter's value: the first, which is the one in use where it can be changed while the driver runs, or
+/// with its next start.
+fn number(list: &[u8]) -> Support<u32> {
+    let value = find(list, PARAM)
+        .and_then(|parameter| find(parameter, PARAM_VALUES_LIST))
+        .and_then(|values| find(values, PARAM_VALUE))
+        .and_then(|value| find(value, PARAM_VALUE_DATA))
+        .and_then(|data| u32_at(data, 0));
+    value.map_or(Support::Unsupported, Support::Supported)
 }
 
 /// `DEVLINK_ESWITCH_MODE_…` (include/uapi/linux/devlink.h).
@@ -275,6 +307,24 @@ mod tests {
         assert_eq!(mode(&[]), Support::Unsupported);
     }
 
+    #[test]
+    fn the_value_of_a_parameter_is_read() {
+        let mut message = Vec::new();
+        let inner = |kind, value: &[u8]| {
+            let mut bytes = Vec::new();
+            push(&mut bytes, kind, value);
+            bytes
+        };
+        let data = inner(PARAM_VALUE_DATA, &128u32.to_ne_bytes());
+        let values = inner(PARAM_VALUE, &data);
+        let mut parameter = inner(PARAM_NAME, b"max_macs\0");
+        parameter.extend(inner(PARAM_VALUES_LIST, &values));
+        push(&mut message, BUS_NAME, b"pci\0");
+        push(&mut message, PARAM, &parameter);
+        assert_eq!(number(&message), Support::Supported(128));
+        assert_eq!(number(&data), Support::Unsupported);
+    }
+
     /// Counts how often it is asked; the fifth time nobody answers.
     struct Counted(u32);
 
@@ -287,6 +337,7 @@ mod tests {
             Ok(Answer {
                 info: (self.0 > 1).then(DevlinkFacts::default),
                 eswitch: Support::Supported(EswitchMode::Legacy),
+                max_macs: Support::Supported(128),
             })
         }
     }
@@ -325,6 +376,7 @@ mod tests {
             assert_eq!((ask.0, adapters[0].devlink.is_some()), (asked, true));
         }
         assert!(adapters[0].eswitch.is(&EswitchMode::Legacy));
+        assert!(adapters[0].filter_room.is(&127));
         // The card's switch went into another mode.
         *switch.borrow_mut() = Some("1e00".to_owned());
         devlink.fill_by(&mut adapters, now + 2 * KEPT, &mut ask, &same);
@@ -343,6 +395,7 @@ mod tests {
         let nothing = Answer {
             info: None,
             eswitch: Support::Unsupported,
+            max_macs: Support::Unsupported,
         };
         assert_eq!(Asker::default().about(nobody), Ok(nothing));
     }
@@ -352,6 +405,7 @@ mod tests {
         fn anything_can_be_read(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
             read(&bytes);
             mode(&bytes);
+            number(&bytes);
         }
     }
 }

@@ -345,6 +345,9 @@ impl Host for HostTwin {
                 .filter_map(|adapter| Some((adapter.ifname.clone(), why_not(adapter)?)))
                 .collect();
             adapters.retain(|adapter| why_not(adapter).is_none());
+            for adapter in &mut adapters {
+                adapter.filter_room = Support::Supported(machine.filter_room as u32);
+            }
             for vf in adapters.iter_mut().flat_map(|adapter| &mut adapter.vfs) {
                 vf.active_vectors = machine.vectors(vf.pci);
                 if machine.vectors_hidden {

@@ -62,7 +62,7 @@ impl Capacity {
             }
             Refusal::Short(shortage) => {
                 let mut text = self.shortage(shortage, vm);
-                text.extend(self.homeless(&shortage.lost));
+                text.extend(self.left_without(&shortage.lost));
                 text
             }
         };
@@ -75,7 +75,7 @@ impl Capacity {
 
     /// A VM with several NICs that would have to move and that no node is left for, in words: sums of VFs say
     /// nothing then.
-    fn homeless(&self, lost: &[u32]) -> Option<String> {
+    fn left_without(&self, lost: &[u32]) -> Option<String> {
         let moves = |vm: &VmState| {
             let place = vm.place.as_ref();
             place.is_none_or(|place| lost.contains(&place.node) || self.down.contains(&place.node))

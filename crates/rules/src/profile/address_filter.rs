@@ -12,7 +12,7 @@
 //! | `ixgbe` | 128 − 2 − VFs (one is kept for storage) | refused (`ENOMEM`) | intel/ixgbe/ixgbe_82599.c, `IXGBE_82599_RAR_ENTRIES`; ixgbe_main.c, `ixgbe_available_rars`, `ixgbe_ndo_fdb_add` |
 //! | `i40e` | firmware's, not told | promiscuous | intel/i40e/i40e_main.c, `i40e_aqc_add_filters` |
 //! | `ice` | firmware's, not told | promiscuous | intel/ice/ice_main.c, `ice_vsi_sync_fltr` |
-//! | `mlx5_core` | firmware's (devlink parameter `max_macs`), not told here | dropped, with a line in the kernel's log | mellanox/mlx5/core/en_fs.c, `mlx5e_vport_context_update_addr_list` |
+//! | `mlx5_core` | the devlink parameter `max_macs` − 1 | dropped, with a line in the kernel's log | mellanox/mlx5/core/en_fs.c, `mlx5e_vport_context_update_addr_list` |
 //! | `bnxt_en` | 4 − 1 | promiscuous | broadcom/bnxt/bnxt.h, `BNXT_MAX_UC_ADDRS`; bnxt.c, `bnxt_cfg_rx_mode` |
 //! | `bnx2x` | shared by functions, not told | promiscuous | broadcom/bnx2x/bnx2x_main.c, `bnx2x_set_rx_mode_inner` |
 //! | `qede` | firmware's share, not told | promiscuous | qlogic/qede/qede_filter.c, `qede_config_rx_mode` |
@@ -32,6 +32,9 @@ const ICE_SHARES: (u32, u32) = (5, 19);
 /// How many addresses beside its own an adapter's filter has room for, if that is known, with VFs that have
 /// an address each.
 pub fn filter_room(adapter: &AdapterFacts) -> Option<u32> {
+    if let Some(room) = adapter.filter_room.value() {
+        return Some(*room);
+    }
     let vfs = adapter.vfs.len() as u32;
     let left = |entries: u32, kept: u32| Some(entries.saturating_sub(kept + vfs));
     match (adapter.driver.as_deref()?, adapter.vf_pci_id.as_deref()) {
@@ -62,6 +65,8 @@ fn release(version: &str) -> Option<(u32, u32)> {
 
 #[cfg(test)]
 mod tests {
+    use accelnet_model::Support;
+
     use super::*;
     use crate::fixture;
 
@@ -71,6 +76,7 @@ mod tests {
             filter_room(&AdapterFacts {
                 driver: Some(driver.to_owned()),
                 vf_pci_id: Some(vf.to_owned()),
+                filter_room: Support::Unsupported,
                 ..fixture::adapter(vfs)
             })
         };
@@ -80,6 +86,11 @@ mod tests {
         assert_eq!(with("ixgbe", "8086:10ed", 63), Some(63));
         assert_eq!(with("bnxt_en", "14e4:16dc", 7), Some(3));
         assert_eq!(with("mlx5_core", "15b3:1018", 7), None);
+        let told = AdapterFacts {
+            filter_room: Support::Supported(127),
+            ..fixture::adapter(7)
+        };
+        assert_eq!(filter_room(&told), Some(127));
     }
 
     #[test]
