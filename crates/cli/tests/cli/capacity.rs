@@ -52,7 +52,7 @@ fn a_file_is_answered_without_a_server() {
 }
 
 /// Five nodes with one adapter of five VFs each; on each two VMs of two NICs: a free VF remains on each.
-fn fragmented(nodes_down: u32, add: Value) -> Value {
+fn fragmented(nodes_down: u32, add: &Value) -> Value {
     let nodes = (0..5).map(|number| {
         json!({"name": format!("n{number}"),
                "adapters": [{"name": "pf0", "vfs": 5, "queue_pairs_per_vf": 2}]})
@@ -74,7 +74,7 @@ fn answered(question: &Value) -> Value {
 #[test]
 fn free_vfs_that_are_scattered_are_no_room_for_vms_with_two_nics() {
     let one = json!([{"name": "x", "level": "Low", "nics": 1}]);
-    let report = answered(&fragmented(1, one));
+    let report = answered(&fragmented(1, &one));
     assert_eq!(
         (&report["holds"], &report["admitted"]),
         (&json!(false), &json!([]))
@@ -92,7 +92,7 @@ fn free_vfs_that_are_scattered_are_no_room_for_vms_with_two_nics() {
     add.extend(
         (1..=6).map(|number| json!({"name": format!("x{number}"), "level": "Low", "nics": 1})),
     );
-    let report = answered(&fragmented(0, json!(add)));
+    let report = answered(&fragmented(0, &json!(add)));
     assert_eq!(report["holds"], true);
     assert_eq!(report["admitted"], json!(["x1", "x2", "x3", "x4", "x5"]));
     let names: Vec<_> = report["refused"]
@@ -143,7 +143,7 @@ fn a_large_node_counts_for_what_it_carries_not_for_its_share() {
 
 #[test]
 fn a_field_that_is_not_known_is_refused_by_its_name() {
-    let mut question = fragmented(0, json!([]));
+    let mut question = fragmented(0, &json!([]));
     question["vms"][0]["spread_adapters"] = json!(true);
     let ended = offline("-", "json", question.to_string().as_bytes()).with(2);
     ended.says(&["spread_adapters"]);

@@ -98,7 +98,8 @@ mod tests {
         #[test]
         fn anything_can_be_asked(pattern in "[ab*?\\[\\]!-]{0,12}", text in "[ab\\[]{0,12}") {
             fits(&pattern, &text);
-            prop_assert!(fits(&format!("*{}*", text.replace('[', "?")), &text));
+            let around = format!("*{}*", text.replace('[', "?"));
+            prop_assert!(fits(&around, &text));
         }
     }
 }

@@ -20,6 +20,7 @@ fn answers(name: &IfName) -> Result<Answers> {
     Ok(Answers {
         link: link::Link {
             permanent_mac: Some("52:54:00:10:00:01".parse().unwrap()),
+            altnames: vec!["enp1s0".parse().unwrap()],
             carrier: true,
             vfs: vfs.collect(),
         },
@@ -52,6 +53,7 @@ fn the_emulated_card_is_read_whole() {
             port: 0
         }
     );
+    assert!(igb.is_called(&"enp1s0".parse().unwrap()));
     assert_eq!(igb.pci_id, "8086:10c9");
     assert_eq!(igb.vf_pci_id.as_deref(), Some("8086:10ca"));
     assert_eq!(igb.driver.as_deref(), Some("igb"));

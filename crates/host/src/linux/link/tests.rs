@@ -85,7 +85,7 @@ fn an_interface_keeps_its_alternative_names_when_it_is_renamed() {
     in_own_network(|_| {
         let long = "x".repeat(127);
         cable("ens7f0np0", None);
-        assert_eq!(observe(&name("ens7f0np0")).unwrap().altnames, []);
+        assert!(observe(&name("ens7f0np0")).unwrap().altnames.is_empty());
         altname("ens7f0np0", "ens7f0");
         altname("ens7f0np0", &long);
         let seen = observe(&name("ens7f0np0")).unwrap();
