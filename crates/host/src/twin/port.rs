@@ -210,6 +210,9 @@ impl Machine {
             });
         }
         let before = std::mem::replace(&mut vf.attributes, wanted.clone());
+        if exclusive && before.mac != wanted.mac {
+            self.loses_from_outside(wanted.mac);
+        }
         if before != *wanted {
             // rtnetlink tells of every IFLA_VFINFO_LIST (net/core/rtnetlink.c, `do_setlink`).
             self.tell(&HostEvent::Link(ifname));
@@ -226,6 +229,14 @@ impl Machine {
         ) = rates(&before);
         let operation = format!("set transmit rates on VF {index}");
         Err(HostError::NeedsLink(operation))
+    }
+
+    /// The card, and not who uses it, loses what comes from outside for this address from now on.
+    pub(super) fn loses_from_outside(&mut self, mac: MacAddr) {
+        let mut guests = self.guests.iter_mut();
+        if let Some(guest) = guests.find(|guest| guest.mac == mac) {
+            guest.excused = true;
+        }
     }
 
     /// A VF whose user is not one of the VMs is somebody's own.
