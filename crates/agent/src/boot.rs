@@ -5,6 +5,7 @@ use std::{collections::BTreeSet, path::Path};
 
 use accelnet_host::Host;
 use accelnet_model::{AdapterFacts, AdapterId, VfAttributes, VfUser};
+use accelnet_rules::{action::Action, foreign};
 
 use crate::ledger::{AdapterEntry, BridgeEntry, Ledger};
 
@@ -17,7 +18,8 @@ pub struct Outcome {
     pub failed: Vec<String>,
 }
 
-/// Makes the VFs and bridges that the ledger tells of, binds VFs them to vfio-pci and brings them to the baseline.
+/// Makes the VFs and bridges that the ledger tells of, binds VFs to a driver that hands them to VMs, and brings
+/// them to the baseline. VFs of others are left alone.
 /// Needs neither server nor libvirt; VFs in use are not touched.
 pub fn boot(host: &dyn Host, state_dir: &Path) -> Outcome {
     let mut outcome = Outcome::default();
@@ -30,7 +32,7 @@ pub fn boot(host: &dyn Host, state_dir: &Path) -> Outcome {
     };
     let enabled = ledger.desired.enabled.is_some();
     for entry in ledger.adapters.iter().filter(|_| enabled) {
-        if let Err(text) = adapter(host, entry, &mut outcome) {
+        if let Err(text) = adapter(host, &ledger, entry, &mut outcome) {
             outcome.failed.push(text);
         }
     }
@@ -79,7 +81,12 @@ fn find(host: &dyn Host, id: &AdapterId) -> Result<AdapterFacts, String> {
     })
 }
 
-fn adapter(host: &dyn Host, entry: &AdapterEntry, outcome: &mut Outcome) -> Result<(), String> {
+fn adapter(
+    host: &dyn Host,
+    ledger: &Ledger,
+    entry: &AdapterEntry,
+    outcome: &mut Outcome,
+) -> Result<(), String> {
     let before = find(host, &entry.id)?;
     let name = &before.ifname;
     if before.vfs.len() as u32 != entry.vfs {
@@ -87,13 +94,26 @@ fn adapter(host: &dyn Host, entry: &AdapterEntry, outcome: &mut Outcome) -> Resu
             .map_err(|error| format!("{name}: {error}"))?;
         outcome.done.push(format!("{name}: {} VFs made", entry.vfs));
     }
-    for vf in find(host, &entry.id)?
-        .vfs
-        .iter()
-        .filter(|vf| vf.user == VfUser::Nobody)
-    {
+    let mut ours = ledger.ours.clone();
+    let node = host.observe_node().map_err(|error| error.to_string())?;
+    ours.since(&node.boot_id);
+    if before.vfs.len() as u32 != entry.vfs {
+        ours.note(&Action::CreateVfs {
+            pf: before.pci,
+            count: entry.vfs,
+        });
+    }
+    let intents = &ledger.desired.intents;
+    let intent = ledger.desired.enabled_intent();
+    let driver = intent.and_then(|intent| intent.vf_driver.named());
+    let found = find(host, &entry.id)?;
+    let idle = found.vfs.iter().filter(|vf| {
+        let why = || foreign::why(intents, &ours, before.pci, vf.pci, &vf.attributes);
+        vf.user == VfUser::Nobody && why().is_none()
+    });
+    for vf in idle {
         let clean = || {
-            host.ensure_vf_vfio(vf.pci)?;
+            host.ensure_vf_vfio(vf.pci, driver)?;
             host.ensure_vf_attributes(before.pci, vf.index, &VfAttributes::baseline())
                 .map(drop)
         };

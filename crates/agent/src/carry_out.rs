@@ -60,8 +60,13 @@ fn one(action: &Action, host: &dyn Host, hypervisor: &dyn Hypervisor) -> Result<
         Action::MakeBridge { bridge, mark } => host.ensure_bridge(bridge, mark),
         Action::AddUplink { bridge, adapter } => host.ensure_bridge_port(bridge, adapter),
         Action::CreateVfs { pf, count } => host.ensure_vf_count(*pf, *count),
-        Action::BindVf { vf, .. } => host.ensure_vf_vfio(*vf),
-        Action::VfVectors { vf, vectors, .. } => host.ensure_vf_vectors(*vf, *vectors),
+        Action::BindVf { vf, driver, .. } => host.ensure_vf_vfio(*vf, driver.as_ref()),
+        Action::VfVectors {
+            vf,
+            vectors,
+            driver,
+            ..
+        } => host.ensure_vf_vectors(*vf, *vectors, driver.as_ref()),
         Action::CleanVf { pf, index, vf } => return clean(host, *pf, *index, *vf),
         Action::Dress { .. } => return dress(host, action),
         Action::PinBridge { bridge } => host.ensure_bridge_mac_pinned(bridge),

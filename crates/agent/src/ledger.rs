@@ -16,7 +16,7 @@ use accelnet_model::{
     AdapterId, Code, IfName, Intent, MacAddr, NodeDesired, PciAddress, Problem, Support,
     intent::BRIDGE_MARK,
 };
-use accelnet_rules::{Observed, action::Action};
+use accelnet_rules::{Observed, action::Action, foreign::Ours};
 use serde::{Deserialize, Serialize};
 
 /// Layout of the file; a newer one is refused rather than misread.
@@ -65,6 +65,9 @@ pub struct Ledger {
     /// Addresses that we put into a PF's filter.
     #[serde(default)]
     pub filtered: Vec<MacAddr>,
+    /// VFs that we had in hand.
+    #[serde(default)]
+    pub ours: Ours,
     /// Vectors that VFs were given: some drivers do not show them (ice).
     #[serde(default)]
     pub vectors: Vectors,
@@ -204,6 +207,7 @@ impl Ledger {
     /// Notes what an action is going to add, or to make unknown; true if that changed it.
     pub fn note(&mut self, action: &Action) -> bool {
         let before = self.clone();
+        self.ours.note(action);
         match action {
             Action::CreateVfs { .. } => self.vectors.clear(),
             Action::VfVectors { vf, .. } => self.vectors.forget(*vf),

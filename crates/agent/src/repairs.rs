@@ -200,6 +200,7 @@ mod tests {
         Action::BindVf {
             pf: "0000:01:00.0".parse().unwrap(),
             vf: "0000:01:10.0".parse().unwrap(),
+            driver: None,
         }
     }
 

@@ -16,7 +16,10 @@ pub fn of(action: &Action) -> String {
         Action::MakeBridge { bridge, .. } => format!("make bridge {bridge}"),
         Action::AddUplink { bridge, adapter } => format!("make {adapter} a port of {bridge}"),
         Action::CreateVfs { pf, count } => format!("create {count} VFs of {pf}"),
-        Action::BindVf { vf, .. } => format!("bind VF {vf} to vfio-pci"),
+        Action::BindVf { vf, driver, .. } => match driver {
+            Some(driver) => format!("bind VF {vf} to {driver}"),
+            None => format!("bind VF {vf} to a vfio driver"),
+        },
         Action::VfVectors { vf, vectors, .. } => format!("give VF {vf} {vectors} MSI-X vectors"),
         Action::CleanVf { vf, .. } => format!("bring VF {vf} to the safe baseline"),
         Action::PinBridge { bridge } => format!("pin the address of {bridge}"),

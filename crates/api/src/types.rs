@@ -1,9 +1,9 @@
 //! Bodies of requests and answers.
 
 use accelnet_model::{
-    AdapterMatch, AdapterStatus, Code, IfName, Intent, IntentOnNode, IntentType, LevelQueuePairs,
-    LevelTxRates, Levels, Name, NicPath, NicStatus, Performance, Problem, Progress, VfCount,
-    VmState, Waiver, WhenToCreateVfs,
+    AdapterMatch, AdapterName, AdapterStatus, Code, IfName, Intent, IntentOnNode, IntentType,
+    LevelQueuePairs, LevelTxRates, Levels, Name, NicPath, NicStatus, PciAddress, Performance,
+    Problem, Progress, VfCount, VfDriver, VmState, Waiver, WhenToCreateVfs,
 };
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -312,9 +312,9 @@ pub struct NewIntent {
     /// At least one type.
     #[schema(min_items = 1)]
     pub types: Vec<IntentType>,
-    /// Interface names of the adapters (PFs); the same on every node.
+    /// Names of the adapters (PFs), the interfaces' own or alternative ones; the same on every node.
     #[serde(default)]
-    pub adapters: Vec<IfName>,
+    pub adapters: Vec<AdapterName>,
     /// A rule that says which adapters carry it, instead of names.
     #[serde(default, rename = "match")]
     pub matching: Option<AdapterMatch>,
@@ -329,6 +329,12 @@ pub struct NewIntent {
     /// What the performance levels are here.
     #[serde(default)]
     pub levels: Levels,
+    /// The driver that hands VFs to VMs: `auto`, or its name.
+    #[serde(default)]
+    pub vf_driver: VfDriver,
+    /// VFs that are somebody else's, by PCI address.
+    #[serde(default)]
+    pub exclude_vfs: Vec<PciAddress>,
 }
 
 /// Body of `PATCH /intents/{name}`: what changes. What is left out stays.
@@ -339,9 +345,9 @@ pub struct ChangeIntent {
     #[serde(default)]
     #[schema(min_items = 1)]
     pub types: Option<Vec<IntentType>>,
-    /// Interface names of the adapters (PFs), all of them.
+    /// Names of the adapters (PFs), all of them.
     #[serde(default)]
-    pub adapters: Option<Vec<IfName>>,
+    pub adapters: Option<Vec<AdapterName>>,
     /// A rule that says which adapters carry it, instead of names.
     #[serde(default, rename = "match")]
     pub matching: Option<AdapterMatch>,
@@ -357,6 +363,12 @@ pub struct ChangeIntent {
     /// The most that a VM of each level may send, in Mbit/s; a level that is not named has no limit.
     #[serde(default)]
     pub max_tx_rate_mbps: Option<LevelTxRates>,
+    /// The driver that hands VFs to VMs: `auto`, or its name.
+    #[serde(default)]
+    pub vf_driver: Option<VfDriver>,
+    /// VFs that are somebody else's, by PCI address, all of them.
+    #[serde(default)]
+    pub exclude_vfs: Option<Vec<PciAddress>>,
 }
 
 impl From<NewIntent> for Intent {
@@ -370,6 +382,8 @@ impl From<NewIntent> for Intent {
             create,
             vfs,
             levels,
+            vf_driver,
+            exclude_vfs,
         } = new;
         Self {
             name,
@@ -380,6 +394,8 @@ impl From<NewIntent> for Intent {
             create,
             vfs,
             levels,
+            vf_driver,
+            exclude_vfs,
         }
     }
 }

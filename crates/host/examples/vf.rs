@@ -19,7 +19,7 @@ fn main() -> anyhow::Result<()> {
     let pci = |text: &str| text.parse::<PciAddress>();
     match words[..] {
         ["count", pf, count] => host.ensure_vf_count(pci(pf)?, count.parse()?)?,
-        ["vfio", vf] => host.ensure_vf_vfio(pci(vf)?)?,
+        ["vfio", vf] => host.ensure_vf_vfio(pci(vf)?, None)?,
         ["reset", vf] => host.reset_vf(pci(vf)?)?,
         ["vectors", vf] => println!("{:?}", host.observe_vectors()?.get(&pci(vf)?)),
         ["baseline", pf, index] => set(&host, pci(pf)?, index, &[])?,

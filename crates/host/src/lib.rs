@@ -18,7 +18,8 @@ use std::{
 };
 
 use accelnet_model::{
-    AdapterFacts, BridgeFacts, IfName, MacAddr, NodeFacts, PciAddress, PolicyFinding, VfAttributes,
+    AdapterFacts, BridgeFacts, DriverName, IfName, MacAddr, NodeFacts, PciAddress, PolicyFinding,
+    VfAttributes,
 };
 pub use error::HostError;
 
@@ -146,14 +147,21 @@ pub trait Host: Send + Sync + 'static {
     /// functions have appeared.
     fn ensure_vf_count(&self, pf: PciAddress, count: u32) -> Result<()>;
 
-    /// The VF is bound to vfio-pci (with `driver_override`, so that nothing else takes it).
-    fn ensure_vf_vfio(&self, vf: PciAddress) -> Result<()>;
+    /// The VF is bound to a driver that hands it to user space (with `driver_override`, so that nothing else
+    /// takes it): to the one that is named, else to any, and if it has none to the one that the modules of
+    /// this kernel name for it.
+    fn ensure_vf_vfio(&self, vf: PciAddress, driver: Option<&DriverName>) -> Result<()>;
 
     /// The VF has this many MSI-X vectors, of a pool that all VFs of its PF share
-    /// (`sriov_vf_msix_count`), and is bound to vfio-pci. While a number is set the VF is without
+    /// (`sriov_vf_msix_count`), and is bound as by [`Host::ensure_vf_vfio`]. While a number is set the VF is without
     /// driver; refused with [`HostError::VfsInUse`] if somebody uses it. Read back where the driver
     /// shows it.
-    fn ensure_vf_vectors(&self, vf: PciAddress, vectors: u32) -> Result<()>;
+    fn ensure_vf_vectors(
+        &self,
+        vf: PciAddress,
+        vectors: u32,
+        driver: Option<&DriverName>,
+    ) -> Result<()>;
 
     /// Function-level reset of a VF that nobody uses (`/sys/bus/pci/devices/*/reset`).
     fn reset_vf(&self, vf: PciAddress) -> Result<()>;

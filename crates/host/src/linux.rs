@@ -13,9 +13,11 @@ mod ethtool;
 mod fdb;
 #[cfg(test)]
 mod fixture;
+mod glob;
 mod guard;
 pub mod hold_guard;
 mod hold_queue;
+mod interfaces;
 mod kernel_log;
 mod link;
 mod links;
@@ -32,7 +34,9 @@ mod sriov;
 pub mod sysfs;
 mod uapi;
 mod vf;
+mod vf_owners;
 mod vfio;
+mod vfio_driver;
 mod watch;
 
 use std::{
@@ -43,7 +47,7 @@ use std::{
 };
 
 use accelnet_model::{
-    BridgeFacts, IfName, MacAddr, NodeFacts, PciAddress, PolicyFinding, VfAttributes,
+    BridgeFacts, DriverName, IfName, MacAddr, NodeFacts, PciAddress, PolicyFinding, VfAttributes,
 };
 use sysfs::Root;
 
@@ -101,7 +105,7 @@ impl Host for Linux {
 
     fn observe_adapters(&self, busy: &BTreeSet<PciAddress>) -> Result<AdaptersSeen> {
         let mut seen = adapters::observe(&self.root, &self.log, &adapters::ask, busy)?;
-        self.devlink.fill(&mut seen.adapters);
+        self.devlink.fill(&self.root, &mut seen.adapters);
         Ok(seen)
     }
 
@@ -121,12 +125,17 @@ impl Host for Linux {
         vf::count::ensure(&self.root, pf, count, &link::set_up)
     }
 
-    fn ensure_vf_vfio(&self, vf: PciAddress) -> Result<()> {
-        vfio::ensure_bound(&self.root, vf)
+    fn ensure_vf_vfio(&self, vf: PciAddress, driver: Option<&DriverName>) -> Result<()> {
+        vfio::ensure_bound(&self.root, vf, driver)
     }
 
-    fn ensure_vf_vectors(&self, vf: PciAddress, vectors: u32) -> Result<()> {
-        vf::vectors::ensure(&self.root, vf, vectors)
+    fn ensure_vf_vectors(
+        &self,
+        vf: PciAddress,
+        vectors: u32,
+        driver: Option<&DriverName>,
+    ) -> Result<()> {
+        vf::vectors::ensure(&self.root, vf, vectors, driver)
     }
 
     fn reset_vf(&self, vf: PciAddress) -> Result<()> {

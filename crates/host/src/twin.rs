@@ -59,6 +59,11 @@ pub struct Machine {
     pub refuses_vfs: BTreeSet<PciAddress>,
     /// VFs do not show how many vectors they have, as ice's do not.
     pub vectors_hidden: bool,
+    /// The driver that this kernel's modules name for VFs.
+    pub vfio_driver: String,
+    /// PFs that cannot have an address in their filter that a VF of theirs carries, and the other way
+    /// round: as ice's before Linux 5.19.
+    pub exclusive: BTreeSet<PciAddress>,
     /// How many addresses the filter of an adapter has room for.
     pub filter_room: usize,
     /// What should never happen and did, in words.
@@ -101,6 +106,8 @@ impl Machine {
             stubborn: BTreeSet::new(),
             refuses_vfs: BTreeSet::new(),
             vectors_hidden: false,
+            vfio_driver: "vfio-pci".into(),
+            exclusive: BTreeSet::new(),
             filter_room: 64,
             violations: Vec::new(),
             now: Duration::ZERO,
@@ -320,6 +327,7 @@ fn adapter(number: u8, bridge: &IfName, uplink: &IfName) -> AdapterFacts {
             port: 0,
         },
         ifname: uplink.clone(),
+        altnames: Vec::new(),
         pci: PciAddress {
             domain: 0,
             bus: number,
@@ -339,12 +347,15 @@ fn adapter(number: u8, bridge: &IfName, uplink: &IfName) -> AdapterFacts {
         mac,
         master: Some(bridge.clone()),
         claims: Vec::new(),
+        eswitch: Support::Unsupported,
+        vf_owners: Vec::new(),
         sriov: SriovSupport::Supported,
         sriov_evidence: None,
         total_vfs: 7,
         drivers_autoprobe: Support::Supported(true),
         vf_total_msix: Support::Supported(0),
         vf_pci_id: Some("8086:10ca".into()),
+        filter_room: Support::Unknown,
         filter: Vec::new(),
         vfs: Vec::new(),
     }
@@ -387,6 +398,7 @@ fn new_port(name: &IfName, mac: MacAddr) -> BridgePort {
             sticky: false,
         }],
         hold_queue: false,
+        vlan_of: None,
     }
 }
 

@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use crate::{
     devlink::DevlinkFacts,
-    ids::{IfName, MacAddr, PciAddress},
+    ids::{AdapterName, IfName, MacAddr, PciAddress},
     problem::Code,
     support::Support,
 };
@@ -70,6 +70,18 @@ impl SriovSupport {
             Self::NoOscSupport => Code::SriovSupportNoOsc,
         })
     }
+}
+
+/// How a card's own switch forwards between its VFs and the wire (`DEVLINK_ATTR_ESWITCH_MODE`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum EswitchMode {
+    /// By addresses and VLANs that the PF's driver sets.
+    Legacy,
+    /// As the host says, by an interface on the host for each VF.
+    Switchdev,
+    /// Another, or none at all: only flows that somebody sets.
+    Other,
 }
 
 /// The link that a VF's user sees (`IFLA_VF_LINK_STATE`).
@@ -152,6 +164,19 @@ impl VfAttributes {
     }
 }
 
+impl VfFacts {
+    /// It is bound to vfio-pci or a vendor's variant of it (`mlx5_vfio_pci`, `hisi-acc-vfio-pci`, …), which
+    /// all hand it to user space: their names have `vfio` in them.
+    pub fn is_on_vfio(&self) -> bool {
+        self.driver.as_deref().is_some_and(is_vfio)
+    }
+}
+
+/// True for vfio-pci and the vendors' variants of it.
+pub fn is_vfio(driver: &str) -> bool {
+    driver.contains("vfio")
+}
+
 /// Who holds a VF, as far as the machine shows.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case", tag = "by")]
@@ -170,6 +195,12 @@ pub enum VfUser {
     HostDriver {
         /// The driver's name.
         driver: String,
+    },
+    /// Nobody has it now, and it is somebody else's all the same: an intent excludes it, or somebody set it
+    /// up. Filled in by whoever knows what was wished and done.
+    Others {
+        /// What shows it, in words.
+        why: String,
     },
 }
 
@@ -205,6 +236,13 @@ pub struct VfFacts {
     pub promised: Option<Uuid>,
 }
 
+impl AdapterFacts {
+    /// True if that is its interface's name, or an alternative one.
+    pub fn is_called(&self, name: &AdapterName) -> bool {
+        *name == self.ifname || self.altnames.contains(name)
+    }
+}
+
 /// One physical function: a port of an SR-IOV card.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct AdapterFacts {
@@ -212,6 +250,9 @@ pub struct AdapterFacts {
     pub id: AdapterId,
     /// The interface's name today.
     pub ifname: IfName,
+    /// Its alternative names (`IFLA_ALT_IFNAME`), which stay when an update renames the interface.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub altnames: Vec<AdapterName>,
     /// Today's PCI address.
     pub pci: PciAddress,
     /// PCI vendor and device id, e.g. `8086:10c9`.
@@ -243,6 +284,13 @@ pub struct AdapterFacts {
     /// routes, network managers, in words.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub claims: Vec<String>,
+    /// How the card's own switch forwards; `Unsupported` where driver or kernel know only one way, which is
+    /// that of [`EswitchMode::Legacy`].
+    #[serde(default)]
+    pub eswitch: Support<EswitchMode>,
+    /// Files of other programs that set the number or the attributes of its VFs, in words.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub vf_owners: Vec<String>,
     /// Whether the card can be used, and if not why.
     pub sriov: SriovSupport,
     /// What the kernel said when VFs could not be made, for the cause of a problem.
@@ -255,6 +303,10 @@ pub struct AdapterFacts {
     pub vf_total_msix: Support<u32>,
     /// PCI device id of VFs, e.g. `8086:10ca`.
     pub vf_pci_id: Option<String>,
+    /// How many addresses beside the PF's own its filter has room for, where the driver tells (devlink's
+    /// `max_macs`).
+    #[serde(default)]
+    pub filter_room: Support<u32>,
     /// MAC addresses in the PF's own filter that were added by hand (`bridge fdb … self`).
     pub filter: Vec<MacAddr>,
     /// Its VFs, by index.

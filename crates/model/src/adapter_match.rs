@@ -8,11 +8,12 @@ use std::{fmt, str::FromStr};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::{adapter::AdapterFacts, ids::InvalidValue};
+use crate::{
+    adapter::AdapterFacts,
+    ids::{DriverName, InvalidValue},
+};
 
 const KIND: &str = "rule for adapters";
-/// Modules' names are no longer (include/linux/moduleparam.h, `MODULE_NAME_LEN`).
-const DRIVER_BYTES_MAX: usize = 56;
 
 /// Which adapters carry an intent. Not empty.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
@@ -79,8 +80,7 @@ impl TryFrom<Parts> for AdapterMatch {
 }
 
 fn is_driver(text: &str) -> bool {
-    let allowed = |c: char| c.is_ascii_alphanumeric() || "-_".contains(c);
-    !text.is_empty() && text.len() <= DRIVER_BYTES_MAX && text.chars().all(allowed)
+    text.parse::<DriverName>().is_ok()
 }
 
 fn is_pci_id(text: &str) -> bool {

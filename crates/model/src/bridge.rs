@@ -38,6 +38,18 @@ pub struct BridgePort {
     pub fdb: Vec<FdbEntry>,
     /// Our hold queue is on the port.
     pub hold_queue: bool,
+    /// What it is a VLAN of, if it is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vlan_of: Option<VlanOf>,
+}
+
+/// What a VLAN interface is on top of.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct VlanOf {
+    /// The interface below, e.g. an adapter or a bond.
+    pub lower: IfName,
+    /// The VLAN's number.
+    pub vlan: u16,
 }
 
 /// What a bond bundles, and by which of it frames go.

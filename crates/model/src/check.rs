@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::{
-    ids::{IfName, Name},
+    ids::{AdapterName, Name},
     problem::Problem,
 };
 
@@ -26,7 +26,7 @@ pub struct CheckResult {
     /// The node; `None` for a check over the whole cluster.
     pub node: Option<Name>,
     /// The adapter, if it is about one.
-    pub adapter: Option<IfName>,
+    pub adapter: Option<AdapterName>,
     /// It passed.
     pub passed: bool,
     /// How much it matters if it did not.

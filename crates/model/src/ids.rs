@@ -216,23 +216,151 @@ impl FromStr for IfName {
     type Err = InvalidValue;
 
     fn from_str(text: &str) -> Result<Self, InvalidValue> {
-        let wrong = |reason| Err(InvalidValue::new("interface name", text, reason));
-        match text {
-            "" => wrong("it is empty"),
-            "." | ".." => wrong("it is reserved"),
-            _ if text.len() > 15 => wrong("it is longer than 15 bytes"),
-            _ if text
-                .chars()
-                .any(|c| c == '/' || c == ':' || c.is_whitespace() || c.is_control()) =>
-            {
-                wrong("it may not hold '/', ':', white space or control characters")
+        match wrong_with_name(text) {
+            Some(reason) => Err(InvalidValue::new("interface name", text, reason)),
+            None if text.len() > 15 => {
+                let reason = "it is longer than 15 bytes";
+                Err(InvalidValue::new("interface name", text, reason))
             }
-            _ => Ok(Self(text.to_owned())),
+            None => Ok(Self(text.to_owned())),
         }
+    }
+}
+
+/// What no interface can be called by, of whatever length.
+fn wrong_with_name(text: &str) -> Option<&'static str> {
+    let odd = |c: char| c == '/' || c == ':' || c.is_whitespace() || c.is_control();
+    match text {
+        "" => Some("it is empty"),
+        "." | ".." => Some("it is reserved"),
+        _ if text.chars().any(odd) => {
+            Some("it may not hold '/', ':', white space or control characters")
+        }
+        _ => None,
     }
 }
 // Bytes beyond ASCII, which the kernel takes too, are left out: a regular expression counts letters.
 text_value!(IfName, "^(?![.]{1,2}$)[!-.0-9;-~]{1,15}$", "enp1s0f0");
+
+/// What an adapter may be called by: its interface's name, or an alternative one (`ip link property add …
+/// altname`). At most 127 bytes (`ALTIFNAMSIZ` of include/uapi/linux/if.h includes the final zero); else
+/// as [`IfName`].
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct AdapterName(String);
+
+impl AdapterName {
+    /// The name as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl From<IfName> for AdapterName {
+    fn from(name: IfName) -> Self {
+        Self(name.0)
+    }
+}
+
+impl From<&IfName> for AdapterName {
+    fn from(name: &IfName) -> Self {
+        name.clone().into()
+    }
+}
+
+impl PartialEq<IfName> for AdapterName {
+    fn eq(&self, other: &IfName) -> bool {
+        self.0 == other.0
+    }
+}
+
+impl fmt::Display for AdapterName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&self.0)
+    }
+}
+
+impl FromStr for AdapterName {
+    type Err = InvalidValue;
+
+    fn from_str(text: &str) -> Result<Self, InvalidValue> {
+        match wrong_with_name(text) {
+            Some(reason) => Err(InvalidValue::new("adapter name", text, reason)),
+            None if text.len() > 127 => {
+                let reason = "it is longer than 127 bytes";
+                Err(InvalidValue::new("adapter name", text, reason))
+            }
+            None => Ok(Self(text.to_owned())),
+        }
+    }
+}
+text_value!(AdapterName, "^(?![.]{1,2}$)[!-.0-9;-~]{1,127}$", "enp1s0f0");
+
+/// Name of a driver for PCI functions: 1 to 56 letters, digits, `-` and `_` (modules' names are no longer:
+/// include/linux/moduleparam.h, `MODULE_NAME_LEN`).
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct DriverName(String);
+
+impl DriverName {
+    /// The name as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for DriverName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&self.0)
+    }
+}
+
+impl FromStr for DriverName {
+    type Err = InvalidValue;
+
+    fn from_str(text: &str) -> Result<Self, InvalidValue> {
+        let allowed = |c: char| c.is_ascii_alphanumeric() || "-_".contains(c);
+        if text.is_empty() || text.len() > 56 || !text.chars().all(allowed) {
+            let reason = "a driver is 1 to 56 letters, digits, '-' and '_', like mlx5_vfio_pci";
+            return Err(InvalidValue::new("driver", text, reason));
+        }
+        Ok(Self(text.to_owned()))
+    }
+}
+text_value!(DriverName, "^[A-Za-z0-9_-]{1,56}$", "mlx5_vfio_pci");
+
+/// The driver that hands VFs to VMs: a named one, or `auto`, the one that the kernel's modules name for the
+/// card (`vfio_pci:` in `modules.alias`).
+#[derive(Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct VfDriver(Option<DriverName>);
+
+impl VfDriver {
+    /// The driver, if one is named.
+    pub fn named(&self) -> Option<&DriverName> {
+        self.0.as_ref()
+    }
+
+    /// None is named.
+    pub fn is_auto(&self) -> bool {
+        self.0.is_none()
+    }
+}
+
+impl fmt::Display for VfDriver {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.0.as_ref().map_or("auto", DriverName::as_str))
+    }
+}
+
+impl FromStr for VfDriver {
+    type Err = InvalidValue;
+
+    fn from_str(text: &str) -> Result<Self, InvalidValue> {
+        match text {
+            "auto" => Ok(Self(None)),
+            _ => Ok(Self(Some(text.parse()?))),
+        }
+    }
+}
+text_value!(VfDriver, "^[A-Za-z0-9_-]{1,56}$", "auto");
 
 /// The name of something of ours (an intent, a node): 1 to 63 letters, digits, `-`, `_` or `.`,
 /// starting with a letter or digit. It can stand in a URL, a file name and a shell line as it is.
@@ -321,6 +449,20 @@ mod tests {
         for text in ["", ".", "a/b", "a b", "sixteen-letters-", "a\nb"] {
             assert!(text.parse::<IfName>().is_err(), "{text}");
         }
+        for text in ["", "..", "a/b", "a b", "a\nb", &"x".repeat(128)] {
+            assert!(text.parse::<AdapterName>().is_err(), "{text}");
+        }
+        for text in ["", "a b", "vfio/pci", "ä", &"x".repeat(57)] {
+            assert!(text.parse::<DriverName>().is_err(), "{text}");
+        }
+        for text in ["auto", "mlx5_vfio_pci"] {
+            assert_eq!(text.parse::<VfDriver>().unwrap().to_string(), text);
+        }
+        assert!(VfDriver::default().is_auto());
+        let long = "x".repeat(127).parse::<AdapterName>().unwrap();
+        let short: IfName = "eth2".parse().unwrap();
+        let same = AdapterName::from(&short);
+        assert!(long != short && same == short);
         for text in ["", "-a", "a b", "é", &"x".repeat(64)] {
             assert!(text.parse::<Name>().is_err(), "{text}");
         }

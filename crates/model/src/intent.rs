@@ -9,7 +9,7 @@ use utoipa::{
 use crate::{
     adapter::AdapterFacts,
     adapter_match::AdapterMatch,
-    ids::{IfName, InvalidValue, Name},
+    ids::{AdapterName, IfName, InvalidValue, Name, PciAddress, VfDriver},
     levels::Levels,
 };
 
@@ -161,9 +161,10 @@ pub struct Intent {
     pub name: Name,
     /// At least one type.
     pub types: Vec<IntentType>,
-    /// Interface names of the adapters (PFs); the same on every node. Empty if there is a rule.
+    /// Names of the adapters (PFs), the interfaces' own or alternative ones; the same on every node. Empty
+    /// if there is a rule.
     #[serde(default)]
-    pub adapters: Vec<IfName>,
+    pub adapters: Vec<AdapterName>,
     /// A rule that says which adapters carry it, instead of their names.
     #[serde(default, rename = "match", skip_serializing_if = "Option::is_none")]
     pub matching: Option<AdapterMatch>,
@@ -179,6 +180,13 @@ pub struct Intent {
     /// What the performance levels are here.
     #[serde(default)]
     pub levels: Levels,
+    /// The driver that hands VFs to VMs.
+    #[serde(default, skip_serializing_if = "VfDriver::is_auto")]
+    pub vf_driver: VfDriver,
+    /// VFs that are somebody else's: they are neither touched nor given out, and count for nothing. On
+    /// every node alike.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub exclude_vfs: Vec<PciAddress>,
 }
 
 impl Intent {
@@ -192,7 +200,7 @@ impl Intent {
     pub fn covers(&self, facts: &AdapterFacts) -> bool {
         match &self.matching {
             Some(rule) => rule.fits(facts, facts.master.as_ref() == Some(&self.bridge)),
-            None => self.adapters.contains(&facts.ifname),
+            None => self.adapters.iter().any(|name| facts.is_called(name)),
         }
     }
 

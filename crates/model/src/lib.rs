@@ -27,18 +27,20 @@ pub mod status;
 pub mod support;
 pub mod vm;
 
-pub use adapter::{AdapterFacts, AdapterId, SriovSupport, VfAttributes, VfFacts, VfLink, VfUser};
+pub use adapter::{
+    AdapterFacts, AdapterId, EswitchMode, SriovSupport, VfAttributes, VfFacts, VfLink, VfUser,
+};
 pub use adapter_match::AdapterMatch;
-pub use bridge::{BondFacts, BridgeFacts, BridgePort, FdbEntry};
+pub use bridge::{BondFacts, BridgeFacts, BridgePort, FdbEntry, VlanOf};
 pub use capabilities::DomainCapabilities;
 pub use check::{CheckResult, Severity};
 pub use desired::{ClusterEnable, NodeDesired, VmDesired};
 pub use devlink::DevlinkFacts;
-pub use ids::{IfName, MacAddr, Name, PciAddress};
+pub use ids::{AdapterName, DriverName, IfName, MacAddr, Name, PciAddress, VfDriver};
 pub use intent::{Intent, IntentType, VfCount, WhenToCreateVfs};
 pub use intent_status::{IntentOnNode, IntentState};
 pub use levels::{LevelQueuePairs, LevelTxRates, Levels};
-pub use node::NodeFacts;
+pub use node::{NoAdapter, NodeFacts};
 pub use performance::Performance;
 pub use policy::{PolicyFinding, PolicyKind, Waiver};
 pub use problem::{Code, ObjectRef, Problem};

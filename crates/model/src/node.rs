@@ -32,6 +32,19 @@ pub struct NodeFacts {
     pub domain_capabilities: Option<DomainCapabilities>,
     /// `MemAvailable` in MiB.
     pub memory_available_mib: u64,
+    /// Network functions and interfaces that are no adapters, and what they are instead.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub no_adapters: Vec<NoAdapter>,
     /// Change of the machine's boot: `/proc/sys/kernel/random/boot_id`.
     pub boot_id: String,
+}
+
+/// A network function or interface that looks like an adapter and is none that VFs could be had of.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct NoAdapter {
+    /// Its interface, or its PCI address where it has none. Domains of Intel VMD have more digits than
+    /// other PCI addresses.
+    pub name: String,
+    /// What it is, in words.
+    pub what: String,
 }

@@ -198,6 +198,18 @@ catalogue! {
         "The VF is used by something that accelnet does not manage."
         "A process has the VF's vfio file open, a host driver is bound to it, or a VM has it that accelnet did not give it to."
         "Stop what uses it; until then accelnet leaves it alone."
+    VfsManagedElsewhere "vfs_managed_elsewhere" REFUSED
+        "Another program sets the number of the adapter's VFs, or their attributes."
+        "NetworkManager sets the number that a profile's [sriov] names whenever the profile is activated, and takes it back when it is deactivated; systemd does so for SR-IOVVirtualFunctions= and [SR-IOV] in .link and .network files. VFs that change under VMs take them off the network until they are back on their taps."
+        "Take the settings out of the file that was found, or set 'vfs' of the intent to 'keep' and the file's number to the one that is wanted."
+    EswitchNotSupported "eswitch_not_supported" REFUSED
+        "The card's own switch is in a mode that accelnet does not use."
+        "In switchdev mode the host decides what VFs may send and reach, by an interface for each VF and rules for flows; without them a VF reaches nobody. accelnet works with the legacy mode, in which the card forwards by addresses and VLANs."
+        "Without VFs in use: 'devlink dev eswitch set pci/ADDRESS mode legacy'."
+    SwitchOverLoses "switch_over_loses" REFUSED
+        "The adapter's driver makes switch-overs lose what comes from outside for a moment."
+        "An address can be in the adapter's own filter or on a VF, and not in both at once. Frames for the VM go to its VF as soon as the VF has its address, and are lost until its guest uses it. What comes by the tap waits, as always."
+        "Update the driver: ice of Linux 5.19 and later can have an address at both."
     VfQuarantined "vf_quarantined" REFUSED
         "A VF did not come back to its safe state and is not given out."
         "When a VF comes back it is reset, and its address, VLAN, rates, trust and spoof check are set back and read again. This one did not get there, and the next VM would inherit what is left."

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use accelnet_model::{IfName, MacAddr, PciAddress, Staging, VfAttributes};
+use accelnet_model::{DriverName, IfName, MacAddr, PciAddress, Staging, VfAttributes};
 use uuid::Uuid;
 
 /// The hold queue of a tap, as it shall be.
@@ -53,14 +53,16 @@ pub enum Action {
         /// How many.
         count: u32,
     },
-    /// Bind a VF to vfio-pci.
+    /// Bind a VF to a driver that hands it to VMs.
     BindVf {
         /// Its PF.
         pf: PciAddress,
         /// The VF.
         vf: PciAddress,
+        /// The driver, if the intent names one.
+        driver: Option<DriverName>,
     },
-    /// Give a VF that nobody uses so many vectors, and bind it to vfio-pci.
+    /// Give a VF that nobody uses so many vectors, and bind it as [`Action::BindVf`] does.
     VfVectors {
         /// Its PF.
         pf: PciAddress,
@@ -68,6 +70,8 @@ pub enum Action {
         vf: PciAddress,
         /// Vectors.
         vectors: u32,
+        /// The driver, if the intent names one.
+        driver: Option<DriverName>,
     },
     /// Bring a VF that nobody uses to the safe baseline.
     CleanVf {

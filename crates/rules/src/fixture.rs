@@ -4,7 +4,7 @@
 use accelnet_model::{
     AdapterFacts, AdapterId, BondFacts, BridgeFacts, BridgePort, DomainCapabilities, FdbEntry,
     HostdevFacts, Intent, IntentType, Levels, MacAddr, NicFacts, NodeFacts, SriovSupport, Support,
-    VfAttributes, VfCount, VfFacts, VfUser, VmFacts, VmState,
+    VfAttributes, VfCount, VfDriver, VfFacts, VfUser, VmFacts, VmState,
 };
 use uuid::Uuid;
 
@@ -21,6 +21,8 @@ pub fn intent() -> Intent {
         create: false,
         vfs: VfCount::Auto,
         levels: Levels::default(),
+        vf_driver: VfDriver::default(),
+        exclude_vfs: Vec::new(),
     }
 }
 
@@ -34,6 +36,7 @@ pub fn adapter(vfs: u32) -> AdapterFacts {
             port: 0,
         },
         ifname: "pf0".parse().unwrap(),
+        altnames: Vec::new(),
         pci: "0000:01:00.0".parse().unwrap(),
         pci_id: "8086:10c9".into(),
         driver: Some("igb".into()),
@@ -48,12 +51,16 @@ pub fn adapter(vfs: u32) -> AdapterFacts {
         mac,
         master: "br0".parse().ok(),
         claims: vec![],
+        eswitch: Support::Unsupported,
+        vf_owners: vec![],
         sriov: SriovSupport::Supported,
         sriov_evidence: None,
         total_vfs: 7,
         drivers_autoprobe: Support::Supported(false),
         vf_total_msix: Support::Supported(0),
         vf_pci_id: Some("8086:10ca".into()),
+        // As large as any test needs.
+        filter_room: Support::Supported(1024),
         filter: vec![],
         vfs: (0..vfs).map(vf).collect(),
     }
@@ -135,6 +142,7 @@ pub fn port(name: &str, mac: Option<MacAddr>) -> BridgePort {
             })
             .collect(),
         hold_queue: false,
+        vlan_of: None,
     }
 }
 

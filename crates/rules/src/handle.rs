@@ -3,12 +3,11 @@
 //! A VF passed through by vfio today. The other rules ask only what is asked here, so that another kind
 //! (vDPA) is another arm.
 
-use accelnet_model::{AdapterFacts, HostdevFacts, NicFacts, PciAddress, VfFacts, VfUser, VmFacts};
+use accelnet_model::{
+    AdapterFacts, HostdevFacts, Intent, NicFacts, PciAddress, VfFacts, VfUser, VmFacts,
+};
 
 use crate::Observed;
-
-/// The driver that a VF must have on the host to be passed through.
-const VFIO: &str = "vfio-pci";
 
 /// The fast half of a NIC.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -88,7 +87,11 @@ fn is_anothers(vf: &VfFacts, vm: &VmFacts) -> bool {
     matches!(vf.user, VfUser::Process { pid, .. } if !its(pid))
 }
 
-/// A VF that could be handed to a VM at once, as far as the host's driver goes.
-pub fn is_ready(vf: &VfFacts) -> bool {
-    vf.driver.as_deref() == Some(VFIO)
+/// A VF that could be handed to a VM at once, as far as the host's driver goes: any of vfio's, or the one that
+/// the intent names. A driver may have `-` where its module has `_`.
+pub fn is_ready(intent: &Intent, vf: &VfFacts) -> bool {
+    let plain = |name: &str| name.replace('-', "_");
+    let driver = vf.driver.as_deref().map(plain);
+    let wanted = intent.vf_driver.named().map(|name| plain(name.as_str()));
+    vf.is_on_vfio() && (wanted.is_none() || driver == wanted)
 }

@@ -131,11 +131,17 @@ fn refused(observed: &Observed, intent: &Intent) -> Option<(String, &'static str
         }
     }
     match ports.as_slice() {
-        [] => {
-            let found = format!("bridge {name} has no uplink: no adapter is a port of it");
-            let cure = "Make the intent's adapter a port of the bridge, with your network manager.";
-            Some((found, cure))
-        }
+        [] => Some(match on_vlan(observed, bridge) {
+            Some(found) => (
+                found,
+                "Make the adapter itself, or its bond, the bridge's uplink: VFs carry frames without that \
+                 VLAN's tag. VMs that are to stay in the VLAN stay on the software path.",
+            ),
+            None => (
+                format!("bridge {name} has no uplink: no adapter is a port of it"),
+                "Make the intent's adapter a port of the bridge, with your network manager.",
+            ),
+        }),
         [_] => None,
         several => {
             let names: Vec<String> = several.iter().map(ToString::to_string).collect();
@@ -148,6 +154,24 @@ fn refused(observed: &Observed, intent: &Intent) -> Option<(String, &'static str
             Some((found, cure))
         }
     }
+}
+
+/// The port by which frames leave the bridge in a VLAN of an adapter or of a bond of adapters, in words.
+pub fn on_vlan(observed: &Observed, bridge: &BridgeFacts) -> Option<String> {
+    let leads_out = |lower: &IfName| {
+        let mut adapters = observed.adapters.iter();
+        adapters.any(|adapter| adapter.ifname == *lower || adapter.master.as_ref() == Some(lower))
+    };
+    bridge.ports.iter().find_map(|port| {
+        let below = port
+            .vlan_of
+            .as_ref()
+            .filter(|below| leads_out(&below.lower))?;
+        Some(format!(
+            "the uplink of {}, {}, is VLAN {} of {}",
+            bridge.ifname, port.ifname, below.vlan, below.lower
+        ))
+    })
 }
 
 /// Adapters by which frames leave the bridge, directly or through what they are bundled in.
@@ -227,7 +251,11 @@ fn backup_bond(
         return Some((found, "Bundle adapters of one model and driver."));
     }
     if master.master.as_ref() != Some(&intent.bridge) {
-        let found = format!("{} is not a port of {}", bond(master), intent.bridge);
+        let vlan = observed
+            .bridge(&intent.bridge)
+            .and_then(|bridge| on_vlan(observed, bridge));
+        let found =
+            vlan.unwrap_or_else(|| format!("{} is not a port of {}", bond(master), intent.bridge));
         return Some((found, "Make the bond the bridge's port."));
     }
     None
@@ -374,6 +402,36 @@ mod tests {
         observed.bridges[0].bond_mode = Some(LACP.into());
         observed.adapters[0].master = None;
         refused_with(observed, &["br0", "LACP", "not a bridge"]);
+    }
+
+    #[test]
+    fn a_bridge_on_a_vlan_of_the_adapter_or_its_bond() {
+        let on = |lower: &str, mut observed: Observed| {
+            let port = observed.bridges[0].ports.iter_mut().find(|port| {
+                let name = port.ifname.as_str();
+                name == "pf0" || name == "bond0"
+            });
+            let port = port.unwrap();
+            port.ifname = format!("{lower}.100").parse().unwrap();
+            port.vlan_of = Some(accelnet_model::VlanOf {
+                lower: lower.parse().unwrap(),
+                vlan: 100,
+            });
+            observed
+        };
+        let mut observed = on("pf0", fixture::observed());
+        observed.adapters[0].master = None;
+        refused_with(observed, &["br0", "pf0.100", "VLAN 100 of pf0"]);
+        let mut observed = on("bond0", fixture::bonded());
+        observed.bridges[1].master = None;
+        let nodes = [("node1".parse().unwrap(), observed)];
+        let mut intent = fixture::intent();
+        intent.adapters.push("pf1".parse().unwrap());
+        let found = prereq::errors(&run(&nodes, Some(&intent)));
+        assert!(
+            found.len() == 1 && found[0].detail.contains("VLAN 100 of bond0"),
+            "{found:?}"
+        );
     }
 
     #[test]

@@ -9,6 +9,10 @@
 //! | bridge learns at tap and uplink | yes | no | yes | yes |
 //! | VF carries the address | until it is released | yes | yes | no |
 //!
+//! Where a driver cannot have an address in the filter and on a VF at once ([`profile::shares_addresses`]) the
+//! filter has it only while no VF carries it, in whatever phase: from the moment the VF is given the address
+//! until the guest uses it frames that wait at the tap are all that is kept.
+//!
 //! Entries are static and move: whichever path the guest sends by, the bridge follows it there at
 //! once, without us, and tells of it. Only while both paths are open is there none, and nothing is
 //! learned: then frames for the guest go both ways.
@@ -19,11 +23,12 @@
 
 use std::collections::BTreeSet;
 
-use accelnet_model::{AdapterFacts, BridgePort, IfName, MacAddr};
+use accelnet_model::{AdapterFacts, BridgePort, IfName, MacAddr, VfFacts};
 
 use crate::{
     action::{Action, Hold},
     phase::Phase,
+    profile,
 };
 
 /// How frames get from a VF to the switch and back.
@@ -119,10 +124,29 @@ impl Place<'_> {
         }
     }
 
+    /// A VF of the adapter carries the address, or is about to.
+    fn on_vf(&self, adapter: &AdapterFacts) -> bool {
+        let dressed = matches!(
+            &self.dress,
+            Some(Action::Dress { pf, attributes, .. })
+                if *pf == adapter.pci && attributes.mac == self.mac
+        );
+        let undressed = |vf: &VfFacts| matches!(&self.dress, Some(Action::Dress { vf: its, .. }) if *its == vf.pci);
+        let mut vfs = adapter.vfs.iter();
+        dressed || vfs.any(|vf| vf.attributes.mac == self.mac && !undressed(vf))
+    }
+
+    /// The adapter shall receive for the address: not if that cannot be beside a VF that carries it.
+    fn receives(&self, adapter: &AdapterFacts, wanted: L2) -> bool {
+        wanted.filter && (profile::shares_addresses(adapter) || !self.on_vf(adapter))
+    }
+
     /// Filters that are not as they shall be.
-    fn filters(&self, present: bool) -> impl Iterator<Item = Action> {
+    fn filters(&self, present: bool, wanted: L2) -> impl Iterator<Item = Action> {
         let others = self.adapters.iter().filter(move |adapter| {
-            adapter.filter.contains(&self.mac) != present && adapter.mac != self.mac
+            self.receives(adapter, wanted) == present
+                && adapter.filter.contains(&self.mac) != present
+                && adapter.mac != self.mac
         });
         others.map(move |adapter| Action::Filter {
             pf: adapter.ifname.clone(),
@@ -165,8 +189,10 @@ pub fn difference(place: &Place<'_>, mut wanted: L2) -> Vec<Action> {
     if wanted.flood && !place.tap.flood && place.may_flood {
         actions.push(flood(true));
     }
+    actions.extend(place.filters(true, wanted));
     if wanted.filter {
-        actions.extend(place.filters(true));
+        // Only where an address cannot be at both: there the VF takes none that the filter has.
+        actions.extend(place.filters(false, wanted));
     }
     entries(place, wanted, &mut actions);
     actions.extend(place.dress.clone());
@@ -177,7 +203,7 @@ pub fn difference(place: &Place<'_>, mut wanted: L2) -> Vec<Action> {
         actions.push(place.entry(&place.tap.ifname, true));
     }
     if !wanted.filter {
-        actions.extend(place.filters(false));
+        actions.extend(place.filters(false, wanted));
     }
     if wanted.entry == At::Uplink && place.hold.is_some() && !place.has_room {
         actions.push(Action::TapRoom { tap: tap() });

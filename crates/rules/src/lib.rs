@@ -6,6 +6,7 @@
 pub mod action;
 pub mod capacity;
 pub mod eligibility;
+pub mod foreign;
 pub mod handle;
 pub mod intent_fit;
 pub mod intent_status;
@@ -21,6 +22,7 @@ pub mod plan;
 pub mod policy;
 pub mod prereq;
 pub mod profile;
+pub mod reach;
 pub mod staging;
 
 #[cfg(any(test, feature = "fixture"))]

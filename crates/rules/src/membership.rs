@@ -2,14 +2,14 @@
 
 use std::fmt::Display;
 
-use accelnet_model::{AdapterFacts, Code, IfName, Intent, Name, Problem};
+use accelnet_model::{AdapterFacts, AdapterName, Code, Intent, Name, Problem};
 
 use crate::observed::{Node, Observed};
 
 /// Adapters that are compared between nodes: those of one name, or all that fulfil the rule.
 pub struct Group<'a> {
     /// Their name; `None` for those of a rule.
-    pub name: Option<&'a IfName>,
+    pub name: Option<&'a AdapterName>,
     /// The adapters, with their nodes.
     pub having: Vec<(&'a Name, &'a AdapterFacts)>,
 }
@@ -25,9 +25,9 @@ pub fn groups<'a>(nodes: &'a [Node], intent: &'a Intent) -> Vec<Group<'a>> {
         let having = all().filter(|(_, facts)| intent.covers(facts)).collect();
         return vec![Group { name: None, having }];
     }
-    let of_name = |name: &'a IfName| Group {
+    let of_name = |name: &'a AdapterName| Group {
         name: Some(name),
-        having: all().filter(|(_, facts)| facts.ifname == *name).collect(),
+        having: all().filter(|(_, facts)| facts.is_called(name)).collect(),
     };
     intent.adapters.iter().map(of_name).collect()
 }

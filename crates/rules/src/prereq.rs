@@ -8,6 +8,7 @@
 //! says in `found` what it is waiting for.
 
 mod adapter;
+mod address_filter;
 mod bridge;
 mod compute_intent;
 mod iommu;
@@ -20,8 +21,11 @@ mod spoof_check;
 mod sriov;
 mod tx_rate;
 mod vf_count;
+mod vf_owners;
 
-use accelnet_model::{CheckResult, Code, IfName, Intent, Name, Problem, Severity, SriovSupport};
+use accelnet_model::{
+    AdapterName, CheckResult, Code, Intent, Name, Problem, Severity, SriovSupport,
+};
 
 pub use crate::observed::Node;
 
@@ -56,6 +60,8 @@ fn on_node(node: &Node, intent: &Intent, results: &mut Vec<CheckResult>) {
         isolation::check(node, facts, results);
         spoof_check::check(node, facts, results);
         results.extend(tx_rate::check(node, intent, facts));
+        results.extend(address_filter::check(node, intent, facts));
+        results.extend(vf_owners::check(node, facts));
         results.extend(numa::check(node, facts));
     }
     if missing {
@@ -88,7 +94,7 @@ fn reports(nodes: &[Node]) -> CheckResult {
 struct Check {
     name: &'static str,
     node: Option<Name>,
-    adapter: Option<IfName>,
+    adapter: Option<AdapterName>,
 }
 
 impl Check {
@@ -108,11 +114,11 @@ impl Check {
         }
     }
 
-    fn of_adapter(name: &'static str, node: &Node, adapter: &IfName) -> Self {
+    fn of_adapter(name: &'static str, node: &Node, adapter: impl Into<AdapterName>) -> Self {
         Self {
             name,
             node: Some(node.0.clone()),
-            adapter: Some(adapter.clone()),
+            adapter: Some(adapter.into()),
         }
     }
 

@@ -6,14 +6,17 @@
 //!
 //! How many pairs a level is comes from the intent ([`Levels`]).
 
+mod address_filter;
 mod cards;
 mod room;
 mod tx_rate;
 mod vectors;
 
 use accelnet_model::{
-    AdapterFacts, Code, Levels, Performance, Problem, QueuePairs, VfCount, VfFacts, VfUser,
+    AdapterFacts, Code, EswitchMode, Levels, Performance, Problem, QueuePairs, VfCount, VfFacts,
+    VfUser,
 };
+pub use address_filter::{filter_room, shares_addresses};
 use cards::Rule;
 pub use room::room;
 pub use tx_rate::{limited, tx_rate_problem};
@@ -174,6 +177,19 @@ pub fn in_use(adapter: &AdapterFacts, active_vectors: u32) -> Option<u32> {
             QueuePairProfile::Unknown => pairs,
         },
     )
+}
+
+/// Why the card's own switch cannot be used as it is set now.
+pub fn eswitch_refused(adapter: &AdapterFacts) -> Option<String> {
+    let name = match adapter.eswitch.value()? {
+        EswitchMode::Legacy => return None,
+        EswitchMode::Switchdev => "switchdev",
+        EswitchMode::Other => "neither legacy nor switchdev",
+    };
+    let pci = adapter.pci;
+    Some(format!(
+        "the card's switch is in mode {name} (devlink dev eswitch show pci/{pci})"
+    ))
 }
 
 /// How many VFs to make, what they can give, and why.

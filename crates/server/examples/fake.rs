@@ -91,6 +91,8 @@ async fn fill(client: &Client) -> Result<(), Box<dyn Error>> {
         performance: Performance::Low,
         must_be_accelerated: None,
         add_adapter: false,
+        waive: Vec::new(),
+        because: None,
     };
     client.accelerate("vm1", &request, false).await?;
     Ok(())

@@ -11,6 +11,7 @@ use accelnet_model::{
 };
 use accelnet_rules::{
     action::Lane,
+    foreign,
     observed::{nics_on, tap_port},
     phase::Phase,
     profile,
@@ -183,6 +184,18 @@ impl Machine {
             let mut vms = self.observed.vms.iter();
             let promised = vms.find(|vm| vm.hostdevs_config.contains(&vf.pci));
             vf.promised = promised.map(|vm| vm.uuid);
+        }
+        let given = self.observed.vms.iter().flat_map(|vm| &vm.hostdevs);
+        let given: Vec<_> = given
+            .filter(|has| has.is_ours())
+            .map(|has| has.pci)
+            .collect();
+        let ours = &mut self.ledger.ours;
+        ours.since(&self.observed.node.boot_id);
+        given.into_iter().for_each(|vf| ours.have(vf));
+        // One that a VM has which was not seen may look as if nobody had it.
+        if self.observed.all_vms_seen() {
+            foreign::mark(&mut self.observed, &self.ledger.desired.intents, ours);
         }
     }
 

@@ -1,7 +1,9 @@
 //! Another intent takes the place of the enabled one: what is on the old one's network stays as it is.
 
 use accelnet_hypervisor::twin::definition;
-use accelnet_model::{Intent, IntentType, Levels, NicPath, NodeStatus, Performance, VfCount};
+use accelnet_model::{
+    Intent, IntentType, Levels, NicPath, NodeStatus, Performance, VfCount, VfDriver,
+};
 
 use crate::world::{World, is_quiet, mac, name, uuid, vfs, vm};
 
@@ -11,12 +13,14 @@ fn second() -> Intent {
     Intent {
         name: "second".parse().unwrap(),
         types: vec![IntentType::Compute],
-        adapters: vec![name("pf1")],
+        adapters: vec!["pf1".parse().unwrap()],
         matching: None,
         bridge: name("br1"),
         create: false,
         vfs: VfCount::Auto,
         levels: Levels::default(),
+        vf_driver: VfDriver::default(),
+        exclude_vfs: Vec::new(),
     }
 }
 

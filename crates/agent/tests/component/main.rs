@@ -5,6 +5,7 @@
 
 mod addresses;
 mod bond;
+mod cards;
 mod crash;
 mod drift;
 mod failure;

@@ -17,8 +17,8 @@ use accelnet_hypervisor::{
     VfAttachment, VmSeen, twin::HypervisorTwin,
 };
 use accelnet_model::{
-    BridgeFacts, DomainCapabilities, IfName, MacAddr, NodeFacts, PciAddress, PolicyFinding,
-    Staging, VfAttributes,
+    BridgeFacts, DomainCapabilities, DriverName, IfName, MacAddr, NodeFacts, PciAddress,
+    PolicyFinding, Staging, VfAttributes,
 };
 use uuid::Uuid;
 
@@ -219,13 +219,20 @@ impl Host for Process {
         })
     }
 
-    fn ensure_vf_vfio(&self, vf: PciAddress) -> HostResult<()> {
-        self.on_host(&format!("bind {vf}"), |host| host.ensure_vf_vfio(vf))
+    fn ensure_vf_vfio(&self, vf: PciAddress, driver: Option<&DriverName>) -> HostResult<()> {
+        self.on_host(&format!("bind {vf}"), |host| {
+            host.ensure_vf_vfio(vf, driver)
+        })
     }
 
-    fn ensure_vf_vectors(&self, vf: PciAddress, vectors: u32) -> HostResult<()> {
+    fn ensure_vf_vectors(
+        &self,
+        vf: PciAddress,
+        vectors: u32,
+        driver: Option<&DriverName>,
+    ) -> HostResult<()> {
         self.on_host(&format!("{vf} has {vectors} vectors"), |host| {
-            host.ensure_vf_vectors(vf, vectors)
+            host.ensure_vf_vectors(vf, vectors, driver)
         })
     }
 

@@ -275,13 +275,15 @@ fn makes_vfs(effect: &Effect) -> bool {
 #[test]
 fn vfs_that_take_a_minute_to_be_made_blind_nobody() {
     let mut world = World::bonded(3);
-    world.desired.intents[0].adapters = vec![name("pf0")];
+    world.desired.intents[0].adapters = vec!["pf0".parse().unwrap()];
     world.start(None);
     world.want(1, LOW);
     world.tell();
     world.wait_path(1, NicPath::Vf);
     world.take_long(makes_vfs, Duration::from_secs(65));
-    world.desired.intents[0].adapters.push(name("pf1"));
+    world.desired.intents[0]
+        .adapters
+        .push("pf1".parse().unwrap());
     world.tell();
     let begun = world.now();
     let making = |machine: &mut Machine| machine.making.len();

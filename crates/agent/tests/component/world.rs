@@ -13,8 +13,8 @@ use accelnet_host::twin::{Arrival, Habits, HostTwin, Machine as Twin, Station};
 use accelnet_hypervisor::twin::{Hardware, HypervisorTwin, definition};
 use accelnet_model::{
     BridgePort, ClusterEnable, Code, IfName, Intent, IntentType, Levels, MacAddr, NicPath,
-    NodeDesired, NodeStatus, PciAddress, Performance, Problem, VfAttributes, VfCount, VfUser,
-    VmDesired, VmStatus, WhenToCreateVfs,
+    NodeDesired, NodeStatus, PciAddress, Performance, Problem, VfAttributes, VfCount, VfDriver,
+    VfUser, VmDesired, VmStatus, WhenToCreateVfs,
 };
 use drive::{Running, Slow, VIRTUAL_LIMIT};
 use tempfile::TempDir;
@@ -116,7 +116,8 @@ impl World {
             Twin::bonded("node1", &name("br0"), &name("bond0"), members),
             vms,
         );
-        world.desired.intents[0].adapters.push(name("pf1"));
+        let second = "pf1".parse().unwrap();
+        world.desired.intents[0].adapters.push(second);
         world
     }
 
@@ -364,12 +365,14 @@ fn enabled() -> NodeDesired {
     let intent = Intent {
         name: "compute".parse().unwrap(),
         types: vec![IntentType::Compute],
-        adapters: vec![name("pf0")],
+        adapters: vec!["pf0".parse().unwrap()],
         matching: None,
         bridge: name("br0"),
         create: false,
         vfs: VfCount::Auto,
         levels: Levels::default(),
+        vf_driver: VfDriver::default(),
+        exclude_vfs: Vec::new(),
     };
     NodeDesired {
         generation: 0,

@@ -1,7 +1,8 @@
 //! `accelnet intent …`
 
 use accelnet_model::{
-    AdapterMatch, IfName, IntentType, LevelQueuePairs, LevelTxRates, Name, VfCount,
+    AdapterMatch, AdapterName, IfName, IntentType, LevelQueuePairs, LevelTxRates, Name, PciAddress,
+    VfCount, VfDriver,
 };
 use clap::Subcommand;
 
@@ -35,7 +36,7 @@ pub enum IntentCommand {
             value_name = "INTERFACE",
             value_delimiter = ','
         )]
-        adapters: Vec<IfName>,
+        adapters: Vec<AdapterName>,
         /// Which adapters, where their names differ between nodes: any of driver, speed (Mbit/s) and
         /// PCI vendor:device.
         #[arg(long = "match", value_name = "driver=D,speed=S,pci=V:D")]
@@ -53,6 +54,13 @@ pub enum IntentCommand {
         /// The most that a VM of a level may send, in Mbit/s, e.g. Low=1000; 'none' for no limit.
         #[arg(long, value_name = "LEVEL=MBPS,…", default_value_t)]
         max_tx_rate: LevelTxRates,
+        /// The driver that hands VFs to VMs, e.g. vfio-pci; 'auto' for the one that the kernel names for
+        /// the card.
+        #[arg(long, value_name = "auto|DRIVER", default_value_t)]
+        vf_driver: VfDriver,
+        /// A VF that is somebody else's: it is neither touched nor given out; may be given more than once.
+        #[arg(long = "exclude-vf", value_name = "PCI", value_delimiter = ',')]
+        exclude_vfs: Vec<PciAddress>,
         /// Show what would be done, and change nothing.
         #[arg(long)]
         dry_run: bool,
@@ -82,7 +90,7 @@ pub enum IntentCommand {
             value_name = "INTERFACE",
             value_delimiter = ','
         )]
-        adapters: Option<Vec<IfName>>,
+        adapters: Option<Vec<AdapterName>>,
         /// A rule that says which adapters it shall have, instead of their names.
         #[arg(long = "match", value_name = "driver=D,speed=S,pci=V:D")]
         matching: Option<AdapterMatch>,
@@ -96,6 +104,13 @@ pub enum IntentCommand {
         /// The most that a VM of a level may send, in Mbit/s, e.g. Low=1000; 'none' for no limit.
         #[arg(long, value_name = "LEVEL=MBPS,…")]
         max_tx_rate: Option<LevelTxRates>,
+        /// The driver that hands VFs to VMs, e.g. vfio-pci; 'auto' for the one that the kernel names for
+        /// the card.
+        #[arg(long, value_name = "auto|DRIVER")]
+        vf_driver: Option<VfDriver>,
+        /// All VFs that are somebody else's; may be given more than once.
+        #[arg(long = "exclude-vf", value_name = "PCI", value_delimiter = ',')]
+        exclude_vfs: Option<Vec<PciAddress>>,
         /// Show what would be done, and change nothing.
         #[arg(long)]
         dry_run: bool,

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use accelnet_api::{Adapter, ClusterStatus, IntentStatus, Vm};
 use accelnet_model::{
-    CheckResult, Code, DevlinkFacts, IntentOnNode, IntentState, Levels, NicPath, NicStatus,
-    Problem, Severity, Support, VfUser, VmState,
+    CheckResult, Code, DevlinkFacts, EswitchMode, IntentOnNode, IntentState, Levels, NicPath,
+    NicStatus, Problem, Severity, Support, VfUser, VmState,
 };
 
 use super::{beside_text, columns::Table, printable, problem_text};
@@ -191,6 +191,14 @@ pub fn intent(shown: &IntentStatus) -> String {
             "\n\nqueue pairs: {}  limits (Mbit/s): {}",
             levels.queue_pairs, levels.max_tx_rate_mbps
         ));
+    }
+    let (driver, excluded) = (&shown.intent.vf_driver, &shown.intent.exclude_vfs);
+    if !driver.is_auto() {
+        out.push_str(&format!("\n\ndriver of VFs: {driver}"));
+    }
+    if !excluded.is_empty() {
+        let excluded: Vec<String> = excluded.iter().map(ToString::to_string).collect();
+        out.push_str(&format!("\n\nVFs of others: {}", excluded.join(", ")));
     }
     let mut rows = table(&["node", "state", "problem"]);
     for on_node in &shown.status {
@@ -456,6 +464,21 @@ pub fn adapter(adapter: &Adapter) -> String {
     if let Some(devlink) = &facts.devlink {
         out.push_str(&card(devlink));
     }
+    if !facts.altnames.is_empty() {
+        let names: Vec<String> = facts.altnames.iter().map(ToString::to_string).collect();
+        out.push_str(&format!("  also called {}\n", printable(&names.join(", "))));
+    }
+    if let Some(mode) = facts.eswitch.value() {
+        let mode = match mode {
+            EswitchMode::Legacy => "legacy",
+            EswitchMode::Switchdev => "switchdev",
+            EswitchMode::Other => "another",
+        };
+        out.push_str(&format!("  mode of the card's switch: {mode}\n"));
+    }
+    for owner in &facts.vf_owners {
+        out.push_str(&format!("  {}\n", printable(owner)));
+    }
     let mut rows = table(&[
         "vf",
         "pci",
@@ -471,6 +494,7 @@ pub fn adapter(adapter: &Adapter) -> String {
         let user = match (&vf.user, vf.vm) {
             (VfUser::Process { pid, command }, vm) => format!("{command} (pid {pid}) {}", dash(vm)),
             (VfUser::HostDriver { driver }, _) => format!("host driver {driver}"),
+            (VfUser::Others { why }, _) => format!("not ours: {why}"),
             (VfUser::Nobody, _) => match vf.promised {
                 Some(vm) => format!("VM {vm}, at its next start"),
                 None => "free".to_owned(),

@@ -23,6 +23,8 @@ pub async fn run(call: &Call, command: IntentCommand) -> Ended {
             vfs,
             queue_pairs,
             max_tx_rate,
+            vf_driver,
+            exclude_vfs,
             dry_run,
         } => {
             let intent = Intent {
@@ -37,6 +39,8 @@ pub async fn run(call: &Call, command: IntentCommand) -> Ended {
                     queue_pairs,
                     max_tx_rate_mbps: max_tx_rate,
                 },
+                vf_driver,
+                exclude_vfs,
             };
             let outcome = call.client.add_intent(&intent, dry_run).await?;
             let done = format!("Intent '{}' is there.", intent.name);
@@ -51,6 +55,8 @@ pub async fn run(call: &Call, command: IntentCommand) -> Ended {
             vfs,
             queue_pairs,
             max_tx_rate,
+            vf_driver,
+            exclude_vfs,
             dry_run,
         } => {
             let change = ChangeIntent {
@@ -61,6 +67,8 @@ pub async fn run(call: &Call, command: IntentCommand) -> Ended {
                 vfs,
                 queue_pairs,
                 max_tx_rate_mbps: max_tx_rate,
+                vf_driver,
+                exclude_vfs,
             };
             let outcome = call.client.change_intent(&name, &change, dry_run).await?;
             let done = format!("Intent '{}' is changed.", printable(&name));

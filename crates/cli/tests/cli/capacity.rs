@@ -51,6 +51,124 @@ fn a_file_is_answered_without_a_server() {
     }
 }
 
+/// Five nodes with one adapter of five VFs each; on each two VMs of two NICs: a free VF remains on each.
+fn fragmented(nodes_down: u32, add: &Value) -> Value {
+    let nodes = (0..5).map(|number| {
+        json!({"name": format!("n{number}"),
+               "adapters": [{"name": "pf0", "vfs": 5, "queue_pairs_per_vf": 2}]})
+    });
+    let vms = (0..5).flat_map(|number| {
+        ["a", "b"].map(|letter| {
+            json!({"name": format!("v{number}{letter}"), "level": "Low", "nics": 2,
+                   "node": format!("n{number}"), "adapters": ["pf0", "pf0"]})
+        })
+    });
+    json!({"nodes_down": nodes_down, "nodes": nodes.collect::<Vec<_>>(),
+           "vms": vms.collect::<Vec<_>>(), "add": add})
+}
+
+fn answered(question: &Value) -> Value {
+    offline("-", "json", question.to_string().as_bytes()).json()
+}
+
+#[test]
+fn free_vfs_that_are_scattered_are_no_room_for_vms_with_two_nics() {
+    let one = json!([{"name": "x", "level": "Low", "nics": 1}]);
+    let report = answered(&fragmented(1, &one));
+    assert_eq!(
+        (&report["holds"], &report["admitted"]),
+        (&json!(false), &json!([]))
+    );
+    let refused = &report["refused"][0];
+    assert_eq!(refused["name"], "x");
+    assert_eq!(refused["counterexample"].as_array().unwrap().len(), 1);
+    // Five places for five NICs would be enough by their sum; what is missing is said.
+    let reason = refused["reason"].as_str().unwrap();
+    assert!(
+        reason.contains("needs 2 VFs on one node; no node that is left has more than 1."),
+        "{reason}"
+    );
+    let mut add = vec![json!({"name": "pair", "level": "Low", "nics": 2})];
+    add.extend(
+        (1..=6).map(|number| json!({"name": format!("x{number}"), "level": "Low", "nics": 1})),
+    );
+    let report = answered(&fragmented(0, &json!(add)));
+    assert_eq!(report["holds"], true);
+    assert_eq!(report["admitted"], json!(["x1", "x2", "x3", "x4", "x5"]));
+    let names: Vec<_> = report["refused"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|one| &one["name"])
+        .collect();
+    assert_eq!(names, ["pair", "x6"]);
+    let reason = report["refused"][0]["reason"].as_str().unwrap();
+    assert!(
+        reason.contains("VM 'pair' needs 2 VFs on one node"),
+        "{reason}"
+    );
+}
+
+#[test]
+fn a_large_node_counts_for_what_it_carries_not_for_its_share() {
+    let node = |name: &str, vfs| json!({"name": name, "adapters": [{"name": "pf0", "vfs": vfs, "queue_pairs_per_vf": 1}]});
+    let nodes = json!([
+        node("n1", 63),
+        node("n2", 20),
+        node("n3", 20),
+        node("n4", 20)
+    ]);
+    let vms: Vec<Value> = (0..60)
+        .map(|number| {
+            json!({"name": format!("v{number}"), "level": "Low", "node": "n1", "adapters": ["pf0"]})
+        })
+        .collect();
+    let mut question = json!({"reserve_percentage": 25, "nodes": nodes, "vms": vms,
+                              "add": [{"name": "x", "level": "Low"}]});
+    // 60 fit the others' 3 × 20 exactly.
+    let report = answered(&question);
+    assert_eq!(
+        (&report["holds"], &report["admitted"]),
+        (&json!(true), &json!([]))
+    );
+    assert_eq!(report["refused"][0]["counterexample"], json!(["n1"]));
+    // The node that is down is the one that may be: what is admitted then is admitted knowingly.
+    question["down"] = json!(["n2"]);
+    let report = answered(&question);
+    assert_eq!(
+        (&report["holds"], &report["admitted"]),
+        (&json!(true), &json!(["x"]))
+    );
+}
+
+#[test]
+fn a_field_that_is_not_known_is_refused_by_its_name() {
+    let mut question = fragmented(0, &json!([]));
+    question["vms"][0]["spread_adapters"] = json!(true);
+    let ended = offline("-", "json", question.to_string().as_bytes()).with(2);
+    ended.says(&["spread_adapters"]);
+}
+
+#[test]
+fn a_pool_is_as_many_queue_pairs_as_it_has() {
+    let with = |levels: &[(&str, u32)]| {
+        let add: Vec<Value> = levels
+            .iter()
+            .flat_map(|(level, count)| {
+                (0..*count)
+                    .map(move |number| json!({"name": format!("{level}{number}"), "level": level}))
+            })
+            .collect();
+        let nodes = json!([{"name": "n1",
+            "adapters": [{"name": "pf0", "vfs": 8, "queue_pairs_total": 8}]}]);
+        let report = answered(&json!({"nodes_down": 0, "nodes": nodes, "add": add}));
+        report["admitted"].as_array().unwrap().len()
+    };
+    assert_eq!(with(&[("Low", 8)]), 8);
+    assert_eq!(with(&[("Low", 7), ("Medium", 1)]), 7);
+    assert_eq!(with(&[("Low", 6), ("Medium", 1)]), 7);
+}
+
 #[test]
 fn a_file_that_cannot_be_is_wrong_usage() {
     let mut wrong = question();

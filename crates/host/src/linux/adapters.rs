@@ -7,18 +7,21 @@
 use std::{
     cell::OnceCell,
     collections::{BTreeMap, BTreeSet},
-    fs,
-    io::ErrorKind,
 };
 
-use accelnet_model::{AdapterFacts, AdapterId, IfName, MacAddr, PciAddress, Support, VfFacts};
+use accelnet_model::{
+    AdapterFacts, AdapterId, IfName, MacAddr, PciAddress, SriovSupport, Support, VfFacts,
+    adapter::is_vfio,
+};
 
 use super::{
     claims, ethtool, fdb,
+    interfaces::{self, Interface, Interfaces},
     kernel_log::KernelLog,
     link, pci, sriov,
     sysfs::{self, Root},
     vf::vectors,
+    vf_owners::{self, VfOwners},
     vfio,
 };
 use crate::{AdaptersSeen, HostError, Result};
@@ -66,17 +69,18 @@ pub fn observe(
         log,
         vectors: vfio::observe_vectors(root)?,
         openers: OnceCell::new(),
+        interfaces: Interfaces::read(root)?,
+        owners: VfOwners::read(root),
     };
-    let interfaces = interfaces(root)?;
     let mut seen = AdaptersSeen::default();
     for name in sysfs::names(&root.path("sys/bus/pci/devices"))? {
         let Ok(pci) = name.parse() else {
-            // Domains of more than 16 bits (behind Intel VMD) hold no network cards.
+            // Domains of more than 16 bits are behind Intel VMD.
             continue;
         };
-        match is_network(root, pci) {
-            Ok(true) if !root.pci(pci).join("physfn").exists() => {}
-            Ok(_) => continue,
+        match interfaces::can_be_adapter(root, &view.interfaces, pci) {
+            Ok(true) => {}
+            Ok(false) => continue,
             Err(error) => {
                 seen.unseen.push((stand_in(pci), error));
                 continue;
@@ -84,19 +88,19 @@ pub fn observe(
         }
         // Not even its files are opened now.
         if busy.contains(&pci) {
-            let own = interfaces.iter().filter(|(at, _)| *at == pci);
-            let worked_on = own.map(|(_, name)| (name.clone(), HostError::WorkedOn));
+            let own = view.interfaces.of(pci);
+            let worked_on = own.map(|own| (own.name.clone(), HostError::WorkedOn));
             seen.unseen.extend(worked_on);
             continue;
         }
-        let own = interfaces.iter().filter(|(at, _)| *at == pci);
-        let own: Vec<_> = own.map(|(_, name)| Some(name)).collect();
+        let own: Vec<_> = view.interfaces.of(pci).map(Some).collect();
         for interface in if own.is_empty() { vec![None] } else { own } {
             match view.adapter(pci, interface, ask) {
                 Ok(adapter) => seen.adapters.push(adapter),
                 Err(_) if !root.pci(pci).exists() => tracing::debug!(%pci, "it went away"),
                 Err(error) => {
-                    let name = interface.cloned().unwrap_or_else(|| stand_in(pci));
+                    let name = interface.map(|own| own.name.clone());
+                    let name = name.unwrap_or_else(|| stand_in(pci));
                     seen.unseen.push((name, error));
                 }
             }
@@ -107,56 +111,8 @@ pub fn observe(
 
 /// The interface of a PF; the first, if several ports share the function.
 pub fn interface_of(root: &Root, pf: PciAddress) -> Result<Option<IfName>> {
-    let mut first = None;
-    for (at, name) in interfaces(root)? {
-        if at == pf {
-            let port = port(root, &name)?;
-            if first.as_ref().is_none_or(|(lowest, _)| port < *lowest) {
-                first = Some((port, name));
-            }
-        }
-    }
-    Ok(first.map(|(_, name)| name))
-}
-
-/// Base class 02: network controllers. 0280 (other) is mostly Wi-Fi: left out.
-fn is_network(root: &Root, pci: PciAddress) -> Result<bool> {
-    let class = sysfs::read(&root.pci(pci).join("class"))?;
-    Ok(class.is_some_and(|class| class.starts_with("0x02") && !class.starts_with("0x0280")))
-}
-
-/// Interfaces by the PCI function that they belong to. Representors of VFs, which in switchdev mode
-/// belong to the PF's function too, are left out: their port is named `pf0vf1`
-/// (Documentation/networking/switchdev.rst).
-fn interfaces(root: &Root) -> Result<Vec<(PciAddress, IfName)>> {
-    let mut found = Vec::new();
-    for name in sysfs::names(&root.path("sys/class/net"))? {
-        let directory = root.path(&format!("sys/class/net/{name}"));
-        let link = directory.join("device");
-        let device = match fs::canonicalize(&link) {
-            Ok(device) => device,
-            // It is no device's, went away, or is a file (`bonding_masters`).
-            Err(error)
-                if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) =>
-            {
-                continue;
-            }
-            Err(error) => return Err(HostError::io(format!("read {}", link.display()), &error)),
-        };
-        let (Some(pci), Ok(interface)) = (pci::function_above(&device), name.parse()) else {
-            continue;
-        };
-        let port = sysfs::read(&directory.join("phys_port_name"))?.unwrap_or_default();
-        if !port.contains("vf") && !port.contains("sf") {
-            found.push((pci, interface));
-        }
-    }
-    Ok(found)
-}
-
-fn port(root: &Root, name: &IfName) -> Result<u16> {
-    let file = root.path(&format!("sys/class/net/{name}/dev_port"));
-    Ok(sysfs::parse(&file)?.unwrap_or(0))
+    let interfaces = Interfaces::read(root)?;
+    Ok(interfaces.of(pf).next().map(|first| first.name.clone()))
 }
 
 /// What one look at the machine needs only once.
@@ -165,18 +121,26 @@ struct View<'a> {
     log: &'a KernelLog,
     vectors: BTreeMap<PciAddress, u32>,
     openers: OnceCell<Result<vfio::Openers>>,
+    interfaces: Interfaces,
+    owners: VfOwners,
 }
 
 impl View<'_> {
     fn adapter(
         &self,
         pci: PciAddress,
-        interface: Option<&IfName>,
+        interface: Option<&Interface>,
         ask: Asker<'_>,
     ) -> Result<AdapterFacts> {
         let root = self.root;
         let directory = root.pci(pci);
-        let (sriov, sriov_evidence) = sriov::support(root, self.log, pci, interface.is_some())?;
+        let port = interface.map_or(0, |own| own.port);
+        let shares = interface.and_then(|own| self.shares_function(own));
+        let (sriov, sriov_evidence) = match &shares {
+            Some(evidence) => (SriovSupport::Unknown, Some(evidence.clone())),
+            None => self.support(pci, interface.is_some())?,
+        };
+        let interface = interface.map(|own| &own.name);
         let state = interface
             .map(|name| InterfaceState::read(root, name))
             .transpose()?
@@ -189,20 +153,37 @@ impl View<'_> {
                 .map_or_else(claims::Use::default, |ask| ask(name));
             claims::observe(root, name, used)
         });
-        let optional = |name: &str| sysfs::parse::<u32>(&directory.join(name));
+        // What is of the function is of its first port.
+        let optional = |name: &str| match shares {
+            Some(_) => Ok(None),
+            None => sysfs::parse::<u32>(&directory.join(name)),
+        };
         let vendor = pci::hex_id(&directory.join("vendor"))?.unwrap_or(0);
         let device = pci::hex_id(&directory.join("device"))?.unwrap_or(0);
         let vf_device = pci::hex_id(&directory.join("sriov_vf_device"))?;
+        let permanent_mac = answers.link.permanent_mac.unwrap_or(state.mac);
+        let driver = pci::driver(root, pci)?;
+        let pci_path = pci::place(root, pci)?.path;
+        let vf_owners = interface.map(|name| {
+            self.owners.of(&vf_owners::Adapter {
+                ifname: name,
+                altnames: &answers.link.altnames,
+                macs: [permanent_mac, state.mac],
+                driver: driver.as_deref(),
+                pci,
+            })
+        });
         Ok(AdapterFacts {
             id: AdapterId {
-                pci_path: pci::place(root, pci)?.path,
-                permanent_mac: answers.link.permanent_mac.unwrap_or(state.mac),
-                port: interface.map_or(Ok(0), |name| port(root, name))?,
+                pci_path,
+                permanent_mac,
+                port,
             },
             ifname: interface.cloned().unwrap_or_else(|| stand_in(pci)),
+            altnames: answers.link.altnames.clone(),
             pci,
             pci_id: format!("{vendor:04x}:{device:04x}"),
-            driver: pci::driver(root, pci)?,
+            driver,
             driver_version: answers.driver_version,
             firmware: answers.firmware,
             devlink: None,
@@ -215,6 +196,8 @@ impl View<'_> {
             mac: state.mac,
             master: state.master,
             claims: claims.transpose()?.unwrap_or_default(),
+            eswitch: Support::Unknown,
+            vf_owners: vf_owners.unwrap_or_default(),
             sriov,
             sriov_evidence,
             total_vfs: optional("sriov_totalvfs")?.unwrap_or(0),
@@ -223,9 +206,38 @@ impl View<'_> {
             vf_total_msix: optional("sriov_vf_total_msix")?
                 .map_or(Support::Unsupported, Support::Supported),
             vf_pci_id: vf_device.map(|device| format!("{vendor:04x}:{device:04x}")),
+            filter_room: Support::Unknown,
             filter: answers.filter,
-            vfs: self.vfs(pci, &answers.link)?,
+            vfs: match shares {
+                Some(_) => Vec::new(),
+                None => self.vfs(pci, &answers.link)?,
+            },
         })
+    }
+
+    /// Why a port has no VFs of its own: those of its function are counted once, at its first port.
+    fn shares_function(&self, own: &Interface) -> Option<String> {
+        let first = self.interfaces.of(own.pci).next()?;
+        (first.name != own.name).then(|| {
+            format!(
+                "{} and {} are ports of one PCI function ({}), whose VFs are counted at {}",
+                first.name, own.name, own.pci, first.name
+            )
+        })
+    }
+
+    fn support(&self, pci: PciAddress, has_interface: bool) -> Result<sriov::Verdict> {
+        let elsewhere = interfaces::vfs_elsewhere(self.root, &self.interfaces, pci)?;
+        if elsewhere.is_empty() {
+            return sriov::support(self.root, self.log, pci, has_interface);
+        }
+        let functions: Vec<String> = elsewhere.iter().map(ToString::to_string).collect();
+        let evidence = format!(
+            "its driver makes VFs on other functions of the card ({}), and which of them belongs to \
+             which port does not show",
+            functions.join(", ")
+        );
+        Ok((SriovSupport::Unknown, Some(evidence)))
     }
 
     fn vfs(&self, pf: PciAddress, link: &link::Link) -> Result<Vec<VfFacts>> {
@@ -254,7 +266,7 @@ impl View<'_> {
         let driver = pci::driver(root, pci)?;
         let iommu_group = pci::iommu_group(root, pci)?;
         let user = match driver.as_deref() {
-            Some(driver) if vfio::is_vfio(driver) && vfio::is_open(root, pci)? != Some(false) => {
+            Some(driver) if is_vfio(driver) && vfio::is_open(root, pci)? != Some(false) => {
                 let openers = self.openers.get_or_init(|| vfio::Openers::scan(root));
                 let openers = openers.as_ref().map_err(Clone::clone)?;
                 openers.user(root, pci, Some(driver))

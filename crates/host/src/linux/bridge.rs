@@ -3,7 +3,7 @@
 
 use std::{collections::BTreeSet, path::PathBuf};
 
-use accelnet_model::{BondFacts, BridgeFacts, BridgePort, IfName, MacAddr};
+use accelnet_model::{BondFacts, BridgeFacts, BridgePort, IfName, MacAddr, VlanOf};
 
 use super::{
     addresses,
@@ -125,6 +125,10 @@ impl View<'_> {
             isolated: on(IFLA_BRPORT_ISOLATED),
             rx_packets: port.rx_packets,
             hold_queue: self.holding.contains(&port.index),
+            vlan_of: port.vlan_of.and_then(|(below, vlan)| {
+                let lower = self.links.get(below)?.name.clone();
+                Some(VlanOf { lower, vlan })
+            }),
             fdb: self
                 .entries
                 .entries(bridge.index, port.index, bridge.by_vlan),
@@ -293,6 +297,28 @@ mod tests {
             assert!(learned.is_some_and(|entry| !entry.fixed), "{:?}", t0.fdb);
             let t1 = found[2].port(&name("t1")).unwrap();
             assert_eq!((t1.learning, t1.flood), (false, false));
+        });
+    }
+
+    #[test]
+    fn a_port_that_is_a_vlan_says_of_what() {
+        in_own_network(|root| {
+            own_network::cable("eth2", None);
+            if !own_network::vlan("eth2.100", "eth2", 100) {
+                own_network::skipped("VLANs", "this kernel has none");
+                return;
+            }
+            assert!(own_network::bridge("br100", &[], &["t0"]));
+            own_network::enslave("eth2.100", "br100");
+            let named = BTreeSet::from([name("br100")]);
+            let seen = observe(root, &named).unwrap();
+            let of = |port: &str| seen[0].port(&name(port)).unwrap().vlan_of.clone();
+            let lower = name("eth2");
+            assert_eq!(of("eth2.100"), Some(VlanOf { lower, vlan: 100 }));
+            assert_eq!(of("t0"), None);
+            // And no bridge is made on what it is on top of.
+            let claims = super::super::claims::observe(root, &name("eth2"), Default::default());
+            assert_eq!(claims.unwrap(), ["eth2.100 is on top of it"]);
         });
     }
 

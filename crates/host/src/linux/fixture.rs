@@ -41,6 +41,16 @@ pub fn ixgbe() -> Machine {
     Machine::from_recording(include_str!("fixture/ixgbe.tree"))
 }
 
+/// A BlueField's uplink `p0` with a VF, beside it a scalable function and representors.
+pub fn bluefield() -> Machine {
+    Machine::from_recording(include_str!("fixture/bluefield.tree"))
+}
+
+/// A Chelsio T5 with two ports, and beside it an InfiniBand card and a network card behind Intel VMD.
+pub fn chelsio_and_infiniband() -> Machine {
+    Machine::from_recording(include_str!("fixture/chelsio_and_infiniband.tree"))
+}
+
 impl Machine {
     fn from_recording(text: &str) -> Self {
         let directory = Arc::new(tempfile::tempdir().unwrap());

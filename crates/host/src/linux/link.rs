@@ -8,15 +8,16 @@
 
 use std::collections::BTreeMap;
 
-use accelnet_model::{IfName, MacAddr, Support, VfAttributes, VfLink};
+use accelnet_model::{AdapterName, IfName, MacAddr, Support, VfAttributes, VfLink};
 
 use super::{
-    attributes::{find, iter, push, u32_at},
+    attributes::{find, iter, push, text, u32_at},
     netlink::{Netlink, ifindex},
     sysfs::{self, Root},
     uapi::{
-        IFINFOMSG, IFLA_CARRIER, IFLA_EXT_MASK, IFLA_PERM_ADDRESS, IFLA_VFINFO_LIST,
-        RTEXT_FILTER_SKIP_STATS, RTEXT_FILTER_VF, RTM_GETLINK, RTM_SETLINK, ifinfomsg,
+        IFINFOMSG, IFLA_ALT_IFNAME, IFLA_CARRIER, IFLA_EXT_MASK, IFLA_PERM_ADDRESS, IFLA_PROP_LIST,
+        IFLA_VFINFO_LIST, RTEXT_FILTER_SKIP_STATS, RTEXT_FILTER_VF, RTM_GETLINK, RTM_SETLINK,
+        ifinfomsg,
     },
 };
 use crate::{HostError, Result};
@@ -65,6 +66,8 @@ impl Vf {
 pub struct Link {
     /// The address burnt into the card, if the driver gives one.
     pub permanent_mac: Option<MacAddr>,
+    /// Alternative names (Linux 5.5). Those that no option of ours can hold are left out.
+    pub altnames: Vec<AdapterName>,
     /// It is up and has a link.
     pub carrier: bool,
     /// VFs by index; some drivers leave out VFs that are being set up.
@@ -111,7 +114,14 @@ pub fn observe(name: &IfName) -> Result<Link> {
 fn decode(attributes: &[u8]) -> Link {
     let list = find(attributes, IFLA_VFINFO_LIST).unwrap_or_default();
     Link {
-        permanent_mac: find(attributes, IFLA_PERM_ADDRESS).and_then(mac),
+        // InfiniBand's has 20 bytes.
+        permanent_mac: find(attributes, IFLA_PERM_ADDRESS)
+            .filter(|address| address.len() == 6)
+            .and_then(mac),
+        altnames: iter(find(attributes, IFLA_PROP_LIST).unwrap_or_default())
+            .filter(|(kind, _)| *kind == IFLA_ALT_IFNAME)
+            .filter_map(|(_, name)| text(name).parse().ok())
+            .collect(),
         carrier: find(attributes, IFLA_CARRIER) == Some(&[1]),
         vfs: iter(list)
             .filter(|(kind, _)| *kind == IFLA_VF_INFO)

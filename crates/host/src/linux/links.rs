@@ -5,13 +5,13 @@ use std::collections::{BTreeMap, HashMap};
 use accelnet_model::{IfName, MacAddr};
 
 use super::{
-    attributes::{find, u32_at},
+    attributes::{find, u16_at, u32_at},
     netlink::Netlink,
     uapi::{
         DUMP, IFINFOMSG, IFLA_ADDRESS, IFLA_BR_NF_CALL, IFLA_BR_VLAN_FILTERING, IFLA_CARRIER,
         IFLA_IFALIAS, IFLA_IFNAME, IFLA_INFO_DATA, IFLA_INFO_KIND, IFLA_INFO_SLAVE_DATA,
         IFLA_INFO_SLAVE_KIND, IFLA_LINK, IFLA_LINKINFO, IFLA_MASTER, IFLA_MTU, IFLA_STATS64,
-        IFLA_XDP, IFLA_XDP_ATTACHED, RTM_GETLINK, ifinfomsg, text_of,
+        IFLA_VLAN_ID, IFLA_XDP, IFLA_XDP_ATTACHED, RTM_GETLINK, ifinfomsg, text_of,
     },
 };
 use crate::{HostError, Result};
@@ -33,6 +33,8 @@ pub struct Interface {
     pub mtu: u32,
     /// Number of what it is a port or member of.
     pub master: Option<u32>,
+    /// Of a VLAN interface: number of the interface below it, and the VLAN's.
+    pub vlan_of: Option<(u32, u16)>,
     /// Its alias; empty if it has none.
     pub alias: String,
     /// The kernel sees a signal, or for a tap a reader.
@@ -136,6 +138,9 @@ fn decode(payload: &[u8]) -> Option<Interface> {
         master: number(IFLA_MASTER),
         carrier: first(attributes, IFLA_CARRIER).is_some_and(|carrier| carrier != 0),
         lower: number(IFLA_LINK),
+        vlan_of: number(IFLA_LINK)
+            .zip(find(data, IFLA_VLAN_ID).and_then(|vlan| u16_at(vlan, 0)))
+            .filter(|_| kind == "vlan"),
         alias: text_of(attributes, IFLA_IFALIAS),
         by_vlan: of_bridge(IFLA_BR_VLAN_FILTERING),
         calls_filters: IFLA_BR_NF_CALL.map(of_bridge),

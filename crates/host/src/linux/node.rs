@@ -3,6 +3,7 @@
 use accelnet_model::{NodeFacts, Support};
 
 use super::{
+    interfaces,
     sysfs::{self, Root},
     vfio,
 };
@@ -26,6 +27,7 @@ pub fn observe(root: &Root) -> Result<NodeFacts> {
         qemu: None,
         domain_capabilities: None,
         memory_available_mib: memory_available_mib(&text("proc/meminfo")?)?,
+        no_adapters: interfaces::no_adapters(root)?,
         boot_id: text("proc/sys/kernel/random/boot_id")?,
         kernel,
     })

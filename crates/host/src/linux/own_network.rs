@@ -16,8 +16,9 @@ use super::{
     netlink::{Netlink, ifindex},
     sysfs::Root,
     uapi::{
-        CREATE, EXCLUSIVE, IFLA_IFNAME, IFLA_INFO_DATA, IFLA_INFO_KIND, IFLA_LINKINFO, IFLA_MASTER,
-        RTM_NEWLINK, RTM_SETLINK, ifinfomsg,
+        CREATE, EXCLUSIVE, IFLA_ALT_IFNAME, IFLA_IFNAME, IFLA_INFO_DATA, IFLA_INFO_KIND, IFLA_LINK,
+        IFLA_LINKINFO, IFLA_MASTER, IFLA_PROP_LIST, IFLA_VLAN_ID, RTM_NEWLINK, RTM_SETLINK,
+        ifinfomsg,
     },
 };
 
@@ -87,6 +88,37 @@ pub fn cable(end: &str, peer: Option<&str>) {
     }
     push(&mut message, IFLA_LINKINFO, &info);
     assert!(make("make a cable", &message));
+}
+
+/// A VLAN on top of an interface. False if the kernel was built without VLANs.
+#[must_use]
+pub fn vlan(upper: &str, lower: &str, number: u16) -> bool {
+    let mut message = ifinfomsg(0, 0, 0);
+    push(&mut message, IFLA_IFNAME, format!("{upper}\0").as_bytes());
+    let below = ifindex(&name(lower)).unwrap();
+    push(&mut message, IFLA_LINK, &below.to_ne_bytes());
+    let (mut info, mut data) = (Vec::new(), Vec::new());
+    push(&mut info, IFLA_INFO_KIND, b"vlan\0");
+    push(&mut data, IFLA_VLAN_ID, &number.to_ne_bytes());
+    push(&mut info, IFLA_INFO_DATA, &data);
+    push(&mut message, IFLA_LINKINFO, &info);
+    make("make a VLAN", &message)
+}
+
+/// An alternative name of an interface.
+pub fn altname(interface: &str, alternative: &str) {
+    // rtnetlink.h, RTM_NEWLINKPROP
+    const NEW_PROPERTY: u16 = 108;
+    let mut message = ifinfomsg(ifindex(&name(interface)).unwrap(), 0, 0);
+    let mut list = Vec::new();
+    let text = format!("{alternative}\0");
+    push(&mut list, IFLA_ALT_IFNAME, text.as_bytes());
+    // NLA_F_NESTED, without which the kernel takes no list here.
+    push(&mut message, IFLA_PROP_LIST | 0x8000, &list);
+    let mut netlink = Netlink::route().unwrap();
+    let flags = CREATE | EXCLUSIVE | super::uapi::APPEND;
+    let done = netlink.request("add a name", NEW_PROPERTY, flags, &message);
+    done.unwrap();
 }
 
 /// A bridge, up, with these options (`IFLA_BR_…`, a byte each) and cables as ports; behind the port

@@ -41,6 +41,12 @@ pub const RTEXT_FILTER_BRVLAN_COMPRESSED: u32 = 1 << 2;
 pub const RTEXT_FILTER_SKIP_STATS: u32 = 1 << 3;
 
 // if_link.h
+/// Alternative names of an interface (Linux 5.5).
+pub const IFLA_PROP_LIST: u16 = 52;
+/// Of `IFLA_PROP_LIST`: one of them.
+pub const IFLA_ALT_IFNAME: u16 = 53;
+/// Of a VLAN interface's `IFLA_INFO_DATA`: its number.
+pub const IFLA_VLAN_ID: u16 = 1;
 /// Of `IFLA_XDP`: how a program is attached; 0 means that none is.
 pub const IFLA_XDP_ATTACHED: u16 = 2;
 /// Of a bridge's `IFLA_INFO_DATA`.

@@ -1,33 +1,18 @@
-//! vfio: who holds a VF, binding one to vfio-pci, and the vectors its user has enabled.
+//! vfio: who holds a VF, binding one to a driver for it, and the vectors its user has enabled.
 
-use std::{
-    collections::BTreeMap,
-    fs,
-    process::{Command, Stdio},
-    time::Duration,
-};
+use std::{collections::BTreeMap, fs, time::Duration};
 
-use accelnet_model::{PciAddress, VfUser};
+use accelnet_model::{DriverName, PciAddress, VfUser, adapter::is_vfio};
 
 use super::{
     deadline, pci,
     sysfs::{self, Root},
+    vfio_driver,
 };
 use crate::{HostError, Result};
 
-/// The driver that hands a function to user space.
-pub const DRIVER: &str = "vfio-pci";
-
-/// Loading a module reads some files; a second is usual on a slow disk.
-const MODPROBE_LIMIT: Duration = Duration::from_secs(30);
-
 /// Binding resets the function, which may take a second (PCIe: a function has 1 s after a reset).
 const BIND_LIMIT: Duration = Duration::from_secs(10);
-
-/// True for vfio-pci and the vendors' variants of it (`mlx5_vfio_pci`, …).
-pub fn is_vfio(driver: &str) -> bool {
-    driver.contains("vfio")
-}
 
 /// Whether a function on vfio-pci is open: the driver enables the PCI device with the first open and
 /// disables it with the last close (drivers/vfio/pci/vfio_pci_core.c, `vfio_pci_core_enable`). It
@@ -133,6 +118,7 @@ pub fn in_words(user: &VfUser) -> Option<String> {
         VfUser::Process { pid: 0, command } => Some(command.clone()),
         VfUser::Process { pid, command } => Some(format!("{command} (pid {pid})")),
         VfUser::HostDriver { driver } => Some(format!("host driver {driver}")),
+        VfUser::Others { why } => Some(why.clone()),
     }
 }
 
@@ -165,7 +151,7 @@ pub fn observe_vectors(root: &Root) -> Result<BTreeMap<PciAddress, u32>> {
 
 /// True if vfio-pci is loaded or built in, or `modprobe` would find it.
 pub fn available(root: &Root, kernel: &str) -> Result<bool> {
-    if loaded(root) {
+    if vfio_driver::loaded(root, "vfio_pci")?.is_some() {
         return Ok(true);
     }
     for list in ["modules.dep", "modules.builtin"] {
@@ -182,33 +168,47 @@ pub fn available(root: &Root, kernel: &str) -> Result<bool> {
     Ok(false)
 }
 
-fn loaded(root: &Root) -> bool {
-    root.path("sys/bus/pci/drivers/vfio-pci").exists()
-}
-
 /// See [`crate::Host::ensure_vf_vfio`].
-pub fn ensure_bound(root: &Root, vf: PciAddress) -> Result<()> {
-    ensure_bound_by(root, vf, &sysfs::write)
+pub fn ensure_bound(root: &Root, vf: PciAddress, wanted: Option<&DriverName>) -> Result<()> {
+    ensure_bound_by(root, vf, wanted, &sysfs::write)
 }
 
 /// [`ensure_bound`] by another way to write.
-pub fn ensure_bound_by(root: &Root, vf: PciAddress, write: sysfs::Write<'_>) -> Result<()> {
+pub fn ensure_bound_by(
+    root: &Root,
+    vf: PciAddress,
+    wanted: Option<&DriverName>,
+    write: sysfs::Write<'_>,
+) -> Result<()> {
     let directory = root.pci(vf);
     if !directory.exists() {
         return Err(HostError::Gone(format!("PCI function {vf}")));
     }
-    if !directory.join("physfn").exists() {
+    let Some(pf) = sysfs::link_to(&directory.join("physfn"))? else {
         return Err(HostError::Malformed(format!(
             "{vf} is no virtual function: it is left alone"
         )));
-    }
+    };
     let driver = pci::driver(root, vf)?;
-    if driver.as_deref().is_some_and(is_vfio) {
+    if driver.as_deref().is_some_and(|driver| {
+        is_vfio(driver) && wanted.is_none_or(|wanted| vfio_driver::is(driver, wanted.as_str()))
+    }) {
         return Ok(());
     }
-    ensure_loaded(root)?;
-    let operation = format!("bind {vf} to {DRIVER}");
-    write(&directory.join("driver_override"), DRIVER, &operation)?;
+    // A driver that is asked to let go waits until nobody has the function open.
+    if driver.as_deref().is_some_and(is_vfio)
+        && let Some(user) = in_words(&user(root, vf)?)
+    {
+        let users = vec![format!("VF {vf}: {user}")];
+        return Err(HostError::VfsInUse { pf, users });
+    }
+    let module = match wanted {
+        Some(wanted) => wanted.to_string(),
+        None => vfio_driver::module_for(root, vf)?,
+    };
+    let wanted = vfio_driver::ensure_loaded(root, &module)?;
+    let operation = format!("bind {vf} to {wanted}");
+    write(&directory.join("driver_override"), &wanted, &operation)?;
     if let Some(driver) = driver {
         let operation = format!("take {vf} from driver {driver}");
         let unbind = directory.join("driver/unbind");
@@ -218,7 +218,7 @@ pub fn ensure_bound_by(root: &Root, vf: PciAddress, write: sysfs::Write<'_>) -> 
     write(&probe, &vf.to_string(), &operation)?;
     // Another process's udev rule may bind at the same moment: the probe's own result is not all.
     let bound = deadline::wait_for(&operation, BIND_LIMIT, || {
-        Ok(pci::driver(root, vf)?.filter(|driver| driver == DRIVER))
+        Ok(pci::driver(root, vf)?.filter(|driver| *driver == wanted))
     });
     match bound {
         Err(HostError::Deadline { .. }) => {}
@@ -226,7 +226,7 @@ pub fn ensure_bound_by(root: &Root, vf: PciAddress, write: sysfs::Write<'_>) -> 
     }
     Err(HostError::NotAsAsked {
         operation,
-        wanted: DRIVER.into(),
+        wanted,
         found: match (pci::driver(root, vf)?, pci::iommu_group(root, vf)?) {
             (Some(driver), _) => driver,
             // vfio-pci takes no function without a group, and the probe does not say so.
@@ -234,36 +234,6 @@ pub fn ensure_bound_by(root: &Root, vf: PciAddress, write: sysfs::Write<'_>) -> 
             (None, Some(_)) => "no driver".into(),
         },
     })
-}
-
-fn ensure_loaded(root: &Root) -> Result<()> {
-    if loaded(root) {
-        return Ok(());
-    }
-    let operation = format!("modprobe {DRIVER}");
-    let mut child = Command::new("modprobe")
-        .arg(DRIVER)
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .map_err(|error| HostError::io(&operation, &error))?;
-    let status = deadline::wait_for(&operation, MODPROBE_LIMIT, || {
-        child
-            .try_wait()
-            .map_err(|error| HostError::io(&operation, &error))
-    });
-    if status.is_err() {
-        // Out of time: end what we started, and reap it.
-        child.kill().and_then(|()| child.wait()).ok();
-    }
-    let status = status?;
-    if loaded(root) {
-        return Ok(());
-    }
-    Err(HostError::Malformed(format!(
-        "{operation}: the driver is not there afterwards ({status})"
-    )))
 }
 
 /// See [`crate::Host::reset_vf`].

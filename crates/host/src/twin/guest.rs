@@ -159,7 +159,7 @@ impl Machine {
         let vf = self
             .vf(pci)
             .ok_or_else(|| format!("vfio {pci}: no such device"))?;
-        if vf.driver.as_deref() != Some("vfio-pci") {
+        if !vf.is_on_vfio() {
             return Err(format!("vfio {pci}: not bound to vfio-pci"));
         }
         if vf.user != VfUser::Nobody {
@@ -208,6 +208,13 @@ impl Machine {
 
     /// A VM has let go of a VF.
     pub fn unplug(&mut self, pid: u32, pci: PciAddress) {
+        let mut adapters = self.adapters.iter();
+        let its = adapters.find(|adapter| adapter.vfs.iter().any(|vf| vf.pci == pci));
+        if let Some(mac) = self.vf(pci).map(|vf| vf.attributes.mac)
+            && its.is_some_and(|adapter| self.exclusive.contains(&adapter.pci))
+        {
+            self.loses_from_outside(mac);
+        }
         self.strays.retain(|stray| *stray != (pid, pci));
         for guest in self.guests.iter_mut().filter(|guest| guest.pid == pid) {
             if guest.vf.is_some_and(|(vf, _)| vf == pci) {

@@ -7,8 +7,8 @@ use std::{
 };
 
 use accelnet_model::{
-    AdapterFacts, BridgeFacts, FdbEntry, IfName, MacAddr, NodeFacts, PciAddress, PolicyFinding,
-    Support, VfAttributes, VfUser,
+    AdapterFacts, BridgeFacts, DriverName, FdbEntry, IfName, MacAddr, NodeFacts, PciAddress,
+    PolicyFinding, Support, VfAttributes, VfUser,
 };
 
 use super::{HostTwin, Machine};
@@ -123,16 +123,26 @@ impl Machine {
         Ok(())
     }
 
-    fn ensure_vfio(&mut self, pci: PciAddress) -> Result<()> {
-        self.not_anothers(pci, "bound to vfio-pci");
+    fn ensure_vfio(&mut self, pci: PciAddress, wanted: Option<&DriverName>) -> Result<()> {
+        self.not_anothers(pci, "bound to a vfio driver");
+        let meant = self.vfio_driver.clone();
         let vf = self.vf_mut(pci).ok_or_else(|| gone(pci))?;
-        vf.driver = Some("vfio-pci".into());
+        match wanted {
+            Some(wanted) => vf.driver = Some(wanted.to_string()),
+            None if vf.is_on_vfio() => {}
+            None => vf.driver = Some(meant),
+        }
         Ok(())
     }
 
     /// Unbinds, sets, reads back, binds, as one step: a process that dies in the middle leaves a VF
     /// without driver, which `ensure_vfio` and this put right.
-    fn ensure_vectors(&mut self, pci: PciAddress, vectors: u32) -> Result<()> {
+    fn ensure_vectors(
+        &mut self,
+        pci: PciAddress,
+        vectors: u32,
+        wanted: Option<&DriverName>,
+    ) -> Result<()> {
         let of_vf = |adapter: &&AdapterFacts| adapter.vfs.iter().any(|vf| vf.pci == pci);
         let adapter = self.adapters.iter().find(of_vf).ok_or_else(|| gone(pci))?;
         let operation = format!("give VF {pci} {vectors} MSI-X vectors");
@@ -144,7 +154,7 @@ impl Machine {
         let taken: u32 = others.filter_map(|vf| vf.msix_vectors.value()).sum();
         let vf = self.vf_mut(pci).ok_or_else(|| gone(pci))?;
         if vf.msix_vectors.is(&vectors) {
-            return self.ensure_vfio(pci);
+            return self.ensure_vfio(pci, wanted);
         }
         if vf.user != VfUser::Nobody {
             let users = vec![format!("VF {pci}")];
@@ -156,7 +166,7 @@ impl Machine {
             return Err(HostError::NeedsLink(operation));
         }
         vf.msix_vectors = Support::Supported(vectors);
-        self.ensure_vfio(pci)
+        self.ensure_vfio(pci, wanted)
     }
 
     fn reset(&mut self, pci: PciAddress) -> Result<()> {
@@ -182,6 +192,14 @@ impl Machine {
         let pci = vf.ok_or_else(missing)?.pci;
         let (carrier, ifname) = (adapter.carrier, adapter.ifname.to_string());
         self.not_anothers(pci, "changed");
+        let exclusive = self.exclusive.contains(&pf);
+        let adapter = self.adapter_mut(pf).ok_or_else(missing)?;
+        let has = |adapter: &AdapterFacts| adapter.filter.contains(&wanted.mac);
+        if exclusive && !wanted.mac.is_zero() && has(adapter) {
+            // ice: "Unicast MAC … already exists on this PF."
+            let operation = format!("set address {} on VF {index}", wanted.mac);
+            return Err(HostError::kernel(operation, libc::EINVAL, None));
+        }
         let stubborn = self.stubborn.contains(&pci);
         let vf = self.vf_mut(pci).ok_or_else(missing)?;
         if stubborn && &vf.attributes != wanted {
@@ -192,6 +210,9 @@ impl Machine {
             });
         }
         let before = std::mem::replace(&mut vf.attributes, wanted.clone());
+        if exclusive && before.mac != wanted.mac {
+            self.loses_from_outside(wanted.mac);
+        }
         if before != *wanted {
             // rtnetlink tells of every IFLA_VFINFO_LIST (net/core/rtnetlink.c, `do_setlink`).
             self.tell(&HostEvent::Link(ifname));
@@ -210,13 +231,21 @@ impl Machine {
         Err(HostError::NeedsLink(operation))
     }
 
+    /// The card, and not who uses it, loses what comes from outside for this address from now on.
+    pub(super) fn loses_from_outside(&mut self, mac: MacAddr) {
+        let mut guests = self.guests.iter_mut();
+        if let Some(guest) = guests.find(|guest| guest.mac == mac) {
+            guest.excused = true;
+        }
+    }
+
     /// A VF whose user is not one of the VMs is somebody's own.
     fn not_anothers(&mut self, pci: PciAddress, what: &str) {
         let user = self.vf(pci).map(|vf| vf.user.clone()).unwrap_or_default();
         let ours = match &user {
             VfUser::Nobody => true,
             VfUser::Process { pid, .. } => self.guests.iter().any(|guest| guest.pid == *pid),
-            VfUser::HostDriver { .. } => false,
+            VfUser::HostDriver { .. } | VfUser::Others { .. } => false,
         };
         if !ours {
             self.violations
@@ -228,6 +257,14 @@ impl Machine {
         let room = self.filter_room;
         let adapter = self.adapters.iter_mut().find(|found| &found.ifname == pf);
         let adapter = adapter.ok_or_else(|| gone(pf))?;
+        // The driver takes it and the card does not: ice tells nobody.
+        if present
+            && self.exclusive.contains(&adapter.pci)
+            && adapter.vfs.iter().any(|vf| vf.attributes.mac == mac)
+        {
+            let text = format!("{pf} is to receive for {mac}, which a VF of it carries");
+            self.violations.push(text);
+        }
         match (adapter.filter.contains(&mac), present) {
             (false, true) if adapter.filter.len() >= room => {
                 return Err(HostError::FilterFull(pf.clone()));
@@ -319,6 +356,9 @@ impl Host for HostTwin {
                 .filter_map(|adapter| Some((adapter.ifname.clone(), why_not(adapter)?)))
                 .collect();
             adapters.retain(|adapter| why_not(adapter).is_none());
+            for adapter in &mut adapters {
+                adapter.filter_room = Support::Supported(machine.filter_room as u32);
+            }
             for vf in adapters.iter_mut().flat_map(|adapter| &mut adapter.vfs) {
                 vf.active_vectors = machine.vectors(vf.pci);
                 if machine.vectors_hidden {
@@ -355,12 +395,17 @@ impl Host for HostTwin {
         self.with(|machine| machine.ensure_count(pf, count))
     }
 
-    fn ensure_vf_vfio(&self, vf: PciAddress) -> Result<()> {
-        self.with(|machine| machine.ensure_vfio(vf))
+    fn ensure_vf_vfio(&self, vf: PciAddress, driver: Option<&DriverName>) -> Result<()> {
+        self.with(|machine| machine.ensure_vfio(vf, driver))
     }
 
-    fn ensure_vf_vectors(&self, vf: PciAddress, vectors: u32) -> Result<()> {
-        self.with(|machine| machine.ensure_vectors(vf, vectors))
+    fn ensure_vf_vectors(
+        &self,
+        vf: PciAddress,
+        vectors: u32,
+        driver: Option<&DriverName>,
+    ) -> Result<()> {
+        self.with(|machine| machine.ensure_vectors(vf, vectors, driver))
     }
 
     fn reset_vf(&self, vf: PciAddress) -> Result<()> {

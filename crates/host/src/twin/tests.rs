@@ -26,7 +26,7 @@ fn machine() -> (HostTwin, PciAddress) {
         machine.chatter();
         machine.adapters[0].vfs[0].pci
     });
-    twin.ensure_vf_vfio(vf).unwrap();
+    twin.ensure_vf_vfio(vf, None).unwrap();
     (twin, vf)
 }
 

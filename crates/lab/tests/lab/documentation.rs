@@ -28,7 +28,7 @@ pub fn machines(rig: &mut Rig) {
 }
 
 /// The cmdlets, where [`types`] finds them.
-pub fn install_cmdlets(rig: &mut Rig) {
+pub fn install_cmdlets(rig: &Rig) {
     rig.node("accelnet cmdlet install /root/cmdlets");
 }
 

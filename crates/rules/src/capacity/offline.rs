@@ -192,12 +192,16 @@ impl CapacityFile {
         let holds = Case::now(&capacity).verdict(&mut budget).is_ok();
         let (mut admitted, mut refused) = (Vec::new(), Vec::new());
         for vm in question.add {
-            let name = vm.name.clone();
+            let (name, kind) = (vm.name.clone(), (vm.level, vm.nics));
             match capacity.admit_within(vm, &mut budget) {
                 Ok(()) => admitted.push(name),
                 Err(Refusal::Invalid(problem)) => return Err(problem.about("vm", name)),
                 Err(refusal) => {
-                    let explained = capacity.explain(&refusal, Some(&name));
+                    let mut explained = capacity.explain(&refusal, Some(&name));
+                    if let Refusal::Short(shortage) = &refusal {
+                        let own = capacity.nowhere(&shortage.lost, &name, kind);
+                        explained.reason.extend(own);
+                    }
                     let names = explained.counterexample.iter();
                     refused.push(Refused {
                         name,

@@ -6,7 +6,10 @@ use accelnet_model::{Code, Performance, Problem};
 
 use super::{
     Capacity,
+    cluster::VmState,
+    levels::position,
     model::{Refusal, Shortage},
+    node::Kind,
 };
 
 /// Nodes named in a reason; a counterexample names them all.
@@ -57,13 +60,46 @@ impl Capacity {
                     ),
                 }
             }
-            Refusal::Short(shortage) => self.shortage(shortage, vm),
+            Refusal::Short(shortage) => {
+                let mut text = self.shortage(shortage, vm);
+                text.extend(self.left_without(&shortage.lost));
+                text
+            }
         };
         Explained {
             code: refusal.code(),
             reason,
             counterexample: self.names(refusal.counterexample()),
         }
+    }
+
+    /// A VM with several NICs that would have to move and that no node is left for, in words: sums of VFs say
+    /// nothing then.
+    fn left_without(&self, lost: &[u32]) -> Option<String> {
+        let moves = |vm: &VmState| {
+            let place = vm.place.as_ref();
+            place.is_none_or(|place| lost.contains(&place.node) || self.down.contains(&place.node))
+        };
+        let mut moving = self.vms.iter().filter(|(_, vm)| moves(vm));
+        moving.find_map(|(name, vm)| self.nowhere(lost, name, vm.kind))
+    }
+
+    /// That a VM's NICs fit together on no node that is left, in words; nothing if they do somewhere, each
+    /// level alone.
+    pub(super) fn nowhere(&self, lost: &[u32], vm: &str, (level, nics): Kind) -> Option<String> {
+        let number = position(level);
+        let left = self.nodes.iter().zip(0u32..);
+        let left = left.filter(|(node, number)| !node.down && !lost.contains(number));
+        let places = left.map(|(node, _)| {
+            let rests = node.rests(self.costs).into_iter();
+            rests
+                .map(|rest| rest.places(number, self.costs))
+                .sum::<u64>()
+        });
+        let most = places.max().unwrap_or(0);
+        (nics > 1 && most < nics.into()).then(|| {
+            format!(" VM '{vm}' needs {nics} VFs on one node; no node that is left has more than {most}.")
+        })
     }
 
     fn names(&self, numbers: &[u32]) -> Vec<Arc<str>> {

@@ -4,7 +4,7 @@ use accelnet_model::{
     AdapterFacts, Code, Intent, Levels, Performance, Problem, Support, VfFacts, VfUser,
 };
 
-use crate::{Observed, profile};
+use crate::{Observed, intent_fit, profile, reach};
 
 /// `needed` VFs are wanted at the level. If none is, only the level itself is asked for.
 pub(super) fn check(
@@ -41,6 +41,8 @@ pub(super) fn check(
     }
     let before = problems.len();
     problems.extend(uplinks.iter().filter_map(|adapter| unusable(adapter)));
+    let reach = |adapter: &&AdapterFacts| reach::overflow(observed, intent, adapter);
+    problems.extend(uplinks.iter().filter_map(reach));
     if problems.len() == before {
         // A level that nobody gives is one problem, too few VFs for any level another.
         let from = if able.is_empty() { &uplinks } else { &able };
@@ -80,10 +82,13 @@ fn no_uplink(observed: &Observed, intent: &Intent) -> Problem {
             Code::BridgeNotSupported,
             format!("{bridge} is of kind '{}'.", found.kind),
         ),
-        Some(_) => Problem::new(
-            Code::AdapterNotUplink,
-            format!("No adapter of intent '{name}' is a port of {bridge}."),
-        ),
+        Some(found) => match intent_fit::on_vlan(observed, found) {
+            Some(words) => Problem::new(Code::BridgeNotSupported, format!("{words}.")),
+            None => Problem::new(
+                Code::AdapterNotUplink,
+                format!("No adapter of intent '{name}' is a port of {bridge}."),
+            ),
+        },
     }
     .about("bridge", bridge)
 }
@@ -122,6 +127,8 @@ fn unusable(adapter: &AdapterFacts) -> Option<Problem> {
             .unwrap_or("no details are known");
         let text = format!("{name}: {}.", evidence.trim_end_matches('.'));
         Problem::new(code, text)
+    } else if let Some(found) = profile::eswitch_refused(adapter) {
+        Problem::new(Code::EswitchNotSupported, format!("{name}: {found}."))
     } else if !adapter.up || !adapter.carrier {
         // A VF without link would take the VM off the network, and the guest prefers it.
         Problem::new(Code::AdapterLinkDown, format!("{name} has no link."))
@@ -243,5 +250,6 @@ fn used_by_others(observed: &Observed, vf: &VfFacts) -> Option<String> {
             Some(format!("{} is used by process {pid} ({command})", vf.pci))
         }
         VfUser::HostDriver { driver } => Some(format!("{} is bound to {driver}", vf.pci)),
+        VfUser::Others { why } => Some(format!("{} is not ours: {why}", vf.pci)),
     }
 }

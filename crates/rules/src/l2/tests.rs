@@ -343,3 +343,58 @@ fn a_tap_that_others_keep_from_being_flooded_is_reached_by_its_entry() {
         assert_eq!(host.tap_is_reached(), phase != Phase::Vf, "{phase:?}");
     }
 }
+
+/// A card on which an address is in the filter or on a VF: never in both, on the way to the VF and back, and the
+/// filter gives it up before the VF takes it.
+#[test]
+fn an_address_that_cannot_be_at_both_is_never_at_both() {
+    let mut host = Host::standing(Phase::Tap);
+    host.adapter.driver = Some("ice".into());
+    host.adapter.driver_version = Some("5.15.0".into());
+    assert!(host.adapter.filter.contains(&host.mac));
+    let carries = accelnet_model::VfAttributes::for_mac(host.mac);
+    let dress = Action::Dress {
+        pf: host.adapter.pci,
+        uplink: host.adapter.ifname.clone(),
+        index: 0,
+        vf: host.adapter.vfs[0].pci,
+        attributes: carries.clone(),
+    };
+    let both = |host: &Host, dress: Option<Action>| {
+        let place = Place {
+            mac: host.mac,
+            tap: &host.tap,
+            uplinks: vec![&host.uplink],
+            way: Some(&host.uplink.ifname),
+            adapters: vec![&host.adapter],
+            hold: Some(Hold::Wait),
+            told: None,
+            may_learn: true,
+            may_flood: true,
+            has_room: true,
+            dress,
+            forgotten: BTreeSet::new(),
+        };
+        difference(&place, l2(Phase::Both, Datapath::LegacyVeb))
+    };
+    let actions = both(&host, Some(dress.clone()));
+    let at = |wanted: &dyn Fn(&Action) -> bool| actions.iter().position(wanted);
+    let gives_up = at(&|action| matches!(action, Action::Filter { present: false, .. }));
+    let dressed = at(&|action| *action == dress);
+    assert!(gives_up.is_some() && gives_up < dressed, "{actions:?}");
+    assert_eq!(
+        at(&|action| matches!(action, Action::Filter { present: true, .. })),
+        None
+    );
+    // And nothing is put into the filter as long as the VF has it, also on the tap.
+    host.adapter.filter.clear();
+    host.adapter.vfs[0].attributes = carries;
+    let filters = |actions: Vec<Action>| {
+        let filter = |action: &&Action| matches!(action, Action::Filter { .. });
+        actions.iter().filter(filter).count()
+    };
+    assert_eq!(filters(both(&host, None)), 0);
+    assert_eq!(filters(host.actions(Phase::Tap)), 0);
+    host.adapter.vfs[0].attributes = accelnet_model::VfAttributes::baseline();
+    assert_eq!(filters(host.actions(Phase::Tap)), 1);
+}

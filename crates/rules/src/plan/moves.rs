@@ -24,7 +24,7 @@ use crate::{
     moves::{Goal, Move, NicId, VfPlace, unused_for_long},
     pair,
     phase::{Going, Phase},
-    profile,
+    profile, reach,
 };
 
 /// Everything that is decided by.
@@ -141,7 +141,14 @@ fn go_on(scene: &Scene<'_>, nic: &Nic<'_>, going: &Move, plan: &mut Plan) {
             if let Some(vectors) = vectors.filter(|_| !going.has_vectors) {
                 let (pf, vf) = (place.pf, place.vf);
                 if !scene.memory.lanes.contains(&Lane::Adapter(pf)) {
-                    plan.push_for(nic.id, Action::VfVectors { pf, vf, vectors });
+                    let driver = scene.intent.vf_driver.named().cloned();
+                    let give = Action::VfVectors {
+                        pf,
+                        vf,
+                        vectors,
+                        driver,
+                    };
+                    plan.push_for(nic.id, give);
                 }
             } else if settled
                 && free
@@ -471,7 +478,7 @@ fn choose<'a>(
         .collect();
     let ready = |adapter: &'a AdapterFacts| {
         free_vfs(observed, adapter)
-            .filter(|vf| handle::is_ready(vf))
+            .filter(|vf| handle::is_ready(intent, vf))
             .filter(|vf| vf.attributes.fulfils(&VfAttributes::baseline()))
             .filter(|vf| eligibility::has_vectors(adapter, vf, &intent.levels, level))
             .filter(|vf| !memory.quarantined.contains(&vf.pci) && !taken.contains(&vf.pci))
@@ -482,6 +489,8 @@ fn choose<'a>(
         .filter(|_| seen)
         .filter(|adapter| profile::can_provision(adapter, &intent.levels, level))
         .filter(|adapter| reaches_all(adapter, plan))
+        .filter(|adapter| profile::eswitch_refused(adapter).is_none())
+        .filter(|adapter| reach::overflow(observed, intent, adapter).is_none())
         .filter(|adapter| !memory.lanes.contains(&Lane::Adapter(adapter.pci)))
         .map(|adapter| (adapter, ready(adapter)))
         .max_by_key(|(_, ready)| ready.len())

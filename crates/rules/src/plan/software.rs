@@ -17,12 +17,8 @@ use crate::{
     handle::Handle,
     l2::{Datapath, l2},
     observed::{nics_on, tap_port},
+    reach::{OTHERS_A_PORT, room_for_others},
 };
-
-/// Addresses other than its NIC's own that are kept reachable behind one port: a guest with a few
-/// containers or a VRRP address, not one that makes them up. What is beyond is reached from VFs only
-/// while nobody else needs the room, which is never promised.
-const OTHERS_A_PORT: usize = 16;
 
 fn uplinks<'a>(observed: &'a Observed, intent: &Intent, nics: &[Nic<'_>]) -> Vec<&'a AdapterFacts> {
     let carries = |adapter: &AdapterFacts| {
@@ -143,7 +139,7 @@ fn others(
         ports.any(|uplink| observed.port_of(uplink, &intent.bridge) == Some(name))
     };
     let of_nic = |mac: &MacAddr| nics.iter().any(|nic| nic.id.mac == *mac);
-    let mut found = BTreeSet::from([bridge.mac]);
+    let mut found = BTreeSet::new();
     for port in bridge.ports.iter().filter(|port| !is_uplink(&port.ifname)) {
         let entries = port.fdb.iter().filter(|entry| !entry.local);
         let addresses = entries.map(|entry| entry.mac);
@@ -153,10 +149,11 @@ fn others(
             .filter(|mac| !mac.is_group() && !mac.is_zero() && !of_nic(mac))
             .map(|mac| (is_new(&mac), mac))
             .collect();
-        let addresses = addresses.into_iter().map(|(_, mac)| mac);
-        found.extend(addresses.take(OTHERS_A_PORT));
+        found.extend(addresses.into_iter().take(OTHERS_A_PORT));
     }
-    found
+    let room = room_for_others(observed, intent, uplinks);
+    let found = found.into_iter().map(|(_, mac)| mac).take(room);
+    found.chain([bridge.mac]).collect()
 }
 
 fn filters(

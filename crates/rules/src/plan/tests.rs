@@ -210,7 +210,14 @@ fn a_fresh_node_is_put_in_order_first() {
     let done = deeds(&plan(&observed, &desired(None), &Memory::default(), NOW));
     let adapter = &observed.adapters[0];
     let (pf, vf) = (adapter.pci, adapter.vfs[0].pci);
-    assert_eq!(done[0], Action::BindVf { pf, vf });
+    assert_eq!(
+        done[0],
+        Action::BindVf {
+            pf,
+            vf,
+            driver: None
+        }
+    );
     assert!(matches!(done[1], Action::CleanVf { index: 1, .. }));
     assert!(matches!(done[2], Action::PinBridge { .. }));
     let count = |what: fn(&Action) -> bool| done.iter().filter(|action| what(action)).count();
@@ -333,7 +340,11 @@ fn a_wanted_vm_gets_a_clean_vf() {
         VfAttributes::for_mac(observed.vms[0].nics[0].mac)
     );
     let (pf, vf) = (observed.adapters[0].pci, observed.adapters[0].vfs[0].pci);
-    assert!(!deeds(&plan).contains(&Action::BindVf { pf, vf }));
+    assert!(!deeds(&plan).contains(&Action::BindVf {
+        pf,
+        vf,
+        driver: None
+    }));
 }
 
 #[test]

@@ -30,7 +30,7 @@ pub fn plan(
         // One that a VM has which was not seen may look as if nobody had it.
         if observed.all_vms_seen() {
             for vf in &adapter.vfs {
-                idle_vf(observed, adapter, vf, memory, plan);
+                idle_vf(observed, intent, adapter, vf, memory, plan);
             }
         }
     }
@@ -111,10 +111,11 @@ pub fn interrupted(observed: &Observed, intent: &Intent) -> Vec<String> {
     reasons
 }
 
-/// A VF that nobody uses, and no VM needs at its next start, is bound to vfio-pci, carries the baseline, and keeps no more vectors of a
+/// A VF that nobody uses, and no VM needs at its next start, is bound to a driver that hands it to VMs, carries the baseline, and keeps no more vectors of a
 /// pool than an idle one needs.
 fn idle_vf(
     observed: &Observed,
+    intent: &Intent,
     adapter: &AdapterFacts,
     vf: &VfFacts,
     memory: &Memory,
@@ -137,9 +138,14 @@ fn idle_vf(
             pf,
             vf: pci,
             vectors,
+            driver: intent.vf_driver.named().cloned(),
         });
-    } else if !handle::is_ready(vf) {
-        plan.push(Action::BindVf { pf, vf: pci });
+    } else if !handle::is_ready(intent, vf) {
+        plan.push(Action::BindVf {
+            pf,
+            vf: pci,
+            driver: intent.vf_driver.named().cloned(),
+        });
     }
     if !vf.attributes.fulfils(&VfAttributes::baseline()) && !waits_for_link(adapter, vf) {
         plan.push(Action::CleanVf {

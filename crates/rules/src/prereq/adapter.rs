@@ -13,7 +13,7 @@ pub(super) fn present<'a>(
     let found: Vec<&AdapterFacts> = node.1.covered(intent).collect();
     let words: fn(&AdapterFacts) -> String = match &intent.matching {
         Some(_) => in_words,
-        None => |facts| facts.ifname.to_string(),
+        None => names,
     };
     let has = list(node.1.adapters.iter().map(words));
     let has = if has.is_empty() { "none" } else { &has };
@@ -27,13 +27,25 @@ pub(super) fn present<'a>(
         results.push(cured(result, cure));
     }
     for name in &intent.adapters {
-        if !found.iter().any(|facts| facts.ifname == *name) {
-            let check = Check::of_adapter("adapter", node, name);
-            let text = format!("there is no adapter {name}; the node's adapters: {has}");
+        if !found.iter().any(|facts| facts.is_called(name)) {
+            let check = Check::of_adapter("adapter", node, name.clone());
+            let mut others = node.1.node.no_adapters.iter();
+            let text = match others.find(|other| other.name == name.as_str()) {
+                Some(other) => format!("{name} is no adapter but {}", other.what),
+                None => format!("there is no adapter {name}; the node's adapters: {has}"),
+            };
             results.push(check.fails(Code::AdapterNotFound, text));
         }
     }
     found
+}
+
+/// All that it is called.
+fn names(facts: &AdapterFacts) -> String {
+    match facts.altnames.as_slice() {
+        [] => facts.ifname.to_string(),
+        others => format!("{} (also {})", facts.ifname, list(others)),
+    }
 }
 
 /// What a rule looks at.

@@ -1,6 +1,6 @@
 //! Every VF is alone in its IOMMU group; else a guest could reach what shares it.
 
-use accelnet_model::{AdapterFacts, CheckResult, Code};
+use accelnet_model::{AdapterFacts, CheckResult, Code, VfUser};
 
 use super::{Check, Node, list};
 
@@ -9,7 +9,7 @@ pub(super) fn check(node: &Node, facts: &AdapterFacts, results: &mut Vec<CheckRe
     let shared: Vec<String> = facts
         .vfs
         .iter()
-        .filter(|vf| !vf.group_peers.is_empty())
+        .filter(|vf| !vf.group_peers.is_empty() && !matches!(vf.user, VfUser::Others { .. }))
         .map(|vf| {
             format!(
                 "VF {} ({}) with {}",

@@ -375,3 +375,94 @@ fn all_failures_are_reported_at_once() {
         .collect();
     assert_eq!(checks, ["kvm", "iommu", "link", "mtu", "sriov"]);
 }
+
+/// What the checks say of a node whose adapter was changed.
+fn said(change: impl FnOnce(&mut Observed), intent: &Intent) -> Vec<(Code, Severity, String)> {
+    let mut observed = status();
+    change(&mut observed);
+    let results = run(&[(name("node1"), observed)], Some(intent)).into_iter();
+    let problems = results.filter_map(|result| Some((result.severity, result.problem?)));
+    problems
+        .map(|(severity, problem)| (problem.code, severity, problem.detail))
+        .collect()
+}
+
+#[track_caller]
+fn one(found: &[(Code, Severity, String)], code: Code, severity: Severity, words: &str) {
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert_eq!((found[0].0, found[0].1), (code, severity));
+    assert!(found[0].2.contains(words), "{found:?}");
+}
+
+#[test]
+fn what_is_particular_of_a_card_is_said() {
+    let intent = fixture::intent();
+    let owned = |seen: &mut Observed| {
+        let file = "/etc/systemd/network/10-sriov.link sets the number of its VFs (2)";
+        seen.adapters[0].vf_owners = vec![file.to_owned()];
+    };
+    let code = Code::VfsManagedElsewhere;
+    one(
+        &said(owned, &intent),
+        code,
+        Severity::Warning,
+        "10-sriov.link",
+    );
+    let switchdev = |seen: &mut Observed| {
+        seen.adapters[0].eswitch = Support::Supported(accelnet_model::EswitchMode::Switchdev);
+    };
+    let code = Code::EswitchNotSupported;
+    one(
+        &said(switchdev, &intent),
+        code,
+        Severity::Error,
+        "mode switchdev",
+    );
+    let old_ice = |seen: &mut Observed| {
+        seen.adapters[0].driver = Some("ice".into());
+        seen.adapters[0].driver_version = Some("5.15.0".into());
+    };
+    let code = Code::SwitchOverLoses;
+    one(
+        &said(old_ice, &intent),
+        code,
+        Severity::Warning,
+        "ice (version 5.15.0)",
+    );
+    let small = |seen: &mut Observed| seen.adapters[0].filter_room = Support::Supported(2);
+    let code = Code::ReachabilityNotOffloadable;
+    one(&said(small, &intent), code, Severity::Warning, "room for 2");
+}
+
+#[test]
+fn an_adapter_is_found_by_any_of_its_names_and_what_is_none_is_named() {
+    let mut intent = fixture::intent();
+    let long = "x".repeat(127);
+    let renamed = |seen: &mut Observed| {
+        let adapter = &mut seen.adapters[0];
+        adapter.ifname = "pf0np0".parse().unwrap();
+        adapter.altnames = ["pf0", &long].map(|name| name.parse().unwrap()).to_vec();
+        seen.bridges[0].ports[0].ifname = "pf0np0".parse().unwrap();
+    };
+    assert_eq!(said(renamed, &intent), []);
+    intent.adapters = vec![long.parse().unwrap()];
+    assert_eq!(said(renamed, &intent), []);
+    let missing = Code::AdapterNotFound;
+    let gone: AdapterName = "y".repeat(40).parse().unwrap();
+    intent.adapters = vec![gone];
+    one(
+        &said(renamed, &intent),
+        missing,
+        Severity::Error,
+        "pf0np0 (also pf0, xxx",
+    );
+    intent.adapters = vec!["ib0".parse().unwrap()];
+    let infiniband = |seen: &mut Observed| {
+        seen.node.no_adapters = vec![accelnet_model::NoAdapter {
+            name: "ib0".into(),
+            what: "an InfiniBand interface of 0000:41:00.0".into(),
+        }];
+    };
+    let words = "ib0 is no adapter but an InfiniBand interface";
+    one(&said(infiniband, &intent), missing, Severity::Error, words);
+}

@@ -124,6 +124,13 @@ fn settings(intent: &Intent) -> String {
     if !max_tx_rate_mbps.is_empty() {
         text.push_str(&format!(", limits {max_tx_rate_mbps} Mbit/s"));
     }
+    if !intent.vf_driver.is_auto() {
+        text.push_str(&format!(", VF driver {}", intent.vf_driver));
+    }
+    if !intent.exclude_vfs.is_empty() {
+        let excluded = list(intent.exclude_vfs.iter().map(ToString::to_string).collect());
+        text.push_str(&format!(", without VFs {excluded}"));
+    }
     text
 }
 
@@ -151,7 +158,7 @@ fn impossible(intent: &Intent) -> Vec<Problem> {
             "A bridge that is made has one adapter, and it names several.",
         ),
         (
-            intent.adapters.contains(&intent.bridge),
+            intent.adapters.iter().any(|name| *name == intent.bridge),
             "Its bridge is one of its adapters.",
         ),
         (

@@ -145,6 +145,7 @@ mod tests {
             },
             level: None,
             nics: Vec::new(),
+            policy_seen: false,
             policy: Vec::new(),
             progress: None,
             resting: false,

@@ -20,6 +20,7 @@ fn answers(name: &IfName) -> Result<Answers> {
     Ok(Answers {
         link: link::Link {
             permanent_mac: Some("52:54:00:10:00:01".parse().unwrap()),
+            altnames: vec!["enp1s0".parse().unwrap()],
             carrier: true,
             vfs: vfs.collect(),
         },
@@ -52,6 +53,7 @@ fn the_emulated_card_is_read_whole() {
             port: 0
         }
     );
+    assert!(igb.is_called(&"enp1s0".parse().unwrap()));
     assert_eq!(igb.pci_id, "8086:10c9");
     assert_eq!(igb.vf_pci_id.as_deref(), Some("8086:10ca"));
     assert_eq!(igb.driver.as_deref(), Some("igb"));
@@ -191,25 +193,77 @@ fn a_vf_that_cannot_be_read_is_not_taken_for_free() {
 }
 
 #[test]
-fn ports_that_share_a_function_are_adapters_of_their_own() {
+fn vfs_of_ports_that_share_a_function_are_counted_once() {
     let machine = fixture::igb();
     let pf = "sys/devices/pci0000:00/0000:00:10.0/0000:01:00.0";
     machine.link(
-        "sys/class/net/pf0d1",
-        "../../devices/pci0000:00/0000:00:10.0/0000:01:00.0/net/pf0d1",
+        "sys/class/net/a1",
+        "../../devices/pci0000:00/0000:00:10.0/0000:01:00.0/net/a1",
     );
-    machine.write(&format!("{pf}/net/pf0d1/dev_port"), "1\n");
-    machine.write(&format!("{pf}/net/pf0d1/flags"), "0x1002\n");
+    machine.write(&format!("{pf}/net/a1/dev_port"), "1\n");
+    machine.write(&format!("{pf}/net/a1/flags"), "0x1002\n");
     // The bonding driver's: no interface.
     machine.write("sys/class/net/bonding_masters", "\n");
-    machine.link(&format!("{pf}/net/pf0d1/device"), "../..");
-    let ports: Vec<_> = seen(machine.root(), &answers)
+    machine.link(&format!("{pf}/net/a1/device"), "../..");
+    let adapters = seen(machine.root(), &answers);
+    let ports: Vec<_> = adapters
         .iter()
-        .map(|adapter| adapter.id.port)
+        .map(|adapter| (adapter.ifname.as_str(), adapter.id.port, adapter.vfs.len()))
         .collect();
-    assert_eq!(ports, [0, 0, 1]);
+    assert_eq!(ports, [("mgmt", 0, 0), ("pf0", 0, 7), ("a1", 1, 0)]);
+    let second = &adapters[2];
+    assert_eq!((second.sriov, second.total_vfs), (SriovSupport::Unknown, 0));
+    let evidence = second.sriov_evidence.as_ref().unwrap();
+    assert!(evidence.contains("counted at pf0"), "{evidence}");
     let first = interface_of(machine.root(), "0000:01:00.0".parse().unwrap()).unwrap();
     assert_eq!(first.unwrap().as_str(), "pf0");
+}
+
+/// A card with a scalable function, representors and its uplink: one adapter, whatever they are called.
+#[test]
+fn a_card_in_switchdev_mode_is_one_adapter() {
+    let machine = fixture::bluefield();
+    let adapters = seen(machine.root(), &answers);
+    let found: Vec<_> = adapters
+        .iter()
+        .map(|adapter| (adapter.ifname.as_str(), adapter.vfs.len()))
+        .collect();
+    assert_eq!(found, [("p0", 1)]);
+    let rule: accelnet_model::AdapterMatch = "driver=mlx5_core".parse().unwrap();
+    assert_eq!(
+        adapters
+            .iter()
+            .filter(|adapter| rule.fits(adapter, true))
+            .count(),
+        1
+    );
+}
+
+#[test]
+fn functions_whose_ethernet_is_elsewhere_are_no_adapters() {
+    let machine = fixture::chelsio_and_infiniband();
+    let adapters = seen(machine.root(), &|_| Ok(Answers::default()));
+    let found: Vec<_> = adapters
+        .iter()
+        .map(|adapter| {
+            (
+                adapter.ifname.as_str(),
+                adapter.sriov,
+                adapter.mac.is_zero(),
+            )
+        })
+        .collect();
+    // The two ports of Chelsio's function 4; no function without an interface, and nothing without address.
+    let unknown = SriovSupport::Unknown;
+    assert_eq!(
+        found,
+        [("ens2f4", unknown, false), ("ens2f4d1", unknown, false)]
+    );
+    let evidence = adapters[0].sriov_evidence.as_ref().unwrap();
+    assert!(
+        evidence.contains("0000:04:00.0, 0000:04:00.1"),
+        "{evidence}"
+    );
 }
 
 #[test]

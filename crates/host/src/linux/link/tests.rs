@@ -80,6 +80,21 @@ fn every_link_state_is_read_as_it_is_written() {
 }
 
 #[test]
+fn an_interface_keeps_its_alternative_names_when_it_is_renamed() {
+    use crate::linux::own_network::{altname, cable, in_own_network, name};
+    in_own_network(|_| {
+        let long = "x".repeat(127);
+        cable("ens7f0np0", None);
+        assert!(observe(&name("ens7f0np0")).unwrap().altnames.is_empty());
+        altname("ens7f0np0", "ens7f0");
+        altname("ens7f0np0", &long);
+        let seen = observe(&name("ens7f0np0")).unwrap();
+        let names: Vec<_> = seen.altnames.iter().map(AdapterName::as_str).collect();
+        assert_eq!(names, ["ens7f0", &long]);
+    });
+}
+
+#[test]
 fn another_tag_protocol_is_noticed() {
     let link = decode(&reply(&[(0, 5, 0x88a8, 1, 0)]));
     assert!(!link.vfs[&0].dot1q);

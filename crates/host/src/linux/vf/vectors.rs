@@ -8,7 +8,7 @@
 
 use std::{fs::File, os::unix::fs::FileExt, path::Path};
 
-use accelnet_model::{PciAddress, Support};
+use accelnet_model::{DriverName, PciAddress, Support};
 
 use crate::{
     HostError, Result,
@@ -107,11 +107,22 @@ fn table_size(config: &Path) -> Option<u32> {
 }
 
 /// See [`crate::Host::ensure_vf_vectors`].
-pub fn ensure(root: &Root, vf: PciAddress, vectors: u32) -> Result<()> {
-    ensure_by(root, vf, vectors, &sysfs::write)
+pub fn ensure(
+    root: &Root,
+    vf: PciAddress,
+    vectors: u32,
+    driver: Option<&DriverName>,
+) -> Result<()> {
+    ensure_by(root, vf, vectors, driver, &sysfs::write)
 }
 
-fn ensure_by(root: &Root, vf: PciAddress, vectors: u32, write: sysfs::Write<'_>) -> Result<()> {
+fn ensure_by(
+    root: &Root,
+    vf: PciAddress,
+    vectors: u32,
+    wanted: Option<&DriverName>,
+    write: sysfs::Write<'_>,
+) -> Result<()> {
     let pf = pf_of(root, vf)?;
     let quirk = quirk(root, pf)?;
     let operation = format!("give VF {vf} {vectors} MSI-X vectors");
@@ -121,7 +132,7 @@ fn ensure_by(root: &Root, vf: PciAddress, vectors: u32, write: sysfs::Write<'_>)
         return Err(HostError::kernel(operation, libc::EOPNOTSUPP, None));
     }
     if observe(root, pf, vf)? == Support::Supported(vectors) {
-        return vfio::ensure_bound_by(root, vf, write);
+        return vfio::ensure_bound_by(root, vf, wanted, write);
     }
     let driver = pci::driver(root, vf)?;
     // A network driver of the host counts as a user too: binding a VF is another step than this one.
@@ -139,7 +150,7 @@ fn ensure_by(root: &Root, vf: PciAddress, vectors: u32, write: sysfs::Write<'_>)
     let set = write(&file, &number, &operation)
         .and_then(|()| read_back(root, pf, vf, vectors, operation));
     // Whatever came of it, the VF is not left without its driver.
-    let bound = vfio::ensure_bound_by(root, vf, write);
+    let bound = vfio::ensure_bound_by(root, vf, wanted, write);
     set.and(bound)
 }
 

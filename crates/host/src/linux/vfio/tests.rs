@@ -90,7 +90,7 @@ fn a_used_vf_is_not_reset() {
 fn a_physical_function_is_never_bound_or_reset() {
     let machine = fixture::igb();
     let pf = vf("0000:01:00.0");
-    assert!(ensure_bound(machine.root(), pf).is_err());
+    assert!(ensure_bound(machine.root(), pf, None).is_err());
     assert!(reset(machine.root(), pf).is_err());
     assert_eq!(
         pci::driver(machine.root(), pf).unwrap().as_deref(),
@@ -110,10 +110,60 @@ fn binding_asks_the_kernel_and_reads_back() {
             "../../../../bus/pci/drivers/vfio-pci",
         );
     });
-    ensure_bound(machine.root(), free).unwrap();
+    ensure_bound(machine.root(), free, None).unwrap();
     kernel.join().unwrap();
     assert_eq!(machine.read(override_file), "vfio-pci");
     assert_eq!(machine.read("sys/bus/pci/drivers_probe"), "0000:01:10.6");
+}
+
+/// A ConnectX's VF without driver, on a kernel that has mlx5_vfio_pci, loaded, and names it for that card.
+fn connectx() -> (fixture::Machine, PciAddress) {
+    let machine = fixture::mlx5();
+    machine.write("proc/sys/kernel/osrelease", "6.12.0\n");
+    machine.write(
+        "lib/modules/6.12.0/modules.alias",
+        "alias vfio_pci:v*d*sv*sd*bc*sc*i* vfio_pci\n\
+         alias vfio_pci:v000015B3d00001018sv*sd*bc*sc*i* mlx5_vfio_pci\n",
+    );
+    let vf = vf("0000:5e:00.3");
+    machine.write(
+        &format!("sys/bus/pci/devices/{vf}/modalias"),
+        "pci:v000015B3d00001018sv000015B3sd00000091bc02sc00i00\n",
+    );
+    machine.directory("sys/bus/pci/drivers/mlx5_vfio_pci");
+    (machine, vf)
+}
+
+#[test]
+fn a_vf_is_bound_to_the_variant_that_is_meant_for_its_card() {
+    for (wanted, expected) in [(None, "mlx5_vfio_pci"), (Some("vfio-pci"), "vfio-pci")] {
+        let (machine, vf) = connectx();
+        let wanted: Option<DriverName> = wanted.map(|wanted| wanted.parse().unwrap());
+        let probe = "sys/bus/pci/drivers_probe";
+        let kernel = fixture::react(&machine, probe, move |machine| {
+            let device = format!("sys/devices/pci0000:5d/0000:5d:00.0/{vf}");
+            let driver = machine.read(&format!("{device}/driver_override"));
+            let target = format!("../../../../bus/pci/drivers/{driver}");
+            machine.link(&format!("{device}/driver"), &target);
+        });
+        ensure_bound(machine.root(), vf, wanted.as_ref()).unwrap();
+        kernel.join().unwrap();
+        let bound = pci::driver(machine.root(), vf).unwrap();
+        assert_eq!(bound.as_deref(), Some(expected));
+        // Whoever bound it to any of them did what is asked for: nothing is written again.
+        machine.write(probe, "\n");
+        ensure_bound(machine.root(), vf, None).unwrap();
+        assert_eq!(machine.read(probe), "");
+    }
+}
+
+#[test]
+fn a_vf_in_use_is_not_taken_from_another_driver_of_the_kind() {
+    let machine = fixture::igb();
+    machine.directory("sys/bus/pci/drivers/other_vfio_pci");
+    let wanted = "other_vfio_pci".parse().unwrap();
+    let error = ensure_bound(machine.root(), vf("0000:01:10.0"), Some(&wanted)).unwrap_err();
+    assert!(matches!(error, HostError::VfsInUse { .. }), "{error}");
 }
 
 #[test]

@@ -91,6 +91,7 @@ fn idle_vfs_keep_what_one_pair_needs() {
         pf: adapter.pci,
         vf,
         vectors: 2,
+        driver: None,
     };
     let expected: Vec<Action> = adapter.vfs.iter().map(|vf| give(vf.pci)).collect();
     assert_eq!(actions(&observed, &wish), expected);
@@ -129,7 +130,15 @@ fn vectors_are_given_before_anything_of_frames_is_touched() {
     let pf = observed.adapters[0].pci;
     let vectors = 5;
     let found = plan(&observed, &wish, &memory, NOW);
-    assert_eq!(deeds(&found), [Action::VfVectors { pf, vf, vectors }]);
+    assert_eq!(
+        deeds(&found),
+        [Action::VfVectors {
+            pf,
+            vf,
+            vectors,
+            driver: None
+        }]
+    );
     assert_eq!(found.phase(id), Some(Phase::Tap));
     // While its adapter is worked on it waits.
     memory.lanes.insert(Lane::Adapter(pf));

@@ -73,6 +73,8 @@ fn changed(before: &Intent, change: &ChangeIntent) -> Intent {
         vfs,
         queue_pairs,
         max_tx_rate_mbps,
+        vf_driver,
+        exclude_vfs,
     } = change.clone();
     // Names take the place of a rule, and the other way round.
     let (adapters, matching) = match (adapters, matching) {
@@ -92,6 +94,8 @@ fn changed(before: &Intent, change: &ChangeIntent) -> Intent {
             queue_pairs: queue_pairs.unwrap_or(levels.queue_pairs),
             max_tx_rate_mbps: max_tx_rate_mbps.unwrap_or(levels.max_tx_rate_mbps),
         },
+        vf_driver: vf_driver.unwrap_or_else(|| before.vf_driver.clone()),
+        exclude_vfs: exclude_vfs.unwrap_or_else(|| before.exclude_vfs.clone()),
     }
 }
 
@@ -231,6 +235,7 @@ fn users(adapter: &AdapterFacts, observed: &accelnet_rules::Observed) -> Vec<Str
             (Some(vm), _) => format!("VM '{}'", vm.name),
             (None, VfUser::Process { pid, command }) => format!("{command} (process {pid})"),
             (None, VfUser::HostDriver { driver }) => format!("the host's driver {driver}"),
+            (None, VfUser::Others { why }) => format!("others ({why})"),
             (None, VfUser::Nobody) => "a VM".to_owned(),
         }
     });

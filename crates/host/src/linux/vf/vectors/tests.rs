@@ -85,6 +85,7 @@ impl Kernel {
             self.machine.root(),
             vf,
             vectors,
+            None,
             &|path, text, operation| self.write(path, text, operation),
         )
     }
@@ -178,7 +179,7 @@ fn what_the_driver_takes_but_does_not_do_is_found() {
             operation,
         )
     };
-    let error = ensure_by(machine.root(), vf(2), 5, &deaf).unwrap_err();
+    let error = ensure_by(machine.root(), vf(2), 5, None, &deaf).unwrap_err();
     assert!(matches!(error, HostError::NotAsAsked { .. }), "{error}");
     assert_eq!(has(&machine, vf(2)), on_vfio(8));
 }
@@ -205,11 +206,19 @@ fn a_vf_in_use_is_not_touched() {
 fn functions_that_have_no_pool_are_refused() {
     let machine = fixture::igb();
     let igb = "0000:01:10.2".parse().unwrap();
-    assert!(ensure(machine.root(), igb, 2).unwrap_err().is_unsupported());
+    assert!(
+        ensure(machine.root(), igb, 2, None)
+            .unwrap_err()
+            .is_unsupported()
+    );
     let pf = "0000:01:00.0".parse().unwrap();
-    assert!(ensure(machine.root(), pf, 2).is_err(), "a PF");
+    assert!(ensure(machine.root(), pf, 2, None).is_err(), "a PF");
     let absent = "0000:01:1f.7".parse().unwrap();
-    assert!(ensure(machine.root(), absent, 2).unwrap_err().is_gone());
+    assert!(
+        ensure(machine.root(), absent, 2, None)
+            .unwrap_err()
+            .is_gone()
+    );
     let root = machine.root();
     assert_eq!(observe(root, pf, igb), Ok(Support::Unsupported));
     // Linux before 5.13 has no such file at all.
