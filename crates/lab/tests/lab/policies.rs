@@ -265,8 +265,9 @@ fn each_in_turn(rig: &Rig, policies: &[Policy]) {
         if concerns_both(add) {
             named(rig, rule);
         }
-        rig.until_path("vm1", "synthetic", 60);
+        // Of a link that is held down the path is none.
         let shown = "accelnet vm show vm1 -o json";
+        rig.until(60, &format!("! {shown} | grep -q '\"path\": \"vf\"'"));
         rig.until(30, &format!("{shown} | grep -q policy_not_offloadable"));
         let why = rig.vm("vm1")["problems"].to_string();
         assert!(why.contains(rule), "{rule}: {why}");
