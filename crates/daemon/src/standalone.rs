@@ -81,7 +81,7 @@ async fn serve(args: &Standalone) -> Result<()> {
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
     let mut serving = tokio::spawn(async move {
         let until = async move { drop(stopped.await) };
-        server.serve(socket.listener, until).await
+        server.serve(socket.listener, until).await;
     });
     tell_systemd(NotifyState::Ready);
     tracing::info!(socket = %args.socket.display(), state = %file.display(), "ready");

@@ -1,7 +1,12 @@
 //! A server without a descriptor left says so, and goes on when there is one. On its own, since the limit
 //! is the process's.
 
-use std::{fs::File, io::Read, os::unix::net::UnixStream, time::Duration};
+use std::{
+    fs::File,
+    io::{Read, Write},
+    os::unix::net::UnixStream,
+    time::Duration,
+};
 
 use accelnet_server::fake::{FakeNodes, Running};
 use accelnet_store::MemoryStore;
@@ -30,6 +35,13 @@ async fn out_of_descriptors_is_said_and_survived() {
     setrlimit(Resource::Nofile, few).unwrap();
     let ask = "GET /api/v1/nodes HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n";
     let answered = tokio::task::spawn_blocking(move || {
+        let served = || {
+            let mut stream = UnixStream::connect(&socket).unwrap();
+            stream.write_all(ask.as_bytes()).unwrap();
+            read(&stream)
+        };
+        // It has begun to take connections.
+        assert!(served().starts_with("HTTP/1.1 200 OK"));
         // The client's own end is made first: both are this process's.
         let client = rustix::net::socket(
             rustix::net::AddressFamily::UNIX,
@@ -45,9 +57,7 @@ async fn out_of_descriptors_is_said_and_survived() {
         rustix::net::connect(&client, &address).unwrap();
         let refused = read(&UnixStream::from(client));
         drop(all);
-        let mut again = UnixStream::connect(&socket).unwrap();
-        std::io::Write::write_all(&mut again, ask.as_bytes()).unwrap();
-        (refused, read(&again))
+        (refused, served())
     });
     let (refused, served) = answered.await.unwrap();
     setrlimit(Resource::Nofile, before).unwrap();
