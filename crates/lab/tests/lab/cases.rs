@@ -193,7 +193,10 @@ pub fn memory_that_is_there(rig: &mut Rig) {
     assert!(xml.contains(from));
     start(rig, &[&xml.replace(from, &memory)]);
     let vm = uuid("c02");
-    assert_eq!(refusals(rig, std::slice::from_ref(&vm))[&vm], ["vm_not_running"]);
+    assert_eq!(
+        refusals(rig, std::slice::from_ref(&vm))[&vm],
+        ["vm_not_running"]
+    );
     vm1_is_on_its_vf(rig);
     remove(rig, &[vm]);
     rig.node("sysctl -qw vm.nr_hugepages=0");
