@@ -37,7 +37,7 @@ contract-test: deps ## requests made from the OpenAPI document against the serve
 	$(CARGO) build -p accelnet-server --features fake --example fake
 	CARGO_TARGET_DIR=$(TARGET) scripts/contract-test
 
-# And `networks` and `travel`, when they are asked for: make lab-test LAB_TESTS="networks travel".
+# And others when they are asked for: make lab-test LAB_TESTS="networks travel policies guides".
 LAB_TESTS := without_iommu with_smt documentation connectivity smoke
 
 # Software emulation now and then loses a machine by itself (docs/reference/lab.md): then, and only then, the
