@@ -191,7 +191,7 @@ pub fn tutorial(rig: &mut Rig) {
         !done && text.contains("cannot_provision_performance"),
         "{text}"
     );
-    assert_eq!(rig.vm("vm1")["level"], "Medium");
+    assert_eq!(rig.vm("vm1")["level"], "medium");
     let (done, text) = tutorial.of_lab(rig, &format!("{lab} explain cannot_provision_performance"));
     assert!(done && text.contains("level"), "{text}");
     tutorial.of_lab(rig, "lab exec node1 -- nft add table bridge t");
@@ -394,9 +394,9 @@ pub fn vms(rig: &mut Rig) {
     let run = guide.typed(rig, "accelnet vm enable 'web*' db1 -p Low");
     assert_eq!(run.code, 7, "{run:?}");
     is_on(rig, "vm2", "vf");
-    assert_eq!(rig.vm("vm1")["level"], "Low");
+    assert_eq!(rig.vm("vm1")["level"], "low");
     guide.done(rig, "virsh list --name | accelnet vm enable -");
-    assert_eq!(rig.vm("vm2")["level"], "Medium");
+    assert_eq!(rig.vm("vm2")["level"], "medium");
     let run = guide.typed(rig, "accelnet vm set 'web*' -p High");
     assert!(
         run.code == 3 && run.err.contains("cannot_provision_performance"),
