@@ -262,6 +262,27 @@ pub fn intents_and_levels(rig: &mut Rig) {
     );
     guide.done(rig, "accelnet intent set compute --adapter eth2");
     assert_eq!(intents(rig)[0]["adapters"][0], "pf0");
+    guide.done(
+        rig,
+        "accelnet intent set compute --exclude-vf 0000:01:10.2,0000:01:10.4",
+    );
+    assert!(
+        intents(rig)[0].to_string().contains("0000:01:10.4"),
+        "{:?}",
+        intents(rig)
+    );
+    guide.done(rig, "accelnet intent set compute --vf-driver vfio-pci");
+    assert!(
+        intents(rig)[0].to_string().contains("vfio-pci"),
+        "{:?}",
+        intents(rig)
+    );
+    guide.done(rig, "accelnet intent set compute --vf-driver auto");
+    assert!(
+        !intents(rig)[0].to_string().contains("vfio-pci"),
+        "{:?}",
+        intents(rig)
+    );
     // Nobody may have the adapter.
     rig.json(&["intent", "remove", "compute"]);
     rig.node("ip link set pf0 nomaster");
@@ -436,6 +457,20 @@ pub fn vms(rig: &mut Rig) {
     guide.done(rig, "virsh start web1");
     guide.done(rig, "accelnet vm unpark web1");
     rig.until_path("vm1", "vf", 120);
+    guide.ends();
+    in_the_guest(rig);
+}
+
+/// What the guest shows of itself; its failover interface is `eth0` here.
+fn in_the_guest(rig: &Rig) {
+    let mut guide = Document::open("docs/guide/guests.md");
+    guide.next("ip -br link");
+    let links = rig.guest("vm1", "ip link");
+    assert_eq!(links.matches("52:54:00:77:00:65").count(), 3, "{links}");
+    guide.elsewhere("ethtool -i ens3", "the lab's guests have no ethtool");
+    guide.next("ls -l /sys/class/net/*/master");
+    let halves = rig.guest("vm1", "ls -l /sys/class/net/*/master");
+    assert_eq!(halves.lines().count(), 2, "{halves}");
     guide.ends();
 }
 
