@@ -60,7 +60,9 @@ pub async fn select(client: &Client, words: &[String]) -> Result<Vec<Selected>, 
             .with_cure("Give at least one name, one a line.")
             .into());
     }
-    if names.len() > ALONE || names.iter().any(|name| name.contains(['*', '?'])) {
+    // Blanks at a name's ends may be its own or come with it: the list tells.
+    let of_several = |name: &String| name.contains(['*', '?']) || name.trim() != name;
+    if names.len() > ALONE || names.iter().any(of_several) {
         return Ok(look_up(client, &names, Letters::Exact).await?.1);
     }
     one_by_one(client, &names).await

@@ -159,6 +159,8 @@ fn names(rig: &mut Rig) {
         for called in [name.to_owned(), uuid(number).to_uppercase()] {
             let run = rig.accelnet(&["vm", "show", "-o", "json", "--", &called]);
             let shown: Value = serde_json::from_str(&run.out).unwrap();
+            // What may be a pattern is answered with a list.
+            let shown = shown["items"].get(0).unwrap_or(&shown);
             assert_eq!(shown["name"], name, "{run:?}");
         }
         let line = format!(

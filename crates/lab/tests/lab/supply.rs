@@ -40,7 +40,7 @@ fn failed_checks(rig: &Rig, intent: &str) -> Vec<String> {
 /// own state, and enabling refuses with it.
 pub fn adapters_that_cannot(rig: &mut Rig) {
     assert_eq!(sriov(rig, "pf0"), "supported");
-    assert_eq!(sriov(rig, "mgmt"), "Unknown");
+    assert_eq!(sriov(rig, "mgmt"), "unknown");
     assert_eq!(sriov(rig, "pf1"), "missing_acs");
     rig.node("ip link add br9 type bridge; ip link set br9 up; ip link set pf1 master br9 up");
     rig.json(&[
@@ -110,7 +110,7 @@ pub fn vfs_of_others(rig: &mut Rig) {
 /// Without an IOMMU nothing is enabled, and every place says the same cause.
 pub fn no_iommu(rig: &mut Rig) {
     let code = "sriov_support_no_iommu";
-    assert_eq!(sriov(rig, "pf0"), "NoIoMmuSupport");
+    assert_eq!(sriov(rig, "pf0"), "no_iommu_support");
     assert!(failed_checks(rig, "compute").contains(&code.to_owned()));
     refused(
         rig,
