@@ -36,6 +36,10 @@ const MAY: &[(&str, &str)] = &[
     ("crates/cli/src/main.rs", "the runtime cannot start"),
     ("crates/cli/src/usage.rs", "clap's own words"),
     (
+        "crates/cli/src/output/terminal.rs",
+        "asks what standard error is, and writes nothing",
+    ),
+    (
         "crates/cli/src/output/mod.rs",
         "where problems are printed; standard output is gone",
     ),

@@ -196,8 +196,8 @@ const PORTS: &[Policy] = &[
     ),
     (
         "definition/bandwidth",
-        "virsh -q domiftune VM MAC --live --inbound 1000",
-        "virsh -q domiftune VM MAC --live --inbound 0",
+        "virsh -q domiftune VM MAC --live --outbound 1000,2000",
+        "virsh -q domiftune VM MAC --live --outbound 0",
     ),
 ];
 

@@ -132,7 +132,7 @@ pub fn odd_vms(rig: &mut Rig) {
         (
             "limited",
             Shape {
-                nic_extra: "<bandwidth><inbound average='1000'/></bandwidth>".into(),
+                nic_extra: "<bandwidth><outbound average='1000' peak='2000'/></bandwidth>".into(),
                 ..shape()
             },
             &paused,
