@@ -7,15 +7,15 @@
 
 use accelnet_model::{Code, HostdevFacts, NicFacts, Problem, VmFacts};
 
-/// The device that somebody else made the NIC's fast half. accelnet plugs plain host devices, into running VMs
-/// only: one in the persistent definition, and an `<interface type='hostdev'>`, are others', unless they have our
-/// alias (what was migrated or redefined with it).
+/// The device that somebody else made the NIC's fast half: an `<interface type='hostdev'>`, to which libvirt gives
+/// the address itself, as accelnet plugs plain host devices. A plain one that stands in the definition is what a
+/// restore, a migration or an old definition brought along: it has no address, or what accelnet gave it, and is
+/// put right (DESIGN: VMs that come back).
 pub fn of_others<'a>(vm: &'a VmFacts, nic: &NicFacts) -> Option<&'a HostdevFacts> {
     vm.hostdevs.iter().find(|device| {
         let teams = device.teaming_with.is_some() && device.teaming_with == nic.alias;
         let its = teams || device.mac == Some(nic.mac);
-        let stands = device.mac.is_some() || vm.hostdevs_config.contains(&device.pci);
-        its && stands && !device.is_ours()
+        its && device.mac.is_some() && !device.is_ours()
     })
 }
 
@@ -69,7 +69,8 @@ mod tests {
         for (vm, others) in [
             (device(true, "hostdev0", true), true),
             (device(true, "hostdev0", false), true),
-            (device(false, "hostdev0", true), true),
+            // Of a restore, or an old definition.
+            (device(false, "hostdev0", true), false),
             // QEMU remembers the first device's name, so ours may have libvirt's.
             (device(false, "hostdev0", false), false),
             (device(false, &ours, false), false),
