@@ -29,6 +29,10 @@ use crate::{
     },
 };
 
+/// Size of `struct nfgenmsg`, with which netfilter's messages begin: family, version, resource id
+/// (include/uapi/linux/netfilter/nfnetlink.h).
+const NFGENMSG: usize = 4;
+
 /// Families by their numbers (include/uapi/linux/netfilter.h, `NFPROTO_…`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(u8)]

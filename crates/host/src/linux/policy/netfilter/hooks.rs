@@ -3,7 +3,7 @@
 
 use accelnet_model::{PolicyFinding, PolicyKind};
 
-use super::{Called, Family, finding, is_unknown_subsystem, socket};
+use super::{Called, Family, NFGENMSG, finding, is_unknown_subsystem, socket};
 use crate::{
     Result,
     linux::{
@@ -15,7 +15,6 @@ use crate::{
 
 /// linux/netfilter/nfnetlink.h, `NFNL_SUBSYS_HOOK`; its only message asks.
 const NFNL_MSG_HOOK_GET: u16 = 12 << 8;
-const NFGENMSG: usize = 4;
 const NFNLA_HOOK_HOOKNUM: u16 = 1;
 const NFNLA_HOOK_FUNCTION_NAME: u16 = 4;
 const NFNLA_HOOK_MODULE_NAME: u16 = 5;

@@ -87,7 +87,11 @@ pub fn of(ruleset: &Ruleset, base: &Chain, own: &Own) -> Reached {
             for action in &rule.actions {
                 match action {
                     Action::Does(action) => found.push((&chain.name, action)),
-                    Action::Chain(name) => next.extend(ruleset.beside(chain, name)),
+                    Action::Chain(name) => match ruleset.beside(chain, name) {
+                        Some(chain) => next.push(chain),
+                        // One that was not seen may do anything.
+                        None => found.push((&chain.name, name)),
+                    },
                 }
             }
         }

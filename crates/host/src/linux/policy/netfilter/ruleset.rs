@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Family, is_unknown_subsystem, socket};
+use super::{Family, NFGENMSG, is_unknown_subsystem, socket};
 use crate::{
     Result,
     linux::{
@@ -20,8 +20,6 @@ const NFT_MSG_GETCHAIN: u16 = SUBSYSTEM | 4;
 const NFT_MSG_GETRULE: u16 = SUBSYSTEM | 7;
 const NFT_MSG_GETGEN: u16 = SUBSYSTEM | 16;
 const NFT_MSG_GETFLOWTABLE: u16 = SUBSYSTEM | 23;
-/// Size of `struct nfgenmsg`: family, version, resource id.
-const NFGENMSG: usize = 4;
 
 const NFTA_LIST_ELEM: u16 = 1;
 const NFTA_CHAIN_TABLE: u16 = 1;
@@ -67,7 +65,8 @@ impl Device {
 /// Where a base chain hangs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Hook {
-    number: u32,
+    /// Its number in the family; `None` where the kernel did not say.
+    number: Option<u32>,
     /// Of a hook of devices: which.
     pub devices: Vec<Device>,
 }
@@ -76,15 +75,15 @@ impl Hook {
     /// `netdev`'s hooks, and `inet`'s own ingress (linux/netfilter.h, `NF_INET_INGRESS`).
     pub fn is_of_devices(&self, family: Family) -> bool {
         const NF_INET_INGRESS: u32 = 5;
-        family == Family::Netdev || family == Family::Inet && self.number == NF_INET_INGRESS
+        family == Family::Netdev || family == Family::Inet && self.number == Some(NF_INET_INGRESS)
     }
 
     /// br_netfilter calls it for bridged frames: before and after routing and at forwarding; of ARP's two hooks
     /// besides in and out its forwarding (net/bridge/br_netfilter_hooks.c).
     pub fn sees_bridged(&self, family: Family) -> bool {
         match family {
-            Family::Arp => self.number == 2,
-            _ => matches!(self.number, 0 | 2 | 4),
+            Family::Arp => self.number.is_none_or(|number| number == 2),
+            _ => self.number.is_none_or(|number| matches!(number, 0 | 2 | 4)),
         }
     }
 }
@@ -256,7 +255,7 @@ fn parts(answer: &Message) -> Option<(Family, &[u8])> {
 fn chain(answer: &Message) -> Option<Chain> {
     let (family, attributes) = parts(answer)?;
     let hook = find(attributes, NFTA_CHAIN_HOOK).map(|hook| Hook {
-        number: number(hook, NFTA_HOOK_HOOKNUM).unwrap_or(u32::MAX),
+        number: number(hook, NFTA_HOOK_HOOKNUM),
         devices: devices(hook),
     });
     Some(Chain {
