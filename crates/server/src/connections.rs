@@ -74,6 +74,7 @@ async fn take_all(
             Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
             Err(error) => {
                 spare.refuse_one(listener, &error).await;
+                // Nothing tells when a descriptor is free: the listener stays ready meanwhile.
                 tokio::time::sleep(TRY_AGAIN).await;
             }
         }

@@ -42,24 +42,26 @@ fn a_guest_that_refuses_stays_on_its_vf_until_it_gives_in() {
     world.assert_free_vfs_clean();
 }
 
+/// Guests that do not use a VF, and what is said of them.
+fn unwilling() -> [(Habits, Code); 2] {
+    let habits = Habits::default();
+    let without_driver = Habits {
+        vf_driver: false,
+        ..habits
+    };
+    let without_failover = Habits {
+        failover: false,
+        ..habits
+    };
+    [
+        (without_driver, Code::GuestWithoutFailover),
+        (without_failover, Code::GuestVfNotPaired),
+    ]
+}
+
 #[test]
 fn a_guest_without_a_driver_or_failover_comes_back_to_the_tap() {
-    for (habits, code) in [
-        (
-            Habits {
-                vf_driver: false,
-                ..Habits::default()
-            },
-            Code::GuestWithoutFailover,
-        ),
-        (
-            Habits {
-                failover: false,
-                ..Habits::default()
-            },
-            Code::GuestVfNotPaired,
-        ),
-    ] {
+    for (habits, code) in unwilling() {
         let mut world = with_habits(habits);
         world.want(1, LOW);
         world.tell();
@@ -77,22 +79,7 @@ fn a_guest_without_a_driver_or_failover_comes_back_to_the_tap() {
 /// in reach by the tap.
 #[test]
 fn a_guest_that_neither_uses_the_vf_nor_gives_it_back() {
-    for (habits, code) in [
-        (
-            Habits {
-                vf_driver: false,
-                ..Habits::default()
-            },
-            Code::GuestWithoutFailover,
-        ),
-        (
-            Habits {
-                failover: false,
-                ..Habits::default()
-            },
-            Code::GuestVfNotPaired,
-        ),
-    ] {
+    for (habits, code) in unwilling() {
         let mut world = with_habits(habits);
         refuse(&world, true);
         world.want(1, LOW);
