@@ -16,8 +16,12 @@
 //! addresses reaches the PF as the default pool; what VFs send to the wire it does not see.
 //!
 //! Registers are reached by the card's I/O window (IOADDR, IODATA in the datasheet), which the
-//! driver does not use. The driver sets the bits anew now and then, so a probe (kprobes, the tracing
-//! file system) on its function that does so tells when to look again.
+//! driver does not use. The driver sets the bits anew now and then, so probes (kprobes, the tracing
+//! file system) on its functions that do so tell when to look again.
+//!
+//! A PF that is set up anew, as when VFs are made, gets its mode first and BAM and AUPE ("accept broadcast",
+//! "accept untagged") with its rings. A mode that was read before and written after would take these two
+//! away, and the PF would receive nothing at all. So the mode is read last, and written at once with them.
 
 use std::{
     fs::{self, File, OpenOptions},
@@ -37,13 +41,18 @@ const IODATA: u64 = 4;
 /// VMOLR of pool 0; one for each of the eight pools.
 const VMOLR: u32 = 0x5ad0;
 const POOLS: u32 = 8;
+const AUPE: u32 = 1 << 24;
 const ROMPE: u32 = 1 << 25;
+const BAM: u32 = 1 << 27;
 const MPME: u32 = 1 << 28;
 /// The multicast table: 4096 bits.
 const MTA: u32 = 0x5200;
 /// The unicast table, as long; it cannot be read.
 const UTA: u32 = 0xa000;
 const TABLE_WORDS: u32 = 128;
+
+/// The driver's functions that write VMOLR of the PF's pool.
+const WRITERS: [&str; 2] = ["igb_set_rx_mode", "igb_configure_rx_ring"];
 
 /// Stands in for the cards of this node until the process ends.
 pub fn serve() -> Result<()> {
@@ -64,21 +73,24 @@ pub fn serve() -> Result<()> {
     }
 }
 
-/// A stream with a line for each time that the driver has set its receive mode. It blocks in between.
+/// A stream with a line for each time that the driver has written a pool's mode. It blocks in between.
 fn watch() -> Result<File> {
     let root = Path::new(TRACING);
     let instance = root.join("instances/lab-card");
     fs::create_dir_all(&instance).context("no tracing file system")?;
-    // From the second start on it is there already.
-    let probe = "r:lab_card/rx_mode igb_set_rx_mode\n";
-    if !instance.join("events/lab_card/rx_mode").exists() {
-        let mut events = OpenOptions::new()
-            .append(true)
-            .open(root.join("kprobe_events"))?;
-        std::io::Write::write_all(&mut events, probe.as_bytes())
-            .context("igb's receive mode cannot be watched")?;
+    for writer in WRITERS {
+        // From the second start on it is there already.
+        let event = instance.join("events/lab_card").join(writer);
+        if !event.exists() {
+            let mut events = OpenOptions::new()
+                .append(true)
+                .open(root.join("kprobe_events"))?;
+            let probe = format!("r:lab_card/{writer} {writer}\n");
+            std::io::Write::write_all(&mut events, probe.as_bytes())
+                .with_context(|| format!("{writer} of igb cannot be watched"))?;
+        }
+        fs::write(event.join("enable"), "1")?;
     }
-    fs::write(instance.join("events/lab_card/rx_mode/enable"), "1")?;
     Ok(File::open(instance.join("trace_pipe"))?)
 }
 
@@ -94,16 +106,18 @@ fn windows() -> Vec<PathBuf> {
 fn accept_all(window: &Path) -> std::io::Result<()> {
     let card = Registers(OpenOptions::new().read(true).write(true).open(window)?);
     for pool in 0..POOLS {
-        let mode = card.read(VMOLR + 4 * pool)?;
-        if mode & MPME == 0 {
+        let register = VMOLR + 4 * pool;
+        if card.read(register)? & MPME == 0 {
             continue;
         }
         if card.read(MTA)? != u32::MAX {
             card.fill(MTA, u32::MAX)?;
         }
         card.fill(UTA, 0)?;
-        if mode & ROMPE == 0 {
-            card.write(VMOLR + 4 * pool, mode | ROMPE)?;
+        let mode = card.read(register)?;
+        let whole = mode | ROMPE | AUPE | BAM;
+        if mode & MPME != 0 && mode != whole {
+            card.write(register, whole)?;
         }
     }
     Ok(())

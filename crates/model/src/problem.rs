@@ -203,9 +203,9 @@ catalogue! {
         "NetworkManager sets the number that a profile's [sriov] names whenever the profile is activated, and takes it back when it is deactivated; systemd does so for SR-IOVVirtualFunctions= and [SR-IOV] in .link and .network files. VFs that change under VMs take them off the network until they are back on their taps."
         "Take the settings out of the file that was found, or set 'vfs' of the intent to 'keep' and the file's number to the one that is wanted."
     EswitchNotSupported "eswitch_not_supported" REFUSED
-        "The card's own switch is in a mode that accelnet does not use."
+        "The card's own switch is in a mode that accelnet does not use, or its mode could not be read."
         "In switchdev mode the host decides what VFs may send and reach, by an interface for each VF and rules for flows; without them a VF reaches nobody. accelnet works with the legacy mode, in which the card forwards by addresses and VLANs."
-        "Without VFs in use: 'devlink dev eswitch set pci/ADDRESS mode legacy'."
+        "Without VFs in use: 'devlink dev eswitch set pci/ADDRESS mode legacy'. A mode that could not be read is asked for again at the next look."
     SwitchOverLoses "switch_over_loses" REFUSED
         "The adapter's driver makes switch-overs lose what comes from outside for a moment."
         "An address can be in the adapter's own filter or on a VF, and not in both at once. Frames for the VM go to its VF as soon as the VF has its address, and are lost until its guest uses it. What comes by the tap waits, as always."

@@ -13,8 +13,8 @@ mod tx_rate;
 mod vectors;
 
 use accelnet_model::{
-    AdapterFacts, Code, EswitchMode, Levels, Performance, Problem, QueuePairs, VfCount, VfFacts,
-    VfUser,
+    AdapterFacts, Code, EswitchMode, Levels, Performance, Problem, QueuePairs, Support, VfCount,
+    VfFacts, VfUser,
 };
 pub use address_filter::{filter_room, shares_addresses};
 use cards::Rule;
@@ -179,16 +179,20 @@ pub fn in_use(adapter: &AdapterFacts, active_vectors: u32) -> Option<u32> {
     )
 }
 
-/// Why the card's own switch cannot be used as it is set now.
+/// Why the card's own switch cannot be used as it is set now. A driver without such a setting has the legacy
+/// one; a mode that could not be read may be any.
 pub fn eswitch_refused(adapter: &AdapterFacts) -> Option<String> {
-    let name = match adapter.eswitch.value()? {
-        EswitchMode::Legacy => return None,
-        EswitchMode::Switchdev => "switchdev",
-        EswitchMode::Other => "neither legacy nor switchdev",
+    let found = match adapter.eswitch {
+        Support::Unsupported | Support::Supported(EswitchMode::Legacy) => return None,
+        Support::Supported(EswitchMode::Switchdev) => "is in mode switchdev",
+        Support::Supported(EswitchMode::Other) => {
+            "is in a mode that is neither legacy nor switchdev"
+        }
+        Support::Unknown => "has a mode that could not be read",
     };
     let pci = adapter.pci;
     Some(format!(
-        "the card's switch is in mode {name} (devlink dev eswitch show pci/{pci})"
+        "the card's switch {found} (devlink dev eswitch show pci/{pci})"
     ))
 }
 

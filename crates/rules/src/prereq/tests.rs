@@ -418,6 +418,13 @@ fn what_is_particular_of_a_card_is_said() {
         Severity::Error,
         "mode switchdev",
     );
+    let not_read = |seen: &mut Observed| seen.adapters[0].eswitch = Support::Unknown;
+    one(
+        &said(not_read, &intent),
+        code,
+        Severity::Error,
+        "could not be read",
+    );
     let old_ice = |seen: &mut Observed| {
         seen.adapters[0].driver = Some("ice".into());
         seen.adapters[0].driver_version = Some("5.15.0".into());
