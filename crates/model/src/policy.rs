@@ -14,6 +14,9 @@ pub enum PolicyKind {
     AccessVlan {
         /// VLAN id, 1..=4094.
         vlan: u16,
+        /// Every uplink of the bridge carries it with its tag (802.1Q) and nothing else of it, so that a VF of
+        /// this VLAN meets the same frames. False where only the definition says so.
+        uplink_tagged: bool,
     },
     /// The port carries several VLANs.
     VlanTrunk,

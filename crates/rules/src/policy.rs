@@ -1,7 +1,8 @@
 //! What held on the switch must hold on the VF, or acceleration is refused.
 //!
 //! Default-deny: every finding on the path tap–bridge–uplink refuses unless the VF provably enforces
-//! the same. Today that is the address with spoof check on, and a rate of whole Mbit/s for what the guest sends;
+//! the same. Today that is the address with spoof check on, a VLAN that the uplinks carry with its tag, and a
+//! rate of whole Mbit/s for what the guest sends;
 //! [`not_on_a_vf`] says of each kind of policy why it is not. (What is irrelevant to the port is left out by whoever looked.)
 
 use accelnet_model::{Code, MacAddr, PolicyFinding, PolicyKind, Problem, VfAttributes};
@@ -26,7 +27,16 @@ pub fn judge(
             .as_ref()
             .is_some_and(|name| waived.contains(name))
     };
-    for finding in findings.iter().filter(|finding| !is_waived(finding)) {
+    let in_force = || findings.iter().filter(|finding| !is_waived(finding));
+    // Tap and uplinks prove it; the definition says the same once more.
+    let proved = in_force().find_map(|finding| match finding.kind {
+        PolicyKind::AccessVlan {
+            vlan,
+            uplink_tagged: true,
+        } => Some(vlan),
+        _ => None,
+    });
+    for finding in in_force() {
         let PolicyFinding {
             kind,
             place,
@@ -41,6 +51,9 @@ pub fn judge(
             rate_mbps = Some(rate_mbps.map_or(*mbps, |other| other.min(*mbps)));
             continue;
         }
+        if matches!(kind, PolicyKind::AccessVlan { vlan, .. } if Some(*vlan) == proved) {
+            continue;
+        }
         let name = name
             .as_ref()
             .map(|name| format!(" [{name}]"))
@@ -52,7 +65,11 @@ pub fn judge(
         }
     }
     if refused.is_empty() {
-        return Ok(profile::limited(VfAttributes::for_mac(mac), rate_mbps));
+        let attributes = VfAttributes {
+            vlan: proved.unwrap_or(0),
+            ..VfAttributes::for_mac(mac)
+        };
+        return Ok(profile::limited(attributes, rate_mbps));
     }
     let text = format!("On the path of NIC {mac} there is {}.", refused.join("; "));
     Err(Problem::new(Code::PolicyNotOffloadable, text).about("nic", mac))
@@ -61,11 +78,10 @@ pub fn judge(
 /// Why a kind of policy does not hold on a VF. Exhaustive, so that a new kind must be decided.
 fn not_on_a_vf(kind: &PolicyKind) -> &'static str {
     match kind {
-        // A VF's VLAN is put into frames that leave on the wire. It means the same only if the uplink
-        // carries this VLAN tagged and nothing else brings it to the guest; findings do not prove
-        // that, and frames between VF and software-switched guests of the VLAN would be lost.
+        // What every uplink carries with its tag alone is the VF's own. Guests of the VLAN that the bridge
+        // serves are reached too: their frames pass the uplink's port with the tag.
         PolicyKind::AccessVlan { .. } => {
-            "it is not proved that the uplink carries this VLAN tagged"
+            "a VF's VLAN is the same only where every uplink carries it with its 802.1Q tag"
         }
         PolicyKind::VlanTrunk => "a VF carries one VLAN or, unfiltered, all",
         PolicyKind::Isolation => "a card forwards between its VFs",
@@ -100,7 +116,10 @@ mod tests {
 
     fn any_kind() -> impl Strategy<Value = PolicyKind> {
         prop_oneof![
-            (1..4095_u16).prop_map(|vlan| PolicyKind::AccessVlan { vlan }),
+            (1..4095_u16).prop_map(|vlan| PolicyKind::AccessVlan {
+                vlan,
+                uplink_tagged: false,
+            }),
             Just(PolicyKind::VlanTrunk),
             Just(PolicyKind::Isolation),
             any::<(Option<u32>, u32)>().prop_map(|(outbound_mbps, inbound)| {
@@ -150,6 +169,22 @@ mod tests {
         ] {
             assert!(judge(&[refused], MAC, &[]).is_err());
         }
+    }
+
+    #[test]
+    fn a_vlan_that_the_uplinks_carry_with_its_tag_is_the_vfs_own() {
+        let access = |vlan, uplink_tagged| {
+            let kind = PolicyKind::AccessVlan {
+                vlan,
+                uplink_tagged,
+            };
+            finding(kind, "tap", &format!("vlan {vlan}"))
+        };
+        let attributes = judge(&[access(42, false), access(42, true)], MAC, &[]).unwrap();
+        assert_eq!(attributes.vlan, 42);
+        // The definition says another than tap and uplinks have.
+        assert!(judge(&[access(7, false), access(42, true)], MAC, &[]).is_err());
+        assert!(judge(&[access(7, true), access(42, true)], MAC, &[]).is_err());
     }
 
     #[test]

@@ -8,10 +8,11 @@ use super::{
     attributes::{find, u16_at, u32_at},
     netlink::Netlink,
     uapi::{
-        DUMP, IFINFOMSG, IFLA_ADDRESS, IFLA_BR_NF_CALL, IFLA_BR_VLAN_FILTERING, IFLA_CARRIER,
-        IFLA_IFALIAS, IFLA_IFNAME, IFLA_INFO_DATA, IFLA_INFO_KIND, IFLA_INFO_SLAVE_DATA,
-        IFLA_INFO_SLAVE_KIND, IFLA_LINK, IFLA_LINKINFO, IFLA_MASTER, IFLA_MTU, IFLA_STATS64,
-        IFLA_VLAN_ID, IFLA_XDP, IFLA_XDP_ATTACHED, RTM_GETLINK, ifinfomsg, text_of,
+        DUMP, IFINFOMSG, IFLA_ADDRESS, IFLA_BR_NF_CALL, IFLA_BR_VLAN_FILTERING,
+        IFLA_BR_VLAN_PROTOCOL, IFLA_CARRIER, IFLA_IFALIAS, IFLA_IFNAME, IFLA_INFO_DATA,
+        IFLA_INFO_KIND, IFLA_INFO_SLAVE_DATA, IFLA_INFO_SLAVE_KIND, IFLA_LINK, IFLA_LINKINFO,
+        IFLA_MASTER, IFLA_MTU, IFLA_STATS64, IFLA_VLAN_ID, IFLA_XDP, IFLA_XDP_ATTACHED,
+        RTM_GETLINK, ifinfomsg, text_of,
     },
 };
 use crate::{HostError, Result};
@@ -43,6 +44,8 @@ pub struct Interface {
     pub lower: Option<u32>,
     /// It is a bridge that filters by VLAN.
     pub by_vlan: bool,
+    /// It is a bridge whose tags are those of 802.1Q.
+    pub dot1q: bool,
     /// It is a bridge whose frames pass the filters of IPv4, IPv6 and ARP (`nf_call_iptables` and its like).
     pub calls_filters: [bool; 3],
     /// Frames that the host received from it.
@@ -143,6 +146,10 @@ fn decode(payload: &[u8]) -> Option<Interface> {
             .filter(|_| kind == "vlan"),
         alias: text_of(attributes, IFLA_IFALIAS),
         by_vlan: of_bridge(IFLA_BR_VLAN_FILTERING),
+        dot1q: kind == "bridge"
+            && find(data, IFLA_BR_VLAN_PROTOCOL)
+                .and_then(<[u8]>::first_chunk)
+                .is_some_and(|kind| u16::from_be_bytes(*kind) == libc::ETH_P_8021Q as u16),
         calls_filters: IFLA_BR_NF_CALL.map(of_bridge),
         kind,
         // struct rtnl_link_stats64 begins with it.

@@ -51,6 +51,8 @@ pub const IFLA_VLAN_ID: u16 = 1;
 pub const IFLA_XDP_ATTACHED: u16 = 2;
 /// Of a bridge's `IFLA_INFO_DATA`.
 pub const IFLA_BR_VLAN_FILTERING: u16 = 7;
+/// The same: the type of its tags, big-endian (`ETH_P_8021Q` or `ETH_P_8021AD`).
+pub const IFLA_BR_VLAN_PROTOCOL: u16 = 8;
 /// The same: its frames pass the filters of IPv4, of IPv6, of ARP.
 pub const IFLA_BR_NF_CALL: [u16; 3] = [36, 37, 38];
 /// Of a bridge port's `IFLA_INFO_SLAVE_DATA`, a byte like those that follow: the spanning tree's state.
@@ -85,6 +87,16 @@ pub const IFLA_BRPORT_NEIGH_VLAN_SUPPRESS: u16 = 43;
 // if_bridge.h
 /// Of a port's `IFLA_AF_SPEC`: `struct bridge_vlan_info`, flags and VLAN.
 pub const IFLA_BRIDGE_VLAN_INFO: u16 = 2;
+/// Asks for the VLANs of bridge ports and their own settings (rtnetlink.h; Linux 5.6).
+pub const RTM_GETVLAN: u16 = 114;
+/// Of an answer to it: a VLAN, or several that are alike (if_bridge.h).
+pub const BRIDGE_VLANDB_ENTRY: u16 = 1;
+/// Of such an entry: the first, as in `IFLA_BRIDGE_VLAN_INFO`.
+pub const BRIDGE_VLANDB_ENTRY_INFO: u16 = 1;
+/// The last, if they are several.
+pub const BRIDGE_VLANDB_ENTRY_RANGE: u16 = 2;
+/// The spanning tree's state.
+pub const BRIDGE_VLANDB_ENTRY_STATE: u16 = 3;
 
 // pkt_sched.h
 /// The place of a device's root discipline.

@@ -59,9 +59,10 @@ pub fn of(nic: Element<'_>, mac: MacAddr) -> Vec<PolicyFinding> {
             .filter_map(|tag| tag.attribute("id")?.parse().ok())
             .collect();
         let kind = match tags.as_slice() {
-            [one] if vlan.attribute("trunk") != Some("yes") => {
-                PolicyKind::AccessVlan { vlan: *one }
-            }
+            [one] if vlan.attribute("trunk") != Some("yes") => PolicyKind::AccessVlan {
+                vlan: *one,
+                uplink_tagged: false,
+            },
             _ => PolicyKind::VlanTrunk,
         };
         add(kind, "vlan", format!("<vlan> {tags:?}"));

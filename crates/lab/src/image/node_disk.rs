@@ -95,6 +95,8 @@ const MODULES: &[&str] = &[
     "nf_flow_table_inet",
     "iptable_filter",
     "xt_physdev",
+    "xt_tcpudp",
+    "ipt_REJECT",
     "nft_meta_bridge",
     "nf_conntrack_bridge",
     "nft_limit",

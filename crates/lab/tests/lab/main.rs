@@ -205,6 +205,7 @@ fn policies() {
         policies::what_does_not_concern_it,
     );
     rig.step("translated", policies::translated);
+    rig.step("a VLAN of its own", policies::a_vlan_of_its_own);
     rig.step("waived", policies::waived);
 }
 

@@ -340,6 +340,48 @@ pub fn translated(rig: &mut Rig) {
     assert_eq!(rig.vm("vm1")["nics"][0]["path"], "vf");
 }
 
+/// The VLAN of an access port that the uplink carries with its tag is the VF's own: who is in it is reached, who is
+/// not is not.
+pub fn a_vlan_of_its_own(rig: &mut Rig) {
+    let ports = [
+        Port::of(rig, "vm2", "52:54:00:77:00:66"),
+        Port::of(rig, "vm1", "52:54:00:77:00:65"),
+    ];
+    let reaches = |from: &str, to: &str| {
+        let script = format!(
+            "ip neigh flush dev eth0; ping -c 3 -W 5 {to} >/dev/null && echo yes || echo no"
+        );
+        rig.guest(from, &script).trim() == "yes"
+    };
+    let vlan = |vlan: &str| {
+        let mac = ports[1].mac;
+        rig.until(30, &format!("ip link show pf0 | grep -i {mac} | {vlan}"));
+        assert_eq!(rig.vm("vm1")["nics"][0]["path"], "vf");
+    };
+    let (host, vm1, vm2) = ("10.77.0.11", "10.77.0.101", "10.77.0.102");
+    rig.node("bridge vlan add dev pf0 vid 42; ip link set br0 type bridge vlan_filtering 1");
+    for port in &ports {
+        rig.node(
+            &port.words(
+                "bridge vlan add dev TAP vid 42 pvid untagged; bridge vlan del dev TAP vid 1",
+            ),
+        );
+    }
+    vlan("grep -q 'vlan 42'");
+    assert!(reaches("vm1", vm2) && reaches("vm2", vm1));
+    assert!(!reaches("vm1", host) && !reaches("vm2", host));
+    for port in &ports {
+        rig.node(
+            &port.words(
+                "bridge vlan add dev TAP vid 1 pvid untagged; bridge vlan del dev TAP vid 42",
+            ),
+        );
+    }
+    vlan("grep -vq 'vlan 42'");
+    assert!(reaches("vm1", host) && reaches("vm1", vm2));
+    rig.node("ip link set br0 type bridge vlan_filtering 0; bridge vlan del dev pf0 vid 42");
+}
+
 /// Somebody decides that a rule need not hold for one VM; the decision ends with the rule.
 pub fn waived(rig: &mut Rig) {
     let port = Port::of(rig, "vm2", "52:54:00:77:00:66");

@@ -60,7 +60,15 @@ fn restricting(port: &Interface, role: &str, own: (u16, &str, bool)) -> Vec<Poli
 /// A port that has a signal and does not forward: the spanning tree, or somebody by hand (if_bridge.h,
 /// `BR_STATE_…`). Nothing waives it, for nothing passes.
 fn blocked(port: &Interface) -> Option<PolicyFinding> {
-    const FORWARDING: u8 = 3;
+    let state = port.port_byte(IFLA_BRPORT_STATE)?;
+    (port.carrier && state != FORWARDING).then(|| not_forwarding(port, "the bridge port", state))
+}
+
+/// The state in which frames pass.
+pub const FORWARDING: u8 = 3;
+
+/// Something of a port, in a state in which no frames pass.
+pub fn not_forwarding(port: &Interface, what: &str, state: u8) -> PolicyFinding {
     const STATES: [&str; 5] = [
         "disabled",
         "listening",
@@ -68,15 +76,11 @@ fn blocked(port: &Interface) -> Option<PolicyFinding> {
         "forwarding",
         "blocking",
     ];
-    let state = port.port_byte(IFLA_BRPORT_STATE)?;
-    if !port.carrier || state == FORWARDING {
-        return None;
-    }
     let state = STATES.get(usize::from(state)).unwrap_or(&"unknown");
-    Some(PolicyFinding {
+    PolicyFinding {
         kind: PolicyKind::Isolation,
         place: port.name.to_string(),
-        rule: format!("the bridge port's state is {state}, not forwarding"),
+        rule: format!("{what}'s state is {state}, not forwarding"),
         name: None,
-    })
+    }
 }

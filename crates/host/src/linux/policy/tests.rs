@@ -174,8 +174,44 @@ fn vlans_are_judged_at_the_ports_of_the_bridge() {
             ..path("t0")
         };
         let found = observe(root, &[alone]).remove(0).unwrap();
-        assert_eq!(found[0].kind, PolicyKind::AccessVlan { vlan: 1 });
+        let kind = PolicyKind::AccessVlan {
+            vlan: 1,
+            uplink_tagged: false,
+        };
+        assert_eq!(found[0].kind, kind);
         assert_eq!(found[0].rule, "VLAN filtering on br0: 1 PVID untagged");
+
+        let typed = |line: &str| {
+            let mut words = line.split(' ');
+            let done = std::process::Command::new(words.next().unwrap())
+                .args(words)
+                .status();
+            assert!(done.unwrap().success(), "{line}");
+        };
+        let is_access = |uplink_tagged| {
+            let found = observe(root, &[path("t0")]).remove(0).unwrap();
+            let kind = PolicyKind::AccessVlan {
+                vlan: 42,
+                uplink_tagged,
+            };
+            assert!(found.iter().any(|found| found.kind == kind), "{found:?}");
+            found
+        };
+        typed("bridge vlan add dev t0 vid 42 pvid untagged");
+        typed("bridge vlan del dev t0 vid 1");
+        is_access(false);
+        typed("bridge vlan add dev t9 vid 42");
+        assert_eq!(is_access(true).len(), 1);
+        typed("bridge vlan set dev t0 vid 42 state blocking");
+        let found = is_access(true);
+        assert_eq!(found[1].rule, "VLAN 42's state is blocking, not forwarding");
+        assert_eq!(found[1].name, None);
+        typed("bridge vlan set dev t0 vid 42 state forwarding");
+        // Another VLAN's is none of the guest's business.
+        typed("bridge vlan set dev t9 vid 1 state disabled");
+        assert_eq!(is_access(true).len(), 1);
+        typed("ip link set br0 type bridge vlan_protocol 802.1ad");
+        is_access(false);
     });
 }
 

@@ -72,7 +72,10 @@ fn a_running_vm_is_read() {
         [
             PolicyKind::NwFilter,
             PolicyKind::Isolation,
-            PolicyKind::AccessVlan { vlan: 42 }
+            PolicyKind::AccessVlan {
+                vlan: 42,
+                uplink_tagged: false
+            }
         ]
     );
     assert!(!vm.nics[1].link_up);
