@@ -114,7 +114,7 @@ fn tell(lab: &Lab, options: &Options, up_s: f64, progress: Progress) -> Result<(
         refused,
         versions: product.versions()?,
         accelerator: format!("{:?}", kvm::probe(&lab.directory())?).to_lowercase(),
-        rate_pps: rounds::RATE_PPS,
+        rate_pps: measured.rate_pps,
         echoes_per_s: measured.echoes_per_s,
         rounds: options.rounds,
         rounds_left_out: measured.rounds_left_out,

@@ -19,12 +19,12 @@ use crate::{
     progress::Progress,
 };
 
-/// Numbered packets a second, each way, while paths change.
-pub const RATE_PPS: u32 = 300;
-/// Echoes a second when delays and processor time are measured, at most; on a slow machine fewer.
-const MOST_PING_PPS: u32 = 115;
-/// With fewer a measurement takes too long to say anything.
-const LEAST_PING_PPS: u32 = 10;
+/// Numbered packets a second, each way, while paths change: at most, and on a slow machine at least. With
+/// fewer a short outage would not be seen.
+const PROBE_PPS: (u32, u32) = (300, 75);
+/// Echoes a second when delays and processor time are measured. With fewer a measurement takes too long to
+/// say anything.
+const PING_PPS: (u32, u32) = (115, 10);
 /// A node that is busier than this on either path queues, and delays and shares of it say nothing.
 const MOST_BUSY_PERCENT: f64 = 60.0;
 const PING: Duration = Duration::from_secs(5);
@@ -43,6 +43,7 @@ pub struct Measured {
     pub vf: Path,
     pub switches: Vec<SwitchOver>,
     pub lost_between: u64,
+    pub rate_pps: u32,
     pub echoes_per_s: u32,
     pub rounds_left_out: u32,
 }
@@ -57,14 +58,31 @@ struct Half {
 /// Runs them. The guest begins and ends on the software path.
 pub fn run(lab: &Lab, product: &Product<'_>, rounds: u32, progress: Progress) -> Result<Measured> {
     let (mut synthetic, mut vf) = (Vec::new(), Vec::new());
+    // A VM's first VF costs what no later one does (memory is pinned, drivers are loaded), and what a machine
+    // can carry is tried in the state in which it is measured.
+    progress.step("once there and back, not measured");
+    for operation in ["enable", "disable"] {
+        product.text(&["vm", operation, GUEST])?;
+    }
+    let rate_pps = bearable("packets", PROBE_PPS, progress, |pps| {
+        let probe = lab.start_probe(GUEST, pps)?;
+        let spent = Spent::during(lab, NODE, TRIAL)?;
+        probe.stop().map(|_| spent)
+    })?;
+    let echoes_per_s = bearable("echoes", PING_PPS, progress, |pps| {
+        let pinging = lab.start_ping(GUEST, Pace::Rate { pps })?;
+        let spent = Spent::during(lab, NODE, TRIAL)?;
+        pinging.stop().map(|_| spent)
+    })?;
     let mut measured = Measured {
-        echoes_per_s: bearable(lab, progress)?,
+        rate_pps,
+        echoes_per_s,
         ..Measured::default()
     };
     for round in 1..=rounds {
         let mut of_round = Vec::new();
         for operation in ["enable", "disable"] {
-            let half = half(lab, product, operation, measured.echoes_per_s)?;
+            let half = half(lab, product, operation, &measured)?;
             let SwitchOver {
                 lost_to_guest,
                 lost_from_guest,
@@ -97,7 +115,11 @@ pub fn run(lab: &Lab, product: &Product<'_>, rounds: u32, progress: Progress) ->
             }
             _ => {
                 measured.rounds_left_out += 1;
-                progress.step("the node was too busy in this round: it is left out");
+                measured.echoes_per_s = (measured.echoes_per_s / 2).max(PING_PPS.1);
+                progress.step(format!(
+                    "the node was too busy in this round: it is left out; {} echoes a second from now on",
+                    measured.echoes_per_s
+                ));
             }
         }
     }
@@ -106,29 +128,32 @@ pub fn run(lab: &Lab, product: &Product<'_>, rounds: u32, progress: Progress) ->
     Ok(measured)
 }
 
-/// How many echoes a second leave the node time on the software path, where the guest begins.
-fn bearable(lab: &Lab, progress: Progress) -> Result<u32> {
-    let mut pps = MOST_PING_PPS;
+/// How many a second leave the node time on the software path, where the guest begins: the most if it bears
+/// them, else half of it and so on.
+fn bearable(
+    what: &str,
+    (most, least): (u32, u32),
+    progress: Progress,
+    trial: impl Fn(u32) -> Result<Spent>,
+) -> Result<u32> {
+    let mut pps = most;
     loop {
-        let pinging = lab.start_ping(GUEST, Pace::Rate { pps })?;
-        let spent = Spent::during(lab, NODE, TRIAL)?;
-        pinging.stop()?;
-        let busy = spent.busy_percent();
+        let busy = trial(pps)?.busy_percent();
         progress.step(format!(
-            "by the switch {pps} echoes a second keep the node {busy:.0} % busy"
+            "by the switch {pps} {what} a second keep the node {busy:.0} % busy"
         ));
         // Rounds differ; what is just bearable now is not in each of them.
-        if busy <= 0.8 * MOST_BUSY_PERCENT || pps <= LEAST_PING_PPS {
+        if busy <= 0.8 * MOST_BUSY_PERCENT || pps <= least {
             return Ok(pps);
         }
-        pps = (pps / 2).max(LEAST_PING_PPS);
+        pps = (pps / 2).max(least);
     }
 }
 
 /// Changes the path under traffic, then measures the new one.
-fn half(lab: &Lab, product: &Product<'_>, operation: &str, pps: u32) -> Result<Half> {
+fn half(lab: &Lab, product: &Product<'_>, operation: &str, at: &Measured) -> Result<Half> {
     let dropped_before = Drops::read(lab)?;
-    let probe = lab.start_probe(GUEST, RATE_PPS)?;
+    let probe = lab.start_probe(GUEST, at.rate_pps)?;
     wait(AROUND);
     let begun = now_ns();
     product.text(&["vm", operation, GUEST])?;
@@ -152,7 +177,7 @@ fn half(lab: &Lab, product: &Product<'_>, operation: &str, pps: u32) -> Result<H
             ..switch_over(operation, took_s, &logs.between(begun, u64::MAX))
         },
         lost_before: logs.between(0, begun).lost,
-        path: path(lab, pps)?,
+        path: path(lab, at.echoes_per_s)?,
     })
 }
 

@@ -349,7 +349,7 @@ pub fn a_vlan_of_its_own(rig: &mut Rig) {
     ];
     let reaches = |from: &str, to: &str| {
         let script = format!(
-            "ip neigh flush dev eth0; ping -c 3 -W 5 {to} >/dev/null && echo yes || echo no"
+            "{{ ip neigh flush dev eth0; ping -c 3 -W 5 {to}; }} >/dev/null && echo yes || echo no"
         );
         rig.guest(from, &script).trim() == "yes"
     };
