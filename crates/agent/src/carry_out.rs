@@ -73,12 +73,17 @@ fn one(action: &Action, host: &dyn Host, hypervisor: &dyn Hypervisor) -> Result<
         Action::PortLearning { port, on } => host.ensure_port_learning(port, *on),
         Action::PortFlood { port, on } => host.ensure_port_flood(port, *on),
         Action::Filter { pf, mac, present } => host.ensure_pf_filter(pf, *mac, *present),
-        Action::BridgeEntry { port, mac, present } => {
+        Action::BridgeEntry {
+            port,
+            mac,
+            vlan,
+            present,
+        } => {
             let entry = match present {
                 true => Entry::Static,
                 false => Entry::Absent,
             };
-            host.ensure_bridge_entry(port, *mac, entry)
+            host.ensure_bridge_entry(port, *mac, *vlan, entry)
         }
         Action::HoldQueue { tap, hold } => {
             let wanted = match hold {

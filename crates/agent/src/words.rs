@@ -34,10 +34,19 @@ pub fn of(action: &Action) -> String {
             way(*present, "put", "take"),
             way(*present, "into", "out of")
         ),
-        Action::BridgeEntry { port, mac, present } => format!(
-            "{} the forwarding entry of {mac} at {port}",
-            way(*present, "set", "remove")
-        ),
+        Action::BridgeEntry {
+            port,
+            mac,
+            vlan,
+            present,
+        } => {
+            let vlan = vlan.map(|vlan| format!(" in VLAN {vlan}"));
+            format!(
+                "{} the forwarding entry of {mac} at {port}{}",
+                way(*present, "set", "remove"),
+                vlan.unwrap_or_default()
+            )
+        }
         Action::HoldQueue { tap, hold } => match hold {
             Hold::Pass => format!("let the queue of {tap} pass"),
             Hold::Wait => format!("let frames wait at {tap}"),

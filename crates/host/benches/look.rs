@@ -182,7 +182,7 @@ impl Node {
         let uplink: IfName = "uplink".parse()?;
         for number in present..taps {
             let port = if number < VFS { &uplink } else { &tap(number) };
-            host.ensure_bridge_entry(port, guest(number), Entry::Sticky)?;
+            host.ensure_bridge_entry(port, guest(number), None, Entry::Sticky)?;
         }
         let bridge: IfName = "br0".parse()?;
         let path = |number| PolicyPath {

@@ -201,8 +201,15 @@ pub trait Host: Send + Sync + 'static {
 
     /// What the bridge's forwarding table has of `mac` at `port` (`bridge fdb … master static`). An entry
     /// that points `mac` elsewhere is moved, unless [`Entry::Absent`] is wanted: then no entry, set or
-    /// learned, points `mac` to this port afterwards, and others stay.
-    fn ensure_bridge_entry(&self, port: &IfName, mac: MacAddr, wanted: Entry) -> Result<()>;
+    /// learned, points `mac` to this port afterwards, and others stay. Where the bridge filters by VLAN that
+    /// is the entry of this VLAN, or for `None` those of all VLANs of the port.
+    fn ensure_bridge_entry(
+        &self,
+        port: &IfName,
+        mac: MacAddr,
+        vlan: Option<u16>,
+        wanted: Entry,
+    ) -> Result<()>;
 
     /// The tap's hold queue. Once in place it is only ever *changed*, and goes with the tap: grafting
     /// a root discipline on a device under traffic loses packets. A discipline of somebody else that

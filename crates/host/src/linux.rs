@@ -37,6 +37,7 @@ mod vf;
 mod vf_owners;
 mod vfio;
 mod vfio_driver;
+mod vlans;
 mod watch;
 
 use std::{
@@ -180,9 +181,16 @@ impl Host for Linux {
         fdb::filter::ensure(pf, mac, present)
     }
 
-    fn ensure_bridge_entry(&self, port: &IfName, mac: MacAddr, wanted: Entry) -> Result<()> {
+    fn ensure_bridge_entry(
+        &self,
+        port: &IfName,
+        mac: MacAddr,
+        vlan: Option<u16>,
+        wanted: Entry,
+    ) -> Result<()> {
         let (bridge, by_vlan) = bridge::master_of(&self.root, port)?;
-        fdb::ensure_entry(port, bridge, by_vlan, mac, wanted)
+        let of = fdb::Address { mac, vlan };
+        fdb::ensure_entry(port, bridge, by_vlan, of, wanted)
     }
 
     fn ensure_hold_queue(&self, tap: &IfName, wanted: HoldQueue) -> Result<()> {

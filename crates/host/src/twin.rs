@@ -399,6 +399,7 @@ fn new_port(name: &IfName, mac: MacAddr) -> BridgePort {
         }],
         hold_queue: false,
         vlan_of: None,
+        pvid: None,
     }
 }
 

@@ -34,6 +34,9 @@ pub struct BridgePort {
     pub isolated: bool,
     /// Frames the host received from the port: for a tap what the guest sent.
     pub rx_packets: u64,
+    /// Where the bridge filters by VLAN: the VLAN of untagged frames that come in here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pvid: Option<u16>,
     /// Forwarding entries that point to this port.
     pub fdb: Vec<FdbEntry>,
     /// Our hold queue is on the port.
@@ -98,6 +101,17 @@ pub struct BridgeFacts {
     pub has_host_address: bool,
     /// Its ports.
     pub ports: Vec<BridgePort>,
+}
+
+impl BridgePort {
+    /// Entries of an address that are not the port's or the bridge's own; in this VLAN, where the bridge
+    /// filters by VLAN.
+    pub fn entries_of(&self, mac: MacAddr, vlan: Option<u16>) -> impl Iterator<Item = &FdbEntry> {
+        let its = move |entry: &&FdbEntry| {
+            entry.mac == mac && !entry.local && (vlan.is_none() || entry.vlan == vlan)
+        };
+        self.fdb.iter().filter(its)
+    }
 }
 
 impl BridgeFacts {

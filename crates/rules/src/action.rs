@@ -129,6 +129,8 @@ pub enum Action {
         port: IfName,
         /// The address.
         mac: MacAddr,
+        /// Its VLAN, where the bridge filters by VLAN; `None` is all that the port is in.
+        vlan: Option<u16>,
         /// It does.
         present: bool,
     },

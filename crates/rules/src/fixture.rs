@@ -143,6 +143,7 @@ pub fn port(name: &str, mac: Option<MacAddr>) -> BridgePort {
             .collect(),
         hold_queue: false,
         vlan_of: None,
+        pvid: None,
     }
 }
 

@@ -112,14 +112,15 @@ pub struct Place<'a> {
 
 impl Place<'_> {
     fn has_entry(&self, port: &BridgePort, only_fixed: bool) -> bool {
-        let mut entries = port.fdb.iter();
-        entries.any(|entry| entry.mac == self.mac && !entry.local && (entry.fixed || !only_fixed))
+        let mut entries = port.entries_of(self.mac, self.tap.pvid);
+        entries.any(|entry| entry.fixed || !only_fixed)
     }
 
     fn entry(&self, port: &IfName, present: bool) -> Action {
         Action::BridgeEntry {
             port: port.clone(),
             mac: self.mac,
+            vlan: self.tap.pvid,
             present,
         }
     }

@@ -102,8 +102,13 @@ impl Machine {
             Action::PortLearning { port, on } => self.with_port(port, |port| port.learning = *on),
             Action::PortFlood { port, on } => self.with_port(port, |port| port.flood = *on),
             Action::Filter { pf, mac, present } => self.filtered(pf, *mac, *present),
-            Action::BridgeEntry { port, mac, present } => {
-                self.entry(port, *mac, *present);
+            Action::BridgeEntry {
+                port,
+                mac,
+                vlan,
+                present,
+            } => {
+                self.entry(port, *mac, *vlan, *present);
                 if let Some(nic) = nic.filter(|_| !present) {
                     let forgotten = self.memory.forgotten.entry(nic).or_default();
                     forgotten.insert(port.clone());
@@ -192,19 +197,21 @@ impl Machine {
         }
     }
 
-    fn entry(&mut self, port: &IfName, mac: MacAddr, present: bool) {
+    fn entry(&mut self, port: &IfName, mac: MacAddr, vlan: Option<u16>, present: bool) {
         let mut bridges = self.observed.bridges.iter_mut();
         let Some(bridge) = bridges.find(|bridge| bridge.port(port).is_some()) else {
             return;
         };
         for its in &mut bridge.ports {
             if present || its.ifname == *port {
-                its.fdb.retain(|entry| entry.mac != mac || entry.local);
+                let other = |entry: &FdbEntry| entry.mac != mac || entry.local;
+                its.fdb
+                    .retain(|entry| other(entry) || vlan.is_some_and(|_| entry.vlan != vlan));
             }
             if present && its.ifname == *port {
                 its.fdb.push(FdbEntry {
                     mac,
-                    vlan: None,
+                    vlan,
                     local: false,
                     fixed: true,
                     sticky: false,

@@ -287,9 +287,15 @@ impl Host for Process {
         })
     }
 
-    fn ensure_bridge_entry(&self, port: &IfName, mac: MacAddr, wanted: Entry) -> HostResult<()> {
+    fn ensure_bridge_entry(
+        &self,
+        port: &IfName,
+        mac: MacAddr,
+        vlan: Option<u16>,
+        wanted: Entry,
+    ) -> HostResult<()> {
         self.on_host(&format!("entry {mac} at {port}: {wanted:?}"), |host| {
-            host.ensure_bridge_entry(port, mac, wanted)
+            host.ensure_bridge_entry(port, mac, vlan, wanted)
         })
     }
 

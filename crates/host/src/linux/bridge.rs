@@ -17,6 +17,7 @@ use super::{
         IFLA_ADDRESS, IFLA_BRPORT_ISOLATED, IFLA_BRPORT_LEARNING, IFLA_BRPORT_UNICAST_FLOOD,
         RTM_SETLINK, ifinfomsg,
     },
+    vlans::Vlans,
 };
 use crate::{HostError, LinkSeen, Result};
 
@@ -31,11 +32,14 @@ fn flag(path: &std::path::Path) -> Result<bool> {
     Ok(sysfs::parse::<u32>(path)?.is_some_and(|value| value != 0))
 }
 
-/// See [`crate::Host::observe_bridges`]: four dumps, and files of each bridge and bond.
+/// See [`crate::Host::observe_bridges`]: four dumps, two more if a bridge filters by VLAN, and files of each
+/// bridge and bond.
 pub fn observe(root: &Root, named: &BTreeSet<IfName>) -> Result<Vec<BridgeFacts>> {
+    let links = Links::read()?;
     let view = View {
         root,
-        links: Links::read()?,
+        vlans: Vlans::read_if_any_filters(links.iter())?,
+        links,
         entries: fdb::Table::read()?,
         holding: qdisc::all()?
             .iter()
@@ -75,6 +79,7 @@ pub fn observe_link(root: &Root, name: &IfName) -> Result<LinkSeen> {
 struct View<'a> {
     root: &'a Root,
     links: Links,
+    vlans: Vlans,
     entries: fdb::Table,
     /// Interfaces with a hold queue of ours.
     holding: BTreeSet<u32>,
@@ -129,6 +134,7 @@ impl View<'_> {
                 let lower = self.links.get(below)?.name.clone();
                 Some(VlanOf { lower, vlan })
             }),
+            pvid: self.vlans.pvid(bridge, port),
             fdb: self
                 .entries
                 .entries(bridge.index, port.index, bridge.by_vlan),

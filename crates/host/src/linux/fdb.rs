@@ -26,6 +26,13 @@ fn message(index: u32, state: u16, flags: u8, mac: MacAddr) -> Vec<u8> {
     message
 }
 
+fn in_vlan(mut message: Vec<u8>, vlan: Option<u16>) -> Vec<u8> {
+    if let Some(vlan) = vlan {
+        push(&mut message, NDA_VLAN, &vlan.to_ne_bytes());
+    }
+    message
+}
+
 /// All forwarding entries of this machine: bridges', and those in filters of cards.
 #[derive(Debug, Default)]
 pub struct Table {
@@ -128,6 +135,13 @@ fn decode(payload: &[u8]) -> Option<(At, FdbEntry)> {
     Some((at, entry))
 }
 
+/// An address, and in which VLAN of a bridge that filters by VLAN: all that a port is in for none.
+#[derive(Debug, Clone, Copy)]
+pub struct Address {
+    pub mac: MacAddr,
+    pub vlan: Option<u16>,
+}
+
 /// The entries of an address at a port that decide where frames go.
 ///
 /// A bridge that does not filter by VLAN looks in one place only (VLAN 0; net/bridge/br_input.c), so
@@ -136,7 +150,7 @@ fn decode(payload: &[u8]) -> Option<(At, FdbEntry)> {
 struct Place {
     port: u32,
     bridge: u32,
-    mac: MacAddr,
+    of: Address,
     by_vlan: bool,
 }
 
@@ -150,13 +164,14 @@ impl Place {
         }
         let table = Table::read_of(&Of::Bridge(self.bridge))?;
         let mut here = table.entries(self.bridge, self.port, self.by_vlan);
-        here.retain(|entry| entry.mac == self.mac);
+        let Address { mac, vlan } = self.of;
+        here.retain(|entry| entry.mac == mac && (vlan.is_none() || entry.vlan == vlan));
         Ok(here)
     }
 
     fn single(&self) -> Result<Option<FdbEntry>> {
-        let operation = format!("look up the bridge's entry of {}", self.mac);
-        let request = message(self.port, 0, NTF_MASTER, self.mac);
+        let operation = format!("look up the bridge's entry of {}", self.of.mac);
+        let request = message(self.port, 0, NTF_MASTER, self.of.mac);
         match Netlink::route()?.request(&operation, RTM_GETNEIGH, 0, &request) {
             Ok(answers) => {
                 let found = answers.first().and_then(|answer| decode(&answer.payload));
@@ -189,14 +204,20 @@ pub fn ensure_entry(
     port: &IfName,
     bridge: u32,
     by_vlan: bool,
-    mac: MacAddr,
+    of: Address,
     wanted: Entry,
 ) -> Result<()> {
     let index = ifindex(port)?;
+    // On one that does not filter there is one place, and what was set by VLAN stays out of it.
+    let of = Address {
+        vlan: of.vlan.filter(|_| by_vlan),
+        ..of
+    };
+    let mac = of.mac;
     let place = Place {
         port: index,
         bridge,
-        mac,
+        of,
         by_vlan,
     };
     let before = place.entries()?;
@@ -219,7 +240,7 @@ pub fn ensure_entry(
     }
     let mut netlink = Netlink::route()?;
     let done = if wanted == Entry::Absent {
-        let message = message(index, NUD_PERMANENT, NTF_MASTER, mac);
+        let message = in_vlan(message(index, NUD_PERMANENT, NTF_MASTER, mac), of.vlan);
         netlink.request(&operation, RTM_DELNEIGH, 0, &message)
     } else {
         // What is there is changed where it is, and at no moment missing (net/bridge/br_fdb.c,
@@ -229,7 +250,7 @@ pub fn ensure_entry(
         } else {
             0
         };
-        let message = message(index, NUD_NOARP, NTF_MASTER | sticky, mac);
+        let message = in_vlan(message(index, NUD_NOARP, NTF_MASTER | sticky, mac), of.vlan);
         netlink.request(&operation, RTM_NEWNEIGH, CREATE | REPLACE, &message)
     };
     match done {

@@ -22,6 +22,7 @@ use super::{
     links::{Interface, Links},
     qdisc::{self, Qdisc},
     sysfs::Root,
+    vlans::Vlans,
 };
 use crate::{HostError, PolicyPath, Result};
 
@@ -69,7 +70,7 @@ fn unread(kind: PolicyKind, place: &(impl ToString + ?Sized), error: &HostError)
 struct View {
     /// By device.
     qdiscs: std::result::Result<HashMap<u32, Vec<Qdisc>>, PolicyFinding>,
-    vlans: std::result::Result<vlan::Vlans, PolicyFinding>,
+    vlans: std::result::Result<Vlans, PolicyFinding>,
     netfilter: std::result::Result<Netfilter, PolicyFinding>,
     filters: Filters,
     programs: Programs,
@@ -81,11 +82,7 @@ impl View {
         names.sort_unstable();
         names.dedup();
         let bridges = names.iter().filter_map(|name| links.named(name));
-        let by_vlan = bridges.clone().any(|bridge| bridge.by_vlan);
-        let vlans = match by_vlan {
-            true => vlan::Vlans::read(),
-            false => Ok(vlan::Vlans::default()),
-        };
+        let vlans = Vlans::read_if_any_filters(bridges.clone());
         Self {
             qdiscs: by_device()
                 .map_err(|error| unread(PolicyKind::TrafficControl, "traffic control", &error)),
@@ -103,7 +100,7 @@ impl View {
         let mut found = port::of_tap(tap);
         found.extend(uplinks.iter().flat_map(|uplink| port::of_uplink(uplink)));
         match &self.vlans {
-            Ok(vlans) => found.extend(vlans.observe(bridge, tap, &uplinks)),
+            Ok(vlans) => found.extend(vlan::observe(vlans, bridge, tap, &uplinks)),
             Err(unread) => found.push(unread.clone()),
         }
         found.extend(self.qdiscs.as_ref().err().cloned());

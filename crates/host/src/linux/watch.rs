@@ -131,7 +131,8 @@ mod tests {
             let mac = MacAddr([2, 0, 0, 0, 0, 7]);
             let port = name("t0");
             let (number, by_vlan) = master_of(root, &port).unwrap();
-            fdb::ensure_entry(&port, number, by_vlan, mac, Entry::Sticky).unwrap();
+            let of = fdb::Address { mac, vlan: None };
+            fdb::ensure_entry(&port, number, by_vlan, of, Entry::Sticky).unwrap();
             fdb::filter::ensure(&port, mac, true).unwrap();
             cable("alone", None);
             let mut missing = vec![

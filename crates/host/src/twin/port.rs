@@ -289,7 +289,13 @@ impl Machine {
         });
     }
 
-    fn ensure_entry(&mut self, port: &IfName, mac: MacAddr, wanted: Entry) -> Result<()> {
+    fn ensure_entry(
+        &mut self,
+        port: &IfName,
+        mac: MacAddr,
+        vlan: Option<u16>,
+        wanted: Entry,
+    ) -> Result<()> {
         let present = wanted != Entry::Absent;
         let bridge = self
             .bridges
@@ -299,12 +305,15 @@ impl Machine {
         let before = bridge.clone();
         for found in &mut bridge.ports {
             if present || &found.ifname == port {
-                found.fdb.retain(|entry| entry.mac != mac || entry.local);
+                let other = |entry: &FdbEntry| entry.mac != mac || entry.local;
+                found
+                    .fdb
+                    .retain(|entry| other(entry) || vlan.is_some_and(|_| entry.vlan != vlan));
             }
             if present && &found.ifname == port {
                 found.fdb.push(FdbEntry {
                     mac,
-                    vlan: None,
+                    vlan,
                     local: false,
                     fixed: true,
                     sticky: wanted == Entry::Sticky,
@@ -462,8 +471,14 @@ impl Host for HostTwin {
         self.with(|machine| machine.ensure_filter(pf, mac, present))
     }
 
-    fn ensure_bridge_entry(&self, port: &IfName, mac: MacAddr, wanted: Entry) -> Result<()> {
-        self.with(|machine| machine.ensure_entry(port, mac, wanted))
+    fn ensure_bridge_entry(
+        &self,
+        port: &IfName,
+        mac: MacAddr,
+        vlan: Option<u16>,
+        wanted: Entry,
+    ) -> Result<()> {
+        self.with(|machine| machine.ensure_entry(port, mac, vlan, wanted))
     }
 
     fn ensure_hold_queue(&self, tap: &IfName, wanted: HoldQueue) -> Result<()> {

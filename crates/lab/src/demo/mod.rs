@@ -100,7 +100,7 @@ fn tell(lab: &Lab, options: &Options, up_s: f64, progress: Progress) -> Result<(
     for refusal in &refused {
         println!("$ {}\n{}", refusal.command, refusal.text);
     }
-    let attach = by_hand::compare(lab, &product, progress)
+    let attach = by_hand::compare(lab, &product, measured.rate_pps, progress)
         .inspect_err(|error| eprintln!("warning: not compared with doing it by hand: {error:#}"))
         .ok();
     let report = Report {

@@ -368,6 +368,8 @@ pub fn a_vlan_of_its_own(rig: &mut Rig) {
         );
     }
     vlan("grep -q 'vlan 42'");
+    let entry = format!("{} dev pf0 vlan 42 master br0 static", ports[1].mac);
+    rig.until(30, &format!("bridge fdb show | grep -q '{entry}'"));
     assert!(reaches("vm1", vm2) && reaches("vm2", vm1));
     assert!(!reaches("vm1", host) && !reaches("vm2", host));
     for port in &ports {

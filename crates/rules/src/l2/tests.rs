@@ -80,28 +80,33 @@ impl Host {
     }
 
     fn move_entry(&mut self, port: &str, present: bool, fixed: bool) {
-        let (mac, port) = (self.mac, port.parse().unwrap());
+        let (mac, vlan, port) = (self.mac, self.tap.pvid, port.parse().unwrap());
+        let other = |entry: &FdbEntry| entry.mac != mac || entry.vlan != vlan;
         if present {
-            // A bridge has one entry of an address.
+            // A bridge has one entry of an address in a VLAN.
             let ports = [&mut self.tap, &mut self.uplink];
-            ports
-                .into_iter()
-                .for_each(|port| port.fdb.retain(|entry| entry.mac != mac));
+            ports.into_iter().for_each(|port| port.fdb.retain(other));
             self.port(&port).fdb.push(FdbEntry {
                 mac,
-                vlan: None,
+                vlan,
                 local: false,
                 fixed,
                 sticky: false,
             });
         } else {
-            self.port(&port).fdb.retain(|entry| entry.mac != mac);
+            self.port(&port).fdb.retain(other);
         }
     }
 
     fn carry_out(&mut self, action: &Action) {
         match action {
-            Action::BridgeEntry { port, present, .. } => {
+            Action::BridgeEntry {
+                port,
+                present,
+                vlan,
+                ..
+            } => {
+                assert_eq!(*vlan, self.tap.pvid);
                 self.move_entry(port.as_str(), *present, true);
                 if !present {
                     self.forgotten.insert(port.clone());
@@ -124,8 +129,9 @@ impl Host {
     }
 
     fn entry(&self) -> At {
-        let mac = self.mac;
-        let has = |port: &BridgePort| port.fdb.iter().any(|entry| entry.mac == mac);
+        let (mac, vlan) = (self.mac, self.tap.pvid);
+        let its = |entry: &FdbEntry| entry.mac == mac && entry.vlan == vlan;
+        let has = |port: &BridgePort| port.fdb.iter().any(its);
         match (has(&self.tap), has(&self.uplink)) {
             (true, _) => At::Tap,
             (_, true) => At::Uplink,
@@ -151,7 +157,7 @@ impl Host {
             self.actions(phase)
         );
         // Of a guest that is gone the bridge may have learned where it is now.
-        let mut learned = self.uplink.fdb.iter();
+        let mut learned = self.uplink.entries_of(self.mac, self.tap.pvid);
         let elsewhere = phase == Phase::Absent && learned.any(|entry| !entry.fixed);
         if !elsewhere {
             assert_eq!(self.entry(), wanted.entry, "{what}");
@@ -251,10 +257,23 @@ fn flags_of_a_port_that_are_not_ours_stay() {
 fn any_host() -> impl Strategy<Value = Host> {
     let entry = prop::option::of((any::<bool>(), any::<bool>()));
     let told = prop::option::of(prop_oneof![Just(Hold::Pass), Just(Hold::Wait)]);
-    (any::<[bool; 8]>(), entry, told).prop_map(|(flags, entry, told)| {
+    (any::<[bool; 8]>(), entry, told, any::<bool>()).prop_map(|(flags, entry, told, by_vlan)| {
         let [learns, at_uplink, floods, queue, filter, room, tap, uplink] = flags;
         let mut host = Host::new();
         host.move_entry("vnet1", false, false);
+        if by_vlan {
+            // Of the time when the guest was in another.
+            for (port, vlan) in [(&mut host.tap, 1), (&mut host.uplink, 7)] {
+                port.fdb.push(FdbEntry {
+                    mac: host.mac,
+                    vlan: Some(vlan),
+                    local: false,
+                    fixed: true,
+                    sticky: false,
+                });
+            }
+            host.tap.pvid = Some(42);
+        }
         (host.tap.learning, host.uplink.learning) = (learns, at_uplink);
         (host.tap.flood, host.tap.hold_queue) = (floods, queue);
         (host.told, host.room) = (told, room);

@@ -111,7 +111,7 @@ fn evidence(observed: &Observed, intent: &Intent, nic: &Nic<'_>, memory: &Memory
         plugged: handle.is_some(),
         driven,
         link,
-        seen_at_tap: has(nic.tap, nic.nic),
+        seen_at_tap: has(nic.tap, nic.nic, nic.tap.pvid),
         stands_on_vf: stands_on_vf(observed, intent, nic.vm, nic.nic),
         frames: nic.tap.rx_packets,
         counted: memory.counted.get(&nic.id).copied().unwrap_or_default(),
@@ -125,9 +125,8 @@ fn evidence(observed: &Observed, intent: &Intent, nic: &Nic<'_>, memory: &Memory
 }
 
 /// The bridge has the NIC's address at the port.
-fn has(port: &BridgePort, nic: &NicFacts) -> bool {
-    let mut entries = port.fdb.iter();
-    entries.any(|entry| entry.mac == nic.mac && !entry.local)
+fn has(port: &BridgePort, nic: &NicFacts, vlan: Option<u16>) -> bool {
+    port.entries_of(nic.mac, vlan).next().is_some()
 }
 
 /// Bridge and filter send all frames for the NIC to its VF.
@@ -137,7 +136,10 @@ pub fn stands_on_vf(observed: &Observed, intent: &Intent, vm: &VmFacts, nic: &Ni
     };
     let bridge = observed.bridge(&intent.bridge);
     let port = bridge.and_then(|bridge| bridge.port(way(observed, intent, adapter)));
-    port.is_some_and(|port| has(port, nic)) && !adapter.filter.contains(&nic.mac)
+    let vlan = bridge
+        .and_then(|bridge| tap_port(bridge, nic))
+        .and_then(|tap| tap.pvid);
+    port.is_some_and(|port| has(port, nic, vlan)) && !adapter.filter.contains(&nic.mac)
 }
 
 /// A VM that stopped at the end of its migration is not here any more, unless its guest still has its VF:

@@ -398,6 +398,7 @@ fn a_guest_that_restarts_is_served_by_software_meanwhile() {
     let gone = |port: &IfName| Action::BridgeEntry {
         port: port.clone(),
         mac,
+        vlan: None,
         present: false,
     };
     let filter = |present| Action::Filter {
@@ -437,6 +438,7 @@ fn a_guest_that_restarts_is_served_by_software_meanwhile() {
     let entry = Action::BridgeEntry {
         port: pf.clone(),
         mac,
+        vlan: None,
         present: true,
     };
     assert_eq!(

@@ -11,10 +11,14 @@ use crate::linux::{
 const GUEST: MacAddr = MacAddr([2, 0, 0, 0, 0, 7]);
 const OTHER: MacAddr = MacAddr([2, 0, 0, 0, 0, 8]);
 
+fn of(mac: MacAddr) -> Address {
+    Address { mac, vlan: None }
+}
+
 fn ensure(root: &Root, port: &str, wanted: Entry) -> Result<()> {
     let port = name(port);
     let (bridge, by_vlan) = master_of(root, &port).unwrap();
-    ensure_entry(&port, bridge, by_vlan, GUEST, wanted)
+    ensure_entry(&port, bridge, by_vlan, of(GUEST), wanted)
 }
 
 /// The ports that have an entry of the guest's address, and what it is.
@@ -96,6 +100,47 @@ fn entries_of_a_bridge_that_filters_by_vlan_are_set_and_taken_away_in_each() {
     one_place(&[(IFLA_BR_VLAN_FILTERING, 1)]);
 }
 
+/// A trunk of 4,000 VLANs gets one entry of a guest, not 4,000.
+#[test]
+fn an_entry_of_one_vlan_is_in_no_other() {
+    in_own_network(|root| {
+        if !bridge("br0", &[(IFLA_BR_VLAN_FILTERING, 1)], &["t0"]) {
+            return skipped(
+                "entries by VLAN",
+                "the kernel's bridge has no VLAN filtering",
+            );
+        }
+        let typed = |line: &str| {
+            let mut words = line.split(' ');
+            let mut command = std::process::Command::new(words.next().unwrap());
+            assert!(command.args(words).status().unwrap().success(), "{line}");
+        };
+        typed("bridge vlan add dev t0 vid 2-4094");
+        let port = name("t0");
+        let (bridge, by_vlan) = master_of(root, &port).unwrap();
+        let of = Address {
+            mac: GUEST,
+            vlan: Some(42),
+        };
+        let all = || {
+            let index = ifindex(&port).unwrap();
+            let entries = Table::read().unwrap().entries(bridge, index, by_vlan);
+            let own = entries.iter().filter(|entry| entry.mac == GUEST);
+            own.map(|entry| entry.vlan).collect::<Vec<_>>()
+        };
+        ensure_entry(&port, bridge, by_vlan, of, Entry::Static).unwrap();
+        assert_eq!(all(), [Some(42)]);
+        let other = Address {
+            vlan: Some(7),
+            ..of
+        };
+        ensure_entry(&port, bridge, by_vlan, other, Entry::Absent).unwrap();
+        assert_eq!(all(), [Some(42)]);
+        ensure_entry(&port, bridge, by_vlan, of, Entry::Absent).unwrap();
+        assert_eq!(all(), []);
+    });
+}
+
 #[test]
 fn a_static_entry_moves_with_its_address_and_a_sticky_one_does_not() {
     in_own_network(|root| {
@@ -150,9 +195,9 @@ fn the_ports_own_address_is_left_alone() {
             .unwrap()
             .unwrap();
         let (bridge, by_vlan) = master_of(root, &port).unwrap();
-        let error = ensure_entry(&port, bridge, by_vlan, mac, Entry::Static).unwrap_err();
+        let error = ensure_entry(&port, bridge, by_vlan, of(mac), Entry::Static).unwrap_err();
         assert!(error.to_string().contains("own address"), "{error}");
-        ensure_entry(&port, bridge, by_vlan, mac, Entry::Absent).unwrap();
+        ensure_entry(&port, bridge, by_vlan, of(mac), Entry::Absent).unwrap();
         let index = ifindex(&port).unwrap();
         let here = Table::read().unwrap().entries(bridge, index, by_vlan);
         assert!(here.iter().any(|entry| entry.mac == mac && entry.local));
@@ -165,7 +210,7 @@ fn a_port_that_went_away_is_gone() {
         assert!(bridge("br0", &[], &["t0"]));
         let error = master_of(root, &name("t9")).unwrap_err();
         assert!(error.is_gone(), "{error}");
-        let error = ensure_entry(&name("t9"), 1, false, GUEST, Entry::Static).unwrap_err();
+        let error = ensure_entry(&name("t9"), 1, false, of(GUEST), Entry::Static).unwrap_err();
         assert!(error.is_gone(), "{error}");
     });
 }

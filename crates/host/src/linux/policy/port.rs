@@ -3,11 +3,14 @@
 use accelnet_model::{PolicyFinding, PolicyKind};
 
 use super::{Interface, finding};
-use crate::linux::uapi::{
-    IFLA_BRPORT_BCAST_FLOOD, IFLA_BRPORT_ISOLATED, IFLA_BRPORT_LOCKED, IFLA_BRPORT_MAB,
-    IFLA_BRPORT_MCAST_FLOOD, IFLA_BRPORT_MCAST_MAX_GROUPS, IFLA_BRPORT_NEIGH_SUPPRESS,
-    IFLA_BRPORT_NEIGH_VLAN_SUPPRESS, IFLA_BRPORT_PROXYARP, IFLA_BRPORT_PROXYARP_WIFI,
-    IFLA_BRPORT_STATE, IFLA_BRPORT_UNICAST_FLOOD, IFLA_BRPORT_VLAN_TUNNEL,
+use crate::linux::{
+    uapi::{
+        IFLA_BRPORT_BCAST_FLOOD, IFLA_BRPORT_ISOLATED, IFLA_BRPORT_LOCKED, IFLA_BRPORT_MAB,
+        IFLA_BRPORT_MCAST_FLOOD, IFLA_BRPORT_MCAST_MAX_GROUPS, IFLA_BRPORT_NEIGH_SUPPRESS,
+        IFLA_BRPORT_NEIGH_VLAN_SUPPRESS, IFLA_BRPORT_PROXYARP, IFLA_BRPORT_PROXYARP_WIFI,
+        IFLA_BRPORT_STATE, IFLA_BRPORT_UNICAST_FLOOD, IFLA_BRPORT_VLAN_TUNNEL,
+    },
+    vlans::FORWARDING,
 };
 
 /// Flags that restrict or change what passes any port, as sysfs or `bridge -d link` calls them, and how
@@ -63,9 +66,6 @@ fn blocked(port: &Interface) -> Option<PolicyFinding> {
     let state = port.port_byte(IFLA_BRPORT_STATE)?;
     (port.carrier && state != FORWARDING).then(|| not_forwarding(port, "the bridge port", state))
 }
-
-/// The state in which frames pass.
-pub const FORWARDING: u8 = 3;
 
 /// Something of a port, in a state in which no frames pass.
 pub fn not_forwarding(port: &Interface, what: &str, state: u8) -> PolicyFinding {

@@ -58,6 +58,7 @@ fn entries_are_at_the_bond_and_filters_at_its_members() {
     let at_bond = Action::BridgeEntry {
         port: "bond0".parse().unwrap(),
         mac: observed.vms[0].nics[0].mac,
+        vlan: None,
         present: true,
     };
     let (filters, rest): (Vec<_>, Vec<_>) = done.into_iter().partition(
@@ -123,7 +124,12 @@ fn after_a_failover_all_are_reached_at_once_also_those_that_rest() {
             assert!(deeds(&found).contains(&Action::Filter { pf, mac, present }));
         }
         let (port, mac, present) = ("bond0".parse().unwrap(), id.mac, false);
-        assert!(deeds(&found).contains(&Action::BridgeEntry { port, mac, present }));
+        assert!(deeds(&found).contains(&Action::BridgeEntry {
+            port,
+            mac,
+            vlan: None,
+            present
+        }));
     }
     // The one that a move just failed for is left for now.
     assert_eq!(directions(&found), [Going::Back; VMS as usize - 1]);

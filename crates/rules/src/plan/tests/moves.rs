@@ -216,6 +216,7 @@ fn frames_wait_before_the_way_back_opens_and_for_no_longer_than_they_may() {
             Action::BridgeEntry {
                 port: "vnet1".parse().unwrap(),
                 mac: id.mac,
+                vlan: None,
                 present: true,
             },
             learning("vnet1", true),
