@@ -37,6 +37,8 @@ pub enum HostEvent {
         port: String,
         /// Its address.
         mac: MacAddr,
+        /// Its VLAN, if it is the entry of one.
+        vlan: Option<u16>,
         /// It went from there.
         gone: bool,
     },

@@ -196,6 +196,7 @@ pub fn observed() -> Observed {
         unseen_adapters: Vec::new(),
         policy: std::collections::BTreeMap::new(),
         hypervisor_answers: true,
+        hypervisor_problem: None,
     }
 }
 

@@ -6,8 +6,8 @@ use std::{collections::BTreeSet, time::Duration};
 use accelnet_host::{HostError, HostEvent, LinkSeen};
 use accelnet_hypervisor::VmSeen;
 use accelnet_model::{
-    BridgeFacts, Code, IfName, MacAddr, PolicyFinding, PolicyKind, Problem, UnseenVm, VfFacts,
-    VfUser, VmFacts, VmJob, VmState,
+    BridgeFacts, Code, FdbEntry, IfName, MacAddr, PolicyFinding, PolicyKind, Problem, UnseenVm,
+    VfFacts, VfUser, VmFacts, VmJob, VmState,
 };
 use accelnet_rules::{
     action::Lane,
@@ -438,7 +438,12 @@ impl Machine {
     /// The machine tells of a change. What concerns nothing of ours costs nothing.
     pub(super) fn heard(&mut self, now: Duration, event: &HostEvent) {
         match event {
-            HostEvent::Fdb { port, mac, gone } => self.heard_of_entry(now, port, *mac, *gone),
+            HostEvent::Fdb {
+                port,
+                mac,
+                vlan,
+                gone,
+            } => self.heard_of_entry(now, port, *mac, *vlan, *gone),
             HostEvent::Filter { port, mac, gone } => self.heard_of_filter(now, port, *mac, *gone),
             HostEvent::Link(name) if self.carries(name) => {
                 // That frames go by it, or not, is known in a moment; the rest can wait.
@@ -498,7 +503,14 @@ impl Machine {
     /// An entry moved. That of a NIC on its VF to its tap means that the guest sends there: it is reached
     /// there by the bridge already, and by its adapter as soon as both paths are open, which waits for no
     /// look. Addresses that guests may make up are looked at when there is time.
-    fn heard_of_entry(&mut self, now: Duration, port: &str, mac: MacAddr, gone: bool) {
+    fn heard_of_entry(
+        &mut self,
+        now: Duration,
+        port: &str,
+        mac: MacAddr,
+        vlan: Option<u16>,
+        gone: bool,
+    ) {
         let Some(intent) = self.ledger.desired.enabled_intent() else {
             return;
         };
@@ -519,9 +531,11 @@ impl Machine {
             let tap = nics
                 .find(|its| its.mac == mac)
                 .and_then(|its| tap_port(bridge, its))
-                .map(|tap| tap.ifname.clone());
-            if on_vf && !gone && tap.as_ref().is_some_and(|tap| tap.as_str() == port) {
-                move_entry(bridge, mac, port);
+                .filter(|tap| tap.ifname.as_str() == port)
+                .filter(|tap| tap.pvid.is_none() || tap.pvid == vlan)
+                .map(|tap| tap.pvid);
+            if let Some(vlan) = tap.filter(|_| on_vf && !gone) {
+                move_entry(bridge, mac, vlan, port);
             } else {
                 self.looks.want_host(now);
             }
@@ -545,14 +559,13 @@ impl Machine {
     }
 }
 
-fn move_entry(bridge: &mut BridgeFacts, mac: MacAddr, port: &str) {
+fn move_entry(bridge: &mut BridgeFacts, mac: MacAddr, vlan: Option<u16>, port: &str) {
+    let its = |entry: &FdbEntry| {
+        entry.mac == mac && !entry.local && (vlan.is_none() || entry.vlan == vlan)
+    };
     let mut moved = None;
     for other in &mut bridge.ports {
-        if let Some(at) = other
-            .fdb
-            .iter()
-            .position(|entry| entry.mac == mac && !entry.local)
-        {
+        if let Some(at) = other.fdb.iter().position(its) {
             moved = Some(other.fdb.remove(at));
         }
     }

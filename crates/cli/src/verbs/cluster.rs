@@ -41,8 +41,8 @@ pub async fn enable(call: &Call, args: &EnableArgs) -> Ended {
     };
     let request = EnableRequest {
         intent,
-        node_reserve_percentage: args.reserve,
-        nodes_down: args.nodes_down,
+        node_reserve_percentage: args.reserve.percentage,
+        nodes_down: args.reserve.nodes_down,
         when: args.when,
     };
     let outcome = ensure_enabled(call, &request, args.change).await?;
@@ -101,8 +101,8 @@ fn print_enabled(call: &Call, outcome: &Outcome<ClusterStatus>, change: ChangeAr
 pub async fn set(call: &Call, args: &SetArgs) -> Ended {
     let request = SetRequest {
         intent: args.intent.clone(),
-        node_reserve_percentage: args.reserve,
-        nodes_down: args.nodes_down,
+        node_reserve_percentage: args.reserve.percentage,
+        nodes_down: args.reserve.nodes_down,
         when: args.when,
     };
     if request.intent.is_some() && !args.change.dry_run && call.format == Format::Table {

@@ -5,10 +5,10 @@ use std::{sync::mpsc, thread, time::Duration};
 use accelnet_model::MacAddr;
 
 use super::{
-    attributes::{find, text, u32_at},
+    attributes::{find, text, u16_at, u32_at},
     netlink::Netlink,
     uapi::{
-        IFINFOMSG, IFLA_IFNAME, NDA_LLADDR, NDMSG, NTF_SELF, RTM_DELLINK, RTM_DELNEIGH,
+        IFINFOMSG, IFLA_IFNAME, NDA_LLADDR, NDA_VLAN, NDMSG, NTF_SELF, RTM_DELLINK, RTM_DELNEIGH,
         RTM_GETTFILTER, RTM_NEWLINK, RTM_NEWNEIGH, RTM_NEWQDISC, RTNLGRP_LINK, RTNLGRP_NEIGH,
         RTNLGRP_TC, text_of,
     },
@@ -35,12 +35,19 @@ pub fn watch(events: mpsc::Sender<HostEvent>) -> Result<()> {
         // Those of other families are no forwarding entries.
         RTM_NEWNEIGH | RTM_DELNEIGH if payload.first() == Some(&(libc::AF_BRIDGE as u8)) => {
             let port = name_of(u32_at(payload, 4)?);
-            let mac = MacAddr(*find(payload.get(NDMSG..)?, NDA_LLADDR)?.first_chunk()?);
+            let attributes = payload.get(NDMSG..)?;
+            let mac = MacAddr(*find(attributes, NDA_LLADDR)?.first_chunk()?);
+            let vlan = find(attributes, NDA_VLAN).and_then(|vlan| u16_at(vlan, 0));
             let gone = kind == RTM_DELNEIGH;
             // `ndm_flags`: those of cards' own filters come in the same words (net/core/rtnetlink.c,
             // `rtnl_fdb_notify`).
             Some(match payload.get(10)? & NTF_SELF {
-                0 => HostEvent::Fdb { port, mac, gone },
+                0 => HostEvent::Fdb {
+                    port,
+                    mac,
+                    vlan,
+                    gone,
+                },
                 _ => HostEvent::Filter { port, mac, gone },
             })
         }
@@ -140,6 +147,7 @@ mod tests {
                 HostEvent::Fdb {
                     port: "t0".into(),
                     mac,
+                    vlan: None,
                     gone: false,
                 },
                 HostEvent::Filter {

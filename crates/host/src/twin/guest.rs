@@ -337,6 +337,7 @@ impl Machine {
         self.tell(&HostEvent::Fdb {
             port: port.to_string(),
             mac,
+            vlan: None,
             gone: false,
         });
     }

@@ -285,6 +285,7 @@ impl Machine {
         self.tell(&HostEvent::Fdb {
             port: port.to_string(),
             mac,
+            vlan: None,
             gone,
         });
     }

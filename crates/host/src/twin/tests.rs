@@ -213,7 +213,12 @@ fn the_kernel_tells_of_what_was_changed_and_of_nothing_else() {
             mac,
             gone,
         },
-        HostEvent::Fdb { port, mac, gone },
+        HostEvent::Fdb {
+            port,
+            mac,
+            vlan: None,
+            gone,
+        },
     ];
     assert_eq!(told, expected);
 }

@@ -79,6 +79,11 @@ impl Logs {
 }
 
 impl Lab {
+    /// The wire's control.
+    pub(super) fn wire(&self) -> Result<Control> {
+        Control::connect(&self.directory().join("wire/control"))
+    }
+
     /// Starts a probe: numbered packets in both directions, so many a second each way. Neither end
     /// sends before the other can receive, so that no packet is taken for lost that nobody could have
     /// got.
@@ -154,7 +159,7 @@ impl WireEnd {
 
     /// It receives, but sends nothing yet.
     pub(super) fn open(lab: &Lab, peer: Peer, pace: Pace) -> Result<Self> {
-        let mut control = Control::connect(&lab.directory().join("wire/control"))?;
+        let mut control = lab.wire()?;
         let dropped_before = control.ask::<Counters>(&Request::Counters)?.dropped;
         let port = control.ask::<Started>(&Request::Open { peer, pace })?.port;
         Ok(Self {

@@ -198,6 +198,9 @@ impl Lab {
         let node = self.node(name)?;
         let mut qmp = Qmp::connect(&self.node_directory(node).join("qmp"))?;
         qmp.execute("set_link", &json!({ "name": "w0", "up": !cut }))?;
+        if cut {
+            self.wire()?.unplugged(&self.wires_of(node)[0])?;
+        }
         Ok(())
     }
 }

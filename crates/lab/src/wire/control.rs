@@ -4,7 +4,7 @@
 use std::{
     io::{BufRead, BufReader, Write},
     os::unix::net::{UnixListener, UnixStream},
-    path::Path,
+    path::{Path, PathBuf},
     sync::{
         Arc,
         mpsc::{Sender, SyncSender},
@@ -48,6 +48,11 @@ pub enum Request {
     Stop {
         /// What [`Started`] said.
         port: u16,
+    },
+    /// A cable lost its signal. The answer is `true`.
+    Unplugged {
+        /// The socket that is the cable.
+        cable: PathBuf,
     },
     /// The answer is [`Counters`].
     Counters,
@@ -114,6 +119,10 @@ fn answer_all(
                 let log = ask(station, |answer| Command::Stop(port, answer))?;
                 serde_json::to_value(log.with_context(|| format!("no probe {port}"))?)?
             }
+            Request::Unplugged { cable } => {
+                ensure!(switch.forget(&cable), "no cable {}", cable.display());
+                true.into()
+            }
             Request::Counters => serde_json::to_value(Counters {
                 dropped: switch.dropped(),
             })?,
@@ -161,6 +170,12 @@ impl Control {
             bail!("the lab's wire refused {request:?}");
         }
         Ok(serde_json::from_str(&line)?)
+    }
+
+    /// A cable lost its signal.
+    pub fn unplugged(&mut self, cable: &Path) -> Result<()> {
+        let cable = cable.to_owned();
+        self.ask::<bool>(&Request::Unplugged { cable }).map(drop)
     }
 
     /// Lets a probe send.

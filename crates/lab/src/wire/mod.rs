@@ -42,10 +42,11 @@ pub fn run(
     let station = station::start(Arc::clone(&switch));
     for path in ports {
         let listener = listen(path)?;
+        let path = path.clone();
         let switch = Arc::clone(&switch);
         thread::spawn(move || {
             for stream in listener.incoming().flatten() {
-                serve(&switch, stream);
+                serve(&switch, stream, &path);
             }
         });
     }
@@ -60,7 +61,7 @@ fn listen(path: &Path) -> Result<UnixListener> {
 }
 
 /// One card: a thread that reads its frames and one that writes to it.
-fn serve(switch: &Arc<Switch>, stream: UnixStream) {
+fn serve(switch: &Arc<Switch>, stream: UnixStream, cable: &Path) {
     let Ok(mut writer) = stream.try_clone() else {
         return;
     };
@@ -68,6 +69,7 @@ fn serve(switch: &Arc<Switch>, stream: UnixStream) {
     // Of a card that is gone nothing is dropped.
     let port =
         switch.plug(move |frame| !matches!(frames.try_send(frame), Err(TrySendError::Full(_))));
+    switch.name(port, cable);
     thread::spawn(move || {
         let mut bytes = Vec::with_capacity(4 + FRAME_LIMIT);
         while let Ok(frame) = queue.recv() {

@@ -2,6 +2,7 @@
 
 use std::{
     collections::HashMap,
+    path::{Path, PathBuf},
     sync::{
         Arc, Mutex, MutexGuard,
         atomic::{AtomicU64, Ordering},
@@ -29,6 +30,8 @@ pub struct Switch {
 struct Table {
     ports: Vec<Option<Deliver>>,
     addresses: HashMap<[u8; 6], Port>,
+    /// Ports by the sockets that are their cables.
+    cables: HashMap<PathBuf, Port>,
 }
 
 impl Switch {
@@ -37,6 +40,22 @@ impl Switch {
         let mut table = self.table();
         table.ports.push(Some(Box::new(deliver)));
         table.ports.len() - 1
+    }
+
+    /// The port with this number is at the end of this cable.
+    pub fn name(&self, port: Port, cable: &Path) {
+        self.table().cables.insert(cable.to_owned(), port);
+    }
+
+    /// The cable lost its signal: what was learned at its port is forgotten, as every switch does, so that what
+    /// is reached by another port is found there. False if there is no such cable.
+    pub fn forget(&self, cable: &Path) -> bool {
+        let mut table = self.table();
+        let Some(port) = table.cables.get(cable).copied() else {
+            return false;
+        };
+        table.addresses.retain(|_, at| *at != port);
+        true
     }
 
     /// The port is gone; what was learned there is forgotten.
@@ -139,6 +158,16 @@ mod tests {
             [0, 0, 1],
             "an address that moved is found at its new port"
         );
+        switch.name(2, Path::new("cable"));
+        assert!(switch.forget(Path::new("cable")) && !switch.forget(Path::new("other")));
+        switch.forward(1, &frame(1, 2));
+        assert_eq!(
+            counts(&queues),
+            [1, 0, 1],
+            "what was learned by a cable that lost its signal is looked for everywhere"
+        );
+        switch.forward(2, &frame(0xff, 1));
+        counts(&queues);
         switch.unplug(2);
         switch.forward(1, &frame(1, 2));
         assert_eq!(

@@ -117,7 +117,7 @@ fn is_made(rig: &Rig) {
 
 /// The node says so too, once it has seen the link that its own doing brought up.
 fn is_in_effect(rig: &Rig) {
-    let shown = "accelnet intent show other -o json | grep -q '\"state\": \"Success\"'";
+    let shown = "accelnet intent show other -o json | grep -q '\"state\": \"success\"'";
     rig.until(30, shown);
 }
 
