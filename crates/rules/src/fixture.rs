@@ -196,7 +196,6 @@ pub fn observed() -> Observed {
         unseen_adapters: Vec::new(),
         policy: std::collections::BTreeMap::new(),
         hypervisor_answers: true,
-        hypervisor_problem: None,
     }
 }
 

@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use accelnet_model::{
-    AdapterFacts, BridgeFacts, BridgePort, Code, IfName, Intent, MacAddr, Name, NicFacts,
-    NodeFacts, NodeStatus, PciAddress, PolicyFinding, UnseenVm, VfFacts, VmFacts, VmState,
+    AdapterFacts, BridgeFacts, BridgePort, IfName, Intent, MacAddr, Name, NicFacts, NodeFacts,
+    NodeStatus, PciAddress, PolicyFinding, UnseenVm, VfFacts, VmFacts, VmState,
 };
 use uuid::Uuid;
 
@@ -29,8 +29,6 @@ pub struct Observed {
     pub policy: BTreeMap<(Uuid, MacAddr), Vec<PolicyFinding>>,
     /// False if VMs could not be asked for: then nothing may be concluded from their absence.
     pub hypervisor_answers: bool,
-    /// What the node says of a hypervisor that answers with an error, late or not at all.
-    pub hypervisor_problem: Option<String>,
 }
 
 /// A node's name and what was seen of it.
@@ -59,11 +57,6 @@ impl Observed {
             unseen_adapters: Vec::new(),
             policy,
             hypervisor_answers: status.node.libvirt.is_some(),
-            hypervisor_problem: status
-                .problems
-                .iter()
-                .find(|problem| problem.code == Code::HypervisorUnavailable)
-                .map(|problem| problem.detail.clone()),
         }
     }
 

@@ -127,10 +127,6 @@ fn each_failure_has_its_code() {
             s.node.libvirt = None;
             s.node.qemu = None;
         }),
-        ("libvirt", Error, Code::HypervisorUnavailable, |s| {
-            let silence = "libvirt has not answered for 7 s.";
-            s.hypervisor_problem = Some(silence.into());
-        }),
         ("qemu", Error, Code::AccelNetNotSupported, |s| {
             s.node.qemu = Some((4, 1, 1));
         }),
