@@ -21,6 +21,14 @@ pub struct FdbEntry {
     pub sticky: bool,
 }
 
+impl FdbEntry {
+    /// Says where frames to the address go: it is not the port's or the bridge's own, and of this VLAN, where
+    /// the bridge filters by VLAN.
+    pub fn is_of(&self, mac: MacAddr, vlan: Option<u16>) -> bool {
+        self.mac == mac && !self.local && (vlan.is_none() || self.vlan == vlan)
+    }
+}
+
 /// One port of a bridge.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct BridgePort {
@@ -107,10 +115,7 @@ impl BridgePort {
     /// Entries of an address that are not the port's or the bridge's own; in this VLAN, where the bridge
     /// filters by VLAN.
     pub fn entries_of(&self, mac: MacAddr, vlan: Option<u16>) -> impl Iterator<Item = &FdbEntry> {
-        let its = move |entry: &&FdbEntry| {
-            entry.mac == mac && !entry.local && (vlan.is_none() || entry.vlan == vlan)
-        };
-        self.fdb.iter().filter(its)
+        self.fdb.iter().filter(move |entry| entry.is_of(mac, vlan))
     }
 }
 

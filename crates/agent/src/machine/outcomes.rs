@@ -204,9 +204,7 @@ impl Machine {
         };
         for its in &mut bridge.ports {
             if present || its.ifname == *port {
-                let other = |entry: &FdbEntry| entry.mac != mac || entry.local;
-                its.fdb
-                    .retain(|entry| other(entry) || vlan.is_some_and(|_| entry.vlan != vlan));
+                its.fdb.retain(|entry| !entry.is_of(mac, vlan));
             }
             if present && its.ifname == *port {
                 its.fdb.push(FdbEntry {

@@ -560,9 +560,7 @@ impl Machine {
 }
 
 fn move_entry(bridge: &mut BridgeFacts, mac: MacAddr, vlan: Option<u16>, port: &str) {
-    let its = |entry: &FdbEntry| {
-        entry.mac == mac && !entry.local && (vlan.is_none() || entry.vlan == vlan)
-    };
+    let its = |entry: &FdbEntry| entry.is_of(mac, vlan);
     let mut moved = None;
     for other in &mut bridge.ports {
         if let Some(at) = other.fdb.iter().position(its) {

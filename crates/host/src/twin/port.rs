@@ -306,10 +306,7 @@ impl Machine {
         let before = bridge.clone();
         for found in &mut bridge.ports {
             if present || &found.ifname == port {
-                let other = |entry: &FdbEntry| entry.mac != mac || entry.local;
-                found
-                    .fdb
-                    .retain(|entry| other(entry) || vlan.is_some_and(|_| entry.vlan != vlan));
+                found.fdb.retain(|entry| !entry.is_of(mac, vlan));
             }
             if present && &found.ifname == port {
                 found.fdb.push(FdbEntry {
