@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, time::Duration};
 
 use accelnet_host::{Entry, HoldQueue, Host, HostError};
 use accelnet_hypervisor::{Hypervisor, HypervisorError, NewNic, VfAttachment};
-use accelnet_model::{Code, PciAddress, Problem, VfAttributes};
+use accelnet_model::{Code, FdbKey, PciAddress, Problem, VfAttributes};
 use accelnet_rules::{
     action::{Action, HOLD_LIMIT, Hold},
     moves::NicId,
@@ -83,7 +83,11 @@ fn one(action: &Action, host: &dyn Host, hypervisor: &dyn Hypervisor) -> Result<
                 true => Entry::Static,
                 false => Entry::Absent,
             };
-            host.ensure_bridge_entry(port, *mac, *vlan, entry)
+            let key = FdbKey {
+                mac: *mac,
+                vlan: *vlan,
+            };
+            host.ensure_bridge_entry(port, key, entry)
         }
         Action::HoldQueue { tap, hold } => {
             let wanted = match hold {

@@ -100,7 +100,7 @@ pub enum Command {
     /// Of the cluster: VFs and queue pairs, how many more VMs of each level fit, and the largest reserve
     /// that would still hold. Of a file: the same rules, without a server.
     #[command(
-        after_help = "Examples:\n  accelnet capacity\n  accelnet capacity --without node3,node7   who would go where\n  accelnet capacity --from plan.json -o json\n  jq '.reserve_percentage = 25' plan.json | accelnet capacity --from -\n\nThe file's format: docs/reference/capacity.md."
+        after_help = "Examples:\n  accelnet capacity\n  accelnet capacity --without node3,node7   who would go where\n  accelnet capacity --from plan.json -o json\n  jq '.node_reserve_percentage = 25' plan.json | accelnet capacity --from -\n\nThe file's format: docs/reference/capacity.md."
     )]
     Capacity(CapacityArgs),
 

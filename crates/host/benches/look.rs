@@ -20,7 +20,7 @@ use accelnet_host::{
     Entry, Host, PolicyPath,
     linux::{Linux, netlink, sysfs::Root},
 };
-use accelnet_model::{IfName, MacAddr};
+use accelnet_model::{FdbKey, IfName, MacAddr};
 use anyhow::{Context, Result, ensure};
 use rustix::{
     mount,
@@ -182,7 +182,11 @@ impl Node {
         let uplink: IfName = "uplink".parse()?;
         for number in present..taps {
             let port = if number < VFS { &uplink } else { &tap(number) };
-            host.ensure_bridge_entry(port, guest(number), None, Entry::Sticky)?;
+            let key = FdbKey {
+                mac: guest(number),
+                vlan: None,
+            };
+            host.ensure_bridge_entry(port, key, Entry::Sticky)?;
         }
         let bridge: IfName = "br0".parse()?;
         let path = |number| PolicyPath {

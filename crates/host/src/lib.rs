@@ -18,8 +18,8 @@ use std::{
 };
 
 use accelnet_model::{
-    AdapterFacts, BridgeFacts, DriverName, IfName, MacAddr, NodeFacts, PciAddress, PolicyFinding,
-    VfAttributes,
+    AdapterFacts, BridgeFacts, DriverName, FdbKey, IfName, MacAddr, NodeFacts, PciAddress,
+    PolicyFinding, VfAttributes,
 };
 pub use error::HostError;
 
@@ -201,17 +201,11 @@ pub trait Host: Send + Sync + 'static {
     /// from its VFs to `mac` reach the PF. [`HostError::FilterFull`] if the card has no room.
     fn ensure_pf_filter(&self, pf: &IfName, mac: MacAddr, present: bool) -> Result<()>;
 
-    /// What the bridge's forwarding table has of `mac` at `port` (`bridge fdb … master static`). An entry
-    /// that points `mac` elsewhere is moved, unless [`Entry::Absent`] is wanted: then no entry, set or
-    /// learned, points `mac` to this port afterwards, and others stay. Where the bridge filters by VLAN that
+    /// What the bridge's forwarding table has of an address at `port` (`bridge fdb … master static`). An entry
+    /// that points it elsewhere is moved, unless [`Entry::Absent`] is wanted: then no entry, set or
+    /// learned, points it to this port afterwards, and others stay. Where the bridge filters by VLAN that
     /// is the entry of this VLAN, or for `None` those of all VLANs of the port.
-    fn ensure_bridge_entry(
-        &self,
-        port: &IfName,
-        mac: MacAddr,
-        vlan: Option<u16>,
-        wanted: Entry,
-    ) -> Result<()>;
+    fn ensure_bridge_entry(&self, port: &IfName, key: FdbKey, wanted: Entry) -> Result<()>;
 
     /// The tap's hold queue. Once in place it is only ever *changed*, and goes with the tap: grafting
     /// a root discipline on a device under traffic loses packets. A discipline of somebody else that

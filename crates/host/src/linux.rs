@@ -48,7 +48,8 @@ use std::{
 };
 
 use accelnet_model::{
-    BridgeFacts, DriverName, IfName, MacAddr, NodeFacts, PciAddress, PolicyFinding, VfAttributes,
+    BridgeFacts, DriverName, FdbKey, IfName, MacAddr, NodeFacts, PciAddress, PolicyFinding,
+    VfAttributes,
 };
 use sysfs::Root;
 
@@ -181,16 +182,9 @@ impl Host for Linux {
         fdb::filter::ensure(pf, mac, present)
     }
 
-    fn ensure_bridge_entry(
-        &self,
-        port: &IfName,
-        mac: MacAddr,
-        vlan: Option<u16>,
-        wanted: Entry,
-    ) -> Result<()> {
+    fn ensure_bridge_entry(&self, port: &IfName, key: FdbKey, wanted: Entry) -> Result<()> {
         let (bridge, by_vlan) = bridge::master_of(&self.root, port)?;
-        let of = fdb::Address { mac, vlan };
-        fdb::ensure_entry(port, bridge, by_vlan, of, wanted)
+        fdb::ensure_entry(port, bridge, by_vlan, key, wanted)
     }
 
     fn ensure_hold_queue(&self, tap: &IfName, wanted: HoldQueue) -> Result<()> {

@@ -24,9 +24,18 @@ pub struct FdbEntry {
 impl FdbEntry {
     /// Says where frames to the address go: it is not the port's or the bridge's own, and of this VLAN, where
     /// the bridge filters by VLAN.
-    pub fn is_of(&self, mac: MacAddr, vlan: Option<u16>) -> bool {
-        self.mac == mac && !self.local && (vlan.is_none() || self.vlan == vlan)
+    pub fn is_of(&self, key: FdbKey) -> bool {
+        self.mac == key.mac && !self.local && (key.vlan.is_none() || self.vlan == key.vlan)
     }
+}
+
+/// What a forwarding entry is looked up by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FdbKey {
+    /// The address.
+    pub mac: MacAddr,
+    /// The VLAN, on a bridge that filters by VLAN; `None` stands for all that the port is in.
+    pub vlan: Option<u16>,
 }
 
 /// One port of a bridge.
@@ -114,8 +123,8 @@ pub struct BridgeFacts {
 impl BridgePort {
     /// Entries of an address that are not the port's or the bridge's own; in this VLAN, where the bridge
     /// filters by VLAN.
-    pub fn entries_of(&self, mac: MacAddr, vlan: Option<u16>) -> impl Iterator<Item = &FdbEntry> {
-        self.fdb.iter().filter(move |entry| entry.is_of(mac, vlan))
+    pub fn entries_of(&self, key: FdbKey) -> impl Iterator<Item = &FdbEntry> {
+        self.fdb.iter().filter(move |entry| entry.is_of(key))
     }
 }
 

@@ -31,7 +31,7 @@ pub use adapter::{
     AdapterFacts, AdapterId, EswitchMode, SriovSupport, VfAttributes, VfFacts, VfLink, VfUser,
 };
 pub use adapter_match::AdapterMatch;
-pub use bridge::{BondFacts, BridgeFacts, BridgePort, FdbEntry, VlanOf};
+pub use bridge::{BondFacts, BridgeFacts, BridgePort, FdbEntry, FdbKey, VlanOf};
 pub use capabilities::DomainCapabilities;
 pub use check::{CheckResult, Severity};
 pub use desired::{ClusterEnable, NodeDesired, VmDesired};

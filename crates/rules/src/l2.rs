@@ -23,7 +23,7 @@
 
 use std::collections::BTreeSet;
 
-use accelnet_model::{AdapterFacts, BridgePort, IfName, MacAddr, VfFacts};
+use accelnet_model::{AdapterFacts, BridgePort, FdbKey, IfName, MacAddr, VfFacts};
 
 use crate::{
     action::{Action, Hold},
@@ -112,7 +112,10 @@ pub struct Place<'a> {
 
 impl Place<'_> {
     fn has_entry(&self, port: &BridgePort, only_fixed: bool) -> bool {
-        let mut entries = port.entries_of(self.mac, self.tap.pvid);
+        let mut entries = port.entries_of(FdbKey {
+            mac: self.mac,
+            vlan: self.tap.pvid,
+        });
         entries.any(|entry| entry.fixed || !only_fixed)
     }
 

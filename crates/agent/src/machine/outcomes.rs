@@ -7,8 +7,8 @@
 use std::time::Duration;
 
 use accelnet_model::{
-    Code, FdbEntry, HostdevFacts, IfName, MacAddr, PciAddress, Problem, Support, VfAttributes,
-    VfFacts, VfUser,
+    Code, FdbEntry, FdbKey, HostdevFacts, IfName, MacAddr, PciAddress, Problem, Support,
+    VfAttributes, VfFacts, VfUser,
 };
 use accelnet_rules::{
     action::{Action, Hold, Lane},
@@ -204,7 +204,7 @@ impl Machine {
         };
         for its in &mut bridge.ports {
             if present || its.ifname == *port {
-                its.fdb.retain(|entry| !entry.is_of(mac, vlan));
+                its.fdb.retain(|entry| !entry.is_of(FdbKey { mac, vlan }));
             }
             if present && its.ifname == *port {
                 its.fdb.push(FdbEntry {

@@ -6,8 +6,8 @@ use std::{collections::BTreeSet, time::Duration};
 use accelnet_host::{HostError, HostEvent, LinkSeen};
 use accelnet_hypervisor::VmSeen;
 use accelnet_model::{
-    BridgeFacts, Code, FdbEntry, IfName, MacAddr, PolicyFinding, PolicyKind, Problem, UnseenVm,
-    VfFacts, VfUser, VmFacts, VmJob, VmState,
+    BridgeFacts, Code, FdbEntry, FdbKey, IfName, MacAddr, PolicyFinding, PolicyKind, Problem,
+    UnseenVm, VfFacts, VfUser, VmFacts, VmJob, VmState,
 };
 use accelnet_rules::{
     action::Lane,
@@ -560,7 +560,7 @@ impl Machine {
 }
 
 fn move_entry(bridge: &mut BridgeFacts, mac: MacAddr, vlan: Option<u16>, port: &str) {
-    let its = |entry: &FdbEntry| entry.is_of(mac, vlan);
+    let its = |entry: &FdbEntry| entry.is_of(FdbKey { mac, vlan });
     let mut moved = None;
     for other in &mut bridge.ports {
         if let Some(at) = other.fdb.iter().position(its) {

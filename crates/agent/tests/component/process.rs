@@ -17,7 +17,7 @@ use accelnet_hypervisor::{
     VfAttachment, VmSeen, twin::HypervisorTwin,
 };
 use accelnet_model::{
-    BridgeFacts, DomainCapabilities, DriverName, IfName, MacAddr, NodeFacts, PciAddress,
+    BridgeFacts, DomainCapabilities, DriverName, FdbKey, IfName, MacAddr, NodeFacts, PciAddress,
     PolicyFinding, Staging, VfAttributes,
 };
 use uuid::Uuid;
@@ -287,15 +287,10 @@ impl Host for Process {
         })
     }
 
-    fn ensure_bridge_entry(
-        &self,
-        port: &IfName,
-        mac: MacAddr,
-        vlan: Option<u16>,
-        wanted: Entry,
-    ) -> HostResult<()> {
-        self.on_host(&format!("entry {mac} at {port}: {wanted:?}"), |host| {
-            host.ensure_bridge_entry(port, mac, vlan, wanted)
+    fn ensure_bridge_entry(&self, port: &IfName, key: FdbKey, wanted: Entry) -> HostResult<()> {
+        let operation = format!("entry {} at {port}: {wanted:?}", key.mac);
+        self.on_host(&operation, |host| {
+            host.ensure_bridge_entry(port, key, wanted)
         })
     }
 

@@ -118,12 +118,12 @@ mod tests {
                 "vms[0].level: ",
             ),
             (
-                r#"{"nodes":[],"reserve_percentage":3.5}"#.to_owned(),
-                "reserve_percentage: ",
+                r#"{"nodes":[],"node_reserve_percentage":3.5}"#.to_owned(),
+                "node_reserve_percentage: ",
             ),
             (
-                r#"{"nodes":[],"reserve_percentage":100}"#.to_owned(),
-                "reserve_percentage: ",
+                r#"{"nodes":[],"node_reserve_percentage":100}"#.to_owned(),
+                "node_reserve_percentage: ",
             ),
             (r#"{"nodes":[]} x"#.to_owned(), "trailing characters"),
             ("{\"nodes\":\u{1b}".to_owned(), "cannot be understood"),
@@ -176,7 +176,7 @@ mod tests {
     /// Every field of a question, as a pointer.
     fn fields() -> Vec<&'static str> {
         vec![
-            "/reserve_percentage",
+            "/node_reserve_percentage",
             "/down",
             "/down/0",
             "/nodes",
@@ -203,7 +203,7 @@ mod tests {
     }
 
     fn question() -> Value {
-        json!({"reserve_percentage": 50, "down": ["n2"],
+        json!({"node_reserve_percentage": 50, "down": ["n2"],
             "nodes": [
                 {"name": "n1", "adapters": [{"name": "p0", "vfs": 4, "queue_pairs_total": 9}]},
                 {"name": "n2", "adapters": [{"name": "p0", "vfs": 4, "queue_pairs_per_vf": 2}]}],

@@ -8,7 +8,7 @@ pub mod filter;
 
 use std::collections::BTreeMap;
 
-use accelnet_model::{FdbEntry, IfName, MacAddr};
+use accelnet_model::{FdbEntry, FdbKey, IfName, MacAddr};
 
 use super::{
     attributes::{find, push, u16_at, u32_at},
@@ -135,13 +135,6 @@ fn decode(payload: &[u8]) -> Option<(At, FdbEntry)> {
     Some((at, entry))
 }
 
-/// An address, and in which VLAN of a bridge that filters by VLAN: all that a port is in for none.
-#[derive(Debug, Clone, Copy)]
-pub struct Address {
-    pub mac: MacAddr,
-    pub vlan: Option<u16>,
-}
-
 /// The entries of an address at a port that decide where frames go.
 ///
 /// A bridge that does not filter by VLAN looks in one place only (VLAN 0; net/bridge/br_input.c), so
@@ -150,7 +143,7 @@ pub struct Address {
 struct Place {
     port: u32,
     bridge: u32,
-    of: Address,
+    of: FdbKey,
     by_vlan: bool,
 }
 
@@ -164,7 +157,7 @@ impl Place {
         }
         let table = Table::read_of(&Of::Bridge(self.bridge))?;
         let mut here = table.entries(self.bridge, self.port, self.by_vlan);
-        let Address { mac, vlan } = self.of;
+        let FdbKey { mac, vlan } = self.of;
         here.retain(|entry| entry.mac == mac && (vlan.is_none() || entry.vlan == vlan));
         Ok(here)
     }
@@ -204,12 +197,12 @@ pub fn ensure_entry(
     port: &IfName,
     bridge: u32,
     by_vlan: bool,
-    of: Address,
+    of: FdbKey,
     wanted: Entry,
 ) -> Result<()> {
     let index = ifindex(port)?;
     // On one that does not filter there is one place, and what was set by VLAN stays out of it.
-    let of = Address {
+    let of = FdbKey {
         vlan: of.vlan.filter(|_| by_vlan),
         ..of
     };

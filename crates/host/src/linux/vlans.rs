@@ -12,7 +12,7 @@ use super::{
         IFLA_EXT_MASK, RTEXT_FILTER_BRVLAN_COMPRESSED, RTM_GETLINK, RTM_GETVLAN, ifinfomsg,
     },
 };
-use crate::Result;
+use crate::{HostError, Result};
 
 // include/uapi/linux/if_bridge.h, `BRIDGE_VLAN_INFO_…`.
 const PVID: u16 = 2;
@@ -32,6 +32,10 @@ pub struct Vlan {
     /// Its frames leave without their tag.
     pub untagged: bool,
 }
+
+/// Length of `struct br_vlan_msg` (include/uapi/linux/if_bridge.h): family, padding, the port's number, which is 0
+/// for all ports.
+const BR_VLAN_MSG: usize = 8;
 
 /// VLANs whose frames do not pass a port, and the spanning tree's state of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -96,36 +100,38 @@ impl Vlans {
 /// VLANs that do not forward at all ports. A kernel before 5.6 has no state of a VLAN, and no such question.
 fn blocked() -> Result<BTreeMap<u32, Vec<Blocked>>> {
     let operation = "read the states of VLANs at bridge ports";
-    // struct br_vlan_msg: family, padding, the port's number; all ports for 0.
-    let message = [libc::AF_BRIDGE as u8, 0, 0, 0, 0, 0, 0, 0];
+    let mut message = [0; BR_VLAN_MSG];
+    message[0] = libc::AF_BRIDGE as u8;
     let answers = match Netlink::route()?.request(operation, RTM_GETVLAN, DUMP, &message) {
         Err(error) if error.is_unsupported() => return Ok(BTreeMap::new()),
         other => other?,
     };
     let mut ports: BTreeMap<u32, Vec<Blocked>> = BTreeMap::new();
     for answer in &answers {
-        let port = u32_at(&answer.payload, 4);
-        let entries = answer.payload.get(message.len()..);
-        let (Some(port), Some(entries)) = (port, entries) else {
-            continue;
-        };
-        let found = iter(entries).filter(|(kind, _)| *kind == BRIDGE_VLANDB_ENTRY);
-        let found = found.filter_map(|(_, entry)| state_of(entry));
-        ports.entry(port).or_default().extend(found);
+        // A VLAN whose state is not told is not one that forwards.
+        let (port, states) = states_of(&answer.payload)
+            .ok_or_else(|| HostError::Malformed(format!("{operation}: an entry has no state")))?;
+        let blocked = states.into_iter().filter(|vlans| vlans.state != FORWARDING);
+        ports.entry(port).or_default().extend(blocked);
     }
     Ok(ports)
+}
+
+/// A port, and the states of all its VLANs.
+fn states_of(answer: &[u8]) -> Option<(u32, Vec<Blocked>)> {
+    let port = u32_at(answer, 4)?;
+    let entries = iter(answer.get(BR_VLAN_MSG..)?);
+    let entries = entries.filter(|(kind, _)| *kind == BRIDGE_VLANDB_ENTRY);
+    let states: Option<_> = entries.map(|(_, entry)| state_of(entry)).collect();
+    Some((port, states?))
 }
 
 fn state_of(entry: &[u8]) -> Option<Blocked> {
     let state = *find(entry, BRIDGE_VLANDB_ENTRY_STATE)?.first()?;
     let first = u16_at(find(entry, BRIDGE_VLANDB_ENTRY_INFO)?, 2)?;
-    let last = find(entry, BRIDGE_VLANDB_ENTRY_RANGE).and_then(|last| u16_at(last, 0));
-    let blocked = Blocked {
-        first,
-        last: last.unwrap_or(first),
-        state,
-    };
-    (state != FORWARDING).then_some(blocked)
+    let last = find(entry, BRIDGE_VLANDB_ENTRY_RANGE);
+    let last = last.map_or(Some(first), |last| u16_at(last, 0))?;
+    Some(Blocked { first, last, state })
 }
 
 /// Ranges come as two entries, begin and end.
@@ -184,5 +190,29 @@ mod tests {
         }
         let words: Vec<_> = decode(&spec).iter().map(Vlan::in_words).collect();
         assert_eq!(words, ["1 PVID untagged", "10-4094"]);
+    }
+
+    #[test]
+    fn a_state_that_is_not_told_is_no_answer() {
+        let answer = |entry: &[u8]| {
+            let mut answer = vec![libc::AF_BRIDGE as u8, 0, 0, 0, 7, 0, 0, 0];
+            push(&mut answer, BRIDGE_VLANDB_ENTRY, entry);
+            answer
+        };
+        let mut entry = Vec::new();
+        // struct bridge_vlan_info: flags and number.
+        let info = [0u16.to_ne_bytes(), 42u16.to_ne_bytes()].concat();
+        push(&mut entry, BRIDGE_VLANDB_ENTRY_INFO, &info);
+        assert_eq!(states_of(&answer(&entry)), None);
+        push(&mut entry, BRIDGE_VLANDB_ENTRY_STATE, &[1]);
+        let learning = |last| Blocked {
+            first: 42,
+            last,
+            state: 1,
+        };
+        let port = u32::from_ne_bytes([7, 0, 0, 0]);
+        assert_eq!(states_of(&answer(&entry)), Some((port, vec![learning(42)])));
+        push(&mut entry, BRIDGE_VLANDB_ENTRY_RANGE, &50u16.to_ne_bytes());
+        assert_eq!(states_of(&answer(&entry)), Some((port, vec![learning(50)])));
     }
 }

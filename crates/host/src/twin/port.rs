@@ -7,8 +7,8 @@ use std::{
 };
 
 use accelnet_model::{
-    AdapterFacts, BridgeFacts, DriverName, FdbEntry, IfName, MacAddr, NodeFacts, PciAddress,
-    PolicyFinding, Support, VfAttributes, VfUser,
+    AdapterFacts, BridgeFacts, DriverName, FdbEntry, FdbKey, IfName, MacAddr, NodeFacts,
+    PciAddress, PolicyFinding, Support, VfAttributes, VfUser,
 };
 
 use super::{HostTwin, Machine};
@@ -290,13 +290,8 @@ impl Machine {
         });
     }
 
-    fn ensure_entry(
-        &mut self,
-        port: &IfName,
-        mac: MacAddr,
-        vlan: Option<u16>,
-        wanted: Entry,
-    ) -> Result<()> {
+    fn ensure_entry(&mut self, port: &IfName, key: FdbKey, wanted: Entry) -> Result<()> {
+        let FdbKey { mac, vlan } = key;
         let present = wanted != Entry::Absent;
         let bridge = self
             .bridges
@@ -306,7 +301,7 @@ impl Machine {
         let before = bridge.clone();
         for found in &mut bridge.ports {
             if present || &found.ifname == port {
-                found.fdb.retain(|entry| !entry.is_of(mac, vlan));
+                found.fdb.retain(|entry| !entry.is_of(key));
             }
             if present && &found.ifname == port {
                 found.fdb.push(FdbEntry {
@@ -469,14 +464,8 @@ impl Host for HostTwin {
         self.with(|machine| machine.ensure_filter(pf, mac, present))
     }
 
-    fn ensure_bridge_entry(
-        &self,
-        port: &IfName,
-        mac: MacAddr,
-        vlan: Option<u16>,
-        wanted: Entry,
-    ) -> Result<()> {
-        self.with(|machine| machine.ensure_entry(port, mac, vlan, wanted))
+    fn ensure_bridge_entry(&self, port: &IfName, key: FdbKey, wanted: Entry) -> Result<()> {
+        self.with(|machine| machine.ensure_entry(port, key, wanted))
     }
 
     fn ensure_hold_queue(&self, tap: &IfName, wanted: HoldQueue) -> Result<()> {

@@ -1,10 +1,17 @@
 //! The model says of frames what the lab measured (docs/reference/switch-over.md).
 
+use accelnet_model::FdbKey;
+
 use super::*;
 use crate::{Entry, Host};
 
 const GUEST: MacAddr = MacAddr([2, 0, 0, 0, 0x77, 1]);
 const OTHER: MacAddr = MacAddr([2, 0, 0, 0, 0x77, 2]);
+/// The guest's entry on a bridge that does not filter by VLAN.
+const AT_ALL: FdbKey = FdbKey {
+    mac: GUEST,
+    vlan: None,
+};
 
 fn name(text: &str) -> IfName {
     text.parse().unwrap()
@@ -51,7 +58,7 @@ fn a_guest_on_its_vf_discards_what_comes_by_the_tap() {
     let (twin, vf) = machine();
     twin.with(|machine| machine.plug(1, GUEST, vf)).unwrap();
     twin.ensure_pf_filter(&name("pf0"), GUEST, true).unwrap();
-    twin.ensure_bridge_entry(&name("vnet1"), GUEST, None, Entry::Absent)
+    twin.ensure_bridge_entry(&name("vnet1"), AT_ALL, Entry::Absent)
         .unwrap();
     assert_eq!(twin.observe_vectors().unwrap()[&vf], 0);
     assert_eq!(
@@ -73,7 +80,7 @@ fn a_guest_on_its_vf_discards_what_comes_by_the_tap() {
         })
     };
     assert!(neighbour(&twin), "flooded to the uplink, and so to the VF");
-    twin.ensure_bridge_entry(&name("vnet1"), GUEST, None, Entry::Static)
+    twin.ensure_bridge_entry(&name("vnet1"), AT_ALL, Entry::Static)
         .unwrap();
     assert!(!neighbour(&twin), "sent to the tap only");
 }
@@ -114,7 +121,7 @@ fn held_frames_wait_and_learning_moves_entries_that_were_set() {
         .unwrap();
     assert!(from_wire(&twin).by_tap);
     // The address shows up on the wire.
-    twin.ensure_bridge_entry(&name("vnet1"), GUEST, None, Entry::Static)
+    twin.ensure_bridge_entry(&name("vnet1"), AT_ALL, Entry::Static)
         .unwrap();
     twin.with(|machine| machine.learn(&name("pf0"), GUEST));
     assert!(from_wire(&twin).by_tap, "the uplink does not learn");
@@ -168,7 +175,7 @@ fn a_tap_that_is_made_anew_has_nothing_of_the_old_one() {
     let tap = name("vnet1");
     twin.ensure_hold_queue(&tap, HoldQueue::Pass).unwrap();
     twin.ensure_port_flood(&tap, false).unwrap();
-    twin.ensure_bridge_entry(&tap, GUEST, None, Entry::Static)
+    twin.ensure_bridge_entry(&tap, AT_ALL, Entry::Static)
         .unwrap();
     twin.with(|machine| machine.make_tap_anew(&tap));
     let port = twin.with(|machine| machine.port(&tap).unwrap().clone());
@@ -201,7 +208,7 @@ fn the_kernel_tells_of_what_was_changed_and_of_nothing_else() {
     for _ in 0..2 {
         twin.ensure_port_flood(&name("vnet1"), false).unwrap();
         twin.ensure_pf_filter(&name("pf0"), GUEST, true).unwrap();
-        twin.ensure_bridge_entry(&name("pf0"), GUEST, None, Entry::Static)
+        twin.ensure_bridge_entry(&name("pf0"), AT_ALL, Entry::Static)
             .unwrap();
     }
     let (port, mac, gone) = ("pf0".to_owned(), GUEST, false);

@@ -9,10 +9,10 @@
 //!
 //! Building the node's disk needs root (file owners); running a lab does not.
 
-mod echo_module;
 mod guest_initrd;
 mod kernel;
 mod node_disk;
+mod own_modules;
 
 use std::{
     fs::{self, File},

@@ -10,7 +10,7 @@ use std::{
 
 use anyhow::{Context, Result, bail, ensure};
 
-use super::{echo_module, kernel::Kernel};
+use super::{kernel::Kernel, own_modules};
 use crate::{progress::Progress, shell};
 
 const PACKAGES: &[&str] = &[
@@ -288,7 +288,7 @@ pub fn inputs() -> Result<Vec<u8>> {
         text.push_str(&format!("{path} {mode:o} {}\n{content}\n", content.len()));
     }
     text.push_str(include_str!("../../image/init.sh"));
-    text.push_str(&echo_module::inputs());
+    text.push_str(&own_modules::inputs());
     Ok(text.into_bytes())
 }
 
@@ -317,8 +317,8 @@ pub fn build(directory: &Path, progress: Progress) -> Result<()> {
     kernel.write_vmlinux(&directory.join("vmlinux"))?;
     build_initrd(&kernel, directory)?;
     copy_modules(&kernel, &root)?;
-    let scratch = directory.join("echo");
-    echo_module::build(&root.join("root"), &kernel.release, &scratch, &root)?;
+    let scratch = directory.join("own-modules");
+    own_modules::build(&root.join("root"), &kernel.release, &scratch, &root)?;
     write_files(&root)?;
     progress.step("making the node's disk");
     let raw = directory.join("node.ext4");

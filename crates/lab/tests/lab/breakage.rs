@@ -14,7 +14,7 @@ use accelnet_lab::lab::guests::Shape;
 const NAMES: &str = "PF=$(readlink -f /sys/class/net/pf0/device); VF=$(readlink -f $PF/virtfn3)";
 
 /// Waits until the node's status has this code, or none any more.
-fn until_told(rig: &Rig, seconds: u32, code: &str, told: bool) {
+pub fn until_told(rig: &Rig, seconds: u32, code: &str, told: bool) {
     let not = if told { "" } else { "! " };
     rig.until(
         seconds,
@@ -148,7 +148,7 @@ pub fn definitions(rig: &mut Rig) {
 pub fn more_than_fits(rig: &mut Rig) {
     let node = |name| serde_json::json!({"name": name, "adapters": [{"name": "pf0", "vfs": 1, "queue_pairs_per_vf": 2}]});
     let cluster = serde_json::json!({
-        "reserve_percentage": 50,
+        "node_reserve_percentage": 50,
         "nodes": [node("a"), node("b")],
         "vms": [{"name": "v", "level": "Low", "nics": 1, "node": "a"}],
         "add": [{"name": "w", "level": "Low", "nics": 1}],

@@ -17,6 +17,7 @@
 //! | [`beside`] | how an accelerated VM is measured beside one that is not |
 //! | [`connectivity`] | cables, guests that start anew, saves, shutdowns, an agent that dies |
 //! | [`travel`] | two nodes: addresses and VMs that move |
+//! | [`many_vfs`] | a card with a hundred VFs that carries no frames |
 //! | [`breakage`] | what breaks on a node, and what is said of it |
 //! | [`policies`] | every form of policy on a port: path, reason and return |
 //! | [`guides`] | the command lines of README, tutorial and guides, typed |
@@ -33,6 +34,7 @@ mod faults;
 mod guides;
 mod intents;
 mod itself;
+mod many_vfs;
 mod policies;
 mod reach;
 mod refusals;
@@ -258,4 +260,12 @@ fn with_smt() {
     rig.step("definitions", breakage::definitions);
     rig.step("more than fits", breakage::more_than_fits);
     rig.step("out of step", breakage::out_of_step);
+    rig.step("a hundred VFs: the card comes", many_vfs::the_card_comes);
+    rig.step("a hundred VFs are bound", many_vfs::all_are_bound);
+    rig.step(
+        "a hundred VFs: what others do",
+        many_vfs::what_others_do_is_undone,
+    );
+    rig.step("a hundred VFs, killed", many_vfs::killed_on_the_way);
+    rig.step("a hundred VFs: the card goes", many_vfs::the_card_goes);
 }

@@ -1,10 +1,10 @@
 //! Capacity questions from a file: planning without a server, and checks from outside.
 //!
 //! ```json
-//! {"reserve_percentage": 50, "down": ["node2"],
+//! {"node_reserve_percentage": 50, "down": ["node2"],
 //!  "nodes": [{"name": "node1", "adapters": [{"name": "pf0", "vfs": 7, "queue_pairs_per_vf": 2}]}],
-//!  "vms": [{"name": "a", "level": "Low", "nics": 1, "node": "node1", "adapters": ["pf0"]}],
-//!  "add": [{"name": "b", "level": "High", "nics": 2}]}
+//!  "vms": [{"name": "a", "level": "low", "nics": 1, "node": "node1", "adapters": ["pf0"]}],
+//!  "add": [{"name": "b", "level": "high", "nics": 2}]}
 //! ```
 //! VMs of `vms` are admitted as they are; those of `add` are off and are decided one after the other.
 
@@ -22,11 +22,11 @@ pub struct CapacityFile {
     /// Percentage of nodes that may be down at once, 0..=99; 50 if nothing is said.
     #[serde(
         default,
-        alias = "node_reserve_percentage",
+        alias = "reserve_percentage",
         deserialize_with = "given",
         skip_serializing_if = "Option::is_none"
     )]
-    pub reserve_percentage: Option<i64>,
+    pub node_reserve_percentage: Option<i64>,
     /// Nodes that are down now.
     #[serde(default)]
     pub down: Vec<String>,
@@ -57,16 +57,16 @@ fn given<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<i64>, D::E
 
 /// Queue pairs of a NIC of each level; each number divides the next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "PascalCase", deny_unknown_fields, default)]
+#[serde(deny_unknown_fields, default)]
 pub struct LevelQueuePairs {
     /// Low.
-    #[serde(alias = "low")]
+    #[serde(alias = "Low")]
     pub low: u32,
     /// Medium.
-    #[serde(alias = "medium")]
+    #[serde(alias = "Medium")]
     pub medium: u32,
     /// High.
-    #[serde(alias = "high")]
+    #[serde(alias = "High")]
     pub high: u32,
 }
 
@@ -165,7 +165,6 @@ pub struct Refused {
 
 /// How many more VMs of each level fit; each level for itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "PascalCase")]
 pub struct FitsMore {
     /// Low.
     pub low: u64,

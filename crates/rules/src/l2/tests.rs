@@ -157,7 +157,10 @@ impl Host {
             self.actions(phase)
         );
         // Of a guest that is gone the bridge may have learned where it is now.
-        let mut learned = self.uplink.entries_of(self.mac, self.tap.pvid);
+        let mut learned = self.uplink.entries_of(FdbKey {
+            mac: self.mac,
+            vlan: self.tap.pvid,
+        });
         let elsewhere = phase == Phase::Absent && learned.any(|entry| !entry.fixed);
         if !elsewhere {
             assert_eq!(self.entry(), wanted.entry, "{what}");

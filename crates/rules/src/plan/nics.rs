@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use accelnet_model::{
-    BridgeFacts, BridgePort, IfName, Intent, NicFacts, NodeDesired, Problem, Support, VfAttributes,
-    VfLink, VmFacts, VmJob, VmState,
+    BridgeFacts, BridgePort, FdbKey, IfName, Intent, NicFacts, NodeDesired, Problem, Support,
+    VfAttributes, VfLink, VmFacts, VmJob, VmState,
 };
 
 use super::{Memory, NicPlan, Plan};
@@ -126,7 +126,8 @@ fn evidence(observed: &Observed, intent: &Intent, nic: &Nic<'_>, memory: &Memory
 
 /// The bridge has the NIC's address at the port.
 fn has(port: &BridgePort, nic: &NicFacts, vlan: Option<u16>) -> bool {
-    port.entries_of(nic.mac, vlan).next().is_some()
+    let key = FdbKey { mac: nic.mac, vlan };
+    port.entries_of(key).next().is_some()
 }
 
 /// Bridge and filter send all frames for the NIC to its VF.

@@ -11,8 +11,8 @@ use crate::linux::{
 const GUEST: MacAddr = MacAddr([2, 0, 0, 0, 0, 7]);
 const OTHER: MacAddr = MacAddr([2, 0, 0, 0, 0, 8]);
 
-fn of(mac: MacAddr) -> Address {
-    Address { mac, vlan: None }
+fn of(mac: MacAddr) -> FdbKey {
+    FdbKey { mac, vlan: None }
 }
 
 fn ensure(root: &Root, port: &str, wanted: Entry) -> Result<()> {
@@ -118,7 +118,7 @@ fn an_entry_of_one_vlan_is_in_no_other() {
         typed("bridge vlan add dev t0 vid 2-4094");
         let port = name("t0");
         let (bridge, by_vlan) = master_of(root, &port).unwrap();
-        let of = Address {
+        let of = FdbKey {
             mac: GUEST,
             vlan: Some(42),
         };
@@ -130,7 +130,7 @@ fn an_entry_of_one_vlan_is_in_no_other() {
         };
         ensure_entry(&port, bridge, by_vlan, of, Entry::Static).unwrap();
         assert_eq!(all(), [Some(42)]);
-        let other = Address {
+        let other = FdbKey {
             vlan: Some(7),
             ..of
         };

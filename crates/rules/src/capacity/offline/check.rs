@@ -100,19 +100,19 @@ fn shown(name: &str) -> String {
 fn percent(given: i64) -> Result<u8, Problem> {
     let percent = u8::try_from(given).ok().filter(|percent| *percent <= 99);
     percent.ok_or_else(|| {
-        let text = format!("reserve_percentage: {given} is not from 0 to 99.");
-        Problem::new(Code::ReserveOutOfRange, text).about("field", "reserve_percentage")
+        let text = format!("node_reserve_percentage: {given} is not from 0 to 99.");
+        Problem::new(Code::ReserveOutOfRange, text).about("field", "node_reserve_percentage")
     })
 }
 
 /// The reserve, as a percentage or a number of nodes.
 fn reserve(file: &CapacityFile) -> Result<Reserve, Problem> {
     let Some(count) = file.nodes_down else {
-        return percent(file.reserve_percentage.unwrap_or(DEFAULT_PERCENT))
+        return percent(file.node_reserve_percentage.unwrap_or(DEFAULT_PERCENT))
             .map(Reserve::Percentage);
     };
-    if file.reserve_percentage.is_some() {
-        let text = "the reserve is said twice, here and as reserve_percentage";
+    if file.node_reserve_percentage.is_some() {
+        let text = "the reserve is said twice, here and as node_reserve_percentage";
         return invalid("nodes_down", text);
     }
     let nodes = file.nodes.len();

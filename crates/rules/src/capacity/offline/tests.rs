@@ -32,7 +32,7 @@ fn asking(prefix: &str, count: usize, level: &str, nics: u32) -> Vec<Value> {
 
 #[test]
 fn the_answer_has_the_agreed_shape() {
-    let report = answer(&json!({"reserve_percentage": 50, "down": [],
+    let report = answer(&json!({"node_reserve_percentage": 50, "down": [],
         "nodes": [
           {"name": "node1", "adapters": [{"name": "pf0", "vfs": 2, "queue_pairs_per_vf": 4}]},
           {"name": "node2", "adapters": [{"name": "pf0", "vfs": 8, "queue_pairs_total": 8}]}],
@@ -46,7 +46,7 @@ fn the_answer_has_the_agreed_shape() {
         json!({"nodes_down_tolerated": 1, "holds": true, "admitted": ["b"],
                "refused": [{"name": "c", "code": "cluster_not_enough_resources", "reason": reason,
                             "counterexample": ["node2"]}],
-               "fits_more": {"Low": 0, "Medium": 0, "High": 0}})
+               "fits_more": {"low": 0, "medium": 0, "high": 0}})
     );
 }
 
@@ -76,7 +76,7 @@ fn half_of_four_nodes_is_held_back() {
 
 #[test]
 fn a_pool_is_drawn_from_by_level() {
-    let file = |add: Vec<Value>| json!({"reserve_percentage": 0, "nodes": nodes(1, 16, "queue_pairs_total", 16), "add": add});
+    let file = |add: Vec<Value>| json!({"node_reserve_percentage": 0, "nodes": nodes(1, 16, "queue_pairs_total", 16), "add": add});
     let fits = |add| answer(&file(add)).unwrap().fits_more;
     assert_eq!(
         fits(vec![]),
@@ -112,7 +112,7 @@ fn nics_of_a_vm_do_not_fit_in_pieces() {
                "node": format!("node{number}"), "adapters": ["pf0"]})
     };
     let add = [asking("two", 1, "Low", 2), asking("one", 2, "Low", 1)].concat();
-    let file = json!({"reserve_percentage": 0, "nodes": nodes(2, 2, "queue_pairs_per_vf", 4),
+    let file = json!({"node_reserve_percentage": 0, "nodes": nodes(2, 2, "queue_pairs_per_vf", 4),
         "vms": [pinned(1), pinned(2)], "add": add});
     let report = answer(&file).unwrap();
     assert_eq!(report.admitted, ["one1", "one2"]);
@@ -138,7 +138,7 @@ fn running_vms_stay_where_they_are() {
 #[test]
 fn admissions_stop_while_too_many_are_down() {
     let file = |down: Value| {
-        let file = json!({"reserve_percentage": 25, "down": down, "add": asking("b", 1, "Low", 1),
+        let file = json!({"node_reserve_percentage": 25, "down": down, "add": asking("b", 1, "Low", 1),
             "nodes": nodes(4, 7, "queue_pairs_per_vf", 4),
             "vms": [{"name": "a", "level": "Low", "node": "node1"}]});
         answer(&file).unwrap()
@@ -181,12 +181,12 @@ fn what_cannot_be_is_told_with_its_field() {
     let long = "x".repeat(256);
     let cases = [
         (
-            with(json!({"reserve_percentage": 100})),
-            "reserve_percentage",
+            with(json!({"node_reserve_percentage": 100})),
+            "node_reserve_percentage",
         ),
         (
-            with(json!({"reserve_percentage": -1})),
-            "reserve_percentage",
+            with(json!({"node_reserve_percentage": -1})),
+            "node_reserve_percentage",
         ),
         (with(json!({"down": ["m"]})), "down[0]"),
         (with(json!({"down": ["n", "n"]})), "down[1]"),
@@ -286,7 +286,7 @@ fn what_cannot_be_is_told_with_its_field() {
     for (file, field) in cases {
         let problem = answer(&file).unwrap_err();
         let code = match field {
-            "reserve_percentage" => Code::ReserveOutOfRange,
+            "node_reserve_percentage" => Code::ReserveOutOfRange,
             _ => Code::InvalidArgument,
         };
         assert_eq!(problem.code, code, "{file}");
@@ -320,7 +320,7 @@ fn the_reserve_may_be_a_number_of_nodes() {
         );
     }
     let mut both = file(1);
-    both["reserve_percentage"] = json!(50);
+    both["node_reserve_percentage"] = json!(50);
     let problem = answer(&both).unwrap_err();
     assert_eq!(problem.code, Code::InvalidArgument);
     assert!(problem.detail.contains("said twice"), "{problem}");
@@ -331,7 +331,7 @@ fn the_reserve_may_be_a_number_of_nodes() {
 fn a_vf_draws_no_more_than_it_can_have() {
     let fits = |most: Option<u32>| {
         let mut file =
-            json!({"reserve_percentage": 0, "nodes": nodes(1, 16, "queue_pairs_total", 16)});
+            json!({"node_reserve_percentage": 0, "nodes": nodes(1, 16, "queue_pairs_total", 16)});
         if let Some(most) = most {
             file["nodes"][0]["adapters"][0]["queue_pairs_max_per_vf"] = json!(most);
         }
@@ -355,7 +355,7 @@ fn a_vf_draws_no_more_than_it_can_have() {
 #[test]
 fn levels_may_cost_something_else() {
     let file = |low: u32, medium: u32, high: u32| {
-        json!({"reserve_percentage": 0, "nodes": nodes(1, 24, "queue_pairs_total", 24),
+        json!({"node_reserve_percentage": 0, "nodes": nodes(1, 24, "queue_pairs_total", 24),
             "queue_pairs_per_level": {"Low": low, "Medium": medium, "High": high}})
     };
     let FitsMore { low, medium, high } = answer(&file(2, 4, 12)).unwrap().fits_more;
@@ -410,7 +410,7 @@ fn nothing_asks_too_much() {
             vm
         });
         let running: Vec<Value> = running.collect();
-        let file = json!({"reserve_percentage": 40, "nodes": all, "vms": running, "add": add});
+        let file = json!({"node_reserve_percentage": 40, "nodes": all, "vms": running, "add": add});
         let report = answer(&file).unwrap();
         assert_eq!(report.admitted.len() + report.refused.len(), 150);
     }
@@ -423,8 +423,8 @@ fn what_is_no_question_is_not_read() {
         json!({}),
         json!([]),
         json!({"nodes": [], "more": 1}),
-        json!({"nodes": [], "reserve_percentage": 3.5}),
-        json!({"nodes": [], "reserve_percentage": "50"}),
+        json!({"nodes": [], "node_reserve_percentage": 3.5}),
+        json!({"nodes": [], "node_reserve_percentage": "50"}),
         json!({"nodes": [], "vms": [{"name": "v", "level": "Fast"}]}),
         json!({"nodes": [], "vms": [{"name": "v", "level": "Low", "nics": -1}]}),
         json!({"nodes": [{"name": "n", "adapters": [{"name": "p", "vfs": -1, "queue_pairs_total": 1}]}]}),
@@ -481,7 +481,7 @@ fn file(question: &Question) -> CapacityFile {
     });
     let down = question.nodes.iter().filter(|node| node.down);
     CapacityFile {
-        reserve_percentage: Some(i64::from(question.percent)),
+        node_reserve_percentage: Some(i64::from(question.percent)),
         nodes_down: None,
         queue_pairs_per_level: LevelQueuePairs::default(),
         down: down.map(|node| node.name.clone()).collect(),
