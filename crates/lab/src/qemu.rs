@@ -103,6 +103,11 @@ impl Machine<'_> {
             &format!("local,path={share},mount_tag=lab,security_model=none,readonly=on"),
         ]);
         add(&["-device", "virtio-rng-pci"]);
+        // A slot with nothing in it, for a card that is emulated in the node (image/lab-card).
+        add(&[
+            "-device",
+            "pcie-root-port,id=empty,chassis=9,slot=9,bus=pcie.0,addr=0x18",
+        ]);
         for (i, wire) in self.wires.iter().enumerate() {
             let slot = i + 1;
             let acs = if i == 1 && options.second_adapter == SecondAdapter::NoAcs {

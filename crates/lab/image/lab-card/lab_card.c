@@ -2,11 +2,12 @@
 /*
  * A card with many VFs that is not there.
  *
- * It is a PCI host bridge of its own with one adapter behind it, whose configuration space lies in memory. What
- * makes VFs of it is the kernel's own SR-IOV code: capability, offset and stride, sriov_numvfs, virtfn links,
- * IOMMU groups and resets are those of a real card. It carries no frames: it has no registers and no queues,
- * so a guest cannot use its VFs. What a VF carries (address, VLAN, rate, spoof check, trust, link state) is kept
- * by the driver and told by rtnetlink, as real drivers do.
+ * It answers in an empty slot of the node: a root port's bus gets configuration accesses of ours (as aer_inject
+ * puts its own in between), and behind them is a configuration space in memory. What makes VFs of it is the
+ * kernel's own SR-IOV code: capability, offset and stride, sriov_numvfs, virtfn links, IOMMU groups and resets are
+ * those of a real card. It carries no frames: its registers are nowhere and it has no queues, so a guest cannot
+ * use its VFs. What a VF carries (address, VLAN, rate, spoof check, trust, link state) is kept by the driver and
+ * told by rtnetlink, as real drivers do.
  *
  * So that discovery, binding, counts and leaks can be seen with a hundred VFs, where the emulated card has seven.
  *
@@ -20,9 +21,6 @@
 
 #include "lab_card.h"
 
-/* On the same segment as everything, so that the IOMMU is its too; nothing else is so far up. */
-#define BUS 0xe0
-#define PF_DEVFN PCI_DEVFN(0, 0)
 /* Where VFs are: nothing else answers on the bus. */
 #define FIRST_VF 8
 #define SPACE PCI_CFG_SPACE_EXP_SIZE
@@ -31,9 +29,11 @@
 #define EXPRESS 0x40
 #define MSIX 0x80
 #define SRIOV 0x100
-#define PF_ACS 0x140
-#define VF_ACS 0x100
 #define MSIX_VECTORS 5
+
+static char *port = "0000:00:18.0";
+module_param(port, charp, 0444);
+MODULE_PARM_DESC(port, "PCI address of the root port that has nothing behind it");
 
 static unsigned int vfs = 128;
 module_param(vfs, uint, 0444);
@@ -58,15 +58,8 @@ struct card {
 static u8 pf_space[SPACE];
 /* VFs are alike; only what is written to one of them differs, and nothing here depends on it. */
 static u8 (*vf_spaces)[SPACE];
-static struct pci_bus *bus;
-static struct resource numbers = {
-	.name = "lab card",
-	.start = BUS,
-	.end = BUS,
-	.flags = IORESOURCE_BUS,
-};
-/* x86 looks into this for the segment and the NUMA node. */
-static struct pci_sysdata place = { .node = NUMA_NO_NODE };
+static struct pci_dev *slot;
+static struct pci_ops *slots_own;
 
 static void put16(u8 *space, int at, u16 value)
 {
@@ -79,7 +72,7 @@ static void put32(u8 *space, int at, u32 value)
 }
 
 /* What PF and VFs have in common. */
-static void fill(u8 *space, int acs)
+static void fill(u8 *space)
 {
 	put16(space, PCI_STATUS, PCI_STATUS_CAP_LIST);
 	put16(space, PCI_CLASS_DEVICE, PCI_CLASS_NETWORK_ETHERNET);
@@ -87,25 +80,24 @@ static void fill(u8 *space, int acs)
 
 	space[EXPRESS] = PCI_CAP_ID_EXP;
 	space[EXPRESS + 1] = MSIX;
-	put16(space, EXPRESS + PCI_EXP_FLAGS, 2 | PCI_EXP_TYPE_RC_END << 4);
+	put16(space, EXPRESS + PCI_EXP_FLAGS, 2 | PCI_EXP_TYPE_ENDPOINT << 4);
 	put32(space, EXPRESS + PCI_EXP_DEVCAP, PCI_EXP_DEVCAP_FLR | PCI_EXP_DEVCAP_RBER);
+	/* One lane at 2.5 GT/s. */
+	put32(space, EXPRESS + PCI_EXP_LNKCAP, PCI_EXP_LNKCAP_SLS_2_5GB | 1 << 4);
+	put16(space, EXPRESS + PCI_EXP_LNKSTA, PCI_EXP_LNKSTA_CLS_2_5GB | PCI_EXP_LNKSTA_NLW_X1);
 
 	space[MSIX] = PCI_CAP_ID_MSIX;
 	put16(space, MSIX + PCI_MSIX_FLAGS, MSIX_VECTORS - 1);
-
-	/* Each function is isolated from the others, and so has an IOMMU group of its own. */
-	put32(space, acs, PCI_EXT_CAP_ID_ACS | 1 << 16);
-	put16(space, acs + PCI_ACS_CAP, PCI_ACS_SV | PCI_ACS_RR | PCI_ACS_CR | PCI_ACS_UF);
 }
 
 static void make_spaces(void)
 {
 	unsigned int i;
 
-	fill(pf_space, PF_ACS);
+	fill(pf_space);
 	put16(pf_space, PCI_VENDOR_ID, LAB_CARD_VENDOR);
 	put16(pf_space, PCI_DEVICE_ID, LAB_CARD_PF);
-	put32(pf_space, SRIOV, PCI_EXT_CAP_ID_SRIOV | 1 << 16 | PF_ACS << 20);
+	put32(pf_space, SRIOV, PCI_EXT_CAP_ID_SRIOV | 1 << 16);
 	put16(pf_space, SRIOV + PCI_SRIOV_INITIAL_VF, vfs);
 	put16(pf_space, SRIOV + PCI_SRIOV_TOTAL_VF, vfs);
 	put16(pf_space, SRIOV + PCI_SRIOV_VF_OFFSET, FIRST_VF);
@@ -113,7 +105,7 @@ static void make_spaces(void)
 	put16(pf_space, SRIOV + PCI_SRIOV_VF_DID, LAB_CARD_VF);
 	put32(pf_space, SRIOV + PCI_SRIOV_SUP_PGSIZE, 1);
 	for (i = 0; i < vfs; i++) {
-		fill(vf_spaces[i], VF_ACS);
+		fill(vf_spaces[i]);
 		/* A VF says no vendor and no device of its own (9.3.4.1.1). */
 		put16(vf_spaces[i], PCI_VENDOR_ID, 0xffff);
 		put16(vf_spaces[i], PCI_DEVICE_ID, 0xffff);
@@ -126,7 +118,7 @@ static u8 *space_of(unsigned int devfn)
 	u16 control = get_unaligned_le16(pf_space + SRIOV + PCI_SRIOV_CTRL);
 	u16 made = get_unaligned_le16(pf_space + SRIOV + PCI_SRIOV_NUM_VF);
 
-	if (devfn == PF_DEVFN)
+	if (devfn == 0)
 		return pf_space;
 	if (control & PCI_SRIOV_CTRL_VFE && devfn >= FIRST_VF && devfn < FIRST_VF + made)
 		return vf_spaces[devfn - FIRST_VF];
@@ -147,8 +139,8 @@ static int card_read(struct pci_bus *on, unsigned int devfn, int where, int size
 	return PCIBIOS_SUCCESSFUL;
 }
 
-/* What software may write. Everything else is read-only, as base addresses that are not there are. */
-static bool writable(u8 *space, int where)
+/* The bits of a byte that software may write; all others are read-only, as base addresses that are not there are. */
+static u8 writable(u8 *space, int where)
 {
 	switch (where) {
 	case PCI_COMMAND:
@@ -156,19 +148,22 @@ static bool writable(u8 *space, int where)
 	case PCI_CACHE_LINE_SIZE:
 	case PCI_LATENCY_TIMER:
 	case PCI_INTERRUPT_LINE:
+	/* In the next byte is the bit that asks for a reset; it reads as 0, and the reset is over at once. */
 	case EXPRESS + PCI_EXP_DEVCTL:
 	case MSIX + PCI_MSIX_FLAGS + 1:
-		return true;
-	case EXPRESS + PCI_EXP_DEVCTL + 1:
-		/* A function-level reset is over as soon as it is asked for; its bit reads as 0. */
-		return false;
+		return 0xff;
 	case SRIOV + PCI_SRIOV_CTRL:
 	case SRIOV + PCI_SRIOV_NUM_VF:
 	case SRIOV + PCI_SRIOV_NUM_VF + 1:
 	case SRIOV + PCI_SRIOV_SYS_PGSIZE:
-		return space == pf_space;
+	/* A VF has 4 KiB of memory. */
+	case SRIOV + PCI_SRIOV_BAR + 2:
+	case SRIOV + PCI_SRIOV_BAR + 3:
+		return space == pf_space ? 0xff : 0;
+	case SRIOV + PCI_SRIOV_BAR + 1:
+		return space == pf_space ? 0xf0 : 0;
 	default:
-		return false;
+		return 0;
 	}
 }
 
@@ -181,9 +176,11 @@ static int card_write(struct pci_bus *on, unsigned int devfn, int where, int siz
 		return PCIBIOS_DEVICE_NOT_FOUND;
 	if (where + size > SPACE)
 		return PCIBIOS_BAD_REGISTER_NUMBER;
-	for (i = 0; i < size; i++, value >>= 8)
-		if (writable(space, where + i))
-			space[where + i] = value & 0xff;
+	for (i = 0; i < size; i++, value >>= 8) {
+		u8 bits = writable(space, where + i);
+
+		space[where + i] = (space[where + i] & ~bits) | (value & bits);
+	}
 	return PCIBIOS_SUCCESSFUL;
 }
 
@@ -381,43 +378,59 @@ static struct pci_driver driver = {
 	.sriov_configure = card_sriov_configure,
 };
 
+/* The root port at the address that was given, if nothing is behind it. */
+static struct pci_dev *find_slot(void)
+{
+	unsigned int domain, bus, device, function;
+	struct pci_dev *found;
+
+	if (sscanf(port, "%x:%x:%x.%x", &domain, &bus, &device, &function) != 4)
+		return ERR_PTR(-EINVAL);
+	found = pci_get_domain_bus_and_slot(domain, bus, PCI_DEVFN(device, function));
+	if (found && found->subordinate && list_empty(&found->subordinate->devices))
+		return found;
+	pci_dev_put(found);
+	return ERR_PTR(-ENODEV);
+}
+
 static int __init lab_card_init(void)
 {
-	LIST_HEAD(resources);
 	int error;
 
 	if (!vfs || vfs > 240)
 		return -EINVAL;
+	slot = find_slot();
+	if (IS_ERR(slot))
+		return PTR_ERR(slot);
 	vf_spaces = kvcalloc(vfs, SPACE, GFP_KERNEL);
-	if (!vf_spaces)
-		return -ENOMEM;
+	error = vf_spaces ? 0 : -ENOMEM;
+	if (error)
+		goto out;
 	make_spaces();
 	error = pci_register_driver(&driver);
 	if (error)
 		goto out;
-	pci_add_resource(&resources, &numbers);
+	slots_own = pci_bus_set_ops(slot->subordinate, &card_ops);
 	pci_lock_rescan_remove();
-	bus = pci_scan_root_bus(NULL, BUS, &card_ops, &place, &resources);
-	if (bus)
-		pci_bus_add_devices(bus);
+	pci_rescan_bus(slot->subordinate);
 	pci_unlock_rescan_remove();
-	if (bus)
-		return 0;
-	pci_free_resource_list(&resources);
-	pci_unregister_driver(&driver);
-	error = -ENODEV;
+	return 0;
 out:
 	kvfree(vf_spaces);
+	pci_dev_put(slot);
 	return error;
 }
 
 static void __exit lab_card_exit(void)
 {
-	pci_lock_rescan_remove();
-	pci_stop_root_bus(bus);
-	pci_remove_root_bus(bus);
-	pci_unlock_rescan_remove();
+	struct pci_dev *pf = pci_get_slot(slot->subordinate, 0);
+
+	if (pf)
+		pci_stop_and_remove_bus_device_locked(pf);
+	pci_dev_put(pf);
+	pci_bus_set_ops(slot->subordinate, slots_own);
 	pci_unregister_driver(&driver);
+	pci_dev_put(slot);
 	kvfree(vf_spaces);
 }
 

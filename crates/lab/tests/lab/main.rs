@@ -267,5 +267,6 @@ fn with_smt() {
         many_vfs::what_others_do_is_undone,
     );
     rig.step("a hundred VFs, killed", many_vfs::killed_on_the_way);
+    rig.step("a hundred VFs are pulled", many_vfs::the_card_is_pulled);
     rig.step("a hundred VFs: the card goes", many_vfs::the_card_goes);
 }
