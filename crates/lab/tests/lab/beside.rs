@@ -1,4 +1,4 @@
-//! An accelerated VM (vm1) beside one that is not (vm2): the same echoes to both, in the same seconds, from
+//! Accelerated VMs (vm1, mostly) beside one that is not (vm2): the same echoes to all, in the same seconds, from
 //! the same places, so that what a busy machine costs is not taken for what acceleration costs.
 
 use std::time::Duration;
@@ -17,13 +17,25 @@ pub const PPS: u32 = 10;
 #[derive(Debug)]
 pub struct Beside {
     from: String,
+    vm: String,
     pub accelerated: Echoes,
     pub plain: Echoes,
 }
 
 /// Has each of the places ask both VMs while something happens, and for two seconds more.
 pub fn beside(rig: &mut Rig, from: &[Place<'_>], happens: impl FnOnce(&mut Rig)) -> Vec<Beside> {
-    let to = ["vm1", "vm2"].map(|vm| rig.lab.guest(vm).unwrap().address());
+    all_beside(rig, &["vm1"], from, happens)
+}
+
+/// The same with several accelerated VMs: what each place missed of each of them.
+pub fn all_beside(
+    rig: &mut Rig,
+    accelerated: &[&str],
+    from: &[Place<'_>],
+    happens: impl FnOnce(&mut Rig),
+) -> Vec<Beside> {
+    let vms = accelerated.iter().chain(&["vm2"]);
+    let to: Vec<_> = vms.map(|vm| rig.lab.guest(vm).unwrap().address()).collect();
     let calling: Vec<_> = from
         .iter()
         .map(|place| rig.lab.start_calling(*place, &to, PPS).unwrap())
@@ -32,14 +44,23 @@ pub fn beside(rig: &mut Rig, from: &[Place<'_>], happens: impl FnOnce(&mut Rig))
     wait(Duration::from_secs(1));
     happens(rig);
     wait(Duration::from_secs(2));
-    let results = from.iter().zip(calling).map(|(place, calling)| {
+    let results = from.iter().zip(calling).flat_map(|(place, calling)| {
         let mut echoes = calling.stop().unwrap();
-        let (plain, accelerated) = (echoes.pop().unwrap(), echoes.pop().unwrap());
-        let result = Beside {
+        let plain = echoes.pop().unwrap();
+        let each = accelerated.iter().zip(echoes);
+        let each = each.map(move |(vm, accelerated)| Beside {
             from: format!("{place:?}"),
+            vm: (*vm).to_owned(),
             accelerated,
-            plain,
-        };
+            plain: plain.clone(),
+        });
+        each.inspect(|result| eprintln!("           {}", result.in_words()))
+    });
+    results.collect()
+}
+
+impl Beside {
+    fn in_words(&self) -> String {
         let said = |echoes: &Echoes| {
             format!(
                 "{} of {}, {:.1} s at a time",
@@ -48,18 +69,15 @@ pub fn beside(rig: &mut Rig, from: &[Place<'_>], happens: impl FnOnce(&mut Rig))
                 echoes.longest_outage_s
             )
         };
-        eprintln!(
-            "           {} missed of the accelerated VM {}; of the other {}",
-            result.from,
-            said(&result.accelerated),
-            said(&result.plain)
-        );
-        result
-    });
-    results.collect()
-}
+        format!(
+            "{} missed of {}, accelerated, {}; of the other {}",
+            self.from,
+            self.vm,
+            said(&self.accelerated),
+            said(&self.plain)
+        )
+    }
 
-impl Beside {
     /// The accelerated VM was missed no longer than the other, but for so many seconds.
     pub fn no_worse_by(&self, seconds: f64) {
         let (one, other) = (&self.accelerated, &self.plain);

@@ -4,12 +4,15 @@
 use accelnet_lab::lab::Place;
 
 use crate::{
-    beside::beside,
+    beside::all_beside,
     connectivity::MORE_S,
     refusals::refused,
     rig::{Rig, words},
     second_network::{ENABLE, is_on_vf, is_reached},
 };
+
+/// Accelerated VMs, and their levels.
+const VMS: [(&str, &str); 3] = [("vm1", "Medium"), ("vm3", "Low"), ("vm4", "Low")];
 
 /// Both adapters for the first intent.
 const BOTH: &str = "intent set compute --adapter pf0 --adapter pf1";
@@ -75,19 +78,20 @@ pub fn an_active_backup_bond(rig: &mut Rig) {
     for adapter in ["pf0", "pf1"] {
         assert_eq!(rig.vfs(adapter).len(), 7, "{adapter}");
     }
-    rig.json(&words("vm enable vm1 -p Medium"));
-    is_on_vf(rig, "vm1", "br0", "pf0");
-    for address in ["10.77.0.101", "10.77.0.102"] {
-        is_reached(rig, address);
+    for (vm, level) in VMS {
+        rig.json(&["vm", "enable", vm, "-p", level]);
     }
+    are_on_vfs(rig, "pf0");
+    is_reached(rig, "10.77.0.102");
 }
 
-/// The cable of the member in use is cut: the VM is reached by the software path, then on the other
-/// member's VF, where it stays when the cable is back. Nothing of it is left on the first.
-pub fn a_cut_cable_moves_the_vm(rig: &mut Rig) {
-    let results = beside(rig, &[Place::Node("node1"), Place::Wire], |rig| {
+/// The cable of the member in use is cut: the VMs are reached by the software path, then on VFs of the other
+/// member, where they stay when the cable is back. Nothing of them is left on the first.
+pub fn a_cut_cable_moves_the_vms(rig: &mut Rig) {
+    let vms = VMS.map(|(vm, _)| vm);
+    let results = all_beside(rig, &vms, &[Place::Node("node1"), Place::Wire], |rig| {
         rig.lab.cut_node("node1", true).unwrap();
-        is_on_vf_soon(rig, "pf1");
+        are_on_vfs_soon(rig, "pf1");
     });
     results.iter().for_each(|result| result.no_worse_by(MORE_S));
     assert_eq!(
@@ -95,9 +99,9 @@ pub fn a_cut_cable_moves_the_vm(rig: &mut Rig) {
             .trim(),
         "pf1"
     );
+    are_on_vfs(rig, "pf1");
     let vf = is_on_vf(rig, "vm1", "br0", "pf1");
     assert_eq!(vf["rate"]["max_tx"], 300, "{vf}");
-    is_reached(rig, "10.77.0.101");
     let gone = |rig: &Rig| {
         rig.vfs("pf0")
             .iter()
@@ -109,23 +113,38 @@ pub fn a_cut_cable_moves_the_vm(rig: &mut Rig) {
     rig.lab.cut_node("node1", false).unwrap();
     // igb takes no limit away without link.
     rig.until(30, "! ip link show pf0 | grep -q max_tx_rate");
-    is_on_vf(rig, "vm1", "br0", "pf1");
+    are_on_vfs(rig, "pf1");
 }
 
-/// The member in use is set down; the VM comes back to the first.
+/// The member in use is set down; the VMs come back to the first.
 pub fn and_back(rig: &mut Rig) {
     rig.node("ip link set pf1 down");
-    is_on_vf_soon(rig, "pf0");
-    is_on_vf(rig, "vm1", "br0", "pf0");
-    is_reached(rig, "10.77.0.101");
-    rig.json(&words("vm disable vm1"));
-    is_reached(rig, "10.77.0.101");
+    are_on_vfs_soon(rig, "pf0");
+    are_on_vfs(rig, "pf0");
+    for (vm, _) in VMS {
+        rig.json(&["vm", "disable", vm]);
+        is_reached(rig, &address(rig, vm));
+    }
 }
 
-/// Waits until vm1 uses a VF of this adapter: it has it some seconds before.
-fn is_on_vf_soon(rig: &Rig, adapter: &str) {
-    let shows = |what: &str| format!("accelnet vm show vm1 -o json | grep -q '{what}'");
-    let adapter = shows(&format!("\"adapter\": \"{adapter}\""));
-    let path = shows("\"path\": \"vf\"");
-    rig.until(60, &format!("{adapter} && {path}"));
+fn address(rig: &Rig, vm: &str) -> String {
+    rig.lab.guest(vm).unwrap().address().to_string()
+}
+
+/// All use a VF of this adapter, and are reached.
+fn are_on_vfs(rig: &Rig, adapter: &str) {
+    for (vm, _) in VMS {
+        is_on_vf(rig, vm, "br0", adapter);
+        is_reached(rig, &address(rig, vm));
+    }
+}
+
+/// Waits until all use a VF of this adapter: they have it some seconds before.
+fn are_on_vfs_soon(rig: &Rig, adapter: &str) {
+    for (vm, _) in VMS {
+        let shows = |what: &str| format!("accelnet vm show {vm} -o json | grep -q '{what}'");
+        let adapter = shows(&format!("\"adapter\": \"{adapter}\""));
+        let path = shows("\"path\": \"vf\"");
+        rig.until(60, &format!("{adapter} && {path}"));
+    }
 }

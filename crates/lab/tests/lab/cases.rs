@@ -246,6 +246,64 @@ pub fn pairs_of_others(rig: &mut Rig) {
     vm1_is_on_its_vf(rig);
 }
 
+/// Four VMs take VFs from a pool of libvirt's while vm2 is enabled: vm2 gets one that is free, and nobody is given
+/// what another has. libvirt's pool knows nothing of VFs that are used beside it: a start may end with "in use".
+pub fn a_pool_beside(rig: &mut Rig) {
+    let functions = other_vfs(rig).into_iter().map(|vf| {
+        let (bus, function) = vf.rsplit_once(':').unwrap();
+        let (bus, (slot, function)) = (&bus[5..], function.split_once('.').unwrap());
+        format!(
+            "<address type='pci' domain='0' bus='0x{bus}' slot='0x{slot}' function='0x{function}'/>"
+        )
+    });
+    let pool = format!(
+        "<network><name>sriov-pool</name><forward mode='hostdev' managed='yes'>{}</forward></network>",
+        functions.collect::<String>()
+    );
+    rig.node(&format!(
+        "echo {} > /root/case.xml; virsh -q net-define /root/case.xml; virsh -q net-start sriov-pool",
+        quote(&pool)
+    ));
+    let uuids = ["c70", "c71", "c72", "c73"].map(uuid);
+    let mut starts = String::new();
+    for (number, vm) in uuids.iter().enumerate() {
+        let xml = case!("c14-off-vm-owns-vf");
+        let (head, rest) = xml.split_once("<interface").unwrap();
+        let tail = rest.split_once("</hostdev>").unwrap().1;
+        let head = head
+            .replace(&uuid("c14"), vm)
+            .replace("c14-off-vm-owns-vf", &format!("pool-{number}"));
+        let nic = format!(
+            "<interface type='network'><mac address='00:00:5e:00:53:7{number}'/><source network='sriov-pool'/></interface>"
+        );
+        rig.node(&format!(
+            "echo {} > /root/case.xml; virsh -q define /root/case.xml",
+            quote(&format!("{head}{nic}{tail}"))
+        ));
+        starts.push_str(&format!(
+            "virsh -q start --paused {vm} > /root/start-{number} 2>&1 &\n"
+        ));
+    }
+    // What did not start says why; and then each VF that is open, once for each QEMU that has it.
+    let found = rig.node(&format!(
+        "{starts} accelnet vm enable vm2 -p Low >&2 || exit 1; wait\n\
+         cat /root/start-? | grep . | grep -v 'in use' >&2 && exit 1\n\
+         for qemu in $(pgrep qemu-system); do ls -l /proc/$qemu/fd | grep -o '/dev/vfio/[0-9][0-9]*' | sort -u; done"
+    ));
+    let (mut open, mut once): (Vec<&str>, Vec<&str>) =
+        (found.lines().collect(), found.lines().collect());
+    open.sort_unstable();
+    once.sort_unstable();
+    once.dedup();
+    assert_eq!(open, once, "a VF has two users");
+    assert!(open.len() > 2, "no VM of the pool came up: {open:?}");
+    assert_eq!(rig.vm("vm2")["nics"][0]["path"], "vf");
+    vm1_is_on_its_vf(rig);
+    remove(rig, &uuids);
+    rig.node("virsh -q net-destroy sriov-pool; virsh -q net-undefine sriov-pool");
+    rig.json(&words("vm disable vm2"));
+}
+
 /// It is refused as somebody else's pair, and neither preparing nor disabling changes what it has.
 #[track_caller]
 fn left_alone(rig: &Rig, vm: &str, vf: &str) {

@@ -117,6 +117,8 @@ fn documentation() {
 #[test]
 fn networks() {
     let mut rig = Rig::up(Options {
+        guests: 4,
+        memory_mib: 3072,
         second_adapter: SecondAdapter::Plain,
         ..options()
     });
@@ -138,7 +140,10 @@ fn networks() {
     rig.step("both adapters are free", bonds::both_adapters_are_free);
     rig.step("refused by name", bonds::refused_by_name);
     rig.step("an active-backup bond", bonds::an_active_backup_bond);
-    rig.step("a cut cable moves the VM", bonds::a_cut_cable_moves_the_vm);
+    rig.step(
+        "a cut cable moves the VMs",
+        bonds::a_cut_cable_moves_the_vms,
+    );
     rig.step("the other member is set down", bonds::and_back);
 }
 
@@ -154,6 +159,7 @@ fn connectivity() {
     rig.step("odd definitions", cases::odd_definitions);
     rig.step("odd memory", cases::memory_that_is_there);
     rig.step("odd pairs", cases::pairs_of_others);
+    rig.step("a pool beside", cases::a_pool_beside);
     rig.step("odd owners", cases::a_vf_of_a_vm_that_is_off);
     rig.step(
         "unplugged right after the plug",
