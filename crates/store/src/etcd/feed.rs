@@ -11,13 +11,14 @@
 //! Invariants:
 //!
 //! * The watch starts *at* the revision that was seen last, not after it, and what is known is left
-//!   out. etcd before 3.4.34 and 3.5.16 takes a watch from exactly the revision it is compacted at,
-//!   and has lost the deletions of that revision: asked for one revision earlier, it has to say
-//!   that it is compacted.
+//!   out. Some versions of etcd, Debian 12's 3.4.23 among them, take a watch from exactly the
+//!   revision they are compacted at, and have lost the deletions of that revision (etcd's issue
+//!   18089): asked for one revision earlier, they have to say that it is compacted.
 //! * A transaction is never split: etcd sends a revision in one message, as long as fragments are
 //!   not asked for.
 //! * Progress is believed only where etcd sends it by itself. Asked for, it may overtake events in
-//!   etcd before 3.4.25 and 3.5.8.
+//!   the same versions (issue 15220). Should an event come after all that the history is past, then
+//!   all watches end: who has gone on believes what is not so.
 
 use std::{sync::Arc, time::Duration};
 
@@ -113,9 +114,10 @@ impl Feed {
         changes.mark_unchanged();
         let (member, client) = self.members.current();
         let (start, stop) = self.keys.whole_state();
+        let from = self.history.head();
         let options = WatchOptions::new()
             .with_range(stop)
-            .with_start_revision(keys::number(self.history.head()))
+            .with_start_revision(keys::number(from))
             .with_prev_key()
             .with_progress_notify();
         let mut calls = client
@@ -139,7 +141,10 @@ impl Feed {
             tokio::select! {
                 message = stream.message() => match message {
                     Ok(Some(message)) => {
-                        if let Some(end) = self.take(member, &message) {
+                        if self.has_gone_back(&message).await {
+                            return End::Closed;
+                        }
+                        if let Some(end) = self.take(member, from, &message) {
                             return end;
                         }
                     }
@@ -159,8 +164,25 @@ impl Feed {
         }
     }
 
+    /// Whether etcd is not what it was: restored from a backup, or another. Then nothing that was
+    /// told is sure to hold. A member that begins a watch may only be behind the others.
+    async fn has_gone_back(&self, message: &WatchResponse) -> bool {
+        let head = self.history.head();
+        let ahead = |current: Revision| current >= head;
+        if !message.created() || revision_of(message.header()).is_ok_and(ahead) {
+            return false;
+        }
+        match read::current(&self.members, &self.keys, self.members.end()).await {
+            Ok(current) if current < head => {
+                tracing::error!(%current, %head, "etcd has gone back; watches end, start the server anew");
+                true
+            }
+            _ => false,
+        }
+    }
+
     /// Tells the history what a message says; an end if there will be no other.
-    fn take(&self, member: usize, message: &WatchResponse) -> Option<End> {
+    fn take(&self, member: usize, from: Revision, message: &WatchResponse) -> Option<End> {
         if message.canceled() {
             if message.compact_revision() > 0 {
                 return Some(End::Lost(keys::revision(message.compact_revision())));
@@ -168,13 +190,10 @@ impl Feed {
             self.members.leave(member);
             return Some(End::Broken(message.cancel_reason().to_owned()));
         }
-        if message.created()
-            && let Ok(current) = revision_of(message.header())
-            && current < self.history.head()
-        {
-            // Restored from a backup, or another cluster: nothing that was told is sure to hold.
-            let head = self.history.head();
-            tracing::error!(%current, %head, "etcd has gone back; watches end, start the server anew");
+        let head = self.history.head();
+        let mut revisions = message.events().iter().filter_map(revision);
+        if revisions.any(|revision| from < revision && revision <= head) {
+            tracing::error!(%head, "etcd told of a change too late; watches end, start the server anew");
             return Some(End::Closed);
         }
         let (batches, seen) = self.batches(message);
@@ -195,8 +214,9 @@ impl Feed {
         let mut batches: Vec<EventBatch> = Vec::new();
         let mut seen = None;
         for event in message.events() {
-            let Some(kv) = event.kv() else { continue };
-            let revision = keys::revision(kv.mod_revision());
+            let (Some(kv), Some(revision)) = (event.kv(), revision(event)) else {
+                continue;
+            };
             seen = Some(revision);
             if revision <= head {
                 continue;
@@ -242,6 +262,11 @@ impl Feed {
             self.history.head() >= *self.written.borrow() || Instant::now() >= latest
         })
     }
+}
+
+/// Of the transaction that did it.
+fn revision(event: &etcd_client::Event) -> Option<Revision> {
+    Some(keys::revision(event.kv()?.mod_revision()))
 }
 
 /// Waits until the store is closed.

@@ -66,7 +66,7 @@ struct Shared {
     /// The newest revision that was acknowledged to a writer here. Dropping it ends the feed once
     /// that has arrived.
     written: watch::Sender<Revision>,
-    feed: std::sync::Mutex<Option<JoinHandle<()>>>,
+    feed: JoinHandle<()>,
 }
 
 impl EtcdStore {
@@ -98,7 +98,7 @@ impl EtcdStore {
                 seals: Seals::new(),
                 history,
                 written,
-                feed: std::sync::Mutex::new(Some(feed)),
+                feed,
             }),
             fence: None,
         })
@@ -106,14 +106,8 @@ impl EtcdStore {
 
     /// Ends all watches, after what was written here, and waits for that if this is the last clone.
     pub async fn close(self) {
-        let feed = self
-            .shared
-            .feed
-            .lock()
-            .ok()
-            .and_then(|mut feed| feed.take());
-        drop(self);
-        if let Some(feed) = feed {
+        if let Some(Shared { feed, written, .. }) = Arc::into_inner(self.shared) {
+            drop(written);
             // If it panicked, the panic hook has told.
             let _ = feed.await;
         }

@@ -30,7 +30,7 @@ pub struct Secure {
 pub struct Cluster {
     // Before the directory, so that they are gone first.
     members: Vec<Member>,
-    _directory: TempDir,
+    directory: TempDir,
 }
 
 struct Member {
@@ -106,7 +106,7 @@ impl Cluster {
         });
         Self {
             members: members.collect(),
-            _directory: directory,
+            directory,
         }
     }
 
@@ -170,6 +170,12 @@ impl Cluster {
             member.process = run(&member.arguments, &member.log);
         }
         assert!(self.is_ready().await, "it does not start again");
+    }
+
+    /// Removes what a member that was killed has on its disk.
+    pub fn forget(&self, number: usize) {
+        let home = self.directory.path().join(format!("m{number}"));
+        std::fs::remove_dir_all(home).unwrap();
     }
 
     /// How many seals were written.

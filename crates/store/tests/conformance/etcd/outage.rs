@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use accelnet_store::{Compare, EtcdOptions, EtcdStore, Op, Revision, Store};
+use accelnet_store::{Compare, EtcdOptions, EtcdStore, Op, Revision, Store, StoreError};
 
 use super::{PATIENT, cluster::Cluster, is_open, is_unreachable};
 use crate::backend::{get, in_time, next, put, revision};
@@ -110,8 +110,6 @@ async fn e22_a_write_to_a_slow_etcd_is_open_until_it_is_looked_up() {
     );
 }
 
-/// A request that lies in the socket of a member that hangs is void once it was looked up by
-/// another way. The same request, kept by the test, plays the one that comes late.
 #[tokio::test(flavor = "multi_thread")]
 async fn e23_a_caller_that_gives_up_leaves_nothing_that_happens_later() {
     let cluster = Cluster::start(1).await;
@@ -176,6 +174,29 @@ async fn e24_writes_of_an_epoch_that_was_sealed_are_made_again() {
     }
     in_time(writers.join_all()).await;
     assert!(cluster.seals().await > 0, "nothing was given up in time");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn e26_watches_end_when_etcd_is_not_the_one_it_was() {
+    let mut cluster = Cluster::start(1).await;
+    let options = EtcdOptions {
+        deadline: PATIENT,
+        ..cluster.options()
+    };
+    let store = EtcdStore::connect(options).await.unwrap();
+    for number in 0..10 {
+        put(&store, "a", &number.to_string()).await;
+    }
+    let start = revision(&store).await;
+    let mut watch = store.watch("", start).await.unwrap();
+    assert_eq!(next(&mut watch).await.revision, start);
+    cluster.kill(0);
+    cluster.forget(0);
+    cluster.restart(0).await;
+    let end = in_time(watch.recv()).await.unwrap_err();
+    assert!(matches!(end, StoreError::Closed { .. }), "{end}");
+    // Whoever lists again sees what there is.
+    assert!(store.list_all("").await.unwrap().items.is_empty());
 }
 
 /// Reads until etcd answers again.
