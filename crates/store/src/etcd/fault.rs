@@ -4,6 +4,9 @@ use std::error::Error as _;
 
 use tonic::{Code, ConnectError, Status};
 
+/// How many different reasons are told.
+const REASONS_MAX: usize = 4;
+
 /// Why a call has no answer that can be used.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Fault {
@@ -23,6 +26,23 @@ pub(super) enum Fault {
 }
 
 impl Fault {
+    /// The same, with what attempts before it said: of several reasons, such as a certificate that
+    /// is missing and a connection that is therefore closed, the last one may not be the one that
+    /// helps.
+    pub(super) fn after(self, said: &mut Vec<String>) -> Self {
+        let (Self::NotDone(detail) | Self::Unknown(detail)) = &self else {
+            return self;
+        };
+        if !said.contains(detail) && said.len() < REASONS_MAX {
+            said.push(detail.clone());
+        }
+        let all = said.join("; ");
+        match self {
+            Self::NotDone(_) => Self::NotDone(all),
+            _ => Self::Unknown(all),
+        }
+    }
+
     /// What it says, in words.
     pub(super) fn detail(self) -> String {
         match self {
@@ -95,6 +115,16 @@ fn chain(status: &Status) -> impl Iterator<Item = &(dyn std::error::Error + 'sta
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn each_reason_is_told_once() {
+        let mut said = Vec::new();
+        let mut after = |detail: &str| Fault::NotDone(detail.to_owned()).after(&mut said);
+        after("no certificate");
+        after("closed");
+        let last = after("closed");
+        assert_eq!(last, Fault::NotDone("no certificate; closed".to_owned()));
+    }
 
     #[test]
     fn only_what_is_known_to_have_done_nothing_is_said_to_have() {

@@ -125,6 +125,7 @@ impl Members {
     where
         F: Future<Output = Result<T, etcd_client::Error>> + Send,
     {
+        let mut said = Vec::new();
         loop {
             let (member, client) = self.current();
             let until = end.min(Instant::now() + turn);
@@ -137,6 +138,7 @@ impl Members {
                 tracing::debug!(?fault, member, "a member of etcd does not answer");
                 self.leave(member);
             }
+            let fault = fault.after(&mut said);
             let next = Instant::now() + RETRY_PAUSE;
             if !again(&fault) || next >= end {
                 return Err(fault);

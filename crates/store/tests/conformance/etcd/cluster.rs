@@ -208,6 +208,13 @@ impl Cluster {
     /// Stops a member where it is. Its sockets stay open.
     pub fn stop(&self, number: usize) {
         self.signal(number, Signal::STOP);
+        // Each thread stops when it gets to it.
+        let end = Instant::now() + START_MAX;
+        let pid = self.members[number].process.id();
+        while !stands(pid) {
+            assert!(Instant::now() < end, "it does not stop");
+            std::thread::yield_now();
+        }
     }
 
     /// Lets a stopped member go on.
@@ -287,6 +294,16 @@ fn run(arguments: &[String], log: &Path) -> Child {
         .stderr(log)
         .spawn()
         .expect("setpriv (util-linux) and etcd (etcd-server) are installed")
+}
+
+/// Whether all threads of a process are stopped.
+fn stands(pid: u32) -> bool {
+    let threads = std::fs::read_dir(format!("/proc/{pid}/task")).unwrap();
+    threads.map(Result::unwrap).all(|thread| {
+        let stat = std::fs::read_to_string(thread.path().join("stat")).unwrap();
+        let (_, after_name) = stat.rsplit_once(')').unwrap();
+        after_name.starts_with(" T")
+    })
 }
 
 async fn answers(url: &str) -> bool {
