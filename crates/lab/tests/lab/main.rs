@@ -118,7 +118,6 @@ fn documentation() {
 fn networks() {
     let mut rig = Rig::up(Options {
         guests: 4,
-        memory_mib: 3072,
         second_adapter: SecondAdapter::Plain,
         ..options()
     });
