@@ -117,7 +117,7 @@ fn documentation() {
 #[test]
 fn networks() {
     let mut rig = Rig::up(Options {
-        guests: 4,
+        guests: 3,
         second_adapter: SecondAdapter::Plain,
         ..options()
     });

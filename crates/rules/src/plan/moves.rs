@@ -431,11 +431,8 @@ fn accelerate(scene: &Scene<'_>, vm: &VmFacts, level: Performance, plan: &mut Pl
         return;
     }
     // One NIC at a time; the next pass takes the next.
-    // What was not seen is not "none": a NIC's policy is read once its VM is known.
-    let is_known = |nic: &&&&Nic<'_>| {
-        let policy = observed.policy.contains_key(&(nic.id.vm, nic.id.mac));
-        policy && nic.stays(scene.memory)
-    };
+    let is_known =
+        |nic: &&&&Nic<'_>| observed.knows_policy(nic.id.vm, nic.id.mac) && nic.stays(scene.memory);
     if let Some(nic) = waiting.first().filter(is_known)
         && let Some((adapter, vf)) = choose(scene, level, plan)
         && let Ok(attributes) = nics::judge(observed, scene.desired, intent, nic)
