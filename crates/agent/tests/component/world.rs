@@ -215,6 +215,18 @@ impl World {
         world
     }
 
+    /// Two VMs are on VFs, and somebody put the first one's into a VLAN, which cuts it off until that is seen and put
+    /// right.
+    pub fn changed_behind_its_back() -> Self {
+        let world = Self::accelerated(2);
+        let vf = world.vf_of(1).unwrap();
+        world.host.with(|machine| {
+            machine.vf_mut(vf).unwrap().attributes.vlan = 7;
+            machine.guests[0].excused = true;
+        });
+        world
+    }
+
     /// VMs 1 and 3 are on VFs, and 2, which is compared with them, on its tap. Calls take a millisecond.
     pub fn beside() -> Self {
         let mut world = Self::new(3);
