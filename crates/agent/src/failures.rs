@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use accelnet_model::{PciAddress, Problem};
+use accelnet_model::{MacAddr, PciAddress, Problem};
 use uuid::Uuid;
 
 /// First pause after a failure, doubled with each further one up to [`LONGEST_REST`].
@@ -39,11 +39,17 @@ struct Quarantine {
     problem: Problem,
 }
 
+/// A VF that libvirt has just given to another VM is not chosen for so long: QEMU has opened it long before, so that
+/// the looks show whose it is.
+const TAKEN: Duration = Duration::from_secs(60);
+
 /// All of them.
 #[derive(Debug, Default)]
 pub struct Failures {
     vms: BTreeMap<Uuid, Failure>,
     vfs: BTreeMap<PciAddress, Quarantine>,
+    /// VFs that others were faster with, what we had let them carry, and until when that counts.
+    taken: BTreeMap<PciAddress, (MacAddr, Duration)>,
 }
 
 impl Failures {
@@ -132,6 +138,18 @@ impl Failures {
         );
     }
 
+    /// Somebody else was given a VF that was to be this NIC's.
+    pub fn note_taken(&mut self, vf: PciAddress, mac: MacAddr, now: Duration) {
+        self.taken.retain(|_, (_, until)| *until > now);
+        self.taken.insert(vf, (mac, now + TAKEN));
+    }
+
+    /// VFs that others were faster with, and what we had let them carry.
+    pub fn taken(&self, now: Duration) -> BTreeMap<PciAddress, MacAddr> {
+        let all = self.taken.iter().filter(|(_, (_, until))| *until > now);
+        all.map(|(vf, (mac, _))| (*vf, *mac)).collect()
+    }
+
     /// A VF came clean.
     pub fn is_clean(&mut self, vf: PciAddress) {
         self.vfs.remove(&vf);
@@ -155,7 +173,8 @@ impl Failures {
             .values()
             .flat_map(|failure| [failure.again_at, failure.back_at]);
         let vfs = self.vfs.values().map(|one| one.again_at);
-        vms.chain(vfs).filter(|at| *at > now).min()
+        let taken = self.taken.values().map(|(_, until)| *until);
+        vms.chain(vfs).chain(taken).filter(|at| *at > now).min()
     }
 }
 

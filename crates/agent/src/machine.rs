@@ -328,6 +328,7 @@ impl Machine {
             .collect();
         (memory.resting, memory.resting_all) = self.failures.resting(now);
         memory.quarantined = self.failures.quarantined(now);
+        memory.taken = self.failures.taken(now);
         memory.learning_off = self.ledger.learning_off.iter().cloned().collect();
         memory.flood_off = self.ledger.flood_off.iter().cloned().collect();
         memory.filtered = self.ledger.filtered.iter().copied().collect();

@@ -468,7 +468,7 @@ fn choose<'a>(
     // One that a VM has which was not seen is open in its process, and carries an address; libvirt gives none
     // out twice either. But where nobody knows which VMs there are nothing is given out.
     let seen = observed.hypervisor_answers;
-    let taken: BTreeSet<_> = begun(plan)
+    let promised: BTreeSet<_> = begun(plan)
         .chain(memory.moves.values())
         .filter(|going| going.going() == Going::ToVf)
         .map(Move::device)
@@ -478,7 +478,8 @@ fn choose<'a>(
             .filter(|vf| handle::is_ready(intent, vf))
             .filter(|vf| vf.attributes.fulfils(&VfAttributes::baseline()))
             .filter(|vf| eligibility::has_vectors(adapter, vf, &intent.levels, level))
-            .filter(|vf| !memory.quarantined.contains(&vf.pci) && !taken.contains(&vf.pci))
+            .filter(|vf| !memory.quarantined.contains(&vf.pci) && !promised.contains(&vf.pci))
+            .filter(|vf| !memory.taken.contains_key(&vf.pci))
             .collect::<Vec<_>>()
     };
     observed

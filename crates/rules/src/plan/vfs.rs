@@ -27,6 +27,9 @@ pub fn plan(
             Ok(wanted) => count(observed, intent, adapter, wanted.count, when, plan),
             Err(problem) => plan.problems.push(problem),
         }
+        for vf in &adapter.vfs {
+            give_back(observed, adapter, vf, memory, plan);
+        }
         // One that a VM has which was not seen may look as if nobody had it.
         if observed.all_vms_seen() {
             for vf in &adapter.vfs {
@@ -111,6 +114,36 @@ pub fn interrupted(observed: &Observed, intent: &Intent) -> Vec<String> {
     reasons
 }
 
+/// A VF that is another VM's now must not carry what it was given for ours: frames would go there.
+fn give_back(
+    observed: &Observed,
+    adapter: &AdapterFacts,
+    vf: &VfFacts,
+    memory: &Memory,
+    plan: &mut Plan,
+) {
+    if memory.taken.get(&vf.pci) != Some(&vf.attributes.mac) {
+        return;
+    }
+    let mut all = observed.vms.iter().flat_map(|vm| &vm.hostdevs);
+    let Some(its) = all.find(|has| has.pci == vf.pci) else {
+        return;
+    };
+    let own = VfAttributes {
+        mac: its.mac.unwrap_or_default(),
+        ..vf.attributes.clone()
+    };
+    if own.mac != vf.attributes.mac {
+        plan.push(Action::Dress {
+            pf: adapter.pci,
+            uplink: adapter.ifname.clone(),
+            index: vf.index,
+            vf: vf.pci,
+            attributes: own,
+        });
+    }
+}
+
 /// A VF that nobody uses, and no VM needs at its next start, is bound to a driver that hands it to VMs, carries the baseline, and keeps no more vectors of a
 /// pool than an idle one needs.
 fn idle_vf(
@@ -125,7 +158,8 @@ fn idle_vf(
     let held = vf.user != VfUser::Nobody || somebodys;
     let mut moves = memory.moves.values();
     let moves = moves.any(|going| going.device() == vf.pci);
-    if held || moves || memory.quarantined.contains(&vf.pci) {
+    let kept = memory.quarantined.contains(&vf.pci) || memory.taken.contains_key(&vf.pci);
+    if held || moves || kept {
         return;
     }
     let (pf, pci) = (adapter.pci, vf.pci);
