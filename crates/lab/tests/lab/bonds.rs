@@ -11,8 +11,8 @@ use crate::{
     second_network::{ENABLE, is_on_vf, is_reached},
 };
 
-/// Accelerated VMs, and their levels. Two guests that start a driver at the same time are what the emulated node
-/// bears beside what is measured: with three, echoes of the one that stays on its tap took seconds too.
+/// Accelerated VMs, and their levels. With three, echoes of the VM that stays on its tap took seconds too: the emulated
+/// node bears no more.
 const VMS: [(&str, &str); 2] = [("vm1", "Medium"), ("vm3", "Low")];
 
 /// Both adapters for the first intent.
