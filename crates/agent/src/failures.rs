@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use accelnet_model::{MacAddr, PciAddress, Problem};
+use accelnet_model::{PciAddress, Problem};
 use uuid::Uuid;
 
 /// First pause after a failure, doubled with each further one up to [`LONGEST_REST`].
@@ -48,8 +48,8 @@ const TAKEN: Duration = Duration::from_secs(60);
 pub struct Failures {
     vms: BTreeMap<Uuid, Failure>,
     vfs: BTreeMap<PciAddress, Quarantine>,
-    /// VFs that others were faster with, what we had let them carry, and until when that counts.
-    taken: BTreeMap<PciAddress, (MacAddr, Duration)>,
+    /// VFs that others were faster with, and until when that counts.
+    taken: BTreeMap<PciAddress, Duration>,
 }
 
 impl Failures {
@@ -138,16 +138,16 @@ impl Failures {
         );
     }
 
-    /// Somebody else was given a VF that was to be this NIC's.
-    pub fn note_taken(&mut self, vf: PciAddress, mac: MacAddr, now: Duration) {
-        self.taken.retain(|_, (_, until)| *until > now);
-        self.taken.insert(vf, (mac, now + TAKEN));
+    /// Somebody else was given a VF that was to be one of ours.
+    pub fn note_taken(&mut self, vf: PciAddress, now: Duration) {
+        self.taken.retain(|_, until| *until > now);
+        self.taken.insert(vf, now + TAKEN);
     }
 
-    /// VFs that others were faster with, and what we had let them carry.
-    pub fn taken(&self, now: Duration) -> BTreeMap<PciAddress, MacAddr> {
-        let all = self.taken.iter().filter(|(_, (_, until))| *until > now);
-        all.map(|(vf, (mac, _))| (*vf, *mac)).collect()
+    /// VFs that others were faster with a moment ago.
+    pub fn taken(&self, now: Duration) -> BTreeSet<PciAddress> {
+        let all = self.taken.iter().filter(|(_, until)| **until > now);
+        all.map(|(vf, _)| *vf).collect()
     }
 
     /// A VF came clean.
@@ -173,7 +173,7 @@ impl Failures {
             .values()
             .flat_map(|failure| [failure.again_at, failure.back_at]);
         let vfs = self.vfs.values().map(|one| one.again_at);
-        let taken = self.taken.values().map(|(_, until)| *until);
+        let taken = self.taken.values().copied();
         vms.chain(vfs).chain(taken).filter(|at| *at > now).min()
     }
 }

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeSet;
 
-use super::xml::{self, attribute, child, children};
+use super::xml::{self, attribute, child, children, number};
 use crate::{HypervisorError, Result};
 
 /// QEMU's limit of both numbers (hw/pci/pcie_port.c).
@@ -22,10 +22,9 @@ pub fn elements(config: &str, count: u32) -> Result<Vec<String>> {
             .into_iter()
             .flat_map(|devices| children(devices, "controller"));
         for controller in controllers.filter(|one| one.attribute("type") == Some("pci")) {
-            let index = controller.attribute("index").and_then(number);
-            indexes = indexes.max(index.unwrap_or(0));
-            chassis.extend(attribute(controller, "target", "chassis").and_then(number));
-            ports.extend(attribute(controller, "target", "port").and_then(number));
+            indexes = indexes.max(told(controller.attribute("index"))?.unwrap_or(0));
+            chassis.extend(told(attribute(controller, "target", "chassis"))?);
+            ports.extend(told(attribute(controller, "target", "port"))?);
         }
         Ok(())
     })?;
@@ -46,12 +45,14 @@ pub fn elements(config: &str, count: u32) -> Result<Vec<String>> {
     Ok(elements)
 }
 
-/// Decimal, or with "0x".
-fn number(text: &str) -> Option<u32> {
-    match text.strip_prefix("0x") {
-        Some(digits) => u32::from_str_radix(digits, 16).ok(),
-        None => text.parse().ok(),
-    }
+/// A number of a controller, if it has one. One that cannot be read may be any, also the next.
+fn told(text: Option<&str>) -> Result<Option<u32>> {
+    let read = |text: &str| {
+        let text = format!("a PCI controller's number '{}'", text.escape_debug());
+        HypervisorError::Malformed(text)
+    };
+    text.map(|text| number(text).ok_or_else(|| read(text)))
+        .transpose()
 }
 
 #[cfg(test)]
@@ -76,5 +77,8 @@ mod tests {
         assert_eq!(found, [told(3, "0x2"), told(5, "0x4")]);
         assert_eq!(elements(CONFIG, 0).unwrap(), [""; 0]);
         assert!(elements(CONFIG, 300).is_err());
+        for (from, to) in [("'4'", "'many'"), ("'0x3'", "'0xg'"), ("'2'", "'-2'")] {
+            assert!(elements(&CONFIG.replace(from, to), 1).is_err(), "{to}");
+        }
     }
 }

@@ -479,7 +479,7 @@ fn choose<'a>(
             .filter(|vf| vf.attributes.fulfils(&VfAttributes::baseline()))
             .filter(|vf| eligibility::has_vectors(adapter, vf, &intent.levels, level))
             .filter(|vf| !memory.quarantined.contains(&vf.pci) && !promised.contains(&vf.pci))
-            .filter(|vf| !memory.taken.contains_key(&vf.pci))
+            .filter(|vf| !memory.taken.contains(&vf.pci))
             .collect::<Vec<_>>()
     };
     observed

@@ -8,7 +8,9 @@ use super::{Memory, Plan};
 use crate::{
     Observed,
     action::{Action, Lane},
-    handle, profile,
+    handle,
+    observed::nics_on,
+    profile,
 };
 
 pub fn plan(
@@ -28,7 +30,7 @@ pub fn plan(
             Err(problem) => plan.problems.push(problem),
         }
         for vf in &adapter.vfs {
-            give_back(observed, adapter, vf, memory, plan);
+            give_back(observed, intent, adapter, vf, plan);
         }
         // One that a VM has which was not seen may look as if nobody had it.
         if observed.all_vms_seen() {
@@ -114,32 +116,35 @@ pub fn interrupted(observed: &Observed, intent: &Intent) -> Vec<String> {
     reasons
 }
 
-/// A VF that is another VM's now must not carry what it was given for ours: frames would go there.
+/// A VF that a VM has must not carry the address of another VM's NIC: frames for that one would go there. It does if
+/// libvirt gave it to this VM at the moment at which it was prepared for the other.
 fn give_back(
     observed: &Observed,
+    intent: &Intent,
     adapter: &AdapterFacts,
     vf: &VfFacts,
-    memory: &Memory,
     plan: &mut Plan,
 ) {
-    if memory.taken.get(&vf.pci) != Some(&vf.attributes.mac) {
-        return;
-    }
-    let mut all = observed.vms.iter().flat_map(|vm| &vm.hostdevs);
-    let Some(its) = all.find(|has| has.pci == vf.pci) else {
+    let carried = vf.attributes.mac;
+    let all = observed.vms.iter();
+    let mut has = all.flat_map(|vm| vm.hostdevs.iter().map(move |device| (vm.uuid, device)));
+    let Some((owner, its)) = has.find(|(_, device)| device.pci == vf.pci) else {
         return;
     };
-    let own = VfAttributes {
-        mac: its.mac.unwrap_or_default(),
-        ..vf.attributes.clone()
-    };
-    if own.mac != vf.attributes.mac {
+    let mut others = observed
+        .vms_on(&intent.bridge)
+        .filter(|vm| vm.uuid != owner);
+    let anothers = others.any(|vm| nics_on(vm, &intent.bridge).any(|nic| nic.mac == carried));
+    if anothers && its.mac != Some(carried) {
         plan.push(Action::Dress {
             pf: adapter.pci,
             uplink: adapter.ifname.clone(),
             index: vf.index,
             vf: vf.pci,
-            attributes: own,
+            attributes: VfAttributes {
+                mac: its.mac.unwrap_or_default(),
+                ..vf.attributes.clone()
+            },
         });
     }
 }
@@ -158,7 +163,7 @@ fn idle_vf(
     let held = vf.user != VfUser::Nobody || somebodys;
     let mut moves = memory.moves.values();
     let moves = moves.any(|going| going.device() == vf.pci);
-    let kept = memory.quarantined.contains(&vf.pci) || memory.taken.contains_key(&vf.pci);
+    let kept = memory.quarantined.contains(&vf.pci) || memory.taken.contains(&vf.pci);
     if held || moves || kept {
         return;
     }
