@@ -286,6 +286,8 @@ impl Machine {
         // Nothing is planned for a lane while it is taken.
         let wanted = |action: &Action| planned.contains(&action) || taken.contains(&action.lane());
         self.repairs.forget(now, wanted);
+        let used = |vf| self.observed.is_assigned(vf);
+        self.repairs.forget_used(used);
         let tried = self.tried();
         self.failures.forget(now, &tried);
         if !begins {

@@ -179,7 +179,11 @@ fn go_on(scene: &Scene<'_>, nic: &Nic<'_>, going: &Move, plan: &mut Plan) {
                 plan.turns.push((nic.id, Turn::InVain(why)));
             }
         }
-        (Goal::Back { .. }, Some(handle)) if settled && free => {
+        // Both paths are open first, or what is on its way is lost. By a VF without a way nothing is, and its guest
+        // is cut off until it has given it up: each moment counts.
+        (Goal::Back { .. }, Some(handle))
+            if free && (settled || !has_way(scene.observed, handle.device())) =>
+        {
             let (NicId { vm, mac }, device) = (nic.id, handle.device());
             let unplug = match handle.is_forgotten(scene.observed) {
                 true => Action::Release { vm, mac },
