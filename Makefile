@@ -8,10 +8,10 @@ LAB := $(TARGET)/debug/accelnet-lab
 # One test of crates/lab/tests/lab: lab_test NAME.
 LAB_LOST := $(abspath $(TARGET))/lab-lost
 define lab_test
-ACCELNET_LAB_LOST=$(LAB_LOST) $(CARGO) test -p accelnet-lab --features lab --test lab -- --nocapture --exact $(1)
+ACCELNET_LAB_LOST=$(LAB_LOST) $(CARGO) test --workspace --features accelnet-lab/lab --test lab -- --nocapture --exact $(1)
 endef
 
-.PHONY: help deps build demo test unit-test contract-test lab-test bench check fmt openapi problems clean
+.PHONY: help deps build test-build demo test unit-test contract-test lab-test bench check fmt openapi problems clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -22,6 +22,11 @@ deps: ## install the system packages that build and lab need (says which; Debian
 build: deps ## build all binaries
 	$(CARGO) build --workspace
 
+# Everything at once and always with the same features: asked for by package or without the tests, cargo builds
+# half of all dependencies a second time.
+test-build: deps
+	$(CARGO) build --workspace --bins --tests --examples
+
 demo: build ## a running VM goes to a VF and back, measured (KEEP=1 leaves it running, ROUNDS=10 measures longer)
 	$(LAB) --name demo demo --out $(TARGET)/demo $(if $(KEEP),--keep) $(if $(ROUNDS),--rounds $(ROUNDS))
 
@@ -30,11 +35,10 @@ test: unit-test contract-test lab-test ## all tests, on simulated twins and in t
 # Property tests try the same cases in every run, only so that a failure is one of the change under test
 # and can be had again: any other seed (make unit-test PROPTEST_RNG_SEED=…) takes as long.
 unit-test: export PROPTEST_RNG_SEED ?= 20261125
-unit-test: build ## unit, property and component tests only
+unit-test: test-build ## unit, property and component tests only
 	$(CARGO) test --workspace
 
-contract-test: deps ## requests made from the OpenAPI document against the server over made-up nodes
-	$(CARGO) build -p accelnet-server --features fake --example fake
+contract-test: test-build ## requests made from the OpenAPI document against the server over made-up nodes
 	CARGO_TARGET_DIR=$(TARGET) scripts/contract-test
 
 # And others when they are asked for: make lab-test LAB_TESTS="networks travel policies guides".
@@ -42,7 +46,7 @@ LAB_TESTS := without_iommu with_smt documentation connectivity smoke
 
 # Software emulation now and then loses a machine by itself (docs/reference/lab.md): then, and only then, the
 # test is tried once more.
-lab-test: build ## the lab tests only: real drivers, real libvirt, an emulated card (one: LAB_TESTS=smoke)
+lab-test: test-build ## the lab tests only: real drivers, real libvirt, an emulated card (one: LAB_TESTS=smoke)
 	@for name in $(LAB_TESTS); do \
 	  rm -f $(LAB_LOST); \
 	  $(call lab_test,$$name) || { [ -e $(LAB_LOST) ] && $(call lab_test,$$name); } || exit 1; \

@@ -197,6 +197,7 @@ fn on_vm(action: &Action, hypervisor: &dyn Hypervisor) -> Result<Outcome, Failur
 fn vm_failure(error: &HypervisorError, code: Code) -> Failure {
     let (kind, code) = match error {
         HypervisorError::DeviceLeft(_) => (FailureKind::DeviceLeft, code),
+        HypervisorError::DeviceTaken(_) => (FailureKind::DeviceTaken, code),
         HypervisorError::Busy(_) => (FailureKind::Busy, code),
         HypervisorError::Unavailable(_) if code == Code::VmDefinitionNotChanged => {
             (FailureKind::Refused, Code::HypervisorUnavailable)

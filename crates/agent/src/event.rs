@@ -186,6 +186,8 @@ pub enum FailureKind {
     NoPlaceForHold,
     /// QEMU has a device of that name left.
     DeviceLeft,
+    /// Somebody else was given the device a moment ago.
+    DeviceTaken,
     /// Somebody else does something with the VM.
     Busy,
     /// Any other.

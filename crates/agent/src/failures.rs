@@ -39,11 +39,17 @@ struct Quarantine {
     problem: Problem,
 }
 
+/// A VF that libvirt has just given to another VM is not chosen for so long: QEMU has opened it long before, so that
+/// the looks show whose it is.
+const TAKEN: Duration = Duration::from_secs(60);
+
 /// All of them.
 #[derive(Debug, Default)]
 pub struct Failures {
     vms: BTreeMap<Uuid, Failure>,
     vfs: BTreeMap<PciAddress, Quarantine>,
+    /// VFs that others were faster with, and until when that counts.
+    taken: BTreeMap<PciAddress, Duration>,
 }
 
 impl Failures {
@@ -132,6 +138,18 @@ impl Failures {
         );
     }
 
+    /// Somebody else was given a VF that was to be one of ours.
+    pub fn note_taken(&mut self, vf: PciAddress, now: Duration) {
+        self.taken.retain(|_, until| *until > now);
+        self.taken.insert(vf, now + TAKEN);
+    }
+
+    /// VFs that others were faster with a moment ago.
+    pub fn taken(&self, now: Duration) -> BTreeSet<PciAddress> {
+        let all = self.taken.iter().filter(|(_, until)| **until > now);
+        all.map(|(vf, _)| *vf).collect()
+    }
+
     /// A VF came clean.
     pub fn is_clean(&mut self, vf: PciAddress) {
         self.vfs.remove(&vf);
@@ -155,7 +173,8 @@ impl Failures {
             .values()
             .flat_map(|failure| [failure.again_at, failure.back_at]);
         let vfs = self.vfs.values().map(|one| one.again_at);
-        vms.chain(vfs).filter(|at| *at > now).min()
+        let taken = self.taken.values().copied();
+        vms.chain(vfs).chain(taken).filter(|at| *at > now).min()
     }
 }
 

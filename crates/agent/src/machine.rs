@@ -286,6 +286,8 @@ impl Machine {
         // Nothing is planned for a lane while it is taken.
         let wanted = |action: &Action| planned.contains(&action) || taken.contains(&action.lane());
         self.repairs.forget(now, wanted);
+        let used = |vf| self.observed.is_assigned(vf);
+        self.repairs.forget_used(used);
         let tried = self.tried();
         self.failures.forget(now, &tried);
         if !begins {
@@ -328,6 +330,7 @@ impl Machine {
             .collect();
         (memory.resting, memory.resting_all) = self.failures.resting(now);
         memory.quarantined = self.failures.quarantined(now);
+        memory.taken = self.failures.taken(now);
         memory.learning_off = self.ledger.learning_off.iter().cloned().collect();
         memory.flood_off = self.ledger.flood_off.iter().cloned().collect();
         memory.filtered = self.ledger.filtered.iter().copied().collect();

@@ -13,7 +13,7 @@
 
 use std::time::Duration;
 
-use accelnet_model::{Code, Problem};
+use accelnet_model::{Code, PciAddress, Problem};
 use accelnet_rules::action::Action;
 
 use crate::words;
@@ -143,6 +143,14 @@ impl Repairs {
     pub fn forget(&mut self, now: Duration, wanted: impl Fn(&Action) -> bool) {
         self.0.retain(|repair| {
             wanted(&repair.action) || repair.refused.is_none() && now < repair.again_at + QUIET
+        });
+    }
+
+    /// Somebody has the VF: what was done to it before is no reason to do less when it comes back, nor is that drift.
+    pub fn forget_used(&mut self, used: impl Fn(PciAddress) -> bool) {
+        self.0.retain(|repair| match &repair.action {
+            Action::CleanVf { vf, .. } | Action::BindVf { vf, .. } => !used(*vf),
+            _ => true,
         });
     }
 

@@ -111,8 +111,8 @@ fn vm_status(scene: &Scene<'_>, vm: &VmFacts) -> VmStatus {
         found.cloned().unwrap_or_default()
     });
     let on_intent = intent.map(|intent| nics_on(vm, &intent.bridge));
-    let policy_seen = on_intent
-        .is_some_and(|mut nics| nics.all(|nic| observed.policy.contains_key(&(vm.uuid, nic.mac))));
+    let policy_seen =
+        on_intent.is_some_and(|mut nics| nics.all(|nic| observed.knows_policy(vm.uuid, nic.mac)));
     let mut moves = scene.memory.moves.values();
     let going = moves.find(|going| going.nic.vm == vm.uuid);
     let progress = going.map(|going| progress(scene, vm, going));

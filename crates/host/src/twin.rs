@@ -12,6 +12,7 @@ pub mod frames;
 pub mod guest;
 mod hold;
 mod port;
+mod vlan;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -43,6 +44,8 @@ pub struct Machine {
     pub holds: BTreeMap<IfName, HoldQueue>,
     /// Policy on taps.
     pub policy: BTreeMap<IfName, Vec<PolicyFinding>>,
+    /// VLANs of guests, by their addresses, on a bridge that filters by VLAN.
+    vlans: BTreeMap<MacAddr, u16>,
     /// Taps with a queueing discipline of somebody else.
     pub foreign_qdiscs: BTreeSet<IfName>,
     /// Guests that run.
@@ -98,6 +101,7 @@ impl Machine {
             bridges: Vec::new(),
             holds: BTreeMap::new(),
             policy: BTreeMap::new(),
+            vlans: BTreeMap::new(),
             foreign_qdiscs: BTreeSet::new(),
             guests: Vec::new(),
             strays: Vec::new(),

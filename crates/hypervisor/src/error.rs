@@ -22,6 +22,9 @@ pub enum HypervisorError {
     /// [`ensure_released`](crate::Hypervisor::ensure_released) brings that to its end.
     #[error("QEMU still has the device that was there before: {0}")]
     DeviceLeft(String),
+    /// libvirt has just given the device to another VM.
+    #[error("somebody else was faster: {0}")]
+    DeviceTaken(String),
     /// The guest did not release the device in time.
     #[error("the guest did not release the device within {seconds} s")]
     GuestRefused {

@@ -31,6 +31,7 @@ mod policy;
 mod prepare;
 mod process;
 mod refusal;
+mod root_port;
 mod state;
 mod taps;
 mod waiters;

@@ -5,6 +5,9 @@
 //!   to the VF: vectors ─▶ both paths open, VF dressed ─▶ plug ─▶ wait for the phase Vf ─▶ done
 //!   back:      both paths open, frames wait           ─▶ unplug ─▶ done
 //! ```
+//!
+//! A VF that has no way any more (no link, or its adapter is a bond's backup) is unplugged while both paths are opened,
+//! not after it.
 
 use std::time::Duration;
 

@@ -60,6 +60,12 @@ impl Observed {
         }
     }
 
+    /// True if policy on the NIC's path was looked at. What was not seen is not "none": that is read once the VM
+    /// is known, so not yet with the first look after a start.
+    pub fn knows_policy(&self, vm: Uuid, mac: MacAddr) -> bool {
+        self.policy.contains_key(&(vm, mac))
+    }
+
     /// The bridge with this name.
     pub fn bridge(&self, name: &IfName) -> Option<&BridgeFacts> {
         self.bridges.iter().find(|bridge| &bridge.ifname == name)

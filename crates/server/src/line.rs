@@ -6,13 +6,17 @@
 //! changed it, all that was decided on it is void, and is decided again. Nobody is answered before all
 //! that the answer rests on is written.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use accelnet_model::{Code, Problem};
 use futures::{
     FutureExt,
     future::{BoxFuture, Shared},
 };
+use tokio::time::timeout;
 
 use crate::{
     Changed, Server,
@@ -28,6 +32,9 @@ const ATTEMPTS: u32 = 20;
 /// Requests of one write. Each has a VM's wish and an entry of the record with the end of an old one,
 /// and a transaction holds 128 of these.
 const CHANGES_AT_ONCE: usize = 40;
+
+/// Who asked waits so long for the store: less than clients wait for an answer (60 s).
+const ANSWER_LIMIT: Duration = Duration::from_secs(30);
 
 /// What became of a write: the wish after it, or `None` if the race was lost.
 type Outcome = Shared<BoxFuture<'static, Result<Option<Wish>, Problem>>>;
@@ -95,12 +102,16 @@ impl Server {
             drop(line);
             let wish = match rests_on {
                 None => wish,
-                Some(outcome) => match outcome.await {
-                    Ok(Some(written)) => written,
-                    Err(problem) if own => return Err(one(problem)),
-                    // It was decided on something that came to nothing.
-                    Ok(None) | Err(_) => continue,
-                },
+                Some(outcome) => {
+                    let outcome = timeout(ANSWER_LIMIT, outcome).await;
+                    let outcome = outcome.map_err(|_| one(state::not_known_yet(ANSWER_LIMIT)))?;
+                    match outcome {
+                        Ok(Some(written)) => written,
+                        Err(problem) if own => return Err(one(problem)),
+                        // It was decided on something that came to nothing.
+                        Ok(None) | Err(_) => continue,
+                    }
+                }
             };
             let (plan, about) = answer?;
             return Ok(Changed {

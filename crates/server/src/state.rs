@@ -2,7 +2,7 @@
 //!
 //! | key | value |
 //! |---|---|
-//! | `accelnet/v1/generation` | written with every change of the wish: its revision is the wish's generation |
+//! | `accelnet/v1/generation` | [`Generation`], written with every change of the wish |
 //! | `accelnet/v1/cluster` | [`ClusterEnable`], if acceleration is enabled |
 //! | `accelnet/v1/intents/NAME` | [`Intent`] |
 //! | `accelnet/v1/vms/UUID/spec` | [`VmSpec`] |
@@ -19,6 +19,7 @@
 
 mod kept;
 mod park;
+mod settled;
 mod spec;
 mod wish;
 
@@ -44,6 +45,8 @@ use crate::{
 };
 pub use kept::NodeReport;
 pub use park::Park;
+pub use settled::not_known_yet;
+use settled::{Generation, settled};
 pub use spec::{OnIntent, VmSpec, Wanted};
 pub use wish::{Specs, Wish};
 
@@ -149,7 +152,7 @@ impl<S: Store> Stored<S> {
         if let Some(held) = self.held_now().await? {
             return Ok(held);
         }
-        let _busy = self.busy.lock().await;
+        let _busy = within_store(self.busy.lock()).await?;
         // Perhaps somebody has read it meanwhile, or it is what was just written.
         if let Some(held) = self.held_now().await? {
             return Ok(held);
@@ -215,6 +218,7 @@ impl<S: Store> Stored<S> {
 
     async fn write(&self, seen: &Wish, changes: Vec<Change>) -> Result<Option<Wish>, Problem> {
         let generation = format!("{PREFIX}generation");
+        let (number, id) = (seen.generation() + 1, Uuid::new_v4());
         let compare = if seen.revision == Revision::ABSENT {
             Compare::absent(&generation)
         } else {
@@ -223,24 +227,26 @@ impl<S: Store> Stored<S> {
         // Of several changes of a key the last one counts.
         let mut ops = BTreeMap::new();
         let mut add = |op: Op| drop(ops.insert(op.key().to_owned(), op));
-        // The value says nothing; that it is written counts.
-        add(Op::put(generation, "{\"schema\":1}"));
+        let written = Generation {
+            number: Some(number),
+            write: Some(id),
+        };
+        add(put("generation", &written)?);
         for (writes, entry) in &changes {
             for write in writes {
-                add(op(write, entry)?);
+                add(op(write, entry, number)?);
             }
             self.entry_ops(entry)?.into_iter().for_each(&mut add);
         }
         let ops = ops.into_values().collect();
         let _busy = self.busy.lock().await;
-        let outcome = within(self.store.txn(vec![compare], ops)).await?;
-        let Some(revision) = outcome.committed() else {
+        let Some(revision) = settled(&self.store, compare, ops, id).await? else {
             return Ok(None);
         };
         let writes = changes.iter();
         let writes =
             writes.flat_map(|(writes, entry)| writes.iter().map(move |write| (write, entry)));
-        let wish = seen.after(writes, revision);
+        let wish = seen.after(writes, revision, number);
         self.hold(&wish);
         Ok(Some(wish))
     }
@@ -319,12 +325,18 @@ fn wish(items: &[Arc<KeyValue>]) -> Result<Wish, Problem> {
     for item in items {
         let key = item.key.strip_prefix(PREFIX).unwrap_or_default();
         match key.split('/').collect::<Vec<_>>().as_slice() {
-            ["generation"] => wish.revision = item.mod_revision,
+            ["generation"] => {
+                let number = Generation::read(item)?.number;
+                wish.generation = number.unwrap_or(item.mod_revision.get());
+                wish.revision = item.mod_revision;
+            }
             ["cluster"] => desired.enabled = Some(decode(key, &item.value)?),
             ["intents", _] => desired.intents.push(decode(key, &item.value)?),
             ["vms", _, "spec"] => {
                 let mut spec: VmSpec = decode(key, &item.value)?;
-                spec.changed = item.mod_revision.get();
+                if spec.changed == 0 {
+                    spec.changed = item.mod_revision.get();
+                }
                 specs.push(spec);
             }
             // A newer version's: kept, not understood.
@@ -341,7 +353,7 @@ fn wish(items: &[Arc<KeyValue>]) -> Result<Wish, Problem> {
     Ok(wish)
 }
 
-fn op(write: &Write, entry: &Entry) -> Result<Op, Problem> {
+fn op(write: &Write, entry: &Entry, generation: u64) -> Result<Op, Problem> {
     Ok(match write {
         Write::Cluster(Some(cluster)) => put("cluster", &cluster)?,
         Write::Cluster(None) => Op::delete(format!("{PREFIX}cluster")),
@@ -349,7 +361,7 @@ fn op(write: &Write, entry: &Entry) -> Result<Op, Problem> {
         Write::NoIntent(name) => Op::delete(format!("{PREFIX}intents/{name}")),
         Write::NoVm(uuid) => Op::delete(format!("{PREFIX}vms/{uuid}/spec")),
         Write::Vm { uuid, wanted } => {
-            let spec = VmSpec::new(*uuid, wanted.clone(), entry);
+            let spec = VmSpec::new(*uuid, wanted.clone(), entry, generation);
             put(&format!("vms/{uuid}/spec"), &spec)?
         }
     })

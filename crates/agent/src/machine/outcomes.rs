@@ -337,6 +337,15 @@ impl Machine {
                 self.memory.left.insert(NicId { vm: *vm, mac: *mac });
                 return;
             }
+            // Nothing has failed: the next pass chooses another.
+            (Action::Plug { vm, mac, vf, .. }, FailureKind::DeviceTaken) => {
+                tracing::info!(%vf, %problem, "another VF is tried");
+                self.failures.note_taken(*vf, now);
+                self.memory.moves.remove(&NicId { vm: *vm, mac: *mac });
+                self.look_at_vm(now, *vm);
+                self.looks.want_host_soon(now);
+                return;
+            }
             _ => {}
         }
         if let Lane::Vm(vm) = action.lane() {

@@ -1,5 +1,7 @@
 //! An active-backup bond as uplink: VMs use VFs of the member that the bond uses, and follow it.
 
+use std::time::Duration;
+
 use accelnet_host::twin::Machine;
 use accelnet_model::{Levels, MacAddr, NicPath, NodeStatus, Performance, Support};
 
@@ -204,4 +206,22 @@ fn a_node_that_starts_again_has_vfs_on_both() {
     world.hypervisor.start(uuid(1)).unwrap();
     world.start(None);
     world.wait("on the used member", |status| all_by(status, 1, "pf0"));
+}
+
+/// A VF comes back with each failover, and is cleaned: nobody else's doing, however often.
+#[test]
+fn failovers_one_after_the_other_are_no_drift() {
+    let mut world = accelerated(1);
+    for _ in 0..6 {
+        for (fails, member) in [("pf0", "pf1"), ("pf1", "pf0")] {
+            link(&world, fails, false);
+            world.wait("on the other member", |status| {
+                adapter(status, 1) == Some(member)
+            });
+            link(&world, fails, true);
+            world.run_for(Duration::from_secs(2));
+            assert_eq!(world.look().unwrap().problems, [], "{member}");
+        }
+    }
+    world.assert_free_vfs_clean();
 }

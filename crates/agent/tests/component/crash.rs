@@ -82,20 +82,10 @@ fn while_a_vm_comes_back() {
     );
 }
 
-/// Somebody changed the VF that VM 1 uses.
-fn changed_behind_its_back() -> World {
-    let world = World::accelerated(2);
-    let vf = world.vf_of(1).unwrap();
-    world
-        .host
-        .with(|machine| machine.vf_mut(vf).unwrap().attributes.vlan = 7);
-    world
-}
-
 #[test]
 fn while_a_vf_in_use_is_put_right() {
     die_at_every_call(
-        changed_behind_its_back,
+        World::changed_behind_its_back,
         |status| path(status, 1) == NicPath::Vf,
         |world| {
             world.assert_on_vf(1);

@@ -3,7 +3,10 @@
 use std::time::Duration;
 
 use accelnet_host::HostEvent;
-use accelnet_model::{Code, NicPath, NodeStatus, Performance, PolicyFinding, PolicyKind, VfUser};
+use accelnet_model::{
+    Code, HostdevFacts, MacAddr, NicPath, NodeStatus, Performance, PolicyFinding, PolicyKind,
+    VfUser,
+};
 
 use crate::world::{World, codes, is_quiet, path, uuid, vm};
 
@@ -14,6 +17,42 @@ fn taken() -> VfUser {
         pid: 4711,
         command: "dpdk-app".into(),
     }
+}
+
+/// libvirt gives a VF of a pool of its own to VM 2 at the moment at which VM 1 is to have it. VM 1 gets another, at
+/// once, and its address is not left behind on that one.
+#[test]
+fn of_a_vf_that_libvirt_gives_to_another_vm_meanwhile_another_is_tried() {
+    let mut world = World::settled(2);
+    let first = world.host.with(|machine| machine.adapters[0].vfs[0].pci);
+    let own = MacAddr([2, 0, 0, 0, 0x99, 2]);
+    // It is in libvirt's list before QEMU opens it, and nobody is told.
+    world.hypervisor.with(|vms| {
+        vms.vm_mut(uuid(2))
+            .unwrap()
+            .facts
+            .hostdevs
+            .push(HostdevFacts {
+                pci: first,
+                mac: Some(own),
+                alias: Some("hostdev0".into()),
+                teaming_with: None,
+            });
+    });
+    world.want(1, LOW);
+    world.tell();
+    let host = world.host.clone();
+    let carried = || host.with(|machine| machine.vf(first).unwrap().attributes.mac);
+    let status = world.wait("VM 1 is on another VF", |status| {
+        path(status, 1) == NicPath::Vf && carried() == own
+    });
+    assert_eq!(codes(&status, 1), []);
+    assert_ne!(world.vf_of(1), Some(first));
+    world.assert_on_vf(1);
+    let gave_back = format!("VF 0 carries {own}");
+    let calls = world.process().calls();
+    let times = calls.iter().filter(|call| **call == gave_back).count();
+    assert_eq!(times, 1, "{calls:?}");
 }
 
 #[test]

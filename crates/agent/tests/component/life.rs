@@ -1,8 +1,9 @@
 //! What is wanted is done, once, and undone without a trace.
 
+use accelnet_host::twin::Station;
 use accelnet_model::{Code, NicPath, Performance, VfCount, VfUser};
 
-use crate::world::{World, is_quiet, name, path, uuid, vfs, vm};
+use crate::world::{VLAN, World, is_quiet, mac, name, path, uuid, vfs, vm};
 
 const LOW: Option<Performance> = Some(Performance::Low);
 
@@ -74,6 +75,36 @@ fn a_vm_without_a_wish_is_left_alone_and_disabling_leaves_vms_as_they_are() {
     });
     assert_eq!(world.process().calls(), calls);
     world.assert_on_vf(1);
+}
+
+/// Its VF carries the VLAN, and both of it reach each other and the wire all the time; not the host, which is in
+/// another (the world looks after each step).
+#[test]
+fn a_vm_goes_to_a_vf_and_back_in_its_vlan() {
+    let mut world = World::in_vlans(3);
+    world.settle();
+    world.want(1, Some(Performance::Low));
+    world.tell();
+    world.wait_path(1, NicPath::Vf);
+    world.assert_on_vf(1);
+    for (from, arrives) in [
+        (Station::Guest(mac(2)), true),
+        (Station::Wire, true),
+        (Station::Host, false),
+        (Station::Guest(mac(3)), false),
+    ] {
+        assert_eq!(world.frame(1, from).arrives(), arrives, "{from:?}");
+    }
+    let mut its = world.port(&name("pf0")).fdb;
+    its.retain(|entry| entry.mac == mac(1));
+    assert!(
+        its.iter().all(|entry| entry.vlan == Some(VLAN)) && !its.is_empty(),
+        "{its:?}"
+    );
+    world.want(1, None);
+    world.tell();
+    world.wait_path(1, NicPath::Synthetic);
+    world.assert_synthetic(1);
 }
 
 #[test]

@@ -202,6 +202,13 @@ proptest! {
     }
 
     #[test]
+    fn it_ends_as_wanted_in_vlans(events in prop::collection::vec(any_event(), 1..30)) {
+        let mut world = World::in_vlans(VMS);
+        world.settle();
+        ends_as_wanted(world, events)?;
+    }
+
+    #[test]
     fn it_ends_as_wanted_with_a_pool(
         events in prop::collection::vec(any_event(), 1..30),
         hidden: bool,

@@ -346,8 +346,15 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
 
     #[test]
-    fn it_passes_and_all_is_as_wanted(events in prop::collection::vec(any_event(), 1..40)) {
-        let mut world = World::settled(VMS);
+    fn it_passes_and_all_is_as_wanted(
+        events in prop::collection::vec(any_event(), 1..40),
+        in_vlans: bool,
+    ) {
+        let mut world = match in_vlans {
+            true => World::in_vlans(VMS),
+            false => World::new(VMS),
+        };
+        world.settle();
         world.patience = PATIENCE;
         for event in events {
             befall(&mut world, event);

@@ -28,6 +28,9 @@ pub fn uuid(vm: u8) -> Uuid {
     Uuid::from_u128(u128::from(vm))
 }
 
+/// The VLAN of VMs 1 and 2 in [`World::in_vlans`].
+pub const VLAN: u16 = 42;
+
 pub fn mac(vm: u8) -> MacAddr {
     MacAddr([2, 0, 0, 0, 0x77, vm])
 }
@@ -127,6 +130,13 @@ impl World {
         Self::on(machine, vms)
     }
 
+    /// The same with a bridge that filters by VLAN: VMs 1 and 2 are in one of their own ([`VLAN`]).
+    pub fn in_vlans(vms: u8) -> Self {
+        let mut machine = Twin::igb("node1", &name("br0"), &name("pf0"));
+        machine.filter_by_vlan(&name("br0"), [1, 2].map(|vm| (mac(vm), VLAN)));
+        Self::on(machine, vms)
+    }
+
     fn on(machine: Twin, vms: u8) -> Self {
         let host = HostTwin::new(machine);
         let habits = Arc::new(Mutex::new(BTreeMap::new()));
@@ -202,6 +212,18 @@ impl World {
         for vm in 1..=vms {
             world.wait_path(vm, NicPath::Vf);
         }
+        world
+    }
+
+    /// Two VMs are on VFs, and somebody put the first one's into a VLAN, which cuts it off until that is seen and put
+    /// right.
+    pub fn changed_behind_its_back() -> Self {
+        let world = Self::accelerated(2);
+        let vf = world.vf_of(1).unwrap();
+        world.host.with(|machine| {
+            machine.vf_mut(vf).unwrap().attributes.vlan = 7;
+            machine.guests[0].excused = true;
+        });
         world
     }
 
@@ -309,7 +331,7 @@ impl World {
         facts.nics[0].tap.clone().expect("the VM runs")
     }
 
-    fn port(&self, name: &IfName) -> BridgePort {
+    pub fn port(&self, name: &IfName) -> BridgePort {
         self.host
             .with(|machine| machine.port(name).unwrap().clone())
     }
@@ -334,9 +356,14 @@ impl World {
     pub fn assert_on_vf(&self, vm: u8) {
         let vf = self.vf_of(vm).expect("the VM has a VF");
         assert!(!self.port(&self.tap_of(vm)).flood);
+        let pvid = self.port(&self.tap_of(vm)).pvid;
         self.host.with(|machine| {
             let found = machine.vf(vf).unwrap();
-            assert_eq!(found.attributes, VfAttributes::for_mac(mac(vm)));
+            let its = VfAttributes {
+                vlan: pvid.filter(|vlan| *vlan == VLAN).unwrap_or(0),
+                ..VfAttributes::for_mac(mac(vm))
+            };
+            assert_eq!(found.attributes, its);
             assert!(!machine.adapters[0].filter.contains(&mac(vm)));
         });
     }

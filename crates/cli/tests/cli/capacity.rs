@@ -15,7 +15,7 @@ fn offline(from: &str, format: &str, input: &[u8]) -> Ended {
 }
 
 fn question() -> Value {
-    json!({"reserve_percentage": 50, "down": [],
+    json!({"node_reserve_percentage": 50, "down": [],
         "nodes": [
             {"name": "node1", "adapters": [{"name": "pf0", "vfs": 7, "queue_pairs_per_vf": 2}]},
             {"name": "node2", "adapters": [{"name": "pf0", "vfs": 7, "queue_pairs_total": 4}]}],
@@ -38,7 +38,7 @@ fn a_file_is_answered_without_a_server() {
         json!({"nodes_down_tolerated": 1, "holds": true, "admitted": ["b"],
             "refused": [{"name": "c", "code": "cluster_not_enough_resources", "reason": reason,
                          "counterexample": ["node1"]}],
-            "fits_more": {"Low": 1, "Medium": 0, "High": 0}})
+            "fits_more": {"low": 1, "medium": 0, "high": 0}})
     );
     let table = offline("-", "table", text.as_bytes()).done();
     for line in [

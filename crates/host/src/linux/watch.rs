@@ -119,6 +119,8 @@ fn follow(
 mod tests {
     use std::time::Instant;
 
+    use accelnet_model::FdbKey;
+
     use super::*;
     use crate::{
         Entry,
@@ -138,7 +140,7 @@ mod tests {
             let mac = MacAddr([2, 0, 0, 0, 0, 7]);
             let port = name("t0");
             let (number, by_vlan) = master_of(root, &port).unwrap();
-            let of = fdb::Address { mac, vlan: None };
+            let of = FdbKey { mac, vlan: None };
             fdb::ensure_entry(&port, number, by_vlan, of, Entry::Sticky).unwrap();
             fdb::filter::ensure(&port, mac, true).unwrap();
             cable("alone", None);

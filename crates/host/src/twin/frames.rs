@@ -6,12 +6,12 @@
 //!   VF  ───┘                      └── host
 //! ```
 //!
-//! The card gives a frame to every VF that carries its destination, driven or not, and to the PF if
+//! The card gives a frame to every VF that carries its destination (and its VLAN), driven or not, and to the PF if
 //! the PF's filter has it. A guest that is on its VF discards what comes by the tap.
 
-use accelnet_model::{AdapterFacts, BridgeFacts, IfName, MacAddr};
+use accelnet_model::{AdapterFacts, BridgeFacts, FdbKey, IfName, MacAddr};
 
-use super::{Guest, Machine};
+use super::{Guest, Machine, vlan};
 use crate::HoldQueue;
 
 /// So many neighbours of a guest stand for all: each of more has a turn with others.
@@ -44,6 +44,14 @@ impl Arrival {
     pub fn arrives(self) -> bool {
         self.by_vf || self.by_tap || self.waits
     }
+}
+
+/// A frame on its way.
+#[derive(Debug, Clone, Copy)]
+struct Frame {
+    to: MacAddr,
+    /// Its VLAN, if it has a tag where it is now.
+    tag: Option<u16>,
 }
 
 /// Copies of a frame on their way.
@@ -107,7 +115,7 @@ impl Machine {
         let mut in_reach = Vec::new();
         for (number, guest) in running.iter().enumerate() {
             let mac = guest.mac;
-            let network = |mac| self.bridge_of(mac).map(|bridge| &bridge.ifname);
+            let network = |mac| self.network_of(mac);
             let next = (1..running.len()).map(|step| (number + step) % running.len());
             let neighbours = next
                 .map(|other| running[other].mac)
@@ -115,7 +123,9 @@ impl Machine {
                 .take(NEIGHBOURS);
             // Without a link there is nothing but the host and what is on it.
             let wired = self.bridge_of(mac).is_some_and(|its| self.has_link(its));
-            let from = [Station::Host]
+            let host = network(mac).is_some_and(|(_, vlan)| vlan::is_the_hosts(vlan));
+            let from = host.then_some(Station::Host);
+            let from = from
                 .into_iter()
                 .chain(wired.then_some(Station::Wire))
                 .chain(neighbours.map(Station::Guest));
@@ -123,14 +133,15 @@ impl Machine {
                 .filter(|from| !self.frame_to_guest(mac, *from).arrives())
                 .map(|from| format!("{from:?} to {mac}"))
                 .collect();
-            if !self.frame_to_host(mac) {
+            if host && !self.frame_to_host(mac) {
                 ways.push(format!("{mac} to the host"));
             }
             if wired && !self.frame_to_wire(mac) {
                 ways.push(format!("{mac} to the wire"));
             }
             // One whose frames wait was not reached yet.
-            let waits = self.frame_to_guest(mac, Station::Host).waits;
+            let near = if host { Station::Host } else { Station::Wire };
+            let waits = self.frame_to_guest(mac, near).waits;
             if ways.is_empty() && !waits {
                 in_reach.push(mac);
             } else if !guest.excused {
@@ -164,13 +175,18 @@ impl Machine {
         let mut copies = Copies::default();
         match from {
             Station::Wire => {
+                // Who sends it there is in the VLAN of whom it is for.
+                let tag = self.network_of(mac).map(|(_, vlan)| vlan);
+                let tag = tag.filter(|vlan| !vlan::is_the_hosts(*vlan));
+                let frame = Frame { to: mac, tag };
                 for adapter in &self.adapters {
-                    self.at_card(adapter, mac, &Source::Wire, &mut copies);
+                    self.at_card(adapter, frame, &Source::Wire, &mut copies);
                 }
             }
             Station::Host => {
+                let frame = Frame { to: mac, tag: None };
                 for bridge in &self.bridges {
-                    self.at_bridge(bridge, None, mac, &mut copies);
+                    self.at_bridge(bridge, None, frame, &mut copies);
                 }
             }
             Station::Guest(sender) => self.sent_by(sender, mac, &mut copies),
@@ -186,15 +202,28 @@ impl Machine {
         if let Some((pci, _)) = on_vf {
             let has_it = |adapter: &&AdapterFacts| adapter.vfs.iter().any(|vf| vf.pci == pci);
             // The spoof check lets through what carries the VF's own address.
-            let genuine = self.vf(pci).is_some_and(|vf| vf.attributes.mac == sender);
-            if let Some(adapter) = self.adapters.iter().find(has_it).filter(|_| genuine) {
-                self.at_card(adapter, mac, &Source::Vf, copies);
+            let carried = self.vf(pci).map(|vf| &vf.attributes);
+            let carried = carried.filter(|attributes| attributes.mac == sender);
+            if let (Some(adapter), Some(carried)) = (self.adapters.iter().find(has_it), carried) {
+                let tag = Some(carried.vlan).filter(|vlan| *vlan != 0);
+                self.at_card(adapter, Frame { to: mac, tag }, &Source::Vf, copies);
             }
             return;
         }
         if let Some(bridge) = self.bridge_of(sender) {
-            self.at_bridge(bridge, Some(&guest.tap), mac, copies);
+            let frame = Frame { to: mac, tag: None };
+            self.at_bridge(bridge, Some(&guest.tap), frame, copies);
         }
+    }
+
+    /// The bridge of a guest, and its VLAN there.
+    fn network_of(&self, mac: MacAddr) -> Option<(&IfName, u16)> {
+        let guest = self.guests.iter().find(|guest| guest.mac == mac)?;
+        let bridge = self.bridge_of(mac)?;
+        Some((
+            &bridge.ifname,
+            vlan::within(bridge, Some(&guest.tap), None)?,
+        ))
     }
 
     /// The bridge that a guest's tap is a port of.
@@ -204,11 +233,13 @@ impl Machine {
         bridges.find(|bridge| bridge.port(&guest.tap).is_some())
     }
 
-    fn at_card(&self, card: &AdapterFacts, mac: MacAddr, from: &Source, copies: &mut Copies) {
+    fn at_card(&self, card: &AdapterFacts, frame: Frame, from: &Source, copies: &mut Copies) {
         if !card.carrier {
             return;
         }
-        let vf = card.vfs.iter().any(|vf| vf.attributes.mac == mac);
+        let Frame { to: mac, tag } = frame;
+        let mut vfs = card.vfs.iter().map(|vf| &vf.attributes);
+        let vf = vfs.any(|its| its.mac == mac && its.vlan == tag.unwrap_or(0));
         copies.vf |= vf;
         let in_filter = card.filter.contains(&mac) || card.mac == mac;
         let to_pf = match from {
@@ -218,7 +249,7 @@ impl Machine {
             Source::Pf => false,
         };
         if let (true, Some((bridge, port))) = (to_pf, self.way_in(card)) {
-            self.at_bridge(bridge, Some(port), mac, copies);
+            self.at_bridge(bridge, Some(port), frame, copies);
         }
         copies.wire |= !matches!(from, Source::Wire) && !vf && !to_pf;
     }
@@ -242,18 +273,23 @@ impl Machine {
         &self,
         bridge: &BridgeFacts,
         from: Option<&IfName>,
-        mac: MacAddr,
+        frame: Frame,
         copies: &mut Copies,
     ) {
+        let mac = frame.to;
+        let Some(vlan) = vlan::within(bridge, from, frame.tag) else {
+            return;
+        };
         if mac == bridge.mac {
-            copies.host |= from.is_some();
+            copies.host |= from.is_some() && vlan::is_the_hosts(vlan);
             return;
         }
-        let known = bridge.ports.iter().find(|port| {
-            port.fdb
-                .iter()
-                .any(|entry| entry.mac == mac && !entry.local)
-        });
+        let key = FdbKey {
+            mac,
+            vlan: bridge.vlan_filtering.then_some(vlan),
+        };
+        let mut ports = bridge.ports.iter();
+        let known = ports.find(|port| port.entries_of(key).next().is_some());
         let out = bridge.ports.iter().filter(|port| match known {
             Some(known) => port.ifname == known.ifname,
             None => port.flood,
@@ -266,9 +302,13 @@ impl Machine {
             };
             let is_bond = || self.bridges.iter().any(|bond| bond.ifname == port.ifname);
             match cards.find(leads_out) {
-                Some(card) => self.at_card(card, mac, &Source::Pf, copies),
+                Some(card) => {
+                    let tag = vlan::tag_at(port, vlan, frame.tag);
+                    self.at_card(card, Frame { to: mac, tag }, &Source::Pf, copies);
+                }
                 None if is_bond() => {}
-                None => copies.taps.push(port.ifname.clone()),
+                None if vlan::leaves(port, vlan) => copies.taps.push(port.ifname.clone()),
+                None => {}
             }
         }
     }

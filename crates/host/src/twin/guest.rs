@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use accelnet_model::{BridgePort, FdbEntry, IfName, MacAddr, PciAddress, VfUser};
+use accelnet_model::{BridgePort, FdbEntry, FdbKey, IfName, MacAddr, PciAddress, VfUser};
 
 use super::{Machine, new_port};
 use crate::{HostError, HostEvent};
@@ -93,6 +93,7 @@ impl Machine {
         tap: &IfName,
         habits: Habits,
     ) -> Result<(), HostError> {
+        let pvid = self.pvid_for(bridge, mac);
         let found = self
             .bridges
             .iter_mut()
@@ -102,7 +103,10 @@ impl Machine {
         let MacAddr([_, rest @ ..]) = mac;
         let mut own = [0xfe; 6];
         own[1..].copy_from_slice(&rest);
-        found.ports.push(new_port(tap, MacAddr(own)));
+        found.ports.push(BridgePort {
+            pvid,
+            ..new_port(tap, MacAddr(own))
+        });
         self.guests.push(Guest {
             pid,
             mac,
@@ -303,6 +307,10 @@ impl Machine {
     /// A bridge saw `mac` as a source at `port`. An entry that somebody set moves too, unless it is
     /// sticky or the port's own (net/bridge/br_fdb.c, `br_fdb_update`).
     pub fn learn(&mut self, port: &IfName, mac: MacAddr) {
+        let mut bridges = self.bridges.iter();
+        let its = bridges.find(|bridge| bridge.port(port).is_some());
+        let vlan = its.and_then(|bridge| self.vlan_of(bridge, port, mac));
+        let key = FdbKey { mac, vlan };
         let Some(bridge) = self
             .bridges
             .iter_mut()
@@ -315,14 +323,14 @@ impl Machine {
         }
         let mut entry = FdbEntry {
             mac,
-            vlan: None,
+            vlan,
             local: false,
             fixed: false,
             sticky: false,
         };
         let known = |other: &BridgePort| {
             let mut fdb = other.fdb.iter();
-            fdb.position(|known| known.mac == mac && !known.local)
+            fdb.position(|known| known.is_of(key))
         };
         for other in &mut bridge.ports {
             let Some(at) = known(other) else { continue };
@@ -337,7 +345,7 @@ impl Machine {
         self.tell(&HostEvent::Fdb {
             port: port.to_string(),
             mac,
-            vlan: None,
+            vlan,
             gone: false,
         });
     }

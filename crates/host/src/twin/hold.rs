@@ -1,6 +1,6 @@
 //! Hold queues of taps, and the guard that lets go of them when their time is over, whoever is dead.
 
-use accelnet_model::IfName;
+use accelnet_model::{BridgePort, IfName};
 
 use super::{Machine, new_port};
 use crate::{HoldQueue, HostError, HostEvent, Result};
@@ -51,14 +51,18 @@ impl Machine {
     /// Somebody takes a tap away and makes one anew under its name: nothing that was set on the old one is
     /// on it, and what it has counted begins at zero.
     pub fn make_tap_anew(&mut self, tap: &IfName) {
-        let own = |port: &accelnet_model::BridgePort| {
+        let own = |port: &BridgePort| {
             let mut fdb = port.fdb.iter();
             fdb.find(|entry| entry.local).map(|entry| entry.mac)
         };
         if let Some(port) = self.port_mut(tap)
             && let Some(mac) = own(port)
         {
-            *port = new_port(tap, mac);
+            // Who makes it puts it into its VLAN.
+            *port = BridgePort {
+                pvid: port.pvid,
+                ..new_port(tap, mac)
+            };
         }
         self.holds.remove(tap);
         self.foreign_qdiscs.remove(tap);

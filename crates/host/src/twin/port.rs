@@ -281,11 +281,11 @@ impl Machine {
         Ok(())
     }
 
-    fn tell_entry(&mut self, port: &IfName, mac: MacAddr, gone: bool) {
+    fn tell_entry(&mut self, port: &IfName, key: FdbKey, gone: bool) {
         self.tell(&HostEvent::Fdb {
             port: port.to_string(),
-            mac,
-            vlan: None,
+            mac: key.mac,
+            vlan: key.vlan,
             gone,
         });
     }
@@ -314,7 +314,7 @@ impl Machine {
             }
         }
         if before != *bridge {
-            self.tell_entry(port, mac, !present);
+            self.tell_entry(port, key, !present);
         }
         Ok(())
     }
@@ -382,7 +382,10 @@ impl Host for HostTwin {
         self.with(|machine| {
             let on = |path: &PolicyPath| match machine.unreadable.policy {
                 true => Err(unreadable(format!("policy on {}", path.tap))),
-                false => Ok(machine.policy.get(&path.tap).cloned().unwrap_or_default()),
+                false => {
+                    let set = machine.policy.get(&path.tap).into_iter().flatten();
+                    Ok(set.cloned().chain(machine.vlan_policy(&path.tap)).collect())
+                }
             };
             paths.iter().map(on).collect()
         })

@@ -3,7 +3,7 @@
 use accelnet_model::Staging;
 use virt::{domain::Domain, sys};
 
-use super::{definition, nic, refusal::refused_on};
+use super::{definition, nic, refusal::refused_on, root_port};
 use crate::{NewNic, Result, Staged};
 
 /// Stages what is missing; device-level changes only, the rest of the definition is not touched. One
@@ -45,12 +45,10 @@ pub fn prepare(domain: &Domain, staging: &Staging) -> Result<Staged> {
 /// Adds free root ports to the definition until there are so many.
 fn root_ports(domain: &Domain, config: &str, needed: u32) -> Result<Vec<String>> {
     let mut changes = Vec::new();
-    for _ in definition::free_root_ports_of(config)?..needed {
+    let missing = needed.saturating_sub(definition::free_root_ports_of(config)?);
+    for element in root_port::elements(config, missing)? {
         domain
-            .attach_device_flags(
-                "<controller type='pci' model='pcie-root-port'/>",
-                sys::VIR_DOMAIN_AFFECT_CONFIG,
-            )
+            .attach_device_flags(&element, sys::VIR_DOMAIN_AFFECT_CONFIG)
             .map_err(refused_on(domain, "add a PCIe root port"))?;
         changes.push("one more free PCIe root port".to_owned());
     }

@@ -63,6 +63,10 @@ fn meaning(told: &Told<'_>, vm: Option<Uuid>, operation: &str) -> HypervisorErro
         (sys::VIR_ERR_OPERATION_INVALID, _) if told.words.contains("domain is not running") => {
             return HypervisorError::NotRunning;
         }
+        // "PCI device … is in use by driver …, domain …" (src/hypervisor/virhostdev.c).
+        (sys::VIR_ERR_OPERATION_INVALID, _) if is_taken(told.words) => {
+            return HypervisorError::DeviceTaken(words);
+        }
         // "cannot acquire state change lock", after 30 s (src/hypervisor/domain_job.c).
         (sys::VIR_ERR_OPERATION_TIMEOUT, _) => return HypervisorError::Busy(words),
         (sys::VIR_ERR_NO_CONNECT | sys::VIR_ERR_INVALID_CONN, _) => {
@@ -81,6 +85,10 @@ fn meaning(told: &Told<'_>, vm: Option<Uuid>, operation: &str) -> HypervisorErro
         operation: operation.to_owned(),
         message: words,
     }
+}
+
+fn is_taken(words: &str) -> bool {
+    words.contains("PCI device ") && words.contains(" is in use")
 }
 
 /// QEMU has a device of this name (softmmu/qdev-monitor.c and, before 6.2, util/qemu-option.c).
@@ -190,7 +198,13 @@ mod tests {
         assert_eq!(off, HypervisorError::NotRunning);
         let words = "Requested operation is not valid: PCI device 0000:01:10.0 is in use";
         let used = read(sys::VIR_ERR_OPERATION_INVALID, sys::VIR_FROM_QEMU, words);
-        assert!(matches!(used, HypervisorError::Refused { .. }), "{used:?}");
+        assert!(matches!(used, HypervisorError::DeviceTaken(_)), "{used:?}");
+        let words = "Requested operation is not valid: network 'x' is in use";
+        let other = read(sys::VIR_ERR_OPERATION_INVALID, sys::VIR_FROM_NETWORK, words);
+        assert!(
+            matches!(other, HypervisorError::Refused { .. }),
+            "{other:?}"
+        );
     }
 
     #[test]

@@ -59,21 +59,22 @@ pub fn attribute<'a>(node: Element<'a>, name: &'static str, attribute: &str) -> 
 
 /// An `<address type='pci'>`; `None` if it cannot be read.
 pub fn pci_address(address: Element<'_>) -> Option<PciAddress> {
-    let number = |name: &str, default: &str| {
-        // libvirt writes "0x"; what it takes without is decimal (src/conf/device_conf.c,
-        // `virPCIDeviceAddressParseXML`).
-        let text = address.attribute(name).unwrap_or(default);
-        match text.strip_prefix("0x") {
-            Some(digits) => u16::from_str_radix(digits, 16).ok(),
-            None => text.parse().ok(),
-        }
-    };
+    let part = |name: &str| number(address.attribute(name).unwrap_or("0"));
     Some(PciAddress {
-        domain: number("domain", "0")?,
-        bus: u8::try_from(number("bus", "0")?).ok()?,
-        device: u8::try_from(number("slot", "0")?).ok()?,
-        function: u8::try_from(number("function", "0")?).ok()?,
+        domain: u16::try_from(part("domain")?).ok()?,
+        bus: u8::try_from(part("bus")?).ok()?,
+        device: u8::try_from(part("slot")?).ok()?,
+        function: u8::try_from(part("function")?).ok()?,
     })
+}
+
+/// A number of a device; `None` if it cannot be read. libvirt writes "0x"; what it takes without is decimal
+/// (src/conf/device_conf.c, `virPCIDeviceAddressParseXML`).
+pub fn number(text: &str) -> Option<u32> {
+    match text.strip_prefix("0x") {
+        Some(digits) => u32::from_str_radix(digits, 16).ok(),
+        None => text.parse().ok(),
+    }
 }
 
 /// A NIC's own address.

@@ -94,11 +94,17 @@ impl Hypervisor for HypervisorTwin {
 
     fn attach_vf(&self, uuid: Uuid, vf: &VfAttachment) -> Result<()> {
         let mut vms = self.lock();
+        let mut others = vms.vms.iter().filter(|other| other.facts.uuid != uuid);
+        let taken = others.any(|other| other.facts.hostdevs.iter().any(|has| has.pci == vf.pci));
         let (vm, pid) = vms.running(uuid)?;
         if vm.facts.hostdevs.iter().any(|has| has.pci == vf.pci) {
             return Ok(());
         }
         vm.refuse_while_busy()?;
+        if taken {
+            let text = format!("PCI device {} is in use by driver QEMU", vf.pci);
+            return Err(HypervisorError::DeviceTaken(text));
+        }
         if vm.left.iter().any(|(mac, _)| *mac == vf.mac) {
             let text = format!("Duplicate device ID 'ua-accelnet-{}'", vf.mac);
             return Err(HypervisorError::DeviceLeft(text));

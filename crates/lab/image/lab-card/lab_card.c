@@ -51,7 +51,6 @@ struct vf {
 };
 
 struct card {
-	struct net_device *dev;
 	struct vf *vfs;
 };
 
@@ -335,7 +334,6 @@ static int card_probe(struct pci_dev *pdev, const struct pci_device_id *id)
 	if (!dev)
 		return -ENOMEM;
 	card = netdev_priv(dev);
-	card->dev = dev;
 	card->vfs = devm_kcalloc(&pdev->dev, vfs, sizeof(*card->vfs), GFP_KERNEL);
 	error = card->vfs ? 0 : -ENOMEM;
 	if (error)

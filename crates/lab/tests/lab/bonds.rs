@@ -11,8 +11,9 @@ use crate::{
     second_network::{ENABLE, is_on_vf, is_reached},
 };
 
-/// Accelerated VMs, and their levels.
-const VMS: [(&str, &str); 3] = [("vm1", "Medium"), ("vm3", "Low"), ("vm4", "Low")];
+/// Accelerated VMs, and their levels. With three, echoes of the VM that stays on its tap took seconds too: the emulated
+/// node bears no more.
+const VMS: [(&str, &str); 2] = [("vm1", "Medium"), ("vm3", "Low")];
 
 /// Both adapters for the first intent.
 const BOTH: &str = "intent set compute --adapter pf0 --adapter pf1";

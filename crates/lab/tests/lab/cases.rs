@@ -138,6 +138,42 @@ pub fn odd_definitions(rig: &mut Rig) {
     rig.node("ip link del tap-c09");
 }
 
+/// As virt-install makes it of the line that people paste, with a standby NIC and a root port; but libvirt gives the
+/// root port to the memory balloon. One is added by `prepare`, and nothing else is missing.
+pub fn as_virt_install_makes_it(rig: &mut Rig) {
+    start(rig, &[case!("c28-virt-install")]);
+    let vm = uuid("c28");
+    let ports = |rig: &Rig| {
+        let count = rig.node(&format!(
+            "virsh dumpxml --inactive {vm} | grep -c \"controller type='pci'.*pcie-root-port\""
+        ));
+        count.trim().parse::<u32>().unwrap()
+    };
+    assert_eq!(
+        refusals(rig, std::slice::from_ref(&vm))[&vm],
+        ["vm_no_free_root_port", "vm_not_running"]
+    );
+    let before = ports(rig);
+    rig.json(&["vm", "prepare", &vm]);
+    assert_eq!(ports(rig), before + 1);
+    let again = rig.json(&["vm", "prepare", &vm]);
+    assert_eq!(again["items"][0]["changed"], false, "{again}");
+    // With it a start brings all that is needed.
+    rig.node(&format!(
+        "virsh -q destroy {vm}; virsh -q start --paused {vm}"
+    ));
+    rig.until(
+        30,
+        &format!("accelnet vm enable --dry-run -p Low {vm} 2>&1 | grep -q vm_not_running"),
+    );
+    assert_eq!(
+        refusals(rig, std::slice::from_ref(&vm))[&vm],
+        ["vm_not_running"]
+    );
+    vm1_is_on_its_vf(rig);
+    remove(rig, &[vm]);
+}
+
 /// Each is found by its name, by its UUID in any letters, on standard input, and by cmdlet.
 fn names(rig: &mut Rig) {
     let list = rig.json(&words("vm list"));

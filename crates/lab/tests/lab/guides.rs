@@ -472,9 +472,38 @@ fn in_the_guest(rig: &Rig) {
     guide.ends();
 }
 
+/// vm1's port is put into a VLAN, and so is its VF, where it stays.
+fn vlan(rig: &Rig, guide: &mut Document, tap: &str) {
+    guide.done(
+        rig,
+        "bridge vlan add dev eth2 vid 42 && ip link set br0 type bridge vlan_filtering 1",
+    );
+    guide.done(
+        rig,
+        "TAP=$(virsh domiflist web1 | awk '/br0/ { print $1 }'); bridge vlan add dev $TAP vid 42 pvid untagged; bridge vlan del dev $TAP vid 1",
+    );
+    let mac = &rig.lab.guest("vm1").unwrap().mac;
+    rig.until(
+        30,
+        &format!("ip link show pf0 | grep -i {mac} | grep -q 'vlan 42'"),
+    );
+    guide.done(rig, "accelnet vm show web1");
+    is_on(rig, "vm1", "vf");
+    rig.node(&format!(
+        "bridge vlan add dev {tap} vid 1 pvid untagged; bridge vlan del dev {tap} vid 42\n\
+         ip link set br0 type bridge vlan_filtering 0; bridge vlan del dev pf0 vid 42"
+    ));
+    rig.until(
+        30,
+        &format!("ip link show pf0 | grep -i {mac} | grep -vq 'vlan 42'"),
+    );
+    is_on(rig, "vm1", "vf");
+}
+
 /// A rule on vm1's port, and that it need not hold.
 fn policy(rig: &Rig, guide: &mut Document) {
     let tap = rig.node("virsh domiflist vm1 | awk '/br0/ { print $1 }'");
+    vlan(rig, guide, tap.trim());
     let isolated =
         |on: &str| rig.node(&format!("bridge link set dev {} isolated {on}", tap.trim()));
     isolated("on");

@@ -117,8 +117,7 @@ fn documentation() {
 #[test]
 fn networks() {
     let mut rig = Rig::up(Options {
-        guests: 4,
-        memory_mib: 3072,
+        guests: 3,
         second_adapter: SecondAdapter::Plain,
         ..options()
     });
@@ -157,6 +156,7 @@ fn connectivity() {
         connectivity::the_card_gives_nothing_back,
     );
     rig.step("odd definitions", cases::odd_definitions);
+    rig.step("as virt-install makes it", cases::as_virt_install_makes_it);
     rig.step("odd memory", cases::memory_that_is_there);
     rig.step("odd pairs", cases::pairs_of_others);
     rig.step("a pool beside", cases::a_pool_beside);

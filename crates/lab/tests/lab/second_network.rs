@@ -237,8 +237,10 @@ pub fn after_a_start_of_the_node(rig: &mut Rig) {
     );
     for guest in &rig.lab.guests {
         rig.node(&wait_until_up(guest));
-        assert_eq!(nics_in_libvirt(rig, &guest.name, "br1"), [1, 1]);
-        rig.guest(&guest.name, &bring_up(guest.host));
+    }
+    for vm in ["vm1", "vm2"] {
+        assert_eq!(nics_in_libvirt(rig, vm, "br1"), [1, 1]);
+        rig.guest(vm, &bring_up(rig.lab.guest(vm).unwrap().host));
     }
     rig.node("ip addr add 10.78.0.11/24 dev br1");
     let queues = rig.node(

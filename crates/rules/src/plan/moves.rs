@@ -179,7 +179,11 @@ fn go_on(scene: &Scene<'_>, nic: &Nic<'_>, going: &Move, plan: &mut Plan) {
                 plan.turns.push((nic.id, Turn::InVain(why)));
             }
         }
-        (Goal::Back { .. }, Some(handle)) if settled && free => {
+        // Both paths are open first, or what is on its way is lost. By a VF without a way nothing is, and its guest
+        // is cut off until it has given it up: each moment counts.
+        (Goal::Back { .. }, Some(handle))
+            if free && (settled || !has_way(scene.observed, handle.device())) =>
+        {
             let (NicId { vm, mac }, device) = (nic.id, handle.device());
             let unplug = match handle.is_forgotten(scene.observed) {
                 true => Action::Release { vm, mac },
@@ -431,11 +435,8 @@ fn accelerate(scene: &Scene<'_>, vm: &VmFacts, level: Performance, plan: &mut Pl
         return;
     }
     // One NIC at a time; the next pass takes the next.
-    // What was not seen is not "none": a NIC's policy is read once its VM is known.
-    let is_known = |nic: &&&&Nic<'_>| {
-        let policy = observed.policy.contains_key(&(nic.id.vm, nic.id.mac));
-        policy && nic.stays(scene.memory)
-    };
+    let is_known =
+        |nic: &&&&Nic<'_>| observed.knows_policy(nic.id.vm, nic.id.mac) && nic.stays(scene.memory);
     if let Some(nic) = waiting.first().filter(is_known)
         && let Some((adapter, vf)) = choose(scene, level, plan)
         && let Ok(attributes) = nics::judge(observed, scene.desired, intent, nic)
@@ -471,7 +472,7 @@ fn choose<'a>(
     // One that a VM has which was not seen is open in its process, and carries an address; libvirt gives none
     // out twice either. But where nobody knows which VMs there are nothing is given out.
     let seen = observed.hypervisor_answers;
-    let taken: BTreeSet<_> = begun(plan)
+    let promised: BTreeSet<_> = begun(plan)
         .chain(memory.moves.values())
         .filter(|going| going.going() == Going::ToVf)
         .map(Move::device)
@@ -481,7 +482,8 @@ fn choose<'a>(
             .filter(|vf| handle::is_ready(intent, vf))
             .filter(|vf| vf.attributes.fulfils(&VfAttributes::baseline()))
             .filter(|vf| eligibility::has_vectors(adapter, vf, &intent.levels, level))
-            .filter(|vf| !memory.quarantined.contains(&vf.pci) && !taken.contains(&vf.pci))
+            .filter(|vf| !memory.quarantined.contains(&vf.pci) && !promised.contains(&vf.pci))
+            .filter(|vf| !memory.taken.contains(&vf.pci))
             .collect::<Vec<_>>()
     };
     observed

@@ -265,6 +265,8 @@ fn dress(
         // Elsewhere the address is the VM's now: here nothing may claim it.
         (None, Phase::Absent) => VfAttributes::baseline(),
         (None, _) if memory.quarantined.contains(&vf.pci) => return None,
+        // Until then it keeps what it carries: a VLAN or a limit may be the policy.
+        (None, _) if !observed.knows_policy(nic.id.vm, nic.id.mac) => return None,
         (None, _) => match judge(observed, desired, intent, nic) {
             Ok(attributes) => attributes,
             // It goes back as it is.

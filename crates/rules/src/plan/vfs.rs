@@ -8,7 +8,9 @@ use super::{Memory, Plan};
 use crate::{
     Observed,
     action::{Action, Lane},
-    handle, profile,
+    handle,
+    observed::nics_on,
+    profile,
 };
 
 pub fn plan(
@@ -26,6 +28,9 @@ pub fn plan(
         match profile::choose_vf_count(adapter, &intent.levels, intent.vfs) {
             Ok(wanted) => count(observed, intent, adapter, wanted.count, when, plan),
             Err(problem) => plan.problems.push(problem),
+        }
+        for vf in &adapter.vfs {
+            give_back(observed, intent, adapter, vf, plan);
         }
         // One that a VM has which was not seen may look as if nobody had it.
         if observed.all_vms_seen() {
@@ -111,6 +116,39 @@ pub fn interrupted(observed: &Observed, intent: &Intent) -> Vec<String> {
     reasons
 }
 
+/// A VF that a VM has must not carry the address of another VM's NIC: frames for that one would go there. It does if
+/// libvirt gave it to this VM at the moment at which it was prepared for the other.
+fn give_back(
+    observed: &Observed,
+    intent: &Intent,
+    adapter: &AdapterFacts,
+    vf: &VfFacts,
+    plan: &mut Plan,
+) {
+    let carried = vf.attributes.mac;
+    let all = observed.vms.iter();
+    let mut has = all.flat_map(|vm| vm.hostdevs.iter().map(move |device| (vm.uuid, device)));
+    let Some((owner, its)) = has.find(|(_, device)| device.pci == vf.pci) else {
+        return;
+    };
+    let mut others = observed
+        .vms_on(&intent.bridge)
+        .filter(|vm| vm.uuid != owner);
+    let anothers = others.any(|vm| nics_on(vm, &intent.bridge).any(|nic| nic.mac == carried));
+    if anothers && its.mac != Some(carried) {
+        plan.push(Action::Dress {
+            pf: adapter.pci,
+            uplink: adapter.ifname.clone(),
+            index: vf.index,
+            vf: vf.pci,
+            attributes: VfAttributes {
+                mac: its.mac.unwrap_or_default(),
+                ..vf.attributes.clone()
+            },
+        });
+    }
+}
+
 /// A VF that nobody uses, and no VM needs at its next start, is bound to a driver that hands it to VMs, carries the baseline, and keeps no more vectors of a
 /// pool than an idle one needs.
 fn idle_vf(
@@ -125,7 +163,8 @@ fn idle_vf(
     let held = vf.user != VfUser::Nobody || somebodys;
     let mut moves = memory.moves.values();
     let moves = moves.any(|going| going.device() == vf.pci);
-    if held || moves || memory.quarantined.contains(&vf.pci) {
+    let kept = memory.quarantined.contains(&vf.pci) || memory.taken.contains(&vf.pci);
+    if held || moves || kept {
         return;
     }
     let (pf, pci) = (adapter.pci, vf.pci);

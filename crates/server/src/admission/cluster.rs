@@ -11,7 +11,7 @@ use accelnet_rules::{
 };
 use uuid::Uuid;
 
-use super::{Decided, Decision, all_report, capacity, checks, intent};
+use super::{Decided, Decision, capacity, checks, intent, later, reporting};
 use crate::{
     reports::{Known, Seen, observed},
     state::{Wish, Write},
@@ -42,7 +42,8 @@ pub fn enable(wish: &Wish, seen: &Seen, request: &EnableRequest) -> Decision {
         return Err(vec![Problem::new(Code::AccelNetEnabledElsewhere, text)]);
     }
     let enable = with(reserve, nodes.len(), intent, when);
-    let mut failed = prereq::errors(&checks(nodes, Some(intent)));
+    let heard = &reporting(nodes)?;
+    let mut failed = prereq::errors(&checks(heard, Some(intent)));
     failed.extend(intent::taken_adapters(wish, nodes, intent));
     // VMs may be wanted here from before it was disabled.
     if before.is_none_or(|before| grows(before, &enable, nodes.len())) {
@@ -54,8 +55,6 @@ pub fn enable(wish: &Wish, seen: &Seen, request: &EnableRequest) -> Decision {
     if before == Some(&enable) {
         return Ok(Decided::nothing());
     }
-    // Nobody reports: the checks have said so already.
-    all_report(nodes)?;
     let plan = plan(nodes, intent, when).map_err(|problem| vec![problem])?;
     Ok(Decided::one(Write::Cluster(Some(enable)), plan))
 }
@@ -97,7 +96,8 @@ pub fn set(wish: &Wish, seen: &Seen, request: &SetRequest) -> Decision {
     let moves = intent.name != old.name;
     let mut failed = Vec::new();
     if moves {
-        failed.extend(prereq::errors(&checks(nodes, Some(intent))));
+        let heard = reporting(nodes)?;
+        failed.extend(prereq::errors(&checks(&heard, Some(intent))));
         failed.extend(intent::taken_adapters(wish, nodes, intent));
     }
     if moves || grows(before, &after, nodes.len()) {
@@ -108,8 +108,6 @@ pub fn set(wish: &Wish, seen: &Seen, request: &SetRequest) -> Decision {
     }
     let mut steps = Vec::new();
     if moves {
-        // What cannot be seen must not be enabled.
-        all_report(nodes)?;
         steps.push(stop(&old.name));
         let wished: BTreeSet<Uuid> = wish.specs.iter().map(|spec| spec.uuid).collect();
         let fates = wished.into_iter();
@@ -252,6 +250,7 @@ fn plan(nodes: &[Known], intent: &Intent, when: WhenToCreateVfs) -> Result<Vec<S
             intent.bridge
         ));
     }
+    plan.extend(later(nodes));
     Ok(plan)
 }
 

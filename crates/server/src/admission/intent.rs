@@ -9,7 +9,7 @@ use accelnet_rules::{Observed, membership, own_bridge, prereq};
 
 pub use change::change;
 
-use super::{Decided, Decision, all_report, checks};
+use super::{Decided, Decision, checks, later, reporting};
 use crate::{
     audit::printable,
     reports::{Known, Seen, observed},
@@ -48,8 +48,7 @@ pub fn add(wish: &Wish, seen: &Seen, intent: &Intent) -> Decision {
     if !problems.is_empty() {
         return Err(problems);
     }
-    all_report(nodes)?;
-    let wrong = misfits(nodes, intent);
+    let wrong = misfits(&reporting(nodes)?, intent);
     if !wrong.is_empty() {
         return Err(wrong);
     }
@@ -60,6 +59,7 @@ pub fn add(wish: &Wish, seen: &Seen, intent: &Intent) -> Decision {
         settings(intent)
     )];
     plan.extend(bridges_to_make(nodes, intent));
+    plan.extend(later(nodes));
     Ok(Decided::one(Write::Intent(intent.clone()), plan))
 }
 

@@ -87,19 +87,33 @@ pub fn checks(nodes: &[Known], intent: Option<&Intent>) -> Vec<CheckResult> {
     results
 }
 
-/// Whether each node can be judged; what cannot be seen must not be taken for granted.
-fn all_report(nodes: &[Known]) -> Result<(), Vec<Problem>> {
-    let silent: Vec<Problem> = nodes
-        .iter()
-        .filter_map(|node| node.silent.clone())
-        .collect();
+/// The nodes that can be judged: those that report. A silent one follows when it reports again; until then what is
+/// wanted is pending there.
+///
+/// # Errors
+/// `agent_unreachable` if none reports: what cannot be seen must not be taken for granted.
+fn reporting(nodes: &[Known]) -> Result<Vec<Known>, Vec<Problem>> {
     if nodes.is_empty() {
         let text = "The cluster has no node.";
         return Err(vec![Problem::new(Code::AgentUnreachable, text)]);
     }
-    if silent.is_empty() {
-        Ok(())
-    } else {
-        Err(silent)
+    let (silent, heard): (Vec<_>, Vec<_>) = nodes
+        .iter()
+        .cloned()
+        .partition(|node| node.silent.is_some());
+    if heard.is_empty() {
+        return Err(silent.into_iter().filter_map(|node| node.silent).collect());
     }
+    Ok(heard)
+}
+
+/// What becomes of nodes that do not report, in words.
+fn later(nodes: &[Known]) -> impl Iterator<Item = String> {
+    let silent = nodes.iter().filter(|node| node.silent.is_some());
+    silent.map(|node| {
+        format!(
+            "{}: does not answer now, and follows when it does",
+            node.name
+        )
+    })
 }

@@ -82,14 +82,15 @@ pub struct VmSpec {
     pub by: Actor,
     /// When.
     pub at: Timestamp,
-    /// The wish's generation with which it was written; the store knows it.
-    #[serde(skip)]
+    /// The wish's generation with which it was written. 0 in what an older version wrote: there it is the store's
+    /// revision of the key.
+    #[serde(default)]
     pub changed: u64,
 }
 
 impl VmSpec {
     /// What is wanted for a VM, as an entry of the record tells who wants it.
-    pub fn new(uuid: Uuid, wanted: Wanted, entry: &Entry) -> Self {
+    pub fn new(uuid: Uuid, wanted: Wanted, entry: &Entry, changed: u64) -> Self {
         let Wanted {
             intents,
             park,
@@ -103,7 +104,7 @@ impl VmSpec {
             name,
             by: entry.by,
             at: entry.at,
-            changed: 0,
+            changed,
         }
     }
 

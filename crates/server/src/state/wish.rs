@@ -99,8 +99,10 @@ impl Specs {
 /// The wish as it was read or written.
 #[derive(Debug, Clone)]
 pub struct Wish {
-    /// Of the last change.
+    /// The store's revision of the last change: what it is compared by, and nothing else.
     pub(super) revision: Revision,
+    /// Number of the last change.
+    pub(super) generation: u64,
     /// What is wanted of all nodes alike, so without VMs; its generation is that of its last change,
     /// as far as that is known.
     pub desired: Arc<NodeDesired>,
@@ -115,6 +117,7 @@ impl Wish {
     pub fn nothing() -> Self {
         Self {
             revision: Revision::ABSENT,
+            generation: 0,
             desired: Arc::default(),
             specs: Specs::default(),
             room: Arc::default(),
@@ -123,7 +126,7 @@ impl Wish {
 
     /// Grows with every change.
     pub fn generation(&self) -> u64 {
-        self.revision.get()
+        self.generation
     }
 
     /// The wish for a VM on the enabled intent.
@@ -195,24 +198,26 @@ impl Wish {
         here.fold(self.desired.generation, u64::max)
     }
 
-    /// The wish after changes that were written at a revision; each with the entry that says whose it is.
+    /// The wish after changes that were written at a revision as this generation; each with the entry that says
+    /// whose it is.
     pub(super) fn after<'a>(
         &self,
         writes: impl Iterator<Item = (&'a Write, &'a Entry)>,
         revision: Revision,
+        generation: u64,
     ) -> Self {
         let mut after = self.clone();
-        after.revision = revision;
+        (after.revision, after.generation) = (revision, generation);
         for (write, entry) in writes {
             match write {
-                Write::Vm { uuid, wanted } => after.specs.put(VmSpec {
-                    changed: revision.get(),
-                    ..VmSpec::new(*uuid, wanted.clone(), entry)
-                }),
+                Write::Vm { uuid, wanted } => {
+                    let spec = VmSpec::new(*uuid, wanted.clone(), entry, generation);
+                    after.specs.put(spec);
+                }
                 Write::NoVm(uuid) => after.specs.remove(*uuid),
                 Write::Cluster(_) | Write::Intent(_) | Write::NoIntent(_) => {
                     let desired = Arc::make_mut(&mut after.desired);
-                    desired.generation = revision.get();
+                    desired.generation = generation;
                     change_common(desired, write);
                 }
             }
@@ -222,7 +227,8 @@ impl Wish {
 
     /// The wish as changes would leave it that are not written yet: to decide on, not to show.
     pub fn draft(&self, writes: &[Write], entry: &Entry) -> Self {
-        self.after(writes.iter().map(|write| (write, entry)), self.revision)
+        let writes = writes.iter().map(|write| (write, entry));
+        self.after(writes, self.revision, self.generation)
     }
 }
 

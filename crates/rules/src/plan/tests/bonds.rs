@@ -133,6 +133,15 @@ fn after_a_failover_all_are_reached_at_once_also_those_that_rest() {
     }
     // The one that a move just failed for is left for now.
     assert_eq!(directions(&found), [Going::Back; VMS as usize - 1]);
+    // Their guests are cut off until they have given up the VF: it is asked for in the same pass.
+    let moves = begun(&found).into_iter();
+    memory.moves.extend(moves.map(|going| (going.nic, going)));
+    let found = plan(&observed, &wish, &memory, NOW);
+    let unplugged = |action: &&Action| matches!(action, Action::Unplug { .. });
+    assert_eq!(
+        deeds(&found).iter().filter(unplugged).count(),
+        VMS as usize - 1
+    );
 }
 
 #[test]

@@ -75,6 +75,21 @@ fn a_limit_is_put_on_the_vf_and_kept_there() {
     }
 }
 
+/// Right after an agent's start policy was not looked at yet: a VLAN and a limit that come from it stay.
+#[test]
+fn a_vf_keeps_what_it_carries_until_policy_was_seen() {
+    let wish = at(Performance::Low, "default", "none");
+    let mut observed = accelerated();
+    let carried = &mut observed.adapters[0].vfs[0].attributes;
+    (carried.vlan, carried.max_tx_rate_mbps) = (42, Support::Supported(100));
+    let policy = std::mem::take(&mut observed.policy);
+    assert!(is_quiet(&observed, &wish));
+    observed.policy = policy;
+    let plan = planned(&observed, &wish);
+    let put_right = |action: &Action| matches!(action, Action::Dress { attributes, .. } if attributes.vlan == 0);
+    assert!(deeds(&plan).iter().any(put_right), "{plan:?}");
+}
+
 #[test]
 fn a_limit_that_the_card_cannot_keep_is_refused() {
     let wish = at(Performance::Low, "default", "Low=5000");

@@ -10,7 +10,7 @@ use accelnet_rules::{eligibility, observed::nics_on, prereq};
 
 use super::{Decided, find, impossible, misfits, settings, taken_adapters};
 use crate::{
-    admission::{all_report, capacity, checks},
+    admission::{capacity, checks, later, reporting},
     reports::{Known, Seen, observed},
     state::{Wish, Write},
 };
@@ -39,16 +39,18 @@ pub fn change(
     if !problems.is_empty() {
         return Err(problems);
     }
-    all_report(nodes)?;
+    let heard = &reporting(nodes)?;
     let enabled = wish.desired.enabled.as_ref();
     match enabled.filter(|enabled| enabled.intent == before.name) {
-        None => problems.extend(misfits(nodes, &after)),
+        None => problems.extend(misfits(heard, &after)),
         Some(enabled) => {
+            // What rests on it there nobody can say now.
+            problems.extend(nodes.iter().filter_map(|node| node.silent.clone()));
             problems.extend(left_behind(wish, nodes, before, &after));
             problems.extend(other_vf_counts(nodes, before, &after));
             problems.extend(levels_lost(wish, nodes, before, &after));
             if problems.is_empty() {
-                problems.extend(prereq::errors(&checks(nodes, Some(&after))));
+                problems.extend(prereq::errors(&checks(heard, Some(&after))));
                 let reserve = enabled.into();
                 problems.extend(capacity::shortage(wish, seen, &after, reserve));
             }
@@ -57,10 +59,11 @@ pub fn change(
     if !problems.is_empty() {
         return Err(problems);
     }
-    let plan = vec![
+    let mut plan = vec![
         format!("change intent '{}' from {}", before.name, settings(before)),
         format!("to {}", settings(&after)),
     ];
+    plan.extend(later(nodes));
     Ok(Decided::one(Write::Intent(after.clone()), plan).about(after))
 }
 
