@@ -1,8 +1,9 @@
 //! What can go wrong with an operation.
 //!
 //! The variants follow what a caller does next: list again (`Compacted`, `Future`), correct the
-//! request (`Invalid`), tell the operator (`Full`, `Corrupt`, `Backend`), read again before trying
-//! again (`OutcomeUnknown`), or give up (`Closed`). Errors are values that can be cloned, because
+//! request (`Invalid`), tell the operator (`Full`, `Corrupt`, `Backend`, `Refused`), try again
+//! (`Unreachable`), read again before trying again (`OutcomeUnknown`), leave writing to another
+//! server (`Deposed`), or give up (`Closed`). Errors are values that can be cloned, because
 //! one failed commit answers many callers.
 
 use std::path::PathBuf;
@@ -74,19 +75,43 @@ pub enum StoreError {
         detail: String,
     },
 
-    /// The write may have happened or not; the store has stopped, since it can no longer say what
-    /// would survive a crash.
-    #[error(
-        "it is unknown whether the write to {} happened: {detail}. Check the disk and restart the \
-         server, which then finds out",
-        file.display()
-    )]
-    OutcomeUnknown {
-        /// The file.
-        file: PathBuf,
-        /// What went wrong.
+    /// etcd was not reached or did not answer in time. Nothing was written; try again.
+    #[error("etcd ({endpoints}) does not answer: {detail}; nothing was written")]
+    Unreachable {
+        /// Where it was looked for.
+        endpoints: String,
+        /// What happened instead.
         detail: String,
     },
+
+    /// etcd answered that it will not do this: it has no room, or the certificate lacks a right.
+    /// Nothing was written.
+    #[error("etcd ({endpoints}) refuses: {detail}; nothing was written")]
+    Refused {
+        /// Where it was asked.
+        endpoints: String,
+        /// What it said.
+        detail: String,
+    },
+
+    /// The write may have happened or not; reading tells, and what is read then is final.
+    ///
+    /// A store in a file has stopped, since it can no longer say what would survive a crash: it
+    /// tells after it is opened again. A store on etcd goes on, and tells at the next read: before
+    /// that it makes sure that what has not happened by then never will.
+    #[error("it is unknown whether the write to {place} happened: {detail}. {cure}")]
+    OutcomeUnknown {
+        /// The file, or the endpoints of etcd.
+        place: String,
+        /// What went wrong.
+        detail: String,
+        /// What to do.
+        cure: &'static str,
+    },
+
+    /// This server does not lead any more, so it must not write. Nothing was written.
+    #[error("another server may lead by now; nothing was written")]
+    Deposed,
 
     /// The store was closed or has stopped.
     #[error("the store is closed: {reason}")]
@@ -146,7 +171,7 @@ pub enum InvalidRequest {
     /// Too many compares for one transaction.
     #[error(
         "a transaction of {compares} compares is too large, the limit is {}",
-        limits::TXN_OPS_MAX
+        limits::TXN_COMPARES_MAX
     )]
     TooManyCompares {
         /// How many there are.
@@ -168,6 +193,13 @@ pub enum InvalidRequest {
     DuplicateKey {
         /// The key.
         key: String,
+    },
+
+    /// What is said of etcd contradicts itself.
+    #[error("the options for etcd are wrong: {reason}")]
+    EtcdOptions {
+        /// In which way.
+        reason: String,
     },
 
     /// A page must have between 1 and the maximum number of items.

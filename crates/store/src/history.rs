@@ -6,8 +6,8 @@
 //!        compacted│ oldest            head │ head.next()
 //! ```
 //!
-//! Invariants: the ring holds each revision in `oldest..=head` exactly once, in order, without a
-//! gap (each revision is one transaction); `compacted` is the one before `oldest`. Only the backend
+//! Invariants: the ring holds each transaction after `compacted` up to `head` exactly once, in
+//! order of revision. Revisions without one are those of other users of the same etcd. Only the backend
 //! appends, through [`Publisher`], after a transaction is durable. Watchers are cursors that read
 //! through [`Follower`], so a slow one costs nothing, holds up nobody, and learns from its cursor
 //! that it was too slow.
@@ -34,15 +34,13 @@ struct Ring {
     batches: VecDeque<Arc<EventBatch>>,
     bytes: usize,
     compacted: Revision,
+    head: Revision,
 }
 
 impl Ring {
-    fn head(&self) -> Revision {
-        Revision::new(self.compacted.get() + self.batches.len() as u64)
-    }
-
     fn push(&mut self, batch: EventBatch) {
-        debug_assert_eq!(batch.revision, self.head().next(), "a gap in the history");
+        debug_assert!(batch.revision > self.head, "the history went back");
+        self.head = batch.revision;
         self.bytes += bytes_of(&batch);
         self.batches.push_back(Arc::new(batch));
         while self.batches.len() > 1
@@ -57,12 +55,8 @@ impl Ring {
 
     /// The batches from `from` on, which must not be compacted.
     fn from(&self, from: Revision) -> impl DoubleEndedIterator<Item = &Arc<EventBatch>> {
-        let skip = from.get().saturating_sub(self.compacted.get() + 1);
-        self.batches.range(
-            usize::try_from(skip)
-                .unwrap_or(usize::MAX)
-                .min(self.batches.len())..,
-        )
+        let skip = self.batches.partition_point(|batch| batch.revision < from);
+        self.batches.range(skip..)
     }
 }
 
@@ -90,8 +84,9 @@ impl Publisher {
             batches: VecDeque::new(),
             bytes: 0,
             compacted,
+            head: compacted,
         };
-        let (head, _) = watch::channel(ring.head());
+        let (head, _) = watch::channel(ring.head);
         Self {
             ring: Arc::new(Mutex::new(ring)),
             head,
@@ -102,7 +97,28 @@ impl Publisher {
     pub(crate) fn publish(&self, batches: impl IntoIterator<Item = EventBatch>) {
         let mut ring = lock(&self.ring);
         batches.into_iter().for_each(|batch| ring.push(batch));
-        let head = ring.head();
+        let head = ring.head;
+        drop(ring);
+        self.head.send_replace(head);
+    }
+
+    /// Nothing more happened up to `head`.
+    pub(crate) fn advance(&self, head: Revision) {
+        let mut ring = lock(&self.ring);
+        ring.head = ring.head.max(head);
+        let head = ring.head;
+        drop(ring);
+        self.head.send_replace(head);
+    }
+
+    /// What happened up to `compacted` can no longer be known: whoever has not seen it lists again.
+    pub(crate) fn forget(&self, compacted: Revision) {
+        let mut ring = lock(&self.ring);
+        ring.batches.clear();
+        ring.bytes = 0;
+        ring.compacted = ring.head.max(compacted);
+        ring.head = ring.compacted;
+        let head = ring.head;
         drop(ring);
         self.head.send_replace(head);
     }
@@ -137,7 +153,7 @@ pub(crate) enum Step {
 impl Follower {
     /// The store's revision.
     pub(crate) fn head(&self) -> Revision {
-        lock(&self.ring).head()
+        lock(&self.ring).head
     }
 
     /// The newest revision that is no longer kept; its state still is.
@@ -154,16 +170,23 @@ impl Follower {
     /// Whether a watch can start at `from`.
     pub(crate) fn check_watch(&self, from: Revision) -> Result<()> {
         let ring = lock(&self.ring);
-        check(from, ring.compacted.next(), ring.head().next(), ring.head())
+        check(from, ring.compacted.next(), ring.head.next(), ring.head)
     }
 
-    /// What the cursor at `from` sees next under `prefix`.
+    /// What the cursor at `from` sees next under `prefix`. It may be ahead of the history, where
+    /// that is told what happened in another process.
     pub(crate) fn step(&self, from: Revision, prefix: &str) -> Result<Step> {
         let ring = lock(&self.ring);
-        check(from, ring.compacted.next(), ring.head().next(), ring.head())?;
-        let mut next = from;
-        for batch in ring.from(from).take(SCAN_MAX) {
-            next = batch.revision.next();
+        check(
+            from,
+            ring.compacted.next(),
+            Revision::new(u64::MAX),
+            ring.head,
+        )?;
+        for (scanned, batch) in ring.from(from).enumerate() {
+            if scanned == SCAN_MAX {
+                return Ok(Step::Advance(batch.revision));
+            }
             let here = |event: &&Event| event.key().starts_with(prefix);
             let events: Vec<Event> = batch.events.iter().filter(here).cloned().collect();
             if !events.is_empty() {
@@ -173,11 +196,7 @@ impl Follower {
                 }));
             }
         }
-        Ok(if next > ring.head() {
-            Step::CaughtUp(next)
-        } else {
-            Step::Advance(next)
-        })
+        Ok(Step::CaughtUp(from.max(ring.head.next())))
     }
 
     /// The revision a read `at` shows, and what keys that have changed since were then. Keys that
@@ -189,9 +208,9 @@ impl Follower {
     ) -> Result<(Revision, Undo)> {
         let ring = lock(&self.ring);
         let Some(at) = at else {
-            return Ok((ring.head(), BTreeMap::new()));
+            return Ok((ring.head, BTreeMap::new()));
         };
-        check(at, ring.compacted, ring.head(), ring.head())?;
+        check(at, ring.compacted, ring.head, ring.head)?;
         let mut undo = BTreeMap::new();
         // Backwards, so that the first change after `at` has the last word.
         for event in ring

@@ -2,7 +2,8 @@
 
 use std::{fmt, sync::Arc};
 
-/// A point in the life of a store: the number of the transaction that led to it.
+/// A point in the life of a store: the number of the transaction that led to it. Numbers grow, and
+/// some may be missing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Revision(u64);
 
@@ -10,7 +11,7 @@ impl Revision {
     /// The `mod_revision` of a key that is absent, in a [`crate::Compare`].
     pub const ABSENT: Self = Self(0);
 
-    /// The revision of a store in which nothing has been written, as in etcd.
+    /// The revision of a store in which nothing has been written, as in etcd of its own.
     pub const FIRST: Self = Self(1);
 
     /// The revision with this number.

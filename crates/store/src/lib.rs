@@ -2,13 +2,14 @@
 //!
 //! [`Store`] is the port through which the server keeps everything it must not forget. It has
 //! etcd's semantics and no more than accelnet needs of them, so that a cluster can move from one
-//! server with a file ([`SqliteStore`]) to several servers with etcd without a change in the code
-//! above. [`MemoryStore`] is for tests and simulation.
+//! server with a file ([`SqliteStore`]) to several servers with [`EtcdStore`] without a change in
+//! the code above. [`MemoryStore`] is for tests and simulation.
 //!
 //! What every backend keeps to (`tests/conformance` runs the same cases over each):
 //!
-//! * The store has one revision. It grows by exactly 1 with each transaction that changes
-//!   something and by nothing else; a new store is at [`Revision::FIRST`].
+//! * The store has one revision. It grows by at least 1 with each transaction that changes
+//!   something: on an etcd that is shared, others make it grow too. A new store is at
+//!   [`Revision::FIRST`] or later.
 //! * A transaction happens whole or not at all, one after the other; once acknowledged by a durable
 //!   backend it survives the loss of power.
 //! * A key remembers the revision that created it, the one that last changed it, and how many
@@ -24,10 +25,12 @@
 //!         plan (pure, txn.rs)                   cursor over the history
 //!                │                                        │
 //!   memory: map ─┴─ sqlite: one thread, ──publish──► history (bounded ring)
-//!                   group commit, fsync
+//!                   group commit, fsync                    ▲
+//!   etcd: its own transaction ╌╌╌► etcd ╌╌► feed ──publish──┘
 //! ```
 
 mod error;
+mod etcd;
 mod history;
 mod kv;
 pub mod limits;
@@ -40,6 +43,7 @@ mod watch;
 use std::sync::Arc;
 
 pub use error::{InvalidRequest, StoreError};
+pub use etcd::{EtcdOptions, EtcdStore, EtcdTls, Leader};
 pub use kv::{Event, EventBatch, KeyValue, Revision};
 pub use limits::HistoryLimits;
 pub use list::{Listing, Page};

@@ -56,9 +56,9 @@ impl Listing {
 /// A valid request for a page.
 #[derive(Debug)]
 pub(crate) struct Range {
-    prefix: String,
-    after: Option<String>,
-    limit: usize,
+    pub(crate) prefix: String,
+    pub(crate) after: Option<String>,
+    pub(crate) limit: usize,
     pub(crate) at: Option<Revision>,
 }
 
@@ -99,8 +99,7 @@ impl Range {
         current: impl Iterator<Item = Result<Arc<KeyValue>, E>>,
         undo: Undo,
     ) -> Result<Listing, E> {
-        let mut items = Vec::new();
-        let mut bytes = 0;
+        let mut filling = Filling::new(self.limit);
         for kv in (Undone {
             current: current.peekable(),
             undo,
@@ -109,25 +108,55 @@ impl Range {
             if !kv.key.starts_with(&self.prefix) {
                 break;
             }
-            if !self.contains(&kv.key) {
-                continue;
+            if self.contains(&kv.key) && !filling.add(kv) {
+                return Ok(filling.listing(revision, true));
             }
-            bytes += kv.key.len() + kv.value.len();
-            let full = items.len() == self.limit || bytes > limits::PAGE_BYTES_MAX;
-            if full && !items.is_empty() {
-                return Ok(Listing {
-                    items,
-                    revision,
-                    more: true,
-                });
-            }
-            items.push(kv);
         }
-        Ok(Listing {
-            items,
+        Ok(filling.listing(revision, false))
+    }
+}
+
+/// A page while it is made.
+#[derive(Debug)]
+pub(crate) struct Filling {
+    limit: usize,
+    items: Vec<Arc<KeyValue>>,
+    bytes: usize,
+}
+
+impl Filling {
+    /// An empty page for so many items.
+    pub(crate) fn new(limit: usize) -> Self {
+        Self {
+            limit,
+            items: Vec::new(),
+            bytes: 0,
+        }
+    }
+
+    /// How many more items it may hold.
+    pub(crate) fn room(&self) -> usize {
+        self.limit - self.items.len()
+    }
+
+    /// Adds the next item; false if the page is full without it.
+    pub(crate) fn add(&mut self, kv: Arc<KeyValue>) -> bool {
+        self.bytes += kv.key.len() + kv.value.len();
+        let full = self.items.len() == self.limit || self.bytes > limits::PAGE_BYTES_MAX;
+        let fits = !full || self.items.is_empty();
+        if fits {
+            self.items.push(kv);
+        }
+        fits
+    }
+
+    /// The page.
+    pub(crate) fn listing(self, revision: Revision, more: bool) -> Listing {
+        Listing {
+            items: self.items,
             revision,
-            more: false,
-        })
+            more,
+        }
     }
 }
 

@@ -134,7 +134,7 @@ impl Txn {
         if ops.len() > limits::TXN_OPS_MAX {
             return Err(InvalidRequest::TooManyOps { ops: ops.len() });
         }
-        if compares.len() > limits::TXN_OPS_MAX {
+        if compares.len() > limits::TXN_COMPARES_MAX {
             return Err(InvalidRequest::TooManyCompares {
                 compares: compares.len(),
             });
@@ -165,6 +165,11 @@ impl Txn {
             return Err(InvalidRequest::TxnTooLarge { bytes });
         }
         Ok(Self { compares, ops })
+    }
+
+    /// What it compares and does, for a backend that decides by itself.
+    pub(crate) fn into_parts(self) -> (Vec<Compare>, Vec<Op>) {
+        (self.compares, self.ops)
     }
 
     /// Decides it, given how to look up what a key is now. `next` is the revision it leads to if it

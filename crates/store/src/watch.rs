@@ -21,11 +21,16 @@ impl Watch {
     /// Starts at `from`, if that is still kept.
     pub(crate) fn new(history: Follower, prefix: &str, from: Revision) -> Result<Self> {
         history.check_watch(from)?;
-        Ok(Self {
+        Ok(Self::at(history, prefix, from))
+    }
+
+    /// Starts at `from`, of which the caller knows that it has happened or comes next.
+    pub(crate) fn at(history: Follower, prefix: &str, from: Revision) -> Self {
+        Self {
             prefix: prefix.to_owned(),
             next: from,
             history,
-        })
+        }
     }
 
     /// Waits for the next transaction that touched the prefix.
@@ -52,7 +57,8 @@ impl Watch {
         }
     }
 
-    /// The next transaction, if it has happened already.
+    /// The next transaction, if it is known already: on etcd, what was just written arrives a
+    /// moment later.
     pub fn try_recv(&mut self) -> Result<Option<EventBatch>> {
         loop {
             match self.history.step(self.next, &self.prefix)? {
@@ -70,7 +76,7 @@ impl Watch {
     }
 
     /// The revision to watch from in order to go on after what was delivered. It moves on while
-    /// the watch waits, even if nothing happens under its prefix.
+    /// the watch waits, even if nothing happens under its prefix but elsewhere in the store.
     pub fn resume_from(&self) -> Revision {
         self.next
     }

@@ -251,8 +251,9 @@ impl Worker {
         match self.error(error) {
             full @ StoreError::Full { .. } => full,
             _ => StoreError::OutcomeUnknown {
-                file: self.file.clone(),
+                place: self.file.display().to_string(),
                 detail: self.detail(error),
+                cure: "Check the disk and restart the server, which then finds out",
             },
         }
     }

@@ -19,8 +19,12 @@ pub trait Backend: Sized {
 
     fn store(&self) -> &Arc<Self::Store>;
 
+    /// Makes a store forget that was told to keep only so much, where it does not by itself: what
+    /// was before this revision.
+    async fn forget_before(&self, _revision: Revision) {}
+
     /// Lets go of the store; what it leaves on the disk goes too.
-    fn close(self);
+    async fn close(self) {}
 }
 
 pub struct Memory(Arc<MemoryStore>);
@@ -35,8 +39,6 @@ impl Backend for Memory {
     fn store(&self) -> &Arc<MemoryStore> {
         &self.0
     }
-
-    fn close(self) {}
 }
 
 pub struct Sqlite {
@@ -60,8 +62,6 @@ impl Backend for Sqlite {
     fn store(&self) -> &Arc<SqliteStore> {
         &self.store
     }
-
-    fn close(self) {}
 }
 
 /// A place for a file; it goes with the directory.

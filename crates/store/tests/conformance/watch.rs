@@ -23,15 +23,20 @@ pub async fn w02_a_watch_from_the_past_sees_what_was<B: Backend>() {
     let backend = B::open(HistoryLimits::default()).await;
     let store = backend.store();
     let start = revision(store).await;
+    let mut revisions = Vec::new();
     for number in 0..700 {
-        put(store, &format!("k/{}", number % 7), &number.to_string()).await;
+        revisions.push(put(store, &format!("k/{}", number % 7), &number.to_string()).await);
     }
     for skip in [0, 1, 350, 699] {
-        let from = Revision::new(start.get() + 1 + skip);
-        let mut watch = store.watch("k/", from).await.unwrap();
-        for number in skip..700 {
-            let batch = watch.try_recv().unwrap().unwrap();
-            assert_eq!(batch.revision.get(), start.get() + 1 + number);
+        let before = if skip == 0 {
+            start
+        } else {
+            revisions[skip - 1]
+        };
+        let mut watch = store.watch("k/", before.next()).await.unwrap();
+        for (number, &revision) in revisions.iter().enumerate().skip(skip) {
+            let batch = next(&mut watch).await;
+            assert_eq!(batch.revision, revision);
             assert_eq!(
                 batch.events[0].current().unwrap().value,
                 number.to_string().as_bytes()
@@ -203,15 +208,18 @@ pub async fn w08_a_slow_watcher_is_cut_off_and_holds_up_nobody<B: Backend>() {
     let mut slow = store.watch("", start.next()).await.unwrap();
     let mut fast = store.watch("", start.next()).await.unwrap();
     put(store, "a", "0").await;
-    assert_eq!(next(&mut slow).await, next(&mut fast).await);
+    let first = next(&mut slow).await;
+    assert_eq!(first, next(&mut fast).await);
+    let mut revisions = vec![first.revision];
     for number in 1..=11 {
         let revision = in_time(put(store, "a", &number.to_string())).await;
         assert_eq!(next(&mut fast).await.revision, revision);
+        revisions.push(revision);
     }
-    let wanted = start.next().next();
+    // Ten of twelve are kept.
     let lost = StoreError::Compacted {
-        wanted,
-        oldest: wanted.next(),
+        wanted: revisions[0].next(),
+        oldest: revisions[1].next(),
     };
     assert_eq!(in_time(slow.recv()).await.unwrap_err(), lost);
     assert_eq!(slow.try_recv().unwrap_err(), lost, "it stays cut off");
@@ -245,8 +253,10 @@ pub async fn w10_a_quiet_watch_can_resume_where_the_store_is<B: Backend>() {
     let store = backend.store();
     let start = revision(store).await;
     let mut quiet = store.watch("quiet/", start.next()).await.unwrap();
+    let mut busy = store.watch("busy", start.next()).await.unwrap();
     for _ in 0..30 {
         let revision = put(store, "busy", "").await;
+        assert_eq!(next(&mut busy).await.revision, revision);
         assert_eq!(
             quiet.try_recv().unwrap(),
             None,
@@ -257,7 +267,7 @@ pub async fn w10_a_quiet_watch_can_resume_where_the_store_is<B: Backend>() {
     let mut resumed = store.watch("quiet/", quiet.resume_from()).await.unwrap();
     let revision = put(store, "quiet/a", "").await;
     assert_eq!(next(&mut resumed).await.revision, revision);
-    assert_eq!(resumed.resume_from(), revision.next());
+    assert!(resumed.resume_from() >= revision.next());
 }
 
 pub async fn w11_closing_the_store_ends_a_watch_after_its_last_event<B: Backend>() {
@@ -265,7 +275,7 @@ pub async fn w11_closing_the_store_ends_a_watch_after_its_last_event<B: Backend>
     let start = revision(backend.store()).await;
     let mut watch = backend.store().watch("", start.next()).await.unwrap();
     let last = put(backend.store(), "a", "").await;
-    backend.close();
+    backend.close().await;
     assert_eq!(next(&mut watch).await.revision, last);
     assert!(matches!(
         in_time(watch.recv()).await,
