@@ -5,10 +5,12 @@ CARGO ?= cargo
 # Several worktrees can share one: make CARGO_TARGET_DIR=… test
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 LAB := $(TARGET)/debug/accelnet-lab
+# What tests build beside what is shipped.
+TESTED := accelnet-store/etcd
 # One test of crates/lab/tests/lab: lab_test NAME.
 LAB_LOST := $(abspath $(TARGET))/lab-lost
 define lab_test
-ACCELNET_LAB_LOST=$(LAB_LOST) $(CARGO) test --workspace --features accelnet-lab/lab --test lab -- --nocapture --exact $(1)
+ACCELNET_LAB_LOST=$(LAB_LOST) $(CARGO) test --workspace --features $(TESTED),accelnet-lab/lab --test lab -- --nocapture --exact $(1)
 endef
 
 .PHONY: help deps build test-build demo test unit-test contract-test lab-test bench check fmt openapi problems clean
@@ -25,7 +27,7 @@ build: deps ## build all binaries
 # Everything at once and always with the same features: asked for by package or without the tests, cargo builds
 # half of all dependencies a second time.
 test-build: deps
-	$(CARGO) build --workspace --bins --tests --examples
+	$(CARGO) build --workspace --bins --tests --examples --features $(TESTED)
 
 demo: build ## a running VM goes to a VF and back, measured (KEEP=1 leaves it running, ROUNDS=10 measures longer)
 	$(LAB) --name demo demo --out $(TARGET)/demo $(if $(KEEP),--keep) $(if $(ROUNDS),--rounds $(ROUNDS))
@@ -36,7 +38,7 @@ test: unit-test contract-test lab-test ## all tests, on simulated twins and in t
 # and can be had again: any other seed (make unit-test PROPTEST_RNG_SEED=…) takes as long.
 unit-test: export PROPTEST_RNG_SEED ?= 20261125
 unit-test: test-build ## unit, property and component tests only
-	$(CARGO) test --workspace
+	$(CARGO) test --workspace --features $(TESTED)
 
 contract-test: test-build ## requests made from the OpenAPI document against the server over made-up nodes
 	CARGO_TARGET_DIR=$(TARGET) scripts/contract-test

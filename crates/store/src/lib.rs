@@ -30,6 +30,7 @@
 //! ```
 
 mod error;
+#[cfg(feature = "etcd")]
 mod etcd;
 mod history;
 mod kv;
@@ -43,6 +44,7 @@ mod watch;
 use std::sync::Arc;
 
 pub use error::{InvalidRequest, StoreError};
+#[cfg(feature = "etcd")]
 pub use etcd::{EtcdOptions, EtcdStore, EtcdTls, Leader};
 pub use kv::{Event, EventBatch, KeyValue, Revision};
 pub use limits::HistoryLimits;

@@ -338,7 +338,7 @@ pub fn readme_and_host(rig: &mut Rig) {
 
     let mut host = Document::open("docs/guide/host.md");
     for line in [
-        "apt-get install gcc pkg-config libvirt-dev protobuf-compiler libprotobuf-dev",
+        "apt-get install gcc pkg-config libvirt-dev",
         "cargo build --release",
         "install -m755 target/release/accelnet target/release/accelnetd /usr/local/bin/",
         "install -m644 packaging/systemd/*.service /etc/systemd/system/",

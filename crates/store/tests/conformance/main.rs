@@ -9,6 +9,7 @@
 
 mod backend;
 mod damage;
+#[cfg(feature = "etcd")]
 mod etcd;
 mod file;
 mod history;
@@ -39,6 +40,7 @@ macro_rules! conformance {
             )*)*
         }
 
+        #[cfg(feature = "etcd")]
         mod on_etcd {
             $($(
                 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
