@@ -146,7 +146,7 @@ impl Repairs {
         });
     }
 
-    /// Somebody has the VF: what was done to it before is no reason to do less when it comes back, nor is that drift.
+    /// Somebody has the VF: that it is cleaned when it comes back is no drift, however often it comes and goes.
     pub fn forget_used(&mut self, used: impl Fn(PciAddress) -> bool) {
         self.0.retain(|repair| match &repair.action {
             Action::CleanVf { vf, .. } | Action::BindVf { vf, .. } => !used(*vf),

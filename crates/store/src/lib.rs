@@ -2,7 +2,7 @@
 //!
 //! [`Store`] is the port through which the server keeps everything it must not forget. It has
 //! etcd's semantics and no more than accelnet needs of them, so that a cluster can move from one
-//! server with a file ([`SqliteStore`]) to several servers with [`EtcdStore`] without a change in
+//! server with a file ([`SqliteStore`]) to several servers with `EtcdStore` without a change in
 //! the code above. [`MemoryStore`] is for tests and simulation.
 //!
 //! What every backend keeps to (`tests/conformance` runs the same cases over each):

@@ -9,8 +9,8 @@ use uuid::Uuid;
 use super::{
     nic, policy, process, taps,
     xml::{
-        self, Element, attribute, child, children, malformed, nic_mac, pci_address, software_nic,
-        software_nics, teaming, text,
+        self, Element, attribute, child, children, malformed, nic_mac, number, pci_address,
+        software_nic, software_nics, teaming, text,
     },
 };
 use crate::Result;
@@ -273,7 +273,7 @@ fn free_root_ports(root: Element<'_>) -> u32 {
     let free = children(devices, "controller")
         .filter(|controller| controller.attribute("model") == Some("pcie-root-port"))
         .filter(|controller| attribute(*controller, "target", "hotplug") != Some("off"))
-        .filter_map(|controller| controller.attribute("index")?.parse::<u32>().ok())
+        .filter_map(|controller| number(controller.attribute("index")?))
         .filter(|index| !used.contains(index));
     (free.count() as u32).saturating_sub(somewhere)
 }

@@ -68,7 +68,7 @@ pub fn pci_address(address: Element<'_>) -> Option<PciAddress> {
     })
 }
 
-/// A number of a device; `None` if it cannot be read. libvirt writes "0x"; what it takes without is decimal
+/// A number of a device; `None` if it cannot be read, which is for the caller to refuse. libvirt writes "0x"; what it takes without is decimal
 /// (src/conf/device_conf.c, `virPCIDeviceAddressParseXML`).
 pub fn number(text: &str) -> Option<u32> {
     match text.strip_prefix("0x") {
