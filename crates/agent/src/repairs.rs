@@ -147,9 +147,12 @@ impl Repairs {
     }
 
     /// Somebody has the VF: that it is cleaned when it comes back is no drift, however often it comes and goes.
+    /// What was refused because somebody has it stays to be told.
     pub fn forget_used(&mut self, used: impl Fn(PciAddress) -> bool) {
         self.0.retain(|repair| match &repair.action {
-            Action::CleanVf { vf, .. } | Action::BindVf { vf, .. } => !used(*vf),
+            Action::CleanVf { vf, .. } | Action::BindVf { vf, .. } => {
+                repair.refused.is_some() || !used(*vf)
+            }
             _ => true,
         });
     }
@@ -277,6 +280,15 @@ mod tests {
         assert_eq!(codes(&repairs), [Code::RepairRepeated]);
         repairs.forget(FIRST + QUIET, |_| false);
         assert_eq!(codes(&repairs), []);
+        // A VF that somebody has was not undone, but what is refused because of that is told.
+        let why = Problem::new(Code::VfQuarantined, "Somebody has it.");
+        (0..4).for_each(|_| repairs.note(&action(), Duration::ZERO, None));
+        repairs.forget_used(|_| true);
+        assert_eq!(codes(&repairs), []);
+        repairs.note(&action(), Duration::ZERO, Some(&why));
+        repairs.forget_used(|_| true);
+        assert_eq!(codes(&repairs), [Code::VfQuarantined]);
+        repairs.clear();
         // What is refused is forgotten as soon as it is not wanted.
         let why = Problem::new(Code::HostOperationFailed, "No such thing.");
         repairs.note(&action(), Duration::ZERO, Some(&why));
