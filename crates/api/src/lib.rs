@@ -4,6 +4,7 @@
 //! `application/problem+json` (RFC 9457) in the shape of [`ProblemDocument`]. The served OpenAPI
 //! document is generated from these types and from the server's routes.
 
+pub mod agents;
 pub mod capacity;
 pub mod client;
 pub mod json;

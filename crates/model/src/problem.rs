@@ -250,6 +250,14 @@ catalogue! {
         "There is no node with this name."
         "A node is known once its agent has reported, by the machine's host name."
         "See the nodes with 'accelnet status'."
+    JoinRefused "join_refused" REFUSED
+        "The machine was not let into the cluster."
+        "A machine joins with a token that the cluster made: for one machine, for some minutes, and for one use. It was not that, or the cluster's authority is not the one that the token names."
+        "Make a new token ('accelnet node join-token') and use it at once: 'accelnetd join https://SERVER:PORT TOKEN'."
+    NodeNotMember "node_not_member" REFUSED
+        "The node is not of this cluster any more."
+        "It was removed, or another machine has taken its place. Its VMs keep what they have; nothing new is given to them."
+        "Join again with a new token ('accelnet node join-token'), or stop and disable accelnet-agent on the machine."
     VmNotFound "vm_not_found" NOT_FOUND
         "There is no VM with this name or UUID."
         "VMs are found by name or UUID, among those that libvirt knows on nodes that report."

@@ -44,7 +44,7 @@ mod failure;
 #[cfg(feature = "fake")]
 pub mod fake;
 mod line;
-mod nodes;
+pub mod nodes;
 mod reports;
 mod routes;
 mod sharded;

@@ -6,6 +6,7 @@
 //! | `accelnet/v1/cluster` | [`ClusterEnable`], if acceleration is enabled |
 //! | `accelnet/v1/intents/NAME` | [`Intent`] |
 //! | `accelnet/v1/vms/UUID/spec` | [`VmSpec`] |
+//! | `accelnet/v1/nodes/NAME/spec` | a node that joined; see [`registry`](crate::nodes::registry) |
 //! | `accelnet/v1/nodes/NAME/status` | the node's last report, without what changes by itself: a [`Part`] of it |
 //! | `accelnet/v1/nodes/NAME/status/NUMBER` | its further VMs, where one value cannot hold all |
 //! | `accelnet/v1/audit/NUMBER` | [`Entry`]; the last [`KEPT`] |
@@ -42,6 +43,7 @@ use crate::{
     Pending,
     apart::apart,
     audit::{Entry, KEPT},
+    nodes::registry,
 };
 pub use kept::NodeReport;
 pub use park::Park;
@@ -50,7 +52,7 @@ use settled::{Generation, settled};
 pub use spec::{OnIntent, VmSpec, Wanted};
 pub use wish::{Specs, Wish};
 
-const PREFIX: &str = "accelnet/v1/";
+pub const PREFIX: &str = "accelnet/v1/";
 /// Version of the values' layout. A newer one is refused rather than misread.
 const SCHEMA: u32 = 1;
 /// How often a read that was overtaken begins again.
@@ -281,6 +283,7 @@ impl<S: Store> State for Stored<S> {
         Box::pin(async move {
             let listing = within(self.store.list_all(&format!("{PREFIX}nodes/"))).await?;
             let parts = listing.items.iter();
+            let parts = parts.filter(|item| !registry::is_spec(&item.key));
             let parts = parts.filter_map(|item| match decode(&item.key, &item.value) {
                 Ok(part) => Some(part),
                 // The node says it again; nothing is lost.
@@ -367,7 +370,7 @@ fn op(write: &Write, entry: &Entry, generation: u64) -> Result<Op, Problem> {
     })
 }
 
-fn put(key: &str, value: &impl Serialize) -> Result<Op, Problem> {
+pub fn put(key: &str, value: &impl Serialize) -> Result<Op, Problem> {
     let versioned = Versioned {
         schema: SCHEMA,
         value,
@@ -378,7 +381,7 @@ fn put(key: &str, value: &impl Serialize) -> Result<Op, Problem> {
     Ok(Op::put(format!("{PREFIX}{key}"), bytes))
 }
 
-fn decode<T: DeserializeOwned>(key: &str, bytes: &[u8]) -> Result<T, Problem> {
+pub fn decode<T: DeserializeOwned>(key: &str, bytes: &[u8]) -> Result<T, Problem> {
     #[derive(Deserialize)]
     struct Schema {
         schema: u32,
@@ -405,7 +408,7 @@ async fn within_store<T>(work: impl Future<Output = T> + Send) -> Result<T, Prob
     })
 }
 
-async fn within<T>(work: impl Future<Output = Result<T, StoreError>> + Send) -> Result<T, Problem> {
+pub async fn within<T>(work: impl Future<Output = Result<T, StoreError>> + Send) -> Result<T, Problem> {
     within_store(work).await?.map_err(|error| failed(&error))
 }
 

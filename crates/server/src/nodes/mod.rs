@@ -1,4 +1,12 @@
-//! The port to the agents.
+//! The nodes: which machines belong to the cluster, and the port to their agents.
+//!
+//! | module | holds |
+//! |---|---|
+//! | [`registry`] | the cluster's authority, members and join tokens, in the store |
+//! | [`hub`] | agents that are connected: what each is told, what it said last, and when |
+
+pub mod hub;
+pub mod registry;
 
 use std::sync::Arc;
 
