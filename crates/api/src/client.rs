@@ -11,9 +11,10 @@ use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{
     capacity::{Capacity, VmPlaces},
+    node::{JoinToken, JoinTokenRequest, NodeDetail, ServerSummary},
     types::{
         AccelerateRequest, Adapter, ChangeIntent, ClusterStatus, EnableRequest, IntentStatus,
-        Items, Outcome, ParkRequest, ProblemDocument, SetRequest, Vm, WatchLine,
+        Items, NodeSummary, Outcome, ParkRequest, ProblemDocument, SetRequest, Vm, WatchLine,
     },
 };
 
@@ -224,6 +225,45 @@ impl Client {
         self.get("/adapters").await
     }
 
+    /// All nodes.
+    pub async fn nodes(&self) -> Result<Items<NodeSummary>> {
+        self.get("/nodes").await
+    }
+
+    /// One node.
+    pub async fn node(&self, name: &str) -> Result<NodeDetail> {
+        self.get(&format!("/nodes/{}", node(name)?)).await
+    }
+
+    /// Takes a node out of the cluster: its certificate is no longer taken.
+    pub async fn remove_node(&self, name: &str, dry_run: bool) -> Result<Outcome<NodeDetail>> {
+        let path = format!("/nodes/{}?dry_run={dry_run}", node(name)?);
+        self.send(reqwest::Method::DELETE, &path, None::<&()>).await
+    }
+
+    /// Empties a node of VFs, for maintenance.
+    pub async fn drain(&self, name: &str, dry_run: bool) -> Result<Outcome<NodeDetail>> {
+        let path = format!("/nodes/{}/drain?dry_run={dry_run}", node(name)?);
+        self.send(reqwest::Method::POST, &path, None::<&()>).await
+    }
+
+    /// Lets a node give VFs again.
+    pub async fn uncordon(&self, name: &str, dry_run: bool) -> Result<Outcome<NodeDetail>> {
+        let path = format!("/nodes/{}/uncordon?dry_run={dry_run}", node(name)?);
+        self.send(reqwest::Method::POST, &path, None::<&()>).await
+    }
+
+    /// Makes a token that a node joins with.
+    pub async fn join_token(&self, request: &JoinTokenRequest) -> Result<JoinToken> {
+        self.send(reqwest::Method::POST, "/join-tokens", Some(request))
+            .await
+    }
+
+    /// The cluster's servers.
+    pub async fn servers(&self) -> Result<Items<ServerSummary>> {
+        self.get("/servers").await
+    }
+
     /// Follows one VM: `each` is given the VM as it is at every change and says whether to go on.
     /// Ends with an error if the connection breaks or the VM goes.
     pub async fn follow_vm(&self, vm: &str, each: impl FnMut(&Vm) -> bool) -> Result<()> {
@@ -381,6 +421,11 @@ fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T> {
 /// A VM's name or UUID as a part of a path.
 fn vm(word: &str) -> Result<String> {
     segment(word, Code::VmNotFound)
+}
+
+/// A node's name as a part of a path.
+fn node(name: &str) -> Result<String> {
+    segment(name, Code::NodeNotFound)
 }
 
 /// An intent's name as a part of a path.

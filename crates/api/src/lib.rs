@@ -7,10 +7,12 @@
 pub mod capacity;
 pub mod client;
 pub mod json;
+pub mod node;
 pub mod types;
 
 pub use capacity::*;
 pub use client::{Client, ClientError};
+pub use node::*;
 pub use types::*;
 
 /// Where the API begins.
