@@ -29,7 +29,7 @@ use tokio::{
 };
 use tower::ServiceExt;
 
-use crate::audit::Actor;
+use crate::{audit::Actor, people::Sender};
 use spoken::Spoken;
 
 /// So many at a time; more wait until one ends. A watch holds one as long as it lasts, and systemd gives a
@@ -98,7 +98,7 @@ async fn connection(
     let sender = sender(&stream);
     let service = service_fn(move |request: Request<Incoming>| {
         let mut request = request.map(Body::new);
-        request.extensions_mut().insert(ConnectInfo(sender));
+        request.extensions_mut().insert(ConnectInfo(sender.clone()));
         let router = router.clone();
         async move {
             let answer = router.oneshot(request).await;
@@ -131,15 +131,17 @@ async fn told_to_stop(stopped: &mut watch::Receiver<bool>) {
     let _ = stopped.wait_for(|stop| *stop).await;
 }
 
-fn sender(stream: &UnixStream) -> Actor {
-    stream.peer_cred().map_or_else(
+fn sender(stream: &UnixStream) -> Sender {
+    let actor = stream.peer_cred().map_or_else(
         |_| Actor::default(),
         |peer| Actor {
             uid: Some(peer.uid()),
             gid: Some(peer.gid()),
             pid: peer.pid(),
+            ..Actor::default()
         },
-    )
+    );
+    Sender::Local(actor)
 }
 
 /// A descriptor that is kept so that somebody can be told when there is no other.

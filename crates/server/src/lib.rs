@@ -24,6 +24,7 @@
 //! | [`told`] | what each node was told |
 //! | [`sharded`] | maps of which copies cost nothing |
 //! | [`audit`] | who asked for what, and what became of it |
+//! | [`people`] | who asks, and what they may do; their tokens |
 //! | [`connections`] | who is connected, and for how long |
 //! | [`nodes`] | the port to the agents |
 //! | [`reports`] | what the nodes said last |
@@ -45,6 +46,7 @@ mod failure;
 pub mod fake;
 mod line;
 pub mod nodes;
+mod people;
 mod reports;
 mod routes;
 mod sharded;
@@ -64,7 +66,9 @@ use std::{
 use accelnet_model::{Code, Name, NodeStatus, Problem};
 use accelnet_store::Store;
 use futures::future::{BoxFuture, join_all};
+pub use audit::Actor;
 pub use nodes::Nodes;
+pub use people::{NodePeerInfo, Sender};
 pub use routes::openapi;
 use tokio::{net::UnixListener, sync::watch, time::Instant};
 
@@ -72,6 +76,7 @@ use crate::{
     admission::{Decided, Room},
     audit::Asked,
     line::Line,
+    people::Attempts,
     reports::{Known, Reports, Seen, worth_keeping},
     state::{NodeReport, Wish},
     told::Told,
@@ -111,6 +116,8 @@ struct Shared {
     kept: tokio::sync::Mutex<BTreeMap<Name, NodeStatus>>,
     told: Told,
     line: Line,
+    /// Requests of nobody who is known.
+    attempts: Attempts,
     /// When there may be a look for something unknown again.
     next_search: tokio::sync::Mutex<Option<Instant>>,
     /// Counts changes of wish or reports, to wake those who watch.
@@ -144,6 +151,7 @@ impl Server {
             kept: tokio::sync::Mutex::default(),
             told: Told::default(),
             line: Line::default(),
+            attempts: Attempts::default(),
             next_search: tokio::sync::Mutex::default(),
             changes: watch::channel(0).0,
             stopping: watch::channel(false).0,

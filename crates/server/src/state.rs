@@ -7,11 +7,12 @@
 //! | `accelnet/v1/intents/NAME` | [`Intent`] |
 //! | `accelnet/v1/vms/UUID/spec` | [`VmSpec`] |
 //! | `accelnet/v1/nodes/NAME/spec` | a node that joined; see [`registry`](crate::nodes::registry) |
+//! | `accelnet/v1/tokens/NAME` | [`TokenSpec`]: a hash, never a token |
 //! | `accelnet/v1/nodes/NAME/status` | the node's last report, without what changes by itself: a [`Part`] of it |
 //! | `accelnet/v1/nodes/NAME/status/NUMBER` | its further VMs, where one value cannot hold all |
 //! | `accelnet/v1/audit/NUMBER` | [`Entry`]; the last [`KEPT`] |
 //!
-//! Values are JSON objects with the number of their `schema`. The first four are the *wish*. Every
+//! Values are JSON objects with the number of their `schema`. The first five are the *wish*. Every
 //! change of it compares the generation, so that no decision rests on a wish that has changed since,
 //! and is written together with its audit entry.
 //!
@@ -22,6 +23,7 @@ mod kept;
 mod park;
 mod settled;
 mod spec;
+mod token;
 mod wish;
 
 use std::{
@@ -50,6 +52,7 @@ pub use park::Park;
 pub use settled::not_known_yet;
 use settled::{Generation, settled};
 pub use spec::{OnIntent, VmSpec, Wanted};
+pub use token::TokenSpec;
 pub use wish::{Specs, Wish};
 
 pub const PREFIX: &str = "accelnet/v1/";
@@ -78,6 +81,10 @@ pub enum Write {
     },
     /// Forget the wishes for a VM.
     NoVm(Uuid),
+    /// Put a token.
+    Token(TokenSpec),
+    /// Revoke a token.
+    NoToken(Name),
 }
 
 impl Write {
@@ -85,8 +92,17 @@ impl Write {
     pub fn vm(&self) -> Option<Uuid> {
         match self {
             Self::Vm { uuid, .. } | Self::NoVm(uuid) => Some(*uuid),
-            Self::Cluster(_) | Self::Intent(_) | Self::NoIntent(_) => None,
+            Self::Cluster(_)
+            | Self::Intent(_)
+            | Self::NoIntent(_)
+            | Self::Token(_)
+            | Self::NoToken(_) => None,
         }
+    }
+
+    /// It is nothing that nodes are told.
+    pub fn is_of_people(&self) -> bool {
+        matches!(self, Self::Token(_) | Self::NoToken(_))
     }
 }
 
@@ -105,6 +121,9 @@ pub trait State: Send + Sync {
         seen: &'a Wish,
         changes: Vec<Change>,
     ) -> Pending<'a, Result<Option<Wish>, Problem>>;
+
+    /// The record of changes with its numbers, in their order.
+    fn entries(&self) -> Pending<'_, Result<Vec<(u64, Entry)>, Problem>>;
 
     /// The nodes' reports as they were kept.
     fn kept_reports(&self) -> Pending<'_, Result<Vec<NodeReport>, Problem>>;
@@ -202,7 +221,7 @@ impl<S: Store> Stored<S> {
     async fn read_at_once(&self) -> Result<Vec<Arc<KeyValue>>, StoreError> {
         let mut items = Vec::new();
         let mut at = None;
-        for part in ["cluster", "generation", "intents/", "vms/"] {
+        for part in ["cluster", "generation", "intents/", "tokens/", "vms/"] {
             let prefix = format!("{PREFIX}{part}");
             let mut page = Some(Page {
                 at,
@@ -279,6 +298,18 @@ impl<S: Store> State for Stored<S> {
         Box::pin(self.write(seen, changes))
     }
 
+    fn entries(&self) -> Pending<'_, Result<Vec<(u64, Entry)>, Problem>> {
+        Box::pin(async move {
+            let listing = within(self.store.list_all(&format!("{PREFIX}audit/"))).await?;
+            let items = listing.items.iter();
+            let entries = items.filter_map(|item| {
+                let number = item.key.rsplit('/').next()?.parse().ok()?;
+                Some(decode(&item.key, &item.value).map(|entry| (number, entry)))
+            });
+            entries.collect()
+        })
+    }
+
     fn kept_reports(&self) -> Pending<'_, Result<Vec<NodeReport>, Problem>> {
         Box::pin(async move {
             let listing = within(self.store.list_all(&format!("{PREFIX}nodes/"))).await?;
@@ -342,6 +373,10 @@ fn wish(items: &[Arc<KeyValue>]) -> Result<Wish, Problem> {
                 }
                 specs.push(spec);
             }
+            ["tokens", _] => {
+                let token: TokenSpec = decode(key, &item.value)?;
+                Arc::make_mut(&mut wish.tokens).insert(token.name.clone(), token);
+            }
             // A newer version's: kept, not understood.
             _ => tracing::warn!(key, "an unknown key in the store"),
         }
@@ -363,6 +398,8 @@ fn op(write: &Write, entry: &Entry, generation: u64) -> Result<Op, Problem> {
         Write::Intent(intent) => put(&format!("intents/{}", intent.name), &intent)?,
         Write::NoIntent(name) => Op::delete(format!("{PREFIX}intents/{name}")),
         Write::NoVm(uuid) => Op::delete(format!("{PREFIX}vms/{uuid}/spec")),
+        Write::Token(token) => put(&format!("tokens/{}", token.name), token)?,
+        Write::NoToken(name) => Op::delete(format!("{PREFIX}tokens/{name}")),
         Write::Vm { uuid, wanted } => {
             let spec = VmSpec::new(*uuid, wanted.clone(), entry, generation);
             put(&format!("vms/{uuid}/spec"), &spec)?

@@ -116,7 +116,8 @@ impl Server {
 
     /// Tells the nodes that what was written concerns.
     pub(crate) fn hand_out_writes<'a>(&self, wish: &Wish, writes: impl Iterator<Item = &'a Write>) {
-        let vms: Option<Vec<Uuid>> = writes.map(Write::vm).collect();
+        let of_nodes = writes.filter(|write| !write.is_of_people());
+        let vms: Option<Vec<Uuid>> = of_nodes.map(Write::vm).collect();
         let Some(vms) = vms else {
             return self.hand_out(wish);
         };
