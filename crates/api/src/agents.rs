@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   agent                                              server
-//!     │  POST join     a token's secret, a public key ──►│  once; no certificate yet
+//!     │  POST join     a token, a public key ───────────►│  once; no certificate yet
 //!     │  GET  follow   ─────────────────────────────────►│
 //!     │◄── Welcome, Wish, then Vms │ Wish │ Look │ Alive │  one long answer, NDJSON
 //!     │  POST report   session, sequence, status ───────►│  what changed; else a sign of life
@@ -31,8 +31,8 @@ pub const REPORT_BYTES_MAX: usize = 32 << 20;
 /// A machine asks to be a node.
 #[derive(Clone, Serialize, Deserialize)]
 pub struct JoinRequest {
-    /// The token's secret part.
-    pub secret: String,
+    /// The token.
+    pub token: String,
     /// A certificate request; only its public key counts.
     pub request_pem: String,
     /// What the machine is called.
@@ -165,7 +165,7 @@ pub fn after(before: Option<&NodeDesired>, said: &Down) -> Option<NodeDesired> {
 
 impl std::fmt::Debug for JoinRequest {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        // Without the secret.
+        // Without the token.
         f.debug_struct("JoinRequest")
             .field("name", &self.name)
             .finish_non_exhaustive()

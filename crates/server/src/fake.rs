@@ -28,7 +28,7 @@ use accelnet_store::Store;
 use tokio::{net::UnixListener, sync::oneshot, task::JoinHandle};
 use uuid::Uuid;
 
-use crate::{Nodes, Pending, Server, Shared};
+use crate::{Door, Nodes, Pending, Server, Shared};
 
 type ChangeOnce = Box<dyn FnOnce(&mut Observed) + Send>;
 
@@ -477,7 +477,7 @@ impl Running {
         let (stop, stopped) = oneshot::channel::<()>();
         let serving = tokio::spawn(async move {
             server
-                .serve(listener, async move { drop(stopped.await) })
+                .serve(vec![Door::Local(listener)], async move { drop(stopped.await) })
                 .await;
         });
         Self { stop, serving }

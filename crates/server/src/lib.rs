@@ -26,7 +26,7 @@
 //! | [`audit`] | who asked for what, and what became of it |
 //! | [`people`] | who asks, and what they may do; their tokens |
 //! | [`connections`] | who is connected, and for how long |
-//! | [`nodes`] | the port to the agents |
+//! | [`nodes`] | which machines belong to the cluster, and the port to their agents |
 //! | [`reports`] | what the nodes said last |
 //! | [`whereabouts`] | where VMs are, and what is known of those that could not be looked at |
 //! | [`parks`] | VMs that are parked no longer |
@@ -45,7 +45,7 @@ mod failure;
 #[cfg(feature = "fake")]
 pub mod fake;
 mod line;
-pub mod nodes;
+mod nodes;
 mod people;
 mod reports;
 mod routes;
@@ -64,18 +64,21 @@ use std::{
 };
 
 use accelnet_model::{Code, Name, NodeStatus, Problem};
+use accelnet_pki::Authority;
 use accelnet_store::Store;
 use futures::future::{BoxFuture, join_all};
 pub use audit::Actor;
-pub use nodes::Nodes;
+pub use connections::Door;
+pub use nodes::{Nodes, membership};
 pub use people::{NodePeerInfo, Sender};
 pub use routes::openapi;
-use tokio::{net::UnixListener, sync::watch, time::Instant};
+use tokio::{sync::watch, time::Instant};
 
 use crate::{
     admission::{Decided, Room},
-    audit::Asked,
+    audit::{Asked, Entry},
     line::Line,
+    nodes::membership::Membership,
     people::Attempts,
     reports::{Known, Reports, Seen, worth_keeping},
     state::{NodeReport, Wish},
@@ -109,6 +112,8 @@ pub struct Server {
 struct Shared {
     state: Box<dyn state::State>,
     nodes: Arc<dyn Nodes>,
+    /// Who belongs to the cluster, if it is one.
+    membership: Option<Membership>,
     reports: Reports,
     /// Capacity, kept from one decision to the next.
     room: Arc<Room>,
@@ -143,9 +148,32 @@ impl Server {
     /// # Errors
     /// If the store cannot be read.
     pub async fn new<S: Store>(store: S, nodes: Arc<dyn Nodes>) -> Result<Self, Problem> {
+        Self::open(store, nodes, None).await
+    }
+
+    /// A cluster's server: nodes join it, and dial.
+    ///
+    /// # Errors
+    /// If the store cannot be read.
+    pub async fn of_cluster<S: Store>(
+        store: Arc<S>,
+        authority: Arc<Authority>,
+        servers: Vec<String>,
+    ) -> Result<Self, Problem> {
+        let membership = Membership::open(Arc::clone(&store), authority, servers).await?;
+        let nodes = Arc::clone(&membership.hub) as Arc<dyn Nodes>;
+        Self::open(store, nodes, Some(membership)).await
+    }
+
+    async fn open<S: Store>(
+        store: S,
+        nodes: Arc<dyn Nodes>,
+        membership: Option<Membership>,
+    ) -> Result<Self, Problem> {
         let shared = Shared {
             state: Box::new(state::Stored::open(store).await?),
             nodes,
+            membership,
             reports: Reports::default(),
             room: Arc::default(),
             kept: tokio::sync::Mutex::default(),
@@ -184,28 +212,34 @@ impl Server {
 
     /// Serves the API until `stop` is done. Watches end then; requests under way come to their end,
     /// within some seconds.
-    pub async fn serve(
-        &self,
-        listener: UnixListener,
-        stop: impl Future<Output = ()> + Send + 'static,
-    ) {
+    pub async fn serve(&self, doors: Vec<Door>, stop: impl Future<Output = ()> + Send + 'static) {
         let stopping = self.shared.stopping.clone();
         let stop = async move {
             stop.await;
             stopping.send_replace(true);
         };
-        let serving = connections::serve(listener, routes::service(self.clone()), stop);
+        let router = routes::service(self.clone());
+        let serving = doors
+            .into_iter()
+            .map(|door| connections::serve(door, router.clone(), self.stopping()));
+        let serving = join_all(serving);
         let too_long = async {
             self.stopping().await;
             tokio::time::sleep(STOP_LIMIT).await;
         };
         let served = async {
             tokio::select! {
-                () = serving => {}
+                _ = serving => {}
                 () = too_long => tracing::warn!("requests under way are cut off"),
             }
         };
-        tokio::join!(served, self.keep_reports(), self.end_what_is_over());
+        tokio::join!(
+            stop,
+            served,
+            self.keep_reports(),
+            self.end_what_is_over(),
+            self.watch_signs()
+        );
     }
 
     /// Waits until the server shall stop.
@@ -301,6 +335,11 @@ impl Server {
             audit::refused(asked, problems);
         }
         changed
+    }
+
+    /// Records what was done beside the wish.
+    pub(crate) async fn record(&self, asked: &Asked) -> Result<(), Problem> {
+        self.shared.state.record(&Entry::new(asked)).await
     }
 
     /// Keeps reports that changed, until the server stops.

@@ -6,7 +6,7 @@
 //! | `accelnet/v1/cluster` | [`ClusterEnable`], if acceleration is enabled |
 //! | `accelnet/v1/intents/NAME` | [`Intent`] |
 //! | `accelnet/v1/vms/UUID/spec` | [`VmSpec`] |
-//! | `accelnet/v1/nodes/NAME/spec` | a node that joined; see [`registry`](crate::nodes::registry) |
+//! | `accelnet/v1/nodes/NAME/spec` | a node that joined; see [`nodes`] |
 //! | `accelnet/v1/tokens/NAME` | [`TokenSpec`]: a hash, never a token |
 //! | `accelnet/v1/nodes/NAME/status` | the node's last report, without what changes by itself: a [`Part`] of it |
 //! | `accelnet/v1/nodes/NAME/status/NUMBER` | its further VMs, where one value cannot hold all |
@@ -45,7 +45,7 @@ use crate::{
     Pending,
     apart::apart,
     audit::{Entry, KEPT},
-    nodes::registry,
+    nodes,
 };
 pub use kept::NodeReport;
 pub use park::Park;
@@ -124,6 +124,9 @@ pub trait State: Send + Sync {
 
     /// The record of changes with its numbers, in their order.
     fn entries(&self) -> Pending<'_, Result<Vec<(u64, Entry)>, Problem>>;
+
+    /// Records what was done beside the wish.
+    fn record<'a>(&'a self, entry: &'a Entry) -> Pending<'a, Result<(), Problem>>;
 
     /// The nodes' reports as they were kept.
     fn kept_reports(&self) -> Pending<'_, Result<Vec<NodeReport>, Problem>>;
@@ -310,11 +313,18 @@ impl<S: Store> State for Stored<S> {
         })
     }
 
+    fn record<'a>(&'a self, entry: &'a Entry) -> Pending<'a, Result<(), Problem>> {
+        Box::pin(async move {
+            let ops = self.entry_ops(entry)?;
+            within(self.store.txn(Vec::new(), ops)).await.map(drop)
+        })
+    }
+
     fn kept_reports(&self) -> Pending<'_, Result<Vec<NodeReport>, Problem>> {
         Box::pin(async move {
             let listing = within(self.store.list_all(&format!("{PREFIX}nodes/"))).await?;
             let parts = listing.items.iter();
-            let parts = parts.filter(|item| !registry::is_spec(&item.key));
+            let parts = parts.filter(|item| !nodes::is_spec(&item.key));
             let parts = parts.filter_map(|item| match decode(&item.key, &item.value) {
                 Ok(part) => Some(part),
                 // The node says it again; nothing is lost.

@@ -81,6 +81,11 @@ impl Told {
         self.lock().nodes.get(node).map_or(0, |part| part.times)
     }
 
+    /// A node is another machine, or none any more.
+    pub fn leave(&self, node: &Name) {
+        self.lock().nodes.remove(node);
+    }
+
     /// A node has to be told once more, whatever it knows.
     fn forget(&self, node: &Name) {
         if let Some(part) = self.lock().nodes.get_mut(node) {

@@ -211,7 +211,7 @@ fn run(directory: &Path, count: u64) {
     simulated.report_to(&server);
     let server = serving.spawn(async move {
         let until = async move { drop(stopped.await) };
-        server.serve(listener, until).await;
+        server.serve(vec![Door::Local(listener)], until).await;
     });
     println!("  ready after {:.1?}", begin.elapsed());
     asking.block_on(async {

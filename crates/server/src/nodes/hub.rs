@@ -24,7 +24,7 @@ use tokio::{
 };
 use uuid::Uuid;
 
-use super::{Nodes, registry::Member};
+use super::{Nodes, not_member, registry::Member};
 use crate::Pending;
 
 /// Numbers of questions that a node has not answered.
@@ -102,11 +102,6 @@ impl Inner {
         seat.filter(|seat| seat.member.id == id)
             .ok_or_else(|| not_member(name))
     }
-}
-
-fn not_member(name: &Name) -> Problem {
-    let text = format!("Node '{name}' is not of this cluster, or another machine has its name now.");
-    Problem::new(Code::NodeNotMember, text).about("node", name)
 }
 
 fn not_connected(name: &Name) -> Problem {

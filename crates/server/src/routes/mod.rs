@@ -2,11 +2,13 @@
 
 mod acceleration;
 mod adapters;
+mod agents;
 mod capacity;
 mod cluster;
 mod document;
 mod extract;
 mod intents;
+mod nodes;
 mod people;
 mod stream;
 mod vms;
@@ -53,6 +55,9 @@ fn api() -> OpenApiRouter<Server> {
         .routes(routes!(capacity::show_places))
         .routes(routes!(adapters::list_adapters))
         .routes(routes!(adapters::show_adapter))
+        .routes(routes!(nodes::show_node, nodes::remove_node))
+        .routes(routes!(nodes::create_join_token))
+        .routes(routes!(nodes::list_servers))
         .routes(routes!(people::whoami))
         .routes(routes!(people::list_tokens, people::create_token))
         .routes(routes!(people::revoke_token))
@@ -69,6 +74,8 @@ pub fn service(server: Server) -> Router {
         .method_not_allowed_fallback(method_not_allowed)
         .layer(DefaultBodyLimit::max(BODY_LIMIT_BYTES))
         .layer(from_fn_with_state(server.clone(), authorized))
+        // Nodes show certificates, not tokens.
+        .merge(agents::router())
         .with_state(server)
 }
 
