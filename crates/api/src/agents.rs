@@ -25,6 +25,8 @@ pub const BASE: &str = "/node/v1";
 pub const DOWN_AFTER: Duration = Duration::from_secs(10);
 /// An agent gives a sign this often, so that two may be late before it counts as down; a server too.
 pub const SIGN_EVERY: Duration = Duration::from_secs(3);
+/// A server that is not the active one answers 421 with this header: where the active one is, if it knows.
+pub const ACTIVE_HEADER: &str = "x-accelnet-active";
 /// A report of 5,000 VMs has 15 MiB.
 pub const REPORT_BYTES_MAX: usize = 32 << 20;
 

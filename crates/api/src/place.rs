@@ -125,8 +125,9 @@ impl Place {
         let problem = Problem::new(Code::ServerNotRunning, format!("{self}: {why}."));
         match self {
             Self::Socket(_) => problem,
-            Self::Server(_) => problem
-                .with_cure("Check the address (--server), and that accelnetd runs there."),
+            Self::Server(_) => {
+                problem.with_cure("Check the address (--server), and that accelnetd runs there.")
+            }
         }
     }
 
@@ -140,7 +141,9 @@ impl Place {
                 let text = format!("{self} shows no certificate.");
                 Problem::new(Code::ServerNotTrusted, text)
             }
-            _ => self.nobody(&format!("what answers there is no accelnet server ({error})")),
+            _ => self.nobody(&format!(
+                "what answers there is no accelnet server ({error})"
+            )),
         }
     }
 }

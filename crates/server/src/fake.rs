@@ -477,7 +477,10 @@ impl Running {
         let (stop, stopped) = oneshot::channel::<()>();
         let serving = tokio::spawn(async move {
             server
-                .serve(vec![Door::Local(listener)], async move { drop(stopped.await) })
+                .serve(
+                    vec![Door::Local(listener)],
+                    async move { drop(stopped.await) },
+                )
                 .await;
         });
         Self { stop, serving }

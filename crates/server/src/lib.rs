@@ -39,7 +39,7 @@
 mod admission;
 mod apart;
 mod audit;
-mod connections;
+pub mod connections;
 mod endings;
 mod failure;
 #[cfg(feature = "fake")]
@@ -66,9 +66,9 @@ use std::{
 use accelnet_model::{Code, Name, NodeStatus, Problem};
 use accelnet_pki::Authority;
 use accelnet_store::Store;
-use futures::future::{BoxFuture, join_all};
 pub use audit::Actor;
 pub use connections::Door;
+use futures::future::{BoxFuture, join_all};
 pub use nodes::{Nodes, membership};
 pub use people::{NodePeerInfo, Sender};
 pub use routes::openapi;

@@ -455,7 +455,9 @@ async fn within_store<T>(work: impl Future<Output = T> + Send) -> Result<T, Prob
     })
 }
 
-pub async fn within<T>(work: impl Future<Output = Result<T, StoreError>> + Send) -> Result<T, Problem> {
+pub async fn within<T>(
+    work: impl Future<Output = Result<T, StoreError>> + Send,
+) -> Result<T, Problem> {
     within_store(work).await?.map_err(|error| failed(&error))
 }
 

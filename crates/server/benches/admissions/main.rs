@@ -17,7 +17,7 @@ use std::{
 use accelnet_api::{AccelerateRequest, Client};
 use accelnet_model::Performance;
 use accelnet_rules::fixture;
-use accelnet_server::{Nodes, Server};
+use accelnet_server::{Door, Nodes, Server};
 use accelnet_store::{Op, SqliteOptions, SqliteStore, Store};
 use nodes::SimulatedNodes;
 use serde_json::{Value, json};

@@ -106,7 +106,9 @@ impl Inner {
 
 fn not_connected(name: &Name) -> Problem {
     let text = format!("The agent of node '{name}' is not connected.");
-    let cure = format!("On {name}: 'systemctl status accelnet-agent', and whether it reaches the server's address.");
+    let cure = format!(
+        "On {name}: 'systemctl status accelnet-agent', and whether it reaches the server's address."
+    );
     Problem::new(Code::AgentUnreachable, text)
         .about("node", name)
         .with_cure(cure)
@@ -162,7 +164,10 @@ impl Hub {
     /// True while the node gives signs of life.
     pub fn is_up(&self, name: &Name) -> bool {
         let inner = self.lock();
-        inner.seats.get(name).is_some_and(|seat| seat.session.is_some())
+        inner
+            .seats
+            .get(name)
+            .is_some_and(|seat| seat.session.is_some())
     }
 
     /// An agent begins a session; the one before is over.
@@ -250,7 +255,10 @@ impl Hub {
     /// How long it is until [`Self::end_silent`] may find one.
     pub fn next_end(&self, now: Instant) -> Duration {
         let inner = self.lock();
-        let sessions = inner.seats.values().filter_map(|seat| seat.session.as_ref());
+        let sessions = inner
+            .seats
+            .values()
+            .filter_map(|seat| seat.session.as_ref());
         let ends = sessions.map(|session| session.last_sign + DOWN_AFTER);
         ends.min()
             .map_or(DOWN_AFTER, |end| end.saturating_duration_since(now))
@@ -334,7 +342,10 @@ mod tests {
         let first = hub.follow(&name("a"), ID, now).unwrap();
         let take = |up| hub.take_in(&name("a"), ID, up, now);
         assert_eq!(take(up(first.session, 1)), Ok(Taken::Sign));
-        assert!(matches!(take(with_status(up(first.session, 2), 1)), Ok(Taken::Status(_))));
+        assert!(matches!(
+            take(with_status(up(first.session, 2), 1)),
+            Ok(Taken::Status(_))
+        ));
         assert_eq!(take(up(first.session, 2)).unwrap_err().code, Code::Conflict);
         let second = hub.follow(&name("a"), ID, now).unwrap();
         // Whoever reads the first one's answer sees that it is over.
@@ -389,16 +400,23 @@ mod tests {
         following.questions.changed().await.unwrap();
         let silent = hub.end_silent(now + DOWN_AFTER);
         assert_eq!(silent.len(), 1);
-        assert_eq!(asked.await.unwrap().unwrap_err().code, Code::AgentUnreachable);
+        assert_eq!(
+            asked.await.unwrap().unwrap_err().code,
+            Code::AgentUnreachable
+        );
     }
 
     #[tokio::test]
     async fn a_node_without_a_sign_is_down_and_is_said_once() {
-        let (hub, now) = (Hub::new([member("a", 1), member("b", 2)], 0), Instant::now());
+        let (hub, now) = (
+            Hub::new([member("a", 1), member("b", 2)], 0),
+            Instant::now(),
+        );
         let a = hub.follow(&name("a"), ID, now).unwrap();
         hub.follow(&name("b"), Uuid::from_u128(2), now).unwrap();
         let later = now + Duration::from_secs(6);
-        hub.take_in(&name("a"), ID, up(a.session, 1), later).unwrap();
+        hub.take_in(&name("a"), ID, up(a.session, 1), later)
+            .unwrap();
         assert_eq!(hub.next_end(later), Duration::from_secs(4));
         assert!(hub.end_silent(later).is_empty());
         let ended = hub.end_silent(now + DOWN_AFTER);

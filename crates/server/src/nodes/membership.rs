@@ -174,14 +174,15 @@ impl Membership {
     /// `join_refused`, `conflict` if there is a node of its name.
     async fn admit(&self, request: &JoinRequest) -> Result<(Member, Joined), Problem> {
         let token: Result<JoinToken, _> = request.token.parse();
-        let token =
-            token.map_err(|error| Problem::new(Code::JoinRefused, format!("{error}.")))?;
+        let token = token.map_err(|error| Problem::new(Code::JoinRefused, format!("{error}.")))?;
         let now = Timestamp::now();
         // A request that no certificate could be made for uses up no token.
         let sample = Uuid::nil();
         let lifetime = CERTIFICATE_LIFETIME;
         let name = &request.name;
-        let tried = self.authority.issue_node(&request.request_pem, sample, name, lifetime, now);
+        let tried = self
+            .authority
+            .issue_node(&request.request_pem, sample, name, lifetime, now);
         tried.map_err(unusable)?;
         let candidate = Candidate {
             token: &token.secret.hash().to_string(),
@@ -309,7 +310,10 @@ impl Server {
         };
         let servers = membership.servers.iter();
         let summaries = servers.map(|address| ServerSummary {
-            name: address.rsplit_once(':').map_or(address.as_str(), |(host, _)| host).to_owned(),
+            name: address
+                .rsplit_once(':')
+                .map_or(address.as_str(), |(host, _)| host)
+                .to_owned(),
             address: address.clone(),
             active: true,
             since: membership.since,

@@ -242,8 +242,8 @@ fn invited(
     candidate: &Candidate<'_>,
     now: Timestamp,
 ) -> Result<Invitation, Problem> {
-    let invitation =
-        invitation.ok_or_else(|| refused("The token is none of this cluster's, or was removed."))?;
+    let invitation = invitation
+        .ok_or_else(|| refused("The token is none of this cluster's, or was removed."))?;
     if invitation.expires < now {
         return Err(refused(&format!(
             "The token expired at {}.",
@@ -283,7 +283,11 @@ fn may_take_place(
     let text = format!(
         "There is a node '{}' already{}.",
         present.name,
-        if candidate.is_up { ", and it is up" } else { "" }
+        if candidate.is_up {
+            ", and it is up"
+        } else {
+            ""
+        }
     );
     let cure = "Give the machine another host name (hostnamectl), or, if it takes that node's place, stop that node \
                 and use a token for this name: 'accelnet node join-token --node NAME'.";
@@ -358,8 +362,12 @@ mod tests {
     async fn a_token_lets_one_machine_in_and_a_repeated_request_is_the_same() {
         let store = invited_store(None).await;
         let (one, two) = (name("node1"), name("node2"));
-        let first = admit(&store, candidate("t1", "k1", &one), now()).await.unwrap();
-        let again = admit(&store, candidate("t1", "k1", &one), now()).await.unwrap();
+        let first = admit(&store, candidate("t1", "k1", &one), now())
+            .await
+            .unwrap();
+        let again = admit(&store, candidate("t1", "k1", &one), now())
+            .await
+            .unwrap();
         assert_eq!(first, again);
         // Another key, or another name.
         for other in [candidate("t1", "k2", &one), candidate("t1", "k1", &two)] {
@@ -377,7 +385,11 @@ mod tests {
         for (candidate, at, word) in [
             (candidate("t2", "k", &one), now(), "none of this cluster's"),
             (candidate("t1", "k", &two), now(), "is for node 'node1'"),
-            (candidate("t1", "k", &one), now() + SignedDuration::from_mins(16), "expired"),
+            (
+                candidate("t1", "k", &one),
+                now() + SignedDuration::from_mins(16),
+                "expired",
+            ),
         ] {
             let problem = admit(&store, candidate, at).await.unwrap_err();
             assert_eq!(problem.code, Code::JoinRefused);
@@ -390,18 +402,24 @@ mod tests {
     async fn a_node_is_replaced_only_by_one_that_is_meant_and_while_it_is_down() {
         let store = invited_store(None).await;
         let one = name("node1");
-        let first = admit(&store, candidate("t1", "k1", &one), now()).await.unwrap();
+        let first = admit(&store, candidate("t1", "k1", &one), now())
+            .await
+            .unwrap();
         invite(&store, "t2", None, now(), LASTS).await.unwrap();
         let problem = admit(&store, candidate("t2", "k2", &one), now()).await;
         assert_eq!(problem.unwrap_err().code, Code::Conflict);
-        invite(&store, "t3", Some(one.clone()), now(), LASTS).await.unwrap();
+        invite(&store, "t3", Some(one.clone()), now(), LASTS)
+            .await
+            .unwrap();
         let up = Candidate {
             is_up: true,
             ..candidate("t3", "k2", &one)
         };
         let problem = admit(&store, up, now()).await.unwrap_err();
         assert!(problem.detail.contains("is up"), "{problem}");
-        let second = admit(&store, candidate("t3", "k2", &one), now()).await.unwrap();
+        let second = admit(&store, candidate("t3", "k2", &one), now())
+            .await
+            .unwrap();
         assert_ne!(first.id, second.id);
         assert_eq!(members(&store).await.unwrap(), [second]);
     }
@@ -422,7 +440,9 @@ mod tests {
     async fn a_node_that_is_removed_leaves_nothing() {
         let store = invited_store(None).await;
         let one = name("node1");
-        admit(&store, candidate("t1", "k1", &one), now()).await.unwrap();
+        admit(&store, candidate("t1", "k1", &one), now())
+            .await
+            .unwrap();
         let report = vec![Op::put(format!("{PREFIX}nodes/node1/status"), "{}")];
         store.txn(Vec::new(), report).await.unwrap();
         let other = vec![Op::put(format!("{PREFIX}nodes/node10/status"), "{}")];

@@ -69,7 +69,10 @@ async fn join(
     if joined.is_err()
         && let Sender::Remote { address, .. } = sender
     {
-        server.shared.attempts.failed(Some(address.ip()), "no join token");
+        server
+            .shared
+            .attempts
+            .failed(Some(address.ip()), "no join token");
     }
     Ok(Json(joined?))
 }

@@ -56,7 +56,9 @@ pub async fn remove_node(
 ) -> Answer<Outcome<NodeDetail>> {
     let Json(detail) = show_node(State(server.clone()), Path(name.clone())).await?;
     let asked = change.asked("node remove", &name);
-    let mut plan = vec![format!("'{name}' leaves the cluster; its certificate is worth nothing any more")];
+    let mut plan = vec![format!(
+        "'{name}' leaves the cluster; its certificate is worth nothing any more"
+    )];
     if detail.summary.vms_accelerated > 0 {
         plan.push(format!(
             "{} of its VMs stay on their VFs, which nobody looks after any more",
@@ -94,10 +96,15 @@ pub async fn create_join_token(
     let membership = server.membership()?;
     let subject = request.node.as_ref().map_or("any", Name::as_str).to_owned();
     let (token, expires) = membership.invite(request.node, lasts).await?;
-    server.record(&change.asked("node join-token", &subject)).await?;
+    server
+        .record(&change.asked("node join-token", &subject))
+        .await?;
     let token = token.reveal();
     // There is one at least: a server that nobody could reach does not start.
-    let server = membership.servers.first().map_or("SERVER:PORT", String::as_str);
+    let server = membership
+        .servers
+        .first()
+        .map_or("SERVER:PORT", String::as_str);
     let command = format!("accelnetd join https://{server} {token}");
     Ok(Json(JoinToken {
         token,
