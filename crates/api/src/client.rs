@@ -1,10 +1,6 @@
 //! A typed client: over the local unix socket, or over TLS to a server of which is known who it is.
 
-use std::{
-    path::Path,
-    sync::Arc,
-    time::Duration,
-};
+use std::{path::Path, sync::Arc, time::Duration};
 
 use accelnet_model::{Code, Intent, Name, Performance, Problem};
 use jiff::Timestamp;

@@ -24,6 +24,14 @@ impl fmt::Display for ServerUrl {
     }
 }
 
+impl ServerUrl {
+    /// Its name or IP address.
+    pub fn host(&self) -> &str {
+        let place = self.0.trim_start_matches("https://");
+        place.rsplit_once(':').map_or(place, |(host, _)| host)
+    }
+}
+
 /// Why a text is no server's address.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}; write it like https://server1.example:7643")]
@@ -125,8 +133,9 @@ impl Place {
         let problem = Problem::new(Code::ServerNotRunning, format!("{self}: {why}."));
         match self {
             Self::Socket(_) => problem,
-            Self::Server(_) => problem
-                .with_cure("Check the address (--server), and that accelnetd runs there."),
+            Self::Server(_) => {
+                problem.with_cure("Check the address (--server), and that accelnetd runs there.")
+            }
         }
     }
 
@@ -140,7 +149,9 @@ impl Place {
                 let text = format!("{self} shows no certificate.");
                 Problem::new(Code::ServerNotTrusted, text)
             }
-            _ => self.nobody(&format!("what answers there is no accelnet server ({error})")),
+            _ => self.nobody(&format!(
+                "what answers there is no accelnet server ({error})"
+            )),
         }
     }
 }

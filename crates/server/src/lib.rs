@@ -65,8 +65,8 @@ use std::{
 
 use accelnet_model::{Code, Name, NodeStatus, Problem};
 use accelnet_store::Store;
-use futures::future::{BoxFuture, join_all};
 pub use audit::Actor;
+use futures::future::{BoxFuture, join_all};
 pub use nodes::Nodes;
 pub use people::{NodePeerInfo, Sender};
 pub use routes::openapi;

@@ -120,7 +120,10 @@ pub(crate) async fn authorized(
     let sender = extensions.get::<ConnectInfo<Sender>>().cloned();
     let route = extensions.get::<MatchedPath>().cloned();
     let caller = server
-        .caller(sender.as_ref().map(|ConnectInfo(sender)| sender), request.headers())
+        .caller(
+            sender.as_ref().map(|ConnectInfo(sender)| sender),
+            request.headers(),
+        )
         .await;
     let caller = match caller {
         Ok(caller) => caller,
@@ -143,7 +146,16 @@ pub(crate) async fn authorized(
 }
 
 impl Server {
-    async fn caller(&self, sender: Option<&Sender>, headers: &HeaderMap) -> Result<Caller, Problem> {
+    /// How many requests came without a good token since the server's start.
+    pub fn refused_attempts(&self) -> u64 {
+        self.shared.attempts.total()
+    }
+
+    async fn caller(
+        &self,
+        sender: Option<&Sender>,
+        headers: &HeaderMap,
+    ) -> Result<Caller, Problem> {
         let from = sender.and_then(Sender::address);
         let mut shown = headers.get_all(AUTHORIZATION).iter();
         let actor = match sender {
@@ -171,8 +183,12 @@ impl Server {
             (Some(one), None) => bearer(one.to_str().unwrap_or_default()),
             (Some(_), Some(_)) => Err("two were sent".to_owned()),
         };
-        let token = token
-            .map_err(|why| refused("no token", format!("What was sent is no access token: {why}.")))?;
+        let token = token.map_err(|why| {
+            refused(
+                "no token",
+                format!("What was sent is no access token: {why}."),
+            )
+        })?;
         let wish = self.wish().await?;
         let known = wish.tokens.get(&token.name);
         // Compared whether there is one or not: the time tells nothing.
@@ -194,7 +210,10 @@ impl Server {
                 });
             }
         };
-        Err(refused(why, "The token that was sent is not accepted.".to_owned()))
+        Err(refused(
+            why,
+            "The token that was sent is not accepted.".to_owned(),
+        ))
     }
 }
 
@@ -204,7 +223,9 @@ fn bearer(header: &str) -> Result<AccessToken, String> {
     if !scheme.eq_ignore_ascii_case("bearer") {
         return Err("the header 'Authorization' is not 'Bearer' and a token".to_owned());
     }
-    token.parse().map_err(|error: accelnet_pki::PkiError| error.to_string())
+    token
+        .parse()
+        .map_err(|error: accelnet_pki::PkiError| error.to_string())
 }
 
 /// By whom a node was asked. What it says of another node counts for nothing.
@@ -212,7 +233,9 @@ fn passed_on(node: Option<&NodePeerInfo>, headers: &HeaderMap) -> Actor {
     let Some(node) = node else {
         return Actor::default();
     };
-    let said = headers.get(CALLER_HEADER).and_then(|said| said.to_str().ok());
+    let said = headers
+        .get(CALLER_HEADER)
+        .and_then(|said| said.to_str().ok());
     let said = said.and_then(|said| said.split_once(' '));
     let uid = said.filter(|(name, _)| *name == node.name.as_str());
     Actor {
@@ -249,7 +272,13 @@ mod tests {
 
     #[test]
     fn a_header_that_is_no_token_is_not_repeated() {
-        for header in ["", "Bearer", "Basic c2VjcmV0", "Bearer secret", "accelnet-1.a.secret"] {
+        for header in [
+            "",
+            "Bearer",
+            "Basic c2VjcmV0",
+            "Bearer secret",
+            "accelnet-1.a.secret",
+        ] {
             let why = bearer(header).unwrap_err();
             assert!(!why.contains("secret") && !why.contains("c2Vj"), "{why}");
         }
@@ -269,6 +298,9 @@ mod tests {
         assert_eq!(uid(Some(&node), "node2 1000"), None);
         assert_eq!(uid(Some(&node), "node1 root"), None);
         assert_eq!(passed_on(None, &headers("node1 0")), Actor::default());
-        assert_eq!(passed_on(Some(&node), &HeaderMap::new()).node, Some(node.name));
+        assert_eq!(
+            passed_on(Some(&node), &HeaderMap::new()).node,
+            Some(node.name)
+        );
     }
 }

@@ -55,7 +55,13 @@ impl Attempts {
         if first || many {
             let address = from.map_or_else(|| "this machine".to_owned(), |from| from.to_string());
             let (in_a_minute, total) = (round.count, round.total);
-            tracing::warn!(address, why, in_a_minute, total, "requests without a good token");
+            tracing::warn!(
+                address,
+                why,
+                in_a_minute,
+                total,
+                "requests without a good token"
+            );
         }
         first || many
     }
@@ -81,7 +87,10 @@ mod tests {
         assert!((ADDRESSES_MAX..ADDRESSES_MAX + 6).contains(&told), "{told}");
         assert_eq!(attempts.total(), 100_000);
         tokio::time::advance(ROUND).await;
-        assert!(attempts.failed(None, "no token"), "a minute later it is told");
+        assert!(
+            attempts.failed(None, "no token"),
+            "a minute later it is told"
+        );
         assert!(!attempts.failed(None, "no token"));
     }
 }

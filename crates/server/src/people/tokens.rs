@@ -78,11 +78,14 @@ fn create(wish: &Wish, spec: &TokenSpec, now: Timestamp) -> Result<Decided, Vec<
 
 /// Revoking a token. The decision is about what it was.
 pub fn revoke(wish: &Wish, name: &str, now: Timestamp) -> Result<Decided<Token>, Vec<Problem>> {
-    let known = name.parse::<Name>().ok().and_then(|name| wish.tokens.get(&name));
+    let known = name
+        .parse::<Name>()
+        .ok()
+        .and_then(|name| wish.tokens.get(&name));
     let Some(known) = known else {
         let text = format!("Nobody has a token '{}'.", printable(name));
         return Err(one(
-            Problem::new(Code::TokenNotFound, text).about("token", name),
+            Problem::new(Code::TokenNotFound, text).about("token", name)
         ));
     };
     let step = format!("revoke token '{}'; it is refused from then on", known.name);
