@@ -24,6 +24,14 @@ impl fmt::Display for ServerUrl {
     }
 }
 
+impl ServerUrl {
+    /// Its name or IP address.
+    pub fn host(&self) -> &str {
+        let place = self.0.trim_start_matches("https://");
+        place.rsplit_once(':').map_or(place, |(host, _)| host)
+    }
+}
+
 /// Why a text is no server's address.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}; write it like https://server1.example:7643")]

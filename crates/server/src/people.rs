@@ -146,6 +146,11 @@ pub(crate) async fn authorized(
 }
 
 impl Server {
+    /// How many requests came without a good token since the server's start.
+    pub fn refused_attempts(&self) -> u64 {
+        self.shared.attempts.total()
+    }
+
     async fn caller(
         &self,
         sender: Option<&Sender>,

@@ -131,7 +131,7 @@ pub async fn list_audit(
     if !query.watch {
         return Ok(Json(Items { items }).into_response());
     }
-    Ok(follow(server, items))
+    Ok(follow(server, items, query.since))
 }
 
 /// What is sent, and the wish's generation at which it was looked at.
@@ -142,7 +142,7 @@ struct Looked {
 }
 
 /// These entries, then each that comes. The record is read again only when something was written.
-fn follow(server: Server, first: Vec<AuditEntry>) -> Response {
+fn follow(server: Server, first: Vec<AuditEntry>, since: Option<Timestamp>) -> Response {
     let key = |entry: &AuditEntry| format!("{:020}", entry.number);
     // An entry that came while the others were read has a later number than all of them; without any,
     // all are new.
@@ -167,6 +167,7 @@ fn follow(server: Server, first: Vec<AuditEntry>) -> Response {
                         Some(from) => number >= from,
                         None => entry.at >= begun,
                     };
+                    let new = new && since.is_none_or(|since| entry.at >= since);
                     new.then(|| (key(&entry), entry))
                 };
                 looked.entries.extend(all.into_iter().filter_map(new));
