@@ -3,19 +3,13 @@
 //! A server needs no right on its host. It opens its doors only when it can decide: socket (so that a second one
 //! ends here), store, the cluster's authority, its own certificate, state, ready.
 
-use std::{
-    io::Write,
-    net::SocketAddr,
-    path::{Path, PathBuf},
-    sync::Arc,
-    time::Duration,
-};
+use std::{io::Write, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use accelnet_api::{Role, ServerUrl, TokenRequest};
 use accelnet_model::Problem;
 use accelnet_pki::{Authority, tls};
-use accelnet_server::{Actor, Door, Server, membership};
-use accelnet_store::{SqliteOptions, SqliteStore};
+use accelnet_server::{Actor, Door, Server, connections, membership};
+use accelnet_store::Store;
 use anyhow::{Context, Result, ensure};
 use clap::Args;
 use jiff::Timestamp;
@@ -25,12 +19,11 @@ use tokio::{net::TcpListener, sync::watch};
 
 use crate::{
     alive::{self, Pulse},
+    kept::{Kept, Open},
     service::{self, Stop, tell_systemd},
-    socket,
+    socket, stage,
 };
 
-/// The store's file in the state directory.
-const STATE_FILE: &str = "server.sqlite";
 /// A server makes itself a new certificate when half of this is over.
 const CERTIFICATE_LIFETIME: Duration = Duration::from_secs(7 * 24 * 3600);
 /// The first administrator's token.
@@ -46,6 +39,9 @@ pub struct ServerState {
         value_name = "DIR"
     )]
     state_dir: PathBuf,
+    /// Where what is wanted is kept: 'sqlite:FILE' (one server), or 'etcd://HOST:PORT,…' (several).
+    #[arg(long, env = "ACCELNET_STORE", value_name = "STORE")]
+    store: Option<String>,
     /// Where agents and people reach this server; its certificate is for these names.
     #[arg(
         long = "address",
@@ -97,67 +93,67 @@ impl ServerState {
         Ok((addresses, names))
     }
 
-    fn file(&self) -> PathBuf {
-        self.state_dir.join(STATE_FILE)
+    fn kept(&self) -> Result<Kept> {
+        Kept::parse(self.store.as_deref(), &self.state_dir)
     }
 }
 
-async fn open(file: &Path) -> Result<Arc<SqliteStore>> {
-    let store = SqliteStore::open(file, SqliteOptions::default()).await?;
-    Ok(Arc::new(store))
-}
-
-fn about(file: &Path) -> impl FnOnce(Problem) -> anyhow::Error {
-    let text = format!("the state in {} cannot be used", file.display());
+fn about(kept: &Kept) -> impl FnOnce(Problem) -> anyhow::Error {
+    let text = format!("the state in {kept} cannot be used");
     move |problem| anyhow::Error::new(problem).context(text)
 }
 
 /// Founds a cluster, and prints the first administrator's token.
 pub fn init(args: &Init) -> Result<()> {
     service::run(async {
-        let (addresses, _) = args.state.addresses()?;
-        let file = args.state.file();
-        let store = open(&file).await?;
-        let before = membership::founded(&*store).await.is_ok();
-        ensure!(
-            !before,
-            "there is a cluster in {} already; start its server: accelnetd server --address {}",
-            file.display(),
-            addresses[0]
-        );
-        let authority = membership::found(&*store).await.map_err(about(&file))?;
-        let fingerprint = authority.fingerprint();
-        let server = Server::of_cluster(store, Arc::new(authority), addresses.clone());
-        let server = server.await.map_err(about(&file))?;
-        let request = TokenRequest {
-            name: FIRST_TOKEN.parse()?,
-            role: Role::Admin,
-            ttl_s: None,
-        };
-        let by = Actor {
-            uid: Some(rustix::process::getuid().as_raw()),
-            ..Actor::default()
-        };
-        let issued = server.issue_token(by, &request).await;
-        let issued = issued.map_err(|problems| {
-            let words: Vec<String> = problems.iter().map(ToString::to_string).collect();
-            anyhow::anyhow!(words.join("; "))
-        })?;
-        let address = &addresses[0];
-        let mut out = std::io::stdout().lock();
-        writeln!(
-            out,
-            "The cluster is founded. Its authority's fingerprint:\n  {fingerprint}\n\n\
-             The token of its first administrator, shown this one time:\n  {}\n\n\
-             Next:\n\
-             \x20 systemctl enable --now accelnet-server             this machine serves it\n\
-             \x20 accelnet login https://{address} --fingerprint {fingerprint}\n\
-             \x20 accelnet node join-token                           for each node; then on it:\n\
-             \x20 accelnetd join https://{address} TOKEN",
-            issued.token
-        )?;
-        Ok(())
+        let kept = args.state.kept()?;
+        match kept.open().await? {
+            Open::Sqlite(store) => found(&args.state, &kept, store).await,
+            #[cfg(feature = "etcd")]
+            Open::Etcd(store) => found(&args.state, &kept, store).await,
+        }
     })
+}
+
+async fn found<S: Store>(state: &ServerState, kept: &Kept, store: Arc<S>) -> Result<()> {
+    let (addresses, _) = state.addresses()?;
+    let address = &addresses[0];
+    let before = membership::founded(&*store).await.is_ok();
+    ensure!(
+        !before,
+        "there is a cluster in {kept} already; start its server: accelnetd server --address {address}"
+    );
+    let authority = membership::found(&*store).await.map_err(about(kept))?;
+    let fingerprint = authority.fingerprint();
+    let server = Server::of_cluster(store, Arc::new(authority), addresses.clone());
+    let server = server.await.map_err(about(kept))?;
+    let request = TokenRequest {
+        name: FIRST_TOKEN.parse()?,
+        role: Role::Admin,
+        ttl_s: None,
+    };
+    let by = Actor {
+        uid: Some(rustix::process::getuid().as_raw()),
+        ..Actor::default()
+    };
+    let issued = server.issue_token(by, &request).await;
+    let issued = issued.map_err(|problems| {
+        let words: Vec<String> = problems.iter().map(ToString::to_string).collect();
+        anyhow::anyhow!(words.join("; "))
+    })?;
+    let mut out = std::io::stdout().lock();
+    writeln!(
+        out,
+        "The cluster is founded. Its authority's fingerprint:\n  {fingerprint}\n\n\
+         The token of its first administrator, shown this one time:\n  {}\n\n\
+         Next:\n\
+         \x20 systemctl enable --now accelnet-server             this machine serves it\n\
+         \x20 accelnet login https://{address} --fingerprint {fingerprint}\n\
+         \x20 accelnet node join-token                           for each node; then on it:\n\
+         \x20 accelnetd join https://{address} TOKEN",
+        issued.token
+    )?;
+    Ok(())
 }
 
 /// Serves a cluster until SIGTERM or SIGINT, or until its store has ended.
@@ -169,56 +165,63 @@ async fn serve(args: &ServerArgs) -> Result<()> {
     let mut stop_asked = Stop::listen()?;
     let (addresses, names) = args.state.addresses()?;
     let socket = socket::listen(&args.socket)?;
-    let file = args.state.file();
-    let store = open(&file).await?;
-    let mut store_end = store.end();
-    let authority = membership::founded(&*store).await.map_err(about(&file))?;
-    let authority = Arc::new(authority);
+    let kept = args.state.kept()?;
+    let open = kept.open().await?;
+    let authority = match &open {
+        Open::Sqlite(store) => membership::founded(&**store).await,
+        #[cfg(feature = "etcd")]
+        Open::Etcd(store) => membership::founded(&**store).await,
+    };
+    let authority = Arc::new(authority.map_err(about(&kept))?);
     let listener = TcpListener::bind(args.listen)
         .await
         .with_context(|| format!("cannot listen on {}", args.listen))?;
     let (certificates, certificate) = watch::channel(own_certificate(&authority, &names)?);
     let renewing = keep_certificate(Arc::clone(&authority), names, certificates);
-    let server = Server::of_cluster(store, authority, addresses.clone())
-        .await
-        .map_err(about(&file))?;
-    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    let (own, stage) = watch::channel(None);
     let doors = vec![
         Door::Local(socket.listener),
         Door::Network(listener, certificate),
     ];
-    let mut serving = tokio::spawn(async move {
-        server
-            .serve(doors, async move { drop(stopped.await) })
-            .await;
-    });
+    let (stop, stopped) = watch::channel(false);
+    let front = stage::router(stage, open.who_decides());
+    let shut = told(stopped.clone());
+    let serving = tokio::spawn(connections::serve_all(doors, front, shut));
     tell_systemd(NotifyState::Ready);
-    tracing::info!(listen = %args.listen, ?addresses, state = %file.display(), "ready");
+    tracing::info!(listen = %args.listen, ?addresses, %kept, "ready");
+    let active = open.decide(authority, addresses, own, stopped);
+    tokio::pin!(active);
     let watched = alive::until_dead(
         || Pulse::NONE,
-        store_end.wait(),
+        std::future::pending(),
         service::watchdog(),
         || tell_systemd(NotifyState::Watchdog),
     );
-    let dead = tokio::select! {
+    let ended = tokio::select! {
         () = stop_asked.asked() => None,
-        dead = watched => Some(dead),
-        ended = renewing => {
-            ended?;
-            None
-        }
-        served = &mut serving => {
-            served.context("the API's server failed")?;
-            None
-        }
+        dead = watched => Some(Err(dead.into())),
+        ended = renewing => Some(ended),
+        ended = &mut active => Some(ended),
     };
-    alive::tell_end(dead.as_ref());
-    drop(socket.path);
-    let _ = stop.send(());
-    if !serving.is_finished() {
-        serving.await?;
+    match &ended {
+        Some(Err(error)) => tracing::error!("stopping: {error:#}"),
+        _ => tracing::info!("stopping"),
     }
-    dead.map_or(Ok(()), |dead| Err(dead.into()))
+    tell_systemd(NotifyState::Stopping);
+    drop(socket.path);
+    stop.send_replace(true);
+    match ended {
+        Some(ended) => ended?,
+        // It gives up the lead with its last words, so that another need not wait for the end of its lease.
+        None => active.await?,
+    }
+    Ok(serving.await?)
+}
+
+/// Waits until it was told to stop.
+pub async fn told(mut stopped: watch::Receiver<bool>) {
+    // An error means that nobody can say so any more.
+    let _ = stopped.wait_for(|stop| *stop).await;
 }
 
 fn own_certificate(authority: &Authority, names: &[String]) -> Result<Arc<ServerConfig>> {

@@ -3,12 +3,14 @@
 mod alive;
 mod boot;
 mod cluster;
+mod kept;
 mod local;
 mod node;
 mod own_agent;
 mod pass_on;
 mod service;
 mod socket;
+mod stage;
 mod standalone;
 
 use std::{io::Write, path::PathBuf, process::ExitCode};

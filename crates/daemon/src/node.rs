@@ -88,7 +88,7 @@ async fn serve(args: &AgentArgs) -> Result<()> {
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
     let serving = tokio::spawn(async move {
         let until = async move { drop(stopped.await) };
-        connections::serve(Door::Local(socket.listener), router, until).await;
+        connections::serve_all(vec![Door::Local(socket.listener)], router, until).await;
     });
     tell_systemd(NotifyState::Ready);
     tracing::info!(node = %name, socket = %args.socket.display(), "ready");

@@ -70,7 +70,9 @@ impl Cluster {
         let doors = vec![Door::Local(local), Door::Network(listener, certificate)];
         let (stop, stopped) = oneshot::channel::<()>();
         let serving = tokio::spawn(async move {
-            server.serve(doors, async move { drop(stopped.await) }).await;
+            server
+                .serve(doors, async move { drop(stopped.await) })
+                .await;
         });
         self.running = Some((stop, serving));
     }
@@ -92,8 +94,7 @@ impl Cluster {
 
     /// The local administrator.
     fn admin(&self) -> Client {
-        let socket = self.directory.path().join(format!("{}.sock", self.starts - 1));
-        Client::on_socket(&socket).unwrap()
+        Client::on_socket(&self.socket()).unwrap()
     }
 
     async fn token(&self, node: Option<&str>) -> String {
@@ -115,7 +116,8 @@ impl Cluster {
         let admin = self.admin();
         let seen = admin.follow_status(|status| !so(status));
         let seen = tokio::time::timeout(LIMIT, seen).await;
-        seen.unwrap_or_else(|_| panic!("not within {LIMIT:?}: {what}")).unwrap();
+        seen.unwrap_or_else(|_| panic!("not within {LIMIT:?}: {what}"))
+            .unwrap();
     }
 
     async fn until_up(&self, node: &str, up: bool) {
@@ -207,7 +209,10 @@ impl Agent {
         let mut told = self.twin.told.subscribe();
         let told = told.wait_for(|told| told.as_ref().is_some_and(&so));
         let told = tokio::time::timeout(LIMIT, told).await;
-        drop(told.unwrap_or_else(|_| panic!("not told within {LIMIT:?}: {what}")).unwrap());
+        drop(
+            told.unwrap_or_else(|_| panic!("not told within {LIMIT:?}: {what}"))
+                .unwrap(),
+        );
     }
 }
 
@@ -231,7 +236,9 @@ async fn a_node_joins_reports_is_told_and_is_asked() {
     let agent = cluster.joined("node1").await;
     cluster.until_up("node1", true).await;
     add_intent(&cluster.admin()).await;
-    agent.until_told("the intent", |told| told.intents.len() == 1).await;
+    agent
+        .until_told("the intent", |told| told.intents.len() == 1)
+        .await;
     // A check looks at the nodes afresh.
     let looks = *agent.twin.looks.borrow();
     let checks = cluster.admin().prereq(None).await.unwrap();
@@ -243,7 +250,9 @@ async fn a_node_joins_reports_is_told_and_is_asked() {
     let enable = serde_json::json!({"intent": "compute", "when": WhenToCreateVfs::Now});
     let enable = serde_json::from_value(enable).unwrap();
     cluster.admin().enable(&enable, false).await.unwrap();
-    agent.until_told("enabled", |told| told.enabled.is_some()).await;
+    agent
+        .until_told("enabled", |told| told.enabled.is_some())
+        .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -260,7 +269,9 @@ async fn a_server_that_starts_again_is_found_and_told() {
     }
     add_intent(&cluster.admin()).await;
     for agent in &agents {
-        agent.until_told("the intent", |told| told.intents.len() == 1).await;
+        agent
+            .until_told("the intent", |told| told.intents.len() == 1)
+            .await;
     }
 }
 
@@ -292,17 +303,25 @@ async fn a_node_that_is_removed_is_nobody_and_forgotten() {
     let agent = cluster.joined("node1").await;
     cluster.until_up("node1", true).await;
     cluster.admin().remove_node("node1", false).await.unwrap();
-    cluster.until("node1 is gone", |status| status.nodes.is_empty()).await;
+    cluster
+        .until("node1 is gone", |status| status.nodes.is_empty())
+        .await;
     // Its certificate is good for TLS, and for nothing behind it.
     let config = agent.credentials.tls().unwrap();
     let http = reqwest::Client::builder()
         .tls_backend_preconfigured(rustls::ClientConfig::clone(&config))
         .build()
         .unwrap();
-    let follow = http.get(format!("{}{BASE}/follow", cluster.url)).send().await;
+    let follow = http
+        .get(format!("{}{BASE}/follow", cluster.url))
+        .send()
+        .await;
     let refused: accelnet_api::ProblemDocument = follow.unwrap().json().await.unwrap();
     assert_eq!(refused.problem.code, Code::NodeNotMember);
-    let api = http.get(format!("{}/api/v1/status", cluster.url)).send().await;
+    let api = http
+        .get(format!("{}/api/v1/status", cluster.url))
+        .send()
+        .await;
     assert_eq!(api.unwrap().status(), 401);
     // Another server knows nothing of it either.
     cluster.stop().await;
@@ -327,7 +346,10 @@ async fn a_node_says_nothing_in_anothers_name() {
         .unwrap();
     // Numbers of sessions follow one another: one of these is node1's.
     let url = format!("{}{BASE}/report", cluster.url);
-    let line = http.get(format!("{}{BASE}/follow", cluster.url)).send().await;
+    let line = http
+        .get(format!("{}{BASE}/follow", cluster.url))
+        .send()
+        .await;
     let mut line = line.unwrap();
     let welcome = line.chunk().await.unwrap().unwrap();
     let welcome: serde_json::Value =
@@ -364,22 +386,33 @@ async fn without_a_certificate_no_agent_speaks_and_people_need_tokens() {
         .build()
         .unwrap();
     for path in ["/node/v1/follow", "/api/v1/status"] {
-        let answer = http.get(format!("{}{path}", cluster.url)).send().await.unwrap();
+        let answer = http
+            .get(format!("{}{path}", cluster.url))
+            .send()
+            .await
+            .unwrap();
         assert_eq!(answer.status(), 401, "{path}");
     }
     // What is kept is for root alone, and says nothing when it is printed.
     let directory = tempfile::tempdir().unwrap();
     credentials.write(directory.path()).unwrap();
     let file = directory.path().join("node.json");
-    let mode = std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(&file).unwrap().permissions());
+    let mode =
+        std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(&file).unwrap().permissions());
     assert_eq!(mode & 0o777, 0o600);
     assert!(!format!("{credentials:?}").contains("PRIVATE"));
     let read = Credentials::read(directory.path()).unwrap();
     assert_eq!(read.node, credentials.node);
     std::fs::write(&file, "{ torn").unwrap();
-    assert_eq!(Credentials::read(directory.path()).unwrap_err().code, Code::StoreFailed);
+    assert_eq!(
+        Credentials::read(directory.path()).unwrap_err().code,
+        Code::StoreFailed
+    );
     std::fs::remove_file(&file).unwrap();
-    assert_eq!(Credentials::read(directory.path()).unwrap_err().code, Code::NotFound);
+    assert_eq!(
+        Credentials::read(directory.path()).unwrap_err().code,
+        Code::NotFound
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

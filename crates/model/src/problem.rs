@@ -258,6 +258,10 @@ catalogue! {
         "The node is not of this cluster any more."
         "It was removed, or another machine has taken its place. Its VMs keep what they have; nothing new is given to them."
         "Join again with a new token ('accelnet node join-token'), or stop and disable accelnet-agent on the machine."
+    ServerNotActive "server_not_active" UNREACHABLE
+        "This server stands by, and another one decides."
+        "Of several servers on one etcd one is active; it holds a lease there. Agents and the command line are sent on to it by themselves. While none is active, VMs keep what they have."
+        "Ask the active server; 'accelnet server list' names it. Without one: is etcd reachable from the servers, and has it a quorum?"
     VmNotFound "vm_not_found" NOT_FOUND
         "There is no VM with this name or UUID."
         "VMs are found by name or UUID, among those that libvirt knows on nodes that report."
@@ -462,6 +466,7 @@ impl Code {
                 _,
             ) => 409,
             (Self::NotAuthenticated, _) => 401,
+            (Self::ServerNotActive, _) => 421,
             (_, exit::NOT_FOUND) => 404,
             (_, exit::PERMISSION) => 403,
             (_, exit::UNREACHABLE) => 503,

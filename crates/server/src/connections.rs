@@ -21,6 +21,7 @@ use axum::{
     body::Body,
     extract::{ConnectInfo, Request},
 };
+use futures::future::join_all;
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use rustix::io::Errno;
@@ -37,11 +38,33 @@ use spoken::Spoken;
 
 /// A request's head is there within this, counted from the answer before it; hyper's own default.
 const HEAD_LIMIT: Duration = Duration::from_secs(30);
+/// Requests under way may take so long once the server shall stop.
+const STOP_LIMIT: Duration = Duration::from_secs(5);
 /// While no descriptor is left it is tried again this often.
 const TRY_AGAIN: Duration = Duration::from_secs(1);
 
+/// Serves at several doors until `stop` is done; requests under way come to their end, within some seconds.
+pub async fn serve_all(doors: Vec<Door>, router: Router, stop: impl Future<Output = ()> + Send) {
+    let (stopping, stopped) = watch::channel(false);
+    let serving = doors.into_iter().map(|door| {
+        let mut stopped = stopped.clone();
+        serve(door, router.clone(), async move {
+            told_to_stop(&mut stopped).await
+        })
+    });
+    let stop = async {
+        stop.await;
+        stopping.send_replace(true);
+        tokio::time::sleep(STOP_LIMIT).await;
+    };
+    tokio::select! {
+        _ = join_all(serving) => {}
+        () = stop => tracing::warn!("requests under way are cut off"),
+    }
+}
+
 /// Serves until `stop` is done; requests under way come to their end.
-pub async fn serve(door: Door, router: Router, stop: impl Future<Output = ()> + Send) {
+async fn serve(door: Door, router: Router, stop: impl Future<Output = ()> + Send) {
     let most = door.connections_max();
     let places = Arc::new(Semaphore::new(most as usize));
     let (stopping, stopped) = watch::channel(false);

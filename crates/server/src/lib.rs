@@ -67,6 +67,7 @@ use accelnet_model::{Code, Name, NodeStatus, Problem};
 use accelnet_pki::Authority;
 use accelnet_store::Store;
 pub use audit::Actor;
+use axum::Router;
 pub use connections::Door;
 use futures::future::{BoxFuture, join_all};
 pub use nodes::{Nodes, membership};
@@ -95,8 +96,6 @@ const LOOK_LIMIT: Duration = Duration::from_secs(45);
 const SEARCH_LIMIT: Duration = Duration::from_secs(10);
 /// After such a look there is none for so many times as long as it took: a fifth of the time at most.
 const SEARCH_REST: u32 = 4;
-/// Requests under way may take so long once the server shall stop.
-const STOP_LIMIT: Duration = Duration::from_secs(5);
 /// Changed reports are kept at most this often, and so many at once. They matter only where a node is
 /// silent when a server starts, so they need not be the newest, and must not hold up those who wait for a
 /// change of the wish: a node with 20 VMs has a report of 50 KiB.
@@ -210,32 +209,26 @@ impl Server {
         self.changed();
     }
 
-    /// Serves the API until `stop` is done. Watches end then; requests under way come to their end,
+    /// Serves at these doors until `stop` is done. Watches end then; requests under way come to their end,
     /// within some seconds.
     pub async fn serve(&self, doors: Vec<Door>, stop: impl Future<Output = ()> + Send + 'static) {
-        let stopping = self.shared.stopping.clone();
-        let stop = async move {
+        let served = connections::serve_all(doors, self.router(), self.stopping());
+        tokio::join!(served, self.work(stop));
+    }
+
+    /// All that it can be asked, for whoever has the doors; they are shut after [`Self::work`] was told to stop.
+    pub fn router(&self) -> Router {
+        routes::service(self.clone())
+    }
+
+    /// Does what a server does without being asked, until `stop` is done; watches and agents' sessions end then.
+    pub async fn work(&self, stop: impl Future<Output = ()> + Send) {
+        let stop = async {
             stop.await;
-            stopping.send_replace(true);
-        };
-        let router = routes::service(self.clone());
-        let serving = doors
-            .into_iter()
-            .map(|door| connections::serve(door, router.clone(), self.stopping()));
-        let serving = join_all(serving);
-        let too_long = async {
-            self.stopping().await;
-            tokio::time::sleep(STOP_LIMIT).await;
-        };
-        let served = async {
-            tokio::select! {
-                _ = serving => {}
-                () = too_long => tracing::warn!("requests under way are cut off"),
-            }
+            self.shared.stopping.send_replace(true);
         };
         tokio::join!(
             stop,
-            served,
             self.keep_reports(),
             self.end_what_is_over(),
             self.watch_signs()
