@@ -245,6 +245,11 @@ const FILES: &[(&str, u32, &str)] = &[
         include_str!("../../image/lab-etcd.service"),
     ),
     (
+        "etc/systemd/system-preset/00-lab.preset",
+        0o644,
+        include_str!("../../image/lab.preset"),
+    ),
+    (
         "etc/systemd/network/10-cluster.link",
         0o644,
         include_str!("../../image/10-cluster.link"),

@@ -205,7 +205,7 @@ impl Lab {
             ));
         }
         for guest in &mine {
-            script.push_str(&guests::wait_until_up(guest));
+            script.push_str(&guests::wait_beside(guest, self.options.nodes));
         }
         self.script(node, &script)
             .with_context(|| format!("the guests of {node} do not start"))?;
