@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::{
-    rig::{Answer, Http, Rig, intent},
+    rig::{Answer, Http, Rig},
     watching::Lines,
 };
 
@@ -301,7 +301,7 @@ async fn a_token_ends_when_it_is_revoked_or_its_time_is_over() {
 
 #[tokio::test]
 async fn the_record_says_who_it_was_and_where() {
-    let rig = Rig::one().await;
+    let rig = Rig::enabled().await;
     let token = Some(rig.token("alice", "operator").await);
     let node = NodePeerInfo {
         id: Uuid::from_u128(1),
@@ -321,10 +321,8 @@ async fn the_record_says_who_it_was_and_where() {
     {
         let mut alice = Somebody::at(address, token.clone());
         alice.headers = vec![(CALLER_HEADER, said)];
-        let mut intent = intent();
-        intent["name"] = json!(format!("intent{number}"));
-        intent["adapters"] = json!([format!("pf{number}")]);
-        alice.ask(Method::POST, "/intents", intent).await.done();
+        let reserve = json!({"node_reserve_percentage": number});
+        alice.ask(Method::PATCH, "/acceleration", reserve).await.done();
         let audit = rig.http.get("/audit?limit=1").await.done();
         let by = &audit["items"][0]["by"];
         assert_eq!(by["token"], "alice");
