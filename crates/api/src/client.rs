@@ -1,25 +1,30 @@
-//! A typed client, over the local unix socket.
+//! A typed client: over the local unix socket, or over TLS to a server of which is known who it is.
 
-use std::{
-    io,
-    path::{Path, PathBuf},
-    time::Duration,
-};
+use std::{path::Path, sync::Arc, time::Duration};
 
-use accelnet_model::{Code, Intent, Performance, Problem};
+use accelnet_model::{Code, Intent, Name, Performance, Problem};
+use jiff::Timestamp;
+use reqwest::header::{AUTHORIZATION, HeaderValue};
+use rustls::{ClientConfig, RootCertStore, crypto::ring};
 use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{
     capacity::{Capacity, VmPlaces},
+    node::{JoinToken, JoinTokenRequest, NodeDetail, ServerSummary},
+    people::{AuditEntry, IssuedToken, Token, TokenRequest, WhoAmI},
+    place::{Place, ServerUrl},
     types::{
         AccelerateRequest, Adapter, ChangeIntent, ClusterStatus, EnableRequest, IntentStatus,
-        Items, Outcome, ParkRequest, ProblemDocument, SetRequest, Vm, WatchLine,
+        Items, NodeSummary, Outcome, ParkRequest, ProblemDocument, SetRequest, Vm, WatchLine,
     },
 };
 
 /// How long one answer may take. Enabling reads the whole machine afresh, which took up to 4 s in
 /// the lab's software emulation; an order of magnitude more means that something hangs.
 const DEADLINE: Duration = Duration::from_secs(60);
+/// How long a server over the network may take to take a connection: a packet that is lost is sent again
+/// after 1, 3 and 7 s (RFC 6298), and more than that is a firewall that says nothing.
+const CONNECT_LIMIT: Duration = Duration::from_secs(10);
 
 /// Why a call did not give an answer.
 #[derive(Debug, thiserror::Error)]
@@ -50,22 +55,78 @@ pub type Result<T> = std::result::Result<T, ClientError>;
 #[derive(Debug, Clone)]
 pub struct Client {
     http: reqwest::Client,
-    socket: PathBuf,
+    place: Place,
+    /// What is shown of who asks; marked so that it is never printed.
+    authorization: Option<HeaderValue>,
+}
+
+fn cannot_be_made(error: impl std::fmt::Display) -> Problem {
+    Problem::new(Code::Internal, format!("{error}."))
+}
+
+/// Trusts nobody: over a socket there is no TLS, and the certificates of the system need not be read.
+fn no_tls() -> Result<ClientConfig> {
+    let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()));
+    let builder = builder
+        .with_safe_default_protocol_versions()
+        .map_err(cannot_be_made)?;
+    let trusting = builder.with_root_certificates(RootCertStore::empty());
+    Ok(trusting.with_no_client_auth())
 }
 
 impl Client {
     /// A client of the server behind this unix socket. Nothing is sent yet.
     pub fn on_socket(socket: &Path) -> Result<Self> {
         let http = reqwest::Client::builder()
+            .tls_backend_preconfigured(no_tls()?)
             .unix_socket(socket)
             .timeout(DEADLINE)
             .no_proxy()
             .build()
-            .map_err(|error| Problem::new(Code::Internal, error.to_string()))?;
+            .map_err(cannot_be_made)?;
         Ok(Self {
             http,
-            socket: socket.to_owned(),
+            place: Place::Socket(socket.to_owned()),
+            authorization: None,
         })
+    }
+
+    /// A client of a server over TLS; who that has to be is in `tls`. Nothing is sent yet.
+    pub fn over_tls(
+        server: &ServerUrl,
+        tls: &Arc<ClientConfig>,
+        token: Option<&str>,
+    ) -> Result<Self> {
+        let http = reqwest::Client::builder()
+            .tls_backend_preconfigured(ClientConfig::clone(tls))
+            .https_only(true)
+            // A token is for this server and no other.
+            .redirect(reqwest::redirect::Policy::none())
+            .connect_timeout(CONNECT_LIMIT)
+            .timeout(DEADLINE)
+            .no_proxy()
+            .build()
+            .map_err(cannot_be_made)?;
+        let client = Self {
+            http,
+            place: Place::Server(server.clone()),
+            authorization: None,
+        };
+        match token {
+            Some(token) => client.with_token(token),
+            None => Ok(client),
+        }
+    }
+
+    /// The same, for whoever this token is of.
+    pub fn with_token(mut self, token: &str) -> Result<Self> {
+        let mut value = HeaderValue::from_str(&format!("Bearer {token}")).map_err(|_| {
+            let text = "The token has characters that no token has.";
+            Problem::new(Code::InvalidArgument, text)
+        })?;
+        value.set_sensitive(true);
+        self.authorization = Some(value);
+        Ok(self)
     }
 
     /// The cluster at a glance.
@@ -224,6 +285,45 @@ impl Client {
         self.get("/adapters").await
     }
 
+    /// All nodes.
+    pub async fn nodes(&self) -> Result<Items<NodeSummary>> {
+        self.get("/nodes").await
+    }
+
+    /// One node.
+    pub async fn node(&self, name: &str) -> Result<NodeDetail> {
+        self.get(&format!("/nodes/{}", node(name)?)).await
+    }
+
+    /// Takes a node out of the cluster: its certificate is no longer taken.
+    pub async fn remove_node(&self, name: &str, dry_run: bool) -> Result<Outcome<NodeDetail>> {
+        let path = format!("/nodes/{}?dry_run={dry_run}", node(name)?);
+        self.send(reqwest::Method::DELETE, &path, None::<&()>).await
+    }
+
+    /// Empties a node of VFs, for maintenance.
+    pub async fn drain(&self, name: &str, dry_run: bool) -> Result<Outcome<NodeDetail>> {
+        let path = format!("/nodes/{}/drain?dry_run={dry_run}", node(name)?);
+        self.send(reqwest::Method::POST, &path, None::<&()>).await
+    }
+
+    /// Lets a node give VFs again.
+    pub async fn uncordon(&self, name: &str, dry_run: bool) -> Result<Outcome<NodeDetail>> {
+        let path = format!("/nodes/{}/uncordon?dry_run={dry_run}", node(name)?);
+        self.send(reqwest::Method::POST, &path, None::<&()>).await
+    }
+
+    /// Makes a token that a node joins with.
+    pub async fn join_token(&self, request: &JoinTokenRequest) -> Result<JoinToken> {
+        self.send(reqwest::Method::POST, "/join-tokens", Some(request))
+            .await
+    }
+
+    /// The cluster's servers.
+    pub async fn servers(&self) -> Result<Items<ServerSummary>> {
+        self.get("/servers").await
+    }
+
     /// Follows one VM: `each` is given the VM as it is at every change and says whether to go on.
     /// Ends with an error if the connection breaks or the VM goes.
     pub async fn follow_vm(&self, vm: &str, each: impl FnMut(&Vm) -> bool) -> Result<()> {
@@ -236,10 +336,65 @@ impl Client {
         self.follow("/status?watch=true", each).await
     }
 
+    /// Who the server takes us for.
+    pub async fn whoami(&self) -> Result<WhoAmI> {
+        self.get("/whoami").await
+    }
+
+    /// All tokens, without their secrets.
+    pub async fn tokens(&self) -> Result<Items<Token>> {
+        self.get("/tokens").await
+    }
+
+    /// Makes a token; its secret is in this answer and nowhere else.
+    pub async fn create_token(&self, request: &TokenRequest) -> Result<IssuedToken> {
+        self.send(reqwest::Method::POST, "/tokens", Some(request))
+            .await
+    }
+
+    /// Revokes a token: it is refused from now on.
+    pub async fn revoke_token(&self, name: &Name, dry_run: bool) -> Result<Outcome<Token>> {
+        let path = format!("/tokens/{name}?dry_run={dry_run}");
+        self.send(reqwest::Method::DELETE, &path, None::<&()>).await
+    }
+
+    /// The newest entries of the record of changes, the oldest of them first.
+    pub async fn audit(
+        &self,
+        since: Option<Timestamp>,
+        limit: Option<u32>,
+    ) -> Result<Items<AuditEntry>> {
+        self.get(&audit_path(since, limit, false)).await
+    }
+
+    /// Follows the record: what there is, then each entry as it comes, until `each` says no.
+    pub async fn follow_audit(
+        &self,
+        since: Option<Timestamp>,
+        each: impl FnMut(&AuditEntry) -> bool,
+    ) -> Result<()> {
+        let path = audit_path(since, None, true);
+        // Entries that are too old to be kept any longer are nobody's loss.
+        self.follow_all(&path, each, |_| Ok(())).await
+    }
+
     async fn follow<T: DeserializeOwned>(
         &self,
         path: &str,
+        each: impl FnMut(&T) -> bool,
+    ) -> Result<()> {
+        self.follow_all(path, each, |identity| {
+            let text = format!("'{identity}' is gone.");
+            Err(Problem::new(Code::VmNotFound, text).into())
+        })
+        .await
+    }
+
+    async fn follow_all<T: DeserializeOwned>(
+        &self,
+        path: &str,
         mut each: impl FnMut(&T) -> bool,
+        gone: impl Fn(&str) -> Result<()>,
     ) -> Result<()> {
         let mut response = self
             .request(reqwest::Method::GET, path, None::<&()>, None)
@@ -255,10 +410,7 @@ impl Client {
                 let line: Vec<u8> = buffer.drain(..=end).collect();
                 match decode(&line)? {
                     WatchLine::Put(object) if !each(&object) => return Ok(()),
-                    WatchLine::Gone(identity) => {
-                        let text = format!("'{identity}' is gone.");
-                        return Err(Problem::new(Code::VmNotFound, text).into());
-                    }
+                    WatchLine::Gone(identity) => gone(&identity)?,
                     WatchLine::Put(_) | WatchLine::Synced | WatchLine::Alive => {}
                 }
             }
@@ -291,9 +443,11 @@ impl Client {
         body: Option<&impl Serialize>,
         deadline: Option<Duration>,
     ) -> Result<reqwest::Response> {
-        // The host part is never looked up: every connection goes to the socket.
-        let url = format!("http://accelnet{}{path}", crate::BASE);
+        let url = format!("{}{}{path}", self.place.base(), crate::BASE);
         let mut request = self.http.request(method, url);
+        if let Some(authorization) = &self.authorization {
+            request = request.header(AUTHORIZATION, authorization.clone());
+        }
         if let Some(body) = body {
             request = request.json(body);
         }
@@ -322,7 +476,7 @@ impl Client {
     }
 
     fn unreachable(&self, error: &reqwest::Error) -> Problem {
-        if error.is_timeout() {
+        if error.is_timeout() && !error.is_connect() {
             let seconds = DEADLINE.as_secs();
             let text = format!(
                 "The server gave no answer within {seconds} s; what was asked for may yet be done."
@@ -330,41 +484,26 @@ impl Client {
             return Problem::new(Code::Timeout, text)
                 .with_cure("Look at the current state ('accelnet status') before asking again.");
         }
-        let mut source: Option<&dyn std::error::Error> = Some(error);
-        while let Some(cause) = source {
-            if let Some(io) = cause.downcast_ref::<io::Error>() {
-                return self.io_problem(io);
-            }
-            source = cause.source();
-        }
-        Problem::new(
-            Code::ServerNotRunning,
-            format!("{}: {error}.", self.socket.display()),
-        )
-    }
-
-    fn io_problem(&self, error: &io::Error) -> Problem {
-        let socket = self.socket.display();
-        match error.kind() {
-            io::ErrorKind::PermissionDenied => Problem::new(
-                Code::PermissionDenied,
-                format!("The socket {socket} may not be opened."),
-            ),
-            io::ErrorKind::NotFound => Problem::new(
-                Code::ServerNotRunning,
-                format!("There is no socket {socket}."),
-            ),
-            _ => Problem::new(Code::ServerNotRunning, format!("{socket}: {error}.")),
-        }
+        self.place.unreachable(error)
     }
 
     fn lost(&self) -> Problem {
-        let socket = self.socket.display();
+        let place = &self.place;
         Problem::new(
             Code::ServerNotRunning,
-            format!("The server behind {socket} closed the connection."),
+            format!("The server behind {place} closed the connection."),
         )
     }
+}
+
+fn audit_path(since: Option<Timestamp>, limit: Option<u32>, watch: bool) -> String {
+    let since = since.map(|since| format!("&since={}", encode(&since.to_string())));
+    let limit = limit.map(|limit| format!("&limit={limit}"));
+    format!(
+        "/audit?watch={watch}{}{}",
+        since.unwrap_or_default(),
+        limit.unwrap_or_default()
+    )
 }
 
 fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T> {
@@ -381,6 +520,11 @@ fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T> {
 /// A VM's name or UUID as a part of a path.
 fn vm(word: &str) -> Result<String> {
     segment(word, Code::VmNotFound)
+}
+
+/// A node's name as a part of a path.
+fn node(name: &str) -> Result<String> {
+    segment(name, Code::NodeNotFound)
 }
 
 /// An intent's name as a part of a path.
@@ -440,6 +584,19 @@ mod tests {
         let client = Client::on_socket(&socket).unwrap();
         let problems = client.status().await.unwrap_err().into_problems();
         assert_eq!(problems[0].code, Code::Timeout, "{problems:?}");
+    }
+
+    #[test]
+    fn a_token_is_not_in_what_is_logged() {
+        let client = Client::on_socket(Path::new("/nonexistent/none.sock")).unwrap();
+        let client = client.with_token("accelnet-1.alice.secret").unwrap();
+        assert!(!format!("{client:?}").contains("secret"));
+        let refused = Client::on_socket(Path::new("/x"))
+            .unwrap()
+            .with_token("sec\nret")
+            .unwrap_err();
+        let problem = &refused.into_problems()[0];
+        assert!(!problem.to_string().contains("ret"), "{problem}");
     }
 
     #[tokio::test]

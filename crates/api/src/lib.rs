@@ -4,17 +4,31 @@
 //! `application/problem+json` (RFC 9457) in the shape of [`ProblemDocument`]. The served OpenAPI
 //! document is generated from these types and from the server's routes.
 
+pub mod agents;
 pub mod capacity;
 pub mod client;
 pub mod json;
+pub mod node;
+pub mod people;
+mod place;
 pub mod types;
 
 pub use capacity::*;
 pub use client::{Client, ClientError};
+pub use node::*;
+pub use people::*;
+pub use place::ServerUrl;
 pub use types::*;
 
 /// Where the API begins.
 pub const BASE: &str = "/api/v1";
+
+/// Where servers listen for nodes, people and programs, unless they are told otherwise.
+pub const DEFAULT_PORT: u16 = 7643;
+
+/// Header in which a node that passes a request on says by whom it was asked: `NODE UID`. It counts only on
+/// a connection with that node's certificate.
+pub const CALLER_HEADER: &str = "x-accelnet-caller";
 
 /// The local administrator's socket: root and group `accelnet` may connect.
 pub const DEFAULT_SOCKET: &str = "/run/accelnet/accelnet.sock";

@@ -4,6 +4,9 @@ mod adapter;
 mod cluster;
 mod cmdlet;
 mod intent;
+mod node;
+mod people;
+mod place;
 mod vm;
 mod waiver;
 
@@ -16,6 +19,9 @@ pub use adapter::AdapterCommand;
 pub use cluster::{CapacityArgs, EnableArgs, PrereqArgs, SetArgs};
 pub use cmdlet::CmdletCommand;
 pub use intent::IntentCommand;
+pub use node::{NodeCommand, ServerCommand};
+pub use people::{AuditArgs, LoginArgs, ProfileCommand, TokenCommand};
+pub use place::PlaceArgs;
 pub use vm::{VmCommand, VmsArgs, VmsOrAllArgs};
 pub use waiver::WaiverCommand;
 
@@ -43,10 +49,9 @@ pub struct Args {
     #[arg(short, long, global = true, value_enum, default_value_t = Format::Table)]
     pub output: Format,
 
-    /// The server's socket.
-    #[arg(long, global = true, env = "ACCELNET_SOCKET", value_name = "PATH",
-          default_value = accelnet_api::DEFAULT_SOCKET)]
-    pub socket: PathBuf,
+    /// Which server.
+    #[command(flatten)]
+    pub place: PlaceArgs,
 
     /// What to do.
     #[command(subcommand)]
@@ -119,6 +124,47 @@ pub enum Command {
     /// Network adapters (physical functions) and their VFs.
     #[command(subcommand)]
     Adapter(AdapterCommand),
+
+    /// The cluster's nodes.
+    #[command(subcommand)]
+    Node(NodeCommand),
+
+    /// The cluster's servers.
+    #[command(subcommand)]
+    Server(ServerCommand),
+
+    /// Log in to a cluster: remember its server and your token.
+    ///
+    /// The token is asked for on the terminal or read from standard input, and tried before it is kept.
+    #[command(
+        after_help = "Examples:\n  accelnet login https://server1:7643 --fingerprint 4f1c…9a\n  accelnet login https://server1:7643 --ca ca.pem --name production < token\n  accelnet login --local   on a node: what is asked at its socket is asked by you"
+    )]
+    Login(LoginArgs),
+
+    /// Forget a profile and its token.
+    #[command(after_help = "Examples:\n  accelnet logout\n  accelnet logout production")]
+    Logout {
+        /// Its name; the one in use if left out.
+        name: Option<String>,
+    },
+
+    /// Who the server takes you for, and what you may do.
+    #[command(after_help = "Examples:\n  accelnet whoami\n  accelnet whoami -o json | jq -r .role")]
+    Whoami,
+
+    /// Clusters that you are logged in to.
+    #[command(subcommand)]
+    Profile(ProfileCommand),
+
+    /// Tokens of people and programs.
+    #[command(subcommand)]
+    Token(TokenCommand),
+
+    /// Who changed what, and when.
+    #[command(
+        after_help = "Examples:\n  accelnet audit --since 24h\n  accelnet audit --since 2026-11-29T10:00:00Z -o json | jq -r '.items[].subject'\n  accelnet audit --follow"
+    )]
+    Audit(AuditArgs),
 
     /// What a problem's code means, and what helps.
     #[command(after_help = "Examples:\n  accelnet explain vm_needs_cold_start\n  accelnet explain")]
@@ -217,6 +263,37 @@ mod tests {
             (
                 &["accelnet", "intent", "add", "a", "--bridge", "br0"],
                 "--adapter",
+            ),
+            (&["accelnet", "login"], "--local"),
+            (&["accelnet", "login", "http://server1"], "TLS only"),
+            (&["accelnet", "login", "server1", "--local"], "--local"),
+            (
+                &["accelnet", "login", "a", "--ca", "x", "--fingerprint", "y"],
+                "--ca",
+            ),
+            (
+                &["accelnet", "token", "create", "a", "--role", "root"],
+                "viewer, operator",
+            ),
+            (&["accelnet", "token", "create", "a"], "--role"),
+            (
+                &[
+                    "accelnet", "token", "create", "a", "--role", "admin", "--ttl", "0s",
+                ],
+                "one second",
+            ),
+            (
+                &["accelnet", "node", "join-token", "--ttl", "2d"],
+                "86400 s",
+            ),
+            (
+                &["accelnet", "audit", "--since", "yesterday"],
+                "how long ago",
+            ),
+            (&["accelnet", "audit", "--limit", "0"], "1..=1000"),
+            (
+                &["accelnet", "status", "--server", "a", "--cluster", "b"],
+                "--cluster",
             ),
             (&["accelnet", "vm", "enable"], "<VM>"),
             (&["accelnet", "vm", "park"], "--all"),

@@ -4,11 +4,14 @@
 //! effect is the server's and the agents' to say.
 
 mod args;
+mod ask;
 mod call;
 mod cmdlet;
 #[cfg(test)]
 mod documented;
 mod output;
+mod place;
+mod profiles;
 mod select;
 mod usage;
 mod verbs;

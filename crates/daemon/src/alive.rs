@@ -8,7 +8,10 @@
 use std::{fmt, future::Future, time::Duration};
 
 use accelnet_agent::Agent;
+use sd_notify::NotifyState;
 use tokio::time::{MissedTickBehavior, interval};
+
+use crate::service::tell_systemd;
 
 /// A loop that has not gone round for so long is not alive: it waits for nothing itself, and all that it
 /// calls has a deadline below this.
@@ -26,6 +29,12 @@ pub struct Pulse {
 }
 
 impl Pulse {
+    /// That of a process without an agent.
+    pub const NONE: Self = Self {
+        beat: Duration::ZERO,
+        ended: false,
+    };
+
     /// That of an agent.
     pub fn of(agent: &Agent) -> Self {
         Self {
@@ -54,6 +63,15 @@ impl fmt::Display for Dead {
 }
 
 impl std::error::Error for Dead {}
+
+/// Says why the daemon ends, and tells systemd that it does.
+pub fn tell_end(dead: Option<&Dead>) {
+    match dead {
+        None => tracing::info!("stopping"),
+        Some(dead) => tracing::error!("stopping: {dead}"),
+    }
+    tell_systemd(NotifyState::Stopping);
+}
 
 /// Feeds the watchdog, if there is one, twice in each of its intervals (sd_watchdog_enabled(3) advises
 /// half) as long as the loop goes round. Returns what has ended by itself.
@@ -97,10 +115,7 @@ mod tests {
 
     use super::*;
 
-    const ALIVE: Pulse = Pulse {
-        beat: Duration::ZERO,
-        ended: false,
-    };
+    const ALIVE: Pulse = Pulse::NONE;
     /// Short, so that many intervals pass quickly.
     const WATCHDOG: Option<Duration> = Some(Duration::from_millis(4));
 

@@ -1,14 +1,12 @@
 //! The one node of a standalone host, as the server sees it: the agent in the same process.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use accelnet_agent::Agent;
-use accelnet_model::{Code, Name, NodeDesired, NodeStatus, Problem};
+use accelnet_model::{Name, NodeDesired, NodeStatus, Problem};
 use accelnet_server::{Nodes, Pending};
 
-/// A look at the whole machine took 1 s in the lab's software emulation; switch-overs do not hold it
-/// up.
-const LOOK_LIMIT: Duration = Duration::from_secs(30);
+use crate::own_agent;
 
 /// The node.
 pub struct LocalNode {
@@ -24,16 +22,7 @@ impl Nodes for LocalNode {
     }
 
     fn refresh<'a>(&'a self, _node: &'a Name) -> Pending<'a, Result<NodeStatus, Problem>> {
-        let agent = Arc::clone(&self.agent);
-        Box::pin(async move {
-            let looked = tokio::task::spawn_blocking(move || agent.refresh(LOOK_LIMIT)).await;
-            looked.unwrap_or_else(|error| {
-                Err(Problem::new(
-                    Code::AgentUnreachable,
-                    format!("The look at the node failed: {error}."),
-                ))
-            })
-        })
+        Box::pin(own_agent::refresh(Arc::clone(&self.agent)))
     }
 
     fn set_desired(&self, _node: &Name, desired: NodeDesired) {

@@ -2,8 +2,15 @@
 
 mod alive;
 mod boot;
+mod cluster;
+mod kept;
 mod local;
+mod node;
+mod own_agent;
+mod pass_on;
+mod service;
 mod socket;
+mod stage;
 mod standalone;
 
 use std::{io::Write, path::PathBuf, process::ExitCode};
@@ -14,10 +21,15 @@ use clap::{Args as ClapArgs, Parser, Subcommand};
 const EXAMPLES: &str = "\
 Examples:
   accelnetd standalone                server and agent of one host, in one process
+  accelnetd init --address server1:7643              found a cluster, print its first token
+  accelnetd server --address server1:7643            serve it
+  accelnetd join https://server1:7643 TOKEN          make this machine one of its nodes
+  accelnetd agent                                    be that node
   accelnetd boot                      make the VFs of the last run again (an early unit runs it)
   RUST_LOG=debug accelnetd standalone
 
-Normally systemd runs it: packaging/systemd/accelnetd.service, accelnet-boot.service.";
+Normally systemd runs it: packaging/systemd/accelnetd.service (one host), accelnet-server.service and
+accelnet-agent.service (a cluster), accelnet-boot.service.";
 
 /// Accelerated networking (SR-IOV) for KVM virtual machines: the daemon.
 #[derive(Debug, Parser)]
@@ -31,6 +43,14 @@ struct Args {
 enum Role {
     /// Server and agent of one host, in one process, on an SQLite file.
     Standalone(Standalone),
+    /// Found a cluster, and print its first administrator's token.
+    Init(cluster::Init),
+    /// Serve a cluster: what it allows, and its API.
+    Server(cluster::ServerArgs),
+    /// Make this machine a node of a cluster.
+    Join(node::JoinArgs),
+    /// Be a node of a cluster: do what its server wants here, and report.
+    Agent(node::AgentArgs),
     /// Make virtual functions again from the ledger, before networks and guests start.
     Boot(StateDir),
     /// Print the OpenAPI document.
@@ -80,6 +100,10 @@ fn main() -> ExitCode {
         .init();
     let ended = match args.role {
         Role::Standalone(standalone) => standalone::run(&standalone),
+        Role::Init(args) => cluster::init(&args),
+        Role::Server(args) => cluster::run(&args),
+        Role::Join(args) => node::join(&args),
+        Role::Agent(args) => node::run(&args),
         Role::Boot(state) => boot::run(&state.state_dir),
         Role::Openapi => print_openapi(),
         Role::HoldGuard => hold_guard::serve().map_err(anyhow::Error::new),

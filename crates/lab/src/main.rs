@@ -4,7 +4,10 @@ use std::{path::PathBuf, process::ExitCode};
 
 use accelnet_lab::{
     demo, image, kvm,
-    lab::{Guest, Lab, Options, SecondAdapter, down_on_interrupt, guests},
+    lab::{
+        Cluster, Guest, Lab, Network, Node, NodeState, Options, SecondAdapter, Store,
+        down_on_interrupt, guests,
+    },
     progress::Progress,
     wire,
 };
@@ -19,6 +22,9 @@ Examples:
   accelnet-lab guest vm1 -- ip link
   accelnet-lab probe vm1 --seconds 10 --rate 300 -o json
   accelnet-lab kill node1 && accelnet-lab start node1
+  accelnet-lab up --nodes 3 --guests 3 --cluster
+  accelnet-lab cut node2 --network management
+  accelnet-lab pause node3
   accelnet-lab down
 
 A lab runs without privileges and touches nothing on the machine's own network. Building its images
@@ -100,13 +106,29 @@ enum Command {
         #[arg(short, long, value_enum, default_value_t = Format::Text)]
         output: Format,
     },
-    /// Unplug the cable of a node's adapter.
+    /// Unplug a node's cable: that of its adapter, or of the management network.
     Cut {
         /// The node.
         node: String,
+        /// Which cable.
+        #[arg(long, value_enum, default_value_t = Network::Data)]
+        network: Network,
     },
     /// Plug it in again.
     Heal {
+        /// The node.
+        node: String,
+        /// Which cable.
+        #[arg(long, value_enum, default_value_t = Network::Data)]
+        network: Network,
+    },
+    /// Stop a node's machine where it is; its clock stands still too.
+    Pause {
+        /// The node.
+        node: String,
+    },
+    /// Let a paused node go on.
+    Resume {
         /// The node.
         node: String,
     },
@@ -135,7 +157,11 @@ enum Command {
     Wire {
         #[arg(long)]
         directory: PathBuf,
-        ports: Vec<PathBuf>,
+        /// Sockets of the management network.
+        #[arg(long)]
+        management: Vec<PathBuf>,
+        /// Sockets of the data network.
+        data: Vec<PathBuf>,
     },
 }
 
@@ -168,6 +194,15 @@ struct UpArgs {
     /// Do not start the product on the nodes.
     #[arg(long)]
     without_accelnet: bool,
+    /// The product as a cluster, which all nodes join; otherwise each node is a host for itself.
+    #[arg(long, conflicts_with = "without_accelnet")]
+    cluster: bool,
+    /// Where the cluster's servers keep what they know.
+    #[arg(long, value_enum, default_value_t = Store::Sqlite, requires = "cluster")]
+    store: Store,
+    /// Number of servers, on the first nodes; with etcd also of its members.
+    #[arg(long, default_value_t = 1, requires = "cluster", value_parser = clap::value_parser!(u8).range(1..=9))]
+    servers: u8,
 }
 
 #[derive(Debug, ClapArgs)]
@@ -273,8 +308,10 @@ fn run(args: Args) -> Result<i32> {
                 ),
             }
         }
-        Command::Cut { node } => Lab::open(name)?.cut_node(&node, true)?,
-        Command::Heal { node } => Lab::open(name)?.cut_node(&node, false)?,
+        Command::Cut { node, network } => Lab::open(name)?.cut_node(&node, network, true)?,
+        Command::Heal { node, network } => Lab::open(name)?.cut_node(&node, network, false)?,
+        Command::Pause { node } => Lab::open(name)?.pause_node(&node, true)?,
+        Command::Resume { node } => Lab::open(name)?.pause_node(&node, false)?,
         Command::Kill { node } => Lab::open(name)?.kill_node(&node)?,
         Command::Start { node } => {
             let mut lab = Lab::open(name)?;
@@ -288,7 +325,11 @@ fn run(args: Args) -> Result<i32> {
         Command::Build => {
             image::ensure(progress)?;
         }
-        Command::Wire { directory, ports } => run_wire(&directory, &ports)?,
+        Command::Wire {
+            directory,
+            management,
+            data,
+        } => run_wire(&directory, &data, &management)?,
     }
     Ok(0)
 }
@@ -328,6 +369,10 @@ fn bring_up(name: &str, up: UpArgs, progress: Progress) -> Result<()> {
         },
         memory_mib: up.memory,
         bin_dir: bin_dir.filter(|_| !up.without_accelnet),
+        cluster: up.cluster.then_some(Cluster {
+            store: up.store,
+            servers: up.servers,
+        }),
     };
     down_on_interrupt(name)?;
     Lab::up(name, options, progress)?;
@@ -335,16 +380,35 @@ fn bring_up(name: &str, up: UpArgs, progress: Progress) -> Result<()> {
 }
 
 fn status(lab: &Lab, output: Format) -> Result<()> {
+    match output {
+        Format::Json => println!("{}", serde_json::to_string_pretty(&status_document(lab))?),
+        Format::Text => print_status(lab),
+    }
+    Ok(())
+}
+
+fn status_document(lab: &Lab) -> serde_json::Value {
+    let networks = |node: &Node| -> Vec<_> {
+        let networks = lab.networks().iter();
+        let shown = networks.map(|network| {
+            json!({
+                "name": network.name(),
+                "address": network.address(node.number),
+                "cut": lab.is_cut(node, *network),
+            })
+        });
+        shown.collect()
+    };
     let nodes: Vec<_> = lab
         .nodes
         .iter()
         .map(|node| {
-            let state = if lab.node_runs(node) {
-                "running"
-            } else {
-                "off"
-            };
-            json!({ "name": node.name, "state": state, "ssh_port": node.ssh_port })
+            json!({
+                "name": node.name,
+                "state": state(lab, node),
+                "ssh_port": node.ssh_port,
+                "networks": networks(node),
+            })
         })
         .collect();
     let guests: Vec<_> = lab
@@ -354,33 +418,37 @@ fn status(lab: &Lab, output: Format) -> Result<()> {
             json!({ "name": guest.name, "node": guest.node, "mac": guest.mac, "address": guest.address() })
         })
         .collect();
-    let document = json!({ "name": lab.name, "nodes": nodes, "guests": guests });
-    match output {
-        Format::Json => println!("{}", serde_json::to_string_pretty(&document)?),
-        Format::Text => {
-            for node in &lab.nodes {
-                println!(
-                    "{}  {}",
-                    node.name,
-                    if lab.node_runs(node) {
-                        "running"
-                    } else {
-                        "off"
-                    }
-                );
-            }
-            for guest in &lab.guests {
-                println!(
-                    "{}  on {}  {}  {}",
-                    guest.name,
-                    guest.node,
-                    guest.address(),
-                    guest.mac
-                );
-            }
-        }
+    json!({ "name": lab.name, "nodes": nodes, "guests": guests, "cluster": lab.options.cluster })
+}
+
+fn print_status(lab: &Lab) {
+    for node in &lab.nodes {
+        let networks = lab.networks().iter().map(|network| {
+            let cut = if lab.is_cut(node, *network) {
+                " (cut)"
+            } else {
+                ""
+            };
+            let address = network.address(node.number);
+            format!("  {} {address}{cut}", network.name())
+        });
+        let networks: String = networks.collect();
+        println!("{}  {}{networks}", node.name, state(lab, node));
     }
-    Ok(())
+    for guest in &lab.guests {
+        println!(
+            "{}  on {}  {}  {}",
+            guest.name,
+            guest.node,
+            guest.address(),
+            guest.mac
+        );
+    }
+}
+
+fn state(lab: &Lab, node: &Node) -> &'static str {
+    lab.node_state(node)
+        .map_or("its monitor does not answer", NodeState::name)
 }
 
 fn define_guest(lab: &mut Lab, define: &DefineArgs) -> Result<()> {
@@ -405,10 +473,10 @@ fn define_guest(lab: &mut Lab, define: &DefineArgs) -> Result<()> {
     lab.define(guest, &shape, define.off, define.transient)
 }
 
-fn run_wire(directory: &std::path::Path, ports: &[PathBuf]) -> Result<()> {
+fn run_wire(directory: &std::path::Path, data: &[PathBuf], management: &[PathBuf]) -> Result<()> {
     use std::io::Write;
     let control = directory.join("control");
-    wire::run(ports, &control, || {
+    wire::run(data, management, &control, || {
         println!("ready");
         std::io::stdout().flush().context("nobody listens")
     })

@@ -35,6 +35,8 @@ pub struct Machine<'a> {
     pub initrd: &'a Path,
     /// Sockets of the wire, one per PF.
     pub wires: &'a [std::path::PathBuf],
+    /// Socket of the management network, if there is one.
+    pub management: Option<&'a Path>,
     /// Acceleration.
     pub accel: Accel,
 }
@@ -121,19 +123,31 @@ impl Machine<'_> {
                     "pcie-root-port,id=rp{slot},chassis={slot},slot={slot},bus=pcie.0,addr=0x1{i}{acs}"
                 ),
             ]);
-            let stream = format!(
-                "stream,id=w{i},server=off,reconnect-ms=200,addr.type=unix,addr.path={}",
-                wire.display()
-            );
-            add(&["-netdev", &stream]);
+            add(&["-netdev", &stream(&format!("w{i}"), wire)]);
             let mac = format!("52:54:00:bb:{i:02x}:{n:02x}");
             add(&[
                 "-device",
                 &format!("igb,netdev=w{i},bus=rp{slot},mac={mac},romfile="),
             ]);
         }
+        if let Some(management) = self.management {
+            add(&["-netdev", &stream("m0", management)]);
+            // In a slot of its own, behind those that QEMU gives: the others' addresses stay as they are.
+            add(&[
+                "-device",
+                &format!(
+                    "virtio-net-pci,netdev=m0,mac=52:54:00:ab:00:{n:02x},bus=pcie.0,addr=0x8,romfile="
+                ),
+            ]);
+        }
         args
     }
+}
+
+/// A cable: the end in the machine is called `id`, the other is a socket of the wire.
+fn stream(id: &str, socket: &Path) -> String {
+    let path = socket.display();
+    format!("stream,id={id},server=off,reconnect-ms=200,addr.type=unix,addr.path={path}")
 }
 
 /// Emulated processors. With more than one, software emulation corrupts the memory of a node that runs
@@ -154,10 +168,17 @@ fn kernel_arguments(lab: &str, number: u8, options: &Options) -> String {
     } else {
         "intel_iommu=off"
     };
+    // Server and agent are units of their own there.
+    let cluster = if options.cluster.is_some() {
+        " systemd.mask=accelnetd.service"
+    } else {
+        ""
+    };
+    let nodes = options.nodes;
     format!(
         "console=ttyS0 quiet loglevel=4 {iommu} mitigations=off nokaslr no_timer_check tsc=reliable \
          panic=-1 systemd.show_status=0 systemd.hostname=node{number} \
-         systemd.machine_id={} lab.node={number}",
+         systemd.machine_id={} lab.node={number} lab.nodes={nodes}{cluster}",
         machine_id(lab, number)
     )
 }

@@ -19,7 +19,7 @@ pub struct Ssh {
 }
 
 /// Creates the lab's client key and the nodes' host key in the lab's directory, and the file that
-/// pins the latter. The nodes get to see the halves that they need, in `share`.
+/// pins the latter. The nodes get to see what they need, in `share`.
 pub fn create_keys(lab: &Path, share: &Path) -> Result<()> {
     let directory = lab.join("keys");
     std::fs::create_dir_all(&directory)?;
@@ -36,7 +36,8 @@ pub fn create_keys(lab: &Path, share: &Path) -> Result<()> {
         directory.join("known_hosts"),
         format!("accelnet-lab-node {key}"),
     )?;
-    for name in ["host_key", "client_key.pub"] {
+    // The client's own half too: nodes reach each other with it.
+    for name in ["host_key", "client_key.pub", "client_key", "known_hosts"] {
         std::fs::copy(directory.join(name), share.join(name))?;
     }
     Ok(())

@@ -250,6 +250,18 @@ catalogue! {
         "There is no node with this name."
         "A node is known once its agent has reported, by the machine's host name."
         "See the nodes with 'accelnet status'."
+    JoinRefused "join_refused" REFUSED
+        "The machine was not let into the cluster."
+        "A machine joins with a token that the cluster made: for one machine, for some minutes, and for one use. It was not that, or the cluster's authority is not the one that the token names."
+        "Make a new token ('accelnet node join-token') and use it at once: 'accelnetd join https://SERVER:PORT TOKEN'."
+    NodeNotMember "node_not_member" REFUSED
+        "The node is not of this cluster any more."
+        "It was removed, or another machine has taken its place. Its VMs keep what they have; nothing new is given to them."
+        "Join again with a new token ('accelnet node join-token'), or stop and disable accelnet-agent on the machine."
+    ServerNotActive "server_not_active" UNREACHABLE
+        "This server stands by, and another one decides."
+        "Of several servers on one etcd one is active; it holds a lease there. Agents and the command line are sent on to it by themselves. While none is active, VMs keep what they have."
+        "Ask the active server; 'accelnet server list' names it. Without one: is etcd reachable from the servers, and has it a quorum?"
     VmNotFound "vm_not_found" NOT_FOUND
         "There is no VM with this name or UUID."
         "VMs are found by name or UUID, among those that libvirt knows on nodes that report."
@@ -382,6 +394,34 @@ catalogue! {
         "You have no permission for this."
         "The socket, and with it everything that the server can do, is open to root and the members of one group. For example: 'usermod -aG accelnet alice', then log in anew."
         "Use root or a member of group 'accelnet'."
+    NotAuthenticated "not_authenticated" PERMISSION
+        "The server does not know who asks."
+        "Whoever comes over the network shows a token. It was not sent, is no token, was revoked, or its time is over; which of these is not told. On the server's own machine root and the group 'accelnet' need none."
+        "Log in with 'accelnet login', with a token that an administrator makes by 'accelnet token create'."
+    NotPermitted "not_permitted" PERMISSION
+        "Your role does not permit this."
+        "A viewer sees everything but tokens, an operator changes everything but tokens and which nodes there are, an administrator may do all. 'accelnet whoami' says which you are."
+        "Ask an administrator, or use 'accelnet login' with a token of the role that is named."
+    TokenNotFound "token_not_found" NOT_FOUND
+        "There is no token with this name."
+        "Tokens are known by their names; one that was revoked is gone."
+        "List the tokens with 'accelnet token list'."
+    TokenExists "token_exists" REFUSED
+        "A token with this name exists already."
+        "A token's secret is shown once, when it is made; it cannot be had again, and a second one beside it is made under another name. One whose time is over is replaced."
+        "Choose another name, or revoke the token first ('accelnet token revoke')."
+    ProfileNotFound "profile_not_found" NOT_FOUND
+        "There is no profile with this name."
+        "A profile is what 'accelnet login' remembers of a cluster: its server, by what the server is known, and the token. They are kept for each user, in $XDG_CONFIG_HOME/accelnet or ~/.config/accelnet."
+        "Make it with 'accelnet login'."
+    ProfileNotPrivate "profile_not_private" PERMISSION
+        "Others can read, or change, the file with your tokens."
+        "Whoever reads a token can use it. The file is taken only if it belongs to you and nobody else has a right on it."
+        "Take the rights away (chmod 600), and revoke the tokens in it if somebody may have read them."
+    ServerNotTrusted "server_not_trusted" PERMISSION
+        "The server could not prove that it is one of the cluster."
+        "Before anything is sent the server shows a certificate, which must be the cluster's, for the address that was asked, and of today. Somebody else may be answering there; or the address, the authority or the machine's clock is wrong."
+        "Check address and clock, and log in again with the fingerprint or the CA file that the cluster's administrator gives you."
     InvalidArgument "invalid_argument" USAGE
         "A value cannot be understood."
         "A value has the wrong form (HTTP status 400), or one that cannot be. Nothing was changed."
@@ -421,9 +461,12 @@ impl Code {
                 | Self::IntentExists
                 | Self::IntentInUse
                 | Self::AdapterInTwoIntents
-                | Self::AccelNetEnabledElsewhere,
+                | Self::AccelNetEnabledElsewhere
+                | Self::TokenExists,
                 _,
             ) => 409,
+            (Self::NotAuthenticated, _) => 401,
+            (Self::ServerNotActive, _) => 421,
             (_, exit::NOT_FOUND) => 404,
             (_, exit::PERMISSION) => 403,
             (_, exit::UNREACHABLE) => 503,
@@ -476,7 +519,7 @@ impl std::str::FromStr for Code {
 /// Something that a problem is about.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 pub struct ObjectRef {
-    /// `node`, `adapter`, `vf`, `vm`, `nic`, `intent`, `bridge`, `check`.
+    /// `node`, `adapter`, `vf`, `vm`, `nic`, `intent`, `bridge`, `check`, `token`, `profile`.
     pub kind: String,
     /// Its name.
     pub name: String,

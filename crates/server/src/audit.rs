@@ -6,17 +6,24 @@
 
 use std::fmt;
 
-use accelnet_model::Problem;
+use accelnet_api::{AuditEntry, AuditOutcome, Who};
+use accelnet_model::{Name, Problem};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 /// Entries that are kept: about 300 KiB, and weeks of an operator's work.
 pub const KEPT: u64 = 1000;
 
-/// Who asks, as the kernel says (`SO_PEERCRED`); nothing is known of the sender of a request that
-/// did not come by a unix socket.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+/// Who asks: by a token, or as the kernel says of a local process (`SO_PEERCRED`). With nothing in it, it
+/// is the server itself.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Actor {
+    /// Name of the token that was shown.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token: Option<Name>,
+    /// The node where it was asked, if a node has passed it on; the user id is that node's then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub node: Option<Name>,
     /// User id.
     pub uid: Option<u32>,
     /// Group id.
@@ -27,9 +34,20 @@ pub struct Actor {
 
 impl fmt::Display for Actor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.uid {
-            Some(uid) => write!(f, "uid {uid}"),
-            None => f.write_str("somebody unknown"),
+        let Self {
+            token, node, uid, ..
+        } = self;
+        let place = match (uid, node) {
+            (Some(uid), Some(node)) => format!("uid {uid} on {node}"),
+            (Some(uid), None) => format!("uid {uid}"),
+            (None, Some(node)) => format!("node {node}"),
+            (None, None) => String::new(),
+        };
+        match (token, place.as_str()) {
+            (Some(token), "") => write!(f, "token '{token}'"),
+            (Some(token), place) => write!(f, "token '{token}' ({place})"),
+            (None, "") => f.write_str("the server itself"),
+            (None, place) => f.write_str(place),
         }
     }
 }
@@ -65,20 +83,37 @@ impl Entry {
     pub fn new(asked: &Asked) -> Self {
         let entry = Self {
             at: Timestamp::now(),
-            by: asked.by,
+            by: asked.by.clone(),
             operation: asked.operation.to_owned(),
             subject: asked.subject.clone(),
         };
-        let Actor { uid, pid, .. } = entry.by;
-        tracing::info!(target: "audit", uid, pid, entry.operation, entry.subject);
+        let Actor { pid, .. } = entry.by;
+        tracing::info!(target: "audit", by = %entry.by, pid, entry.operation, entry.subject);
         entry
+    }
+
+    /// As it is shown.
+    pub fn shown(&self, number: u64) -> AuditEntry {
+        AuditEntry {
+            number,
+            at: self.at,
+            by: Who {
+                name: self.by.to_string(),
+                token: self.by.token.clone(),
+                uid: self.by.uid,
+                node: self.by.node.clone(),
+            },
+            operation: self.operation.clone(),
+            subject: self.subject.clone(),
+            outcome: AuditOutcome::Done,
+        }
     }
 }
 
 /// Tells the log of a request that was refused.
 pub fn refused(asked: &Asked, problems: &[Problem]) {
     let Asked {
-        by: Actor { uid, pid, .. },
+        by,
         operation,
         subject,
         ..
@@ -88,7 +123,7 @@ pub fn refused(asked: &Asked, problems: &[Problem]) {
         .map(|problem| problem.code.as_str())
         .collect();
     let refused = codes.join(" ");
-    tracing::info!(target: "audit", uid, pid, operation, subject, refused);
+    tracing::info!(target: "audit", %by, by.pid, operation, subject, refused);
 }
 
 /// Text of a user's, shortened and without control characters, to be shown and kept.
@@ -108,6 +143,31 @@ pub fn printable(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn somebody_is_called_by_what_is_known() {
+        let actor = |token: &str, uid, node: &str| Actor {
+            token: token.parse().ok(),
+            node: node.parse().ok(),
+            uid,
+            ..Actor::default()
+        };
+        for (by, words) in [
+            (actor("", Some(0), ""), "uid 0"),
+            (actor("alice", None, ""), "token 'alice'"),
+            (actor("alice", Some(1000), ""), "token 'alice' (uid 1000)"),
+            (
+                actor("alice", Some(1000), "node2"),
+                "token 'alice' (uid 1000 on node2)",
+            ),
+            (actor("", None, ""), "the server itself"),
+        ] {
+            assert_eq!(by.to_string(), words);
+        }
+        // As earlier versions wrote it.
+        let old: Actor = serde_json::from_str(r#"{"uid":0,"gid":0,"pid":7}"#).unwrap();
+        assert_eq!(old.to_string(), "uid 0");
+    }
 
     #[test]
     fn text_of_users_cannot_drive_a_terminal() {

@@ -4,6 +4,7 @@
 //! closed: whoever left it open costs a descriptor, and those are for machine and VMs. When there is none
 //! left at all, those who ask are told so.
 
+mod door;
 mod spoken;
 
 use std::{
@@ -20,60 +21,83 @@ use axum::{
     body::Body,
     extract::{ConnectInfo, Request},
 };
+use futures::future::join_all;
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use rustix::io::Errno;
 use tokio::{
-    net::{UnixListener, UnixStream},
+    io::{AsyncRead, AsyncWrite},
     sync::{OwnedSemaphorePermit, Semaphore, watch},
 };
 use tower::ServiceExt;
 
-use crate::audit::Actor;
+use crate::people::Sender;
+pub use door::Door;
+use door::Taken;
 use spoken::Spoken;
 
-/// So many at a time; more wait until one ends. A watch holds one as long as it lasts, and systemd gives a
-/// service 1,024 descriptors (systemd.exec(5), `DefaultLimitNOFILE=`).
-const CONNECTIONS_MAX: u32 = 256;
 /// A request's head is there within this, counted from the answer before it; hyper's own default.
 const HEAD_LIMIT: Duration = Duration::from_secs(30);
+/// Requests under way may take so long once the server shall stop.
+const STOP_LIMIT: Duration = Duration::from_secs(5);
 /// While no descriptor is left it is tried again this often.
 const TRY_AGAIN: Duration = Duration::from_secs(1);
 
-/// Serves until `stop` is done; requests under way come to their end.
-pub async fn serve(listener: UnixListener, router: Router, stop: impl Future<Output = ()> + Send) {
-    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX as usize));
+/// Serves at several doors until `stop` is done; requests under way come to their end, within some seconds.
+pub async fn serve_all(doors: Vec<Door>, router: Router, stop: impl Future<Output = ()> + Send) {
     let (stopping, stopped) = watch::channel(false);
-    let taking = take_all(&listener, &router, &places, &stopped);
+    let serving = doors.into_iter().map(|door| {
+        let mut stopped = stopped.clone();
+        serve(door, router.clone(), async move {
+            told_to_stop(&mut stopped).await
+        })
+    });
+    let stop = async {
+        stop.await;
+        stopping.send_replace(true);
+        tokio::time::sleep(STOP_LIMIT).await;
+    };
+    tokio::select! {
+        _ = join_all(serving) => {}
+        () = stop => tracing::warn!("requests under way are cut off"),
+    }
+}
+
+/// Serves until `stop` is done; requests under way come to their end.
+async fn serve(door: Door, router: Router, stop: impl Future<Output = ()> + Send) {
+    let most = door.connections_max();
+    let places = Arc::new(Semaphore::new(most as usize));
+    let (stopping, stopped) = watch::channel(false);
+    let taking = take_all(&door, &router, &places, &stopped);
     tokio::select! {
         () = stop => {}
         () = taking => {}
     }
     // Nobody is taken any more, and nobody waits in vain.
-    drop(listener);
+    drop(door);
     stopping.send_replace(true);
     // An error would mean that the places are gone, and with them the connections.
-    let _ = places.acquire_many(CONNECTIONS_MAX).await;
+    let _ = places.acquire_many(most).await;
 }
 
 async fn take_all(
-    listener: &UnixListener,
+    door: &Door,
     router: &Router,
     places: &Arc<Semaphore>,
     stopped: &watch::Receiver<bool>,
 ) {
     let mut spare = Spare::new();
-    while let Some(place) = a_place(places).await {
-        match listener.accept().await {
-            Ok((stream, _)) => {
+    while let Some(place) = a_place(places, door.connections_max()).await {
+        match door.accept().await {
+            Ok(taken) => {
                 spare.there_are_others();
-                let connection = connection(stream, router.clone(), stopped.clone(), place);
-                drop(tokio::spawn(connection));
+                let (router, stopped) = (router.clone(), stopped.clone());
+                drop(tokio::spawn(let_in(taken, router, stopped, place)));
             }
             // It went away before it was taken (accept(2)).
             Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
             Err(error) => {
-                spare.refuse_one(listener, &error).await;
+                spare.refuse_one(door, &error).await;
                 // Nothing tells when a descriptor is free: the listener stays ready meanwhile.
                 tokio::time::sleep(TRY_AGAIN).await;
             }
@@ -81,24 +105,47 @@ async fn take_all(
     }
 }
 
-async fn a_place(places: &Arc<Semaphore>) -> Option<OwnedSemaphorePermit> {
+async fn a_place(places: &Arc<Semaphore>, most: u32) -> Option<OwnedSemaphorePermit> {
     if let Ok(place) = Arc::clone(places).try_acquire_owned() {
         return Some(place);
     }
-    tracing::warn!("all {CONNECTIONS_MAX} connections are in use; others wait until one ends");
+    tracing::warn!("all {most} connections are in use; others wait until one ends");
     Arc::clone(places).acquire_owned().await.ok()
 }
 
-async fn connection(
-    stream: UnixStream,
+/// Whoever has come is served once it is known who that is.
+async fn let_in(
+    taken: Taken,
     router: Router,
-    mut stopped: watch::Receiver<bool>,
+    stopped: watch::Receiver<bool>,
     _place: OwnedSemaphorePermit,
 ) {
-    let sender = sender(&stream);
+    match taken {
+        Taken::Local(stream) => {
+            let sender = door::local_sender(&stream);
+            connection(stream, sender, router, stopped).await;
+        }
+        Taken::Network {
+            stream,
+            address,
+            tls,
+        } => {
+            if let Some((stream, sender)) = door::shake_hands(stream, address, tls).await {
+                connection(stream, sender, router, stopped).await;
+            }
+        }
+    }
+}
+
+async fn connection(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send,
+    sender: Sender,
+    router: Router,
+    mut stopped: watch::Receiver<bool>,
+) {
     let service = service_fn(move |request: Request<Incoming>| {
         let mut request = request.map(Body::new);
-        request.extensions_mut().insert(ConnectInfo(sender));
+        request.extensions_mut().insert(ConnectInfo(sender.clone()));
         let router = router.clone();
         async move {
             let answer = router.oneshot(request).await;
@@ -131,17 +178,6 @@ async fn told_to_stop(stopped: &mut watch::Receiver<bool>) {
     let _ = stopped.wait_for(|stop| *stop).await;
 }
 
-fn sender(stream: &UnixStream) -> Actor {
-    stream.peer_cred().map_or_else(
-        |_| Actor::default(),
-        |peer| Actor {
-            uid: Some(peer.uid()),
-            gid: Some(peer.gid()),
-            pid: peer.pid(),
-        },
-    )
-}
-
 /// A descriptor that is kept so that somebody can be told when there is no other.
 struct Spare {
     kept: Option<File>,
@@ -165,7 +201,7 @@ impl Spare {
 
     /// Takes a connection with the spare descriptor, if that is what is missing, says why it is refused,
     /// and lets it go.
-    async fn refuse_one(&mut self, listener: &UnixListener, error: &io::Error) {
+    async fn refuse_one(&mut self, door: &Door, error: &io::Error) {
         let out = [Errno::MFILE, Errno::NFILE].map(|errno| Some(errno.raw_os_error()));
         if !out.contains(&error.raw_os_error()) {
             tracing::error!(%error, "a connection cannot be taken");
@@ -178,7 +214,10 @@ impl Spare {
         }
         // Closed here: as a part of the condition it would stay open until its end.
         let had = self.kept.take().map(drop).is_some();
-        if had && let Ok(Ok((stream, _))) = tokio::time::timeout(TRY_AGAIN, listener.accept()).await
+        // Over the network whoever comes has not even shaken hands, and is let go.
+        if had
+            && let Ok(Ok(Taken::Local(stream))) =
+                tokio::time::timeout(TRY_AGAIN, door.accept()).await
         {
             // Whoever has gone is told nothing; an empty socket's buffer is large enough for it.
             let told = stream.into_std();

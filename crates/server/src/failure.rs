@@ -4,7 +4,10 @@ use accelnet_api::ProblemDocument;
 use accelnet_model::{Code, Problem};
 use axum::{
     Json,
-    http::{HeaderValue, StatusCode, header::CONTENT_TYPE},
+    http::{
+        HeaderValue, StatusCode,
+        header::{CONTENT_TYPE, WWW_AUTHENTICATE},
+    },
     response::{IntoResponse, Response},
 };
 
@@ -83,6 +86,10 @@ impl IntoResponse for Failure {
         let mut response = (status, Json(document)).into_response();
         let kind = HeaderValue::from_static("application/problem+json");
         response.headers_mut().insert(CONTENT_TYPE, kind);
+        if status == StatusCode::UNAUTHORIZED {
+            let how = HeaderValue::from_static("Bearer realm=\"accelnet\"");
+            response.headers_mut().insert(WWW_AUTHENTICATE, how);
+        }
         response
     }
 }

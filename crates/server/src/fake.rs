@@ -5,6 +5,7 @@
 
 use std::{
     collections::BTreeMap,
+    net::{Ipv4Addr, SocketAddr},
     path::Path,
     sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
     time::Duration,
@@ -25,10 +26,15 @@ use accelnet_rules::{
     profile, staging,
 };
 use accelnet_store::Store;
-use tokio::{net::UnixListener, sync::oneshot, task::JoinHandle};
+use axum::{Extension, extract::ConnectInfo};
+use tokio::{
+    net::{TcpListener, UnixListener},
+    sync::oneshot,
+    task::JoinHandle,
+};
 use uuid::Uuid;
 
-use crate::{Nodes, Pending, Server, Shared};
+use crate::{Door, NodePeerInfo, Nodes, Pending, Sender, Server, Shared, routes};
 
 type ChangeOnce = Box<dyn FnOnce(&mut Observed) + Send>;
 
@@ -457,6 +463,7 @@ pub struct Running {
     /// It stops when this is dropped.
     stop: oneshot::Sender<()>,
     serving: JoinHandle<()>,
+    server: Weak<Shared>,
 }
 
 impl Running {
@@ -474,13 +481,37 @@ impl Running {
             nodes.report(name);
         }
         let listener = UnixListener::bind(socket).unwrap();
+        let shared = Arc::downgrade(&server.shared);
         let (stop, stopped) = oneshot::channel::<()>();
         let serving = tokio::spawn(async move {
             server
-                .serve(listener, async move { drop(stopped.await) })
+                .serve(
+                    vec![Door::Local(listener)],
+                    async move { drop(stopped.await) },
+                )
                 .await;
         });
-        Self { stop, serving }
+        Self {
+            stop,
+            serving,
+            server: shared,
+        }
+    }
+
+    /// Also takes requests on a port of the loopback interface, as from somebody in the network: from a
+    /// node with its certificate, or anybody. TLS is whoever's who needs it. Lasts as long as the process.
+    ///
+    /// # Panics
+    /// If it cannot start.
+    pub async fn in_the_network(&self, node: Option<NodePeerInfo>) -> SocketAddr {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let sender = Sender::Remote { address, node };
+        let shared = self.server.upgrade().unwrap();
+        let router = routes::service(Server { shared });
+        let router = router.layer(Extension(ConnectInfo(sender)));
+        tokio::spawn(async move { axum::serve(listener, router).await });
+        address
     }
 
     /// Stops it and waits for its end.

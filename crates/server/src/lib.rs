@@ -24,8 +24,9 @@
 //! | [`told`] | what each node was told |
 //! | [`sharded`] | maps of which copies cost nothing |
 //! | [`audit`] | who asked for what, and what became of it |
+//! | [`people`] | who asks, and what they may do; their tokens |
 //! | [`connections`] | who is connected, and for how long |
-//! | [`nodes`] | the port to the agents |
+//! | [`nodes`] | which machines belong to the cluster, and the port to their agents |
 //! | [`reports`] | what the nodes said last |
 //! | [`whereabouts`] | where VMs are, and what is known of those that could not be looked at |
 //! | [`parks`] | VMs that are parked no longer |
@@ -38,13 +39,14 @@
 mod admission;
 mod apart;
 mod audit;
-mod connections;
+pub mod connections;
 mod endings;
 mod failure;
 #[cfg(feature = "fake")]
 pub mod fake;
 mod line;
 mod nodes;
+mod people;
 mod reports;
 mod routes;
 mod sharded;
@@ -62,16 +64,23 @@ use std::{
 };
 
 use accelnet_model::{Code, Name, NodeStatus, Problem};
+use accelnet_pki::Authority;
 use accelnet_store::Store;
+pub use audit::Actor;
+use axum::Router;
+pub use connections::Door;
 use futures::future::{BoxFuture, join_all};
-pub use nodes::Nodes;
+pub use nodes::{Nodes, membership};
+pub use people::{NodePeerInfo, Sender};
 pub use routes::openapi;
-use tokio::{net::UnixListener, sync::watch, time::Instant};
+use tokio::{sync::watch, time::Instant};
 
 use crate::{
     admission::{Decided, Room},
-    audit::Asked,
+    audit::{Asked, Entry},
     line::Line,
+    nodes::membership::Membership,
+    people::Attempts,
     reports::{Known, Reports, Seen, worth_keeping},
     state::{NodeReport, Wish},
     told::Told,
@@ -87,8 +96,6 @@ const LOOK_LIMIT: Duration = Duration::from_secs(45);
 const SEARCH_LIMIT: Duration = Duration::from_secs(10);
 /// After such a look there is none for so many times as long as it took: a fifth of the time at most.
 const SEARCH_REST: u32 = 4;
-/// Requests under way may take so long once the server shall stop.
-const STOP_LIMIT: Duration = Duration::from_secs(5);
 /// Changed reports are kept at most this often, and so many at once. They matter only where a node is
 /// silent when a server starts, so they need not be the newest, and must not hold up those who wait for a
 /// change of the wish: a node with 20 VMs has a report of 50 KiB.
@@ -104,6 +111,8 @@ pub struct Server {
 struct Shared {
     state: Box<dyn state::State>,
     nodes: Arc<dyn Nodes>,
+    /// Who belongs to the cluster, if it is one.
+    membership: Option<Membership>,
     reports: Reports,
     /// Capacity, kept from one decision to the next.
     room: Arc<Room>,
@@ -111,6 +120,8 @@ struct Shared {
     kept: tokio::sync::Mutex<BTreeMap<Name, NodeStatus>>,
     told: Told,
     line: Line,
+    /// Requests of nobody who is known.
+    attempts: Attempts,
     /// When there may be a look for something unknown again.
     next_search: tokio::sync::Mutex<Option<Instant>>,
     /// Counts changes of wish or reports, to wake those who watch.
@@ -136,14 +147,38 @@ impl Server {
     /// # Errors
     /// If the store cannot be read.
     pub async fn new<S: Store>(store: S, nodes: Arc<dyn Nodes>) -> Result<Self, Problem> {
+        Self::open(store, nodes, None).await
+    }
+
+    /// A cluster's server: nodes join it, and dial.
+    ///
+    /// # Errors
+    /// If the store cannot be read.
+    pub async fn of_cluster<S: Store>(
+        store: Arc<S>,
+        authority: Arc<Authority>,
+        servers: Vec<String>,
+    ) -> Result<Self, Problem> {
+        let membership = Membership::open(Arc::clone(&store), authority, servers).await?;
+        let nodes = Arc::clone(&membership.hub) as Arc<dyn Nodes>;
+        Self::open(store, nodes, Some(membership)).await
+    }
+
+    async fn open<S: Store>(
+        store: S,
+        nodes: Arc<dyn Nodes>,
+        membership: Option<Membership>,
+    ) -> Result<Self, Problem> {
         let shared = Shared {
             state: Box::new(state::Stored::open(store).await?),
             nodes,
+            membership,
             reports: Reports::default(),
             room: Arc::default(),
             kept: tokio::sync::Mutex::default(),
             told: Told::default(),
             line: Line::default(),
+            attempts: Attempts::default(),
             next_search: tokio::sync::Mutex::default(),
             changes: watch::channel(0).0,
             stopping: watch::channel(false).0,
@@ -174,30 +209,30 @@ impl Server {
         self.changed();
     }
 
-    /// Serves the API until `stop` is done. Watches end then; requests under way come to their end,
+    /// Serves at these doors until `stop` is done. Watches end then; requests under way come to their end,
     /// within some seconds.
-    pub async fn serve(
-        &self,
-        listener: UnixListener,
-        stop: impl Future<Output = ()> + Send + 'static,
-    ) {
-        let stopping = self.shared.stopping.clone();
-        let stop = async move {
+    pub async fn serve(&self, doors: Vec<Door>, stop: impl Future<Output = ()> + Send + 'static) {
+        let served = connections::serve_all(doors, self.router(), self.stopping());
+        tokio::join!(served, self.work(stop));
+    }
+
+    /// All that it can be asked, for whoever has the doors; they are shut after [`Self::work`] was told to stop.
+    pub fn router(&self) -> Router {
+        routes::service(self.clone())
+    }
+
+    /// Does what a server does without being asked, until `stop` is done; watches and agents' sessions end then.
+    pub async fn work(&self, stop: impl Future<Output = ()> + Send) {
+        let stop = async {
             stop.await;
-            stopping.send_replace(true);
+            self.shared.stopping.send_replace(true);
         };
-        let serving = connections::serve(listener, routes::service(self.clone()), stop);
-        let too_long = async {
-            self.stopping().await;
-            tokio::time::sleep(STOP_LIMIT).await;
-        };
-        let served = async {
-            tokio::select! {
-                () = serving => {}
-                () = too_long => tracing::warn!("requests under way are cut off"),
-            }
-        };
-        tokio::join!(served, self.keep_reports(), self.end_what_is_over());
+        tokio::join!(
+            stop,
+            self.keep_reports(),
+            self.end_what_is_over(),
+            self.watch_signs()
+        );
     }
 
     /// Waits until the server shall stop.
@@ -293,6 +328,11 @@ impl Server {
             audit::refused(asked, problems);
         }
         changed
+    }
+
+    /// Records what was done beside the wish.
+    pub(crate) async fn record(&self, asked: &Asked) -> Result<(), Problem> {
+        self.shared.state.record(&Entry::new(asked)).await
     }
 
     /// Keeps reports that changed, until the server stops.

@@ -228,6 +228,15 @@ impl Reports {
         }
     }
 
+    /// What a node said is nothing that counts any more: it is another, or none.
+    pub fn forget(&self, node: &Name) {
+        let mut inner = self.write();
+        inner.others.remove(node);
+        if inner.seen.has(node) {
+            inner.seen.put(Known::unheard(node));
+        }
+    }
+
     /// These nodes, and no others, as they are known. Names are in their order.
     pub fn of(&self, names: Arc<[Name]>) -> Seen {
         let inner = self.0.read().unwrap_or_else(PoisonError::into_inner);

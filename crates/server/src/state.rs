@@ -6,11 +6,13 @@
 //! | `accelnet/v1/cluster` | [`ClusterEnable`], if acceleration is enabled |
 //! | `accelnet/v1/intents/NAME` | [`Intent`] |
 //! | `accelnet/v1/vms/UUID/spec` | [`VmSpec`] |
+//! | `accelnet/v1/nodes/NAME/spec` | a node that joined; see [`nodes`] |
+//! | `accelnet/v1/tokens/NAME` | [`TokenSpec`]: a hash, never a token |
 //! | `accelnet/v1/nodes/NAME/status` | the node's last report, without what changes by itself: a [`Part`] of it |
 //! | `accelnet/v1/nodes/NAME/status/NUMBER` | its further VMs, where one value cannot hold all |
 //! | `accelnet/v1/audit/NUMBER` | [`Entry`]; the last [`KEPT`] |
 //!
-//! Values are JSON objects with the number of their `schema`. The first four are the *wish*. Every
+//! Values are JSON objects with the number of their `schema`. The first five are the *wish*. Every
 //! change of it compares the generation, so that no decision rests on a wish that has changed since,
 //! and is written together with its audit entry.
 //!
@@ -21,6 +23,7 @@ mod kept;
 mod park;
 mod settled;
 mod spec;
+mod token;
 mod wish;
 
 use std::{
@@ -42,15 +45,17 @@ use crate::{
     Pending,
     apart::apart,
     audit::{Entry, KEPT},
+    nodes,
 };
 pub use kept::NodeReport;
 pub use park::Park;
 pub use settled::not_known_yet;
 use settled::{Generation, settled};
 pub use spec::{OnIntent, VmSpec, Wanted};
+pub use token::TokenSpec;
 pub use wish::{Specs, Wish};
 
-const PREFIX: &str = "accelnet/v1/";
+pub const PREFIX: &str = "accelnet/v1/";
 /// Version of the values' layout. A newer one is refused rather than misread.
 const SCHEMA: u32 = 1;
 /// How often a read that was overtaken begins again.
@@ -76,6 +81,10 @@ pub enum Write {
     },
     /// Forget the wishes for a VM.
     NoVm(Uuid),
+    /// Put a token.
+    Token(TokenSpec),
+    /// Revoke a token.
+    NoToken(Name),
 }
 
 impl Write {
@@ -83,8 +92,17 @@ impl Write {
     pub fn vm(&self) -> Option<Uuid> {
         match self {
             Self::Vm { uuid, .. } | Self::NoVm(uuid) => Some(*uuid),
-            Self::Cluster(_) | Self::Intent(_) | Self::NoIntent(_) => None,
+            Self::Cluster(_)
+            | Self::Intent(_)
+            | Self::NoIntent(_)
+            | Self::Token(_)
+            | Self::NoToken(_) => None,
         }
+    }
+
+    /// It is nothing that nodes are told.
+    pub fn is_of_people(&self) -> bool {
+        matches!(self, Self::Token(_) | Self::NoToken(_))
     }
 }
 
@@ -103,6 +121,12 @@ pub trait State: Send + Sync {
         seen: &'a Wish,
         changes: Vec<Change>,
     ) -> Pending<'a, Result<Option<Wish>, Problem>>;
+
+    /// The record of changes with its numbers, in their order.
+    fn entries(&self) -> Pending<'_, Result<Vec<(u64, Entry)>, Problem>>;
+
+    /// Records what was done beside the wish.
+    fn record<'a>(&'a self, entry: &'a Entry) -> Pending<'a, Result<(), Problem>>;
 
     /// The nodes' reports as they were kept.
     fn kept_reports(&self) -> Pending<'_, Result<Vec<NodeReport>, Problem>>;
@@ -200,7 +224,7 @@ impl<S: Store> Stored<S> {
     async fn read_at_once(&self) -> Result<Vec<Arc<KeyValue>>, StoreError> {
         let mut items = Vec::new();
         let mut at = None;
-        for part in ["cluster", "generation", "intents/", "vms/"] {
+        for part in ["cluster", "generation", "intents/", "tokens/", "vms/"] {
             let prefix = format!("{PREFIX}{part}");
             let mut page = Some(Page {
                 at,
@@ -277,10 +301,30 @@ impl<S: Store> State for Stored<S> {
         Box::pin(self.write(seen, changes))
     }
 
+    fn entries(&self) -> Pending<'_, Result<Vec<(u64, Entry)>, Problem>> {
+        Box::pin(async move {
+            let listing = within(self.store.list_all(&format!("{PREFIX}audit/"))).await?;
+            let items = listing.items.iter();
+            let entries = items.filter_map(|item| {
+                let number = item.key.rsplit('/').next()?.parse().ok()?;
+                Some(decode(&item.key, &item.value).map(|entry| (number, entry)))
+            });
+            entries.collect()
+        })
+    }
+
+    fn record<'a>(&'a self, entry: &'a Entry) -> Pending<'a, Result<(), Problem>> {
+        Box::pin(async move {
+            let ops = self.entry_ops(entry)?;
+            within(self.store.txn(Vec::new(), ops)).await.map(drop)
+        })
+    }
+
     fn kept_reports(&self) -> Pending<'_, Result<Vec<NodeReport>, Problem>> {
         Box::pin(async move {
             let listing = within(self.store.list_all(&format!("{PREFIX}nodes/"))).await?;
             let parts = listing.items.iter();
+            let parts = parts.filter(|item| !nodes::is_spec(&item.key));
             let parts = parts.filter_map(|item| match decode(&item.key, &item.value) {
                 Ok(part) => Some(part),
                 // The node says it again; nothing is lost.
@@ -339,6 +383,10 @@ fn wish(items: &[Arc<KeyValue>]) -> Result<Wish, Problem> {
                 }
                 specs.push(spec);
             }
+            ["tokens", _] => {
+                let token: TokenSpec = decode(key, &item.value)?;
+                Arc::make_mut(&mut wish.tokens).insert(token.name.clone(), token);
+            }
             // A newer version's: kept, not understood.
             _ => tracing::warn!(key, "an unknown key in the store"),
         }
@@ -360,6 +408,8 @@ fn op(write: &Write, entry: &Entry, generation: u64) -> Result<Op, Problem> {
         Write::Intent(intent) => put(&format!("intents/{}", intent.name), &intent)?,
         Write::NoIntent(name) => Op::delete(format!("{PREFIX}intents/{name}")),
         Write::NoVm(uuid) => Op::delete(format!("{PREFIX}vms/{uuid}/spec")),
+        Write::Token(token) => put(&format!("tokens/{}", token.name), token)?,
+        Write::NoToken(name) => Op::delete(format!("{PREFIX}tokens/{name}")),
         Write::Vm { uuid, wanted } => {
             let spec = VmSpec::new(*uuid, wanted.clone(), entry, generation);
             put(&format!("vms/{uuid}/spec"), &spec)?
@@ -367,7 +417,7 @@ fn op(write: &Write, entry: &Entry, generation: u64) -> Result<Op, Problem> {
     })
 }
 
-fn put(key: &str, value: &impl Serialize) -> Result<Op, Problem> {
+pub fn put(key: &str, value: &impl Serialize) -> Result<Op, Problem> {
     let versioned = Versioned {
         schema: SCHEMA,
         value,
@@ -378,7 +428,7 @@ fn put(key: &str, value: &impl Serialize) -> Result<Op, Problem> {
     Ok(Op::put(format!("{PREFIX}{key}"), bytes))
 }
 
-fn decode<T: DeserializeOwned>(key: &str, bytes: &[u8]) -> Result<T, Problem> {
+pub fn decode<T: DeserializeOwned>(key: &str, bytes: &[u8]) -> Result<T, Problem> {
     #[derive(Deserialize)]
     struct Schema {
         schema: u32,
@@ -405,7 +455,9 @@ async fn within_store<T>(work: impl Future<Output = T> + Send) -> Result<T, Prob
     })
 }
 
-async fn within<T>(work: impl Future<Output = Result<T, StoreError>> + Send) -> Result<T, Problem> {
+pub async fn within<T>(
+    work: impl Future<Output = Result<T, StoreError>> + Send,
+) -> Result<T, Problem> {
     within_store(work).await?.map_err(|error| failed(&error))
 }
 

@@ -81,6 +81,11 @@ impl Told {
         self.lock().nodes.get(node).map_or(0, |part| part.times)
     }
 
+    /// A node is another machine, or none any more.
+    pub fn leave(&self, node: &Name) {
+        self.lock().nodes.remove(node);
+    }
+
     /// A node has to be told once more, whatever it knows.
     fn forget(&self, node: &Name) {
         if let Some(part) = self.lock().nodes.get_mut(node) {
@@ -116,7 +121,8 @@ impl Server {
 
     /// Tells the nodes that what was written concerns.
     pub(crate) fn hand_out_writes<'a>(&self, wish: &Wish, writes: impl Iterator<Item = &'a Write>) {
-        let vms: Option<Vec<Uuid>> = writes.map(Write::vm).collect();
+        let of_nodes = writes.filter(|write| !write.is_of_people());
+        let vms: Option<Vec<Uuid>> = of_nodes.map(Write::vm).collect();
         let Some(vms) = vms else {
             return self.hand_out(wish);
         };

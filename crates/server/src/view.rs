@@ -53,7 +53,8 @@ pub fn cluster(wish: &Wish, seen: &Seen) -> ClusterStatus {
     }
 }
 
-fn node(wish: &Wish, known: &Known) -> NodeSummary {
+/// A node at a glance.
+pub fn node(wish: &Wish, known: &Known) -> NodeSummary {
     let mut summary = NodeSummary {
         name: known.name.clone(),
         reachable: known.silent.is_none(),

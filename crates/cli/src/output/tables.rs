@@ -2,14 +2,17 @@
 
 use std::collections::BTreeMap;
 
-use accelnet_api::{Adapter, ClusterStatus, IntentStatus, Vm};
+use accelnet_api::{
+    Adapter, AuditEntry, ClusterStatus, IntentStatus, NodeDetail, NodeSummary, ServerSummary,
+    Token, Vm,
+};
 use accelnet_model::{
     CheckResult, Code, DevlinkFacts, EswitchMode, IntentOnNode, IntentState, Levels, NicPath,
     NicStatus, Problem, Severity, Support, VfUser, VmState,
 };
 
 use super::{beside_text, columns::Table, printable, problem_text};
-use crate::verbs::waiver::OfVm;
+use crate::verbs::{login::Shown, waiver::OfVm};
 
 /// Rows of anything, for people.
 pub fn rows(header: &[&str], rows: Vec<Vec<String>>) -> String {
@@ -54,8 +57,28 @@ pub fn enabled(status: &ClusterStatus) -> String {
 /// `accelnet status`.
 pub fn status(status: &ClusterStatus) -> String {
     let mut out = format!("{}\n", enabled(status));
+    out.push_str(&nodes(&status.nodes));
+    out.push('\n');
+    match status.vms_parked {
+        0 => {}
+        1 => out.push_str("1 VM is parked; 'accelnet vm list' says until when.\n"),
+        count => out.push_str(&format!(
+            "{count} VMs are parked; 'accelnet vm list' says until when.\n"
+        )),
+    }
+    for problem in &status.problems {
+        out.push_str(&problem_text(problem, None));
+    }
+    for (node, problem) in of_nodes(status) {
+        out.push_str(&problem_text(problem, Some(node)));
+    }
+    out
+}
+
+/// `accelnet node list`.
+pub fn nodes(all: &[NodeSummary]) -> String {
     let mut nodes = table(&["node", "state", "vfs", "used", "vms", "accelerated"]);
-    for node in &status.nodes {
+    for node in all {
         let state = match (node.reachable, node.converged, node.resting) {
             (false, ..) => "unreachable",
             (true, true, _) => "ready",
@@ -74,22 +97,101 @@ pub fn status(status: &ClusterStatus) -> String {
             ],
         );
     }
-    out.push_str(&text(&nodes));
-    out.push('\n');
-    match status.vms_parked {
-        0 => {}
-        1 => out.push_str("1 VM is parked; 'accelnet vm list' says until when.\n"),
-        count => out.push_str(&format!(
-            "{count} VMs are parked; 'accelnet vm list' says until when.\n"
-        )),
+    text(&nodes)
+}
+
+/// `accelnet node show`.
+pub fn node(node: &NodeDetail) -> String {
+    let mut out = format!("{}\n", nodes(std::slice::from_ref(&node.summary)));
+    if let Some(id) = node.id {
+        let time = |at: Option<jiff::Timestamp>| dash(at.map(|at| format!("{at:.0}")));
+        out.push_str(&format!(
+            "  identity: {id}  joined: {}  certificate until: {}\n",
+            time(node.joined),
+            time(node.certificate_expires)
+        ));
     }
-    for problem in &status.problems {
+    if node.cordoned {
+        out.push_str("  it gives no VFs; 'accelnet node uncordon' ends that\n");
+    }
+    if let Some(progress) = &node.draining {
+        let left = progress.vms_left;
+        out.push_str(&format!("  draining: VMs on a VF still: {left}\n"));
+        for problem in &progress.blocked {
+            out.push_str(&problem_text(problem, None));
+        }
+    }
+    for problem in &node.summary.problems {
         out.push_str(&problem_text(problem, None));
     }
-    for (node, problem) in of_nodes(status) {
-        out.push_str(&problem_text(problem, Some(node)));
-    }
     out
+}
+
+/// `accelnet server list`.
+pub fn servers(servers: &[ServerSummary]) -> String {
+    let mut rows = table(&["name", "address", "state", "since", "version"]);
+    for server in servers {
+        let row = [
+            server.name.clone(),
+            server.address.clone(),
+            if server.active { "active" } else { "standby" }.to_owned(),
+            format!("{:.0}", server.since),
+            server.version.clone(),
+        ];
+        add(&mut rows, row);
+    }
+    text(&rows)
+}
+
+/// `accelnet token list`.
+pub fn tokens(tokens: &[Token]) -> String {
+    let mut rows = table(&["name", "role", "created", "by", "until"]);
+    for token in tokens {
+        let until = match (token.expires, token.expired) {
+            (None, _) => "revoked".to_owned(),
+            (Some(end), false) => format!("{end:.0}"),
+            (Some(end), true) => format!("{end:.0} (over)"),
+        };
+        let row = [
+            token.name.to_string(),
+            token.role.to_string(),
+            format!("{:.0}", token.created),
+            token.created_by.clone(),
+            until,
+        ];
+        add(&mut rows, row);
+    }
+    text(&rows)
+}
+
+/// `accelnet profile list`.
+pub fn profiles(profiles: &[Shown]) -> String {
+    let mut rows = table(&["profile", "server", "token of", "in use"]);
+    for profile in profiles {
+        let row = [
+            profile.profile.clone(),
+            profile.server.clone(),
+            dash(profile.name.as_ref()),
+            if profile.current { "yes" } else { "" }.to_owned(),
+        ];
+        add(&mut rows, row);
+    }
+    text(&rows)
+}
+
+/// `accelnet audit`.
+pub fn audit(entries: &[AuditEntry]) -> String {
+    let mut rows = table(&["at", "by", "operation", "subject"]);
+    for entry in entries {
+        let row = [
+            format!("{:.0}", entry.at),
+            entry.by.name.clone(),
+            entry.operation.clone(),
+            entry.subject.clone(),
+        ];
+        add(&mut rows, row);
+    }
+    text(&rows)
 }
 
 /// `accelnet enable`: what is not there yet, and what helps.

@@ -1,56 +1,86 @@
 //! The verbs, a file per group.
 
 pub mod adapter;
+mod audit;
 mod capacity;
 pub mod cluster;
 mod explain;
 mod intent;
+pub mod login;
 mod man;
+mod node;
+mod token;
 pub mod vm;
 pub mod waiver;
 
-use accelnet_api::{Client, Outcome};
+use accelnet_api::Outcome;
 use accelnet_model::problem::exit;
 use clap::CommandFactory;
 use serde::Serialize;
 
 use crate::{
-    args::{Args, Command, Format},
+    args::{Args, CapacityArgs, Command, Format},
     call::{Call, exit_code},
     cmdlet,
     output::{self, printable},
+    place,
 };
 
 /// Runs one command line; the result is the process's exit code.
 pub async fn run(args: Args) -> u8 {
     let format = args.output;
-    let client = match Client::on_socket(&args.socket) {
+    // What needs no server works whatever is wrong with a profile.
+    let command = match args.command {
+        Command::Capacity(CapacityArgs {
+            from: Some(path), ..
+        }) => return exit_code(capacity::of_file(format, &path), format),
+        Command::Explain { code, markdown } => {
+            return exit_code(explain::run(format, code.as_deref(), markdown), format);
+        }
+        Command::Completion { shell } => {
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Args::command(), "accelnet", &mut script);
+            output::raw(&String::from_utf8_lossy(&script));
+            return exit::OK;
+        }
+        Command::Man { directory } => return exit_code(man::run(directory.as_deref()), format),
+        Command::Login(login) => {
+            return exit_code(login::login(format, &args.place, &login).await, format);
+        }
+        Command::Logout { name } => {
+            return exit_code(login::logout(format, &args.place, name.as_deref()), format);
+        }
+        Command::Profile(command) => return exit_code(login::profile(format, &command), format),
+        command => command,
+    };
+    let client = match place::client(&args.place) {
         Ok(client) => client,
         Err(error) => return exit_code(Err(error), format),
     };
     let call = Call { client, format };
-    let ended = match args.command {
+    let ended = match command {
         Command::Prereq(args) => cluster::prereq(&call, args.intent.as_deref()).await,
         Command::Enable(args) => cluster::enable(&call, &args).await,
         Command::Set(args) => cluster::set(&call, &args).await,
         Command::Disable(change) => cluster::disable(&call, change).await,
         Command::Status => cluster::status(&call).await,
-        Command::Capacity(args) => match &args.from {
-            Some(path) => capacity::of_file(format, path),
-            None => capacity::of_cluster(&call, &args.without).await,
-        },
+        Command::Capacity(args) => capacity::of_cluster(&call, &args.without).await,
         Command::Vm(command) => vm::run(&call, command).await,
         Command::Waiver(command) => waiver::run(&call, &command).await,
         Command::Intent(command) => intent::run(&call, command).await,
         Command::Adapter(command) => adapter::run(&call, command).await,
-        Command::Explain { code, markdown } => explain::run(format, code.as_deref(), markdown),
-        Command::Completion { shell } => {
-            let mut script = Vec::new();
-            clap_complete::generate(shell, &mut Args::command(), "accelnet", &mut script);
-            output::raw(&String::from_utf8_lossy(&script));
-            Ok(exit::OK)
-        }
-        Command::Man { directory } => man::run(directory.as_deref()),
+        Command::Node(command) => node::run(&call, command).await,
+        Command::Server(command) => node::server(&call, &command).await,
+        Command::Token(command) => token::run(&call, command).await,
+        Command::Audit(args) => audit::run(&call, &args).await,
+        Command::Whoami => login::whoami(&call).await,
+        // They were run above.
+        Command::Explain { .. }
+        | Command::Completion { .. }
+        | Command::Man { .. }
+        | Command::Login(_)
+        | Command::Logout { .. }
+        | Command::Profile(_) => Ok(exit::OK),
         Command::Cmdlet(command) => return cmdlet::run(call, command).await,
     };
     exit_code(ended, format)

@@ -11,6 +11,7 @@
 //! | `adding` | a NIC for a VM that has none on the bridge |
 //! | `bad_input` | what is mistyped, for every verb: one problem, nothing changed |
 //! | `capacity` | room with the reserve held back: of files, of the cluster |
+//! | `people` | logging in over TLS, profiles, tokens, the record; nodes and servers |
 //! | `waiting` | `--wait`, `--no-wait`, `--timeout`, what cannot be done yet |
 //! | `failing` | exit codes, usage, a server that is not there or not for us |
 //! | `cmdlets` | the reference's command lines, typed into bash |
@@ -31,6 +32,7 @@ mod itself;
 mod levels;
 mod many;
 mod parking;
+mod people;
 mod rig;
 mod shell;
 mod tables;

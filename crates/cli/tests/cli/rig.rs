@@ -2,6 +2,7 @@
 
 use std::{
     io::Write,
+    net::SocketAddr,
     path::PathBuf,
     process::{Command, Stdio},
     sync::Arc,
@@ -133,6 +134,16 @@ impl Rig {
 
     pub fn socket(&self) -> PathBuf {
         self.directory.path().join("accelnet.sock")
+    }
+
+    /// A port, without TLS, at which the server takes requests as from the network.
+    pub fn in_the_network(&self) -> SocketAddr {
+        let running = self.running.as_ref().unwrap();
+        self.runtime.block_on(running.in_the_network(None))
+    }
+
+    pub fn runtime(&self) -> &tokio::runtime::Runtime {
+        &self.runtime
     }
 
     /// Calls the program.

@@ -70,6 +70,7 @@ pub fn run(options: &Options, progress: Progress) -> Result<()> {
         second_adapter: SecondAdapter::None,
         memory_mib: 2048,
         bin_dir: Some(options.bin_dir.clone()),
+        cluster: None,
     };
     let lab = Lab::up(&options.name, lab_options, progress)?;
     let up_s = began.elapsed().as_secs_f64();

@@ -229,11 +229,41 @@ const FILES: &[(&str, u32, &str)] = &[
         0o644,
         include_str!("../../../../packaging/systemd/accelnet-park.service"),
     ),
-    ("etc/hosts", 0o644, include_str!("../../image/hosts")),
+    (
+        "etc/systemd/system/accelnet-server.service",
+        0o644,
+        include_str!("../../../../packaging/systemd/accelnet-server.service"),
+    ),
+    (
+        "etc/systemd/system/accelnet-agent.service",
+        0o644,
+        include_str!("../../../../packaging/systemd/accelnet-agent.service"),
+    ),
+    (
+        "etc/systemd/system/lab-etcd.service",
+        0o644,
+        include_str!("../../image/lab-etcd.service"),
+    ),
+    (
+        "etc/systemd/system-preset/00-lab.preset",
+        0o644,
+        include_str!("../../image/lab.preset"),
+    ),
+    (
+        "etc/systemd/network/10-cluster.link",
+        0o644,
+        include_str!("../../image/10-cluster.link"),
+    ),
+    (
+        "etc/ssh/ssh_config.d/lab.conf",
+        0o644,
+        include_str!("../../image/ssh_config"),
+    ),
     ("etc/fstab", 0o644, ""),
     ("etc/machine-id", 0o644, "uninitialized\n"),
 ];
 
+/// What every node starts. A lab that forms a cluster enables the units of that itself.
 const UNITS: &[&str] = &[
     "lab-prepare.service",
     "lab-sshd.service",

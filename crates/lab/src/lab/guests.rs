@@ -86,10 +86,17 @@ impl Lab {
 /// Script lines that wait until a started guest answers. Booting takes up to 30 s; one in about fifty
 /// boots under nested software emulation ends in a guest that never answers, so it is started anew.
 pub fn wait_until_up(guest: &Guest) -> String {
+    wait_beside(guest, 1)
+}
+
+/// The same while guests boot on so many nodes at once: those share the machine.
+pub fn wait_beside(guest: &Guest, nodes: u8) -> String {
     let Guest { name, host, .. } = guest;
+    let seconds = 60 * u32::from(nodes);
     format!(
-        "accelnet-lab-guest wait {host} 60 || {{ virsh -q destroy {name}; virsh -q start {name}; \
-         accelnet-lab-guest wait {host} 120; }}\n"
+        "accelnet-lab-guest wait {host} {seconds} || {{ virsh -q destroy {name}; virsh -q start {name}; \
+         accelnet-lab-guest wait {host} {}; }}\n",
+        2 * seconds
     )
 }
 

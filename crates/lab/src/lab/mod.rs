@@ -1,12 +1,14 @@
-//! A lab's life: up, status, exec, probe, cut, kill, start, down.
+//! A lab's life: up, status, exec, probe, cut, pause, kill, start, down.
 //!
 //! What there is stands in `lab.json` in the lab's private directory, written before anything is
 //! started, so that `down` finds everything also after a crash.
 
 mod calling;
+mod cluster;
 mod down;
 pub mod guests;
 mod measure;
+mod network;
 mod node;
 pub mod process;
 mod program;
@@ -17,8 +19,11 @@ use std::{fs, net::Ipv4Addr, path::PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
 pub use calling::{Calling, Place};
+pub use cluster::{Cluster, Store};
 pub use down::on_interrupt as down_on_interrupt;
 pub use measure::{Logs, Pinging, Running, wait};
+pub use network::Network;
+pub use node::NodeState;
 use serde::{Deserialize, Serialize};
 pub use travel::Following;
 
@@ -56,6 +61,8 @@ pub struct Options {
     pub memory_mib: u32,
     /// Directory with `accelnet` and `accelnetd`; `None` leaves them out.
     pub bin_dir: Option<PathBuf>,
+    /// The product runs as a cluster; `None`: each node is a host for itself.
+    pub cluster: Option<Cluster>,
 }
 
 /// One node of a running lab.
@@ -144,16 +151,6 @@ impl Lab {
         self.directory().join("disks")
     }
 
-    /// The wire's sockets for a node, one per adapter.
-    fn wires_of(&self, node: &Node) -> Vec<PathBuf> {
-        let first = self.directory().join(format!("wire-{}", node.name));
-        let second = self.directory().join(format!("wire-{}-pf1", node.name));
-        match self.options.second_adapter {
-            SecondAdapter::None => vec![first],
-            SecondAdapter::Plain | SecondAdapter::NoAcs => vec![first, second],
-        }
-    }
-
     fn disk_of(&self, node: &Node) -> PathBuf {
         self.storage().join(format!("{}.qcow2", node.name))
     }
@@ -168,7 +165,7 @@ impl Lab {
 
     /// Its address on the lab's network, that of the bridge.
     pub fn address_of(&self, node: &str) -> Result<Ipv4Addr> {
-        Ok([10, 77, 0, 10 + self.node(node)?.number].into())
+        Ok(Network::Data.address(self.node(node)?.number))
     }
 
     /// The node with this name.

@@ -1,4 +1,4 @@
-//! One node's process: start, wait until it is up, kill, cut and heal.
+//! One node's process: start, wait until it is up, pause, kill.
 
 use std::{
     fs::{self, File},
@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use serde_json::json;
 
 use super::{Lab, Node, process};
@@ -26,8 +26,30 @@ const WAY_IN_DEADLINE: Duration = Duration::from_secs(60);
 /// Guests are saved meanwhile, 15 s each in software emulation.
 const SHUTDOWN_DEADLINE: Duration = Duration::from_secs(180);
 
+/// What a node's machine does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NodeState {
+    /// It runs.
+    Running,
+    /// It stands still, and so does its clock.
+    Paused,
+    /// It has no power.
+    Off,
+}
+
+impl NodeState {
+    /// As `status` shows it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Running => "running",
+            Self::Paused => "paused",
+            Self::Off => "off",
+        }
+    }
+}
+
 impl Lab {
-    fn node_directory(&self, node: &Node) -> PathBuf {
+    pub(super) fn node_directory(&self, node: &Node) -> PathBuf {
         self.directory().join(&node.name)
     }
 
@@ -45,15 +67,16 @@ impl Lab {
     pub fn start_node(&mut self, name: &str, accel: Accel) -> Result<()> {
         let node = self.node(name)?.clone();
         self.start_machine(&node, accel)?;
-        let ssh_port = self.forwarded_port_of(&node)?;
+        let ssh_port = self.connect_machine(&node)?;
         if let Some(node) = self.nodes.iter_mut().find(|node| node.name == name) {
             node.ssh_port = ssh_port;
         }
         self.save()
     }
 
-    /// QEMU itself chose the port, so that no two labs can choose the same.
-    fn forwarded_port_of(&self, node: &Node) -> Result<u16> {
+    /// Sees to its cables, and asks for its way in: QEMU itself chose the port, so that no two labs can choose the
+    /// same.
+    fn connect_machine(&self, node: &Node) -> Result<u16> {
         let socket = self.node_directory(node).join("qmp");
         let start = Instant::now();
         let mut qmp = loop {
@@ -66,6 +89,7 @@ impl Lab {
                 Err(_) => bail!("{}", self.last_words(node, "could not be started")),
             }
         };
+        self.unplug_what_is_cut(node, &mut qmp)?;
         let line = json!({ "command-line": "info usernet" });
         let table = qmp.execute("human-monitor-command", &line)?;
         forwarded_port(table.as_str().unwrap_or_default())
@@ -79,7 +103,7 @@ impl Lab {
         }
         let directory = self.node_directory(node);
         let (share, images) = (self.directory().join("share"), self.images());
-        let wires = self.wires_of(node);
+        let (wires, management) = (self.wires_of(node), self.management_of(node));
         let machine = Machine {
             lab: &self.name,
             number: node.number,
@@ -89,6 +113,7 @@ impl Lab {
             kernel: &images.kernel,
             initrd: &images.node_initrd,
             wires: &wires,
+            management: management.as_deref(),
             accel,
         };
         let log = File::create(directory.join("qemu.log"))?;
@@ -193,15 +218,29 @@ impl Lab {
         Ok(())
     }
 
-    /// Unplugs (`true`) or plugs in (`false`) the cable of a node's adapter.
-    pub fn cut_node(&self, name: &str, cut: bool) -> Result<()> {
+    /// Stops (`true`) a node's machine where it is, or lets it go on (`false`). It notices nothing: its clock stands
+    /// still meanwhile. Others hear nothing of it, though its cables are in.
+    pub fn pause_node(&self, name: &str, pause: bool) -> Result<()> {
         let node = self.node(name)?;
-        let mut qmp = Qmp::connect(&self.node_directory(node).join("qmp"))?;
-        qmp.execute("set_link", &json!({ "name": "w0", "up": !cut }))?;
-        if cut {
-            self.wire()?.unplugged(&self.wires_of(node)[0])?;
+        ensure!(self.node_runs(node), "{name} is off");
+        let command = if pause { "stop" } else { "cont" };
+        self.monitor(node)?.execute(command, &json!({})).map(drop)
+    }
+
+    /// What a node's machine does. Fails if it runs but its monitor does not answer.
+    pub fn node_state(&self, node: &Node) -> Result<NodeState> {
+        if !self.node_runs(node) {
+            return Ok(NodeState::Off);
         }
-        Ok(())
+        let status = self.monitor(node)?.execute("query-status", &json!({}))?;
+        Ok(match status["status"].as_str() {
+            Some("paused") => NodeState::Paused,
+            _ => NodeState::Running,
+        })
+    }
+
+    pub(super) fn monitor(&self, node: &Node) -> Result<Qmp> {
+        Qmp::connect(&self.node_directory(node).join("qmp"))
     }
 }
 

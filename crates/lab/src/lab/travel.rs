@@ -22,14 +22,14 @@ pub struct Following {
 
 impl Lab {
     /// Migrates a running guest with its definition to another node, as a manager would do it: nobody is told
-    /// before. Guests have no disks; their memory goes over the wire.
+    /// before. Guests have no disks; their memory goes over the management network.
     pub fn migrate(&mut self, guest: &str, to: &str) -> Result<()> {
         let from = self.guest(guest)?.node.clone();
         ensure!(from != to, "{guest} is on {to} already");
-        let address = self.address_of(to)?;
+        self.node(to)?;
         let script = format!(
             "virsh -q migrate --live --persistent --undefinesource {guest} \
-             qemu+tcp://{address}/system --migrateuri tcp://{address}"
+             qemu+tcp://{to}/system --migrateuri tcp://{to}"
         );
         self.script(&from, &script)
             .with_context(|| format!("{guest} cannot be migrated from {from} to {to}"))?;

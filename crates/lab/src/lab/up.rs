@@ -18,6 +18,9 @@ impl Lab {
     pub fn up(name: &str, options: Options, progress: Progress) -> Result<Self> {
         ensure!((1..=9).contains(&options.nodes), "--nodes must be 1 to 9");
         ensure!(options.guests <= 100, "--guests must be at most 100");
+        if let Some(cluster) = &options.cluster {
+            cluster.check(&options)?;
+        }
         let directory = Self::directory_of(name)?;
         if directory.exists() {
             bail!(
@@ -71,6 +74,9 @@ impl Lab {
                 .join()
                 .map_err(|_| anyhow::anyhow!("a thread of the lab panicked"))??;
         }
+        if let Some(cluster) = lab.options.cluster {
+            lab.form_cluster(cluster, progress)?;
+        }
         progress.step("the lab is up");
         Ok(lab)
     }
@@ -79,7 +85,7 @@ impl Lab {
         self.wait_for_node(name)?;
         progress.step(format!("{name} is up; starting its guests"));
         self.start_guests(name)?;
-        if self.options.bin_dir.is_some() {
+        if self.options.bin_dir.is_some() && self.options.cluster.is_none() {
             self.start_product(name)?;
         }
         Ok(())
@@ -108,6 +114,7 @@ impl Lab {
             fs::copy(&images.kernel, &kernel)?;
         }
         fs::copy(&images.guest_initrd, share.join("guest/initrd"))?;
+        self.share_etcd()?;
         self.push_programs()
     }
 
@@ -141,6 +148,9 @@ impl Lab {
         let mut command = Command::new(own_program()?);
         command.arg("wire").arg("--directory").arg(&place);
         for node in &self.nodes {
+            if let Some(socket) = self.management_of(node) {
+                command.arg("--management").arg(socket);
+            }
             command.args(self.wires_of(node));
         }
         // The wire lives as long as the lab and so keeps the images from being cleaned away.
@@ -158,17 +168,22 @@ impl Lab {
 
     /// Waits for the server and adds the compute intent.
     fn start_product(&self, node: &str) -> Result<()> {
-        let vfs = match self.options.vfs {
-            0 => "auto".to_owned(),
-            count => count.to_string(),
-        };
         let script = format!(
-            "systemctl start accelnetd\n\
-             accelnet intent add compute --type compute --bridge br0 --adapter pf0 --vfs {vfs} >/dev/null\n"
+            "systemctl start accelnetd\n{} >/dev/null\n",
+            self.compute_intent()
         );
         self.script(node, &script)
             .with_context(|| format!("the product does not start on {node}"))?;
         Ok(())
+    }
+
+    /// The command that adds the intent for the guests' bridge.
+    pub(super) fn compute_intent(&self) -> String {
+        let vfs = match self.options.vfs {
+            0 => "auto".to_owned(),
+            count => count.to_string(),
+        };
+        format!("accelnet intent add compute --type compute --bridge br0 --adapter pf0 --vfs {vfs}")
     }
 
     fn start_guests(&self, node: &str) -> Result<()> {
@@ -190,7 +205,7 @@ impl Lab {
             ));
         }
         for guest in &mine {
-            script.push_str(&guests::wait_until_up(guest));
+            script.push_str(&guests::wait_beside(guest, self.options.nodes));
         }
         self.script(node, &script)
             .with_context(|| format!("the guests of {node} do not start"))?;

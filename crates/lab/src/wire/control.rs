@@ -17,9 +17,9 @@ use anyhow::{Context, Result, bail, ensure};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use super::{
+    Switches,
     end::{Pace, Peer},
     station::{Command, Input},
-    switch::Switch,
 };
 use crate::probe::Log;
 
@@ -68,30 +68,30 @@ pub struct Started {
 /// The wire's counters.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Counters {
-    /// Frames that the wire itself dropped; must be 0 for a measurement to count.
+    /// Frames that the data network's switch itself dropped; must be 0 for a measurement to count.
     pub dropped: u64,
 }
 
 /// Serves control connections for ever.
-pub fn serve(
+pub(super) fn serve(
     listener: &UnixListener,
     station: &SyncSender<Input>,
-    switch: &Arc<Switch>,
+    switches: &Arc<Switches>,
 ) -> Result<()> {
     for stream in listener.incoming() {
         let stream = stream?;
-        let (station, switch) = (station.clone(), Arc::clone(switch));
+        let (station, switches) = (station.clone(), Arc::clone(switches));
         thread::spawn(move || {
             // A client that went away needs no answer.
-            let _ = serve_one(&stream, &station, &switch);
+            let _ = serve_one(&stream, &station, &switches);
         });
     }
     Ok(())
 }
 
-fn serve_one(stream: &UnixStream, station: &SyncSender<Input>, switch: &Switch) -> Result<()> {
+fn serve_one(stream: &UnixStream, station: &SyncSender<Input>, switches: &Switches) -> Result<()> {
     let mut opened = Vec::new();
-    let served = answer_all(stream, station, switch, &mut opened);
+    let served = answer_all(stream, station, switches, &mut opened);
     // A client that was killed has left its probes sending; of one that was stopped there is none.
     for port in opened {
         ask(station, |answer| Command::Stop(port, answer))?;
@@ -102,7 +102,7 @@ fn serve_one(stream: &UnixStream, station: &SyncSender<Input>, switch: &Switch) 
 fn answer_all(
     stream: &UnixStream,
     station: &SyncSender<Input>,
-    switch: &Switch,
+    switches: &Switches,
     opened: &mut Vec<u16>,
 ) -> Result<()> {
     for line in BufReader::new(stream).lines() {
@@ -120,11 +120,11 @@ fn answer_all(
                 serde_json::to_value(log.with_context(|| format!("no probe {port}"))?)?
             }
             Request::Unplugged { cable } => {
-                ensure!(switch.forget(&cable), "no cable {}", cable.display());
+                ensure!(switches.forget(&cable), "no cable {}", cable.display());
                 true.into()
             }
             Request::Counters => serde_json::to_value(Counters {
-                dropped: switch.dropped(),
+                dropped: switches.data.dropped(),
             })?,
         };
         writeln!(&*stream, "{answer}")?;
@@ -204,7 +204,7 @@ mod tests {
     fn probes_of_a_client_that_went_away_are_stopped() {
         let (client, server) = UnixStream::pair().unwrap();
         let (station, received) = sync_channel(8);
-        let serving = thread::spawn(move || serve_one(&server, &station, &Switch::default()));
+        let serving = thread::spawn(move || serve_one(&server, &station, &Switches::default()));
         let open = Request::Open {
             peer: Peer::Kernel {
                 address: [10, 77, 0, 101].into(),

@@ -1,9 +1,9 @@
-//! The wire: what the nodes' uplinks are plugged into.
+//! The wire: what the nodes' uplinks are plugged into, and beside it the switch of their management network.
 //!
-//! A small learning switch in user space. Every node's card is a stream connection to a unix socket
+//! A small learning switch in user space, twice; no frame goes from one to the other. Every node's card is a stream connection to a unix socket
 //! (QEMU's `-netdev stream`: each frame after its length, u32 big-endian), so nothing is dropped
 //! silently, no privilege is needed and the machine's own network is not touched. The host on the
-//! wire ([`station`]) runs one end of the probes.
+//! wire ([`station`]) runs one end of the probes; management has none.
 //!
 //! Threads: one that accepts per socket, two per connection (read, write), one for the station, one
 //! per control connection. All end with the process.
@@ -31,28 +31,49 @@ use switch::Switch;
 /// Longest frame: 9 KiB of payload (jumbo) and headers.
 const FRAME_LIMIT: usize = 9 * 1024 + 64;
 
-/// Runs the wire until the process is killed: a socket for each port, one for control.
-/// `ready` is called when all of them listen.
+/// Both switches.
+#[derive(Default)]
+struct Switches {
+    data: Arc<Switch>,
+    management: Arc<Switch>,
+}
+
+impl Switches {
+    /// See [`Switch::forget`]; each cable is plugged into one of them.
+    fn forget(&self, cable: &Path) -> bool {
+        self.data.forget(cable) || self.management.forget(cable)
+    }
+}
+
+/// Runs the wire until the process is killed: a socket for each port of the data network and of the management
+/// network, one for control. `ready` is called when all of them listen.
 pub fn run(
-    ports: &[PathBuf],
+    data: &[PathBuf],
+    management: &[PathBuf],
     control_socket: &Path,
     ready: impl FnOnce() -> Result<()>,
 ) -> Result<()> {
-    let switch = Arc::new(Switch::default());
-    let station = station::start(Arc::clone(&switch));
+    let switches = Arc::new(Switches::default());
+    let station = station::start(Arc::clone(&switches.data));
+    listen_for(&switches.data, data)?;
+    listen_for(&switches.management, management)?;
+    let control = listen(control_socket)?;
+    ready()?;
+    control::serve(&control, &station, &switches)
+}
+
+fn listen_for(switch: &Arc<Switch>, ports: &[PathBuf]) -> Result<()> {
     for path in ports {
         let listener = listen(path)?;
         let path = path.clone();
-        let switch = Arc::clone(&switch);
+        let switch = Arc::clone(switch);
         thread::spawn(move || {
             for stream in listener.incoming().flatten() {
                 serve(&switch, stream, &path);
             }
         });
     }
-    let control = listen(control_socket)?;
-    ready()?;
-    control::serve(&control, &station, &switch)
+    Ok(())
 }
 
 fn listen(path: &Path) -> Result<UnixListener> {
@@ -102,4 +123,54 @@ fn read_frame(reader: &mut impl Read) -> Option<Vec<u8>> {
     let mut frame = vec![0; length];
     reader.read_exact(&mut frame).ok()?;
     Some(frame)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn each_network_is_for_itself() {
+        let place =
+            std::env::temp_dir().join(format!("accelnet-lab-wire-{}", uuid::Uuid::new_v4()));
+        fs::create_dir_all(&place).unwrap();
+        let sockets = ["d1", "d2", "m1", "m2"].map(|name| place.join(name));
+        let switches = Switches::default();
+        listen_for(&switches.data, &sockets[..2]).unwrap();
+        listen_for(&switches.management, &sockets[2..]).unwrap();
+        let cards = sockets
+            .clone()
+            .map(|path| UnixStream::connect(path).unwrap());
+        let frame = [0xff; 60];
+        let plugged = || sockets.iter().all(|cable| switches.forget(cable));
+        // A card is plugged in a moment after its connection is taken.
+        while !plugged() {
+            thread::yield_now();
+        }
+        for card in [&cards[0], &cards[2]] {
+            let mut bytes = 60_u32.to_be_bytes().to_vec();
+            bytes.extend_from_slice(&frame);
+            let mut card = card;
+            card.write_all(&bytes).unwrap();
+        }
+        for card in &cards {
+            card.set_read_timeout(Some(Duration::from_millis(300)))
+                .unwrap();
+        }
+        let count = |mut card: &UnixStream| {
+            std::iter::from_fn(|| read_frame(&mut card))
+                .filter(|read| read[..] == frame)
+                .count()
+        };
+        let counts: Vec<_> = cards.iter().map(count).collect();
+        assert_eq!(
+            counts,
+            [0, 1, 0, 1],
+            "once, and to the other card of the same network"
+        );
+        assert!(!switches.forget(Path::new("other")));
+        fs::remove_dir_all(&place).unwrap();
+    }
 }

@@ -1,7 +1,7 @@
 //! More than one adapter below a bridge: an active-backup bond carries VMs on the VFs of the member that it
 //! uses, everything else is refused by name.
 
-use accelnet_lab::lab::Place;
+use accelnet_lab::lab::{Network, Place};
 
 use crate::{
     beside::all_beside,
@@ -91,7 +91,7 @@ pub fn an_active_backup_bond(rig: &mut Rig) {
 pub fn a_cut_cable_moves_the_vms(rig: &mut Rig) {
     let vms = VMS.map(|(vm, _)| vm);
     let results = all_beside(rig, &vms, &[Place::Node("node1"), Place::Wire], |rig| {
-        rig.lab.cut_node("node1", true).unwrap();
+        rig.lab.cut_node("node1", Network::Data, true).unwrap();
         are_on_vfs_soon(rig, "pf1");
     });
     results.iter().for_each(|result| result.no_worse_by(MORE_S));
@@ -111,7 +111,7 @@ pub fn a_cut_cable_moves_the_vms(rig: &mut Rig) {
     assert!(gone(rig), "{:?}", rig.vfs("pf0"));
     let intent = rig.json(&words("intent show compute"));
     assert_eq!(intent["status"][0]["state"], "success", "{intent}");
-    rig.lab.cut_node("node1", false).unwrap();
+    rig.lab.cut_node("node1", Network::Data, false).unwrap();
     // igb takes no limit away without link.
     rig.until(30, "! ip link show pf0 | grep -q max_tx_rate");
     are_on_vfs(rig, "pf1");

@@ -4,7 +4,7 @@
 
 use accelnet_lab::{
     kvm,
-    lab::{Place, guests::wait_until_up},
+    lab::{Network, Place, guests::wait_until_up},
 };
 
 use crate::{
@@ -68,10 +68,10 @@ pub fn the_card_gives_nothing_back(rig: &mut Rig) {
 /// guest has given up its VF, since a guest takes nothing by its tap before (net_failover).
 pub fn a_cable_comes_out(rig: &mut Rig) {
     let results = beside(rig, &[HOST, Place::Wire], |rig| {
-        rig.lab.cut_node("node1", true).unwrap();
+        rig.lab.cut_node("node1", Network::Data, true).unwrap();
         rig.until_path("vm1", "synthetic", 10);
         rig.node("sleep 6");
-        rig.lab.cut_node("node1", false).unwrap();
+        rig.lab.cut_node("node1", Network::Data, false).unwrap();
         rig.until(20, "[ \"$(cat /sys/class/net/pf0/carrier)\" = 1 ]");
     });
     results.iter().for_each(|result| result.no_worse_by(MORE_S));

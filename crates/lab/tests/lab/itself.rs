@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use accelnet_lab::lab::Pace;
+use accelnet_lab::lab::{Network, Pace};
 use serde_json::Value;
 
 use crate::rig::Rig;
@@ -104,9 +104,9 @@ pub fn cut_and_heal(rig: &mut Rig) {
             "timeout 20 sh -c 'until grep -q {wanted} /sys/class/net/pf0/carrier; do sleep 0.1; done'"
         )
     };
-    rig.lab.cut_node("node1", true).unwrap();
+    rig.lab.cut_node("node1", Network::Data, true).unwrap();
     rig.node(&carrier("0"));
-    rig.lab.cut_node("node1", false).unwrap();
+    rig.lab.cut_node("node1", Network::Data, false).unwrap();
     rig.node(&carrier("1"));
     let report = running.stop().unwrap().all();
     assert!(

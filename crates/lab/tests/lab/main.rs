@@ -16,6 +16,7 @@
 //! | [`bonds`] | bonds of two adapters |
 //! | [`beside`] | how an accelerated VM is measured beside one that is not |
 //! | [`connectivity`] | cables, guests that start anew, saves, shutdowns, an agent that dies |
+//! | [`cluster`] | three nodes that are one cluster |
 //! | [`travel`] | two nodes: addresses and VMs that move |
 //! | [`many_vfs`] | a card with a hundred VFs that carries no frames |
 //! | [`breakage`] | what breaks on a node, and what is said of it |
@@ -28,6 +29,7 @@ mod beside;
 mod bonds;
 mod breakage;
 mod cases;
+mod cluster;
 mod connectivity;
 mod documentation;
 mod faults;
@@ -44,7 +46,7 @@ mod story;
 mod supply;
 mod travel;
 
-use accelnet_lab::lab::{Options, SecondAdapter};
+use accelnet_lab::lab::{Cluster, Options, SecondAdapter, Store};
 use rig::{Rig, options};
 
 /// A VM's whole life with acceleration, and what can go wrong in it.
@@ -232,6 +234,32 @@ fn travel() {
     );
     rig.step("a VM leaves, unannounced", travel::a_vm_leaves);
     rig.step("and comes back to its VF", travel::and_comes_back);
+}
+
+/// Three nodes, one cluster.
+#[test]
+fn cluster() {
+    let mut rig = Rig::up(Options {
+        nodes: 3,
+        guests: 3,
+        cluster: Some(Cluster {
+            store: Store::Sqlite,
+            servers: 1,
+        }),
+        ..options()
+    });
+    rig.step("nodes know each other", cluster::nodes_know_each_other);
+    rig.step(
+        "status tells the networks",
+        cluster::status_tells_the_networks,
+    );
+    rig.step(
+        "the management network is cut",
+        cluster::the_management_network_is_cut,
+    );
+    rig.step("the data network is cut", cluster::the_data_network_is_cut);
+    rig.step("a node is paused", cluster::a_node_is_paused);
+    rig.step("a plain VM moves", cluster::a_plain_vm_moves);
 }
 
 /// A machine that cannot assign devices.

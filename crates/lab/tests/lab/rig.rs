@@ -47,6 +47,7 @@ pub fn options() -> Options {
         second_adapter: SecondAdapter::None,
         memory_mib: 2048,
         bin_dir: Some(programs.parent().unwrap().to_owned()),
+        cluster: None,
     }
 }
 

@@ -17,7 +17,7 @@ use std::{
 use accelnet_api::{AccelerateRequest, Client};
 use accelnet_model::Performance;
 use accelnet_rules::fixture;
-use accelnet_server::{Nodes, Server};
+use accelnet_server::{Door, Nodes, Server};
 use accelnet_store::{Op, SqliteOptions, SqliteStore, Store};
 use nodes::SimulatedNodes;
 use serde_json::{Value, json};
@@ -211,7 +211,7 @@ fn run(directory: &Path, count: u64) {
     simulated.report_to(&server);
     let server = serving.spawn(async move {
         let until = async move { drop(stopped.await) };
-        server.serve(listener, until).await;
+        server.serve(vec![Door::Local(listener)], until).await;
     });
     println!("  ready after {:.1?}", begin.elapsed());
     asking.block_on(async {

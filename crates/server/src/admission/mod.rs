@@ -45,7 +45,7 @@ impl Decided {
         }
     }
 
-    fn one(write: Write, plan: Vec<String>) -> Self {
+    pub fn one(write: Write, plan: Vec<String>) -> Self {
         Self {
             writes: vec![write],
             plan,

@@ -12,24 +12,21 @@ use std::{
 
 use accelnet_model::{Code, Problem};
 use axum::http::StatusCode;
-use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
-    net::UnixStream,
-};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::failure::document;
 
 /// A connection on which every error has a body.
-pub struct Spoken {
-    stream: UnixStream,
+pub struct Spoken<S> {
+    stream: S,
     /// An answer of ours, and how much of it is written.
     instead: Vec<u8>,
     written: usize,
 }
 
-impl Spoken {
+impl<S: AsyncWrite + Unpin> Spoken<S> {
     /// On a connection.
-    pub fn new(stream: UnixStream) -> Self {
+    pub fn new(stream: S) -> Self {
         Self {
             stream,
             instead: Vec::new(),
@@ -51,7 +48,7 @@ impl Spoken {
     }
 }
 
-impl AsyncRead for Spoken {
+impl<S: AsyncRead + Unpin> AsyncRead for Spoken<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -61,7 +58,7 @@ impl AsyncRead for Spoken {
     }
 }
 
-impl AsyncWrite for Spoken {
+impl<S: AsyncWrite + Unpin> AsyncWrite for Spoken<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,

@@ -19,7 +19,9 @@ use crate::Server;
                        413, 414, 415 and 431 likewise), with 422 it has the right form and is refused, \
                        for reasons that are named. Whole numbers may be written as 2.0. Lists are {\"items\": […]}. With `watch=true` an \
                        answer has no end: a line of JSON for each change, and one every few seconds \
-                       in between.",
+                       in between.\n\nOver a network it is TLS only, with the header `Authorization: Bearer TOKEN`; \
+                       401 means that the token is missing or not accepted, 403 that its role is \
+                       too low. The local socket needs none.",
         license(name = "Apache-2.0 OR MIT", identifier = "Apache-2.0 OR MIT")
     ),
     components(schemas(ProblemDocument))

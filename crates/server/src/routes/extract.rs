@@ -8,7 +8,7 @@ use accelnet_model::{Code, Problem};
 use axum::{
     body::Bytes,
     extract::{
-        ConnectInfo, FromRequest, FromRequestParts, Request,
+        FromRequest, FromRequestParts, Request,
         rejection::{PathRejection, QueryRejection},
     },
     http::{HeaderMap, StatusCode, header::CONTENT_TYPE, request::Parts},
@@ -19,6 +19,7 @@ use utoipa::IntoParams;
 use crate::{
     audit::{Actor, Asked, printable},
     failure::Failure,
+    people::Caller,
 };
 
 /// No request of ours is larger than a few hundred bytes.
@@ -147,7 +148,7 @@ impl Change {
     /// This change, for the record.
     pub fn asked(&self, operation: &'static str, subject: &str) -> Asked {
         Asked {
-            by: self.by,
+            by: self.by.clone(),
             operation,
             subject: printable(subject),
             dry_run: self.dry_run,
@@ -160,8 +161,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Change {
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Failure> {
         let Query(DryRun { dry_run }) = Query::from_request_parts(parts, state).await?;
-        let sender = ConnectInfo::<Actor>::from_request_parts(parts, state).await;
-        let by = sender.map_or_else(|_| Actor::default(), |ConnectInfo(by)| by);
+        let Caller { actor: by, .. } = Caller::from_request_parts(parts, state).await?;
         Ok(Self { by, dry_run })
     }
 }

@@ -2,11 +2,14 @@
 
 mod acceleration;
 mod adapters;
+mod agents;
 mod capacity;
 mod cluster;
 mod document;
 mod extract;
 mod intents;
+mod nodes;
+mod people;
 mod stream;
 mod vms;
 
@@ -15,13 +18,14 @@ use axum::{
     Json, Router,
     extract::DefaultBodyLimit,
     http::{Method, StatusCode, Uri},
+    middleware::from_fn_with_state,
     routing::get,
 };
 pub use document::openapi;
 use extract::{BODY_LIMIT_BYTES, Body, Change, DryRun, Path, Query, Watch};
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-use crate::{Server, audit::printable, failure::Failure};
+use crate::{Server, audit::printable, failure::Failure, people::authorized};
 
 type Answer<T> = Result<Json<T>, Failure>;
 
@@ -51,9 +55,16 @@ fn api() -> OpenApiRouter<Server> {
         .routes(routes!(capacity::show_places))
         .routes(routes!(adapters::list_adapters))
         .routes(routes!(adapters::show_adapter))
+        .routes(routes!(nodes::show_node, nodes::remove_node))
+        .routes(routes!(nodes::create_join_token))
+        .routes(routes!(nodes::list_servers))
+        .routes(routes!(people::whoami))
+        .routes(routes!(people::list_tokens, people::create_token))
+        .routes(routes!(people::revoke_token))
+        .routes(routes!(people::list_audit))
 }
 
-/// All routes, for requests that say who sent them.
+/// All routes, for requests that come with their [`Sender`](crate::Sender), of those who may ask.
 pub fn service(server: Server) -> Router {
     let (router, document) = document::documented(api());
     let path = format!("{}/openapi.json", accelnet_api::BASE);
@@ -62,6 +73,9 @@ pub fn service(server: Server) -> Router {
         .fallback(nothing_here)
         .method_not_allowed_fallback(method_not_allowed)
         .layer(DefaultBodyLimit::max(BODY_LIMIT_BYTES))
+        .layer(from_fn_with_state(server.clone(), authorized))
+        // Nodes show certificates, not tokens.
+        .merge(agents::router())
         .with_state(server)
 }
 

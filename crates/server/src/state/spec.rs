@@ -102,7 +102,7 @@ impl VmSpec {
             of_enabled: OnIntent::default(),
             park,
             name,
-            by: entry.by,
+            by: entry.by.clone(),
             at: entry.at,
             changed,
         }

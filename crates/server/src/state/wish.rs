@@ -3,13 +3,16 @@
 //! Copies cost nothing and a change costs little, however many VMs there are, so that every request
 //! has one of its own.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use accelnet_model::{Intent, Name, NodeDesired, NodeStatus, Performance, VmDesired};
 use accelnet_store::Revision;
 use uuid::Uuid;
 
-use super::{OnIntent, Park, VmSpec, Write};
+use super::{OnIntent, Park, TokenSpec, VmSpec, Write};
 use crate::{
     admission::Room,
     audit::Entry,
@@ -108,6 +111,8 @@ pub struct Wish {
     pub desired: Arc<NodeDesired>,
     /// What is wanted for VMs.
     pub specs: Specs,
+    /// The tokens of people and programs, by name.
+    pub tokens: Arc<BTreeMap<Name, TokenSpec>>,
     /// The capacity that follows from it, kept from one decision to the next.
     pub room: Arc<Room>,
 }
@@ -120,6 +125,7 @@ impl Wish {
             generation: 0,
             desired: Arc::default(),
             specs: Specs::default(),
+            tokens: Arc::default(),
             room: Arc::default(),
         }
     }
@@ -215,6 +221,11 @@ impl Wish {
                     after.specs.put(spec);
                 }
                 Write::NoVm(uuid) => after.specs.remove(*uuid),
+                Write::Token(token) => {
+                    let tokens = Arc::make_mut(&mut after.tokens);
+                    tokens.insert(token.name.clone(), token.clone());
+                }
+                Write::NoToken(name) => drop(Arc::make_mut(&mut after.tokens).remove(name)),
                 Write::Cluster(_) | Write::Intent(_) | Write::NoIntent(_) => {
                     let desired = Arc::make_mut(&mut after.desired);
                     desired.generation = generation;
@@ -246,6 +257,6 @@ fn change_common(desired: &mut NodeDesired, write: &Write) {
                 intents.remove(known);
             }
         }
-        Write::Vm { .. } | Write::NoVm(_) => {}
+        Write::Vm { .. } | Write::NoVm(_) | Write::Token(_) | Write::NoToken(_) => {}
     }
 }

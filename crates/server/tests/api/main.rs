@@ -18,6 +18,7 @@
 //! | `crowd` | many at once, with a node that falls silent |
 //! | `line` | what is decided while something else is being written |
 //! | `parking` | VMs that are kept on their software path for a while |
+//! | `people` | who may ask what, tokens, the record |
 //! | `parts` | what each node is told |
 //! | `watching` | watches, `pending` |
 //! | `state` | what survives a restart |
@@ -38,6 +39,7 @@ mod levels;
 mod line;
 mod parking;
 mod parts;
+mod people;
 mod refusals;
 mod rig;
 mod setting;

@@ -1,6 +1,10 @@
 //! A server of fake nodes on a socket in a directory of its own, and raw HTTP to it.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{
+    net::SocketAddr,
+    path::PathBuf,
+    sync::{Arc, Once},
+};
 
 use accelnet_rules::{Observed, fixture};
 use accelnet_server::fake::{FakeNodes, Running};
@@ -28,17 +32,36 @@ pub struct Answer {
 }
 
 #[derive(Clone)]
-pub struct Http(reqwest::Client);
+pub struct Http {
+    client: reqwest::Client,
+    base: String,
+}
+
+/// The HTTP client asks for a kind of cryptography, also where none is used.
+fn builder() -> reqwest::ClientBuilder {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| drop(rustls::crypto::ring::default_provider().install_default()));
+    reqwest::Client::builder().no_proxy()
+}
 
 impl Http {
     pub fn on(socket: PathBuf) -> Self {
-        let builder = reqwest::Client::builder().unix_socket(socket).no_proxy();
-        Self(builder.build().unwrap())
+        Self {
+            client: builder().unix_socket(socket).build().unwrap(),
+            base: "http://accelnet".to_owned(),
+        }
+    }
+
+    pub fn over_tcp(address: SocketAddr) -> Self {
+        Self {
+            client: builder().build().unwrap(),
+            base: format!("http://{address}"),
+        }
     }
 
     pub fn request(&self, method: Method, path: &str) -> reqwest::RequestBuilder {
-        let url = format!("http://accelnet/api/v1{path}");
-        self.0.request(method, url)
+        let url = format!("{}/api/v1{path}", self.base);
+        self.client.request(method, url)
     }
 
     pub async fn send(&self, request: reqwest::RequestBuilder) -> Answer {
@@ -172,6 +195,11 @@ impl Rig {
     pub async fn enable(&self, reserve: i64) {
         self.http.post("/intents", intent()).await.done();
         self.http.enable(reserve).await.done();
+    }
+
+    /// The server.
+    pub fn running(&self) -> &Running {
+        &self.running
     }
 
     /// Where the server listens.

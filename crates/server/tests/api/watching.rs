@@ -11,13 +11,13 @@ use crate::rig::Rig;
 /// Whatever is awaited comes within this, or not at all.
 const LIMIT: Duration = Duration::from_secs(20);
 
-struct Lines {
+pub struct Lines {
     response: reqwest::Response,
     buffer: Vec<u8>,
 }
 
 impl Lines {
-    async fn of(rig: &Rig, path: &str) -> Self {
+    pub async fn of(rig: &Rig, path: &str) -> Self {
         let response = rig.http.request(Method::GET, path).send().await.unwrap();
         assert_eq!(response.headers()["content-type"], "application/x-ndjson");
         Self {
@@ -27,7 +27,7 @@ impl Lines {
     }
 
     /// The next line that says something; `None` at the end.
-    async fn next(&mut self) -> Option<Value> {
+    pub async fn next(&mut self) -> Option<Value> {
         let read = async {
             loop {
                 if let Some(end) = self.buffer.iter().position(|byte| *byte == b'\n') {

@@ -66,6 +66,21 @@ impl Leader {
 }
 
 impl EtcdStore {
+    /// The name of the server that leads now, if one does.
+    ///
+    /// # Errors
+    /// Those of reading.
+    pub async fn leading(&self) -> Result<Option<String>> {
+        let (members, key) = (&self.shared.members, self.shared.keys.leader());
+        let asked = members.ask(members.end(), |mut client| {
+            let key = key.clone();
+            async move { client.get(key, None).await }
+        });
+        let found = asked.await.map_err(|fault| members.error(fault))?;
+        let kv = found.kvs().first();
+        Ok(kv.map(|kv| String::from_utf8_lossy(kv.value()).into_owned()))
+    }
+
     /// Waits until this server leads those that share the prefix.
     ///
     /// `name` is shown to the others. `lease` is how long after the end of a leader nobody leads, in

@@ -1,8 +1,22 @@
-//! The port to the agents.
+//! The nodes: which machines belong to the cluster, and the port to their agents.
+//!
+//! | module | holds |
+//! |---|---|
+//! | [`registry`] | the cluster's authority, members and join tokens, in the store |
+//! | [`membership`] | who may join, and who is a member: the registry and the hub together |
+//! | [`hub`] | agents that are connected: what each is told, what it said last, and when |
+
+mod hub;
+pub mod membership;
+mod registry;
 
 use std::sync::Arc;
 
-use accelnet_model::{Name, NodeDesired, NodeStatus, Problem};
+use accelnet_model::{Code, Name, NodeDesired, NodeStatus, Problem};
+
+pub use registry::is_spec;
+
+pub use hub::{Following, Taken};
 
 use crate::Pending;
 
@@ -19,4 +33,10 @@ pub trait Nodes: Send + Sync + 'static {
 
     /// What the node shall be, with the VMs that it has. Returns at once; the agent's report says when it has taken it up.
     fn set_desired(&self, node: &Name, desired: NodeDesired);
+}
+
+fn not_member(name: &Name) -> Problem {
+    let text =
+        format!("Node '{name}' is not of this cluster, or another machine has its name now.");
+    Problem::new(Code::NodeNotMember, text).about("node", name)
 }

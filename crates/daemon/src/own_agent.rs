@@ -1,0 +1,71 @@
+//! The agent in this process: how it is started, and how it is ended.
+
+use std::{path::Path, sync::Arc, time::Duration};
+
+use accelnet_agent::{Agent, Config};
+use accelnet_host::linux::Linux;
+use accelnet_hypervisor::libvirt::Libvirt;
+use accelnet_link::{Node, Pending};
+use accelnet_model::{Code, NodeDesired, NodeStatus, Problem};
+use anyhow::Result;
+use tokio::sync::watch;
+
+use crate::alive::Dead;
+
+/// A look at the whole machine took 1 s in the lab's software emulation; switch-overs do not hold it
+/// up.
+const LOOK_LIMIT: Duration = Duration::from_secs(30);
+/// Switch-overs under way come to their end within this (`TimeoutStopSec` of the unit), or not at all.
+const END_LIMIT: Duration = Duration::from_secs(60);
+
+/// Starts it; what it reports last is in the channel, nothing before its first look.
+pub fn start(state_dir: &Path, libvirt: &str) -> (Arc<Agent>, watch::Receiver<Option<NodeStatus>>) {
+    let (reports, last) = watch::channel(None);
+    let config = Config {
+        state_dir: state_dir.to_owned(),
+    };
+    // This program, also when an update has put another in its place.
+    let linux = Linux::new().with_guard("/proc/self/exe".into(), vec!["hold-guard".to_owned()]);
+    let (host, hypervisor) = (Arc::new(linux), Arc::new(Libvirt::new(libvirt)));
+    let agent = Agent::start(config, host, hypervisor, move |status| {
+        reports.send_replace(Some(status));
+    });
+    (Arc::new(agent), last)
+}
+
+/// A fresh look at the machine.
+pub async fn refresh(agent: Arc<Agent>) -> Result<NodeStatus, Problem> {
+    let looked = tokio::task::spawn_blocking(move || agent.refresh(LOOK_LIMIT)).await;
+    looked.unwrap_or_else(|error| {
+        Err(Problem::new(
+            Code::AgentUnreachable,
+            format!("The look at the node failed: {error}."),
+        ))
+    })
+}
+
+/// The agent at its end of the line.
+pub struct AtLine(pub Arc<Agent>);
+
+impl Node for AtLine {
+    fn set_desired(&self, desired: NodeDesired) {
+        self.0.set_desired(desired);
+    }
+
+    fn refresh(&self) -> Pending<'static, Result<NodeStatus, Problem>> {
+        Box::pin(refresh(Arc::clone(&self.0)))
+    }
+}
+
+/// Ends it, by whoever holds it last: its end waits for switch-overs under way.
+pub async fn end(agent: Arc<Agent>, dead: Option<Dead>) -> Result<()> {
+    let ended = tokio::task::spawn_blocking(move || drop(agent));
+    let Some(dead) = dead else {
+        return Ok(ended.await?);
+    };
+    // What has made it useless may keep it from its end as well.
+    if tokio::time::timeout(END_LIMIT, ended).await.is_err() {
+        tracing::warn!("the agent does not come to its end");
+    }
+    Err(dead.into())
+}

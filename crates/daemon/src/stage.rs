@@ -1,0 +1,63 @@
+//! What stands behind a server's doors: itself once it decides, and until then a pointer to whoever does.
+//!
+//! The doors stay open meanwhile, so that agents and people are sent on instead of being turned away.
+
+use std::sync::Arc;
+
+use accelnet_api::{ProblemDocument, agents::ACTIVE_HEADER};
+use accelnet_model::{Code, Problem};
+use accelnet_server::Pending;
+use axum::{
+    Json, Router,
+    extract::{Request, State},
+    http::{HeaderValue, StatusCode, header::CONTENT_TYPE},
+    response::{IntoResponse, Response},
+};
+use tokio::sync::watch;
+use tower::ServiceExt;
+
+/// Asks who decides at present: an address, `HOST:PORT`, if anybody does.
+pub type WhoDecides = Arc<dyn Fn() -> Pending<'static, Option<String>> + Send + Sync>;
+
+#[derive(Clone)]
+struct Stage {
+    own: watch::Receiver<Option<Router>>,
+    who: WhoDecides,
+}
+
+/// What the doors lead to.
+pub fn router(own: watch::Receiver<Option<Router>>, who: WhoDecides) -> Router {
+    Router::new()
+        .fallback(lead_on)
+        .with_state(Stage { own, who })
+}
+
+async fn lead_on(State(stage): State<Stage>, request: Request) -> Response {
+    let own = stage.own.borrow().clone();
+    if let Some(router) = own {
+        return match router.oneshot(request).await {
+            Ok(answer) => answer,
+            Err(impossible) => match impossible {},
+        };
+    }
+    let active = (stage.who)().await;
+    let text = match &active {
+        Some(active) => format!("This server stands by; {active} decides at present."),
+        None => "This server stands by, and no other decides at present.".to_owned(),
+    };
+    let problem = Problem::new(Code::ServerNotActive, text);
+    let status = StatusCode::MISDIRECTED_REQUEST;
+    let document = ProblemDocument {
+        kind: format!("urn:accelnet:problem:{}", problem.code),
+        status: status.as_u16(),
+        problem,
+        problems: Vec::new(),
+    };
+    let mut answer = (status, Json(document)).into_response();
+    let kind = HeaderValue::from_static("application/problem+json");
+    answer.headers_mut().insert(CONTENT_TYPE, kind);
+    if let Some(active) = active.and_then(|active| active.parse().ok()) {
+        answer.headers_mut().insert(ACTIVE_HEADER, active);
+    }
+    answer
+}

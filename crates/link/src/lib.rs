@@ -1,0 +1,20 @@
+//! The agent's line to the cluster's servers.
+//!
+//! ```text
+//!   join.rs         a token becomes an identity, once ──► credentials.rs   the node's directory
+//!   line.rs         dials, follows, reports, dials again ◄──┘
+//!   servers.rs      whom to dial next, and when
+//! ```
+//!
+//! An agent dials, so that nothing has to be let in to a node. Cut off from all servers it goes on with the last
+//! wish that it accepted; what is said here is only ever what has changed.
+
+mod credentials;
+mod http;
+mod join;
+mod line;
+mod servers;
+
+pub use credentials::Credentials;
+pub use join::join;
+pub use line::{Connected, Line, Node, Pending};

@@ -1,0 +1,443 @@
+//! Agents that are connected.
+//!
+//! ```text
+//!   told.rs ──set_desired──► wish ─┐                        ┌─► reports.rs
+//!   a request ──refresh────► look ─┤► follow (one answer)   │
+//!                                  │        ...             │
+//!                        agent ────┴──► report ──take_in────┘
+//! ```
+//!
+//! A node has one session at a time: the last that began. What comes by an earlier one is refused, so that neither
+//! a late report nor a copy of the machine can pass for it. Nothing here does I/O; time is a parameter.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use accelnet_api::agents::{DOWN_AFTER, Up};
+use accelnet_model::{Code, Name, NodeDesired, NodeStatus, Problem};
+use tokio::{
+    sync::{oneshot, watch},
+    time::Instant,
+};
+use uuid::Uuid;
+
+use super::{Nodes, not_member, registry::Member};
+use crate::Pending;
+
+/// Numbers of questions that a node has not answered.
+type Questions = BTreeSet<u64>;
+
+/// What a session's long answer is made of.
+#[derive(Debug)]
+pub struct Following {
+    /// The session's number.
+    pub session: u64,
+    /// What the node shall be; nothing yet if `None`.
+    pub wish: watch::Receiver<Option<Arc<NodeDesired>>>,
+    /// What it is asked for. The sender is gone when the session is over.
+    pub questions: watch::Receiver<Questions>,
+}
+
+/// What comes of a report.
+#[derive(Debug, PartialEq)]
+pub enum Taken {
+    /// The node has said something.
+    Status(Box<NodeStatus>),
+    /// It lives, and nothing has changed.
+    Sign,
+}
+
+/// One connection to an agent, from one `follow` to the next.
+#[derive(Debug)]
+struct Session {
+    number: u64,
+    sequence: u64,
+    last_sign: Instant,
+    questions: watch::Sender<Questions>,
+    waiting: BTreeMap<u64, oneshot::Sender<NodeStatus>>,
+    /// What it said last in this session.
+    said: Option<NodeStatus>,
+}
+
+#[derive(Debug)]
+struct Seat {
+    member: Member,
+    wish: watch::Sender<Option<Arc<NodeDesired>>>,
+    session: Option<Session>,
+}
+
+impl Seat {
+    fn of(member: Member) -> Self {
+        Self {
+            member,
+            wish: watch::Sender::new(None),
+            session: None,
+        }
+    }
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    names: Arc<[Name]>,
+    seats: BTreeMap<Name, Seat>,
+    /// Of sessions and questions: no two are the same.
+    last_number: u64,
+}
+
+impl Inner {
+    fn next_number(&mut self) -> u64 {
+        self.last_number += 1;
+        self.last_number
+    }
+
+    fn names_anew(&mut self) {
+        self.names = self.seats.keys().cloned().collect();
+    }
+
+    fn seat(&mut self, name: &Name, id: Uuid) -> Result<&mut Seat, Problem> {
+        let seat = self.seats.get_mut(name);
+        seat.filter(|seat| seat.member.id == id)
+            .ok_or_else(|| not_member(name))
+    }
+}
+
+fn not_connected(name: &Name) -> Problem {
+    let text = format!("The agent of node '{name}' is not connected.");
+    let cure = format!(
+        "On {name}: 'systemctl status accelnet-agent', and whether it reaches the server's address."
+    );
+    Problem::new(Code::AgentUnreachable, text)
+        .about("node", name)
+        .with_cure(cure)
+}
+
+/// All nodes' connections.
+#[derive(Debug)]
+pub struct Hub(Mutex<Inner>);
+
+impl Hub {
+    /// The cluster's nodes; none is connected yet. Numbers of sessions begin after `first`, which a server started
+    /// earlier on the same state must not have reached.
+    pub fn new(members: impl IntoIterator<Item = Member>, first: u64) -> Self {
+        let seats = members.into_iter();
+        let seats = seats.map(|member| (member.name.clone(), Seat::of(member)));
+        let mut inner = Inner {
+            seats: seats.collect(),
+            last_number: first,
+            ..Inner::default()
+        };
+        inner.names_anew();
+        Self(Mutex::new(inner))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A machine has become a node, or has taken the place of one.
+    pub fn add(&self, member: Member) {
+        let mut inner = self.lock();
+        let same = |seat: &Seat| seat.member == member;
+        if inner.seats.get(&member.name).is_some_and(same) {
+            return;
+        }
+        inner.seats.insert(member.name.clone(), Seat::of(member));
+        inner.names_anew();
+    }
+
+    /// A node is none any more; what it is told ends.
+    pub fn remove(&self, name: &Name) {
+        let mut inner = self.lock();
+        if inner.seats.remove(name).is_some() {
+            inner.names_anew();
+        }
+    }
+
+    /// The member of this name.
+    pub fn member(&self, name: &Name) -> Option<Member> {
+        self.lock().seats.get(name).map(|seat| seat.member.clone())
+    }
+
+    /// True while the node gives signs of life.
+    pub fn is_up(&self, name: &Name) -> bool {
+        let inner = self.lock();
+        inner
+            .seats
+            .get(name)
+            .is_some_and(|seat| seat.session.is_some())
+    }
+
+    /// An agent begins a session; the one before is over.
+    ///
+    /// # Errors
+    /// `node_not_member` if this identity is not the node's of this name.
+    pub fn follow(&self, name: &Name, id: Uuid, now: Instant) -> Result<Following, Problem> {
+        let mut inner = self.lock();
+        let number = inner.next_number();
+        let seat = inner.seat(name, id)?;
+        let questions = watch::Sender::new(Questions::new());
+        let following = Following {
+            session: number,
+            wish: seat.wish.subscribe(),
+            questions: questions.subscribe(),
+        };
+        seat.session = Some(Session {
+            number,
+            sequence: 0,
+            last_sign: now,
+            questions,
+            waiting: BTreeMap::new(),
+            said: None,
+        });
+        Ok(following)
+    }
+
+    /// An agent has said something.
+    ///
+    /// # Errors
+    /// `node_not_member`; `conflict` if its session is over or it has said something newer.
+    pub fn take_in(&self, name: &Name, id: Uuid, up: Up, now: Instant) -> Result<Taken, Problem> {
+        let mut inner = self.lock();
+        let seat = inner.seat(name, id)?;
+        let session = seat.session.as_mut();
+        let over = || {
+            let text = format!("Session {} of node '{name}' is over.", up.session);
+            Problem::new(Code::Conflict, text).about("node", name)
+        };
+        let session = session
+            .filter(|session| session.number == up.session)
+            .ok_or_else(over)?;
+        if up.sequence <= session.sequence {
+            let text = format!("Report {} of node '{name}' came late.", up.sequence);
+            return Err(Problem::new(Code::Conflict, text).about("node", name));
+        }
+        (session.sequence, session.last_sign) = (up.sequence, now);
+        let news = up.status.map(|status| *status);
+        if let Some(status) = &news {
+            session.said = Some(status.clone());
+        }
+        for number in up.answers {
+            session
+                .questions
+                .send_if_modified(|questions| questions.remove(&number));
+            // Whoever asked may have given up.
+            if let (Some(asker), Some(said)) = (session.waiting.remove(&number), &session.said) {
+                let _ = asker.send(said.clone());
+            }
+        }
+        Ok(match news {
+            Some(status) => Taken::Status(Box::new(status)),
+            None => Taken::Sign,
+        })
+    }
+
+    /// Ends sessions of nodes that have given no sign for too long, and says of which.
+    pub fn end_silent(&self, now: Instant) -> Vec<(Name, Problem)> {
+        let mut inner = self.lock();
+        let mut ended = Vec::new();
+        for (name, seat) in &mut inner.seats {
+            let silent = |session: &mut Session| now >= session.last_sign + DOWN_AFTER;
+            if seat.session.take_if(silent).is_some() {
+                let seconds = DOWN_AFTER.as_secs();
+                let text = format!("Node '{name}' has given no sign of life for {seconds} s.");
+                ended.push((
+                    name.clone(),
+                    Problem::new(Code::AgentUnreachable, text).about("node", name),
+                ));
+            }
+        }
+        ended
+    }
+
+    /// How long it is until [`Self::end_silent`] may find one.
+    pub fn next_end(&self, now: Instant) -> Duration {
+        let inner = self.lock();
+        let sessions = inner
+            .seats
+            .values()
+            .filter_map(|seat| seat.session.as_ref());
+        let ends = sessions.map(|session| session.last_sign + DOWN_AFTER);
+        ends.min()
+            .map_or(DOWN_AFTER, |end| end.saturating_duration_since(now))
+    }
+
+    fn ask(&self, name: &Name) -> Result<oneshot::Receiver<NodeStatus>, Problem> {
+        let mut inner = self.lock();
+        let number = inner.next_number();
+        let seat = inner.seats.get_mut(name).ok_or_else(|| not_member(name))?;
+        let session = seat.session.as_mut().ok_or_else(|| not_connected(name))?;
+        let (asker, answer) = oneshot::channel();
+        session.waiting.insert(number, asker);
+        session.questions.send_modify(|questions| {
+            questions.insert(number);
+        });
+        Ok(answer)
+    }
+}
+
+impl Nodes for Hub {
+    fn names(&self) -> Arc<[Name]> {
+        Arc::clone(&self.lock().names)
+    }
+
+    fn refresh<'a>(&'a self, node: &'a Name) -> Pending<'a, Result<NodeStatus, Problem>> {
+        Box::pin(async move {
+            let answer = self.ask(node)?;
+            // The session has ended, with all who wait.
+            answer.await.map_err(|_| not_connected(node))
+        })
+    }
+
+    fn set_desired(&self, node: &Name, desired: NodeDesired) {
+        if let Some(seat) = self.lock().seats.get(node) {
+            seat.wish.send_replace(Some(Arc::new(desired)));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn name(text: &str) -> Name {
+        text.parse().unwrap()
+    }
+
+    fn member(text: &str, id: u128) -> Member {
+        Member {
+            id: Uuid::from_u128(id),
+            name: name(text),
+            joined: jiff::Timestamp::UNIX_EPOCH,
+        }
+    }
+
+    fn up(session: u64, sequence: u64) -> Up {
+        Up {
+            session,
+            sequence,
+            answers: Vec::new(),
+            status: None,
+        }
+    }
+
+    fn with_status(up: Up, generation: u64) -> Up {
+        let status = NodeStatus {
+            generation,
+            ..NodeStatus::default()
+        };
+        Up {
+            status: Some(Box::new(status)),
+            ..up
+        }
+    }
+
+    const ID: Uuid = Uuid::from_u128(1);
+
+    #[tokio::test]
+    async fn only_the_last_session_counts_and_in_it_the_order_of_reports() {
+        let (hub, now) = (Hub::new([member("a", 1)], 0), Instant::now());
+        let first = hub.follow(&name("a"), ID, now).unwrap();
+        let take = |up| hub.take_in(&name("a"), ID, up, now);
+        assert_eq!(take(up(first.session, 1)), Ok(Taken::Sign));
+        assert!(matches!(
+            take(with_status(up(first.session, 2), 1)),
+            Ok(Taken::Status(_))
+        ));
+        assert_eq!(take(up(first.session, 2)).unwrap_err().code, Code::Conflict);
+        let second = hub.follow(&name("a"), ID, now).unwrap();
+        // Whoever reads the first one's answer sees that it is over.
+        assert!(first.questions.has_changed().is_err());
+        assert_eq!(take(up(first.session, 3)).unwrap_err().code, Code::Conflict);
+        assert_eq!(take(up(second.session, 1)), Ok(Taken::Sign));
+    }
+
+    #[tokio::test]
+    async fn another_identity_of_the_same_name_is_nobody() {
+        let (hub, now) = (Hub::new([member("a", 1)], 0), Instant::now());
+        let following = hub.follow(&name("a"), ID, now).unwrap();
+        hub.add(member("a", 2));
+        assert!(following.wish.has_changed().is_err());
+        for (name, id) in [(name("a"), ID), (name("b"), ID)] {
+            let problem = hub.follow(&name, id, now).unwrap_err();
+            assert_eq!(problem.code, Code::NodeNotMember);
+            let problem = hub.take_in(&name, id, up(1, 1), now).unwrap_err();
+            assert_eq!(problem.code, Code::NodeNotMember);
+        }
+        assert!(hub.follow(&name("a"), Uuid::from_u128(2), now).is_ok());
+        hub.remove(&name("a"));
+        assert!(hub.names().is_empty() && hub.member(&name("a")).is_none());
+    }
+
+    #[tokio::test]
+    async fn the_answer_to_a_question_is_the_report_that_names_it() {
+        let (hub, now) = (Arc::new(Hub::new([member("a", 1)], 0)), Instant::now());
+        let problem = hub.refresh(&name("a")).await.unwrap_err();
+        assert_eq!(problem.code, Code::AgentUnreachable);
+        let mut following = hub.follow(&name("a"), ID, now).unwrap();
+        let asking = Arc::clone(&hub);
+        let asked = tokio::spawn(async move { asking.refresh(&name("a")).await });
+        following.questions.changed().await.unwrap();
+        let question = *following.questions.borrow_and_update().first().unwrap();
+        let before = with_status(up(following.session, 1), 1);
+        hub.take_in(&name("a"), ID, before, now).unwrap();
+        assert!(!asked.is_finished());
+        let mut answer = with_status(up(following.session, 2), 2);
+        answer.answers = vec![question];
+        hub.take_in(&name("a"), ID, answer, now).unwrap();
+        assert_eq!(asked.await.unwrap().unwrap().generation, 2);
+        assert!(following.questions.borrow().is_empty());
+    }
+
+    #[tokio::test]
+    async fn who_asks_is_not_left_waiting_by_a_session_that_ends() {
+        let (hub, now) = (Arc::new(Hub::new([member("a", 1)], 0)), Instant::now());
+        let mut following = hub.follow(&name("a"), ID, now).unwrap();
+        let asking = Arc::clone(&hub);
+        let asked = tokio::spawn(async move { asking.refresh(&name("a")).await });
+        following.questions.changed().await.unwrap();
+        let silent = hub.end_silent(now + DOWN_AFTER);
+        assert_eq!(silent.len(), 1);
+        assert_eq!(
+            asked.await.unwrap().unwrap_err().code,
+            Code::AgentUnreachable
+        );
+    }
+
+    #[tokio::test]
+    async fn a_node_without_a_sign_is_down_and_is_said_once() {
+        let (hub, now) = (
+            Hub::new([member("a", 1), member("b", 2)], 0),
+            Instant::now(),
+        );
+        let a = hub.follow(&name("a"), ID, now).unwrap();
+        hub.follow(&name("b"), Uuid::from_u128(2), now).unwrap();
+        let later = now + Duration::from_secs(6);
+        hub.take_in(&name("a"), ID, up(a.session, 1), later)
+            .unwrap();
+        assert_eq!(hub.next_end(later), Duration::from_secs(4));
+        assert!(hub.end_silent(later).is_empty());
+        let ended = hub.end_silent(now + DOWN_AFTER);
+        assert_eq!(ended[0].0, name("b"));
+        assert!(hub.is_up(&name("a")) && !hub.is_up(&name("b")));
+        assert!(hub.end_silent(now + DOWN_AFTER).is_empty());
+        // A report of the session that was ended is of the past.
+        let late = hub.take_in(&name("b"), Uuid::from_u128(2), up(2, 1), later);
+        assert_eq!(late.unwrap_err().code, Code::Conflict);
+    }
+
+    #[tokio::test]
+    async fn what_a_node_shall_be_waits_for_it() {
+        let (hub, now) = (Hub::new([member("a", 1)], 0), Instant::now());
+        let desired = NodeDesired {
+            generation: 3,
+            ..NodeDesired::default()
+        };
+        hub.set_desired(&name("a"), desired);
+        let following = hub.follow(&name("a"), ID, now).unwrap();
+        let wish = following.wish.borrow().as_ref().map(|wish| wish.generation);
+        assert_eq!(wish, Some(3));
+    }
+}

@@ -1,0 +1,306 @@
+//! Who asks, and what they may do.
+//!
+//! ```text
+//!   connection ─► Sender ─┐
+//!   Authorization ────────┼─► Caller (Actor, role) ─► route     else 401: nobody who is known
+//!   x-accelnet-caller ────┘           │
+//!                                     └─ role too low ─► 403
+//! ```
+//! Whoever is let in at the local socket (root and its group) may do all, unless a token is shown there:
+//! then it is the token that counts. Over the network it is always the token. A node that passes a request
+//! on adds nothing but where, and by which user, it was asked.
+//!
+//! Whether a token's name exists is told to nobody who does not have its secret, neither by words nor by
+//! the time that the answer takes.
+
+mod attempts;
+pub mod tokens;
+
+use std::net::{IpAddr, SocketAddr};
+
+use accelnet_api::{BASE, CALLER_HEADER, KnownBy, Role};
+use accelnet_model::{Code, Name, Problem};
+use accelnet_pki::AccessToken;
+use axum::{
+    extract::{ConnectInfo, FromRequestParts, MatchedPath, Request, State},
+    http::{HeaderMap, Method, header::AUTHORIZATION, request::Parts},
+    middleware::Next,
+    response::{IntoResponse, Response},
+};
+use jiff::Timestamp;
+use uuid::Uuid;
+
+pub use attempts::Attempts;
+
+use crate::{
+    Server,
+    audit::{Actor, printable},
+    failure::Failure,
+};
+
+/// Who is at the other end of a connection. Whoever took the connection puts it into each request, as
+/// [`ConnectInfo`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Sender {
+    /// A process on this machine, as the kernel says.
+    Local(Actor),
+    /// Somebody in the network.
+    Remote {
+        /// From where.
+        address: SocketAddr,
+        /// The node whose certificate was shown, and found good.
+        node: Option<NodePeerInfo>,
+    },
+}
+
+impl Sender {
+    fn address(&self) -> Option<IpAddr> {
+        match self {
+            Self::Local(_) => None,
+            Self::Remote { address, .. } => Some(address.ip()),
+        }
+    }
+}
+
+/// The node at the other end of a connection, as its certificate says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NodePeerInfo {
+    /// Its identity.
+    pub id: Uuid,
+    /// Its name.
+    pub name: Name,
+}
+
+/// Who asks, once that is known.
+#[derive(Debug, Clone)]
+pub(crate) struct Caller {
+    pub actor: Actor,
+    pub role: Role,
+    pub by: KnownBy,
+    /// When the token ends.
+    pub expires: Option<Timestamp>,
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Caller {
+    type Rejection = Failure;
+
+    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Failure> {
+        let caller = parts.extensions.get::<Self>().cloned();
+        caller.ok_or_else(|| {
+            let text = "A request came to a route past the check of who asks.";
+            Problem::new(Code::Internal, text).into()
+        })
+    }
+}
+
+/// The least role that may do this. What nobody thought of is for operators if it changes something.
+fn needed(method: &Method, route: &str) -> Role {
+    let reads = [Method::GET, Method::HEAD, Method::OPTIONS].contains(method);
+    let path = route.strip_prefix(BASE).unwrap_or_default();
+    let below = |start: &str| {
+        let rest = path.strip_prefix(start);
+        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    };
+    if below("/tokens") || below("/join-tokens") {
+        return Role::Admin;
+    }
+    if *method == Method::DELETE && below("/nodes") {
+        return Role::Admin;
+    }
+    if reads { Role::Viewer } else { Role::Operator }
+}
+
+/// Lets requests pass of those who are known and may ask for that.
+pub(crate) async fn authorized(
+    State(server): State<Server>,
+    mut request: Request,
+    next: Next,
+) -> Response {
+    let extensions = request.extensions();
+    let sender = extensions.get::<ConnectInfo<Sender>>().cloned();
+    let route = extensions.get::<MatchedPath>().cloned();
+    let caller = server
+        .caller(
+            sender.as_ref().map(|ConnectInfo(sender)| sender),
+            request.headers(),
+        )
+        .await;
+    let caller = match caller {
+        Ok(caller) => caller,
+        Err(problem) => return Failure::from(problem).into_response(),
+    };
+    // What is no route is answered by words only.
+    let needed = match &route {
+        Some(route) => needed(request.method(), route.as_str()),
+        None => Role::Viewer,
+    };
+    if caller.role < needed {
+        let Caller { actor, role, .. } = &caller;
+        let (method, path) = (request.method(), printable(request.uri().path()));
+        tracing::info!(target: "audit", by = %actor, %role, %needed, %method, path, "not permitted");
+        let text = format!("It takes the role '{needed}'; {actor} has the role '{role}'.");
+        return Failure::from(Problem::new(Code::NotPermitted, text)).into_response();
+    }
+    request.extensions_mut().insert(caller);
+    next.run(request).await
+}
+
+impl Server {
+    /// How many requests came without a good token since the server's start.
+    pub fn refused_attempts(&self) -> u64 {
+        self.shared.attempts.total()
+    }
+
+    async fn caller(
+        &self,
+        sender: Option<&Sender>,
+        headers: &HeaderMap,
+    ) -> Result<Caller, Problem> {
+        let from = sender.and_then(Sender::address);
+        let mut shown = headers.get_all(AUTHORIZATION).iter();
+        let actor = match sender {
+            // Without a user id the kernel has not vouched for anybody.
+            Some(Sender::Local(actor)) if actor.uid.is_some() => {
+                if headers.get(AUTHORIZATION).is_none() {
+                    return Ok(Caller {
+                        actor: actor.clone(),
+                        role: Role::Admin,
+                        by: KnownBy::Socket,
+                        expires: None,
+                    });
+                }
+                actor.clone()
+            }
+            Some(Sender::Remote { node, .. }) => passed_on(node.as_ref(), headers),
+            Some(Sender::Local(_)) | None => Actor::default(),
+        };
+        let refused = |why: &str, text: String| {
+            self.shared.attempts.failed(from, why);
+            Problem::new(Code::NotAuthenticated, text)
+        };
+        let token = match (shown.next(), shown.next()) {
+            (None, _) => return Err(refused("no token", "No token was sent.".to_owned())),
+            (Some(one), None) => bearer(one.to_str().unwrap_or_default()),
+            (Some(_), Some(_)) => Err("two were sent".to_owned()),
+        };
+        let token = token.map_err(|why| {
+            refused(
+                "no token",
+                format!("What was sent is no access token: {why}."),
+            )
+        })?;
+        let wish = self.wish().await?;
+        let known = wish.tokens.get(&token.name);
+        // Compared whether there is one or not: the time tells nothing.
+        let hash = token.secret.hash();
+        let same = known.map_or(hash, |known| known.hash) == hash;
+        let now = Timestamp::now();
+        let why = match known.filter(|_| same) {
+            None => "no such token",
+            Some(known) if known.is_over(now) => "a token whose time is over",
+            Some(known) => {
+                return Ok(Caller {
+                    actor: Actor {
+                        token: Some(token.name),
+                        ..actor
+                    },
+                    role: known.role,
+                    by: KnownBy::Token,
+                    expires: known.expires,
+                });
+            }
+        };
+        Err(refused(
+            why,
+            "The token that was sent is not accepted.".to_owned(),
+        ))
+    }
+}
+
+/// The token of an `Authorization` header. What is wrong is said without repeating it.
+fn bearer(header: &str) -> Result<AccessToken, String> {
+    let (scheme, token) = header.split_once(' ').unwrap_or_default();
+    if !scheme.eq_ignore_ascii_case("bearer") {
+        return Err("the header 'Authorization' is not 'Bearer' and a token".to_owned());
+    }
+    token
+        .parse()
+        .map_err(|error: accelnet_pki::PkiError| error.to_string())
+}
+
+/// By whom a node was asked. What it says of another node counts for nothing.
+fn passed_on(node: Option<&NodePeerInfo>, headers: &HeaderMap) -> Actor {
+    let Some(node) = node else {
+        return Actor::default();
+    };
+    let said = headers
+        .get(CALLER_HEADER)
+        .and_then(|said| said.to_str().ok());
+    let said = said.and_then(|said| said.split_once(' '));
+    let uid = said.filter(|(name, _)| *name == node.name.as_str());
+    Actor {
+        uid: uid.and_then(|(_, uid)| uid.parse().ok()),
+        node: Some(node.name.clone()),
+        ..Actor::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_each_role_may_is_decided_by_route_and_method() {
+        for (method, path, role) in [
+            (Method::GET, "/status", Role::Viewer),
+            (Method::HEAD, "/vms", Role::Viewer),
+            (Method::GET, "/audit", Role::Viewer),
+            (Method::GET, "/nodes/{name}", Role::Viewer),
+            (Method::PUT, "/vms/{vm}/acceleration", Role::Operator),
+            (Method::POST, "/nodes/{name}/drain", Role::Operator),
+            (Method::POST, "/something/new", Role::Operator),
+            (Method::DELETE, "/intents/{name}", Role::Operator),
+            (Method::DELETE, "/nodes/{name}", Role::Admin),
+            (Method::GET, "/tokens", Role::Admin),
+            (Method::POST, "/tokens", Role::Admin),
+            (Method::DELETE, "/tokens/{name}", Role::Admin),
+            (Method::POST, "/join-tokens", Role::Admin),
+        ] {
+            assert_eq!(needed(&method, &format!("{BASE}{path}")), role, "{path}");
+        }
+    }
+
+    #[test]
+    fn a_header_that_is_no_token_is_not_repeated() {
+        for header in [
+            "",
+            "Bearer",
+            "Basic c2VjcmV0",
+            "Bearer secret",
+            "accelnet-1.a.secret",
+        ] {
+            let why = bearer(header).unwrap_err();
+            assert!(!why.contains("secret") && !why.contains("c2Vj"), "{why}");
+        }
+    }
+
+    #[test]
+    fn whom_a_node_names_counts_only_with_its_own_certificate() {
+        let node = NodePeerInfo {
+            id: Uuid::nil(),
+            name: "node1".parse().unwrap(),
+        };
+        let headers = |said: &'static str| {
+            HeaderMap::from_iter([(CALLER_HEADER.parse().unwrap(), said.parse().unwrap())])
+        };
+        let uid = |node, said| passed_on(node, &headers(said)).uid;
+        assert_eq!(uid(Some(&node), "node1 1000"), Some(1000));
+        assert_eq!(uid(Some(&node), "node2 1000"), None);
+        assert_eq!(uid(Some(&node), "node1 root"), None);
+        assert_eq!(passed_on(None, &headers("node1 0")), Actor::default());
+        assert_eq!(
+            passed_on(Some(&node), &HeaderMap::new()).node,
+            Some(node.name)
+        );
+    }
+}
