@@ -130,6 +130,8 @@ impl Refusal {
             | AlertDescription::CertificateRequired
             | AlertDescription::UnsupportedCertificate
             | AlertDescription::BadCertificate
+            // A signature that is wrong: of an authority that has another key.
+            | AlertDescription::DecryptError
             | AlertDescription::UnknownCA
             | AlertDescription::AccessDenied => Some(Self::Ours {
                 reason: format!("{alert:?}"),

@@ -136,7 +136,7 @@ mod tests {
     fn a_secret_is_known_by_its_hash_and_does_not_show() {
         let (secret, other) = (Secret::generate().unwrap(), Secret::generate().unwrap());
         let hash = secret.hash();
-        assert!(hash.is_of(&secret.clone()) && !hash.is_of(&other));
+        assert!(hash.is_of(&secret) && !hash.is_of(&other));
         assert!(secret == secret.clone() && secret != other);
         let shown = format!("{secret:?} {secret} {:?}", hash);
         assert!(!shown.contains(&secret.reveal()));
