@@ -27,6 +27,9 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{Server, audit::printable, failure::Failure, people::authorized};
 
+/// Lines of JSON, which a watch sends.
+pub const NDJSON: &str = "application/x-ndjson";
+
 type Answer<T> = Result<Json<T>, Failure>;
 
 /// Every route that is documented: all but the document itself.
