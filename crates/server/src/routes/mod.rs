@@ -59,6 +59,8 @@ fn api() -> OpenApiRouter<Server> {
         .routes(routes!(adapters::list_adapters))
         .routes(routes!(adapters::show_adapter))
         .routes(routes!(nodes::show_node, nodes::remove_node))
+        .routes(routes!(nodes::drain_node))
+        .routes(routes!(nodes::uncordon_node))
         .routes(routes!(nodes::create_join_token))
         .routes(routes!(nodes::list_servers))
         .routes(routes!(people::whoami))
