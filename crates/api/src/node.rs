@@ -23,14 +23,7 @@ pub struct NodeDetail {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, format = DateTime)]
     pub joined: Option<Timestamp>,
-    /// When its certificate ends, unless it is renewed before.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<String>, format = DateTime)]
-    pub certificate_expires: Option<Timestamp>,
-    /// No VM is given a VF on it.
-    #[serde(default)]
-    pub cordoned: bool,
-    /// Its VMs are brought to their software paths.
+    /// Its VMs are kept on their software paths until it starts again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub draining: Option<DrainProgress>,
 }
@@ -38,9 +31,9 @@ pub struct NodeDetail {
 /// How far a node is with giving up its VFs.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct DrainProgress {
-    /// VMs that still have a VF on it.
+    /// VMs of these that still have a VF.
     pub vms_left: u32,
-    /// VMs that keep theirs, and why.
+    /// Why some of them keep theirs; it is tried again.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub blocked: Vec<Problem>,
 }

@@ -9,6 +9,7 @@ use std::{
 };
 
 use accelnet_model::{Code, Problem};
+use rustls::{CertificateError, OtherError};
 use serde::{Deserialize, Serialize};
 
 use crate::DEFAULT_PORT;
@@ -114,8 +115,7 @@ impl Place {
         let mut source: Option<&dyn Error> = Some(error);
         while let Some(cause) = source {
             if let Some(io) = cause.downcast_ref::<io::Error>() {
-                let tls = io.get_ref().and_then(|inner| inner.downcast_ref());
-                return match (self, tls) {
+                return match (self, tls_error(io)) {
                     (_, Some(tls)) => self.no_tls(tls),
                     (Self::Socket(path), None) => no_socket(path, io),
                     (Self::Server(_), None) => self.nobody(&io.to_string()),
@@ -142,6 +142,11 @@ impl Place {
     fn no_tls(&self, error: &rustls::Error) -> Problem {
         match error {
             rustls::Error::InvalidCertificate(why) => {
+                let why = match why {
+                    // What only knows an authority's fingerprint has words of its own.
+                    CertificateError::Other(OtherError(why)) => why.to_string(),
+                    why => why.to_string(),
+                };
                 let text = format!("{self}: {why}.");
                 Problem::new(Code::ServerNotTrusted, text)
             }
@@ -153,6 +158,15 @@ impl Place {
                 "what answers there is no accelnet server ({error})"
             )),
         }
+    }
+}
+
+/// What TLS said, if that is what is within an error; layers in between may each have wrapped it.
+fn tls_error(error: &io::Error) -> Option<&rustls::Error> {
+    let within = error.get_ref()?;
+    match within.downcast_ref::<io::Error>() {
+        Some(deeper) => tls_error(deeper),
+        None => within.downcast_ref(),
     }
 }
 

@@ -137,7 +137,7 @@ pub enum Command {
     ///
     /// The token is asked for on the terminal or read from standard input, and tried before it is kept.
     #[command(
-        after_help = "Examples:\n  accelnet login https://server1:7643 --fingerprint 4f1c…9a\n  accelnet login https://server1:7643 --ca ca.pem --name production < token\n  accelnet login --local   on a node: what is asked at its socket is asked by you"
+        after_help = "Examples:\n  accelnet login https://server1:7643 --fingerprint 4f1c…9a\n  cat token | accelnet login https://server1:7643 --ca ca.pem --name production\n  accelnet login --local   on a node: what is asked at its socket is asked by you"
     )]
     Login(LoginArgs),
 

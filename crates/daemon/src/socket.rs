@@ -99,8 +99,11 @@ pub fn listen(path: &Path) -> Result<Socket> {
         },
     };
     if let Some(group) = group_id()? {
-        rustix::fs::chown(path, None, Some(rustix::fs::Gid::from_raw(group)))
-            .with_context(|| format!("cannot give {shown} to group {GROUP}"))?;
+        match rustix::fs::chown(path, None, Some(rustix::fs::Gid::from_raw(group))) {
+            // A server that has no rights on its host, and is not of the group itself (chown(2)).
+            Err(Errno::PERM) => tracing::info!("{shown} is for root only, not for group {GROUP}"),
+            given => given.with_context(|| format!("cannot give {shown} to group {GROUP}"))?,
+        }
     }
     fs::set_permissions(path, fs::Permissions::from_mode(MODE))
         .with_context(|| format!("cannot set the rights of {shown}"))?;

@@ -10,23 +10,34 @@
 //! then it is the token that counts. Over the network it is always the token. A node that passes a request
 //! on adds nothing but where, and by which user, it was asked.
 //!
+//! An answer that has no end ends with the token that it was given to.
+//!
 //! Whether a token's name exists is told to nobody who does not have its secret, neither by words nor by
 //! the time that the answer takes.
 
 mod attempts;
 pub mod tokens;
 
-use std::net::{IpAddr, SocketAddr};
+use std::{
+    net::{IpAddr, SocketAddr},
+    time::Duration,
+};
 
 use accelnet_api::{BASE, CALLER_HEADER, KnownBy, Role};
 use accelnet_model::{Code, Name, Problem};
 use accelnet_pki::AccessToken;
 use axum::{
+    body::Body,
     extract::{ConnectInfo, FromRequestParts, MatchedPath, Request, State},
-    http::{HeaderMap, Method, header::AUTHORIZATION, request::Parts},
+    http::{
+        HeaderMap, Method,
+        header::{AUTHORIZATION, CONTENT_TYPE},
+        request::Parts,
+    },
     middleware::Next,
     response::{IntoResponse, Response},
 };
+use futures::StreamExt;
 use jiff::Timestamp;
 use uuid::Uuid;
 
@@ -36,7 +47,13 @@ use crate::{
     Server,
     audit::{Actor, printable},
     failure::Failure,
+    routes::NDJSON,
+    state::TokenSpec,
 };
+
+/// A token that another server has revoked ends a watch within this; so does one whose time is over by a
+/// clock that was set.
+const LOOK_AGAIN: Duration = Duration::from_secs(30);
 
 /// Who is at the other end of a connection. Whoever took the connection puts it into each request, as
 /// [`ConnectInfo`].
@@ -77,8 +94,8 @@ pub(crate) struct Caller {
     pub actor: Actor,
     pub role: Role,
     pub by: KnownBy,
-    /// When the token ends.
-    pub expires: Option<Timestamp>,
+    /// The token that was shown.
+    pub token: Option<TokenSpec>,
 }
 
 impl<S: Send + Sync> FromRequestParts<S> for Caller {
@@ -141,8 +158,43 @@ pub(crate) async fn authorized(
         let text = format!("It takes the role '{needed}'; {actor} has the role '{role}'.");
         return Failure::from(Problem::new(Code::NotPermitted, text)).into_response();
     }
+    let token = caller.token.clone();
     request.extensions_mut().insert(caller);
-    next.run(request).await
+    let answer = next.run(request).await;
+    let kind = answer.headers().get(CONTENT_TYPE);
+    match token {
+        Some(token) if kind.is_some_and(|kind| kind == NDJSON) => {
+            let (parts, body) = answer.into_parts();
+            let good = Box::pin(while_good(server, token));
+            let body = body.into_data_stream().take_until(good);
+            Response::from_parts(parts, Body::from_stream(body))
+        }
+        _ => answer,
+    }
+}
+
+/// Returns when a token is accepted no more.
+async fn while_good(server: Server, token: TokenSpec) {
+    let mut changes = server.shared.changes.subscribe();
+    loop {
+        let now = Timestamp::now();
+        // What cannot be read now is read at the next look.
+        let gone = match server.wish().await {
+            Ok(wish) => wish.tokens.get(&token.name) != Some(&token),
+            Err(_) => false,
+        };
+        if gone || token.is_over(now) {
+            return;
+        }
+        let left = token
+            .expires
+            .map(|end| end.duration_since(now).unsigned_abs());
+        let look_again = left.map_or(LOOK_AGAIN, |left| left.min(LOOK_AGAIN));
+        tokio::select! {
+            () = tokio::time::sleep(look_again) => {}
+            changed = changes.changed() => if changed.is_err() { return },
+        }
+    }
 }
 
 impl Server {
@@ -166,7 +218,7 @@ impl Server {
                         actor: actor.clone(),
                         role: Role::Admin,
                         by: KnownBy::Socket,
-                        expires: None,
+                        token: None,
                     });
                 }
                 actor.clone()
@@ -206,7 +258,7 @@ impl Server {
                     },
                     role: known.role,
                     by: KnownBy::Token,
-                    expires: known.expires,
+                    token: Some(known.clone()),
                 });
             }
         };

@@ -16,7 +16,7 @@ pub enum NodeCommand {
         after_help = "Examples:\n  accelnet node list\n  accelnet node list -o json | jq -r '.items[] | select(.reachable | not).name'"
     )]
     List,
-    /// One node: its identity, its certificate, what is left of a drain, and its problems.
+    /// One node: its identity, what is left of a drain, and its problems.
     #[command(
         after_help = "Examples:\n  accelnet node show node2\n  accelnet node show node2 -o json | jq .draining"
     )]
@@ -47,9 +47,10 @@ pub enum NodeCommand {
         #[arg(long)]
         dry_run: bool,
     },
-    /// Bring a node's VMs to the software path and give it no more VFs, for maintenance.
+    /// Bring a node's VMs to the software path until it has started again, for maintenance.
     ///
-    /// Waits until no VM has a VF there any more, and names those that keep theirs.
+    /// Levels and capacity stay. A VM that moves to another node meanwhile is accelerated there. Waits until no
+    /// VM has a VF here any more, and names those that keep theirs.
     #[command(
         after_help = "Examples:\n  accelnet node drain node2\n  accelnet node drain node2 --dry-run\n  accelnet node drain node2 --no-wait"
     )]
@@ -60,7 +61,7 @@ pub enum NodeCommand {
         #[command(flatten)]
         change: ChangeArgs,
     },
-    /// Let a node give VFs again after a drain.
+    /// Let a drained node's VMs go to their VFs again, before it has started anew.
     #[command(after_help = "Example:\n  accelnet node uncordon node2")]
     Uncordon {
         /// Its name.

@@ -9,14 +9,10 @@ use jiff::{SignedDuration, Span, SpanRelativeTo, Timestamp};
 
 /// Arguments of `login`.
 #[derive(Debug, ClapArgs)]
-#[group(id = "at", required = true, multiple = false, args = ["url", "local"])]
 pub struct LoginArgs {
-    /// The server's address, like https://server1:7643.
-    #[arg(value_name = "URL")]
-    pub url: Option<ServerUrl>,
-    /// This machine's socket: what is asked there is asked as the bearer of the token.
-    #[arg(long, conflicts_with_all = ["ca", "fingerprint"])]
-    pub local: bool,
+    /// Where.
+    #[command(flatten)]
+    pub at: LoginPlace,
     /// What to call the profile; without it, the server's host name, or 'local'.
     #[arg(long, value_name = "PROFILE")]
     pub name: Option<Name>,
@@ -26,6 +22,18 @@ pub struct LoginArgs {
     /// SHA-256 of that certificate instead, as 'accelnetd init' prints it.
     #[arg(long, value_name = "HEX")]
     pub fingerprint: Option<String>,
+}
+
+/// Where somebody logs in.
+#[derive(Debug, ClapArgs)]
+#[group(id = "at", required = true, multiple = false, args = ["url", "local"])]
+pub struct LoginPlace {
+    /// The server's address, like https://server1:7643.
+    #[arg(value_name = "URL")]
+    pub url: Option<ServerUrl>,
+    /// This machine's socket: what is asked there is asked as the bearer of the token.
+    #[arg(long, conflicts_with_all = ["ca", "fingerprint"])]
+    pub local: bool,
 }
 
 /// `accelnet profile …`

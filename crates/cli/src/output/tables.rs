@@ -106,17 +106,15 @@ pub fn node(node: &NodeDetail) -> String {
     if let Some(id) = node.id {
         let time = |at: Option<jiff::Timestamp>| dash(at.map(|at| format!("{at:.0}")));
         out.push_str(&format!(
-            "  identity: {id}  joined: {}  certificate until: {}\n",
-            time(node.joined),
-            time(node.certificate_expires)
+            "  identity: {id}  joined: {}\n",
+            time(node.joined)
         ));
-    }
-    if node.cordoned {
-        out.push_str("  it gives no VFs; 'accelnet node uncordon' ends that\n");
     }
     if let Some(progress) = &node.draining {
         let left = progress.vms_left;
-        out.push_str(&format!("  draining: VMs on a VF still: {left}\n"));
+        out.push_str(&format!(
+            "  drained until it starts again, or 'accelnet node uncordon'; VMs on a VF still: {left}\n"
+        ));
         for problem in &progress.blocked {
             out.push_str(&problem_text(problem, None));
         }

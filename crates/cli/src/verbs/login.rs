@@ -72,7 +72,7 @@ fn name_of(args: &LoginArgs) -> Result<String, Problem> {
     if let Some(name) = &args.name {
         return Ok(name.to_string());
     }
-    let host = args.url.as_ref().map_or("local", |url| url.host());
+    let host = args.at.url.as_ref().map_or("local", |url| url.host());
     let name = host.parse::<Name>();
     name.map(|name| name.to_string()).map_err(|_| {
         let text = format!("'{}' is no name for a profile.", printable(host));
@@ -83,8 +83,8 @@ fn name_of(args: &LoginArgs) -> Result<String, Problem> {
 /// Where the profile leads, and by what the server is known there: as is said, or as it was known before.
 fn where_to(at: &PlaceArgs, args: &LoginArgs, known: Option<&Profile>) -> Result<Profile, Problem> {
     let mut profile = Profile {
-        socket: args.local.then(|| place::socket(at)),
-        server: args.url.clone(),
+        socket: args.at.local.then(|| place::socket(at)),
+        server: args.at.url.clone(),
         ca: None,
         fingerprint: None,
         token: None,

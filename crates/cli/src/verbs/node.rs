@@ -43,7 +43,10 @@ pub async fn run(call: &Call, command: NodeCommand) -> Ended {
         NodeCommand::Drain { name, change } => return drain(call, &name, change).await,
         NodeCommand::Uncordon { name, dry_run } => {
             let outcome = call.client.uncordon(&name, dry_run).await?;
-            let done = format!("Node '{}' gives VFs again.", printable(&name));
+            let done = format!(
+                "The VMs of node '{}' go to their VFs again.",
+                printable(&name)
+            );
             print_outcome(call.format, &outcome, &done);
         }
     }
@@ -69,11 +72,13 @@ async fn drain(call: &Call, name: &str, change: ChangeArgs) -> Ended {
     }
     let (shown, left) = (printable(name), left(&outcome.object));
     let done = match (left, change.no_wait) {
-        (0, _) => format!("Node '{shown}' has no VM on a VF, and gives no more VFs."),
-        (left, true) => format!(
-            "Node '{shown}' gives no more VFs; VMs on a VF still: {left}. 'accelnet node show {shown}' says how far it is."
+        (0, _) => format!(
+            "No VM of node '{shown}' is on a VF, until the node has started again or is let go ('accelnet node uncordon {shown}')."
         ),
-        (left, false) => format!("Node '{shown}' gives no more VFs; VMs that keep theirs: {left}."),
+        (left, true) => format!(
+            "Node '{shown}' is drained; VMs on a VF still: {left}. 'accelnet node show {shown}' says how far it is."
+        ),
+        (left, false) => format!("Node '{shown}' is drained; VMs that keep theirs: {left}."),
     };
     print_outcome(call.format, &outcome, &done);
     let blocked = outcome.object.draining.map(|progress| progress.blocked);

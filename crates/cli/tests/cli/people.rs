@@ -399,7 +399,7 @@ fn canned(rig: &Rig, answers: &'static [(&'static str, &'static str)]) -> String
 
 const NODE: &str = r#"{"name":"node2","reachable":true,"converged":true,"vfs":4,"vfs_used":1,"vms":3,
 "vms_accelerated":1,"problems":[],"id":"00000000-0000-0000-0000-000000000007",
-"joined":"2026-11-29T10:00:00Z","certificate_expires":"2026-11-30T10:00:00Z","cordoned":true,
+"joined":"2026-11-29T10:00:00Z",
 "draining":{"vms_left":1,"blocked":[{"code":"vf_detach_failed","title":"It stays.","detail":"VM web1.",
 "cure":"Wait."}]}}"#;
 
@@ -431,7 +431,7 @@ fn nodes_and_servers_are_shown_and_drained() {
     for (line, words) in [
         (
             &["node", "show", "node2"][..],
-            "certificate until: 2026-11-30T10:00:00Z",
+            "joined: 2026-11-29T10:00:00Z",
         ),
         (&["node", "show", "node2"], "VMs on a VF still: 1"),
         (
@@ -439,7 +439,7 @@ fn nodes_and_servers_are_shown_and_drained() {
             "accelnetd join https://server1:7643",
         ),
         (&["node", "remove", "node2"], "no longer of the cluster"),
-        (&["node", "uncordon", "node2"], "gives VFs again"),
+        (&["node", "uncordon", "node2"], "go to their VFs again"),
         (&["server", "list"], "active"),
     ] {
         let said = call(line).done();

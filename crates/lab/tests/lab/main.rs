@@ -16,7 +16,8 @@
 //! | [`bonds`] | bonds of two adapters |
 //! | [`beside`] | how an accelerated VM is measured beside one that is not |
 //! | [`connectivity`] | cables, guests that start anew, saves, shutdowns, an agent that dies |
-//! | [`cluster`] | three nodes that are one cluster |
+//! | [`cluster`] | three nodes that are one cluster: what the lab gives it |
+//! | [`joined`] | what the product makes of it |
 //! | [`travel`] | two nodes: addresses and VMs that move |
 //! | [`many_vfs`] | a card with a hundred VFs that carries no frames |
 //! | [`breakage`] | what breaks on a node, and what is said of it |
@@ -36,6 +37,7 @@ mod faults;
 mod guides;
 mod intents;
 mod itself;
+mod joined;
 mod many_vfs;
 mod policies;
 mod reach;
@@ -248,6 +250,19 @@ fn cluster() {
         }),
         ..options()
     });
+    rig.step("each node speaks for all", joined::each_node_speaks_for_all);
+    rig.step(
+        "acceleration, from any node",
+        joined::acceleration_from_any_node,
+    );
+    rig.step("the server is killed", joined::the_server_is_killed);
+    rig.step("a node is cut off from it", joined::a_node_is_cut_off);
+    rig.step("a node is drained", joined::a_node_is_drained);
+    rig.step("its VM goes elsewhere", joined::its_vm_goes_elsewhere);
+    rig.step(
+        "a node is removed, and joins again",
+        joined::a_node_is_removed,
+    );
     rig.step("nodes know each other", cluster::nodes_know_each_other);
     rig.step(
         "status tells the networks",

@@ -224,7 +224,7 @@ impl Rig {
     pub fn until_on(&self, node: &str, seconds: u32, condition: &str) {
         let condition = shell::quote(&format!("until {condition}; do sleep 0.3; done"));
         self.on(node, &format!(
-            "timeout {seconds} sh -c {condition} || {{ accelnet vm list >&2; journalctl -u accelnetd --no-pager -n 30 >&2; exit 1; }}"
+            "timeout {seconds} sh -c {condition} || {{ accelnet vm list >&2; journalctl -u 'accelnet*' --no-pager -n 30 >&2; exit 1; }}"
         ));
     }
 

@@ -27,6 +27,9 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{Server, audit::printable, failure::Failure, people::authorized};
 
+/// Lines of JSON, which a watch sends.
+pub const NDJSON: &str = "application/x-ndjson";
+
 type Answer<T> = Result<Json<T>, Failure>;
 
 /// Every route that is documented: all but the document itself.
@@ -56,6 +59,8 @@ fn api() -> OpenApiRouter<Server> {
         .routes(routes!(adapters::list_adapters))
         .routes(routes!(adapters::show_adapter))
         .routes(routes!(nodes::show_node, nodes::remove_node))
+        .routes(routes!(nodes::drain_node))
+        .routes(routes!(nodes::uncordon_node))
         .routes(routes!(nodes::create_join_token))
         .routes(routes!(nodes::list_servers))
         .routes(routes!(people::whoami))

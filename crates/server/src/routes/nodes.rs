@@ -2,14 +2,26 @@
 
 #![allow(unused_qualifications, reason = "utoipa's macro writes them")]
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
-use accelnet_api::{Items, JoinToken, JoinTokenRequest, NodeDetail, Outcome, ServerSummary};
+use accelnet_api::{
+    DrainProgress, Items, JoinToken, JoinTokenRequest, NodeDetail, Outcome, ParkRequest,
+    ServerSummary, Vm,
+};
 use accelnet_model::{Code, Name, Problem};
 use axum::{Json, extract::State};
+use jiff::Timestamp;
+use uuid::Uuid;
 
 use super::{Answer, Body, Change, Path};
-use crate::{Server, apart::apart, audit, view};
+use crate::{
+    Server, admission,
+    apart::apart,
+    audit::{self, Asked},
+    reports::{Known, Seen},
+    state::{Park, Wish},
+    view, whereabouts,
+};
 
 /// The longest that a token for joining may last.
 const TOKEN_LIMIT: Duration = Duration::from_secs(24 * 3600);
@@ -40,9 +52,105 @@ pub async fn show_node(
         summary,
         id: member.as_ref().map(|member| member.id),
         joined: member.map(|member| member.joined),
-        certificate_expires: None,
-        cordoned: false,
-        draining: None,
+        draining: progress(&wish, &seen, known),
+    }))
+}
+
+/// VMs of a node that are accelerated, or shall be.
+fn accelerated(wish: &Wish, known: &Known) -> Vec<Uuid> {
+    let status = known.status.as_deref();
+    let there = status.into_iter().flat_map(whereabouts::there);
+    let there: BTreeSet<Uuid> = there.map(|(uuid, _)| uuid).collect();
+    let wanted = |vm: &Uuid| wish.level_of(*vm).is_some();
+    there.into_iter().filter(wanted).collect()
+}
+
+/// How far a node is, if any of its VMs is kept off its VFs until it starts again.
+fn progress(wish: &Wish, seen: &Seen, known: &Known) -> Option<DrainProgress> {
+    let parked = accelerated(wish, known).into_iter();
+    let parked: Vec<Uuid> = parked
+        .filter(|vm| wish.park_of(*vm).is_some_and(Park::is_until_boot))
+        .collect();
+    let vms: Vec<Vm> = parked
+        .iter()
+        .filter_map(|vm| view::one(wish, seen, *vm))
+        .collect();
+    let on_vf = |vm: &&Vm| vm.nics.iter().any(|nic| nic.managed && nic.vf.is_some());
+    let left = vms.iter().filter(on_vf);
+    // Whatever rests is tried again, and says why it has not come about yet.
+    let blocked = left
+        .clone()
+        .filter(|vm| vm.resting && vm.progress.is_none());
+    let blocked = blocked.filter_map(|vm| vm.problems.first().cloned());
+    (!parked.is_empty()).then(|| DrainProgress {
+        vms_left: left.count() as u32,
+        blocked: blocked.collect(),
+    })
+}
+
+/// Empties a node of VFs, for maintenance: its VMs are parked until it has started again, or are let go before.
+/// One that moves to another node is accelerated there.
+#[utoipa::path(post, path = "/nodes/{name}/drain", tag = "cluster", params(("name" = String, Path, description = "Its name"), super::DryRun),
+    responses((status = 200, description = "What is done", body = Outcome<NodeDetail>)))]
+pub async fn drain_node(
+    State(server): State<Server>,
+    Path(name): Path<String>,
+    change: Change,
+) -> Answer<Outcome<NodeDetail>> {
+    let asked = change.asked("node drain", &name);
+    let park = ParkRequest {
+        until_boot: true,
+        ..ParkRequest::default()
+    };
+    for_each_vm(&server, &name, &asked, |wish, seen, vm| {
+        admission::park(wish, seen, vm, &park, Timestamp::now())
+    })
+    .await
+}
+
+/// Lets a node's VMs go to their VFs again.
+#[utoipa::path(post, path = "/nodes/{name}/uncordon", tag = "cluster", params(("name" = String, Path, description = "Its name"), super::DryRun),
+    responses((status = 200, description = "What is done", body = Outcome<NodeDetail>)))]
+pub async fn uncordon_node(
+    State(server): State<Server>,
+    Path(name): Path<String>,
+    change: Change,
+) -> Answer<Outcome<NodeDetail>> {
+    let asked = change.asked("node uncordon", &name);
+    for_each_vm(&server, &name, &asked, |wish, seen, vm| {
+        match wish.park_of(vm.uuid).is_some_and(Park::is_until_boot) {
+            true => admission::unpark(wish, seen, vm),
+            false => Ok(admission::Decided::nothing()),
+        }
+    })
+    .await
+}
+
+/// Decides for each VM of a node that is accelerated, one after the other: none of them waits for another's guest.
+async fn for_each_vm(
+    server: &Server,
+    name: &str,
+    asked: &Asked,
+    decide: impl Fn(&Wish, &Seen, &Vm) -> admission::Decision + Send + Sync,
+) -> Answer<Outcome<NodeDetail>> {
+    let node = name_of(name)?;
+    let wish = server.wish().await?;
+    let seen = server.seen();
+    let known = seen.node(&node).ok_or_else(|| not_found(name))?;
+    let (mut plan, mut changed) = (Vec::new(), false);
+    for vm in accelerated(&wish, known) {
+        let word = vm.to_string();
+        let Json(outcome) = super::vms::decide(server, &word, asked, &decide).await?;
+        changed |= outcome.changed;
+        let vm = &outcome.object.name;
+        plan.extend(outcome.plan.into_iter().map(|step| format!("{vm}: {step}")));
+    }
+    let Json(object) = show_node(State(server.clone()), Path(name.to_owned())).await?;
+    Ok(Json(Outcome {
+        dry_run: asked.dry_run,
+        changed,
+        plan,
+        object,
     }))
 }
 

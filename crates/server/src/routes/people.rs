@@ -41,7 +41,7 @@ pub async fn whoami(caller: Caller) -> Json<WhoAmI> {
         name,
         role: caller.role,
         by: caller.by,
-        expires: caller.expires,
+        expires: caller.token.and_then(|token| token.expires),
     })
 }
 

@@ -17,6 +17,7 @@ use futures::future::BoxFuture;
 use serde::Serialize;
 use tokio::{sync::watch, time::Instant};
 
+use super::NDJSON;
 use crate::Server;
 
 /// A watch says that it lives this often.
@@ -70,7 +71,7 @@ where
         let lines = follow.next().await?;
         Some((Ok::<_, Infallible>(lines), follow))
     });
-    let kind = [(CONTENT_TYPE, "application/x-ndjson")];
+    let kind = [(CONTENT_TYPE, NDJSON)];
     (kind, Body::from_stream(lines)).into_response()
 }
 

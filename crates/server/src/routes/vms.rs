@@ -137,7 +137,7 @@ pub async fn show_vm(
 }
 
 /// Decides, writes unless it is a dry run, and answers with the VM.
-async fn decide(
+pub async fn decide(
     server: &Server,
     word: &str,
     asked: &Asked,

@@ -54,6 +54,11 @@ impl Park {
         }
     }
 
+    /// It ends with a boot of its node.
+    pub fn is_until_boot(&self) -> bool {
+        self.boot.is_some()
+    }
+
     /// What is left of it then; `boot` is that of the VM's node, if it is known now.
     pub fn left(&self, now: Timestamp, boot: Option<&str>) -> Option<Self> {
         let asked = self.asked.filter(|asked| match asked {

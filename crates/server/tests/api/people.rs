@@ -1,6 +1,6 @@
 //! Who may ask what, over the network and at the socket; tokens; the record of who did what.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use accelnet_api::CALLER_HEADER;
 use accelnet_server::{
@@ -20,6 +20,9 @@ use crate::{
     rig::{Answer, Http, Rig},
     watching::Lines,
 };
+
+/// Whatever is awaited comes within this, or not at all.
+const LIMIT: Duration = Duration::from_secs(20);
 
 /// Somebody in the network.
 struct Somebody {
@@ -260,7 +263,14 @@ async fn a_token_ends_when_it_is_revoked_or_its_time_is_over() {
     let planned = rig.http.delete("/tokens/alice?dry_run=true").await.done();
     assert_eq!(planned["changed"], true);
     alice.get("/status").await.done();
+    let token = alice.token.clone().unwrap();
+    let request = alice.http.request(Method::GET, "/status?watch=true");
+    let mut watch = request.bearer_auth(token).send().await.unwrap();
+    assert!(watch.chunk().await.unwrap().is_some());
     rig.http.delete("/tokens/alice").await.done();
+    // What was followed with it ends.
+    let ended = async { while watch.chunk().await.unwrap().is_some() {} };
+    tokio::time::timeout(LIMIT, ended).await.unwrap();
     for somebody in [&alice, &there] {
         somebody
             .get("/status")
@@ -322,7 +332,10 @@ async fn the_record_says_who_it_was_and_where() {
         let mut alice = Somebody::at(address, token.clone());
         alice.headers = vec![(CALLER_HEADER, said)];
         let reserve = json!({"node_reserve_percentage": number});
-        alice.ask(Method::PATCH, "/acceleration", reserve).await.done();
+        alice
+            .ask(Method::PATCH, "/acceleration", reserve)
+            .await
+            .done();
         let audit = rig.http.get("/audit?limit=1").await.done();
         let by = &audit["items"][0]["by"];
         assert_eq!(by["token"], "alice");
