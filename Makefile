@@ -6,7 +6,7 @@ CARGO ?= cargo
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 LAB := $(TARGET)/debug/accelnet-lab
 # What tests build beside what is shipped.
-TESTED := accelnet-store/etcd
+TESTED := accelnet-daemon/etcd
 # One test of crates/lab/tests/lab: lab_test NAME.
 LAB_LOST := $(abspath $(TARGET))/lab-lost
 define lab_test

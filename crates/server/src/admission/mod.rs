@@ -37,7 +37,7 @@ pub struct Decided<T = ()> {
 
 impl Decided {
     /// All is as it is asked for.
-    fn nothing() -> Self {
+    pub fn nothing() -> Self {
         Self {
             writes: Vec::new(),
             plan: Vec::new(),
