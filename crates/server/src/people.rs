@@ -19,13 +19,14 @@ mod attempts;
 pub mod tokens;
 
 use std::{
+    fmt,
     net::{IpAddr, SocketAddr},
     time::Duration,
 };
 
 use accelnet_api::{BASE, CALLER_HEADER, KnownBy, Role};
 use accelnet_model::{Code, Name, Problem};
-use accelnet_pki::AccessToken;
+use accelnet_pki::{AccessToken, PkiError};
 use axum::{
     body::Body,
     extract::{ConnectInfo, FromRequestParts, MatchedPath, Request, State},
@@ -226,21 +227,19 @@ impl Server {
             Some(Sender::Remote { node, .. }) => passed_on(node.as_ref(), headers),
             Some(Sender::Local(_)) | None => Actor::default(),
         };
-        let refused = |why: &str, text: String| {
+        let refused = |why: &str, problem: Problem| {
             self.shared.attempts.failed(from, why);
-            Problem::new(Code::NotAuthenticated, text)
+            problem
         };
         let token = match (shown.next(), shown.next()) {
-            (None, _) => return Err(refused("no token", "No token was sent.".to_owned())),
+            (None, _) => {
+                let problem = Problem::new(Code::NotAuthenticated, "No token was sent.");
+                return Err(refused("no token", problem));
+            }
             (Some(one), None) => bearer(one.to_str().unwrap_or_default()),
-            (Some(_), Some(_)) => Err("two were sent".to_owned()),
+            (Some(_), Some(_)) => Err(no_token("two were sent")),
         };
-        let token = token.map_err(|why| {
-            refused(
-                "no token",
-                format!("What was sent is no access token: {why}."),
-            )
-        })?;
+        let token = token.map_err(|problem| refused("no token of ours", problem))?;
         let wish = self.wish().await?;
         let known = wish.tokens.get(&token.name);
         // Compared whether there is one or not: the time tells nothing.
@@ -262,22 +261,26 @@ impl Server {
                 });
             }
         };
-        Err(refused(
-            why,
-            "The token that was sent is not accepted.".to_owned(),
-        ))
+        let text = "The token that was sent is not accepted.";
+        Err(refused(why, Problem::new(Code::NotAuthenticated, text)))
     }
 }
 
-/// The token of an `Authorization` header. What is wrong is said without repeating it.
-fn bearer(header: &str) -> Result<AccessToken, String> {
+/// Something was sent, and it is none of our tokens; it is not repeated.
+fn no_token(why: impl fmt::Display) -> Problem {
+    let text = format!("What was sent is no access token: {why}.");
+    Problem::new(Code::NotAuthenticated, text)
+}
+
+/// The token of an `Authorization` header.
+fn bearer(header: &str) -> Result<AccessToken, Problem> {
     let (scheme, token) = header.split_once(' ').unwrap_or_default();
     if !scheme.eq_ignore_ascii_case("bearer") {
-        return Err("the header 'Authorization' is not 'Bearer' and a token".to_owned());
+        return Err(no_token(
+            "the header 'Authorization' is not 'Bearer' and a token",
+        ));
     }
-    token
-        .parse()
-        .map_err(|error: accelnet_pki::PkiError| error.to_string())
+    token.parse().map_err(|error: PkiError| no_token(error))
 }
 
 /// By whom a node was asked. What it says of another node counts for nothing.
@@ -331,7 +334,7 @@ mod tests {
             "Bearer secret",
             "accelnet-1.a.secret",
         ] {
-            let why = bearer(header).unwrap_err();
+            let why = bearer(header).unwrap_err().to_string();
             assert!(!why.contains("secret") && !why.contains("c2Vj"), "{why}");
         }
     }
