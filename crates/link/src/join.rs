@@ -11,7 +11,7 @@ use accelnet_pki::{JoinToken, node_request, tls};
 
 use crate::{
     Credentials,
-    http::{at, client, good, unreachable},
+    http::{Ended, at, client, good, unreachable},
 };
 
 /// A server that answers does so within this.
@@ -36,26 +36,33 @@ pub async fn join(server: &ServerUrl, token: &str, name: &Name) -> Result<Creden
         request_pem: own.request_pem.clone(),
         name: name.clone(),
     };
-    let mut lost = None;
+    let (mut lost, mut server) = (None, server.clone());
     for _ in 0..ATTEMPTS {
-        let sent = http.post(at(server, "/join")).json(&request).send().await;
+        let sent = http.post(at(&server, "/join")).json(&request).send().await;
         let answer = match sent {
             Ok(answer) => answer,
             Err(error) => {
                 let connected = !error.is_connect();
-                lost = Some(unreachable(server, &error));
+                lost = Some(unreachable(&server, &error));
                 if connected {
                     continue;
                 }
                 break;
             }
         };
-        let answer = good(server, answer)
-            .await
-            .map_err(super::http::Ended::into_problem)?;
+        let answer = match good(&server, answer).await {
+            Ok(answer) => answer,
+            // It shows the same authority, or is told nothing.
+            Err(Ended::Elsewhere(Some(active))) => {
+                lost = Some(Ended::Elsewhere(None).into_problem());
+                server = active;
+                continue;
+            }
+            Err(ended) => return Err(ended.into_problem()),
+        };
         match answer.json::<Joined>().await {
-            Ok(joined) => return Credentials::given(joined, &own.key, server),
-            Err(error) => lost = Some(unreachable(server, &error)),
+            Ok(joined) => return Credentials::given(joined, &own.key, &server),
+            Err(error) => lost = Some(unreachable(&server, &error)),
         }
     }
     Err(lost.unwrap_or_else(|| Problem::new(Code::Internal, "Nothing was asked.")))
