@@ -187,9 +187,11 @@ async fn serve(args: &ServerArgs) -> Result<()> {
     let front = stage::router(stage, open.who_decides());
     let shut = told(stopped.clone());
     let serving = tokio::spawn(connections::serve_all(doors, front, shut));
-    tell_systemd(NotifyState::Ready);
-    tracing::info!(listen = %args.listen, ?addresses, %kept, "ready");
-    let active = open.decide(authority, addresses, own, stopped);
+    let ready = || {
+        tell_systemd(NotifyState::Ready);
+        tracing::info!(listen = %args.listen, %kept, "ready");
+    };
+    let active = open.decide(authority, addresses, own, stopped, ready);
     tokio::pin!(active);
     let watched = alive::until_dead(
         || Pulse::NONE,

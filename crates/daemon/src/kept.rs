@@ -91,15 +91,14 @@ impl Kept {
 }
 
 impl Open {
-    /// Asks who decides at present.
-    pub fn who_decides(&self) -> WhoDecides {
+    /// Asks who decides at present, if that can be another server.
+    pub fn who_decides(&self) -> Option<WhoDecides> {
         match self {
-            // This one, as soon as it has read its state.
-            Self::Sqlite(_) => Arc::new(|| Box::pin(std::future::ready(None))),
+            Self::Sqlite(_) => None,
             #[cfg(feature = "etcd")]
             Self::Etcd(store) => {
                 let store = Arc::clone(store);
-                Arc::new(move || {
+                Some(Arc::new(move || {
                     let store = Arc::clone(&store);
                     Box::pin(async move {
                         store.leading().await.unwrap_or_else(|error| {
@@ -108,12 +107,13 @@ impl Open {
                             None
                         })
                     })
-                })
+                }))
             }
         }
     }
 
-    /// Decides for the cluster, once this server may, until it is stopped; shows itself in `own` meanwhile.
+    /// Decides for the cluster, once this server may, until it is stopped; shows itself in `own` meanwhile. Calls
+    /// `ready` when it decides, or stands by for another.
     ///
     /// # Errors
     /// If it may not, or cannot, decide any more.
@@ -123,15 +123,17 @@ impl Open {
         addresses: Vec<String>,
         own: watch::Sender<Option<Router>>,
         stopped: watch::Receiver<bool>,
+        ready: impl Fn(),
     ) -> Result<()> {
         match self {
             Self::Sqlite(store) => {
                 let mut end = store.end();
                 let ended = async move { format!("the store has stopped: {}", end.wait().await) };
-                active(store, authority, addresses, own, stopped, ended).await
+                active(store, authority, addresses, own, stopped, (ended, ready)).await
             }
             #[cfg(feature = "etcd")]
             Self::Etcd(store) => {
+                ready();
                 let name = addresses.first().cloned().unwrap_or_default();
                 let mut leader = tokio::select! {
                     leader = store.lead(&name, LEASE) => leader.context("this server cannot stand by")?,
@@ -143,7 +145,7 @@ impl Open {
                     leader.deposed().await;
                     "another server may decide now".to_owned()
                 };
-                active(fenced, authority, addresses, own, stopped, ended).await
+                active(fenced, authority, addresses, own, stopped, (ended, || {})).await
             }
         }
     }
@@ -155,11 +157,12 @@ async fn active<S: Store>(
     addresses: Vec<String>,
     own: watch::Sender<Option<Router>>,
     stopped: watch::Receiver<bool>,
-    ended: impl Future<Output = String>,
+    (ended, ready): (impl Future<Output = String>, impl Fn()),
 ) -> Result<()> {
     let server = Server::of_cluster(store, authority, addresses).await;
     let server = server.context("the cluster's state cannot be used")?;
     own.send_replace(Some(server.router()));
+    ready();
     let (halt, halted) = watch::channel(false);
     let work = server.work(async move {
         tokio::select! {

@@ -2,7 +2,7 @@
 //!
 //! The doors stay open meanwhile, so that agents and people are sent on instead of being turned away.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use accelnet_api::{ProblemDocument, agents::ACTIVE_HEADER};
 use accelnet_model::{Code, Problem};
@@ -13,8 +13,11 @@ use axum::{
     http::{HeaderValue, StatusCode, header::CONTENT_TYPE},
     response::{IntoResponse, Response},
 };
-use tokio::sync::watch;
+use tokio::{sync::watch, time::timeout};
 use tower::ServiceExt;
+
+/// A server on a file has read its state within this: 200,000 VMs took 3 s.
+const BEGIN_LIMIT: Duration = Duration::from_secs(30);
 
 /// Asks who decides at present: an address, `HOST:PORT`, if anybody does.
 pub type WhoDecides = Arc<dyn Fn() -> Pending<'static, Option<String>> + Send + Sync>;
@@ -22,17 +25,21 @@ pub type WhoDecides = Arc<dyn Fn() -> Pending<'static, Option<String>> + Send + 
 #[derive(Clone)]
 struct Stage {
     own: watch::Receiver<Option<Router>>,
-    who: WhoDecides,
+    who: Option<WhoDecides>,
 }
 
-/// What the doors lead to.
-pub fn router(own: watch::Receiver<Option<Router>>, who: WhoDecides) -> Router {
+/// What the doors lead to. Without anybody else who could decide, requests wait until this server does.
+pub fn router(own: watch::Receiver<Option<Router>>, who: Option<WhoDecides>) -> Router {
     Router::new()
         .fallback(lead_on)
         .with_state(Stage { own, who })
 }
 
-async fn lead_on(State(stage): State<Stage>, request: Request) -> Response {
+async fn lead_on(State(mut stage): State<Stage>, request: Request) -> Response {
+    if stage.who.is_none() {
+        // It reads its state, or cannot: then the process ends.
+        let _ = timeout(BEGIN_LIMIT, stage.own.wait_for(Option::is_some)).await;
+    }
     let own = stage.own.borrow().clone();
     if let Some(router) = own {
         return match router.oneshot(request).await {
@@ -40,7 +47,10 @@ async fn lead_on(State(stage): State<Stage>, request: Request) -> Response {
             Err(impossible) => match impossible {},
         };
     }
-    let active = (stage.who)().await;
+    let active = match &stage.who {
+        Some(who) => who().await,
+        None => None,
+    };
     let text = match &active {
         Some(active) => format!("This server stands by; {active} decides at present."),
         None => "This server stands by, and no other decides at present.".to_owned(),
