@@ -104,7 +104,7 @@ pub fn a_node_is_paused(rig: &mut Rig) {
     assert_eq!(rig.on("node3", boot), before, "it was booted anew");
 }
 
-/// A VM without a VF moves to node2 by the management network and answers there.
+/// A VM without a VF moves to node2 by the management network, answers there, and comes back.
 pub fn a_plain_vm_moves(rig: &mut Rig) {
     let sent = "cat /sys/class/net/cluster/statistics/tx_bytes";
     let sent = |rig: &Rig| rig.on("node1", sent).trim().parse::<u64>().unwrap();
@@ -125,6 +125,7 @@ pub fn a_plain_vm_moves(rig: &mut Rig) {
     assert_eq!(rig.guest("vm1", "hostname").trim(), "vm1");
     let report = rig.lab.probe("vm1", 2.0, 100).unwrap();
     assert_eq!(report.lost, 0, "{report:?}");
+    rig.lab.migrate("vm1", "node1").unwrap();
 }
 
 /// `accelnet-lab …`, which must succeed.

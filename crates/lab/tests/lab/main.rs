@@ -250,6 +250,21 @@ fn cluster() {
         }),
         ..options()
     });
+    rig.step("nodes know each other", cluster::nodes_know_each_other);
+    rig.step(
+        "status tells the networks",
+        cluster::status_tells_the_networks,
+    );
+    rig.step(
+        "the management network is cut",
+        cluster::the_management_network_is_cut,
+    );
+    rig.step("the data network is cut", cluster::the_data_network_is_cut);
+    rig.step("a node is paused", cluster::a_node_is_paused);
+    rig.step(
+        "a plain VM moves, and comes back",
+        cluster::a_plain_vm_moves,
+    );
     rig.step("each node speaks for all", joined::each_node_speaks_for_all);
     rig.step(
         "acceleration, from any node",
@@ -263,18 +278,6 @@ fn cluster() {
         "a node is removed, and joins again",
         joined::a_node_is_removed,
     );
-    rig.step("nodes know each other", cluster::nodes_know_each_other);
-    rig.step(
-        "status tells the networks",
-        cluster::status_tells_the_networks,
-    );
-    rig.step(
-        "the management network is cut",
-        cluster::the_management_network_is_cut,
-    );
-    rig.step("the data network is cut", cluster::the_data_network_is_cut);
-    rig.step("a node is paused", cluster::a_node_is_paused);
-    rig.step("a plain VM moves", cluster::a_plain_vm_moves);
 }
 
 /// A machine that cannot assign devices.
