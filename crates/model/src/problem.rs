@@ -261,7 +261,7 @@ catalogue! {
     ServerNotActive "server_not_active" UNREACHABLE
         "This server stands by, and another one decides."
         "Of several servers on one etcd one is active; it holds a lease there. Agents and the command line are sent on to it by themselves. While none is active, VMs keep what they have."
-        "Ask the active server; 'accelnet server list' names it. Without one: is etcd reachable from the servers, and has it a quorum?"
+        "Ask the active server; 'accelnet server list' names it. Where there is none, look whether the servers reach their etcd, and whether that has a quorum."
     VmNotFound "vm_not_found" NOT_FOUND
         "There is no VM with this name or UUID."
         "VMs are found by name or UUID, among those that libvirt knows on nodes that report."
