@@ -12,6 +12,8 @@ use std::{
 use accelnet_pki::Authority;
 use accelnet_server::Server;
 #[cfg(feature = "etcd")]
+use accelnet_server::membership;
+#[cfg(feature = "etcd")]
 use accelnet_store::{EtcdOptions, EtcdStore};
 use accelnet_store::{SqliteOptions, SqliteStore, Store};
 use anyhow::{Context, Result, bail};
@@ -133,6 +135,9 @@ impl Open {
             }
             #[cfg(feature = "etcd")]
             Self::Etcd(store) => {
+                membership::announce(&*store, &addresses)
+                    .await
+                    .context("this server cannot stand by")?;
                 ready();
                 let name = addresses.first().cloned().unwrap_or_default();
                 let mut leader = tokio::select! {

@@ -15,7 +15,7 @@ use uuid::Uuid;
 
 use super::{
     hub::Hub,
-    registry::{self, Candidate, Founding, Member},
+    registry::{self, Announced, Candidate, Founding, Member},
 };
 use crate::{
     NodePeerInfo, Pending, Server,
@@ -43,6 +43,8 @@ trait Register: Send + Sync {
     ) -> Pending<'a, Result<Member, Problem>>;
 
     fn remove<'a>(&'a self, name: &'a Name) -> Pending<'a, Result<bool, Problem>>;
+
+    fn servers(&self) -> Pending<'_, Result<Vec<Announced>, Problem>>;
 }
 
 struct In<S>(S);
@@ -69,6 +71,10 @@ impl<S: Store> Register for In<S> {
     fn remove<'a>(&'a self, name: &'a Name) -> Pending<'a, Result<bool, Problem>> {
         Box::pin(registry::remove(&self.0, name))
     }
+
+    fn servers(&self) -> Pending<'_, Result<Vec<Announced>, Problem>> {
+        Box::pin(registry::servers(&self.0))
+    }
 }
 
 /// Who belongs to the cluster.
@@ -77,8 +83,8 @@ pub struct Membership {
     /// Who is connected.
     pub hub: Arc<Hub>,
     authority: Arc<Authority>,
-    /// Where servers are, `HOST:PORT`.
-    pub servers: Vec<String>,
+    /// Where this server is, `HOST:PORT`.
+    pub own: Vec<String>,
     since: Timestamp,
 }
 
@@ -113,6 +119,14 @@ pub async fn founded<S: Store>(store: &S) -> Result<Authority, Problem> {
     authority(founding)
 }
 
+/// A server says where it is, before it decides: agents that lose the active one look for it there.
+///
+/// # Errors
+/// If it cannot be written.
+pub async fn announce<S: Store>(store: &S, addresses: &[String]) -> Result<(), Problem> {
+    registry::announce(store, addresses, Timestamp::now()).await
+}
+
 fn authority(founding: Founding) -> Result<Authority, Problem> {
     let key = PrivateKey::from_pem(&founding.key_pem).map_err(failed)?;
     let certificate = founding.certificate_pem;
@@ -136,7 +150,7 @@ impl Membership {
     pub async fn open<S: Store>(
         store: S,
         authority: Arc<Authority>,
-        servers: Vec<String>,
+        own: Vec<String>,
     ) -> Result<Self, Problem> {
         let members = registry::members(&store).await?;
         // Sessions of the server before have other numbers.
@@ -145,9 +159,30 @@ impl Membership {
             hub: Arc::new(Hub::new(members, first)),
             register: Box::new(In(store)),
             authority,
-            servers,
+            own,
             since: Timestamp::now(),
         })
+    }
+
+    /// Where servers are: this one, which decides, and those that stand by.
+    pub async fn servers(&self) -> Vec<String> {
+        let mut all = self.own.clone();
+        all.extend(self.others().await.into_iter().map(|other| other.address));
+        all
+    }
+
+    /// Servers that stand by. Those that cannot be read at the moment are told with the next session.
+    async fn others(&self) -> Vec<Announced> {
+        match self.register.servers().await {
+            Ok(mut servers) => {
+                servers.retain(|server| !self.own.contains(&server.address));
+                servers
+            }
+            Err(problem) => {
+                tracing::warn!(%problem, "which servers there are");
+                Vec::new()
+            }
+        }
     }
 
     /// Makes a token with which one machine can join.
@@ -197,7 +232,7 @@ impl Membership {
             name: member.name.clone(),
             certificate_pem: self.certificate(&request.request_pem, &member, now)?,
             authority_pem: self.authority.certificate_pem(),
-            servers: self.servers.clone(),
+            servers: self.servers().await,
         };
         self.hub.add(member.clone());
         Ok((member, joined))
@@ -304,22 +339,31 @@ impl Server {
     }
 
     /// The servers that there are.
-    pub(crate) fn servers(&self) -> Vec<ServerSummary> {
+    pub(crate) async fn servers(&self) -> Vec<ServerSummary> {
         let Ok(membership) = self.membership() else {
             return Vec::new();
         };
-        let servers = membership.servers.iter();
-        let summaries = servers.map(|address| ServerSummary {
-            name: address
-                .rsplit_once(':')
-                .map_or(address.as_str(), |(host, _)| host)
-                .to_owned(),
+        let own = membership.own.iter().map(|address| Announced {
             address: address.clone(),
-            active: true,
             since: membership.since,
             version: env!("CARGO_PKG_VERSION").to_owned(),
         });
-        summaries.collect()
+        let summary = |active: bool, server: Announced| ServerSummary {
+            name: server
+                .address
+                .rsplit_once(':')
+                .map_or(server.address.as_str(), |(host, _)| host)
+                .to_owned(),
+            address: server.address,
+            active,
+            since: server.since,
+            version: server.version,
+        };
+        let own: Vec<ServerSummary> = own.map(|server| summary(true, server)).collect();
+        let others = membership.others().await.into_iter();
+        own.into_iter()
+            .chain(others.map(|server| summary(false, server)))
+            .collect()
     }
 
     /// Calls nodes down that have given no sign of life for too long, until the server stops.

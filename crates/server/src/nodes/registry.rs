@@ -3,6 +3,7 @@
 //! | key | value |
 //! |---|---|
 //! | `accelnet/v1/authority` | [`Founding`]: the cluster's identity and its certificate authority |
+//! | `accelnet/v1/servers/ADDRESS` | [`Announced`]: a server, whether it decides or stands by |
 //! | `accelnet/v1/nodes/NAME/spec` | [`Member`] |
 //! | `accelnet/v1/join-tokens/HASH` | [`Invitation`], by the hash of the token's secret |
 //!
@@ -39,6 +40,17 @@ impl std::fmt::Debug for Founding {
             .field("cluster", &self.cluster)
             .finish_non_exhaustive()
     }
+}
+
+/// A server of the cluster, which says so itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Announced {
+    /// Where it is, `HOST:PORT`.
+    pub address: String,
+    /// Since when it has been there.
+    pub since: Timestamp,
+    /// Its version.
+    pub version: String,
 }
 
 /// A node of the cluster.
@@ -123,6 +135,39 @@ pub async fn found<S: Store>(store: &S, new: Founding) -> Result<Founding, Probl
         TxnOutcome::Committed { .. } => Ok(new),
         TxnOutcome::Conflict { .. } => founding(store).await?.ok_or_else(busy),
     }
+}
+
+/// A server says where it is.
+///
+/// # Errors
+/// If it cannot be written.
+pub async fn announce<S: Store>(
+    store: &S,
+    addresses: &[String],
+    now: Timestamp,
+) -> Result<(), Problem> {
+    let written: Result<Vec<Op>, Problem> = addresses
+        .iter()
+        .map(|address| {
+            let announced = Announced {
+                address: address.clone(),
+                since: now,
+                version: env!("CARGO_PKG_VERSION").to_owned(),
+            };
+            put(&format!("servers/{address}"), &announced)
+        })
+        .collect();
+    within(store.txn(Vec::new(), written?)).await.map(drop)
+}
+
+/// All servers that have said so.
+///
+/// # Errors
+/// If they cannot be read.
+pub async fn servers<S: Store>(store: &S) -> Result<Vec<Announced>, Problem> {
+    let listing = within(store.list_all(&format!("{PREFIX}servers/"))).await?;
+    let servers = listing.items.iter();
+    servers.map(|item| decode(&item.key, &item.value)).collect()
 }
 
 /// All members, in the order of their names.

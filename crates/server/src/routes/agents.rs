@@ -109,7 +109,7 @@ async fn follow(State(server): State<Server>, Peer(peer): Peer) -> Result<Respon
     alive.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let welcome = Down::Welcome {
         session: following.session,
-        servers: membership.servers.clone(),
+        servers: membership.servers().await,
     };
     let told = Telling {
         following,

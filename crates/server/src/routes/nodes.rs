@@ -209,10 +209,7 @@ pub async fn create_join_token(
         .await?;
     let token = token.reveal();
     // There is one at least: a server that nobody could reach does not start.
-    let server = membership
-        .servers
-        .first()
-        .map_or("SERVER:PORT", String::as_str);
+    let server = membership.own.first().map_or("SERVER:PORT", String::as_str);
     let command = format!("accelnetd join https://{server} {token}");
     Ok(Json(JoinToken {
         token,
@@ -226,6 +223,6 @@ pub async fn create_join_token(
     responses((status = 200, description = "The servers", body = Items<ServerSummary>)))]
 pub async fn list_servers(State(server): State<Server>) -> Answer<Items<ServerSummary>> {
     Ok(Json(Items {
-        items: server.servers(),
+        items: server.servers().await,
     }))
 }
