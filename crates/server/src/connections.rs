@@ -49,7 +49,7 @@ pub async fn serve_all(doors: Vec<Door>, router: Router, stop: impl Future<Outpu
     let serving = doors.into_iter().map(|door| {
         let mut stopped = stopped.clone();
         serve(door, router.clone(), async move {
-            told_to_stop(&mut stopped).await
+            told_to_stop(&mut stopped).await;
         })
     });
     let stop = async {

@@ -133,6 +133,7 @@ fn authority(founding: Founding) -> Result<Authority, Problem> {
     Authority::from_pem(&AuthorityPem { certificate, key }).map_err(failed)
 }
 
+#[allow(clippy::needless_pass_by_value, reason = "it stands in map_err")]
 fn failed(error: PkiError) -> Problem {
     Problem::new(Code::Internal, format!("{error}."))
 }
@@ -276,6 +277,7 @@ impl Membership {
     }
 }
 
+#[allow(clippy::needless_pass_by_value, reason = "it stands in map_err")]
 fn unusable(error: PkiError) -> Problem {
     Problem::new(
         Code::InvalidArgument,
