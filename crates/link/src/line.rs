@@ -43,6 +43,9 @@ const LIFETIME: Duration = Duration::from_secs(7 * 24 * 3600);
 /// A line that is longer is none of a server's: a wish for 10,000 VMs has 3 MiB.
 const LINE_BYTES_MAX: usize = 64 << 20;
 
+/// What became of a look, and the questions that it answers.
+type Looked = (Vec<u64>, Result<NodeStatus, Problem>);
+
 /// The node at this end.
 pub trait Node: Send + Sync + 'static {
     /// What it shall be. Returns at once.
@@ -166,8 +169,7 @@ impl Line {
             sequence: 0,
         };
         let mut wish: Option<NodeDesired> = None;
-        let mut look: OptionFuture<BoxFuture<'static, (Vec<u64>, Result<NodeStatus, Problem>)>> =
-            None.into();
+        let mut look: OptionFuture<BoxFuture<'static, Looked>> = None.into();
         let mut looks = false;
         let mut asked: Vec<u64> = Vec::new();
         // What it said to another server is news to this one.
