@@ -132,7 +132,7 @@ async fn until<T>(what: &str, so: impl AsyncFn() -> Option<T>) -> (T, Duration) 
 }
 
 /// Which of them decides.
-async fn active<'a>(places: &'a [Place; 2]) -> &'a Place {
+async fn active(places: &[Place; 2]) -> &Place {
     let look = async || {
         for place in places {
             if place.decides().await {
