@@ -16,6 +16,7 @@ use std::{
     time::Duration,
 };
 
+use accelnet_model::VmState;
 use uuid::Uuid;
 use virt::domain::Domain;
 
@@ -26,8 +27,11 @@ use crate::{Result, VmSeen};
 const PATIENCE: Duration = Duration::from_secs(3);
 
 /// How many VMs' answers are waited for at the same time: libvirtd serves five requests of one client at
-/// once, and then not even its keepalive (libvirtd.conf, `max_client_requests`).
-const STUCK_AT_MOST: usize = 2;
+/// once, and then not even its keepalive (libvirtd.conf, `max_client_requests`). One that is off hangs while
+/// something is made of it (several that are started at the same time wait for each other, seconds on slow
+/// machines), and must not keep those that run from being seen.
+const STUCK_AT_MOST: usize = 3;
+const STUCK_IF_OFF: usize = 2;
 
 /// Why the others are not asked about then.
 const TOO_MANY: &str = "libvirt does not answer about other VMs, and is not asked about this one";
@@ -57,12 +61,24 @@ pub fn all(tasks: Vec<Task>, stuck: &Stuck) -> Result<Vec<VmSeen>> {
     read(tasks.collect(), stuck, PATIENCE)
 }
 
+/// Those that run first: what is waited for then is not at their cost.
+fn in_order(work: Vec<Work>) -> VecDeque<Work> {
+    let (off, running): (Vec<_>, Vec<_>) = work.into_iter().partition(Work::is_off);
+    running.into_iter().chain(off).collect()
+}
+
 /// One VM's reading, and what is known of it without.
 struct Work {
     blank: VmSeen,
     job: Box<dyn FnOnce() -> Read + Send>,
     /// Changed under the lock of [`Stuck`] only.
     done: Arc<AtomicBool>,
+}
+
+impl Work {
+    fn is_off(&self) -> bool {
+        self.blank.state == VmState::Off
+    }
 }
 
 fn blank(glance: &Glance) -> VmSeen {
@@ -75,16 +91,21 @@ fn blank(glance: &Glance) -> VmSeen {
     }
 }
 
-fn read(work: VecDeque<Work>, stuck: &Stuck, patience: Duration) -> Result<Vec<VmSeen>> {
-    let mut left = work;
+fn read(work: Vec<Work>, stuck: &Stuck, patience: Duration) -> Result<Vec<VmSeen>> {
+    let mut left = in_order(work);
     let mut seen = Vec::new();
     let (answers, answered) = mpsc::channel();
     let mut reader: Option<mpsc::Sender<Work>> = None;
     while let Some(work) = left.pop_front() {
         let blank = work.blank.clone();
+        let limit = if work.is_off() {
+            STUCK_IF_OFF
+        } else {
+            STUCK_AT_MOST
+        };
         let (is_stuck, too_many) = {
             let stuck = stuck.lock();
-            (stuck.contains(&blank.uuid), stuck.len() >= STUCK_AT_MOST)
+            (stuck.contains(&blank.uuid), stuck.len() >= limit)
         };
         if is_stuck || too_many {
             let facts = if is_stuck {
@@ -155,8 +176,6 @@ fn spawn_reader(answers: mpsc::Sender<(Uuid, Read)>, stuck: Stuck) -> mpsc::Send
 
 #[cfg(test)]
 mod tests {
-    use accelnet_model::VmState;
-
     use super::*;
     use crate::HypervisorError;
 
@@ -195,8 +214,8 @@ mod tests {
         let stuck = Stuck::default();
         let (release, hangs) = mpsc::channel::<()>();
         let look = |hanging: Option<mpsc::Receiver<()>>| {
-            let mut work = VecDeque::from([vm(1, answers)]);
-            work.push_back(match hanging {
+            let mut work = Vec::from([vm(1, answers)]);
+            work.push(match hanging {
                 Some(until) => vm(2, move |vm| {
                     let _ = until.recv();
                     answers(vm)
@@ -213,7 +232,7 @@ mod tests {
         while !stuck.lock().is_empty() {
             thread::yield_now();
         }
-        let healed = read(VecDeque::from([vm(2, answers)]), &stuck, SHORT);
+        let healed = read(Vec::from([vm(2, answers)]), &stuck, SHORT);
         assert_eq!(words(healed), ["vm2 answered"]);
     }
 
@@ -229,10 +248,33 @@ mod tests {
                 answers(vm)
             })
         };
-        let work = [hanging(1), hanging(2), vm(3, |_| panic!("one too many"))];
+        let off = |mut work: Work| {
+            work.blank.state = VmState::Off;
+            work
+        };
+        let too_many = |number, how: fn(Work) -> Work| how(vm(number, |_| panic!("one too many")));
+        let work = [
+            off(hanging(1)),
+            off(hanging(2)),
+            too_many(3, off),
+            vm(4, answers),
+        ];
         let seen = words(read(work.into(), &stuck, SHORT));
         let third = format!("vm3 {TOO_MANY}");
-        assert_eq!(seen, ["vm1 blank", "vm2 blank", third.as_str()]);
+        assert_eq!(
+            seen,
+            ["vm4 answered", "vm1 blank", "vm2 blank", third.as_str()]
+        );
+        // And in the passes after: one more that runs, and hangs, may be asked.
+        let work = [
+            too_many(3, off),
+            vm(4, answers),
+            hanging(5),
+            too_many(6, |work| work),
+        ];
+        let seen = words(read(work.into(), &stuck, SHORT));
+        let (sixth, third) = (format!("vm6 {TOO_MANY}"), third.as_str());
+        assert_eq!(seen, ["vm4 answered", "vm5 blank", sixth.as_str(), third]);
     }
 
     #[test]

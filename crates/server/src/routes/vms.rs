@@ -2,7 +2,7 @@
 
 #![allow(unused_qualifications, reason = "utoipa's macro writes them")]
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use accelnet_api::{AccelerateRequest, Items, Outcome, ParkRequest, Vm, WatchLine};
 use accelnet_model::{Code, Problem};
@@ -47,6 +47,9 @@ async fn look(server: &Server, word: &str) -> Result<Vm, Problem> {
     find(server, word).await
 }
 
+/// A VM that cannot be looked at is waited for so long: it is being started, or libvirt is busy with others.
+const SIGHT_LIMIT: Duration = Duration::from_secs(10);
+
 /// Looks afresh at the node that has the VM; at all of them if it is not where it was, or is not known.
 async fn look_at_its_node(server: &Server, word: &str) -> Result<(), Problem> {
     // Which VM it is hardly depends on what is wanted.
@@ -64,7 +67,24 @@ async fn look_at_its_node(server: &Server, word: &str) -> Result<(), Problem> {
         }
         None => server.look_for_unknown(until).await,
     }
+    wait_for_sight(server, &wish, word).await;
     Ok(())
+}
+
+/// Its node looks again by itself, and reports.
+async fn wait_for_sight(server: &Server, wish: &Wish, word: &str) {
+    let mut changes = server.shared.changes.subscribe();
+    let seen = |_: &u64| {
+        let found = view::find(wish, &server.seen(), word);
+        found.is_ok_and(|vm| not_seen(&vm).is_none())
+    };
+    // Whoever decides says what is not seen then.
+    let _ = tokio::time::timeout(SIGHT_LIMIT, changes.wait_for(seen)).await;
+}
+
+fn not_seen(vm: &Vm) -> Option<&Problem> {
+    let mut problems = vm.problems.iter();
+    problems.find(|problem| problem.code == Code::VmNotSeen)
 }
 
 #[derive(Debug, Default, Deserialize, IntoParams)]
@@ -147,8 +167,7 @@ pub async fn decide(
         .change(asked, |wish| {
             let seen = server.seen();
             let vm = view::find(wish, &seen, word).map_err(|problem| vec![problem])?;
-            let unseen = |problem: &&Problem| problem.code == Code::VmNotSeen;
-            if let Some(problem) = vm.problems.iter().find(unseen) {
+            if let Some(problem) = not_seen(&vm) {
                 return Err(vec![problem.clone()]);
             }
             Ok(decide(wish, &seen, &vm)?.about(vm))
