@@ -102,7 +102,9 @@ fn one(action: &Action, host: &dyn Host, hypervisor: &dyn Hypervisor) -> Result<
         | Action::Plug { .. }
         | Action::Unplug { .. }
         | Action::Release { .. }
-        | Action::EndJob { .. } => return on_vm(action, hypervisor),
+        | Action::EndJob { .. }
+        | Action::Migrate { .. }
+        | Action::EndMigration { .. } => return on_vm(action, hypervisor),
     };
     match done {
         Ok(()) => Ok(Outcome::default()),
@@ -182,9 +184,16 @@ fn on_vm(action: &Action, hypervisor: &dyn Hypervisor) -> Result<Outcome, Failur
             (found, Code::VfDetachFailed)
         }
         Action::EndJob { vm } => (hypervisor.end_job(*vm).map(plain), Code::VmFrozen),
+        Action::Migrate { vm, to } => {
+            let migrated = hypervisor.migrate(*vm, to);
+            (migrated.map(plain), Code::VmMoveFailed)
+        }
+        Action::EndMigration { vm } => {
+            (hypervisor.end_migration(*vm).map(plain), Code::VmMoveFailed)
+        }
         _ => return Ok(Outcome::default()),
     };
-    let gone = !matches!(action, Action::Plug { .. });
+    let gone = !matches!(action, Action::Plug { .. } | Action::Migrate { .. });
     done.or_else(|error| match error {
         // A VM that stopped has let go, and needs nothing; one that went away takes all along.
         HypervisorError::NoSuchVm(_) | HypervisorError::NotRunning if gone => {

@@ -143,9 +143,11 @@ impl Machine {
         self.stopping = true;
     }
 
-    /// No switch-over and nothing else is under way.
+    /// No switch-over is under way, and nothing else that must come to its end.
     pub fn is_idle(&self) -> bool {
-        self.memory.moves.is_empty() && self.lanes.is_empty()
+        // A migration goes on without us.
+        let mut lanes = self.lanes.keys();
+        self.memory.moves.is_empty() && lanes.all(|lane| matches!(lane, Lane::Migration(_)))
     }
 
     /// When the next step is due if nothing happens before.
@@ -482,7 +484,7 @@ impl Machine {
         let lanes = self.lanes.keys().chain(self.unseen_work.keys());
         let busy = lanes.filter_map(|lane| match lane {
             Lane::Vm(vm) => Some(*vm),
-            Lane::Frames | Lane::Adapter(_) => None,
+            Lane::Frames | Lane::Adapter(_) | Lane::Migration(_) => None,
         });
         report::status(
             &report::Scene {
@@ -537,11 +539,13 @@ impl Machine {
 }
 
 /// How long a lane's work may take before it is said that it does not come back. Making VFs took 65 s on
-/// some cards (125 VFs of a ConnectX), a guest has 20 s to give up its VF.
+/// some cards (125 VFs of a ConnectX), a guest has 20 s to give up its VF, and whoever asks for a move says for how
+/// long, a day at most.
 fn limit(lane: &Lane) -> Duration {
     Duration::from_secs(match lane {
         Lane::Frames => 10,
         Lane::Adapter(_) => 120,
         Lane::Vm(_) => 60,
+        Lane::Migration(_) => 24 * 3600,
     })
 }

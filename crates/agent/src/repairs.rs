@@ -75,7 +75,9 @@ pub fn counts(action: &Action) -> bool {
         | Action::AddNic { .. }
         | Action::Plug { .. }
         | Action::Unplug { .. }
-        | Action::Release { .. } => false,
+        | Action::Release { .. }
+        | Action::Migrate { .. }
+        | Action::EndMigration { .. } => false,
     }
 }
 

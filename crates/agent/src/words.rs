@@ -61,6 +61,8 @@ pub fn of(action: &Action) -> String {
             format!("end what QEMU has left of the VF of NIC {mac} of VM {vm}")
         }
         Action::EndJob { vm } => format!("end the job that stopped VM {vm}"),
+        Action::Migrate { vm, to } => format!("migrate VM {vm} to node {to}"),
+        Action::EndMigration { vm } => format!("end the migration of VM {vm}"),
     }
 }
 

@@ -187,6 +187,7 @@ mod tests {
             prepare: false,
             add_nic: None,
             parked: false,
+            migrate_to: None,
             waived: Vec::new(),
         }
     }

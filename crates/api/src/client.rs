@@ -15,7 +15,8 @@ use crate::{
     place::{Place, ServerUrl},
     types::{
         AccelerateRequest, Adapter, ChangeIntent, ClusterStatus, EnableRequest, IntentStatus,
-        Items, NodeSummary, Outcome, ParkRequest, ProblemDocument, SetRequest, Vm, WatchLine,
+        Items, MoveRequest, NodeSummary, Outcome, ParkRequest, ProblemDocument, SetRequest, Vm,
+        WatchLine,
     },
 };
 
@@ -253,6 +254,17 @@ impl Client {
     pub async fn unpark(&self, vm: &str, dry_run: bool) -> Result<Outcome<Vm>> {
         let path = format!("/vms/{}/park?dry_run={dry_run}", self::vm(vm)?);
         self.send(reqwest::Method::DELETE, &path, None::<&()>).await
+    }
+
+    /// Moves a VM to another node.
+    pub async fn move_vm(
+        &self,
+        vm: &str,
+        request: &MoveRequest,
+        dry_run: bool,
+    ) -> Result<Outcome<Vm>> {
+        let path = format!("/vms/{}/move?dry_run={dry_run}", self::vm(vm)?);
+        self.send(reqwest::Method::PUT, &path, Some(request)).await
     }
 
     /// Stages on a VM's definition what acceleration needs.

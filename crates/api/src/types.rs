@@ -194,6 +194,9 @@ pub struct Parked {
     pub until_boot: bool,
     /// It lasts until somebody unparks the VM.
     pub until_unparked: bool,
+    /// It lasts until the VM runs on this node, which it is being moved to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub moving_to: Option<Name>,
     /// The same in words.
     pub because: String,
 }
@@ -288,6 +291,21 @@ pub struct ParkRequest {
     /// Until the VM's node has started again. What it was parked for before holds too.
     #[serde(default)]
     pub until_boot: bool,
+}
+
+/// Body of `PUT /vms/{vm}/move`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct MoveRequest {
+    /// The node that it shall run on.
+    pub to: String,
+    /// It is given up after so many seconds, a day at most; 600 if it is not said.
+    #[serde(default)]
+    #[schema(minimum = 1, maximum = 86400)]
+    pub for_seconds: Option<u64>,
+    /// Also if the node could not give it its VFs: it goes by the switch there until it can.
+    #[serde(default)]
+    pub without_vf: bool,
 }
 
 /// What a request does or, with `?dry_run=true`, would do.

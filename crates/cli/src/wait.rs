@@ -73,6 +73,34 @@ pub fn asking_bar(count: usize) -> ProgressBar {
     bar
 }
 
+/// Follows a VM until it runs on a node and what is wanted of it is in effect there, until its move has
+/// failed or is wanted no more, or until time is up.
+pub async fn follow_to(
+    call: &Call,
+    uuid: &str,
+    name: &str,
+    node: &str,
+    limit: Limit,
+) -> Result<Vm, ClientError> {
+    let is_there = |vm: &Vm| vm.node.as_ref().is_some_and(|at| at.as_str() == node);
+    let moves = |vm: &Vm| {
+        let parked = vm.parked.as_ref();
+        parked.is_some_and(|parked| parked.moving_to.is_some())
+    };
+    let reached = |vm: &Vm| is_there(vm) && !moves(vm) && vm.settled();
+    let failed = |vm: &Vm| {
+        let mut codes = vm.problems.iter().map(|problem| problem.code);
+        let refused = codes.any(|code| code == Code::VmMoveFailed);
+        match is_there(vm) {
+            // What it needs there may come about in a moment.
+            true => !moves(vm) && gave_up(vm),
+            false => refused || !moves(vm),
+        }
+    };
+    let over = |vm: &Vm| reached(vm) || failed(vm);
+    follow_until(call, uuid, name, reached, over, limit, None).await
+}
+
 /// Follows a VM until then, until its node gives up, or until time is up. `place` is its place among
 /// several.
 pub async fn follow(
@@ -83,13 +111,27 @@ pub async fn follow(
     limit: Limit,
     place: Option<(usize, usize)>,
 ) -> Result<Vm, ClientError> {
+    let reached = |vm: &Vm| until.reached(vm);
+    let over = |vm: &Vm| until.reached(vm) || gave_up(vm);
+    follow_until(call, uuid, name, reached, over, limit, place).await
+}
+
+async fn follow_until(
+    call: &Call,
+    uuid: &str,
+    name: &str,
+    reached: impl Fn(&Vm) -> bool,
+    over: impl Fn(&Vm) -> bool,
+    limit: Limit,
+    place: Option<(usize, usize)>,
+) -> Result<Vm, ClientError> {
     let bar = progress_bar(name, place);
     let mut last: Option<Vm> = None;
     let followed = tokio::time::timeout_at(
         limit.at,
         call.client.follow_vm(uuid, |vm| {
             show(&bar, vm);
-            let go_on = !until.reached(vm) && !gave_up(vm);
+            let go_on = !over(vm);
             last = Some(vm.clone());
             go_on
         }),
@@ -97,13 +139,13 @@ pub async fn follow(
     .await;
     bar.finish_and_clear();
     match (followed, last) {
-        (Ok(Ok(())), Some(vm)) if until.reached(&vm) => Ok(vm),
+        (Ok(Ok(())), Some(vm)) if reached(&vm) => Ok(vm),
         (Ok(Ok(())), Some(vm)) => Err(ClientError::Problems(vm.problems)),
         (Ok(Ok(())), None) => unreachable_end(name),
         (Ok(Err(error)), _) => Err(error),
         // Time may have been up before this one's turn: it is there, or it is not.
         (Err(_), _) => match call.client.vm(uuid).await? {
-            vm if until.reached(&vm) => Ok(vm),
+            vm if reached(&vm) => Ok(vm),
             vm => Err(ClientError::Problems(too_late(name, limit, vm))),
         },
     }

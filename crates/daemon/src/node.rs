@@ -3,6 +3,7 @@
 use std::{io::Write, path::PathBuf, sync::Arc};
 
 use accelnet_api::ServerUrl;
+use accelnet_hypervisor::libvirt::{Libvirt, PeerUri, Peers};
 use accelnet_link::{Credentials, Line};
 use accelnet_model::Name;
 use accelnet_server::{Door, connections};
@@ -43,6 +44,17 @@ pub struct AgentArgs {
     /// libvirt's URI.
     #[arg(long, default_value = accelnet_hypervisor::libvirt::DEFAULT_URI, value_name = "URI")]
     libvirt: String,
+    /// libvirt's URI of another node, as this one's libvirt reaches it, for 'accelnet vm move'.
+    #[arg(
+        long,
+        env = "ACCELNET_PEER_LIBVIRT",
+        default_value = "qemu+tls://{node}/system",
+        value_name = "URI"
+    )]
+    peer_libvirt: PeerUri,
+    /// Where this node's QEMU sends a VM's memory, e.g. tcp://{node}; without it libvirt chooses.
+    #[arg(long, env = "ACCELNET_PEER_MEMORY", value_name = "URI")]
+    peer_memory: Option<PeerUri>,
 }
 
 /// Joins a cluster.
@@ -80,7 +92,11 @@ async fn serve(args: &AgentArgs) -> Result<()> {
     let directory = Credentials::directory(&args.state.state_dir);
     let credentials = Credentials::read(&directory)?;
     let name = credentials.name.clone();
-    let (agent, reports) = own_agent::start(&args.state.state_dir, &args.libvirt);
+    let libvirt = Libvirt::new(&args.libvirt).with_peers(Peers {
+        libvirt: args.peer_libvirt.clone(),
+        memory: args.peer_memory.clone(),
+    });
+    let (agent, reports) = own_agent::start(&args.state.state_dir, libvirt);
     let node = Arc::new(AtLine(Arc::clone(&agent)));
     let line = Line::new(credentials, directory, node, reports);
     let router = pass_on::router(name.clone(), line.connected());

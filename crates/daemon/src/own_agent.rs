@@ -19,14 +19,17 @@ const LOOK_LIMIT: Duration = Duration::from_secs(30);
 const END_LIMIT: Duration = Duration::from_secs(60);
 
 /// Starts it; what it reports last is in the channel, nothing before its first look.
-pub fn start(state_dir: &Path, libvirt: &str) -> (Arc<Agent>, watch::Receiver<Option<NodeStatus>>) {
+pub fn start(
+    state_dir: &Path,
+    libvirt: Libvirt,
+) -> (Arc<Agent>, watch::Receiver<Option<NodeStatus>>) {
     let (reports, last) = watch::channel(None);
     let config = Config {
         state_dir: state_dir.to_owned(),
     };
     // This program, also when an update has put another in its place.
     let linux = Linux::new().with_guard("/proc/self/exe".into(), vec!["hold-guard".to_owned()]);
-    let (host, hypervisor) = (Arc::new(linux), Arc::new(Libvirt::new(libvirt)));
+    let (host, hypervisor) = (Arc::new(linux), Arc::new(libvirt));
     let agent = Agent::start(config, host, hypervisor, move |status| {
         reports.send_replace(Some(status));
     });

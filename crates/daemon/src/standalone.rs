@@ -7,6 +7,7 @@
 
 use std::sync::Arc;
 
+use accelnet_hypervisor::libvirt::Libvirt;
 use accelnet_server::{Door, Nodes, Server};
 use accelnet_store::{SqliteOptions, SqliteStore};
 use anyhow::{Context, Result};
@@ -37,7 +38,8 @@ async fn serve(args: &Standalone) -> Result<()> {
     let store = SqliteStore::open(&file, SqliteOptions::default()).await?;
     let mut store_end = store.end();
     // The agent reports from its first pass on, the server is there a moment later.
-    let (agent, mut last_report) = own_agent::start(&args.state.state_dir, &args.libvirt);
+    let (agent, mut last_report) =
+        own_agent::start(&args.state.state_dir, Libvirt::new(&args.libvirt));
     let node = Arc::new(LocalNode {
         names: [name.clone()].into(),
         agent: Arc::clone(&agent),

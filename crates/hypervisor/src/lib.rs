@@ -13,7 +13,7 @@ pub mod twin;
 use std::{sync::mpsc, time::Duration};
 
 use accelnet_model::{
-    DomainCapabilities, IfName, MacAddr, PciAddress, Staging, VmFacts, VmJob, VmState,
+    DomainCapabilities, IfName, MacAddr, Name, PciAddress, Staging, VmFacts, VmJob, VmState,
 };
 pub use error::HypervisorError;
 use uuid::Uuid;
@@ -144,6 +144,14 @@ pub trait Hypervisor: Send + Sync + 'static {
     /// up the VF, and lets the VM run on at once: the guest must run for that. Nothing is done if there is
     /// no such job, or if it does not wait any more (then it would do harm to end it).
     fn end_job(&self, vm: Uuid) -> Result<()>;
+
+    /// Migrates the running VM to another node, live, and waits for its end: it runs there then, is defined
+    /// there if it was here, and is no more here. If it fails the VM runs on here, unharmed. It goes on if
+    /// the caller's process ends.
+    fn migrate(&self, vm: Uuid, to: &Name) -> Result<()>;
+
+    /// Ends a migration of the VM to another node, which runs on here then. Nothing is done if there is none.
+    fn end_migration(&self, vm: Uuid) -> Result<()>;
 
     /// Stages on the persistent definition what acceleration needs and it lacks, for the next cold
     /// start: `<teaming type='persistent'/>` on the virtio NICs that shall stand by, a free PCIe root

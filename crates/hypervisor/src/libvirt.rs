@@ -25,6 +25,7 @@ mod events;
 mod job;
 mod look;
 mod looks;
+mod migrate;
 mod monitor;
 mod nic;
 mod policy;
@@ -42,8 +43,9 @@ use std::{
     time::Duration,
 };
 
-use accelnet_model::{DomainCapabilities, MacAddr, PciAddress, Staging, VmState};
+use accelnet_model::{DomainCapabilities, MacAddr, Name, PciAddress, Staging, VmState};
 use connection::Connection;
+pub use migrate::{PeerUri, Peers};
 use refusal::{refused, refused_by};
 use uuid::Uuid;
 use virt::domain::Domain;
@@ -59,6 +61,8 @@ pub const DEFAULT_URI: &str = "qemu:///system";
 /// libvirt on this machine.
 #[derive(Debug)]
 pub struct Libvirt {
+    uri: String,
+    peers: Peers,
     connection: Connection,
     sink: Arc<events::Sink>,
     stuck: looks::Stuck,
@@ -71,11 +75,19 @@ impl Libvirt {
     pub fn new(uri: &str) -> Self {
         let sink = Arc::new(events::Sink::default());
         Self {
+            uri: uri.to_owned(),
+            peers: Peers::default(),
             connection: Connection::new(uri, Arc::clone(&sink)),
             sink,
             stuck: looks::Stuck::default(),
             capabilities: Mutex::default(),
         }
+    }
+
+    /// The same, with another way to other nodes' libvirt.
+    #[must_use]
+    pub fn with_peers(self, peers: Peers) -> Self {
+        Self { peers, ..self }
     }
 
     fn domain(&self, vm: Uuid) -> Result<Domain> {
@@ -184,6 +196,14 @@ impl Hypervisor for Libvirt {
 
     fn end_job(&self, vm: Uuid) -> Result<()> {
         job::end(&self.domain(vm)?, &self.sink.here, &self.sink.waiters)
+    }
+
+    fn migrate(&self, vm: Uuid, to: &Name) -> Result<()> {
+        migrate::migrate(&self.uri, vm, to, &self.peers)
+    }
+
+    fn end_migration(&self, vm: Uuid) -> Result<()> {
+        migrate::end(&self.domain(vm)?)
     }
 
     fn prepare(&self, vm: Uuid, staging: &Staging) -> Result<Staged> {

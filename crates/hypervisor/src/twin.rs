@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use accelnet_model::{IfName, MacAddr, NicFacts, PciAddress, VmFacts, VmState};
+use accelnet_model::{IfName, MacAddr, Name, NicFacts, PciAddress, VmFacts, VmState};
 use uuid::Uuid;
 
 use crate::{HypervisorError, HypervisorEvent, Result};
@@ -149,6 +149,10 @@ pub struct Vms {
     pub vms: Vec<Vm>,
     /// libvirt does not answer.
     pub down: bool,
+    /// Why no VM can be migrated to another node.
+    pub refuses_migration: Option<String>,
+    /// VMs that have gone to other nodes.
+    pub migrated: Vec<(Vm, Name)>,
     next_pid: u32,
     watchers: Vec<mpsc::Sender<HypervisorEvent>>,
 }
@@ -194,6 +198,8 @@ impl HypervisorTwin {
         let vms = Vms {
             vms: Vec::new(),
             down: false,
+            refuses_migration: None,
+            migrated: Vec::new(),
             next_pid: 100,
             watchers: Vec::new(),
         };

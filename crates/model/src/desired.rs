@@ -45,6 +45,9 @@ pub struct VmDesired {
     /// Kept on the software path for a while on purpose; its capacity stays held.
     #[serde(default)]
     pub parked: bool,
+    /// Node that it shall be migrated to, live, as soon as it is on its software path; it is parked until then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub migrate_to: Option<Name>,
     /// Names of rules of its ports that need not hold on a VF, as somebody decided.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub waived: Vec<String>,

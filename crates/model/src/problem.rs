@@ -358,6 +358,10 @@ catalogue! {
         "The VM is parked: it is kept on its software path on purpose."
         "Somebody asked for it ('accelnet vm park'), for maintenance, a save or a move, or the node is shutting down. The VM keeps its admission and its share of capacity meanwhile."
         "Run 'accelnet vm unpark VM', or wait until the time it was parked for is over."
+    VmMoveFailed "vm_move_failed" FAILED
+        "The VM could not be migrated to the other node; it runs on where it was."
+        "It was taken off its VF, and libvirt did not migrate it; its words are in what was found. What one node's libvirt needs to reach the other's (addresses, certificates, storage that both have) is libvirt's own configuration: 'virsh migrate' says the same."
+        "Follow the cause that is named. It is tried again until the time that was given for it is over; 'accelnet vm unpark VM' ends that, and the VM goes back to its VF."
     VmFrozen "vm_frozen" FAILED
         "A command stopped the VM while it was on its VF, and would have waited for it for ever; it was ended."
         "'virsh save', 'managedsave', 'dump' and 'migrate' without '--live' stop the VM's processors first, and then wait until the guest gives up the VF, which it can do only while it runs. accelnet ends such a job and lets the VM run on; the command says that it was canceled."

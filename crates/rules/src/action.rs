@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use accelnet_model::{DriverName, IfName, MacAddr, PciAddress, Staging, VfAttributes};
+use accelnet_model::{DriverName, IfName, MacAddr, Name, PciAddress, Staging, VfAttributes};
 use uuid::Uuid;
 
 /// The hold queue of a tap, as it shall be.
@@ -27,6 +27,8 @@ pub enum Lane {
     Adapter(PciAddress),
     /// One VM: as long as its guest takes.
     Vm(Uuid),
+    /// A VM's migration to another node: minutes, beside whatever else is to be done for it.
+    Migration(Uuid),
 }
 
 /// One thing to do.
@@ -195,6 +197,18 @@ pub enum Action {
         /// The VM.
         vm: Uuid,
     },
+    /// Migrate a VM, live.
+    Migrate {
+        /// The VM.
+        vm: Uuid,
+        /// The node that it goes to.
+        to: Name,
+    },
+    /// End a migration that we began: the VM shall stay.
+    EndMigration {
+        /// The VM.
+        vm: Uuid,
+    },
 }
 
 impl Action {
@@ -210,7 +224,9 @@ impl Action {
             | Self::Plug { vm, .. }
             | Self::Unplug { vm, .. }
             | Self::Release { vm, .. }
-            | Self::EndJob { vm } => Lane::Vm(*vm),
+            | Self::EndJob { vm }
+            | Self::EndMigration { vm } => Lane::Vm(*vm),
+            Self::Migrate { vm, .. } => Lane::Migration(*vm),
             Self::MakeBridge { .. }
             | Self::AddUplink { .. }
             | Self::Dress { .. }

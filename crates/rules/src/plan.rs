@@ -11,11 +11,13 @@
 //! | [`nics`] | phases of NICs and what they ask of the host |
 //! | [`moves`] | switch-overs that go on, and those that begin |
 //! | [`software`] | addresses on the software path that VFs must reach; learning; taps that are let go |
+//! | [`migration`] | VMs that are sent to another node, or kept from going |
 //! | [`definition`] | what is added to VMs' definitions |
 //! | [`vectors`] | whether a VF in use has what its level costs |
 
 mod bridge;
 mod definition;
+mod migration;
 mod moves;
 mod nics;
 mod software;
@@ -139,6 +141,11 @@ impl Plan {
     /// The phase of a NIC.
     pub fn phase(&self, nic: NicId) -> Option<Phase> {
         self.nics.get(&nic).map(|nic| nic.past.phase)
+    }
+
+    /// Nothing is left to do for a NIC's phase.
+    fn is_settled(&self, nic: NicId) -> bool {
+        self.nics.get(&nic).is_some_and(|nic| nic.settled)
     }
 
     /// Nothing that is told of it differs: counters of frames go on all the time.

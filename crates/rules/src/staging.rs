@@ -113,6 +113,7 @@ mod tests {
             prepare,
             add_nic: None,
             parked: false,
+            migrate_to: None,
             waived: Vec::new(),
         }
     }

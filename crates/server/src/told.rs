@@ -62,7 +62,7 @@ impl Told {
         let seen = server.seen();
         let status = seen.node(node)?.status.as_deref()?;
         let wish = inner.wish.clone()?;
-        let desired = wish.part(status);
+        let desired = wish.part(node, status);
         let known = inner.nodes.get(node);
         let same = known.is_some_and(|known| {
             known.generation >= wish.changed_for_node(status) && known.vms == desired.vms

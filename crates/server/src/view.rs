@@ -212,9 +212,7 @@ fn empty(uuid: Uuid, name: &str) -> Vm {
 
 /// Rules that are waived for a VM on the enabled intent.
 fn waivers(wish: &Wish, uuid: Uuid) -> Vec<Waiver> {
-    let intent = wish.desired.enabled_intent();
-    let wanted = intent.and_then(|intent| wish.on(uuid, &intent.name));
-    wanted
+    wish.enabled_for(uuid)
         .map(|wanted| wanted.waivers.clone())
         .unwrap_or_default()
 }

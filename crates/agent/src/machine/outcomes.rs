@@ -62,6 +62,7 @@ impl Machine {
                 self.looks.want_host_soon(now);
             }
             Lane::Vm(vm) => self.looks.touch_vm(*vm, now),
+            Lane::Migration(_) => self.looks.want_vms_soon(now),
         }
         if self.ledger != before {
             self.save(effects);
@@ -147,6 +148,11 @@ impl Machine {
                 self.ended_job(now, *vm);
                 self.look_at_vm(now, *vm);
             }
+            Action::Migrate { vm, .. } => {
+                self.failures.succeeded(*vm);
+                self.looks.want_vms_soon(now);
+            }
+            Action::EndMigration { vm } => self.look_at_vm(now, *vm),
         }
     }
 
@@ -348,11 +354,13 @@ impl Machine {
             }
             _ => {}
         }
-        if let Lane::Vm(vm) = action.lane() {
-            self.look_at_vm(now, vm);
-            self.looks.want_host_soon(now);
-        } else {
-            self.repairs.note(action, now, Some(&problem));
+        match action.lane() {
+            Lane::Vm(vm) => {
+                self.look_at_vm(now, vm);
+                self.looks.want_host_soon(now);
+            }
+            Lane::Migration(_) => {}
+            Lane::Frames | Lane::Adapter(_) => self.repairs.note(action, now, Some(&problem)),
         }
         match nic.and_then(|nic| Some((nic, self.memory.moves.get(&nic)?.going()))) {
             // What its frames wait for is tried again in a moment, and told; nothing is won by waiting for
@@ -387,6 +395,11 @@ impl Machine {
         self.failures.failed(nic.vm, now, going.because);
     }
 
+    fn is_wanted_elsewhere(&self, vm: Uuid) -> bool {
+        let wish = self.ledger.desired.vm(vm);
+        wish.is_some_and(|wish| wish.migrate_to.is_some())
+    }
+
     fn failed_alone(
         &mut self,
         now: Duration,
@@ -418,7 +431,11 @@ impl Machine {
                 let problem = problem.about("vm", name(*vm));
                 self.frozen.insert(*vm, (now + TELL_FROZEN, problem));
             }
-            Action::Prepare { vm, .. }
+            // It was ended because nobody wants it any more.
+            Action::Migrate { vm, .. } if !self.is_wanted_elsewhere(*vm) => {}
+            Action::Migrate { vm, .. }
+            | Action::EndMigration { vm }
+            | Action::Prepare { vm, .. }
             | Action::AddNic { vm, .. }
             | Action::Release { vm, .. }
             | Action::Plug { vm, .. }

@@ -16,6 +16,7 @@ mod intents;
 mod levels;
 mod life;
 mod many;
+mod migrate;
 mod new_nic;
 mod own_bridge;
 mod park;

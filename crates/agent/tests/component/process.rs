@@ -17,8 +17,8 @@ use accelnet_hypervisor::{
     VfAttachment, VmSeen, twin::HypervisorTwin,
 };
 use accelnet_model::{
-    BridgeFacts, DomainCapabilities, DriverName, FdbKey, IfName, MacAddr, NodeFacts, PciAddress,
-    PolicyFinding, Staging, VfAttributes,
+    BridgeFacts, DomainCapabilities, DriverName, FdbKey, IfName, MacAddr, Name, NodeFacts,
+    PciAddress, PolicyFinding, Staging, VfAttributes,
 };
 use uuid::Uuid;
 
@@ -372,6 +372,14 @@ impl Hypervisor for Process {
 
     fn end_job(&self, vm: Uuid) -> VmResult<()> {
         self.on_vms("end job", |twin| twin.end_job(vm))
+    }
+
+    fn migrate(&self, vm: Uuid, to: &Name) -> VmResult<()> {
+        self.on_vms(&format!("migrate to {to}"), |twin| twin.migrate(vm, to))
+    }
+
+    fn end_migration(&self, vm: Uuid) -> VmResult<()> {
+        self.on_vms("end migration", |twin| twin.end_migration(vm))
     }
 
     fn prepare(&self, vm: Uuid, staging: &Staging) -> VmResult<Staged> {

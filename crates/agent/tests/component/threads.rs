@@ -14,7 +14,7 @@ use accelnet_hypervisor::{
     twin::HypervisorTwin,
 };
 use accelnet_model::{
-    Code, DomainCapabilities, MacAddr, NicPath, NodeStatus, PciAddress, Performance, Staging,
+    Code, DomainCapabilities, MacAddr, Name, NicPath, NodeStatus, PciAddress, Performance, Staging,
 };
 use uuid::Uuid;
 
@@ -94,6 +94,14 @@ impl Hypervisor for Hanging {
 
     fn end_job(&self, vm: Uuid) -> Result<()> {
         self.twin.end_job(vm)
+    }
+
+    fn migrate(&self, vm: Uuid, to: &Name) -> Result<()> {
+        self.twin.migrate(vm, to)
+    }
+
+    fn end_migration(&self, vm: Uuid) -> Result<()> {
+        self.twin.end_migration(vm)
     }
 
     fn prepare(&self, vm: Uuid, staging: &Staging) -> Result<Staged> {

@@ -293,6 +293,7 @@ impl World {
             prepare: false,
             add_nic: None,
             parked: false,
+            migrate_to: None,
             waived: Vec::new(),
         });
     }

@@ -124,6 +124,32 @@ pub enum VmCommand {
         #[command(flatten)]
         change: ChangeArgs,
     },
+    /// Move an accelerated VM to another node while it runs: off its VF, live migration, a VF there.
+    ///
+    /// Its path is opened on the software switch first, so that no packet is lost to the move but in the moment in
+    /// which any live migration stops a VM. If it cannot be migrated it goes back to its VF where it was. The nodes'
+    /// libvirt must reach each other ('accelnetd agent --help', --peer-libvirt).
+    #[command(
+        after_help = "Examples:\n  accelnet vm move web1 node2\n  accelnet vm where web1               which nodes have a VF for it\n  accelnet vm move web1 node2 --for 1h --no-wait\n  accelnet vm unpark web1              it shall stay where it is"
+    )]
+    Move {
+        /// Name or UUID.
+        vm: String,
+        /// The node that it shall run on.
+        node: String,
+        /// It is tried for so long, and given up then.
+        #[arg(long = "for", value_name = "DURATION", value_parser = duration, default_value = "10m")]
+        length: Duration,
+        /// Also if the node has no free VF for it: it goes by the switch there until there is one.
+        #[arg(long)]
+        without_vf: bool,
+        /// Show what would be done, and do nothing.
+        #[arg(long)]
+        dry_run: bool,
+        /// Return as soon as the change is accepted.
+        #[arg(long)]
+        no_wait: bool,
+    },
     /// Bring VMs back to the software switch and give their VFs back clean.
     #[command(after_help = "Example:\n  accelnet vm disable web1 'db*'")]
     Disable {

@@ -10,6 +10,7 @@ pub mod login;
 mod man;
 mod node;
 mod token;
+mod travel;
 pub mod vm;
 pub mod waiver;
 

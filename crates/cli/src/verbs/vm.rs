@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use accelnet_api::{AccelerateRequest, ClientError, Items, Outcome, ParkRequest, Vm};
+use accelnet_api::{AccelerateRequest, ClientError, Items, MoveRequest, Outcome, ParkRequest, Vm};
 use accelnet_model::{Performance, Problem, VmState, problem::exit};
 use futures::{StreamExt, stream};
 use serde::Serialize;
 
-use super::numbered;
+use super::{numbered, travel};
 use crate::{
     args::{ChangeArgs, Format, VmCommand, VmsArgs, VmsOrAllArgs},
     call::{Call, Ended, worst_code},
@@ -100,6 +100,21 @@ pub async fn run(call: &Call, command: VmCommand) -> Ended {
             let places = call.client.places(&vm, performance).await?;
             output::print(call.format, &places, output::capacity::places);
             Ok(exit::OK)
+        }
+        VmCommand::Move {
+            vm,
+            node,
+            length,
+            without_vf,
+            dry_run,
+            no_wait,
+        } => {
+            let request = MoveRequest {
+                to: node,
+                for_seconds: Some(length.as_secs()),
+                without_vf,
+            };
+            travel::run(call, &vm, &request, dry_run, no_wait).await
         }
         VmCommand::Prepare { vms, change } => many(call, &vms, change, Change::Prepare).await,
         VmCommand::Enable {

@@ -20,7 +20,7 @@ use crate::{HypervisorError, HypervisorEvent, Result};
 
 /// Seconds between keepalive messages, and how many may go unanswered: a daemon that hangs is given
 /// up after about half a minute (libvirt's own default for clients is 5 s × 5).
-const KEEPALIVE: (i32, u32) = (5, 6);
+pub const KEEPALIVE: (i32, u32) = (5, 6);
 
 /// How long a caller waits for the connection: a daemon that is being started by its socket takes
 /// a few seconds.

@@ -3,7 +3,7 @@
 use std::{sync::mpsc, time::Duration};
 
 use accelnet_model::{
-    DomainCapabilities, HostdevFacts, MacAddr, PciAddress, Staging, VmJob, VmState,
+    DomainCapabilities, HostdevFacts, MacAddr, Name, PciAddress, Staging, VmJob, VmState,
 };
 use uuid::Uuid;
 
@@ -175,6 +175,34 @@ impl Hypervisor for HypervisorTwin {
 
     fn end_job(&self, uuid: Uuid) -> Result<()> {
         self.end_waiting(uuid)
+    }
+
+    fn migrate(&self, uuid: Uuid, to: &Name) -> Result<()> {
+        let pid = {
+            let mut vms = self.lock();
+            let refused_by = vms.refuses_migration.clone();
+            let (vm, pid) = vms.running(uuid)?;
+            vm.refuse_while_busy()?;
+            if !vm.facts.hostdevs.is_empty() {
+                let text = "cannot migrate a domain with <hostdev mode='subsystem' type='pci'>";
+                return Err(refused("migrate", text.into()));
+            }
+            if let Some(why) = refused_by {
+                return Err(refused("migrate", why));
+            }
+            let at = vms.vms.iter().position(|vm| vm.facts.uuid == uuid);
+            let gone = at.map(|at| vms.vms.remove(at));
+            vms.migrated.extend(gone.map(|vm| (vm, to.clone())));
+            pid
+        };
+        self.hardware.stopped(pid);
+        self.with(|vms| vms.tell(HypervisorEvent::Vm(uuid)));
+        Ok(())
+    }
+
+    /// A migration of the twin is over at once.
+    fn end_migration(&self, uuid: Uuid) -> Result<()> {
+        self.lock().running(uuid).map(drop)
     }
 
     fn prepare(&self, uuid: Uuid, staging: &Staging) -> Result<Staged> {

@@ -199,6 +199,8 @@ impl Lab {
         let join = answer["token"].as_str().context("no token to join with")?;
         let script = format!(
             "accelnetd join https://{} {} > /dev/null\n\
+             echo 'ACCELNET_PEER_LIBVIRT=qemu+tcp://{{node}}/system\n\
+             ACCELNET_PEER_MEMORY=tcp://{{node}}' > /etc/default/accelnet-agent\n\
              systemctl -q enable --now accelnet-agent\n\
              echo {} | accelnet login --local > /dev/null\n",
             address_of(first),

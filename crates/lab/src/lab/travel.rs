@@ -33,10 +33,17 @@ impl Lab {
         );
         self.script(&from, &script)
             .with_context(|| format!("{guest} cannot be migrated from {from} to {to}"))?;
-        let moved = self.guests.iter_mut().find(|other| other.name == guest);
-        if let Some(moved) = moved {
-            to.clone_into(&mut moved.node);
-        }
+        self.is_now_on(guest, to)
+    }
+
+    /// A guest has come to another node, whoever brought it there.
+    pub fn is_now_on(&mut self, guest: &str, node: &str) -> Result<()> {
+        let node = self.node(node)?.name.clone();
+        let mut guests = self.guests.iter_mut();
+        let moved = guests.find(|other| other.name == guest);
+        moved
+            .with_context(|| format!("there is no guest {guest}"))?
+            .node = node;
         self.save()
     }
 

@@ -9,19 +9,19 @@ use crate::{beside::PPS, rig::Rig};
 const NODES: [&str; 3] = ["node1", "node2", "node3"];
 const VMS: [&str; 3] = ["vm1", "vm2", "vm3"];
 
-fn on(rig: &Rig, node: &str, line: &str) -> Value {
+pub fn on(rig: &Rig, node: &str, line: &str) -> Value {
     let said = rig.on(node, &format!("accelnet {line} -o json"));
     serde_json::from_str(&said).unwrap_or_else(|error| panic!("{line}: {error}: {said}"))
 }
 
 /// Waits until a node is called up, or down, as another node tells it.
-fn until_reachable(rig: &Rig, from: &str, node: &str, up: bool, seconds: u32) {
+pub fn until_reachable(rig: &Rig, from: &str, node: &str, up: bool, seconds: u32) {
     let shown = format!("accelnet node show {node} -o json");
     let condition = format!("{shown} | grep -q '\"reachable\": {up}'");
     rig.until_on(from, seconds, &condition);
 }
 
-fn until_path(rig: &Rig, from: &str, vm: &str, path: &str, node: &str) {
+pub fn until_path(rig: &Rig, from: &str, vm: &str, path: &str, node: &str) {
     let shown = format!("accelnet vm show {vm} -o json");
     let is = |field: &str, value: &str| format!("grep -q '\"{field}\": \"{value}\"'");
     let condition = format!(

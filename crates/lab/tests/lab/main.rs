@@ -18,6 +18,7 @@
 //! | [`connectivity`] | cables, guests that start anew, saves, shutdowns, an agent that dies |
 //! | [`cluster`] | three nodes that are one cluster: what the lab gives it |
 //! | [`joined`] | what the product makes of it |
+//! | [`moving`] | VMs that are moved between them, and whose node dies |
 //! | [`travel`] | two nodes: addresses and VMs that move |
 //! | [`many_vfs`] | a card with a hundred VFs that carries no frames |
 //! | [`breakage`] | what breaks on a node, and what is said of it |
@@ -39,6 +40,7 @@ mod intents;
 mod itself;
 mod joined;
 mod many_vfs;
+mod moving;
 mod policies;
 mod reach;
 mod refusals;
@@ -274,10 +276,14 @@ fn cluster() {
     rig.step("a node is cut off from it", joined::a_node_is_cut_off);
     rig.step("a node is drained", joined::a_node_is_drained);
     rig.step("its VM goes elsewhere", joined::its_vm_goes_elsewhere);
+    rig.step("a VM is moved by a command", moving::by_a_command);
+    rig.step("it cannot be moved", moving::in_vain);
+    rig.step("its move is taken back", moving::taken_back);
     rig.step(
         "a node is removed, and joins again",
         joined::a_node_is_removed,
     );
+    rig.step("a node dies", moving::a_node_dies);
 }
 
 /// A machine that cannot assign devices.

@@ -12,7 +12,7 @@ use accelnet_model::{
 use uuid::Uuid;
 
 use super::{
-    MOVES, Memory, Plan, Turn, definition,
+    MOVES, Memory, Plan, Turn, definition, migration,
     nics::{self, Nic},
     vectors,
 };
@@ -83,6 +83,7 @@ pub fn plan(
             left_behind(&scene, vm, plan);
         }
     }
+    migration::end_unwanted(observed, desired, memory, plan);
     for wish in &desired.vms {
         let vm = observed.vm(wish.uuid);
         let vm = vm.filter(|vm| !observed.stale.contains(&vm.uuid) && !scene.moves(vm.uuid));
@@ -125,7 +126,7 @@ fn go_on(scene: &Scene<'_>, nic: &Nic<'_>, going: &Move, plan: &mut Plan) {
         let problems = plan.vm_problems.entry(nic.id.vm).or_default();
         problems.push(problem.about("vm", &nic.vm.name));
     }
-    let settled = plan.nics.get(&nic.id).is_some_and(|nic| nic.settled);
+    let settled = plan.is_settled(nic.id);
     let free = scene.is_free(nic.id.vm);
     // QEMU or its user does something of its own with the VM: we would only be in the way.
     if !nic.stays(scene.memory) && free {
@@ -227,7 +228,7 @@ fn frozen(scene: &Scene<'_>, vm: &VmFacts, plan: &mut Plan) {
     let mut nics = scene.nics_of(vm.uuid);
     let holds = nics.any(|nic| nic.handle.is_some_and(|handle| handle.is_driven()));
     // As soon as it runs it gives up its VF: both paths are open before.
-    let open = |nic: &Nic<'_>| plan.nics.get(&nic.id).is_some_and(|nic| nic.settled);
+    let open = |nic: &Nic<'_>| plan.is_settled(nic.id);
     if holds && scene.nics_of(vm.uuid).all(open) {
         plan.push(Action::EndJob { vm: vm.uuid });
     }
@@ -293,6 +294,10 @@ fn fulfil(scene: &Scene<'_>, vm: &VmFacts, wish: &VmDesired, plan: &mut Plan) {
             say_pairs(vm, &others, plan);
             if let Some(nic) = ours.first() {
                 back(scene, nic, Vec::new(), plan);
+            } else if let Some(to) = &wish.migrate_to
+                && scene.nics_of(vm.uuid).all(|nic| plan.is_settled(nic.id))
+            {
+                migration::begin(vm, to, scene.memory, plan);
             }
         }
     }

@@ -41,6 +41,7 @@ fn wish(vm: u128, level: Option<Performance>) -> VmDesired {
         prepare: false,
         add_nic: None,
         parked: false,
+        migrate_to: None,
         waived: Vec::new(),
     }
 }

@@ -5,8 +5,8 @@
 
 use accelnet_api::Vm;
 use accelnet_model::{
-    AdapterStatus, IfName, Intent, NodeStatus, Performance, Problem, VfFacts, VfUser, VmState,
-    VmStatus,
+    AdapterStatus, IfName, Intent, Name, NodeStatus, Performance, Problem, VfFacts, VfUser,
+    VmState, VmStatus,
 };
 use accelnet_rules::{
     capacity::{self, Capacity, Explained, Queues, Reserve},
@@ -17,7 +17,7 @@ use uuid::Uuid;
 
 use crate::{
     reports::{Known, Seen},
-    state::Wish,
+    state::{Park, Wish},
     whereabouts::{self, Place},
 };
 
@@ -30,7 +30,7 @@ pub fn refused(
     level: Performance,
 ) -> Option<Problem> {
     let reserve = wish.desired.enabled.as_ref()?.into();
-    let asked = of_vm(seen, intent, vm.uuid, level);
+    let asked = of_vm(wish, seen, intent, vm.uuid, level);
     let answer = wish.room.ask(wish, seen, (intent, reserve), |capacity| {
         // What it has now is not counted: it asks for all that it would have.
         let refusal = capacity.would_admit(&asked).err()?;
@@ -88,7 +88,7 @@ pub(super) fn made(
     let costs = intent.levels.queue_pairs.into();
     let mut capacity = Capacity::with_costs(nodes.collect(), reserve, costs)?;
     for (uuid, level) in wish.levels_on(&intent.name) {
-        capacity.put(of_vm(seen, intent, uuid, level))?;
+        capacity.put(of_vm(wish, seen, intent, uuid, level))?;
     }
     Ok(capacity)
 }
@@ -172,8 +172,14 @@ fn usable(wish: &Wish, intent: &Intent, vf: &VfFacts) -> bool {
 }
 
 /// A VM in the rules' terms: where it is, and how many VFs it needs. It is where it runs, else where it
-/// is defined.
-pub(super) fn of_vm(seen: &Seen, intent: &Intent, uuid: Uuid, level: Performance) -> capacity::Vm {
+/// is defined. One that is being moved takes its room where it goes: nobody else is promised it.
+pub(super) fn of_vm(
+    wish: &Wish,
+    seen: &Seen,
+    intent: &Intent,
+    uuid: Uuid,
+    level: Performance,
+) -> capacity::Vm {
     let place = whereabouts::of(seen, uuid);
     // What comes in by a migration is known where it comes from.
     let known = place
@@ -182,12 +188,16 @@ pub(super) fn of_vm(seen: &Seen, intent: &Intent, uuid: Uuid, level: Performance
         .or_else(|| whereabouts::all_of(seen, uuid).find_map(|place| place.last()));
     let nics = known.map_or(1, |vm| nics_on(&vm.facts, &intent.bridge).count().max(1));
     let running = place.filter(|place| place.state() != VmState::Off);
+    let is_at = running.map(|place| &place.node.name);
+    let moves = wish.park_of(uuid).and_then(Park::moving_to);
+    let goes = moves.filter(|to| is_at.is_some() && is_at != Some(to) && seen.node(to).is_some());
+    let stays = running.filter(|_| goes.is_none());
     capacity::Vm {
         name: uuid.to_string(),
         level,
         nics: nics as u32,
-        node: running.map(|place| place.node.name.to_string()),
-        adapters: running.and_then(|place| adapters(place.status, place.last()?, intent)),
+        node: goes.or(is_at).map(Name::to_string),
+        adapters: stays.and_then(|place| adapters(place.status, place.last()?, intent)),
     }
 }
 

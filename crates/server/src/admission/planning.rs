@@ -186,7 +186,7 @@ pub fn places(
     let reserve = rules::Reserve::from(enable);
     let level = level.or(vm.level).unwrap_or(DEFAULT_LEVEL);
     let capacity = wish.room.copy(wish, seen, (intent, reserve))?;
-    let asked = of_vm(seen, intent, vm.uuid, level);
+    let asked = of_vm(wish, seen, intent, vm.uuid, level);
     let offers = capacity.offers(&asked);
     let places = seen.iter().zip(offers).map(|(node, offer)| VmPlace {
         node: node.name.clone(),

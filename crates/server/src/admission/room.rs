@@ -122,7 +122,7 @@ impl Kept {
         let nodes = nodes.map(|node| of_node(wish, node, intent)).collect();
         let vms = vms.into_iter().filter_map(|uuid| {
             let level = wish.on(uuid, &intent.name).and_then(|wanted| wanted.level);
-            let now = level.map(|level| of_vm(seen, intent, uuid, level));
+            let now = level.map(|level| of_vm(wish, seen, intent, uuid, level));
             let name = uuid.to_string();
             let same = self.capacity.vm(&name) == now;
             (!same).then_some((name, now))

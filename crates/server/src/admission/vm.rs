@@ -2,6 +2,7 @@
 
 mod nic;
 mod park;
+mod travel;
 mod waiver;
 
 use std::collections::BTreeSet;
@@ -12,6 +13,7 @@ use accelnet_rules::{Observed, eligibility, moves, observed::nics_on, profile, s
 use jiff::Timestamp;
 
 pub use park::{park, park_ended, unpark};
+pub use travel::travel;
 pub use waiver::ended as waivers_ended;
 
 use super::{Decided, Decision, capacity};

@@ -53,6 +53,7 @@ fn api() -> OpenApiRouter<Server> {
         .routes(routes!(vms::show_vm))
         .routes(routes!(vms::enable_vm, vms::disable_vm))
         .routes(routes!(vms::park_vm, vms::unpark_vm))
+        .routes(routes!(vms::move_vm))
         .routes(routes!(vms::prepare_vm))
         .routes(routes!(capacity::show_capacity))
         .routes(routes!(capacity::show_places))

@@ -4,7 +4,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use accelnet_api::{AccelerateRequest, Items, Outcome, ParkRequest, Vm, WatchLine};
+use accelnet_api::{AccelerateRequest, Items, MoveRequest, Outcome, ParkRequest, Vm, WatchLine};
 use accelnet_model::{Code, Problem};
 use axum::{
     Json,
@@ -22,7 +22,7 @@ use crate::{
     LOOK_LIMIT, Server,
     admission::{self, Decision},
     apart::apart,
-    audit::Asked,
+    audit::{self, Asked},
     failure::Failure,
     reports::Seen,
     state::Wish,
@@ -261,6 +261,26 @@ pub async fn unpark_vm(
 ) -> Answer<Outcome<Vm>> {
     let asked = change.asked("vm unpark", &vm);
     decide(&server, &vm, &asked, admission::unpark).await
+}
+
+/// Moves a VM to another node: off its VFs, live migration by its node's libvirt, VFs there.
+#[utoipa::path(put, path = "/vms/{vm}/move", tag = "vms",
+    params(DryRun, ("vm" = String, Path, description = "Its name or UUID")),
+    request_body = MoveRequest,
+    responses((status = 200, description = "What is done", body = Outcome<Vm>)))]
+pub async fn move_vm(
+    State(server): State<Server>,
+    Path(vm): Path<String>,
+    change: Change,
+    Body(request): Body<MoveRequest>,
+) -> Answer<Outcome<Vm>> {
+    let to = audit::printable(&request.to);
+    let asked = change.asked("vm move", &format!("{vm} to {to}"));
+    look_at_its_node(&server, &vm).await?;
+    decide(&server, &vm, &asked, |wish, seen, vm| {
+        admission::travel(wish, seen, vm, &request, Timestamp::now())
+    })
+    .await
 }
 
 /// Stages on a VM's definition what acceleration needs, for its next cold start.

@@ -1,12 +1,14 @@
 //! A VM that is kept on its software path for a while, its wish and its capacity untouched.
 //!
-//! There are two reasons, and each ends by itself: somebody asked for it, with an end or without one; and
-//! its node is about to go down, which is over with the node's next boot. The VM is parked as long as one
+//! There are three reasons, and each ends by itself: somebody asked for it, with an end or without one;
+//! its node is about to go down, which is over with the node's next boot; and it is being moved to another
+//! node, which is over when it runs there, or when that took too long. The VM is parked as long as one
 //! of them holds, so that a shutdown does not shorten what an operator asked for.
 
 use std::{fmt, time::Duration};
 
 use accelnet_api::Parked;
+use accelnet_model::Name;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -20,6 +22,15 @@ pub enum Asked {
     Until(Timestamp),
 }
 
+/// Where it is being moved to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Moving {
+    /// The node.
+    to: Name,
+    /// It is given up then.
+    until: Timestamp,
+}
+
 /// Why a VM is parked: at least one reason.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Park {
@@ -31,6 +42,9 @@ pub struct Park {
     /// Until the node that has the VM is not in this boot any more (its `boot_id`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     boot: Option<String>,
+    /// Until it runs on another node.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    moving: Option<Moving>,
 }
 
 impl Park {
@@ -42,6 +56,7 @@ impl Park {
             since: before.map_or(now, |before| before.since),
             asked: Some(end.map_or(Asked::UntilUnparked, Asked::Until)),
             boot: None,
+            moving: None,
         }
     }
 
@@ -51,7 +66,34 @@ impl Park {
             since: before.map_or(now, |before| before.since),
             asked: before.and_then(|before| before.asked),
             boot: Some(boot.to_owned()),
+            moving: before.and_then(|before| before.moving.clone()),
         }
+    }
+
+    /// Until it runs on this node, or until then, beside what was before.
+    pub fn until_moved(before: Option<&Self>, now: Timestamp, to: &Name, until: Timestamp) -> Self {
+        let to = to.clone();
+        Self {
+            since: before.map_or(now, |before| before.since),
+            asked: before.and_then(|before| before.asked),
+            boot: before.and_then(|before| before.boot.clone()),
+            moving: Some(Moving { to, until }),
+        }
+    }
+
+    /// The node that it is being moved to.
+    pub fn moving_to(&self) -> Option<&Name> {
+        self.moving.as_ref().map(|moving| &moving.to)
+    }
+
+    /// The node that it shall leave this one for.
+    pub fn leads_from(&self, node: &Name) -> Option<&Name> {
+        self.moving_to().filter(|to| *to != node)
+    }
+
+    /// The VM is parked on this node: to have come where it was to go is no reason any more.
+    pub fn holds_on(&self, node: &Name) -> bool {
+        self.asked.is_some() || self.boot.is_some() || self.leads_from(node).is_some()
     }
 
     /// It ends with a boot of its node.
@@ -59,23 +101,41 @@ impl Park {
         self.boot.is_some()
     }
 
-    /// What is left of it then; `boot` is that of the VM's node, if it is known now.
-    pub fn left(&self, now: Timestamp, boot: Option<&str>) -> Option<Self> {
+    /// The same without a move.
+    pub fn without_move(&self) -> Option<Self> {
+        let without = Self {
+            moving: None,
+            ..self.clone()
+        };
+        (without.asked.is_some() || without.boot.is_some()).then_some(without)
+    }
+
+    /// What is left of it then; `boot` is that of the VM's node, if it is known now, and `runs_on` the node
+    /// that it runs on.
+    pub fn left(&self, now: Timestamp, boot: Option<&str>, runs_on: Option<&Name>) -> Option<Self> {
         let asked = self.asked.filter(|asked| match asked {
             Asked::UntilUnparked => true,
             Asked::Until(end) => now < *end,
         });
         let same_boot = |before: &String| boot.is_none_or(|boot| boot == before);
+        let moves = |moving: &Moving| now < moving.until && runs_on != Some(&moving.to);
         let left = Self {
             since: self.since,
             asked,
             boot: self.boot.clone().filter(same_boot),
+            moving: self.moving.clone().filter(moves),
         };
-        (left.asked.is_some() || left.boot.is_some()).then_some(left)
+        let holds = left.asked.is_some() || left.boot.is_some() || left.moving.is_some();
+        holds.then_some(left)
     }
 
     /// When a reason ends by itself.
     pub fn end(&self) -> Option<Timestamp> {
+        let moving = self.moving.as_ref().map(|moving| moving.until);
+        self.asked_until().into_iter().chain(moving).min()
+    }
+
+    fn asked_until(&self) -> Option<Timestamp> {
         match self.asked? {
             Asked::UntilUnparked => None,
             Asked::Until(end) => Some(end),
@@ -86,9 +146,10 @@ impl Park {
     pub fn shown(&self) -> Parked {
         Parked {
             since: self.since,
-            until: self.end(),
+            until: self.asked_until(),
             until_boot: self.boot.is_some(),
             until_unparked: self.asked == Some(Asked::UntilUnparked),
+            moving_to: self.moving_to().cloned(),
             because: self.to_string(),
         }
     }
@@ -96,17 +157,18 @@ impl Park {
 
 impl fmt::Display for Park {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("parked until ")?;
-        match self.asked {
-            Some(Asked::UntilUnparked) => f.write_str("it is unparked")?,
-            Some(Asked::Until(end)) => write!(f, "{end:.0}")?,
-            None => {}
-        }
-        match (&self.boot, self.asked) {
-            (None, _) => Ok(()),
-            (Some(_), None) => f.write_str("its node has started again"),
-            (Some(_), Some(_)) => f.write_str(" and its node has started again"),
-        }
+        let asked = self.asked.map(|asked| match asked {
+            Asked::UntilUnparked => "it is unparked".to_owned(),
+            Asked::Until(end) => format!("{end:.0}"),
+        });
+        let boot = self
+            .boot
+            .as_ref()
+            .map(|_| "its node has started again".to_owned());
+        let moving = self.moving.as_ref();
+        let moving = moving.map(|moving| format!("it runs on '{}'", moving.to));
+        let reasons: Vec<String> = asked.into_iter().chain(boot).chain(moving).collect();
+        write!(f, "parked until {}", reasons.join(" and "))
     }
 }
 
@@ -126,13 +188,13 @@ mod tests {
     fn what_is_asked_for_last_counts() {
         let park = Park::asked(None, at(0), None);
         assert_eq!(
-            (park.end(), park.left(at(1 << 33), None)),
+            (park.end(), park.left(at(1 << 33), None, None)),
             (None, Some(park.clone()))
         );
         let shorter = Park::asked(Some(&park), at(100), minutes(10));
         assert_eq!((shorter.since, shorter.end()), (at(0), Some(at(700))));
-        assert_eq!(shorter.left(at(699), None), Some(shorter.clone()));
-        assert_eq!(shorter.left(at(700), Some("a")), None);
+        assert_eq!(shorter.left(at(699), None, None), Some(shorter.clone()));
+        assert_eq!(shorter.left(at(700), Some("a"), None), None);
         let endless = Park::asked(None, at(0), Some(Duration::MAX));
         assert_eq!(endless.end(), None);
     }
@@ -142,14 +204,14 @@ mod tests {
         let park = Park::until_boot(None, at(0), "a");
         // What is not known now ends nothing.
         for boot in [None, Some("a")] {
-            assert_eq!(park.left(at(1 << 33), boot), Some(park.clone()));
+            assert_eq!(park.left(at(1 << 33), boot, None), Some(park.clone()));
         }
-        assert_eq!(park.left(at(0), Some("b")), None);
+        assert_eq!(park.left(at(0), Some("b"), None), None);
         let asked = Park::asked(None, at(0), minutes(1));
         let both = Park::until_boot(Some(&asked), at(5), "a");
-        assert_eq!(both.left(at(59), Some("b")), Some(asked.clone()));
-        assert_eq!(both.left(at(60), Some("a")), Some(park));
-        assert_eq!(both.left(at(60), Some("b")), None);
+        assert_eq!(both.left(at(59), Some("b"), None), Some(asked.clone()));
+        assert_eq!(both.left(at(60), Some("a"), None), Some(park));
+        assert_eq!(both.left(at(60), Some("b"), None), None);
         // Asked for anew it does not depend on the boot.
         assert_eq!(Park::asked(Some(&both), at(0), minutes(1)), asked);
     }
@@ -179,5 +241,36 @@ mod tests {
             let text = serde_json::to_string(&park).unwrap();
             assert_eq!(serde_json::from_str::<Park>(&text).unwrap(), park, "{text}");
         }
+    }
+
+    #[test]
+    fn it_is_moved_until_it_runs_there() {
+        let (here, there): (Name, Name) = ("node1".parse().unwrap(), "node2".parse().unwrap());
+        let park = Park::until_moved(None, at(0), &there, at(60));
+        assert_eq!(
+            (park.leads_from(&here), park.holds_on(&here)),
+            (Some(&there), true)
+        );
+        // What it was to do there is done.
+        assert_eq!(
+            (park.leads_from(&there), park.holds_on(&there)),
+            (None, false)
+        );
+        for runs_on in [None, Some(&here)] {
+            assert_eq!(park.left(at(59), None, runs_on), Some(park.clone()));
+            assert_eq!(park.left(at(60), None, runs_on), None);
+        }
+        assert_eq!(park.left(at(0), None, Some(&there)), None);
+        let boot = Park::until_boot(Some(&park), at(5), "a");
+        assert_eq!(
+            boot.left(at(6), Some("a"), Some(&there)),
+            Some(Park::until_boot(None, at(0), "a"))
+        );
+        assert_eq!(
+            boot.to_string(),
+            "parked until its node has started again and it runs on 'node2'"
+        );
+        // Whoever asks for something else has it stay.
+        assert_eq!(Park::asked(Some(&boot), at(7), None).moving_to(), None);
     }
 }

@@ -40,6 +40,7 @@ impl OnIntent {
             prepare: self.prepare,
             add_nic: self.add_nic,
             parked: false,
+            migrate_to: None,
             waived: self.waived(),
         }
     }
@@ -119,10 +120,12 @@ impl VmSpec {
         self
     }
 
-    /// What the nodes are told about the enabled intent; nothing if nothing was ever asked for there.
-    pub fn desired(&self, enabled: &Name) -> Option<VmDesired> {
+    /// What a node that has the VM is told about the enabled intent; nothing if nothing was ever asked for there.
+    pub fn desired(&self, enabled: &Name, node: &Name) -> Option<VmDesired> {
+        let park = self.park.as_ref();
         Some(VmDesired {
-            parked: self.park.is_some(),
+            parked: park.is_some_and(|park| park.holds_on(node)),
+            migrate_to: park.and_then(|park| park.leads_from(node)).cloned(),
             ..self.intents.get(enabled)?.desired(self.uuid)
         })
     }
@@ -137,6 +140,10 @@ impl VmSpec {
 mod tests {
     use super::*;
 
+    fn node() -> Name {
+        "node1".parse().unwrap()
+    }
+
     fn read(text: &str) -> VmSpec {
         serde_json::from_str(text).unwrap()
     }
@@ -147,7 +154,7 @@ mod tests {
             "prepare":true,"name":"vm1","by":{"uid":0},"at":"2026-01-01T00:00:00Z"}"#;
         let name: Name = "compute".parse().unwrap();
         let spec = read(old).brought_up_to_date(Some(&name));
-        let desired = spec.desired(&name).unwrap();
+        let desired = spec.desired(&name, &node()).unwrap();
         assert_eq!(
             (desired.level, desired.prepare),
             (Some(Performance::Low), true)
@@ -156,7 +163,7 @@ mod tests {
         let text = serde_json::to_string(&spec).unwrap();
         let other: Name = "other".parse().unwrap();
         let again = read(&text).brought_up_to_date(Some(&other));
-        assert_eq!(again.desired(&name), Some(desired));
-        assert_eq!(again.desired(&other), None);
+        assert_eq!(again.desired(&name, &node()), Some(desired));
+        assert_eq!(again.desired(&other, &node()), None);
     }
 }

@@ -8,7 +8,7 @@ use std::{
     sync::Arc,
 };
 
-use accelnet_model::{Intent, Name, NodeDesired, NodeStatus, Performance, VmDesired};
+use accelnet_model::{Intent, Name, NodeDesired, NodeStatus, Performance};
 use accelnet_store::Revision;
 use uuid::Uuid;
 
@@ -136,9 +136,8 @@ impl Wish {
     }
 
     /// The wish for a VM on the enabled intent.
-    pub fn vm(&self, uuid: Uuid) -> Option<VmDesired> {
-        let enabled = self.desired.enabled.as_ref()?;
-        self.specs.get(uuid)?.desired(&enabled.intent)
+    pub fn enabled_for(&self, uuid: Uuid) -> Option<&OnIntent> {
+        self.on(uuid, &self.desired.enabled.as_ref()?.intent)
     }
 
     /// The wish for a VM on an intent, enabled or not.
@@ -179,7 +178,9 @@ impl Wish {
 
     /// A node's part of it: what is wanted of all nodes, and for the VMs that the node has. One that
     /// cannot say which it has now is told of all.
-    pub fn part(&self, status: &NodeStatus) -> NodeDesired {
+    pub fn part(&self, node: &Name, status: &NodeStatus) -> NodeDesired {
+        let enabled = self.desired.enabled.as_ref();
+        let wanted = |vm| self.specs.get(vm)?.desired(&enabled?.intent, node);
         let here: BTreeSet<Uuid> = if status.node.libvirt.is_some() {
             whereabouts::there(status).map(|(uuid, _)| uuid).collect()
         } else {
@@ -187,7 +188,7 @@ impl Wish {
         };
         NodeDesired {
             generation: self.generation(),
-            vms: here.into_iter().filter_map(|vm| self.vm(vm)).collect(),
+            vms: here.into_iter().filter_map(wanted).collect(),
             ..NodeDesired::clone(&self.desired)
         }
     }

@@ -37,6 +37,7 @@ mod intent_match;
 mod intents;
 mod levels;
 mod line;
+mod moving;
 mod parking;
 mod parts;
 mod people;

@@ -28,7 +28,7 @@ async fn path(http: &Http, vm: &str) -> Value {
 }
 
 /// Waits until a VM is not parked any more, as a watch tells.
-async fn until_unparked(http: &Http, vm: &str) {
+pub async fn until_unparked(http: &Http, vm: &str) {
     let request = http.request(reqwest::Method::GET, &format!("/vms/{vm}?watch=true"));
     let mut response = request.send().await.unwrap();
     let mut text = Vec::new();

@@ -1,6 +1,6 @@
 //! Switch-overs, from their beginning to their end, and what keeps them from beginning.
 
-use accelnet_model::{UnseenVm, VmJob, VmState};
+use accelnet_model::{Name, UnseenVm, VmJob, VmState};
 
 use super::*;
 use crate::{action::HOLD_LIMIT, phase::BOTH_LIMIT};
@@ -318,6 +318,53 @@ fn a_parked_vm_is_brought_back_and_says_so() {
         let codes = plan.vm_problems[&observed.vms[0].uuid].iter();
         assert!(codes.map(|problem| problem.code).eq([Code::VmParked]));
     }
+}
+
+#[test]
+fn a_vm_is_migrated_when_it_is_off_its_vf_and_no_more_than_two_at_a_time() {
+    let to: Name = "node2".parse().unwrap();
+    let mut wish = low();
+    (wish.vms[0].parked, wish.vms[0].migrate_to) = (true, Some(to.clone()));
+    let vm = settled().vms[0].uuid;
+    let goes = Action::Migrate { vm, to };
+    let migrates = |observed: &Observed, memory: &Memory| {
+        deeds(&plan(observed, &wish, memory, NOW)).contains(&goes)
+    };
+    let (on_vf, on_tap) = (accelerated(), settled());
+    assert!(!migrates(&on_vf, &memory_after(&on_vf, &wish)));
+    let memory = memory_after(&on_tap, &wish);
+    assert!(migrates(&on_tap, &memory));
+    for (job, state) in [
+        (Some(VmJob::Outgoing), VmState::Running),
+        (None, VmState::Paused),
+    ] {
+        let mut busy = on_tap.clone();
+        (busy.vms[0].job, busy.vms[0].state) = (job, state);
+        assert!(!migrates(&busy, &memory), "{job:?} {state:?}");
+    }
+    let lanes = |others: &[u128]| Memory {
+        lanes: others
+            .iter()
+            .map(|vm| Lane::Migration(Uuid::from_u128(*vm)))
+            .collect(),
+        ..memory.clone()
+    };
+    assert!(migrates(&on_tap, &lanes(&[77])));
+    assert!(!migrates(&on_tap, &lanes(&[77, 78])));
+    let itself = Memory {
+        lanes: BTreeSet::from([Lane::Migration(vm)]),
+        ..memory.clone()
+    };
+    assert!(!migrates(&on_tap, &itself));
+    let resting = Memory {
+        resting: BTreeSet::from([vm]),
+        ..memory.clone()
+    };
+    assert!(!migrates(&on_tap, &resting));
+    // Nobody wants it any more.
+    let ended = Action::EndMigration { vm };
+    assert!(!deeds(&plan(&on_tap, &wish, &itself, NOW)).contains(&ended));
+    assert!(deeds(&plan(&on_tap, &low(), &itself, NOW)).contains(&ended));
 }
 
 #[test]

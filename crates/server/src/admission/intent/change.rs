@@ -137,7 +137,9 @@ fn left_behind(wish: &Wish, nodes: &[Known], before: &Intent, after: &Intent) ->
             statuses.flat_map(|status| status.vms.iter().map(move |vm| (status, vm)))
         {
             let facts = &vm.facts;
-            let wished = wish.vm(facts.uuid).is_some_and(|wish| wish.level.is_some());
+            let wished = wish
+                .enabled_for(facts.uuid)
+                .is_some_and(|wish| wish.level.is_some());
             let moves = vm.progress.is_some() && before.bridge != after.bridge;
             let concerned = nics_on(facts, &before.bridge).next().is_some();
             if wished && concerned && (moves || !stays(status, vm)) {
@@ -181,7 +183,7 @@ fn levels_lost(wish: &Wish, nodes: &[Known], before: &Intent, after: &Intent) ->
     let mut problems = Vec::new();
     for (_, observed) in observed(nodes) {
         for vm in &observed.vms {
-            let level = wish.vm(vm.uuid).and_then(|wish| wish.level);
+            let level = wish.enabled_for(vm.uuid).and_then(|wish| wish.level);
             let concerned = nics_on(vm, &after.bridge).next().is_some();
             let Some(level) = level.filter(|_| concerned) else {
                 continue;

@@ -204,7 +204,7 @@ proptest! {
                     let level = Performance::High;
                     let new = Uuid::from_u128(99);
                     // Of what a question leaves behind nothing stays.
-                    drop(capacity.would_admit(&of_vm(seen, &intent, new, level)));
+                    drop(capacity.would_admit(&of_vm(wish, seen, &intent, new, level)));
                     (capacity.figures(), capacity.holds(), capacity.fits_more_of_each())
                 });
                 let expected = (anew.figures(), anew.holds(), anew.fits_more_of_each());

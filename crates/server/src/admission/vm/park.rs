@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use accelnet_api::{ParkRequest, Vm};
-use accelnet_model::{Code, NicPath, Problem};
+use accelnet_model::{Code, NicPath, Problem, VmState};
 use accelnet_rules::{Observed, moves};
 use jiff::Timestamp;
 use uuid::Uuid;
@@ -111,11 +111,15 @@ pub fn park_ended(wish: &Wish, seen: &Seen, vm: Uuid, now: Timestamp) -> Decided
     let Some(spec) = wish.specs.get(vm) else {
         return Decided::nothing();
     };
-    let boot = whereabouts::of(seen, vm).and_then(|place| {
+    let place = whereabouts::of(seen, vm);
+    let boot = place.and_then(|place| {
         let boot = place.node.current()?.node.boot_id.as_str();
         (!boot.is_empty()).then_some(boot)
     });
-    let left = spec.park.as_ref().and_then(|park| park.left(now, boot));
+    let runs_on = place.filter(|place| place.state() == VmState::Running);
+    let runs_on = runs_on.map(|place| &place.node.name);
+    let left = spec.park.as_ref();
+    let left = left.and_then(|park| park.left(now, boot, runs_on));
     if left == spec.park {
         return Decided::nothing();
     }
