@@ -311,12 +311,12 @@ impl Machine {
                 .iter()
                 .filter_map(|(nic, action)| match (nic, action.lane()) {
                     (Some(nic), _) => Some(nic.vm),
-                    (None, Lane::Vm(vm)) => Some(vm),
+                    (None, Lane::Vm(vm) | Lane::Migration(vm)) => Some(vm),
                     (None, _) => None,
                 });
         let moving = self.memory.moves.keys().map(|nic| nic.vm);
         let busy = self.lanes.keys().filter_map(|lane| match lane {
-            Lane::Vm(vm) => Some(*vm),
+            Lane::Vm(vm) | Lane::Migration(vm) => Some(*vm),
             _ => None,
         });
         actions.chain(moving).chain(busy).collect()

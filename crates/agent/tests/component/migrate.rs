@@ -90,6 +90,8 @@ fn one_that_stands_still_or_is_busy_with_a_job_waits() {
     world
         .hypervisor
         .with(|vms| vms.vm_mut(uuid(1)).unwrap().facts.state = accelnet_model::VmState::Paused);
+    // Nobody told of it: it is seen by a look.
+    world.run_for(Duration::from_secs(15));
     send(&mut world, 1, Some(node2()));
     world.run_for(Duration::from_secs(60));
     assert_eq!(gone(&world), []);

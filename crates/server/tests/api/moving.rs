@@ -94,12 +94,12 @@ async fn it_has_room_there_from_the_moment_it_is_asked_for() {
     rig.http
         .accelerate("vm3", "low")
         .await
-        .refused(409, &["capacity_insufficient"]);
+        .refused(422, &["cluster_not_enough_resources"]);
     // Nobody else is moved there either.
     rig.http.accelerate("vm2", "low").await.done();
     travel(&rig, "vm2", json!({"to": "node2"}))
         .await
-        .refused(409, &["no_free_vf"]);
+        .refused(422, &["no_free_vf"]);
     let anyway = json!({"to": "node2", "without_vf": true});
     travel(&rig, "vm2", anyway).await.done();
     rig.stop().await;
@@ -130,7 +130,7 @@ async fn what_cannot_be_moved_says_why() {
     let rig = Rig::two(0).await;
     travel(&rig, "vm1", json!({"to": "node2"}))
         .await
-        .refused(409, &["vm_not_accelerated"]);
+        .refused(422, &["vm_not_accelerated"]);
     rig.http.accelerate("vm1", "low").await.done();
     travel(&rig, "vm1", json!({"to": "node9"}))
         .await
@@ -154,6 +154,6 @@ async fn what_cannot_be_moved_says_why() {
     });
     travel(&rig, "vm1", json!({"to": "node2"}))
         .await
-        .refused(409, &["vm_not_running"]);
+        .refused(422, &["vm_not_running"]);
     rig.stop().await;
 }
