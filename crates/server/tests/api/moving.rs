@@ -142,7 +142,7 @@ async fn what_cannot_be_moved_says_why() {
         let request = json!({"to": "node2", "for_seconds": seconds});
         travel(&rig, "vm1", request)
             .await
-            .refused(400, &["invalid_argument"]);
+            .refused(422, &["invalid_argument"]);
     }
     rig.nodes.silent("node2", true);
     travel(&rig, "vm1", json!({"to": "node2"}))
