@@ -23,6 +23,10 @@ pub struct NodeDetail {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, format = DateTime)]
     pub joined: Option<Timestamp>,
+    /// The end of the certificate that it is connected with; nodes renew theirs when half of its time is over.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub certificate_expires: Option<Timestamp>,
     /// Its VMs are kept on their software paths until it starts again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub draining: Option<DrainProgress>,

@@ -246,6 +246,7 @@ async fn a_node_joins_reports_is_told_and_is_asked() {
     assert!(*agent.twin.looks.borrow() > looks);
     let node = cluster.admin().node("node1").await.unwrap();
     assert_eq!(node.id, Some(agent.credentials.node));
+    assert!(node.certificate_expires > node.joined, "{node:?}");
     // What is enabled is told too, over the same session.
     let enable = serde_json::json!({"intent": "compute", "when": WhenToCreateVfs::Now});
     let enable = serde_json::from_value(enable).unwrap();

@@ -87,6 +87,15 @@ pub struct NodePeerInfo {
     pub id: Uuid,
     /// Its name.
     pub name: Name,
+    /// The certificate's end. The handshake has looked at it; a connection may last longer.
+    pub expires: Timestamp,
+}
+
+impl NodePeerInfo {
+    /// The certificate has come to its end meanwhile.
+    pub(crate) fn is_over(&self) -> bool {
+        self.expires <= Timestamp::now()
+    }
 }
 
 /// Who asks, once that is known.
@@ -342,6 +351,7 @@ mod tests {
     #[test]
     fn whom_a_node_names_counts_only_with_its_own_certificate() {
         let node = NodePeerInfo {
+            expires: Timestamp::MAX,
             id: Uuid::nil(),
             name: "node1".parse().unwrap(),
         };

@@ -106,8 +106,9 @@ pub fn node(node: &NodeDetail) -> String {
     if let Some(id) = node.id {
         let time = |at: Option<jiff::Timestamp>| dash(at.map(|at| format!("{at:.0}")));
         out.push_str(&format!(
-            "  identity: {id}  joined: {}\n",
-            time(node.joined)
+            "  identity: {id}  joined: {}  certificate until: {}\n",
+            time(node.joined),
+            time(node.certificate_expires)
         ));
     }
     if let Some(progress) = &node.draining {

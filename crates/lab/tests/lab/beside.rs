@@ -59,6 +59,22 @@ pub fn all_beside(
     results.collect()
 }
 
+/// What a busy machine costs whoever changes a path, in seconds: guest and agent wait for a processor as echoes
+/// do in the same moments, once at either end.
+fn busy_s(echoes: &Echoes) -> f64 {
+    2.0 * echoes.round_trips.rtt_p99_us / 1e6
+}
+
+/// Nothing was lost but what a switch-over there and back may cost: the guest's own kernel drops a frame or two.
+#[track_caller]
+pub fn only_switched(echoes: &Echoes) {
+    let most = 4.0 + busy_s(echoes) * f64::from(PPS);
+    assert!(
+        echoes.sent > 0 && echoes.lost() as f64 <= most,
+        "more than {most:.0} lost: {echoes:?}"
+    );
+}
+
 impl Beside {
     fn in_words(&self) -> String {
         let said = |echoes: &Echoes| {
@@ -78,12 +94,11 @@ impl Beside {
         )
     }
 
-    /// The accelerated VM was missed no longer than the other, but for so many seconds; and for what the machine was
-    /// busy with in these moments, as the other VM's echoes tell it: whoever changes a path, guest and
-    /// agent, waits for a processor as they do, once at either end.
+    /// The accelerated VM was missed no longer than the other, but for so many seconds, and for what a busy machine
+    /// costs.
     pub fn no_worse_by(&self, seconds: f64) {
         let (one, other) = (&self.accelerated, &self.plain);
-        let seconds = seconds + 2.0 * other.round_trips.rtt_p99_us / 1e6;
+        let seconds = seconds + busy_s(other);
         assert!(
             one.longest_outage_s <= other.longest_outage_s + seconds
                 && one.lost() as f64 <= other.lost() as f64 + seconds * f64::from(PPS),

@@ -280,6 +280,8 @@ fn fulfil(scene: &Scene<'_>, vm: &VmFacts, wish: &VmDesired, plan: &mut Plan) {
         return;
     }
     match wish.level.filter(|_| !wish.parked) {
+        // It stays, once its migration has been ended: until then nothing can be plugged.
+        Some(_) if scene.memory.lanes.contains(&Lane::Migration(vm.uuid)) => {}
         Some(level) => accelerate(scene, vm, level, plan),
         None => {
             if wish.parked {

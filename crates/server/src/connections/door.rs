@@ -111,6 +111,7 @@ pub async fn shake_hands(
             Ok(peer) => Some(NodePeerInfo {
                 id: peer.node,
                 name: peer.name,
+                expires: peer.expires,
             }),
             // Of this authority, and no node's: nothing that this version gives out.
             Err(error) => {

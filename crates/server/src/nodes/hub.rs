@@ -18,6 +18,7 @@ use std::{
 
 use accelnet_api::agents::{DOWN_AFTER, Up};
 use accelnet_model::{Code, Name, NodeDesired, NodeStatus, Problem};
+use jiff::Timestamp;
 use tokio::{
     sync::{oneshot, watch},
     time::Instant,
@@ -25,7 +26,7 @@ use tokio::{
 use uuid::Uuid;
 
 use super::{Nodes, not_member, registry::Member};
-use crate::Pending;
+use crate::{NodePeerInfo, Pending};
 
 /// Numbers of questions that a node has not answered.
 type Questions = BTreeSet<u64>;
@@ -60,6 +61,8 @@ struct Session {
     waiting: BTreeMap<u64, oneshot::Sender<NodeStatus>>,
     /// What it said last in this session.
     said: Option<NodeStatus>,
+    /// The end of the certificate that it began with.
+    certified_until: Option<Timestamp>,
 }
 
 #[derive(Debug)]
@@ -191,8 +194,26 @@ impl Hub {
             questions,
             waiting: BTreeMap::new(),
             said: None,
+            certified_until: None,
         });
         Ok(following)
+    }
+
+    /// A session has begun with this certificate.
+    pub fn note_certificate(&self, peer: &NodePeerInfo, session: u64) {
+        let mut inner = self.lock();
+        let seat = inner.seats.get_mut(&peer.name);
+        let its = seat.and_then(|seat| seat.session.as_mut());
+        if let Some(its) = its.filter(|its| its.number == session) {
+            its.certified_until = Some(peer.expires);
+        }
+    }
+
+    /// The end of the certificate that a node is connected with.
+    pub fn certified_until(&self, name: &Name) -> Option<Timestamp> {
+        let inner = self.lock();
+        let session = inner.seats.get(name)?.session.as_ref()?;
+        session.certified_until
     }
 
     /// An agent has said something.
@@ -310,7 +331,7 @@ mod tests {
         Member {
             id: Uuid::from_u128(id),
             name: name(text),
-            joined: jiff::Timestamp::UNIX_EPOCH,
+            joined: Timestamp::UNIX_EPOCH,
         }
     }
 

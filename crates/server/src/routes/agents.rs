@@ -51,6 +51,12 @@ impl<S: Send + Sync> FromRequestParts<S> for Peer {
         match parts.extensions.get::<ConnectInfo<Sender>>() {
             Some(ConnectInfo(Sender::Remote {
                 node: Some(node), ..
+            })) if node.is_over() => {
+                let text = format!("The certificate of node '{}' has expired.", node.name);
+                Err(Problem::new(Code::NotAuthenticated, text).into())
+            }
+            Some(ConnectInfo(Sender::Remote {
+                node: Some(node), ..
             })) => Ok(Self(node.clone())),
             _ => {
                 let text = "This is for nodes, and no node's certificate was shown.";
@@ -104,6 +110,7 @@ async fn report(
 async fn follow(State(server): State<Server>, Peer(peer): Peer) -> Result<Response, Failure> {
     let membership = server.membership()?;
     let following = membership.hub.follow(&peer.name, peer.id, Instant::now())?;
+    membership.hub.note_certificate(&peer, following.session);
     tracing::info!(node = %peer.name, session = following.session, "connected");
     let mut alive = interval(SIGN_EVERY);
     alive.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -112,6 +119,7 @@ async fn follow(State(server): State<Server>, Peer(peer): Peer) -> Result<Respon
         servers: membership.servers().await,
     };
     let told = Telling {
+        peer,
         following,
         stopping: server.shared.stopping.subscribe(),
         alive,
@@ -129,6 +137,7 @@ async fn follow(State(server): State<Server>, Peer(peer): Peer) -> Result<Respon
 
 /// A session's long answer.
 struct Telling {
+    peer: NodePeerInfo,
     following: Following,
     stopping: watch::Receiver<bool>,
     alive: Interval,
@@ -140,7 +149,8 @@ struct Telling {
 }
 
 impl Telling {
-    /// The next lines; `None` at the end: the server stops, another session has begun, or the node is none.
+    /// The next lines; `None` at the end: the server stops, another session has begun, the node is none, or its
+    /// certificate is over: it dials again, with a newer one if it has one.
     async fn next(&mut self) -> Option<Vec<u8>> {
         loop {
             let mut lines: Vec<Down> = self.welcome.take().into_iter().collect();
@@ -160,7 +170,9 @@ impl Telling {
                 _ = self.stopping.wait_for(|stop| *stop) => return None,
                 changed = self.following.wish.changed() => changed.ok()?,
                 changed = self.following.questions.changed() => changed.ok()?,
-                _ = self.alive.tick() => return Some(line(&Down::Alive)),
+                _ = self.alive.tick() => {
+                    return (!self.peer.is_over()).then(|| line(&Down::Alive));
+                }
             }
         }
     }
@@ -171,4 +183,34 @@ fn line(said: &Down) -> Vec<u8> {
     let mut text = serde_json::to_vec(said).unwrap_or_default();
     text.push(b'\n');
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::{SignedDuration, Timestamp};
+
+    use super::*;
+
+    async fn peer(expires: Timestamp) -> Result<Peer, Failure> {
+        let node = NodePeerInfo {
+            id: uuid::Uuid::from_u128(1),
+            name: "node1".parse().unwrap(),
+            expires,
+        };
+        let sender = Sender::Remote {
+            address: ([192, 0, 2, 1], 7643).into(),
+            node: Some(node),
+        };
+        let (mut parts, ()) = axum::http::Request::new(()).into_parts();
+        parts.extensions.insert(ConnectInfo(sender));
+        Peer::from_request_parts(&mut parts, &()).await
+    }
+
+    #[tokio::test]
+    async fn a_certificate_that_ended_while_the_connection_lasted_is_nobody_s() {
+        let second = SignedDuration::from_secs(1);
+        let now = Timestamp::now();
+        assert!(peer(now - second).await.is_err());
+        assert!(peer(now + SignedDuration::from_hours(1)).await.is_ok());
+    }
 }

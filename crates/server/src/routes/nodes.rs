@@ -52,6 +52,8 @@ pub async fn show_node(
         summary,
         id: member.as_ref().map(|member| member.id),
         joined: member.map(|member| member.joined),
+        certificate_expires: membership
+            .and_then(|membership| membership.hub.certified_until(&name)),
         draining: progress(&wish, &seen, known),
     }))
 }

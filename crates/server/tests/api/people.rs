@@ -316,6 +316,7 @@ async fn the_record_says_who_it_was_and_where() {
     let node = NodePeerInfo {
         id: Uuid::from_u128(1),
         name: "node2".parse().unwrap(),
+        expires: jiff::Timestamp::MAX,
     };
     let network = rig.running().in_the_network(None).await;
     let by_node = rig.running().in_the_network(Some(node)).await;

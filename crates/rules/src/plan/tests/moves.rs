@@ -364,7 +364,13 @@ fn a_vm_is_migrated_when_it_is_off_its_vf_and_no_more_than_two_at_a_time() {
     // Nobody wants it any more.
     let ended = Action::EndMigration { vm };
     assert!(!deeds(&plan(&on_tap, &wish, &itself, NOW)).contains(&ended));
-    assert!(deeds(&plan(&on_tap, &low(), &itself, NOW)).contains(&ended));
+    let taken_back = plan(&on_tap, &low(), &itself, NOW);
+    assert!(deeds(&taken_back).contains(&ended));
+    assert_eq!(
+        directions(&taken_back),
+        [],
+        "nothing is plugged before that"
+    );
 }
 
 #[test]
