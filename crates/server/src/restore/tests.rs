@@ -449,10 +449,10 @@ proptest! {
                 let told_off = told.as_ref().is_some_and(|told| told.level.is_none() || told.parked);
                 prop_assert!(!(accelerated && told_off), "vm{vm}: {was:?}, then {told:?}");
                 // What the copy wants is wanted.
-                if let Vm::Accelerated(level, _) = then[vm] {
-                    prop_assert_eq!(told.and_then(|told| told.level), Some(level));
+                if let Vm::Accelerated(wanted, _) = then[vm] {
+                    prop_assert_eq!(told.and_then(|told| told.level), Some(wanted));
                 }
-                let changes = was.as_ref().and_then(|was| was.level) != self::level(&after, vm);
+                let changes = was.as_ref().and_then(|was| was.level) != level(&after, vm);
                 let listed = report.differences.iter().any(|one| one.name.starts_with(&format!("vm{vm} ")));
                 prop_assert!(!is_there || listed || !changes, "vm{vm} is not listed");
             }

@@ -26,6 +26,7 @@
 
 mod acceleration;
 mod adding;
+mod backup;
 mod bond;
 mod capacity;
 mod connections;

@@ -1,7 +1,7 @@
 //! An etcd that has reached its quota: it raises an alarm, refuses writes, and goes on reading.
 
 use accelnet_store::{EtcdStore, Op, Store, StoreError};
-use etcd_client::{AlarmAction, AlarmType, CompactionOptions, DeleteOptions};
+use etcd_client::{AlarmAction, AlarmOptions, AlarmType, CompactionOptions, DeleteOptions};
 
 use super::{PATIENT, cluster::Cluster};
 use crate::backend::{get, put, revision};
@@ -53,10 +53,15 @@ async fn e60_a_full_etcd_refuses_writes_and_loses_nothing() {
     let physical = CompactionOptions::new().with_physical();
     others.compact(now, Some(physical)).await.unwrap();
     others.defragment().await.unwrap();
-    others
-        .alarm(AlarmAction::Deactivate, AlarmType::Nospace, None)
-        .await
-        .unwrap();
+    // The alarm is of a member.
+    let raised = others
+        .alarm(AlarmAction::Get, AlarmType::Nospace, None)
+        .await;
+    let member = raised.unwrap().alarms()[0].member_id();
+    let mut of_member = AlarmOptions::new();
+    of_member.with_member(member);
+    let disarm = others.alarm(AlarmAction::Deactivate, AlarmType::Nospace, Some(of_member));
+    disarm.await.unwrap();
     assert!(put(&store, "small", "fits").await > before);
     assert_eq!(get(&store, "small").await.unwrap().value, b"fits");
     assert_eq!(store.list_all("k/").await.unwrap().items.len(), kept);
