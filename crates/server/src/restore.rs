@@ -126,6 +126,7 @@ async fn one<S: Store>(
     }
 }
 
+#[allow(clippy::needless_pass_by_value, reason = "it stands in map_err")]
 fn interrupted(problem: Problem) -> Problem {
     let text = format!("The restore was interrupted: {}", problem.detail);
     Problem::new(Code::StoreFailed, text).with_cure(

@@ -441,7 +441,7 @@ proptest! {
             let report = restore(&target, &backup).await.unwrap();
             let after = wish(&target).await;
             prop_assert!(after.generation() > before.generation());
-            for vm in 0..now.len() {
+            for (vm, at_first) in then.iter().enumerate() {
                 let uuid = Uuid::from_u128(vm as u128);
                 let was = before.vm(uuid);
                 let told = after.vm(uuid);
@@ -449,7 +449,7 @@ proptest! {
                 let told_off = told.as_ref().is_some_and(|told| told.level.is_none() || told.parked);
                 prop_assert!(!(accelerated && told_off), "vm{vm}: {was:?}, then {told:?}");
                 // What the copy wants is wanted.
-                if let Vm::Accelerated(wanted, _) = then[vm] {
+                if let Vm::Accelerated(wanted, _) = *at_first {
                     prop_assert_eq!(told.and_then(|told| told.level), Some(wanted));
                 }
                 let changes = was.as_ref().and_then(|was| was.level) != level(&after, vm);
