@@ -9,6 +9,7 @@ use rustls::{ClientConfig, RootCertStore, crypto::ring};
 use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{
+    backup::{Backup, BackupReader, BadBackup},
     capacity::{Capacity, VmPlaces},
     node::{JoinToken, JoinTokenRequest, NodeDetail, ServerSummary},
     people::{AuditEntry, IssuedToken, Token, TokenRequest, WhoAmI},
@@ -388,6 +389,26 @@ impl Client {
         let path = audit_path(since, None, true);
         // Entries that are too old to be kept any longer are nobody's loss.
         self.follow_all(&path, each, |_| Ok(())).await
+    }
+
+    /// Takes a backup of the cluster's state: gives `each` the bytes of the file as they come, and says what was
+    /// taken, without its items. The file is whole if there is no error.
+    pub async fn backup(&self, mut each: impl FnMut(&[u8]) -> Result<()>) -> Result<Backup> {
+        let bad = |bad: BadBackup| {
+            let text = format!("What the server sent is no whole backup: {bad}.");
+            let cure = "Take it again; 'journalctl -u accelnet-server' tells why it ended.";
+            ClientError::from(Problem::new(Code::StoreFailed, text).with_cure(cure))
+        };
+        let mut response = self
+            .request(reqwest::Method::GET, "/backup", None::<&()>, None)
+            .await?;
+        let mut reader = BackupReader::checking();
+        // A connection that breaks leaves it without its end.
+        while let Ok(Some(chunk)) = response.chunk().await {
+            reader.take(&chunk).map_err(bad)?;
+            each(&chunk)?;
+        }
+        reader.finish().map_err(bad)
     }
 
     async fn follow<T: DeserializeOwned>(

@@ -5,6 +5,7 @@
 //! document is generated from these types and from the server's routes.
 
 pub mod agents;
+pub mod backup;
 pub mod capacity;
 pub mod client;
 pub mod json;

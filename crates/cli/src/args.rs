@@ -1,6 +1,7 @@
 //! The command line as types: names, help and examples; a file for each noun.
 
 mod adapter;
+mod admin;
 mod cluster;
 mod cmdlet;
 mod intent;
@@ -16,6 +17,7 @@ use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
 pub use adapter::AdapterCommand;
+pub use admin::AdminCommand;
 pub use cluster::{CapacityArgs, EnableArgs, PrereqArgs, SetArgs};
 pub use cmdlet::CmdletCommand;
 pub use intent::IntentCommand;
@@ -132,6 +134,10 @@ pub enum Command {
     /// The cluster's servers.
     #[command(subcommand)]
     Server(ServerCommand),
+
+    /// What administrators do with the cluster's state.
+    #[command(subcommand)]
+    Admin(AdminCommand),
 
     /// Log in to a cluster: remember its server and your token.
     ///

@@ -19,6 +19,7 @@ use tokio::{net::TcpListener, sync::watch};
 
 use crate::{
     alive::{self, Pulse},
+    etcd_files::EtcdFiles,
     kept::{Kept, Open},
     service::{self, Stop, tell_systemd},
     socket, stage,
@@ -29,8 +30,9 @@ const CERTIFICATE_LIFETIME: Duration = Duration::from_secs(7 * 24 * 3600);
 /// The first administrator's token.
 const FIRST_TOKEN: &str = "admin";
 
+/// Where a cluster's state is kept.
 #[derive(Debug, Clone, Args)]
-pub struct ServerState {
+pub struct StoreArgs {
     /// Where the server's state is kept.
     #[arg(
         long,
@@ -42,6 +44,24 @@ pub struct ServerState {
     /// Where what is wanted is kept: 'sqlite:FILE' (one server), or 'etcd://HOST:PORT,…' (several).
     #[arg(long, env = "ACCELNET_STORE", value_name = "STORE")]
     store: Option<String>,
+    #[command(flatten)]
+    etcd: EtcdFiles,
+}
+
+impl StoreArgs {
+    /// What was said on the command line.
+    ///
+    /// # Errors
+    /// If it contradicts itself.
+    pub fn kept(&self) -> Result<Kept> {
+        Kept::parse(self.store.as_deref(), &self.state_dir, &self.etcd)
+    }
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct ServerState {
+    #[command(flatten)]
+    store: StoreArgs,
     /// Where agents and people reach this server; its certificate is for these names.
     #[arg(
         long = "address",
@@ -92,13 +112,10 @@ impl ServerState {
         }
         Ok((addresses, names))
     }
-
-    fn kept(&self) -> Result<Kept> {
-        Kept::parse(self.store.as_deref(), &self.state_dir)
-    }
 }
 
-fn about(kept: &Kept) -> impl FnOnce(Problem) -> anyhow::Error {
+/// What a problem with a state is about.
+pub fn about(kept: &Kept) -> impl FnOnce(Problem) -> anyhow::Error {
     let text = format!("the state in {kept} cannot be used");
     move |problem| anyhow::Error::new(problem).context(text)
 }
@@ -106,7 +123,7 @@ fn about(kept: &Kept) -> impl FnOnce(Problem) -> anyhow::Error {
 /// Founds a cluster, and prints the first administrator's token.
 pub fn init(args: &Init) -> Result<()> {
     service::run(async {
-        let kept = args.state.kept()?;
+        let kept = args.state.store.kept()?;
         match kept.open().await? {
             Open::Sqlite(store) => found(&args.state, &kept, store).await,
             #[cfg(feature = "etcd")]
@@ -165,7 +182,7 @@ async fn serve(args: &ServerArgs) -> Result<()> {
     let mut stop_asked = Stop::listen()?;
     let (addresses, names) = args.state.addresses()?;
     let socket = socket::listen(&args.socket)?;
-    let kept = args.state.kept()?;
+    let kept = args.state.store.kept()?;
     let open = kept.open().await?;
     let authority = match &open {
         Open::Sqlite(store) => membership::founded(&**store).await,

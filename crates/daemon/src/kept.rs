@@ -14,34 +14,39 @@ use accelnet_server::Server;
 #[cfg(feature = "etcd")]
 use accelnet_server::membership;
 #[cfg(feature = "etcd")]
-use accelnet_store::{EtcdOptions, EtcdStore};
+use accelnet_store::{EtcdOptions, EtcdStore, EtcdTls};
 use accelnet_store::{SqliteOptions, SqliteStore, Store};
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use axum::Router;
 use tokio::sync::watch;
 
-use crate::stage::WhoDecides;
+use crate::{etcd_files::EtcdFiles, stage::WhoDecides};
 
 /// The file in the state directory, unless another is named.
 const STATE_FILE: &str = "server.sqlite";
 /// After a server that died nobody decides for so long. Agents and VMs do without meanwhile.
 #[cfg(feature = "etcd")]
-const LEASE: std::time::Duration = std::time::Duration::from_secs(5);
+pub const LEASE: std::time::Duration = std::time::Duration::from_secs(5);
 
 /// A place for state.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Kept {
     /// A file.
     Sqlite(PathBuf),
-    /// An etcd's endpoints.
-    Etcd(Vec<String>),
+    /// An etcd.
+    Etcd {
+        /// Its endpoints' URLs.
+        endpoints: Vec<String>,
+        /// With which certificates it is spoken to.
+        files: EtcdFiles,
+    },
 }
 
 impl fmt::Display for Kept {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Sqlite(file) => file.display().fmt(f),
-            Self::Etcd(endpoints) => write!(f, "etcd at {}", endpoints.join(", ")),
+            Self::Etcd { endpoints, .. } => write!(f, "etcd at {}", endpoints.join(", ")),
         }
     }
 }
@@ -57,18 +62,32 @@ pub enum Open {
 
 impl Kept {
     /// From what was said on the command line.
-    pub fn parse(said: Option<&str>, state_dir: &Path) -> Result<Self> {
-        let Some(said) = said else {
-            return Ok(Self::Sqlite(state_dir.join(STATE_FILE)));
+    pub fn parse(said: Option<&str>, state_dir: &Path, files: &EtcdFiles) -> Result<Self> {
+        let file = match said {
+            None => Some(state_dir.join(STATE_FILE)),
+            Some(said) => said.strip_prefix("sqlite:").map(PathBuf::from),
         };
-        if let Some(file) = said.strip_prefix("sqlite:") {
-            return Ok(Self::Sqlite(file.into()));
+        if let Some(file) = file {
+            ensure!(
+                *files == EtcdFiles::default(),
+                "--etcd-ca, --etcd-cert and --etcd-key are for an etcd, and the store is {}; name one: \
+                 --store etcd://HOST:PORT",
+                file.display()
+            );
+            return Ok(Self::Sqlite(file));
         }
+        let said = said.unwrap_or_default();
         let Some(endpoints) = said.strip_prefix("etcd://") else {
             bail!("--store {said}: write it like sqlite:FILE or etcd://HOST:PORT,HOST:PORT");
         };
-        let endpoints = endpoints.split(',').map(|place| format!("http://{place}"));
-        Ok(Self::Etcd(endpoints.collect()))
+        let scheme = if files.with_tls() { "https" } else { "http" };
+        let endpoints = endpoints
+            .split(',')
+            .map(|place| format!("{scheme}://{place}"));
+        Ok(Self::Etcd {
+            endpoints: endpoints.collect(),
+            files: files.clone(),
+        })
     }
 
     /// Opens it.
@@ -79,14 +98,22 @@ impl Kept {
                 Ok(Open::Sqlite(Arc::new(store)))
             }
             #[cfg(feature = "etcd")]
-            Self::Etcd(endpoints) => {
-                let store = EtcdStore::connect(EtcdOptions::new(endpoints.clone()))
+            Self::Etcd { endpoints, files } => {
+                let tls = files.read()?;
+                let options = EtcdOptions {
+                    tls: tls.map(|pem| EtcdTls {
+                        ca: pem.ca,
+                        client: pem.client,
+                    }),
+                    ..EtcdOptions::new(endpoints.clone())
+                };
+                let store = EtcdStore::connect(options)
                     .await
                     .with_context(|| format!("{self} cannot be used"))?;
                 Ok(Open::Etcd(Arc::new(store)))
             }
             #[cfg(not(feature = "etcd"))]
-            Self::Etcd(_) => Err(anyhow::anyhow!("this accelnetd was built without etcd"))
+            Self::Etcd { .. } => Err(anyhow::anyhow!("this accelnetd was built without etcd"))
                 .context("build it with: cargo build --release -p accelnet-daemon --features etcd"),
         }
     }
@@ -193,18 +220,31 @@ mod tests {
 
     #[test]
     fn where_state_is_kept_is_said_in_one_word() {
-        let parse = |said| Kept::parse(said, Path::new("/var/lib/x"));
+        let none = EtcdFiles::default();
+        let parse = |said| Kept::parse(said, Path::new("/var/lib/x"), &none);
         assert_eq!(
             parse(None).unwrap(),
             Kept::Sqlite("/var/lib/x/server.sqlite".into())
         );
         assert_eq!(parse(Some("sqlite:/a")).unwrap(), Kept::Sqlite("/a".into()));
-        let two = vec!["http://a:2379".to_owned(), "http://b:2379".to_owned()];
-        assert_eq!(
-            parse(Some("etcd://a:2379,b:2379")).unwrap(),
-            Kept::Etcd(two)
-        );
+        let plain = parse(Some("etcd://a:2379,b:2379")).unwrap();
+        assert_eq!(plain.to_string(), "etcd at http://a:2379, http://b:2379");
         let wrong = parse(Some("redis://a")).unwrap_err().to_string();
         assert!(wrong.contains("etcd://HOST:PORT"), "{wrong}");
+    }
+
+    #[test]
+    fn with_an_authority_tls_is_spoken_and_a_file_needs_none() {
+        let files = EtcdFiles {
+            ca: Some("ca.pem".into()),
+            ..EtcdFiles::default()
+        };
+        let parse = |said| Kept::parse(said, Path::new("/var/lib/x"), &files);
+        let kept = parse(Some("etcd://a:2379")).unwrap();
+        assert_eq!(kept.to_string(), "etcd at https://a:2379");
+        for file in [None, Some("sqlite:/a")] {
+            let wrong = parse(file).unwrap_err().to_string();
+            assert!(wrong.contains("--store etcd://"), "{wrong}");
+        }
     }
 }

@@ -3,11 +3,13 @@
 mod alive;
 mod boot;
 mod cluster;
+mod etcd_files;
 mod kept;
 mod local;
 mod node;
 mod own_agent;
 mod pass_on;
+mod restore;
 mod service;
 mod socket;
 mod stage;
@@ -24,6 +26,7 @@ Examples:
   accelnetd init --address server1:7643              found a cluster, print its first token
   accelnetd server --address server1:7643            serve it
   accelnetd join https://server1:7643 TOKEN          make this machine one of its nodes
+  accelnetd restore --dry-run state.backup           put a backup back
   accelnetd agent                                    be that node
   accelnetd boot                      make the VFs of the last run again (an early unit runs it)
   RUST_LOG=debug accelnetd standalone
@@ -47,6 +50,11 @@ enum Role {
     Init(cluster::Init),
     /// Serve a cluster: what it allows, and its API.
     Server(cluster::ServerArgs),
+    /// Put a backup of the cluster's state back, while no server runs; into another kind of store too.
+    ///
+    /// What differs between the present state and the backup is said before. A backup takes no VM off its VF: what it
+    /// does not know is left as it is. A store that has the cluster keeps its authority, nodes and tokens.
+    Restore(restore::Restore),
     /// Make this machine a node of a cluster.
     Join(node::JoinArgs),
     /// Be a node of a cluster: do what its server wants here, and report.
@@ -102,6 +110,7 @@ fn main() -> ExitCode {
         Role::Standalone(standalone) => standalone::run(&standalone),
         Role::Init(args) => cluster::init(&args),
         Role::Server(args) => cluster::run(&args),
+        Role::Restore(args) => restore::run(&args),
         Role::Join(args) => node::join(&args),
         Role::Agent(args) => node::run(&args),
         Role::Boot(state) => boot::run(&state.state_dir),

@@ -31,6 +31,7 @@
 //! | [`whereabouts`] | where VMs are, and what is known of those that could not be looked at |
 //! | [`parks`] | VMs that are parked no longer |
 //! | [`admission`] | is this change allowed, and what would it do |
+//! | [`backup`], [`restore`] | the state as a file, and back |
 //! | [`apart`] | computing that takes its time |
 //! | [`view`] | what users see, from wish and reports |
 //! | [`routes`] | HTTP |
@@ -39,6 +40,7 @@
 mod admission;
 mod apart;
 mod audit;
+mod backup;
 pub mod connections;
 mod endings;
 mod failure;
@@ -48,6 +50,7 @@ mod line;
 mod nodes;
 mod people;
 mod reports;
+pub mod restore;
 mod routes;
 mod sharded;
 mod state;

@@ -11,6 +11,7 @@
 //! | `accelnet/v1/nodes/NAME/status` | the node's last report, without what changes by itself: a [`Part`] of it |
 //! | `accelnet/v1/nodes/NAME/status/NUMBER` | its further VMs, where one value cannot hold all |
 //! | `accelnet/v1/audit/NUMBER` | [`Entry`]; the last [`KEPT`] |
+//! | `accelnet/v1/restoring` | a restore has begun and not ended: nobody decides on what is there |
 //!
 //! Values are JSON objects with the number of their `schema`. The first five are the *wish*. Every
 //! change of it compares the generation, so that no decision rests on a wish that has changed since,
@@ -49,13 +50,16 @@ use crate::{
 };
 pub use kept::NodeReport;
 pub use park::Park;
+pub use settled::Generation;
 pub use settled::not_known_yet;
-use settled::{Generation, settled};
+use settled::settled;
 pub use spec::{OnIntent, VmSpec, Wanted};
 pub use token::TokenSpec;
 pub use wish::{Specs, Wish};
 
 pub const PREFIX: &str = "accelnet/v1/";
+/// The key that is there from the beginning of a restore to its end; see [`crate::restore`].
+pub const UNFINISHED: &str = "restoring";
 /// Version of the values' layout. A newer one is refused rather than misread.
 const SCHEMA: u32 = 1;
 /// How often a read that was overtaken begins again.
@@ -128,6 +132,9 @@ pub trait State: Send + Sync {
     /// Records what was done beside the wish.
     fn record<'a>(&'a self, entry: &'a Entry) -> Pending<'a, Result<(), Problem>>;
 
+    /// A page of all that is kept, whatever it is.
+    fn page(&self, page: Page) -> Pending<'_, Result<Listing, Problem>>;
+
     /// The nodes' reports as they were kept.
     fn kept_reports(&self) -> Pending<'_, Result<Vec<NodeReport>, Problem>>;
 
@@ -161,6 +168,7 @@ impl<S: Store> Stored<S> {
     /// # Errors
     /// If it cannot be read.
     pub async fn open(store: S) -> Result<Self, Problem> {
+        crate::restore::finished(&store).await?;
         let entries = within(store.list_all(&format!("{PREFIX}audit/"))).await?;
         let last = entries.items.last();
         let number = last.and_then(|entry| entry.key.rsplit('/').next()?.parse().ok());
@@ -320,6 +328,10 @@ impl<S: Store> State for Stored<S> {
         })
     }
 
+    fn page(&self, page: Page) -> Pending<'_, Result<Listing, Problem>> {
+        Box::pin(within(self.store.list(PREFIX, page)))
+    }
+
     fn kept_reports(&self) -> Pending<'_, Result<Vec<NodeReport>, Problem>> {
         Box::pin(async move {
             let listing = within(self.store.list_all(&format!("{PREFIX}nodes/"))).await?;
@@ -361,8 +373,11 @@ impl<S: Store> State for Stored<S> {
     }
 }
 
-/// The wish that these keys make.
-fn wish(items: &[Arc<KeyValue>]) -> Result<Wish, Problem> {
+/// The wish that these keys make; others are left out with a warning.
+///
+/// # Errors
+/// If a value cannot be read.
+pub fn wish(items: &[Arc<KeyValue>]) -> Result<Wish, Problem> {
     let mut wish = Wish::nothing();
     let mut desired = NodeDesired::default();
     let mut specs = Vec::new();

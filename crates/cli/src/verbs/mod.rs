@@ -1,6 +1,7 @@
 //! The verbs, a file per group.
 
 pub mod adapter;
+mod admin;
 mod audit;
 mod capacity;
 pub mod cluster;
@@ -72,6 +73,7 @@ pub async fn run(args: Args) -> u8 {
         Command::Adapter(command) => adapter::run(&call, command).await,
         Command::Node(command) => node::run(&call, command).await,
         Command::Server(command) => node::server(&call, &command).await,
+        Command::Admin(command) => admin::run(&call, &command).await,
         Command::Token(command) => token::run(&call, command).await,
         Command::Audit(args) => audit::run(&call, &args).await,
         Command::Whoami => login::whoami(&call).await,

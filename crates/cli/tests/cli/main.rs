@@ -9,6 +9,7 @@
 //! | `many` | several VMs: patterns, standard input, partial success |
 //! | `parking` | VMs that are kept on the software path, VMs that could not be looked at |
 //! | `adding` | a NIC for a VM that has none on the bridge |
+//! | `backup` | the state as a file: whole, private |
 //! | `bad_input` | what is mistyped, for every verb: one problem, nothing changed |
 //! | `capacity` | room with the reserve held back: of files, of the cluster |
 //! | `people` | logging in over TLS, profiles, tokens, the record; nodes and servers |
@@ -20,6 +21,7 @@
 //! | `itself` | help, completion, manual pages, the catalogue |
 
 mod adding;
+mod backup;
 mod bad_input;
 mod capacity;
 mod cmdlets;

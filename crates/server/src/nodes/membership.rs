@@ -165,6 +165,11 @@ impl Membership {
         })
     }
 
+    /// The cluster's identity.
+    pub fn cluster(&self) -> Uuid {
+        self.authority.cluster()
+    }
+
     /// Where servers are: this one, which decides, and those that stand by.
     pub async fn servers(&self) -> Vec<String> {
         let mut all = self.own.clone();

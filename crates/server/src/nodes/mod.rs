@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use accelnet_model::{Code, Name, NodeDesired, NodeStatus, Problem};
 
-pub use registry::is_spec;
+pub use registry::{Founding, Member, is_spec};
 
 pub use hub::{Following, Taken};
 

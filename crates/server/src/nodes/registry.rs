@@ -18,7 +18,10 @@ use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::state::{PREFIX, decode, put, within};
+use crate::{
+    restore::finished,
+    state::{PREFIX, decode, put, within},
+};
 
 /// How often something is decided anew that others change meanwhile.
 const ATTEMPTS: u32 = 5;
@@ -119,6 +122,7 @@ fn unchanged(key: &str, found: Option<&KeyValue>) -> Compare {
 /// # Errors
 /// If it cannot be read.
 pub async fn founding<S: Store>(store: &S) -> Result<Option<Founding>, Problem> {
+    finished(store).await?;
     let key = founding_key();
     let found = within(store.get(&key, None)).await?;
     found.map(|found| decode(&key, &found.value)).transpose()

@@ -3,6 +3,7 @@
 mod acceleration;
 mod adapters;
 mod agents;
+mod backup;
 mod capacity;
 mod cluster;
 mod document;
@@ -64,6 +65,7 @@ fn api() -> OpenApiRouter<Server> {
         .routes(routes!(nodes::uncordon_node))
         .routes(routes!(nodes::create_join_token))
         .routes(routes!(nodes::list_servers))
+        .routes(routes!(backup::take_backup))
         .routes(routes!(people::whoami))
         .routes(routes!(people::list_tokens, people::create_token))
         .routes(routes!(people::revoke_token))

@@ -130,6 +130,11 @@ impl Wish {
         }
     }
 
+    /// The store's revision of the last change; [`Revision::ABSENT`] if there was none.
+    pub fn revision(&self) -> Revision {
+        self.revision
+    }
+
     /// Grows with every change.
     pub fn generation(&self) -> u64 {
         self.generation

@@ -16,6 +16,7 @@
 //! | `adding` | a NIC for a VM that has none on the bridge |
 //! | `capacity` | what is free and held back, and where VMs could go |
 //! | `crowd` | many at once, with a node that falls silent |
+//! | `backup` | the state as a file, of one moment |
 //! | `line` | what is decided while something else is being written |
 //! | `parking` | VMs that are kept on their software path for a while |
 //! | `people` | who may ask what, tokens, the record |
@@ -26,6 +27,7 @@
 
 mod acceleration;
 mod adding;
+mod backup;
 mod bond;
 mod capacity;
 mod connections;

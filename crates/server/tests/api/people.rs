@@ -159,7 +159,7 @@ async fn nobody_comes_over_the_network_without_a_good_token() {
 
 /// What the least role of an operation is, as docs/reference/access.md says.
 fn role_of(method: &str, path: &str) -> usize {
-    let of_admins = ["/tokens", "/join-tokens"];
+    let of_admins = ["/tokens", "/join-tokens", "/backup"];
     if of_admins.iter().any(|start| path.starts_with(start))
         || (method == "delete" && path == "/nodes/{name}")
     {

@@ -7,6 +7,10 @@ use tonic::{Code, ConnectError, Status};
 /// How many different reasons are told.
 const REASONS_MAX: usize = 4;
 
+/// What helps against an etcd that has reached its quota. Room alone does not: the alarm stays until it is taken back.
+const NO_ROOM_CURE: &str = "compact and defragment it ('etcdctl compact', 'etcdctl defrag'), or raise its \
+     --quota-backend-bytes; then 'etcdctl alarm disarm'";
+
 /// Why a call has no answer that can be used.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Fault {
@@ -85,6 +89,9 @@ fn of_status(status: &Status) -> Fault {
             Fault::Future
         }
         Code::OutOfRange if message.contains("message length too large") => Fault::TooLarge,
+        Code::ResourceExhausted if message.ends_with("database space exceeded") => {
+            Fault::Refused(format!("it has no room ({message}): {NO_ROOM_CURE}"))
+        }
         Code::InvalidArgument
         | Code::FailedPrecondition
         | Code::NotFound

@@ -30,6 +30,7 @@ mod members;
 mod options;
 mod read;
 mod seals;
+mod spoken;
 mod write;
 
 use std::sync::Arc;
@@ -79,9 +80,14 @@ impl EtcdStore {
         options.check()?;
         let members = Arc::new(Members::new(&options).await?);
         let keys = Keys::below(&options.prefix);
-        let current = read::current(&members, &keys, members.end())
-            .await
-            .map_err(|fault| members.error(fault))?;
+        let current = read::current(&members, &keys, members.end()).await;
+        let current = match current {
+            Ok(current) => current,
+            Err(fault) => {
+                let error = members.error(fault);
+                return Err(spoken::explained(error, &options).await);
+            }
+        };
         // What happened before, so that who watched another server, or this one before it was
         // started anew, can go on here.
         let kept = u64::try_from(options.history.revisions).unwrap_or(u64::MAX);

@@ -98,16 +98,16 @@ async fn e40_who_has_no_certificate_of_the_authority_is_refused() {
     let short = Duration::from_secs(2);
     let bad = [
         // It may close the connection before it was heard why.
-        ("no certificate", tls(&authority, None), ""),
+        ("no certificate", tls(&authority, None), "none was named"),
         (
             "another authority's",
             tls(&authority, Some(stranger.client())),
-            "",
+            "refuse our certificate",
         ),
         (
             "a member that another authority vouches for",
             tls(&stranger, Some(authority.client())),
-            "ertificate",
+            "not one of the authority that was named",
         ),
     ];
     for (case, tls, reason) in bad {
@@ -129,4 +129,29 @@ async fn e40_who_has_no_certificate_of_the_authority_is_refused() {
     };
     let error = EtcdStore::connect(plain).await.unwrap_err();
     assert!(matches!(error, StoreError::Unreachable { .. }), "{error}");
+    assert!(error.to_string().contains("to speak TLS"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn e41_an_etcd_without_tls_is_told_from_one_that_is_silent() {
+    let (authority, cluster) = (Authority::new(), Cluster::start(1).await);
+    let endpoints = cluster.endpoints();
+    let options = EtcdOptions {
+        endpoints: endpoints
+            .iter()
+            .map(|url| url.replace("http", "https"))
+            .collect(),
+        tls: Some(EtcdTls {
+            ca: authority.file("ca.pem"),
+            client: Some(authority.client()),
+        }),
+        deadline: Duration::from_secs(2),
+        ..cluster.options()
+    };
+    let error = EtcdStore::connect(options).await.unwrap_err();
+    assert!(matches!(error, StoreError::Unreachable { .. }), "{error}");
+    assert!(
+        error.to_string().contains("it does not speak TLS"),
+        "{error}"
+    );
 }

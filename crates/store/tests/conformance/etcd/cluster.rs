@@ -43,18 +43,24 @@ struct Member {
 impl Cluster {
     /// Starts members that form a cluster, and waits until it works.
     pub async fn start(count: usize) -> Self {
-        Self::start_with(count, None).await
+        Self::start_with(count, None, &[]).await
+    }
+
+    /// One member that holds no more than this.
+    pub async fn start_small(quota_bytes: u64) -> Self {
+        let quota = format!("--quota-backend-bytes={quota_bytes}");
+        Self::start_with(1, None, &[quota]).await
     }
 
     /// One member that speaks TLS alone, only with clients that have a certificate. It is not
     /// waited for: who has none cannot tell.
     pub async fn start_secure(secure: &Secure) -> Self {
-        Self::start_with(1, Some(secure)).await
+        Self::start_with(1, Some(secure), &[]).await
     }
 
-    async fn start_with(count: usize, secure: Option<&Secure>) -> Self {
+    async fn start_with(count: usize, secure: Option<&Secure>, more: &[String]) -> Self {
         for _ in 0..ATTEMPTS {
-            let mut cluster = Self::spawn(count, secure);
+            let mut cluster = Self::spawn(count, secure, more);
             if secure.is_some() || cluster.is_ready().await {
                 return cluster;
             }
@@ -62,7 +68,7 @@ impl Cluster {
         panic!("etcd does not start")
     }
 
-    fn spawn(count: usize, secure: Option<&Secure>) -> Self {
+    fn spawn(count: usize, secure: Option<&Secure>, more: &[String]) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let ports = free_ports(2 * count);
         let (clients, peers) = ports.split_at(count);
@@ -95,6 +101,7 @@ impl Cluster {
                     "--client-cert-auth".to_owned(),
                 ]);
             }
+            arguments.extend_from_slice(more);
             let log = directory.path().join(format!("m{number}.log"));
             let process = run(&arguments, &log);
             Member {

@@ -5,6 +5,7 @@
 
 mod certificates;
 mod cluster;
+mod full;
 mod late;
 mod leader;
 mod members;

@@ -1,0 +1,14 @@
+//! Servers as processes, on a file and on a real etcd.
+//!
+//! | module | shows |
+//! |---|---|
+//! | `taking_over` | two servers on one etcd: one decides, the other points to it and takes over |
+//! | `secure` | an etcd that speaks TLS and asks for certificates; files that are wrong |
+//! | `backup` | a backup is put back on another kind of store, and a node follows |
+#![cfg(feature = "etcd")]
+
+mod backup;
+mod certificates;
+mod rig;
+mod secure;
+mod taking_over;

@@ -1,0 +1,106 @@
+//! Two servers on one etcd: one decides, the other points to it; what happens when it dies, and when it is stopped.
+//! A node's line, in this process, follows.
+
+use std::sync::Arc;
+
+use accelnet_api::{JoinTokenRequest, agents::ACTIVE_HEADER};
+use accelnet_link::{Line, Node, join};
+use tokio::sync::watch;
+
+use crate::rig::{Place, Twin, active, add_intent, etcd, is_up, status, told, until};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_of_two_decides_and_the_other_takes_over() {
+    let directory = tempfile::tempdir().unwrap();
+    let (_etcd, store) = etcd(directory.path());
+    let places = ["a", "b"].map(|name| Place::new(directory.path(), name, &store));
+    let init = async || {
+        let output = places[0].accelnetd("init").output().unwrap();
+        output
+            .status
+            .success()
+            .then(|| String::from_utf8(output.stdout).unwrap())
+    };
+    let (said, _) = until("the cluster is founded", init).await;
+    assert!(said.contains("accelnet-1.admin."), "{said}");
+    let again = places[0].accelnetd("init").output().unwrap();
+    assert!(
+        !again.status.success() && again.stdout.is_empty(),
+        "founded twice"
+    );
+    let mut running = [places[0].start(), places[1].start()];
+
+    let first = active(&places).await;
+    let number = usize::from(first.address == places[1].address);
+    let second = &places[1 - number];
+    let standing_by = async || second.admin().status().await.err();
+    let (refused, _) = until("the other answers", async || {
+        let problems = standing_by().await?.into_problems();
+        (problems[0].code == accelnet_model::Code::ServerNotActive).then(|| problems[0].clone())
+    })
+    .await;
+    assert!(refused.detail.contains(&first.address), "{refused}");
+    assert_eq!(ACTIVE_HEADER, "x-accelnet-active");
+
+    // A machine joins by whichever it asks, and is told of changes.
+    let request = JoinTokenRequest {
+        node: None,
+        ttl_s: 900,
+    };
+    let token = first.admin().join_token(&request).await.unwrap().token;
+    let credentials = join(&second.url(), &token, &"node1".parse().unwrap())
+        .await
+        .unwrap();
+    let mut credentials = credentials;
+    credentials.learn(&[first.address.clone(), second.address.clone()]);
+    let twin = Arc::new(Twin(watch::Sender::new(None)));
+    let reports = watch::Sender::new(Some(status()));
+    let home = directory.path().join("node");
+    let line = Line::new(
+        credentials,
+        home,
+        Arc::clone(&twin) as Arc<dyn Node>,
+        reports.subscribe(),
+    );
+    let line = tokio::spawn(line.run());
+    until("the node is up", async || is_up(first).await).await;
+    add_intent(first).await;
+    told(&twin, 1).await;
+
+    // It dies.
+    running[number].signal(rustix::process::Signal::KILL);
+    let (_, decided) = until("the other decides", async || {
+        second.decides().await.then_some(())
+    })
+    .await;
+    let (_, up) = until("the node is up there", async || is_up(second).await).await;
+    second
+        .admin()
+        .remove_intent("compute", false)
+        .await
+        .unwrap();
+    told(&twin, 0).await;
+    eprintln!("killed: another decides after {decided:.1?}, the node is up after {up:.1?} more");
+
+    // It is back, and stands by.
+    running[number] = first.start();
+    until("it stands by", async || {
+        let problems = first.admin().status().await.err()?.into_problems();
+        (problems[0].code == accelnet_model::Code::ServerNotActive).then_some(())
+    })
+    .await;
+
+    // One that is stopped hands over at once, without waiting for the end of a lease.
+    running[1 - number].signal(rustix::process::Signal::TERM);
+    let (_, handed) = until("it is handed over", async || {
+        first.decides().await.then_some(())
+    })
+    .await;
+    let (_, up) = until("the node is up again", async || is_up(first).await).await;
+    eprintln!("stopped: another decides after {handed:.1?}, the node is up after {up:.1?} more");
+    // What the other wrote is there, and the node hears of what this one writes.
+    assert!(first.admin().intents().await.unwrap().items.is_empty());
+    add_intent(first).await;
+    told(&twin, 1).await;
+    line.abort();
+}
