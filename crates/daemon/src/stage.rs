@@ -16,7 +16,7 @@ use axum::{
 use tokio::{sync::watch, time::timeout};
 use tower::ServiceExt;
 
-/// A server on a file has read its state within this: 200,000 VMs took 3 s.
+/// A server on a file has read its state within this, or requests are told that it has not.
 const BEGIN_LIMIT: Duration = Duration::from_secs(30);
 
 /// Asks who decides at present: an address, `HOST:PORT`, if anybody does.
