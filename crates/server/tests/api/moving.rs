@@ -150,7 +150,7 @@ async fn what_cannot_be_moved_says_why() {
         .refused(503, &["agent_unreachable"]);
     rig.nodes.silent("node2", false);
     rig.nodes.sees("node1", |seen| {
-        seen.vms[0].state = accelnet_model::VmState::Off
+        seen.vms[0].state = accelnet_model::VmState::Off;
     });
     travel(&rig, "vm1", json!({"to": "node2"}))
         .await
