@@ -130,6 +130,11 @@ fn read(path: &Path) -> Result<Option<String>, Problem> {
         {
             return Ok(None);
         }
+        // As with 'sudo -u' and 'setpriv', which leave HOME as it was.
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+            let cure = "If HOME names another user's directory: 'sudo -H' sets it, or HOME=/path.";
+            return Err(failed(path, "cannot be opened", error).with_cure(cure));
+        }
         Err(error) => return Err(failed(path, "cannot be opened", error)),
     };
     // Of what was opened, not of what has this path a moment later.

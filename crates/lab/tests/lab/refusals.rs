@@ -39,7 +39,7 @@ pub fn not_enabled_yet(rig: &mut Rig) {
     refused(rig, &add("br0", "pf0"), "adapter_in_two_intents");
     // Nobody is let in but root and group accelnet.
     let run = rig.node(
-        "setpriv --reuid 65534 --regid 65534 --clear-groups accelnet status -o json 2>&1 || echo \"exit $?\"",
+        "HOME=/nonexistent setpriv --reuid 65534 --regid 65534 --clear-groups accelnet status -o json 2>&1 || echo \"exit $?\"",
     );
     assert!(
         run.contains("permission_denied") && run.trim().ends_with("exit 5"),
