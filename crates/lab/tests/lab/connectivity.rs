@@ -298,7 +298,8 @@ pub fn the_host_shuts_down(rig: &mut Rig) {
     rig.lab.wait_for_node("node1").unwrap();
     for vm in ["vm1", "vm2"] {
         let guest = rig.lab.guest(vm).unwrap();
-        rig.node(&format!("accelnet-lab-guest wait {} 90", guest.host));
+        // The node starts, and libvirt brings its guests back, which takes a slow machine minutes.
+        rig.node(&format!("accelnet-lab-guest wait {} 300", guest.host));
         assert_eq!(
             rig.guest(vm, "cat /tmp/kept"),
             "kept\n",
