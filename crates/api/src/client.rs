@@ -1,32 +1,25 @@
 //! A typed client: over the local unix socket, or over TLS to a server of which is known who it is.
 
-use std::{path::Path, sync::Arc, time::Duration};
+mod asking;
+mod making;
+mod paths;
 
 use accelnet_model::{Code, Intent, Name, Performance, Problem};
 use jiff::Timestamp;
-use reqwest::header::{AUTHORIZATION, HeaderValue};
-use rustls::{ClientConfig, RootCertStore, crypto::ring};
-use serde::{Serialize, de::DeserializeOwned};
+use paths::{audit_path, encode, intent, node, vm};
+use reqwest::header::HeaderValue;
 
 use crate::{
     backup::{Backup, BackupReader, BadBackup},
     capacity::{Capacity, VmPlaces},
     node::{JoinToken, JoinTokenRequest, NodeDetail, ServerSummary},
     people::{AuditEntry, IssuedToken, Token, TokenRequest, WhoAmI},
-    place::{Place, ServerUrl},
+    place::Place,
     types::{
         AccelerateRequest, Adapter, ChangeIntent, ClusterStatus, EnableRequest, IntentStatus,
-        Items, MoveRequest, NodeSummary, Outcome, ParkRequest, ProblemDocument, SetRequest, Vm,
-        WatchLine,
+        Items, MoveRequest, NodeSummary, Outcome, ParkRequest, SetRequest, Vm,
     },
 };
-
-/// How long one answer may take. Enabling reads the whole machine afresh, which took up to 4 s in
-/// the lab's software emulation; an order of magnitude more means that something hangs.
-const DEADLINE: Duration = Duration::from_secs(60);
-/// How long a server over the network may take to take a connection: a packet that is lost is sent again
-/// after 1, 3 and 7 s (RFC 6298), and more than that is a firewall that says nothing.
-const CONNECT_LIMIT: Duration = Duration::from_secs(10);
 
 /// Why a call did not give an answer.
 #[derive(Debug, thiserror::Error)]
@@ -62,75 +55,7 @@ pub struct Client {
     authorization: Option<HeaderValue>,
 }
 
-fn cannot_be_made(error: impl std::fmt::Display) -> Problem {
-    Problem::new(Code::Internal, format!("{error}."))
-}
-
-/// Trusts nobody: over a socket there is no TLS, and the certificates of the system need not be read.
-fn no_tls() -> Result<ClientConfig> {
-    let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()));
-    let builder = builder
-        .with_safe_default_protocol_versions()
-        .map_err(cannot_be_made)?;
-    let trusting = builder.with_root_certificates(RootCertStore::empty());
-    Ok(trusting.with_no_client_auth())
-}
-
 impl Client {
-    /// A client of the server behind this unix socket. Nothing is sent yet.
-    pub fn on_socket(socket: &Path) -> Result<Self> {
-        let http = reqwest::Client::builder()
-            .tls_backend_preconfigured(no_tls()?)
-            .unix_socket(socket)
-            .timeout(DEADLINE)
-            .no_proxy()
-            .build()
-            .map_err(cannot_be_made)?;
-        Ok(Self {
-            http,
-            place: Place::Socket(socket.to_owned()),
-            authorization: None,
-        })
-    }
-
-    /// A client of a server over TLS; who that has to be is in `tls`. Nothing is sent yet.
-    pub fn over_tls(
-        server: &ServerUrl,
-        tls: &Arc<ClientConfig>,
-        token: Option<&str>,
-    ) -> Result<Self> {
-        let http = reqwest::Client::builder()
-            .tls_backend_preconfigured(ClientConfig::clone(tls))
-            .https_only(true)
-            // A token is for this server and no other.
-            .redirect(reqwest::redirect::Policy::none())
-            .connect_timeout(CONNECT_LIMIT)
-            .timeout(DEADLINE)
-            .no_proxy()
-            .build()
-            .map_err(cannot_be_made)?;
-        let client = Self {
-            http,
-            place: Place::Server(server.clone()),
-            authorization: None,
-        };
-        match token {
-            Some(token) => client.with_token(token),
-            None => Ok(client),
-        }
-    }
-
-    /// The same, for whoever this token is of.
-    pub fn with_token(mut self, token: &str) -> Result<Self> {
-        let mut value = HeaderValue::from_str(&format!("Bearer {token}")).map_err(|_| {
-            let text = "The token has characters that no token has.";
-            Problem::new(Code::InvalidArgument, text)
-        })?;
-        value.set_sensitive(true);
-        self.authorization = Some(value);
-        Ok(self)
-    }
-
     /// The cluster at a glance.
     pub async fn status(&self) -> Result<ClusterStatus> {
         self.get("/status").await
@@ -410,192 +335,13 @@ impl Client {
         }
         reader.finish().map_err(bad)
     }
-
-    async fn follow<T: DeserializeOwned>(
-        &self,
-        path: &str,
-        each: impl FnMut(&T) -> bool,
-    ) -> Result<()> {
-        self.follow_all(path, each, |identity| {
-            let text = format!("'{identity}' is gone.");
-            Err(Problem::new(Code::VmNotFound, text).into())
-        })
-        .await
-    }
-
-    async fn follow_all<T: DeserializeOwned>(
-        &self,
-        path: &str,
-        mut each: impl FnMut(&T) -> bool,
-        gone: impl Fn(&str) -> Result<()>,
-    ) -> Result<()> {
-        let mut response = self
-            .request(reqwest::Method::GET, path, None::<&()>, None)
-            .await?;
-        let mut buffer = Vec::new();
-        while let Some(chunk) = response
-            .chunk()
-            .await
-            .map_err(|error| self.unreachable(&error))?
-        {
-            buffer.extend_from_slice(&chunk);
-            while let Some(end) = buffer.iter().position(|byte| *byte == b'\n') {
-                let line: Vec<u8> = buffer.drain(..=end).collect();
-                match decode(&line)? {
-                    WatchLine::Put(object) if !each(&object) => return Ok(()),
-                    WatchLine::Gone(identity) => gone(&identity)?,
-                    WatchLine::Put(_) | WatchLine::Synced | WatchLine::Alive => {}
-                }
-            }
-        }
-        Err(self.lost().into())
-    }
-
-    async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T> {
-        self.send(reqwest::Method::GET, path, None::<&()>).await
-    }
-
-    async fn send<T: DeserializeOwned>(
-        &self,
-        method: reqwest::Method,
-        path: &str,
-        body: Option<&impl Serialize>,
-    ) -> Result<T> {
-        let response = self.request(method, path, body, Some(DEADLINE)).await?;
-        let bytes = response
-            .bytes()
-            .await
-            .map_err(|error| self.unreachable(&error))?;
-        decode(&bytes)
-    }
-
-    async fn request(
-        &self,
-        method: reqwest::Method,
-        path: &str,
-        body: Option<&impl Serialize>,
-        deadline: Option<Duration>,
-    ) -> Result<reqwest::Response> {
-        let url = format!("{}{}{path}", self.place.base(), crate::BASE);
-        let mut request = self.http.request(method, url);
-        if let Some(authorization) = &self.authorization {
-            request = request.header(AUTHORIZATION, authorization.clone());
-        }
-        if let Some(body) = body {
-            request = request.json(body);
-        }
-        // A watch has no end; the builder's general deadline must not cut it.
-        request = request.timeout(deadline.unwrap_or(Duration::from_secs(24 * 3600)));
-        let response = request
-            .send()
-            .await
-            .map_err(|error| self.unreachable(&error))?;
-        if response.status().is_success() {
-            return Ok(response);
-        }
-        let status = response.status();
-        let bytes = response
-            .bytes()
-            .await
-            .map_err(|error| self.unreachable(&error))?;
-        match serde_json::from_slice::<ProblemDocument>(&bytes) {
-            Ok(document) => Err(ClientError::Problems(document.into_problems())),
-            Err(_) => Err(Problem::new(
-                Code::Internal,
-                format!("The server answered {status} with something that is no problem document."),
-            )
-            .into()),
-        }
-    }
-
-    fn unreachable(&self, error: &reqwest::Error) -> Problem {
-        if error.is_timeout() && !error.is_connect() {
-            let seconds = DEADLINE.as_secs();
-            let text = format!(
-                "The server gave no answer within {seconds} s; what was asked for may yet be done."
-            );
-            return Problem::new(Code::Timeout, text)
-                .with_cure("Look at the current state ('accelnet status') before asking again.");
-        }
-        self.place.unreachable(error)
-    }
-
-    fn lost(&self) -> Problem {
-        let place = &self.place;
-        Problem::new(
-            Code::ServerNotRunning,
-            format!("The server behind {place} closed the connection."),
-        )
-    }
-}
-
-fn audit_path(since: Option<Timestamp>, limit: Option<u32>, watch: bool) -> String {
-    let since = since.map(|since| format!("&since={}", encode(&since.to_string())));
-    let limit = limit.map(|limit| format!("&limit={limit}"));
-    format!(
-        "/audit?watch={watch}{}{}",
-        since.unwrap_or_default(),
-        limit.unwrap_or_default()
-    )
-}
-
-fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T> {
-    serde_json::from_slice(bytes).map_err(|error| {
-        Problem::new(
-            Code::Internal,
-            format!("The server's answer cannot be read: {error}."),
-        )
-        .with_cure("Use the same version of 'accelnet' and 'accelnetd'.")
-        .into()
-    })
-}
-
-/// A VM's name or UUID as a part of a path.
-fn vm(word: &str) -> Result<String> {
-    segment(word, Code::VmNotFound)
-}
-
-/// A node's name as a part of a path.
-fn node(name: &str) -> Result<String> {
-    segment(name, Code::NodeNotFound)
-}
-
-/// An intent's name as a part of a path.
-fn intent(name: &str) -> Result<String> {
-    segment(name, Code::IntentNotFound)
-}
-
-/// URLs have no such part as `..`, however it is encoded (WHATWG URL, "double-dot URL path segment"):
-/// `vms/../acceleration` would be the cluster's.
-fn segment(word: &str, code: Code) -> Result<String> {
-    if matches!(word, "" | "." | "..") {
-        return Err(Problem::new(code, format!("'{word}' cannot be asked for.")).into());
-    }
-    Ok(encode(word))
-}
-
-/// Percent-encodes a path segment or query value (RFC 3986 unreserved characters stay).
-fn encode(text: &str) -> String {
-    use std::fmt::Write;
-    text.bytes().fold(String::new(), |mut out, byte| {
-        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
-            out.push(char::from(byte));
-        } else {
-            let _ = write!(out, "%{byte:02X}");
-        }
-        out
-    })
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use std::path::Path;
 
-    #[test]
-    fn names_are_encoded_for_urls() {
-        assert_eq!(encode("web 1/ä"), "web%201%2F%C3%A4");
-        assert_eq!(encode("web-1_a.b~"), "web-1_a.b~");
-    }
+    use super::*;
 
     #[tokio::test]
     async fn a_name_never_leads_to_another_address() {
