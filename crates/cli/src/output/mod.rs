@@ -1,7 +1,10 @@
 //! Printing: tables for people, JSON and YAML for programs.
 
+pub mod adapters;
 pub mod capacity;
 mod columns;
+pub mod members;
+pub mod people;
 mod printable;
 pub mod tables;
 pub mod terminal;

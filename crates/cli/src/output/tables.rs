@@ -2,17 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use accelnet_api::{
-    Adapter, AuditEntry, ClusterStatus, IntentStatus, NodeDetail, NodeSummary, ServerSummary,
-    Token, Vm,
-};
+use accelnet_api::{ClusterStatus, IntentStatus, Vm};
 use accelnet_model::{
-    CheckResult, Code, DevlinkFacts, EswitchMode, IntentOnNode, IntentState, Levels, NicPath,
-    NicStatus, Problem, Severity, Support, VfUser, VmState,
+    CheckResult, Code, IntentOnNode, IntentState, Levels, NicPath, NicStatus, Problem, Severity,
+    VmState,
 };
 
 use super::{beside_text, columns::Table, printable, problem_text};
-use crate::verbs::{login::Shown, waiver::OfVm};
+use crate::verbs::waiver::OfVm;
 
 /// Rows of anything, for people.
 pub fn rows(header: &[&str], rows: Vec<Vec<String>>) -> String {
@@ -57,7 +54,7 @@ pub fn enabled(status: &ClusterStatus) -> String {
 /// `accelnet status`.
 pub fn status(status: &ClusterStatus) -> String {
     let mut out = format!("{}\n", enabled(status));
-    out.push_str(&nodes(&status.nodes));
+    out.push_str(&super::members::nodes(&status.nodes));
     out.push('\n');
     match status.vms_parked {
         0 => {}
@@ -73,124 +70,6 @@ pub fn status(status: &ClusterStatus) -> String {
         out.push_str(&problem_text(problem, Some(node)));
     }
     out
-}
-
-/// `accelnet node list`.
-pub fn nodes(all: &[NodeSummary]) -> String {
-    let mut nodes = table(&["node", "state", "vfs", "used", "vms", "accelerated"]);
-    for node in all {
-        let state = match (node.reachable, node.converged, node.resting) {
-            (false, ..) => "unreachable",
-            (true, true, _) => "ready",
-            (true, false, true) => "resting",
-            (true, false, false) => "working",
-        };
-        add(
-            &mut nodes,
-            [
-                node.name.to_string(),
-                state.to_owned(),
-                node.vfs.to_string(),
-                node.vfs_used.to_string(),
-                node.vms.to_string(),
-                node.vms_accelerated.to_string(),
-            ],
-        );
-    }
-    text(&nodes)
-}
-
-/// `accelnet node show`.
-pub fn node(node: &NodeDetail) -> String {
-    let mut out = format!("{}\n", nodes(std::slice::from_ref(&node.summary)));
-    if let Some(id) = node.id {
-        let time = |at: Option<jiff::Timestamp>| dash(at.map(|at| format!("{at:.0}")));
-        out.push_str(&format!(
-            "  identity: {id}  joined: {}  certificate until: {}\n",
-            time(node.joined),
-            time(node.certificate_expires)
-        ));
-    }
-    if let Some(progress) = &node.draining {
-        let left = progress.vms_left;
-        out.push_str(&format!(
-            "  drained until it starts again, or 'accelnet node uncordon'; VMs on a VF still: {left}\n"
-        ));
-        for problem in &progress.blocked {
-            out.push_str(&problem_text(problem, None));
-        }
-    }
-    for problem in &node.summary.problems {
-        out.push_str(&problem_text(problem, None));
-    }
-    out
-}
-
-/// `accelnet server list`.
-pub fn servers(servers: &[ServerSummary]) -> String {
-    let mut rows = table(&["name", "address", "state", "since", "version"]);
-    for server in servers {
-        let row = [
-            server.name.clone(),
-            server.address.clone(),
-            if server.active { "active" } else { "standby" }.to_owned(),
-            format!("{:.0}", server.since),
-            server.version.clone(),
-        ];
-        add(&mut rows, row);
-    }
-    text(&rows)
-}
-
-/// `accelnet token list`.
-pub fn tokens(tokens: &[Token]) -> String {
-    let mut rows = table(&["name", "role", "created", "by", "until"]);
-    for token in tokens {
-        let until = match (token.expires, token.expired) {
-            (None, _) => "revoked".to_owned(),
-            (Some(end), false) => format!("{end:.0}"),
-            (Some(end), true) => format!("{end:.0} (over)"),
-        };
-        let row = [
-            token.name.to_string(),
-            token.role.to_string(),
-            format!("{:.0}", token.created),
-            token.created_by.clone(),
-            until,
-        ];
-        add(&mut rows, row);
-    }
-    text(&rows)
-}
-
-/// `accelnet profile list`.
-pub fn profiles(profiles: &[Shown]) -> String {
-    let mut rows = table(&["profile", "server", "token of", "in use"]);
-    for profile in profiles {
-        let row = [
-            profile.profile.clone(),
-            profile.server.clone(),
-            dash(profile.name.as_ref()),
-            if profile.current { "yes" } else { "" }.to_owned(),
-        ];
-        add(&mut rows, row);
-    }
-    text(&rows)
-}
-
-/// `accelnet audit`.
-pub fn audit(entries: &[AuditEntry]) -> String {
-    let mut rows = table(&["at", "by", "operation", "subject"]);
-    for entry in entries {
-        let row = [
-            format!("{:.0}", entry.at),
-            entry.by.name.clone(),
-            entry.operation.clone(),
-            entry.subject.clone(),
-        ];
-        add(&mut rows, row);
-    }
-    text(&rows)
 }
 
 /// `accelnet enable`: what is not there yet, and what helps.
@@ -476,155 +355,4 @@ fn nic_row(nic: &NicStatus) -> [String; 9] {
         dash(pairs),
         nic.reason.clone().unwrap_or_default(),
     ]
-}
-
-/// `accelnet adapter list`.
-pub fn adapters(adapters: &[Adapter]) -> String {
-    let mut rows = table(&[
-        "adapter", "node", "intent", "pci", "driver", "link", "sr-iov", "vfs", "used", "levels",
-    ]);
-    for adapter in adapters {
-        let facts = &adapter.status.facts;
-        let levels: Vec<_> = adapter.levels.iter().map(ToString::to_string).collect();
-        add(
-            &mut rows,
-            [
-                facts.ifname.to_string(),
-                adapter.node.to_string(),
-                dash(adapter.intent.as_ref()),
-                facts.pci.to_string(),
-                dash(facts.driver.as_ref()),
-                if facts.carrier {
-                    "up".to_owned()
-                } else {
-                    "down".to_owned()
-                },
-                format!("{:?}", facts.sriov),
-                format!("{}/{}", facts.vfs.len(), facts.total_vfs),
-                facts
-                    .vfs
-                    .iter()
-                    .filter(|vf| vf.user != VfUser::Nobody)
-                    .count()
-                    .to_string(),
-                if levels.is_empty() {
-                    "-".to_owned()
-                } else {
-                    levels.join(",")
-                },
-            ],
-        );
-    }
-    text(&rows)
-}
-
-fn support<T: ToString>(value: &Support<T>) -> String {
-    match value {
-        Support::Supported(value) => value.to_string(),
-        Support::Unsupported => "unsupported".to_owned(),
-        Support::Unknown => "unknown".to_owned(),
-    }
-}
-
-/// Serial number and firmware by component; what is stored and does not run yet is said.
-fn card(devlink: &DevlinkFacts) -> String {
-    let mut parts: Vec<String> = devlink
-        .serial
-        .iter()
-        .map(|serial| format!("serial {serial}"))
-        .collect();
-    let running = devlink.running.iter();
-    parts.extend(running.map(|(name, version)| format!("{name} {version}")));
-    let mut out = format!("  card: {}\n", printable(&parts.join("  ")));
-    for (name, running, stored) in devlink.staged() {
-        let text = format!(
-            "{name} {running} runs; {stored} is stored and runs after the card's next reset"
-        );
-        out.push_str(&format!("  {}\n", printable(&text)));
-    }
-    out
-}
-
-/// `accelnet adapter show`.
-pub fn adapter(adapter: &Adapter) -> String {
-    let facts = &adapter.status.facts;
-    let mut out = format!(
-        "{} on {}\n  {} {}  driver {} {}  firmware {}\n  permanent address {}  link {}  MTU {}  SR-IOV {:?}\n",
-        facts.ifname,
-        adapter.node,
-        facts.pci,
-        printable(&facts.pci_id),
-        printable(&dash(facts.driver.as_ref())),
-        printable(facts.driver_version.as_deref().unwrap_or_default()),
-        printable(&dash(facts.firmware.as_ref())),
-        facts.id.permanent_mac,
-        if facts.carrier { "up" } else { "down" },
-        facts.mtu,
-        facts.sriov,
-    );
-    if let Some(devlink) = &facts.devlink {
-        out.push_str(&card(devlink));
-    }
-    if !facts.altnames.is_empty() {
-        let names: Vec<String> = facts.altnames.iter().map(ToString::to_string).collect();
-        out.push_str(&format!("  also called {}\n", printable(&names.join(", "))));
-    }
-    if let Some(mode) = facts.eswitch.value() {
-        let mode = match mode {
-            EswitchMode::Legacy => "legacy",
-            EswitchMode::Switchdev => "switchdev",
-            EswitchMode::Other => "another",
-        };
-        out.push_str(&format!("  mode of the card's switch: {mode}\n"));
-    }
-    for owner in &facts.vf_owners {
-        out.push_str(&format!("  {}\n", printable(owner)));
-    }
-    let mut rows = table(&[
-        "vf",
-        "pci",
-        "driver",
-        "mac",
-        "vlan",
-        "spoofchk",
-        "trust",
-        "max Mbit/s",
-        "user",
-    ]);
-    for vf in &facts.vfs {
-        let user = match (&vf.user, vf.vm) {
-            (VfUser::Process { pid, command }, vm) => format!("{command} (pid {pid}) {}", dash(vm)),
-            (VfUser::HostDriver { driver }, _) => format!("host driver {driver}"),
-            (VfUser::Others { why }, _) => format!("not ours: {why}"),
-            (VfUser::Nobody, _) => match vf.promised {
-                Some(vm) => format!("VM {vm}, at its next start"),
-                None => "free".to_owned(),
-            },
-        };
-        add(
-            &mut rows,
-            [
-                vf.index.to_string(),
-                vf.pci.to_string(),
-                dash(vf.driver.as_ref()),
-                vf.attributes.mac.to_string(),
-                vf.attributes.vlan.to_string(),
-                support(&vf.attributes.spoofchk),
-                support(&vf.attributes.trust),
-                support(&vf.attributes.max_tx_rate_mbps),
-                user,
-            ],
-        );
-    }
-    out.push_str(&text(&rows));
-    out.push('\n');
-    for problem in adapter
-        .status
-        .problems
-        .iter()
-        .chain(&adapter.status.quarantined)
-    {
-        out.push_str(&problem_text(problem, None));
-    }
-    out
 }

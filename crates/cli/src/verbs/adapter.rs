@@ -6,7 +6,7 @@ use accelnet_model::{Code, Problem, problem::exit};
 use crate::{
     args::AdapterCommand,
     call::{Call, Ended},
-    output::{self, tables},
+    output,
 };
 
 /// Runs one `adapter` command.
@@ -14,11 +14,13 @@ pub async fn run(call: &Call, command: AdapterCommand) -> Ended {
     let list = call.client.adapters().await?;
     match command {
         AdapterCommand::List => {
-            output::print(call.format, &list, |list| tables::adapters(&list.items));
+            output::print(call.format, &list, |list| {
+                output::adapters::adapters(&list.items)
+            });
         }
         AdapterCommand::Show { adapter, node } => {
             let found = find(&list.items, &adapter, node.as_deref())?;
-            output::print(call.format, found, tables::adapter);
+            output::print(call.format, found, output::adapters::adapter);
         }
     }
     Ok(exit::OK)

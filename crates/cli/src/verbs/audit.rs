@@ -6,14 +6,16 @@ use accelnet_model::problem::exit;
 use crate::{
     args::{AuditArgs, Format},
     call::{Call, Ended},
-    output::{self, printable, tables},
+    output::{self, printable},
 };
 
 /// Shows the record, or follows it.
 pub async fn run(call: &Call, args: &AuditArgs) -> Ended {
     if !args.follow {
         let list = call.client.audit(args.since, Some(args.limit)).await?;
-        output::print(call.format, &list, |list| tables::audit(&list.items));
+        output::print(call.format, &list, |list| {
+            output::people::audit(&list.items)
+        });
         return Ok(exit::OK);
     }
     let each = |entry: &AuditEntry| {

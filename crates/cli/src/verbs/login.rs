@@ -9,7 +9,7 @@ use crate::{
     args::{Format, LoginArgs, PlaceArgs, ProfileCommand},
     ask,
     call::{Call, Ended},
-    output::{self, printable, tables},
+    output::{self, printable},
     place,
     profiles::{Profile, Profiles, unusable},
 };
@@ -158,7 +158,7 @@ pub fn profile(format: Format, command: &ProfileCommand) -> Ended {
             let list = Items {
                 items: shown.collect(),
             };
-            output::print(format, &list, |list| tables::profiles(&list.items));
+            output::print(format, &list, |list| output::people::profiles(&list.items));
         }
         ProfileCommand::Use { name } => {
             let server = profiles.named(name)?.place();

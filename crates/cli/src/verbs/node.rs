@@ -10,7 +10,7 @@ use super::print_outcome;
 use crate::{
     args::{ChangeArgs, NodeCommand, ServerCommand},
     call::{Call, Ended},
-    output::{self, printable, tables},
+    output::{self, printable},
 };
 
 /// A change between two looks is not missed for longer than this.
@@ -21,11 +21,13 @@ pub async fn run(call: &Call, command: NodeCommand) -> Ended {
     match command {
         NodeCommand::List => {
             let list = call.client.nodes().await?;
-            output::print(call.format, &list, |list| tables::nodes(&list.items));
+            output::print(call.format, &list, |list| {
+                output::members::nodes(&list.items)
+            });
         }
         NodeCommand::Show { name } => {
             let node = call.client.node(&name).await?;
-            output::print(call.format, &node, tables::node);
+            output::print(call.format, &node, output::members::node);
         }
         NodeCommand::JoinToken { node, ttl } => {
             let request = JoinTokenRequest { node, ttl_s: ttl };
@@ -58,7 +60,9 @@ pub async fn server(call: &Call, command: &ServerCommand) -> Ended {
     match command {
         ServerCommand::List => {
             let list = call.client.servers().await?;
-            output::print(call.format, &list, |list| tables::servers(&list.items));
+            output::print(call.format, &list, |list| {
+                output::members::servers(&list.items)
+            });
         }
     }
     Ok(exit::OK)

@@ -7,7 +7,7 @@ use super::print_outcome;
 use crate::{
     args::TokenCommand,
     call::{Call, Ended},
-    output::{self, printable, tables},
+    output::{self, printable},
 };
 
 /// Runs one `token` command.
@@ -34,7 +34,9 @@ pub async fn run(call: &Call, command: TokenCommand) -> Ended {
         }
         TokenCommand::List => {
             let list = call.client.tokens().await?;
-            output::print(call.format, &list, |list| tables::tokens(&list.items));
+            output::print(call.format, &list, |list| {
+                output::people::tokens(&list.items)
+            });
         }
         TokenCommand::Revoke { name, dry_run } => {
             let outcome = call.client.revoke_token(&name, dry_run).await?;

@@ -49,7 +49,8 @@ enum Speaks {
     Tls,
 }
 
-/// Asks a member; nothing if it cannot be reached or says nothing.
+/// Asks a member. `None` is "not known": it cannot be reached, or says nothing in time; then nothing is concluded, and
+/// the error stays as it was told.
 async fn asked_plainly(url: &str) -> Option<Speaks> {
     let (_, place) = url.split_once("://")?;
     let mut stream = timeout(LIMIT, TcpStream::connect(place)).await.ok()?.ok()?;
