@@ -6,9 +6,7 @@
 
 use std::{
     collections::BTreeMap,
-    fs::{self, File},
-    io::Write,
-    os::unix::fs::OpenOptionsExt,
+    fs,
     path::{Path, PathBuf},
 };
 
@@ -259,25 +257,14 @@ impl Ledger {
     /// # Errors
     /// If the file system refuses; the old ledger is whole then.
     pub fn save(&self, directory: &Path) -> Result<(), LedgerError> {
-        let (path, fresh) = (directory.join(FILE), directory.join("ledger.json.new"));
+        let path = directory.join(FILE);
         let ledger = Self {
             version: VERSION,
             ..self.clone()
         };
         let write = || -> std::io::Result<()> {
-            fs::create_dir_all(directory)?;
             let text = serde_json::to_vec_pretty(&ledger)?;
-            let mut options = fs::OpenOptions::new();
-            let mut file = options
-                .write(true)
-                .create(true)
-                .truncate(true)
-                .mode(0o600)
-                .open(&fresh)?;
-            file.write_all(&text)?;
-            file.sync_all()?;
-            fs::rename(&fresh, &path)?;
-            File::open(directory)?.sync_all()
+            accelnet_files::replace(&path, &text)
         };
         write().map_err(|error| LedgerError::Io {
             path: path.clone(),

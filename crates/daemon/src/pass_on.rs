@@ -3,12 +3,12 @@
 //! Whoever may ask here (root and group `accelnet`) is nobody to the cluster without a token: root on one node
 //! is not the cluster's administrator. Which user asked, on which node, goes with it for the record.
 
-use accelnet_api::{CALLER_HEADER, ProblemDocument};
+use accelnet_api::CALLER_HEADER;
 use accelnet_link::Connected;
 use accelnet_model::{Code, Name, Problem};
-use accelnet_server::Sender;
+use accelnet_server::{Failure, Sender};
 use axum::{
-    Json, Router,
+    Router,
     body::Body,
     extract::{ConnectInfo, Request, State},
     http::{HeaderMap, HeaderName, StatusCode, header},
@@ -91,13 +91,5 @@ fn passed(headers: &HeaderMap) -> HeaderMap {
 }
 
 fn refused(problem: Problem) -> Response {
-    let status = StatusCode::SERVICE_UNAVAILABLE;
-    let document = ProblemDocument {
-        kind: format!("urn:accelnet:problem:{}", problem.code),
-        status: status.as_u16(),
-        problem,
-        problems: Vec::new(),
-    };
-    let kind = [(header::CONTENT_TYPE, "application/problem+json")];
-    (status, kind, Json(document)).into_response()
+    Failure::with_status(StatusCode::SERVICE_UNAVAILABLE, problem).into_response()
 }

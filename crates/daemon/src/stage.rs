@@ -4,13 +4,13 @@
 
 use std::{sync::Arc, time::Duration};
 
-use accelnet_api::{ProblemDocument, agents::ACTIVE_HEADER};
+use accelnet_api::agents::ACTIVE_HEADER;
 use accelnet_model::{Code, Problem};
-use accelnet_server::Pending;
+use accelnet_server::{Failure, Pending};
 use axum::{
-    Json, Router,
+    Router,
     extract::{Request, State},
-    http::{HeaderValue, StatusCode, header::CONTENT_TYPE},
+    http::StatusCode,
     response::{IntoResponse, Response},
 };
 use tokio::{sync::watch, time::timeout};
@@ -57,15 +57,7 @@ async fn lead_on(State(mut stage): State<Stage>, request: Request) -> Response {
     };
     let problem = Problem::new(Code::ServerNotActive, text);
     let status = StatusCode::MISDIRECTED_REQUEST;
-    let document = ProblemDocument {
-        kind: format!("urn:accelnet:problem:{}", problem.code),
-        status: status.as_u16(),
-        problem,
-        problems: Vec::new(),
-    };
-    let mut answer = (status, Json(document)).into_response();
-    let kind = HeaderValue::from_static("application/problem+json");
-    answer.headers_mut().insert(CONTENT_TYPE, kind);
+    let mut answer = Failure::with_status(status, problem).into_response();
     if let Some(active) = active.and_then(|active| active.parse().ok()) {
         answer.headers_mut().insert(ACTIVE_HEADER, active);
     }

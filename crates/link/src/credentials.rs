@@ -7,9 +7,7 @@
 //! One file, so that no two of these can ever be of different times; it is replaced as a whole.
 
 use std::{
-    fs,
-    io::{self, Write},
-    os::unix::fs::OpenOptionsExt,
+    fs, io,
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -107,20 +105,9 @@ impl Credentials {
     /// # Errors
     /// If it cannot be written.
     pub fn write(&self, directory: &Path) -> Result<(), Problem> {
-        let new = directory.join(format!("{FILE}.new"));
         let write = || -> io::Result<()> {
-            fs::create_dir_all(directory)?;
-            let mut options = fs::OpenOptions::new();
-            let mut file = options
-                .write(true)
-                .create(true)
-                .truncate(true)
-                .mode(0o600)
-                .open(&new)?;
-            file.write_all(&serde_json::to_vec_pretty(self)?)?;
-            file.sync_all()?;
-            fs::rename(&new, directory.join(FILE))?;
-            fs::File::open(directory)?.sync_all()
+            let text = serde_json::to_vec_pretty(self)?;
+            accelnet_files::replace(&directory.join(FILE), &text)
         };
         write().map_err(|error| {
             let text = format!(

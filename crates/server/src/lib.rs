@@ -72,6 +72,7 @@ use accelnet_store::Store;
 pub use audit::Actor;
 use axum::Router;
 pub use connections::Door;
+pub use failure::Failure;
 use futures::future::{BoxFuture, join_all};
 pub use nodes::{Nodes, membership};
 pub use people::{NodePeerInfo, Sender};
