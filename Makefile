@@ -8,7 +8,7 @@ LAB := $(TARGET)/debug/accelnet-lab
 # What tests build beside what is shipped.
 TESTED := accelnet-daemon/etcd
 # One test of crates/lab/tests/lab: lab_test NAME.
-LAB_LOST := $(abspath $(TARGET))/lab-lost
+LAB_LOST = $(abspath $(TARGET))/lab-lost-$(1)
 define lab_test
 ACCELNET_LAB_LOST=$(LAB_LOST) $(CARGO) test --workspace --features $(TESTED),accelnet-lab/lab --test lab -- --nocapture --exact $(1)
 endef
@@ -43,16 +43,20 @@ unit-test: test-build ## unit, property and component tests only
 contract-test: test-build ## requests made from the OpenAPI document against the server over made-up nodes
 	CARGO_TARGET_DIR=$(TARGET) scripts/contract-test
 
-# And others when they are asked for: make lab-test LAB_TESTS="networks travel policies guides".
-LAB_TESTS := without_iommu with_smt documentation connectivity smoke
+# The long ones first. And others when they are asked for: make lab-test LAB_TESTS="networks travel policies guides".
+LAB_TESTS := connectivity smoke with_smt documentation without_iommu
+# So many at a time: a machine that is emulated keeps one core busy, however many there are.
+LAB_JOBS := 2
+
+lab-test: test-build ## the lab tests only: real drivers, real libvirt, an emulated card (one: LAB_TESTS=smoke)
+	@$(MAKE) --no-print-directory -j$(LAB_JOBS) $(LAB_TESTS:%=lab-test-%)
 
 # Software emulation now and then loses a machine by itself (docs/reference/lab.md): then, and only then, the
 # test is tried once more.
-lab-test: test-build ## the lab tests only: real drivers, real libvirt, an emulated card (one: LAB_TESTS=smoke)
-	@for name in $(LAB_TESTS); do \
-	  rm -f $(LAB_LOST); \
-	  $(call lab_test,$$name) || { [ -e $(LAB_LOST) ] && $(call lab_test,$$name); } || exit 1; \
-	done
+lab-test-%:
+	@set -o pipefail; rm -f $(call LAB_LOST,$*); { \
+	  $(call lab_test,$*) || { [ -e $(call LAB_LOST,$*) ] && $(call lab_test,$*); }; \
+	} 2>&1 | sed -u 's/^/$*: /'
 
 bench: ## decisions and accelerations at 10,000 nodes and 200,000 VMs; as root a look at 500 VMs
 	$(CARGO) bench -p accelnet-rules --bench admission
