@@ -13,7 +13,7 @@ define lab_test
 ACCELNET_LAB_LOST=$(LAB_LOST) $(CARGO) test --workspace --features $(TESTED),accelnet-lab/lab --test lab -- --nocapture --exact $(1)
 endef
 
-.PHONY: help deps build test-build demo test unit-test contract-test lab-test bench check fmt openapi problems clean
+.PHONY: help deps build test-build demo test unit-test contract-test lab-test bench check fmt openapi problems freeze clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -78,6 +78,9 @@ openapi: build ## write docs/reference/openapi.json anew
 
 problems: build ## write docs/reference/problems.md anew
 	$(TARGET)/debug/accelnet explain --markdown > docs/reference/problems.md
+
+freeze: deps ## promise what the API has now, at a release; refused if it breaks what was promised
+	ACCELNET_FREEZE=1 $(CARGO) test --workspace --features $(TESTED) --test frozen
 
 clean: ## remove what was built (images stay in the cache)
 	$(CARGO) clean

@@ -1,12 +1,23 @@
 //! A typed client: over the local unix socket, or over TLS to a server of which is known who it is.
+//!
+//! ```text
+//!   client.rs       the calls, one for each operation
+//!   making.rs       a client of a socket, of a server
+//!   asking.rs       a request: sent on to the server that decides, repeated while it asks for patience
+//!   following.rs    a watch: goes on where it was when the connection is lost
+//!   paths.rs        names in addresses
+//! ```
 
 mod asking;
+mod following;
 mod making;
 mod paths;
 
+use std::sync::{Arc, Mutex};
+
 use accelnet_model::{Code, Intent, Name, Performance, Problem};
 use jiff::Timestamp;
-use paths::{audit_path, encode, intent, node, vm};
+use paths::{audit as audit_path, encode};
 use reqwest::header::HeaderValue;
 
 use crate::{
@@ -14,7 +25,7 @@ use crate::{
     capacity::{Capacity, VmPlaces},
     node::{JoinToken, JoinTokenRequest, NodeDetail, ServerSummary},
     people::{AuditEntry, IssuedToken, Token, TokenRequest, WhoAmI},
-    place::Place,
+    place::{Place, ServerUrl},
     types::{
         AccelerateRequest, Adapter, ChangeIntent, ClusterStatus, EnableRequest, IntentStatus,
         Items, MoveRequest, NodeSummary, Outcome, ParkRequest, SetRequest, Vm,
@@ -51,6 +62,8 @@ pub type Result<T> = std::result::Result<T, ClientError>;
 pub struct Client {
     http: reqwest::Client,
     place: Place,
+    /// The server that decides, once another has pointed to it; copies of the client learn it together.
+    active: Arc<Mutex<Option<ServerUrl>>>,
     /// What is shown of who asks; marked so that it is never printed.
     authorization: Option<HeaderValue>,
 }
@@ -71,12 +84,13 @@ impl Client {
 
     /// All intents.
     pub async fn intents(&self) -> Result<Items<IntentStatus>> {
-        self.get("/intents").await
+        self.all("/intents?").await
     }
 
     /// One intent.
     pub async fn intent(&self, name: &str) -> Result<IntentStatus> {
-        self.get(&format!("/intents/{}", intent(name)?)).await
+        self.get(&format!("/intents/{}", paths::intent(name)?))
+            .await
     }
 
     /// Adds an intent; the same intent again changes nothing.
@@ -96,13 +110,13 @@ impl Client {
         change: &ChangeIntent,
         dry_run: bool,
     ) -> Result<Outcome<Intent>> {
-        let path = format!("/intents/{}?dry_run={dry_run}", intent(name)?);
+        let path = format!("/intents/{}?dry_run={dry_run}", paths::intent(name)?);
         self.send(reqwest::Method::PATCH, &path, Some(change)).await
     }
 
     /// Removes an intent. The bridge stays.
     pub async fn remove_intent(&self, name: &str, dry_run: bool) -> Result<Outcome<Intent>> {
-        let path = format!("/intents/{}?dry_run={dry_run}", intent(name)?);
+        let path = format!("/intents/{}?dry_run={dry_run}", paths::intent(name)?);
         self.send(reqwest::Method::DELETE, &path, None::<&()>).await
     }
 
@@ -135,17 +149,17 @@ impl Client {
 
     /// All VMs, as the nodes reported them last.
     pub async fn vms(&self) -> Result<Items<Vm>> {
-        self.get("/vms").await
+        self.all("/vms?").await
     }
 
     /// All VMs, after a fresh look at the nodes: also one that was defined a moment ago.
     pub async fn vms_now(&self) -> Result<Items<Vm>> {
-        self.get("/vms?fresh=true").await
+        self.all("/vms?fresh=true&").await
     }
 
     /// One VM by name or UUID.
     pub async fn vm(&self, vm: &str) -> Result<Vm> {
-        self.get(&format!("/vms/{}", self::vm(vm)?)).await
+        self.get(&format!("/vms/{}", paths::vm(vm)?)).await
     }
 
     /// Accelerates a VM, or changes its level.
@@ -155,13 +169,13 @@ impl Client {
         request: &AccelerateRequest,
         dry_run: bool,
     ) -> Result<Outcome<Vm>> {
-        let path = format!("/vms/{}/acceleration?dry_run={dry_run}", self::vm(vm)?);
+        let path = format!("/vms/{}/acceleration?dry_run={dry_run}", paths::vm(vm)?);
         self.send(reqwest::Method::PUT, &path, Some(request)).await
     }
 
     /// Brings a VM back to the software path.
     pub async fn decelerate(&self, vm: &str, dry_run: bool) -> Result<Outcome<Vm>> {
-        let path = format!("/vms/{}/acceleration?dry_run={dry_run}", self::vm(vm)?);
+        let path = format!("/vms/{}/acceleration?dry_run={dry_run}", paths::vm(vm)?);
         self.send(reqwest::Method::DELETE, &path, None::<&()>).await
     }
 
@@ -172,13 +186,13 @@ impl Client {
         request: &ParkRequest,
         dry_run: bool,
     ) -> Result<Outcome<Vm>> {
-        let path = format!("/vms/{}/park?dry_run={dry_run}", self::vm(vm)?);
+        let path = format!("/vms/{}/park?dry_run={dry_run}", paths::vm(vm)?);
         self.send(reqwest::Method::PUT, &path, Some(request)).await
     }
 
     /// Lets a VM go to its VF again.
     pub async fn unpark(&self, vm: &str, dry_run: bool) -> Result<Outcome<Vm>> {
-        let path = format!("/vms/{}/park?dry_run={dry_run}", self::vm(vm)?);
+        let path = format!("/vms/{}/park?dry_run={dry_run}", paths::vm(vm)?);
         self.send(reqwest::Method::DELETE, &path, None::<&()>).await
     }
 
@@ -189,13 +203,13 @@ impl Client {
         request: &MoveRequest,
         dry_run: bool,
     ) -> Result<Outcome<Vm>> {
-        let path = format!("/vms/{}/move?dry_run={dry_run}", self::vm(vm)?);
+        let path = format!("/vms/{}/move?dry_run={dry_run}", paths::vm(vm)?);
         self.send(reqwest::Method::PUT, &path, Some(request)).await
     }
 
     /// Stages on a VM's definition what acceleration needs.
     pub async fn prepare(&self, vm: &str, dry_run: bool) -> Result<Outcome<Vm>> {
-        let path = format!("/vms/{}/prepare?dry_run={dry_run}", self::vm(vm)?);
+        let path = format!("/vms/{}/prepare?dry_run={dry_run}", paths::vm(vm)?);
         self.send(reqwest::Method::POST, &path, None::<&()>).await
     }
 
@@ -211,7 +225,7 @@ impl Client {
 
     /// Nodes that could take a VM now, at its own level or another.
     pub async fn places(&self, vm: &str, level: Option<Performance>) -> Result<VmPlaces> {
-        let path = format!("/vms/{}/where", self::vm(vm)?);
+        let path = format!("/vms/{}/where", paths::vm(vm)?);
         match level {
             None => self.get(&path).await,
             Some(level) => self.get(&format!("{path}?performance={level}")).await,
@@ -220,34 +234,34 @@ impl Client {
 
     /// All adapters of all nodes.
     pub async fn adapters(&self) -> Result<Items<Adapter>> {
-        self.get("/adapters").await
+        self.all("/adapters?").await
     }
 
     /// All nodes.
     pub async fn nodes(&self) -> Result<Items<NodeSummary>> {
-        self.get("/nodes").await
+        self.all("/nodes?").await
     }
 
     /// One node.
     pub async fn node(&self, name: &str) -> Result<NodeDetail> {
-        self.get(&format!("/nodes/{}", node(name)?)).await
+        self.get(&format!("/nodes/{}", paths::node(name)?)).await
     }
 
     /// Takes a node out of the cluster: its certificate is no longer taken.
     pub async fn remove_node(&self, name: &str, dry_run: bool) -> Result<Outcome<NodeDetail>> {
-        let path = format!("/nodes/{}?dry_run={dry_run}", node(name)?);
+        let path = format!("/nodes/{}?dry_run={dry_run}", paths::node(name)?);
         self.send(reqwest::Method::DELETE, &path, None::<&()>).await
     }
 
     /// Empties a node of VFs, for maintenance.
     pub async fn drain(&self, name: &str, dry_run: bool) -> Result<Outcome<NodeDetail>> {
-        let path = format!("/nodes/{}/drain?dry_run={dry_run}", node(name)?);
+        let path = format!("/nodes/{}/drain?dry_run={dry_run}", paths::node(name)?);
         self.send(reqwest::Method::POST, &path, None::<&()>).await
     }
 
     /// Lets a node give VFs again.
     pub async fn uncordon(&self, name: &str, dry_run: bool) -> Result<Outcome<NodeDetail>> {
-        let path = format!("/nodes/{}/uncordon?dry_run={dry_run}", node(name)?);
+        let path = format!("/nodes/{}/uncordon?dry_run={dry_run}", paths::node(name)?);
         self.send(reqwest::Method::POST, &path, None::<&()>).await
     }
 
@@ -259,13 +273,13 @@ impl Client {
 
     /// The cluster's servers.
     pub async fn servers(&self) -> Result<Items<ServerSummary>> {
-        self.get("/servers").await
+        self.all("/servers?").await
     }
 
     /// Follows one VM: `each` is given the VM as it is at every change and says whether to go on.
     /// Ends with an error if the connection breaks or the VM goes.
     pub async fn follow_vm(&self, vm: &str, each: impl FnMut(&Vm) -> bool) -> Result<()> {
-        self.follow(&format!("/vms/{}?watch=true", self::vm(vm)?), each)
+        self.follow(&format!("/vms/{}?watch=true", paths::vm(vm)?), each)
             .await
     }
 
@@ -281,7 +295,7 @@ impl Client {
 
     /// All tokens, without their secrets.
     pub async fn tokens(&self) -> Result<Items<Token>> {
-        self.get("/tokens").await
+        self.all("/tokens?").await
     }
 
     /// Makes a token; its secret is in this answer and nowhere else.
@@ -309,11 +323,17 @@ impl Client {
     pub async fn follow_audit(
         &self,
         since: Option<Timestamp>,
-        each: impl FnMut(&AuditEntry) -> bool,
+        mut each: impl FnMut(&AuditEntry) -> bool,
     ) -> Result<()> {
         let path = audit_path(since, None, true);
-        // Entries that are too old to be kept any longer are nobody's loss.
-        self.follow_all(&path, each, |_| Ok(())).await
+        // A watch that begins again tells what there is again; and what is too old to be kept is nobody's loss.
+        let mut last = None;
+        let new = |entry: &AuditEntry| {
+            let new = last.is_none_or(|last| entry.number > last);
+            last = last.max(Some(entry.number));
+            !new || each(entry)
+        };
+        self.follow_all(&path, new, |_| Ok(())).await
     }
 
     /// Takes a backup of the cluster's state: gives `each` the bytes of the file as they come, and says what was

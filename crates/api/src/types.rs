@@ -10,11 +10,21 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-/// A list.
+/// A list, or a page of one.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Items<T> {
     /// The elements.
     pub items: Vec<T>,
+    /// There are more: `after` of the next page. What it is made of is nobody's business.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<String>,
+}
+
+impl<T> From<Vec<T>> for Items<T> {
+    /// All elements.
+    fn from(items: Vec<T>) -> Self {
+        Self { items, next: None }
+    }
 }
 
 /// An error as the API sends it: RFC 9457 problem details, with our catalogue's fields.
@@ -430,8 +440,30 @@ pub struct IntentStatus {
 
 /// One line of the watch protocol (`?watch=true`): NDJSON, one a line.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct WatchLine<T> {
+    /// What happened.
+    #[serde(flatten)]
+    pub event: WatchEvent<T>,
+    /// Whoever has read up to here knows the state at this revision, and can go on after it with
+    /// `from`. Lines without one are part of something that is not whole yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revision: Option<String>,
+}
+
+impl<T> From<WatchEvent<T>> for WatchLine<T> {
+    /// A line after which nobody can go on.
+    fn from(event: WatchEvent<T>) -> Self {
+        Self {
+            event,
+            revision: None,
+        }
+    }
+}
+
+/// What a line of a watch tells.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case", tag = "event", content = "object")]
-pub enum WatchLine<T> {
+pub enum WatchEvent<T> {
     /// The object as it is now: first for every object, then at each change.
     Put(T),
     /// It is gone; its identity.
@@ -440,4 +472,7 @@ pub enum WatchLine<T> {
     Synced,
     /// Nothing changed for a while; the connection is alive.
     Alive,
+    /// The reader is too slow for what changes: this watch ends, and another without `from` begins with
+    /// everything that there is.
+    StartOver,
 }

@@ -11,7 +11,7 @@ use axum::{
     Router,
     body::Body,
     extract::{ConnectInfo, Request, State},
-    http::{HeaderMap, HeaderName, StatusCode, header},
+    http::{HeaderMap, HeaderName, header},
     response::{IntoResponse, Response},
 };
 use tokio::sync::watch;
@@ -91,5 +91,5 @@ fn passed(headers: &HeaderMap) -> HeaderMap {
 }
 
 fn refused(problem: Problem) -> Response {
-    Failure::with_status(StatusCode::SERVICE_UNAVAILABLE, problem).into_response()
+    Failure::from(problem).into_response()
 }

@@ -10,7 +10,6 @@ use accelnet_server::{Failure, Pending};
 use axum::{
     Router,
     extract::{Request, State},
-    http::StatusCode,
     response::{IntoResponse, Response},
 };
 use tokio::{sync::watch, time::timeout};
@@ -55,9 +54,9 @@ async fn lead_on(State(mut stage): State<Stage>, request: Request) -> Response {
         Some(active) => format!("This server stands by; {active} decides at present."),
         None => "This server stands by, and no other decides at present.".to_owned(),
     };
+    // Reads too: what nodes report is known where they report, and a standby's own word would be old.
     let problem = Problem::new(Code::ServerNotActive, text);
-    let status = StatusCode::MISDIRECTED_REQUEST;
-    let mut answer = Failure::with_status(status, problem).into_response();
+    let mut answer = Failure::from(problem).into_response();
     if let Some(active) = active.and_then(|active| active.parse().ok()) {
         answer.headers_mut().insert(ACTIVE_HEADER, active);
     }

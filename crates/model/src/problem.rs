@@ -262,6 +262,22 @@ catalogue! {
         "This server stands by, and another one decides."
         "Of several servers on one etcd one is active; it holds a lease there. Agents and the command line are sent on to it by themselves. While none is active, VMs keep what they have."
         "Ask the active server; 'accelnet server list' names it. Where there is none, look whether the servers reach their etcd, and whether that has a quorum."
+    ServerSettling "server_settling" UNREACHABLE
+        "The server has just started, and has not heard all of its nodes yet."
+        "A server that starts, or takes over from another, waits 10 s (the time after which a silent node is down) before it calls a node down. Until then it does not refuse for lack of room, or because a node is silent, what it might allow a moment later. Nothing was changed."
+        "Ask again in a moment. The command line does so by itself for up to a minute."
+    ServerBusy "server_busy" UNREACHABLE
+        "The server has as many changes to decide on as it can hold."
+        "Changes are decided on one after the other and written together. Too many wait if the store is slow, or if very many are asked for at once. Nothing was changed."
+        "Ask again in a moment; the command line does so by itself for up to a minute. If it lasts, look how busy the machines of store and server are."
+    WatchTooOld "watch_too_old" FAILED
+        "What changed since this revision is not known any more."
+        "A watch can go on from a revision that the same server told a short while ago. This one is of another server, of a server that was started again, or older than what is kept. The command line starts over by itself."
+        "Start over: watch without 'from', which begins with everything that there is."
+    TooManyWatches "too_many_watches" UNREACHABLE
+        "The server has as many watches as it can."
+        "Each watch ('watch=true', 'accelnet vm enable' that waits, 'accelnet audit --follow') holds a connection and has a place of its own until it ends."
+        "End watches that nobody reads, and ask again; the command line does so by itself for up to a minute."
     VmNotFound "vm_not_found" NOT_FOUND
         "There is no VM with this name or UUID."
         "VMs are found by name or UUID, among those that libvirt knows on nodes that report."
@@ -471,6 +487,7 @@ impl Code {
             ) => 409,
             (Self::NotAuthenticated, _) => 401,
             (Self::ServerNotActive, _) => 421,
+            (Self::WatchTooOld, _) => 410,
             (_, exit::NOT_FOUND) => 404,
             (_, exit::PERMISSION) => 403,
             (_, exit::UNREACHABLE) => 503,

@@ -117,8 +117,9 @@ impl Server {
             subject: name.unwrap_or_else(|| vm.to_string()),
             dry_run: false,
         };
-        let ended = self.change(&asked, |wish| {
-            Ok(ending.decide(wish, &self.seen(), vm, Timestamp::now()))
+        let server = self.clone();
+        let ended = self.change(&asked, move |wish| {
+            Ok(ending.decide(wish, &server.seen(), vm, Timestamp::now()))
         });
         match ended.await {
             Ok(_) => true,

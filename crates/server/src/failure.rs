@@ -6,7 +6,7 @@ use axum::{
     Json,
     http::{
         HeaderValue, StatusCode,
-        header::{CONTENT_TYPE, WWW_AUTHENTICATE},
+        header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE},
     },
     response::{IntoResponse, Response},
 };
@@ -52,6 +52,19 @@ impl From<Vec<Problem>> for Failure {
     }
 }
 
+/// Why an answer is a refusal, for what stands between the routes and the door.
+#[derive(Debug, Clone)]
+pub struct Why(pub Vec<Code>);
+
+/// After so many seconds it is worth asking again; `None` where nothing changes by itself.
+fn ask_again_after(code: Code) -> Option<u8> {
+    match code {
+        Code::ServerSettling | Code::ServerBusy => Some(1),
+        Code::TooManyWatches => Some(5),
+        _ => None,
+    }
+}
+
 fn status(code: Code) -> StatusCode {
     StatusCode::from_u16(code.http_status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
 }
@@ -79,6 +92,7 @@ impl IntoResponse for Failure {
         let problems = self.problems;
         let code = problems.first().map_or(Code::Internal, |first| first.code);
         let status = self.status.unwrap_or_else(|| status(code));
+        let why = Why(problems.iter().map(|problem| problem.code).collect());
         let document = document(status, problems);
         if status.is_server_error() {
             tracing::warn!(first = %document.problem, %status, "a request failed");
@@ -86,6 +100,11 @@ impl IntoResponse for Failure {
         let mut response = (status, Json(document)).into_response();
         let kind = HeaderValue::from_static("application/problem+json");
         response.headers_mut().insert(CONTENT_TYPE, kind);
+        if let Some(seconds) = ask_again_after(code) {
+            let seconds = HeaderValue::from(u16::from(seconds));
+            response.headers_mut().insert(RETRY_AFTER, seconds);
+        }
+        response.extensions_mut().insert(why);
         if status == StatusCode::UNAUTHORIZED {
             let how = HeaderValue::from_static("Bearer realm=\"accelnet\"");
             response.headers_mut().insert(WWW_AUTHENTICATE, how);

@@ -20,7 +20,7 @@
 //! | module | holds |
 //! |---|---|
 //! | [`state`] | the wish, in the store, changed by compare-and-swap; a copy in memory |
-//! | [`line`] | changes one after the other, several with one write |
+//! | [`line`] | the task that decides on changes, one after the other, several with one write |
 //! | [`told`] | what each node was told |
 //! | [`sharded`] | maps of which copies cost nothing |
 //! | [`audit`] | who asked for what, and what became of it |
@@ -34,6 +34,9 @@
 //! | [`backup`], [`restore`] | the state as a file, and back |
 //! | [`apart`] | computing that takes its time |
 //! | [`view`] | what users see, from wish and reports |
+//! | [`boards`] | what is watched, once for all who watch it |
+//! | [`page`] | a list, page by page |
+//! | [`settling`] | a server that has just started asks for patience |
 //! | [`routes`] | HTTP |
 //! | `fake` | for tests: nodes that are told what to see |
 
@@ -41,6 +44,7 @@ mod admission;
 mod apart;
 mod audit;
 mod backup;
+mod boards;
 pub mod connections;
 mod endings;
 mod failure;
@@ -48,10 +52,12 @@ mod failure;
 pub mod fake;
 mod line;
 mod nodes;
+mod page;
 mod people;
 mod reports;
 pub mod restore;
 mod routes;
+mod settling;
 mod sharded;
 mod state;
 mod told;
@@ -78,10 +84,12 @@ pub use nodes::{Nodes, membership};
 pub use people::{NodePeerInfo, Sender};
 pub use routes::openapi;
 use tokio::{sync::watch, time::Instant};
+use uuid::Uuid;
 
 use crate::{
     admission::{Decided, Room},
     audit::{Asked, Entry},
+    boards::Boards,
     line::Line,
     nodes::membership::Membership,
     people::Attempts,
@@ -130,6 +138,9 @@ struct Shared {
     next_search: tokio::sync::Mutex<Option<Instant>>,
     /// Counts changes of wish or reports, to wake those who watch.
     changes: watch::Sender<u64>,
+    /// What no other start of a server has.
+    start: u64,
+    boards: Boards,
     stopping: watch::Sender<bool>,
 }
 
@@ -173,6 +184,7 @@ impl Server {
         nodes: Arc<dyn Nodes>,
         membership: Option<Membership>,
     ) -> Result<Self, Problem> {
+        let (line, front) = Line::new();
         let shared = Shared {
             state: Box::new(state::Stored::open(store).await?),
             nodes,
@@ -181,10 +193,12 @@ impl Server {
             room: Arc::default(),
             kept: tokio::sync::Mutex::default(),
             told: Told::default(),
-            line: Line::default(),
+            line,
             attempts: Attempts::default(),
             next_search: tokio::sync::Mutex::default(),
             changes: watch::channel(0).0,
+            start: Uuid::new_v4().as_u64_pair().0,
+            boards: Boards::default(),
             stopping: watch::channel(false).0,
         };
         let kept = shared.state.kept_reports().await?;
@@ -196,6 +210,7 @@ impl Server {
         };
         let wish = server.wish().await?;
         server.hand_out(&wish);
+        tokio::spawn(line::decide_in_turn(Arc::downgrade(&server.shared), front));
         Ok(server)
     }
 
@@ -235,6 +250,7 @@ impl Server {
             stop,
             self.keep_reports(),
             self.end_what_is_over(),
+            self.wait_for_first_signs(),
             self.watch_signs()
         );
     }
@@ -320,12 +336,12 @@ impl Server {
 
     /// Changes the wish: `decide` looks at the present one and says what to write. If somebody else
     /// was faster it decides again.
-    async fn change<T: Send>(
+    async fn change<T: Send + 'static>(
         &self,
         asked: &Asked,
-        mut decide: impl FnMut(&Wish) -> Result<Decided<T>, Vec<Problem>> + Send,
+        decide: impl FnMut(&Wish) -> Result<Decided<T>, Vec<Problem>> + Send + 'static,
     ) -> Result<Changed<T>, Vec<Problem>> {
-        let changed = self.try_change(asked, &mut decide).await;
+        let changed = self.in_turn(asked, decide).await;
         if let Err(problems) = &changed
             && !asked.dry_run
         {

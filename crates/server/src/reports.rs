@@ -2,6 +2,9 @@
 //!
 //! A report stays when its node falls silent, and is shown as what it is: not of now. It is kept in
 //! the store too, when it changes, so that a server that was just started knows where VMs were.
+//!
+//! A server that was just started has heard nobody yet. For one heartbeat time its nodes are *awaited*: not
+//! heard, and not called down either.
 
 use std::{
     borrow::Borrow,
@@ -29,16 +32,24 @@ pub struct Known {
     pub status: Option<Arc<NodeStatus>>,
     /// Why the report is not of now, if it is not.
     pub silent: Option<Problem>,
+    /// The server is so young that the node need not have found it yet.
+    pub awaited: bool,
 }
 
 impl Known {
     /// A node that has not said anything.
-    fn unheard(name: &Name) -> Self {
+    fn unheard(name: &Name, awaited: bool) -> Self {
         Self {
             name: name.clone(),
             status: None,
             silent: Some(no_report(name)),
+            awaited,
         }
+    }
+
+    /// It counts as down: it is silent, and has had its time to speak.
+    pub fn down(&self) -> bool {
+        self.silent.is_some() && !self.awaited
     }
 
     /// The report, if it is of now.
@@ -152,7 +163,7 @@ impl Seen {
     fn remove(&mut self, name: &Name) -> Option<Known> {
         let known = self.node(name).cloned();
         // Without a report it leaves no marks.
-        self.put(Known::unheard(name));
+        self.put(Known::unheard(name, false));
         self.nodes.remove(name);
         known
     }
@@ -174,6 +185,8 @@ fn marks(known: &Known) -> (BTreeSet<Uuid>, BTreeSet<(&str, Uuid)>) {
 
 #[derive(Debug, Default)]
 struct Inner {
+    /// Nodes have had their time to speak since the server started.
+    settled: bool,
     seen: Seen,
     /// Nodes that have said something and are none of the cluster's, or not yet.
     others: BTreeMap<Name, Known>,
@@ -189,12 +202,35 @@ impl Reports {
         let mut inner = self.write();
         for NodeReport { name, status } in kept {
             if inner.last(&name).is_none_or(|last| last.status.is_none()) {
-                inner.put(Known {
+                let known = Known {
                     status: Some(Arc::new(status)),
-                    ..Known::unheard(&name)
-                });
+                    ..inner.unheard(&name)
+                };
+                inner.put(known);
             }
         }
+    }
+
+    /// Nodes have had their time to speak: from now on those that have not are down.
+    pub fn settle(&self) {
+        let mut inner = self.write();
+        inner.settled = true;
+        let awaited = inner.seen.iter().chain(inner.others.values());
+        let awaited: Vec<Known> = awaited.filter(|known| known.awaited).cloned().collect();
+        for known in awaited {
+            inner.put(Known {
+                awaited: false,
+                ..known
+            });
+        }
+    }
+
+    /// True once [`Self::settle`] was called.
+    pub fn settled(&self) -> bool {
+        self.0
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .settled
     }
 
     fn write(&self) -> RwLockWriteGuard<'_, Inner> {
@@ -233,7 +269,8 @@ impl Reports {
         let mut inner = self.write();
         inner.others.remove(node);
         if inner.seen.has(node) {
-            inner.seen.put(Known::unheard(node));
+            let known = inner.unheard(node);
+            inner.seen.put(known);
         }
     }
 
@@ -251,6 +288,10 @@ impl Reports {
 }
 
 impl Inner {
+    fn unheard(&self, name: &Name) -> Known {
+        Known::unheard(name, !self.settled)
+    }
+
     fn last(&self, name: &Name) -> Option<&Known> {
         self.seen.node(name).or_else(|| self.others.get(name))
     }
@@ -262,6 +303,7 @@ impl Inner {
             name,
             status: Some(Arc::new(status)),
             silent: None,
+            awaited: false,
         });
     }
 
@@ -284,7 +326,7 @@ impl Inner {
         for name in Arc::clone(&self.seen.names).iter() {
             if self.seen.node(name).is_none() {
                 let known = self.others.remove(name);
-                self.seen.put(known.unwrap_or_else(|| Known::unheard(name)));
+                self.seen.put(known.unwrap_or_else(|| self.unheard(name)));
             }
         }
     }
@@ -357,6 +399,36 @@ mod tests {
         reports.silence(&name(), no_report(&name()));
         let known = known(&reports);
         assert!(known.current().is_none() && known.status.is_some());
+    }
+
+    #[test]
+    fn a_node_that_was_not_heard_is_down_only_after_it_had_its_time() {
+        let reports = Reports::default();
+        let status = numbered(3);
+        reports.remember(vec![NodeReport {
+            name: name(),
+            status,
+        }]);
+        let young = known(&reports);
+        assert!(young.awaited && !young.down() && young.current().is_none());
+        // It could not be asked either: it has not dialled yet.
+        reports.silence(&name(), no_report(&name()));
+        assert!(known(&reports).awaited);
+        reports.settle();
+        assert!(known(&reports).down() && reports.settled());
+        // What comes by later has no time of its own.
+        reports.put(name(), numbered(4));
+        reports.forget(&name());
+        assert!(known(&reports).down());
+    }
+
+    #[test]
+    fn a_node_that_was_heard_and_fell_silent_is_down_at_once() {
+        let reports = Reports::default();
+        reports.put(name(), numbered(1));
+        assert!(!known(&reports).awaited);
+        reports.silence(&name(), no_report(&name()));
+        assert!(known(&reports).down());
     }
 
     fn with_vms(vms: &[(u128, &str)]) -> NodeStatus {

@@ -5,7 +5,9 @@
 
 use std::{cell::OnceCell, collections::BTreeSet};
 
-use accelnet_api::{Adapter, ClusterStatus, EnabledStatus, IntentStatus, NodeSummary, Parked, Vm};
+use accelnet_api::{
+    Adapter, ClusterStatus, EnabledStatus, IntentStatus, Items, NodeSummary, Parked, Vm,
+};
 use accelnet_model::{
     Code, Intent, IntentOnNode, IntentState, Name, NicPath, NicStatus, NodeStatus, PciAddress,
     Problem, UnseenVm, VmState, VmStatus, Waiver,
@@ -20,6 +22,7 @@ use uuid::Uuid;
 use crate::{
     admission,
     audit::printable,
+    page::Page,
     reports::{Known, Seen},
     state::{VmSpec, Wish},
     whereabouts::{self, Look, Place},
@@ -43,7 +46,7 @@ pub fn cluster(wish: &Wish, seen: &Seen) -> ClusterStatus {
     ClusterStatus {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         enabled: shown,
-        nodes: seen.iter().map(|known| node(wish, known)).collect(),
+        nodes: nodes(wish, seen),
         vms_parked: wish
             .specs
             .parked()
@@ -51,6 +54,11 @@ pub fn cluster(wish: &Wish, seen: &Seen) -> ClusterStatus {
             .count() as u32,
         problems: short.into_iter().collect(),
     }
+}
+
+/// All nodes at a glance.
+pub fn nodes(wish: &Wish, seen: &Seen) -> Vec<NodeSummary> {
+    seen.iter().map(|known| node(wish, known)).collect()
 }
 
 /// A node at a glance.
@@ -120,8 +128,15 @@ fn accelerated(vm: &VmStatus, intent: &Intent) -> bool {
     ours.peek().is_some() && ours.all(|nic| nic.path == NicPath::Vf)
 }
 
-/// All VMs: those that nodes have, and those that are wished accelerated and no node has.
-pub fn vms(wish: &Wish, seen: &Seen) -> Vec<Vm> {
+/// Where a VM that is listed is, if a node has it.
+enum Listed<'a> {
+    There(Uuid, &'a Place<'a>),
+    Nowhere(&'a VmSpec),
+}
+
+/// All VMs by their names, or a page of them: those that nodes have, and those that are wished accelerated and no
+/// node has.
+pub fn vms(wish: &Wish, seen: &Seen, page: &Page) -> Items<Vm> {
     let places = whereabouts::of_all(seen);
     let blind = OnceCell::new();
     let nowhere = wish
@@ -129,13 +144,24 @@ pub fn vms(wish: &Wish, seen: &Seen) -> Vec<Vm> {
         .iter()
         .filter(|spec| !places.contains_key(&spec.uuid));
     let wanted = nowhere.filter(|spec| wish.level_of(spec.uuid).is_some());
-    let mut vms: Vec<Vm> = wanted
-        .map(|spec| self::nowhere(wish, blind.get_or_init(|| self::blind(seen)), spec))
-        .collect();
-    let places = places.iter();
-    vms.extend(places.map(|(uuid, place)| vm(wish, *uuid, place)));
-    vms.sort_by(|a, b| (&a.name, a.uuid).cmp(&(&b.name, b.uuid)));
-    vms
+    let wanted = wanted.map(|spec| (spec.name.as_str(), spec.uuid, Listed::Nowhere(spec)));
+    let there = places
+        .iter()
+        .map(|(uuid, place)| (place.name(), *uuid, Listed::There(*uuid, place)));
+    // A space comes before whatever else a name may have.
+    let all = wanted
+        .chain(there)
+        .map(|(name, uuid, listed)| (format!("{name} {uuid}"), listed));
+    // Only what is asked for is made.
+    let Items { items, next } = page.of_keyed(all.collect());
+    let items = items.into_iter().map(|listed| match listed {
+        Listed::There(uuid, place) => vm(wish, uuid, place),
+        Listed::Nowhere(spec) => self::nowhere(wish, blind.get_or_init(|| self::blind(seen)), spec),
+    });
+    Items {
+        items: items.collect(),
+        next,
+    }
 }
 
 /// One VM, if a node has it or it is wished accelerated.
@@ -352,23 +378,20 @@ pub fn intent(wish: &Wish, seen: &Seen, intent: &Intent) -> IntentStatus {
 
 /// All adapters of all nodes.
 pub fn adapters(wish: &Wish, seen: &Seen) -> Vec<Adapter> {
-    let mut all = Vec::new();
-    for node in seen.iter() {
-        if let Some(status) = node.status.as_deref() {
-            all.extend(of_node(wish, &node.name, status));
-        }
-    }
-    all
+    let nodes = seen.iter();
+    nodes.flat_map(|node| adapters_of(wish, node)).collect()
 }
 
-fn of_node(wish: &Wish, node: &Name, status: &NodeStatus) -> Vec<Adapter> {
-    let adapters = status.adapters.iter().map(|adapter| {
+/// All adapters of a node, as it said last.
+pub fn adapters_of(wish: &Wish, node: &Known) -> Vec<Adapter> {
+    let status = node.status.as_deref().into_iter();
+    let adapters = status.flat_map(|status| &status.adapters).map(|adapter| {
         let facts = &adapter.facts;
         let mut intents = wish.desired.intents.iter();
         let intent = intents.find(|intent| intent.covers(facts));
         let here = intent.map(|intent| intent.levels).unwrap_or_default();
         Adapter {
-            node: node.clone(),
+            node: node.name.clone(),
             intent: intent.map(|intent| intent.name.clone()),
             queue_pairs_per_vf: profile::queue_pairs(facts, &here).map(|pairs| pairs.allotted),
             levels: if facts.total_vfs > 0 {

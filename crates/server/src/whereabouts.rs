@@ -52,6 +52,14 @@ impl<'a> Place<'a> {
         }
     }
 
+    /// What the node calls the VM.
+    pub fn name(&self) -> &'a str {
+        match self.look {
+            Look::Seen(vm) => &vm.facts.name,
+            Look::Unseen { vm, .. } => &vm.name,
+        }
+    }
+
     /// The VM as it was seen last there.
     pub fn last(&self) -> Option<&'a VmStatus> {
         match self.look {

@@ -1,4 +1,4 @@
-//! How a client is made: over the socket, or over TLS.
+//! A client is made: nothing is sent yet.
 
 use std::{path::Path, sync::Arc, time::Duration};
 
@@ -40,6 +40,7 @@ impl Client {
         Ok(Self {
             http,
             place: Place::Socket(socket.to_owned()),
+            active: Arc::default(),
             authorization: None,
         })
     }
@@ -53,7 +54,7 @@ impl Client {
         let http = reqwest::Client::builder()
             .tls_backend_preconfigured(ClientConfig::clone(tls))
             .https_only(true)
-            // A token is for this server and no other.
+            // A token is for servers of this cluster; who points to another is `asking`'s business.
             .redirect(reqwest::redirect::Policy::none())
             .connect_timeout(CONNECT_LIMIT)
             .timeout(DEADLINE)
@@ -63,6 +64,7 @@ impl Client {
         let client = Self {
             http,
             place: Place::Server(server.clone()),
+            active: Arc::default(),
             authorization: None,
         };
         match token {

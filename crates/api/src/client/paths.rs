@@ -1,11 +1,12 @@
-//! Parts of addresses that users' words are made of.
+//! Names as parts of addresses.
 
 use accelnet_model::{Code, Problem};
 use jiff::Timestamp;
 
 use super::Result;
 
-pub(super) fn audit_path(since: Option<Timestamp>, limit: Option<u32>, watch: bool) -> String {
+/// The record of changes, as much of it as is asked for.
+pub fn audit(since: Option<Timestamp>, limit: Option<u32>, watch: bool) -> String {
     let since = since.map(|since| format!("&since={}", encode(&since.to_string())));
     let limit = limit.map(|limit| format!("&limit={limit}"));
     format!(
@@ -16,23 +17,23 @@ pub(super) fn audit_path(since: Option<Timestamp>, limit: Option<u32>, watch: bo
 }
 
 /// A VM's name or UUID as a part of a path.
-pub(super) fn vm(word: &str) -> Result<String> {
+pub fn vm(word: &str) -> Result<String> {
     segment(word, Code::VmNotFound)
 }
 
 /// A node's name as a part of a path.
-pub(super) fn node(name: &str) -> Result<String> {
+pub fn node(name: &str) -> Result<String> {
     segment(name, Code::NodeNotFound)
 }
 
 /// An intent's name as a part of a path.
-pub(super) fn intent(name: &str) -> Result<String> {
+pub fn intent(name: &str) -> Result<String> {
     segment(name, Code::IntentNotFound)
 }
 
 /// URLs have no such part as `..`, however it is encoded (WHATWG URL, "double-dot URL path segment"):
 /// `vms/../acceleration` would be the cluster's.
-pub(super) fn segment(word: &str, code: Code) -> Result<String> {
+fn segment(word: &str, code: Code) -> Result<String> {
     if matches!(word, "" | "." | "..") {
         return Err(Problem::new(code, format!("'{word}' cannot be asked for.")).into());
     }
@@ -40,7 +41,7 @@ pub(super) fn segment(word: &str, code: Code) -> Result<String> {
 }
 
 /// Percent-encodes a path segment or query value (RFC 3986 unreserved characters stay).
-pub(super) fn encode(text: &str) -> String {
+pub fn encode(text: &str) -> String {
     use std::fmt::Write;
     text.bytes().fold(String::new(), |mut out, byte| {
         if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {

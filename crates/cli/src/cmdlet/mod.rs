@@ -94,9 +94,7 @@ fn list(format: Format) {
         name: cmdlet.name,
         does: cmdlet.does,
     });
-    let list = Items {
-        items: entries.collect(),
-    };
+    let list = Items::from(entries.collect::<Vec<_>>());
     output::print(format, &list, |list| {
         let lines = list
             .items

@@ -37,8 +37,8 @@ pub fn run(format: Format, code: Option<&str>, markdown: bool) -> Ended {
     match code {
         None if markdown => output::raw(&page()),
         None => {
-            let items = Code::ALL.iter().copied().map(Entry::from).collect();
-            output::print(format, &Items { items }, |list| {
+            let items: Vec<Entry> = Code::ALL.iter().copied().map(Entry::from).collect();
+            output::print(format, &Items::from(items), |list| {
                 let lines: Vec<_> = list
                     .items
                     .iter()

@@ -155,9 +155,7 @@ pub fn profile(format: Format, command: &ProfileCommand) -> Ended {
                 name: token_name(profile),
                 role: None,
             });
-            let list = Items {
-                items: shown.collect(),
-            };
+            let list = Items::from(shown.collect::<Vec<_>>());
             output::print(format, &list, |list| output::people::profiles(&list.items));
         }
         ProfileCommand::Use { name } => {

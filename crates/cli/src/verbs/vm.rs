@@ -164,7 +164,7 @@ async fn look(call: &Call, words: &[String], table: impl FnOnce(&[Vm]) -> String
             Selected::Problem(problem) => problems.push(*problem),
         }
     }
-    let list = Items { items };
+    let list = Items::from(items);
     if !list.items.is_empty() || call.format != Format::Table {
         output::print(call.format, &list, |list| table(&list.items));
     }
@@ -208,7 +208,7 @@ async fn those(
 
 async fn done_for(call: &Call, selected: Vec<Selected>, how: ChangeArgs, change: Change) -> Ended {
     let items = ensure_all(call, selected, how, &change).await;
-    let list = Items { items };
+    let list = Items::from(items);
     print_results(call, &list, &change, how.no_wait);
     Ok(code(&list.items))
 }

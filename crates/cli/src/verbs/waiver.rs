@@ -37,8 +37,8 @@ pub async fn run(call: &Call, command: &WaiverCommand) -> Ended {
                     waiver,
                 })
             };
-            let items = vms.into_iter().flat_map(of_vm).collect();
-            let list = Items { items };
+            let items: Vec<OfVm> = vms.into_iter().flat_map(of_vm).collect();
+            let list = Items::from(items);
             output::print(call.format, &list, |list| tables::waivers(&list.items));
             Ok(exit::OK)
         }

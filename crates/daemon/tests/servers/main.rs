@@ -3,12 +3,14 @@
 //! | module | shows |
 //! |---|---|
 //! | `taking_over` | two servers on one etcd: one decides, the other points to it and takes over |
+//! | `crowd` | the active one is killed in the middle of a hundred changes |
 //! | `secure` | an etcd that speaks TLS and asks for certificates; files that are wrong |
 //! | `backup` | a backup is put back on another kind of store, and a node follows |
 #![cfg(feature = "etcd")]
 
 mod backup;
 mod certificates;
+mod crowd;
 mod rig;
 mod secure;
 mod taking_over;

@@ -18,7 +18,7 @@ use crate::certificates::Certificates;
 /// What takes this long does not come.
 pub const LIMIT: Duration = Duration::from_secs(60);
 /// Between two looks at something that nobody tells of: a process that starts.
-const AGAIN: Duration = Duration::from_millis(50);
+pub const AGAIN: Duration = Duration::from_millis(50);
 
 /// A process that ends with the test.
 pub struct Process(Child);

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use accelnet_api::{JoinTokenRequest, agents::ACTIVE_HEADER};
+use accelnet_api::{Client, JoinTokenRequest, agents::ACTIVE_HEADER};
 use accelnet_link::{Line, Node, join};
 use tokio::sync::watch;
 
@@ -41,6 +41,17 @@ async fn one_of_two_decides_and_the_other_takes_over() {
     .await;
     assert!(refused.detail.contains(&first.address), "{refused}");
     assert_eq!(ACTIVE_HEADER, "x-accelnet-active");
+
+    // Whoever comes over the network is sent on, under the same authority, and asks the right one from then on.
+    let mut words = said.lines().map(str::trim);
+    let fingerprint = words.nth(1).unwrap().parse().unwrap();
+    let token = words.find(|word| word.starts_with("accelnet-1.")).unwrap();
+    let tls = accelnet_pki::tls::pinned(fingerprint).unwrap();
+    let person = Client::over_tls(&second.url(), &tls, Some(token)).unwrap();
+    assert_eq!(person.whoami().await.unwrap().name, "admin");
+    let servers = person.servers().await.unwrap().items;
+    let active = servers.iter().find(|server| server.active).unwrap();
+    assert_eq!(active.address, first.address);
 
     // A machine joins by whichever it asks, and is told of changes.
     let request = JoinTokenRequest {
@@ -80,6 +91,8 @@ async fn one_of_two_decides_and_the_other_takes_over() {
         .await
         .unwrap();
     told(&twin, 0).await;
+    // The one that it was sent on to is gone; the one that it was made for decides now.
+    assert_eq!(person.whoami().await.unwrap().name, "admin");
     eprintln!("killed: another decides after {decided:.1?}, the node is up after {up:.1?} more");
 
     // It is back, and stands by.

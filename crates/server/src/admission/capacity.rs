@@ -115,7 +115,7 @@ pub(super) fn of_node(wish: &Wish, node: &Known, intent: &Intent) -> capacity::N
     capacity::Node {
         name: node.name.to_string(),
         adapters,
-        down: node.silent.is_some(),
+        down: node.down(),
     }
 }
 

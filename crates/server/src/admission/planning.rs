@@ -191,7 +191,7 @@ pub fn places(
     let places = seen.iter().zip(offers).map(|(node, offer)| VmPlace {
         node: node.name.clone(),
         present: vm.node.as_ref() == Some(&node.name),
-        down: node.silent.is_some(),
+        down: node.down(),
         fits: offer.adapters.is_some(),
         keeps_reserve: offer.keeps_reserve,
         adapters: offer.adapters.unwrap_or_default(),

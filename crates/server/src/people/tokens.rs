@@ -43,9 +43,11 @@ impl Server {
             subject: format!("{} {}", request.name, request.role),
             dry_run: false,
         };
-        self.change(&asked, |wish| create(wish, &spec, now)).await?;
+        let about = spec.shown(now);
+        self.change(&asked, move |wish| create(wish, &spec, now))
+            .await?;
         Ok(IssuedToken {
-            about: spec.shown(now),
+            about,
             token: token.reveal(),
         })
     }

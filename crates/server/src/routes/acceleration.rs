@@ -26,7 +26,7 @@ pub async fn enable_acceleration(
 ) -> Answer<Outcome<ClusterStatus>> {
     let asked = change.asked("enable", &request.intent);
     let seen = server.refresh().await;
-    let decide = |wish: &_| admission::enable(wish, &seen, &request);
+    let decide = move |wish: &_| admission::enable(wish, &seen, &request);
     let changed = server.change(&asked, decide).await?;
     Ok(outcome(&server, &asked, changed))
 }
@@ -42,7 +42,7 @@ pub async fn set_acceleration(
 ) -> Answer<Outcome<ClusterStatus>> {
     let asked = change.asked("set", request.intent.as_deref().unwrap_or_default());
     let seen = server.refresh().await;
-    let decide = |wish: &_| admission::set(wish, &seen, &request);
+    let decide = move |wish: &_| admission::set(wish, &seen, &request);
     let changed = server.change(&asked, decide).await?;
     Ok(outcome(&server, &asked, changed))
 }

@@ -4,12 +4,12 @@
 
 use accelnet_api::{Capacity, VmPlaces};
 use accelnet_model::Performance;
-use axum::{Json, extract::State};
+use axum::{Json, extract::State, response::Response};
 use serde::Deserialize;
 use utoipa::IntoParams;
 
-use super::{Answer, Path, Query};
-use crate::{Server, admission, apart::apart, view};
+use super::{Answer, Condition, Path, Query};
+use crate::{Server, admission, apart::apart, failure::Failure, view};
 
 #[derive(Debug, Default, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields, default)]
@@ -24,13 +24,16 @@ pub struct Without {
     responses((status = 200, description = "The capacity", body = Capacity)))]
 pub async fn show_capacity(
     State(server): State<Server>,
+    condition: Condition,
     Query(query): Query<Without>,
-) -> Answer<Capacity> {
-    let (wish, seen) = (server.wish().await?, server.seen());
+) -> Result<Response, Failure> {
     let words = query.without.iter().flat_map(|names| names.split(','));
     let without: Vec<String> = words.map(str::to_owned).collect();
-    let capacity = apart(|| admission::capacity_of(&wish, &seen, &without))?;
-    Ok(Json(capacity))
+    let look = async {
+        let (wish, seen) = (server.wish().await?, server.seen());
+        apart(|| admission::capacity_of(&wish, &seen, &without))
+    };
+    condition.answer(look).await
 }
 
 #[derive(Debug, Default, Deserialize, IntoParams)]

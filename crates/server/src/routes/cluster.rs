@@ -2,51 +2,71 @@
 
 #![allow(unused_qualifications, reason = "utoipa's macro writes them")]
 
-use std::collections::BTreeMap;
-
 use accelnet_api::{ClusterStatus, Items, NodeSummary, WatchLine};
 use accelnet_model::{CheckResult, Problem};
-use axum::{
-    Json,
-    extract::State,
-    response::{IntoResponse, Response},
-};
+use axum::{Json, extract::State, response::Response};
 use serde::Deserialize;
 use utoipa::IntoParams;
 
-use super::{Answer, Query, Watch, stream};
-use crate::{Server, admission, apart::apart, failure::Failure, view};
+use super::{Answer, Asking, Condition, Listing, Query, WatchFrom, stream};
+use crate::{Server, admission, apart::apart, boards::Objects, failure::Failure, page::Page, view};
 
 async fn look(server: &Server) -> Result<ClusterStatus, Problem> {
     let (wish, seen) = (server.wish().await?, server.seen());
     Ok(apart(|| view::cluster(&wish, &seen)))
 }
 
+async fn look_at_nodes(server: &Server, page: Page) -> Result<Items<NodeSummary>, Problem> {
+    let (wish, seen) = (server.wish().await?, server.seen());
+    let key = |node: &NodeSummary| node.name.to_string();
+    Ok(apart(|| page.of(view::nodes(&wish, &seen), key)))
+}
+
 /// The cluster at a glance.
-#[utoipa::path(get, path = "/status", tag = "cluster", params(Watch), responses((status = 200,
+#[utoipa::path(get, path = "/status", tag = "cluster", params(WatchFrom), responses((status = 200,
     description = "The cluster", content((ClusterStatus = "application/json"),
     (WatchLine<ClusterStatus> = "application/x-ndjson")))))]
 pub async fn show_status(
     State(server): State<Server>,
-    Query(watch): Query<Watch>,
+    condition: Condition,
+    Query(query): Query<WatchFrom>,
 ) -> Result<Response, Failure> {
-    if !watch.watch {
-        return Ok(Json(look(&server).await?).into_response());
+    match query.asking()? {
+        Asking::Page(_) => condition.answer(look(&server)).await,
+        Asking::Watch(from) => {
+            let reader = server.read(
+                |boards| &boards.status,
+                |wish, seen| Objects::from([("status".to_owned(), view::cluster(wish, seen))]),
+                from.as_deref(),
+            );
+            Ok(stream::read(reader?))
+        }
     }
-    Ok(stream::follow(server, stream::Ends::Never, |server| {
-        Box::pin(async move {
-            let status = look(&server).await?;
-            Ok(BTreeMap::from([("status".to_owned(), status)]))
-        })
-    }))
 }
 
 /// All nodes.
-#[utoipa::path(get, path = "/nodes", tag = "cluster",
-    responses((status = 200, description = "The nodes", body = Items<NodeSummary>)))]
-pub async fn list_nodes(State(server): State<Server>) -> Answer<Items<NodeSummary>> {
-    let items = look(&server).await?.nodes;
-    Ok(Json(Items { items }))
+#[utoipa::path(get, path = "/nodes", tag = "cluster", params(Listing), responses((status = 200,
+    description = "The nodes", content((Items<NodeSummary> = "application/json"),
+    (WatchLine<NodeSummary> = "application/x-ndjson")))))]
+pub async fn list_nodes(
+    State(server): State<Server>,
+    condition: Condition,
+    Query(listing): Query<Listing>,
+) -> Result<Response, Failure> {
+    match listing.asking()? {
+        Asking::Page(page) => condition.answer(look_at_nodes(&server, page)).await,
+        Asking::Watch(from) => {
+            let reader = server.read(
+                |boards| &boards.nodes,
+                |wish, seen| {
+                    let nodes = view::nodes(wish, seen).into_iter();
+                    nodes.map(|node| (node.name.to_string(), node)).collect()
+                },
+                from.as_deref(),
+            );
+            Ok(stream::read(reader?))
+        }
+    }
 }
 
 #[derive(Debug, Default, Deserialize, IntoParams)]
@@ -70,5 +90,5 @@ pub async fn check_prerequisites(
         .map(|name| admission::find_intent(&wish, name))
         .transpose()?;
     let items = admission::checks(&server.refresh().await.all(), intent);
-    Ok(Json(Items { items }))
+    Ok(Json(Items::from(items)))
 }

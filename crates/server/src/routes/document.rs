@@ -17,9 +17,12 @@ use crate::Server;
         description = "Accelerated networking for KVM clusters.\n\nEvery error is \
                        application/problem+json: with status 400 what was sent has a wrong form (408, \
                        413, 414, 415 and 431 likewise), with 422 it has the right form and is refused, \
-                       for reasons that are named. Whole numbers may be written as 2.0. Lists are {\"items\": […]}. With `watch=true` an \
+                       for reasons that are named. Whole numbers may be written as 2.0. Lists are {\"items\": […]}, with \
+                       `next` if `limit` left some out. An answer with an `ETag` is 304 for whoever has it \
+                       (`If-None-Match`). With `watch=true` an \
                        answer has no end: a line of JSON for each change, and one every few seconds \
-                       in between.\n\nOver a network it is TLS only, with the header `Authorization: Bearer TOKEN`; \
+                       in between; with `from` it goes on after a line's revision (410: start over). \
+                       503 with `Retry-After` asks to ask again.\n\nOver a network it is TLS only, with the header `Authorization: Bearer TOKEN`; \
                        401 means that the token is missing or not accepted, 403 that its role is \
                        too low. The local socket needs none.",
         license(name = "Apache-2.0 OR MIT", identifier = "Apache-2.0 OR MIT")

@@ -1,7 +1,7 @@
 //! What a request carries: body, query, path and sender. Whatever is wrong with one of them is a
 //! problem that names the field.
 
-use std::{error::Error, time::Duration};
+use std::{error::Error, num::NonZeroU32, time::Duration};
 
 use accelnet_api::json;
 use accelnet_model::{Code, Problem};
@@ -19,6 +19,7 @@ use utoipa::IntoParams;
 use crate::{
     audit::{Actor, Asked, printable},
     failure::Failure,
+    page::Page,
     people::Caller,
 };
 
@@ -136,6 +137,104 @@ pub struct Watch {
     /// Keep the connection and send what changes (NDJSON).
     #[param(required = false)]
     pub watch: bool,
+}
+
+#[derive(Debug, Default, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields, default)]
+#[into_params(parameter_in = Query)]
+pub struct WatchFrom {
+    /// Keep the connection and send what changes (NDJSON).
+    #[param(required = false)]
+    watch: bool,
+    /// Go on after this revision, which a line of a watch of the same list told, instead of sending
+    /// everything first. 410 if that cannot be.
+    from: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields, default)]
+#[into_params(parameter_in = Query)]
+pub struct Listing {
+    /// Keep the connection and send what changes (NDJSON).
+    #[param(required = false)]
+    watch: bool,
+    /// Go on after this revision, which a line of a watch of the same list told, instead of sending
+    /// everything first. 410 if that cannot be.
+    from: Option<String>,
+    /// So many elements at most.
+    #[param(value_type = Option<u32>, minimum = 1)]
+    limit: Option<NonZeroU32>,
+    /// Those after this: `next` of the page before.
+    after: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields, default)]
+#[into_params(parameter_in = Query)]
+pub struct Paging {
+    /// So many elements at most.
+    #[param(value_type = Option<u32>, minimum = 1)]
+    limit: Option<NonZeroU32>,
+    /// Those after this: `next` of the page before.
+    after: Option<String>,
+}
+
+impl From<Paging> for Page {
+    fn from(Paging { limit, after }: Paging) -> Self {
+        Self { limit, after }
+    }
+}
+
+/// How a list is asked for.
+pub enum Asking {
+    /// A page of it, which may be all.
+    Page(Page),
+    /// What there is and what changes, or what has changed since a revision.
+    Watch(Option<String>),
+}
+
+impl Listing {
+    /// What is asked for.
+    ///
+    /// # Errors
+    /// `invalid_argument` if these do not go together.
+    pub fn asking(self) -> Result<Asking, Problem> {
+        let page = Page {
+            limit: self.limit,
+            after: self.after,
+        };
+        asking(self.watch, self.from, page)
+    }
+}
+
+impl WatchFrom {
+    /// What is asked for.
+    ///
+    /// # Errors
+    /// `invalid_argument` if these do not go together.
+    pub fn asking(self) -> Result<Asking, Problem> {
+        asking(self.watch, self.from, Page::default())
+    }
+}
+
+/// What is asked for, if it goes together.
+///
+/// # Errors
+/// `invalid_argument`.
+pub fn asking(watch: bool, from: Option<String>, page: Page) -> Result<Asking, Problem> {
+    match (watch, &from) {
+        (false, Some(_)) => {
+            Err(invalid("'from' is for a watch ('watch=true').").about("field", "from"))
+        }
+        (true, _) if page.limit.is_some() => {
+            Err(invalid("A watch is of a whole list.").about("field", "limit"))
+        }
+        (true, _) if page.after.is_some() => {
+            Err(invalid("A watch is of a whole list.").about("field", "after"))
+        }
+        (true, _) => Ok(Asking::Watch(from)),
+        (false, None) => Ok(Asking::Page(page)),
+    }
 }
 
 /// Who asks for a change, and whether for its plan only.

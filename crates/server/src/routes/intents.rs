@@ -1,20 +1,47 @@
 //! Intents.
 
-use accelnet_api::{ChangeIntent, IntentStatus, Items, NewIntent, Outcome};
-use accelnet_model::Intent;
-use axum::{Json, extract::State};
+#![allow(unused_qualifications, reason = "utoipa's macro writes them")]
 
-use super::{Answer, Body, Change, DryRun, Path};
-use crate::{Server, admission, view};
+use accelnet_api::{ChangeIntent, IntentStatus, Items, NewIntent, Outcome, WatchLine};
+use accelnet_model::{Intent, Problem};
+use axum::{Json, extract::State, response::Response};
+
+use super::{Answer, Asking, Body, Change, Condition, DryRun, Listing, Path, Query, stream};
+use crate::{Server, admission, apart::apart, failure::Failure, page::Page, view};
+
+fn key(intent: &IntentStatus) -> String {
+    intent.intent.name.to_string()
+}
+
+async fn look(server: &Server, page: Page) -> Result<Items<IntentStatus>, Problem> {
+    let (wish, seen) = (server.wish().await?, server.seen());
+    Ok(apart(|| page.of(view::intents(&wish, &seen), key)))
+}
 
 /// All intents.
-#[utoipa::path(get, path = "/intents", tag = "intents",
-    responses((status = 200, description = "The intents, with their state on every node",
-        body = Items<IntentStatus>)))]
-pub async fn list_intents(State(server): State<Server>) -> Answer<Items<IntentStatus>> {
-    let (wish, seen) = (server.wish().await?, server.seen());
-    let items = view::intents(&wish, &seen);
-    Ok(Json(Items { items }))
+#[utoipa::path(get, path = "/intents", tag = "intents", params(Listing), responses((status = 200,
+    description = "The intents, with their state on every node",
+    content((Items<IntentStatus> = "application/json"),
+    (WatchLine<IntentStatus> = "application/x-ndjson")))))]
+pub async fn list_intents(
+    State(server): State<Server>,
+    condition: Condition,
+    Query(listing): Query<Listing>,
+) -> Result<Response, Failure> {
+    match listing.asking()? {
+        Asking::Page(page) => condition.answer(look(&server, page)).await,
+        Asking::Watch(from) => {
+            let reader = server.read(
+                |boards| &boards.intents,
+                |wish, seen| {
+                    let intents = view::intents(wish, seen).into_iter();
+                    intents.map(|intent| (key(&intent), intent)).collect()
+                },
+                from.as_deref(),
+            );
+            Ok(stream::read(reader?))
+        }
+    }
 }
 
 /// One intent.
@@ -24,11 +51,15 @@ pub async fn list_intents(State(server): State<Server>) -> Answer<Items<IntentSt
         body = IntentStatus)))]
 pub async fn show_intent(
     State(server): State<Server>,
+    condition: Condition,
     Path(name): Path<String>,
-) -> Answer<IntentStatus> {
-    let wish = server.wish().await?;
-    let intent = admission::find_intent(&wish, &name)?;
-    Ok(Json(view::intent(&wish, &server.seen(), intent)))
+) -> Result<Response, Failure> {
+    let look = async {
+        let wish = server.wish().await?;
+        let intent = admission::find_intent(&wish, &name)?;
+        Ok(view::intent(&wish, &server.seen(), intent))
+    };
+    condition.answer(look).await
 }
 
 /// Adds an intent that adopts an existing bridge. The same intent again changes nothing.
@@ -42,7 +73,8 @@ pub async fn add_intent(
     let intent = Intent::from(intent);
     let asked = change.asked("intent add", intent.name.as_str());
     let seen = server.refresh().await;
-    let decide = |wish: &_| admission::add_intent(wish, &seen, &intent);
+    let wanted = intent.clone();
+    let decide = move |wish: &_| admission::add_intent(wish, &seen, &wanted);
     let changed = server.change(&asked, decide).await?;
     Ok(Json(Outcome {
         dry_run: asked.dry_run,
@@ -64,7 +96,7 @@ pub async fn change_intent(
 ) -> Answer<Outcome<Intent>> {
     let asked = change.asked("intent set", &name);
     let seen = server.refresh().await;
-    let decide = |wish: &_| admission::change_intent(wish, &seen, &name, &changes);
+    let decide = move |wish: &_| admission::change_intent(wish, &seen, &name, &changes);
     let changed = server.change(&asked, decide).await?;
     Ok(Json(Outcome {
         dry_run: asked.dry_run,
@@ -84,7 +116,7 @@ pub async fn remove_intent(
     change: Change,
 ) -> Answer<Outcome<Intent>> {
     let asked = change.asked("intent remove", &name);
-    let decide = |wish: &_| admission::remove_intent(wish, &name);
+    let decide = move |wish: &_| admission::remove_intent(wish, &name);
     let changed = server.change(&asked, decide).await?;
     Ok(Json(Outcome {
         dry_run: asked.dry_run,

@@ -6,6 +6,7 @@ mod agents;
 mod backup;
 mod capacity;
 mod cluster;
+mod conditional;
 mod document;
 mod extract;
 mod intents;
@@ -22,11 +23,14 @@ use axum::{
     middleware::from_fn_with_state,
     routing::get,
 };
+use conditional::Condition;
 pub use document::openapi;
-use extract::{BODY_LIMIT_BYTES, Body, Change, DryRun, Path, Query, Watch};
+use extract::{
+    Asking, BODY_LIMIT_BYTES, Body, Change, DryRun, Listing, Paging, Path, Query, Watch, WatchFrom,
+};
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-use crate::{Server, audit::printable, failure::Failure, people::authorized};
+use crate::{Server, audit::printable, failure::Failure, people::authorized, settling::ask_again};
 
 /// Lines of JSON, which a watch sends.
 pub const NDJSON: &str = "application/x-ndjson";
@@ -81,6 +85,7 @@ pub fn service(server: Server) -> Router {
         .fallback(nothing_here)
         .method_not_allowed_fallback(method_not_allowed)
         .layer(DefaultBodyLimit::max(BODY_LIMIT_BYTES))
+        .layer(from_fn_with_state(server.clone(), ask_again))
         .layer(from_fn_with_state(server.clone(), authorized))
         // Nodes show certificates, not tokens.
         .merge(agents::router())

@@ -9,15 +9,17 @@ use accelnet_api::{
     ServerSummary, Vm,
 };
 use accelnet_model::{Code, Name, Problem};
-use axum::{Json, extract::State};
+use axum::{Json, extract::State, response::Response};
 use jiff::Timestamp;
 use uuid::Uuid;
 
-use super::{Answer, Body, Change, Path};
+use super::{Answer, Body, Change, Condition, Paging, Path, Query};
 use crate::{
     Server, admission,
     apart::apart,
     audit::{self, Asked},
+    failure::Failure,
+    page::Page,
     reports::{Known, Seen},
     state::{Park, Wish},
     view, whereabouts,
@@ -40,22 +42,27 @@ fn not_found(text: &str) -> Problem {
     responses((status = 200, description = "The node", body = NodeDetail)))]
 pub async fn show_node(
     State(server): State<Server>,
+    condition: Condition,
     Path(name): Path<String>,
-) -> Answer<NodeDetail> {
-    let name = name_of(&name)?;
+) -> Result<Response, Failure> {
+    condition.answer(detail(&server, &name)).await
+}
+
+async fn detail(server: &Server, name: &str) -> Result<NodeDetail, Problem> {
+    let name = name_of(name)?;
     let (wish, seen) = (server.wish().await?, server.seen());
     let known = seen.node(&name).ok_or_else(|| not_found(name.as_str()))?;
     let summary = apart(|| view::node(&wish, known));
     let membership = server.membership().ok();
     let member = membership.and_then(|membership| membership.hub.member(&name));
-    Ok(Json(NodeDetail {
+    Ok(NodeDetail {
         summary,
         id: member.as_ref().map(|member| member.id),
         joined: member.map(|member| member.joined),
         certificate_expires: membership
             .and_then(|membership| membership.hub.certified_until(&name)),
         draining: progress(&wish, &seen, known),
-    }))
+    })
 }
 
 /// VMs of a node that are accelerated, or shall be.
@@ -104,7 +111,7 @@ pub async fn drain_node(
         until_boot: true,
         ..ParkRequest::default()
     };
-    for_each_vm(&server, &name, &asked, |wish, seen, vm| {
+    for_each_vm(&server, &name, &asked, move |wish, seen, vm| {
         admission::park(wish, seen, vm, &park, Timestamp::now())
     })
     .await
@@ -133,7 +140,7 @@ async fn for_each_vm(
     server: &Server,
     name: &str,
     asked: &Asked,
-    decide: impl Fn(&Wish, &Seen, &Vm) -> admission::Decision + Send + Sync,
+    decide: impl Fn(&Wish, &Seen, &Vm) -> admission::Decision + Clone + Send + 'static,
 ) -> Answer<Outcome<NodeDetail>> {
     let node = name_of(name)?;
     let wish = server.wish().await?;
@@ -142,12 +149,12 @@ async fn for_each_vm(
     let (mut plan, mut changed) = (Vec::new(), false);
     for vm in accelerated(&wish, known) {
         let word = vm.to_string();
-        let Json(outcome) = super::vms::decide(server, &word, asked, &decide).await?;
+        let Json(outcome) = super::vms::decide(server, &word, asked, decide.clone()).await?;
         changed |= outcome.changed;
         let vm = &outcome.object.name;
         plan.extend(outcome.plan.into_iter().map(|step| format!("{vm}: {step}")));
     }
-    let Json(object) = show_node(State(server.clone()), Path(name.to_owned())).await?;
+    let object = detail(server, name).await?;
     Ok(Json(Outcome {
         dry_run: asked.dry_run,
         changed,
@@ -164,7 +171,7 @@ pub async fn remove_node(
     Path(name): Path<String>,
     change: Change,
 ) -> Answer<Outcome<NodeDetail>> {
-    let Json(detail) = show_node(State(server.clone()), Path(name.clone())).await?;
+    let detail = detail(&server, &name).await?;
     let asked = change.asked("node remove", &name);
     let mut plan = vec![format!(
         "'{name}' leaves the cluster; its certificate is worth nothing any more"
@@ -221,10 +228,12 @@ pub async fn create_join_token(
 }
 
 /// The cluster's servers.
-#[utoipa::path(get, path = "/servers", tag = "cluster",
+#[utoipa::path(get, path = "/servers", tag = "cluster", params(Paging),
     responses((status = 200, description = "The servers", body = Items<ServerSummary>)))]
-pub async fn list_servers(State(server): State<Server>) -> Answer<Items<ServerSummary>> {
-    Ok(Json(Items {
-        items: server.servers().await,
-    }))
+pub async fn list_servers(
+    State(server): State<Server>,
+    Query(paging): Query<Paging>,
+) -> Answer<Items<ServerSummary>> {
+    let key = |server: &ServerSummary| server.address.clone();
+    Ok(Json(Page::from(paging).of(server.servers().await, key)))
 }

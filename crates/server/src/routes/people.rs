@@ -18,11 +18,12 @@ use serde::Deserialize;
 use tokio::sync::Mutex;
 use utoipa::IntoParams;
 
-use super::{Answer, Body, Change, DryRun, Path, Query, stream};
+use super::{Answer, Body, Change, DryRun, Paging, Path, Query, stream};
 use crate::{
     Server,
     audit::KEPT,
     failure::Failure,
+    page::Page,
     people::{Caller, tokens},
 };
 
@@ -46,11 +47,15 @@ pub async fn whoami(caller: Caller) -> Json<WhoAmI> {
 }
 
 /// All tokens; their secrets are kept nowhere.
-#[utoipa::path(get, path = "/tokens", tag = "people",
+#[utoipa::path(get, path = "/tokens", tag = "people", params(Paging),
     responses((status = 200, description = "The tokens", body = Items<Token>)))]
-pub async fn list_tokens(State(server): State<Server>) -> Answer<Items<Token>> {
+pub async fn list_tokens(
+    State(server): State<Server>,
+    Query(paging): Query<Paging>,
+) -> Answer<Items<Token>> {
     let items = tokens::list(&server.wish().await?, Timestamp::now());
-    Ok(Json(Items { items }))
+    let key = |token: &Token| token.name.to_string();
+    Ok(Json(Page::from(paging).of(items, key)))
 }
 
 /// There are none: what is meant as one (`dry_run`) must not be overlooked.
@@ -81,7 +86,7 @@ pub async fn revoke_token(
 ) -> Answer<Outcome<Token>> {
     let asked = change.asked("token revoke", &name);
     let now = Timestamp::now();
-    let decide = |wish: &_| tokens::revoke(wish, &name, now);
+    let decide = move |wish: &_| tokens::revoke(wish, &name, now);
     let changed = server.change(&asked, decide).await?;
     Ok(Json(Outcome {
         dry_run: asked.dry_run,
@@ -129,9 +134,9 @@ pub async fn list_audit(
         .collect();
     items.drain(..items.len().saturating_sub(limit));
     if !query.watch {
-        return Ok(Json(Items { items }).into_response());
+        return Ok(Json(Items::from(items)).into_response());
     }
-    Ok(follow(server, items, query.since))
+    follow(server, items, query.since)
 }
 
 /// What is sent, and the wish's generation at which it was looked at.
@@ -142,7 +147,11 @@ struct Looked {
 }
 
 /// These entries, then each that comes. The record is read again only when something was written.
-fn follow(server: Server, first: Vec<AuditEntry>, since: Option<Timestamp>) -> Response {
+fn follow(
+    server: Server,
+    first: Vec<AuditEntry>,
+    since: Option<Timestamp>,
+) -> Result<Response, Failure> {
     let key = |entry: &AuditEntry| format!("{:020}", entry.number);
     // An entry that came while the others were read has a later number than all of them; without any,
     // all are new.

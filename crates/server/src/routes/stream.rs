@@ -1,12 +1,13 @@
 //! The watch protocol: NDJSON, a line per change.
 //!
-//! A watch is led by state, not by events: at each sign of a change it looks at everything again and
-//! sends what differs from what was sent last. So it misses nothing that lasts, and a slow reader
-//! gets the newest state instead of a queue.
+//! A watch is led by state, not by events: after a change somebody looks again, and what differs from what was
+//! there before is told. So it misses nothing that lasts. Lists are looked at once for all who watch them
+//! ([`boards`](crate::boards)); what is of one VM, or of one reader's own choice, by each watch itself, which
+//! gives a slow reader the newest state instead of a queue.
 
-use std::{collections::BTreeMap, convert::Infallible, time::Duration};
+use std::{collections::BTreeMap, convert::Infallible};
 
-use accelnet_api::WatchLine;
+use accelnet_api::{WatchEvent, WatchLine};
 use accelnet_model::Problem;
 use axum::{
     body::Body,
@@ -15,13 +16,17 @@ use axum::{
 };
 use futures::future::BoxFuture;
 use serde::Serialize;
-use tokio::{sync::watch, time::Instant};
+use tokio::{
+    sync::{OwnedSemaphorePermit, watch},
+    time::Instant,
+};
 
 use super::NDJSON;
-use crate::Server;
-
-/// A watch says that it lives this often.
-const ALIVE_EVERY: Duration = Duration::from_secs(5);
+use crate::{
+    Server,
+    boards::{ALIVE_EVERY, Reader, line},
+    failure::Failure,
+};
 
 /// When a watch ends by itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,6 +50,17 @@ struct Follow<T> {
     look: Box<Look<T>>,
     ends: Ends,
     ended: bool,
+    _place: OwnedSemaphorePermit,
+}
+
+/// What there is to read on a board.
+pub fn read<T: Serialize + Send + Sync + 'static>(reader: Reader<T>) -> Response {
+    let lines = futures::stream::unfold(reader, |mut reader| async move {
+        let lines = reader.next().await?;
+        Some((Ok::<_, Infallible>(lines), reader))
+    });
+    let kind = [(CONTENT_TYPE, NDJSON)];
+    (kind, Body::from_stream(lines)).into_response()
 }
 
 /// A stream of objects as they are now, and of each that differs from what was sent last.
@@ -52,10 +68,11 @@ pub fn follow<T>(
     server: Server,
     ends: Ends,
     look: impl Fn(Server) -> BoxFuture<'static, Result<Objects<T>, Problem>> + Send + 'static,
-) -> Response
+) -> Result<Response, Failure>
 where
     T: Serialize + PartialEq + Send + 'static,
 {
+    let place = server.shared.boards.place()?;
     let mut changes = server.shared.changes.subscribe();
     changes.mark_changed();
     let follow = Follow {
@@ -66,13 +83,19 @@ where
         look: Box::new(look),
         ends,
         ended: false,
+        _place: place,
     };
     let lines = futures::stream::unfold(follow, |mut follow| async move {
         let lines = follow.next().await?;
         Some((Ok::<_, Infallible>(lines), follow))
     });
     let kind = [(CONTENT_TYPE, NDJSON)];
-    (kind, Body::from_stream(lines)).into_response()
+    Ok((kind, Body::from_stream(lines)).into_response())
+}
+
+/// A line after which nobody can go on.
+fn event<T: Serialize>(event: WatchEvent<T>) -> Vec<u8> {
+    line(&WatchLine::from(event))
 }
 
 impl<T: Serialize + PartialEq + Send> Follow<T> {
@@ -83,7 +106,7 @@ impl<T: Serialize + PartialEq + Send> Follow<T> {
             tokio::select! {
                 _ = self.stopping.wait_for(|stop| *stop) => return None,
                 () = tokio::time::sleep_until(alive_at) => {
-                    return Some(line(&WatchLine::<T>::Alive));
+                    return Some(event(WatchEvent::<T>::Alive));
                 }
                 changed = self.changes.changed() => changed.ok()?,
             }
@@ -107,24 +130,17 @@ impl<T: Serialize + PartialEq + Send> Follow<T> {
         let mut lines = Vec::new();
         for (identity, object) in &objects {
             if sent.remove(identity).as_ref() != Some(object) {
-                lines.extend(line(&WatchLine::Put(object)));
+                lines.extend(event(WatchEvent::Put(object)));
             }
         }
         for identity in sent.into_keys() {
-            lines.extend(line(&WatchLine::<T>::Gone(identity)));
+            lines.extend(event(WatchEvent::<T>::Gone(identity)));
         }
         self.ended = self.ends == Ends::WhenGone && objects.is_empty();
         self.sent = Some(objects);
         if first {
-            lines.extend(line(&WatchLine::<T>::Synced));
+            lines.extend(event(WatchEvent::<T>::Synced));
         }
         lines
     }
-}
-
-fn line<T: Serialize>(line: &WatchLine<T>) -> Vec<u8> {
-    // Our own types have no map keys but text, so this cannot fail; an empty line says nothing.
-    let mut text = serde_json::to_vec(line).unwrap_or_default();
-    text.push(b'\n');
-    text
 }

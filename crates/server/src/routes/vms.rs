@@ -2,7 +2,7 @@
 
 #![allow(unused_qualifications, reason = "utoipa's macro writes them")]
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{num::NonZeroU32, time::Duration};
 
 use accelnet_api::{AccelerateRequest, Items, MoveRequest, Outcome, ParkRequest, Vm, WatchLine};
 use accelnet_model::{Code, Problem};
@@ -17,21 +17,23 @@ use tokio::time::Instant;
 use utoipa::IntoParams;
 use uuid::Uuid;
 
-use super::{Answer, Body, Change, DryRun, Path, Query, Watch, stream};
+use super::{Answer, Asking, Body, Change, Condition, DryRun, Path, Query, Watch, extract, stream};
 use crate::{
     LOOK_LIMIT, Server,
     admission::{self, Decision},
     apart::apart,
     audit::{self, Asked},
+    boards::Objects,
     failure::Failure,
+    page::Page,
     reports::Seen,
     state::Wish,
     view,
 };
 
-async fn look_at_all(server: &Server) -> Result<Vec<Vm>, Problem> {
+async fn look_at_all(server: &Server, page: Page) -> Result<Items<Vm>, Problem> {
     let (wish, seen) = (server.wish().await?, server.seen());
-    Ok(apart(|| view::vms(&wish, &seen)))
+    Ok(apart(|| view::vms(&wish, &seen, &page)))
 }
 
 async fn find(server: &Server, word: &str) -> Result<Vm, Problem> {
@@ -71,15 +73,15 @@ async fn look_at_its_node(server: &Server, word: &str) -> Result<(), Problem> {
     Ok(())
 }
 
-/// Its node looks again by itself, and reports.
+/// One that is there and could not be looked at: its node looks again by itself, and reports.
 async fn wait_for_sight(server: &Server, wish: &Wish, word: &str) {
     let mut changes = server.shared.changes.subscribe();
-    let seen = |_: &u64| {
+    let settled = |_: &u64| {
         let found = view::find(wish, &server.seen(), word);
-        found.is_ok_and(|vm| not_seen(&vm).is_none())
+        !found.is_ok_and(|vm| not_seen(&vm).is_some())
     };
     // Whoever decides says what is not seen then.
-    let _ = tokio::time::timeout(SIGHT_LIMIT, changes.wait_for(seen)).await;
+    let _ = tokio::time::timeout(SIGHT_LIMIT, changes.wait_for(settled)).await;
 }
 
 fn not_seen(vm: &Vm) -> Option<&Problem> {
@@ -97,20 +99,23 @@ pub struct Listing {
     /// Look at all nodes afresh before answering.
     #[param(required = false)]
     fresh: bool,
+    /// Go on after this revision, which a line of a watch of the same list told, instead of sending
+    /// everything first. 410 if that cannot be.
+    from: Option<String>,
+    /// So many elements at most.
+    #[param(value_type = Option<u32>, minimum = 1)]
+    limit: Option<NonZeroU32>,
+    /// Those after this: `next` of the page before.
+    after: Option<String>,
 }
 
-fn follow(server: Server, ends: stream::Ends, only: Option<Uuid>) -> Response {
-    stream::follow(server, ends, move |server| {
+/// By UUID: a name can change its owner.
+fn follow(server: Server, uuid: Uuid) -> Result<Response, Failure> {
+    stream::follow(server, stream::Ends::WhenGone, move |server| {
         Box::pin(async move {
-            let vms = match only {
-                None => look_at_all(&server).await?,
-                Some(uuid) => {
-                    let found = view::one(&server.wish().await?, &server.seen(), uuid);
-                    Vec::from_iter(found)
-                }
-            };
-            let named = vms.into_iter().map(|vm| (vm.uuid.to_string(), vm));
-            Ok(BTreeMap::from_iter(named))
+            let found = view::one(&server.wish().await?, &server.seen(), uuid);
+            let named = found.into_iter().map(|vm| (vm.uuid.to_string(), vm));
+            Ok(Objects::from_iter(named))
         })
     })
 }
@@ -121,8 +126,14 @@ fn follow(server: Server, ends: stream::Ends, only: Option<Uuid>) -> Response {
     (WatchLine<Vm> = "application/x-ndjson")))))]
 pub async fn list_vms(
     State(server): State<Server>,
+    condition: Condition,
     Query(listing): Query<Listing>,
 ) -> Result<Response, Failure> {
+    let page = Page {
+        limit: listing.limit,
+        after: listing.after,
+    };
+    let asking = extract::asking(listing.watch, listing.from, page)?;
     if listing.fresh {
         server.refresh().await;
     }
@@ -130,11 +141,24 @@ pub async fn list_vms(
     if let Some(problem) = view::nobody_sees(&server.seen()) {
         return Err(problem.into());
     }
-    if listing.watch {
-        return Ok(follow(server, stream::Ends::Never, None));
+    match asking {
+        // What was looked at afresh is not what anybody has.
+        Asking::Page(page) if listing.fresh => {
+            Ok(Json(look_at_all(&server, page).await?).into_response())
+        }
+        Asking::Page(page) => condition.answer(look_at_all(&server, page)).await,
+        Asking::Watch(from) => {
+            let reader = server.read(
+                |boards| &boards.vms,
+                |wish, seen| {
+                    let vms = view::vms(wish, seen, &Page::default()).items.into_iter();
+                    vms.map(|vm| (vm.uuid.to_string(), vm)).collect()
+                },
+                from.as_deref(),
+            );
+            Ok(stream::read(reader?))
+        }
     }
-    let items = look_at_all(&server).await?;
-    Ok(Json(Items { items }).into_response())
 }
 
 /// One VM, by name or UUID.
@@ -144,16 +168,15 @@ pub async fn list_vms(
     (WatchLine<Vm> = "application/x-ndjson")))))]
 pub async fn show_vm(
     State(server): State<Server>,
+    condition: Condition,
     Path(vm): Path<String>,
     Query(watch): Query<Watch>,
 ) -> Result<Response, Failure> {
+    if !watch.watch {
+        return condition.answer(look(&server, &vm)).await;
+    }
     let found = look(&server, &vm).await?;
-    Ok(if watch.watch {
-        // By UUID from here on: a name can change its owner.
-        follow(server, stream::Ends::WhenGone, Some(found.uuid))
-    } else {
-        Json(found).into_response()
-    })
+    follow(server, found.uuid)
 }
 
 /// Decides, writes unless it is a dry run, and answers with the VM.
@@ -161,12 +184,13 @@ pub async fn decide(
     server: &Server,
     word: &str,
     asked: &Asked,
-    decide: impl Fn(&Wish, &Seen, &Vm) -> Decision + Send + Sync,
+    decide: impl Fn(&Wish, &Seen, &Vm) -> Decision + Send + 'static,
 ) -> Answer<Outcome<Vm>> {
+    let (looking, word) = (server.clone(), word.to_owned());
     let changed = server
-        .change(asked, |wish| {
-            let seen = server.seen();
-            let vm = view::find(wish, &seen, word).map_err(|problem| vec![problem])?;
+        .change(asked, move |wish| {
+            let seen = looking.seen();
+            let vm = view::find(wish, &seen, &word).map_err(|problem| vec![problem])?;
             if let Some(problem) = not_seen(&vm) {
                 return Err(vec![problem.clone()]);
             }
@@ -203,7 +227,7 @@ pub async fn enable_vm(
     let asked = change.asked("vm enable", &format!("{vm} {}", request.performance));
     look_at_its_node(&server, &vm).await?;
     let (who, now) = (asked.by.to_string(), Timestamp::now());
-    decide(&server, &vm, &asked, |wish, seen, vm| {
+    decide(&server, &vm, &asked, move |wish, seen, vm| {
         admission::accelerate(wish, seen, vm, &request, (&who, now))
     })
     .await
@@ -220,7 +244,7 @@ pub async fn disable_vm(
 ) -> Answer<Outcome<Vm>> {
     let asked = change.asked("vm disable", &vm);
     // Nothing is judged, so what is known is enough: giving back must not wait for anybody.
-    decide(&server, &vm, &asked, |wish, _, vm| {
+    decide(&server, &vm, &asked, move |wish, _, vm| {
         admission::decelerate(wish, vm)
     })
     .await
@@ -244,7 +268,7 @@ pub async fn park_vm(
     };
     let asked = change.asked("vm park", &how);
     // Nothing is judged: it must not wait for a node that is going down.
-    decide(&server, &vm, &asked, |wish, seen, vm| {
+    decide(&server, &vm, &asked, move |wish, seen, vm| {
         admission::park(wish, seen, vm, &request, Timestamp::now())
     })
     .await
@@ -277,7 +301,7 @@ pub async fn move_vm(
     let to = audit::printable(&request.to);
     let asked = change.asked("vm move", &format!("{vm} to {to}"));
     look_at_its_node(&server, &vm).await?;
-    decide(&server, &vm, &asked, |wish, seen, vm| {
+    decide(&server, &vm, &asked, move |wish, seen, vm| {
         admission::travel(wish, seen, vm, &request, Timestamp::now())
     })
     .await

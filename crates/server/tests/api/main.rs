@@ -21,7 +21,9 @@
 //! | `parking` | VMs that are kept on their software path for a while |
 //! | `people` | who may ask what, tokens, the record |
 //! | `parts` | what each node is told |
+//! | `lists` | pages, conditional requests |
 //! | `watching` | watches, `pending` |
+//! | `young` | a server that has just started |
 //! | `state` | what survives a restart |
 //! | `unseen` | VMs that could not be looked at |
 
@@ -39,6 +41,7 @@ mod intent_match;
 mod intents;
 mod levels;
 mod line;
+mod lists;
 mod moving;
 mod parking;
 mod parts;
@@ -49,3 +52,4 @@ mod setting;
 mod state;
 mod unseen;
 mod watching;
+mod young;

@@ -141,3 +141,70 @@ async fn the_status_is_watched_too() {
     assert_eq!(problem["code"], "agent_unreachable");
     rig.stop().await;
 }
+
+/// The next line that has a revision, and that.
+async fn revision(lines: &mut Lines) -> String {
+    let line = lines.until(|line| line["revision"].is_string()).await;
+    line["revision"].as_str().unwrap().to_owned()
+}
+
+#[tokio::test]
+async fn a_watch_goes_on_where_another_ended() {
+    let rig = Rig::enabled().await;
+    let mut first = Lines::of(&rig, "/vms?watch=true").await;
+    let before = revision(&mut first).await;
+    drop(first);
+    // Nobody watches meanwhile.
+    rig.nodes.sees("node1", |seen| seen.vms[1].vcpus = 8);
+    let mut again = Lines::of(&rig, &format!("/vms?watch=true&from={before}")).await;
+    let line = again.next().await.unwrap();
+    assert_eq!(
+        (&line["object"]["name"], &line["object"]["vcpus"]),
+        (&json!("vm2"), &json!(8))
+    );
+    let line = again.until(|line| line["event"] == "synced").await;
+    let now = line["revision"].as_str().unwrap();
+    // Of another list, of nothing, of no form.
+    for from in [
+        format!("/nodes?watch=true&from={now}"),
+        "/vms?watch=true&from=a.1".to_owned(),
+        "/vms?watch=true&from=%20".to_owned(),
+    ] {
+        rig.http.get(&from).await.refused(410, &["watch_too_old"]);
+    }
+    for wrong in [
+        "/vms?from=a.1",
+        "/vms?watch=true&limit=1",
+        "/nodes?watch=true&after=a",
+    ] {
+        rig.http
+            .get(wrong)
+            .await
+            .refused(422, &["invalid_argument"]);
+    }
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn every_list_is_watched_and_all_who_watch_see_the_same() {
+    let rig = Rig::two(0).await;
+    for (list, change) in [("nodes", "node"), ("intents", "name"), ("adapters", "node")] {
+        let path = format!("/{list}?watch=true");
+        let mut lines = [Lines::of(&rig, &path).await, Lines::of(&rig, &path).await];
+        let mut synced = Vec::new();
+        for lines in &mut lines {
+            synced.push(revision(lines).await);
+        }
+        assert_eq!(synced[0], synced[1], "{list}");
+        rig.nodes.sees("node2", |seen| {
+            seen.node.hostname.push('x');
+            seen.adapters[0].carrier = !seen.adapters[0].carrier;
+            seen.vms.pop();
+        });
+        let [one, other] = &mut lines;
+        let (one, other) = (one.next().await.unwrap(), other.next().await.unwrap());
+        assert_eq!(one, other, "{list} {change}");
+        assert_eq!(one["event"], "put");
+    }
+    rig.stop().await;
+}
