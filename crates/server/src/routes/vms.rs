@@ -103,7 +103,7 @@ pub struct Listing {
     /// everything first. 410 if that cannot be.
     from: Option<String>,
     /// So many elements at most.
-    #[param(value_type = Option<u32>, minimum = 1)]
+    #[param(value_type = Option<i64>, minimum = 1, maximum = 4294967295_u32)]
     limit: Option<NonZeroU32>,
     /// Those after this: `next` of the page before.
     after: Option<String>,
