@@ -93,8 +93,8 @@ use crate::{
     line::Line,
     nodes::membership::Membership,
     people::Attempts,
-    reports::{Known, Reports, Seen, worth_keeping},
-    state::{NodeReport, Wish},
+    reports::{Known, Reports, Seen},
+    state::{Remembered, Wish},
     told::Told,
 };
 
@@ -108,9 +108,9 @@ const LOOK_LIMIT: Duration = Duration::from_secs(45);
 const SEARCH_LIMIT: Duration = Duration::from_secs(10);
 /// After such a look there is none for so many times as long as it took: a fifth of the time at most.
 const SEARCH_REST: u32 = 4;
-/// Changed reports are kept at most this often, and so many at once. They matter only where a node is
-/// silent when a server starts, so they need not be the newest, and must not hold up those who wait for a
-/// change of the wish: a node with 20 VMs has a report of 50 KiB.
+/// What is remembered of nodes is written at most this often, and of so many at once. It matters only where a node is
+/// silent when a server starts, so it need not be the newest, and must not hold up those who wait for a change of the
+/// wish.
 const KEEP_EVERY: Duration = Duration::from_secs(1);
 const KEPT_AT_ONCE: usize = 32;
 
@@ -128,8 +128,8 @@ struct Shared {
     reports: Reports,
     /// Capacity, kept from one decision to the next.
     room: Arc<Room>,
-    /// Reports as the store has them.
-    kept: tokio::sync::Mutex<BTreeMap<Name, NodeStatus>>,
+    /// What is remembered of nodes, as the store has it.
+    kept: tokio::sync::Mutex<BTreeMap<Name, Remembered>>,
     told: Told,
     line: Line,
     /// Requests of nobody who is known.
@@ -203,7 +203,7 @@ impl Server {
         };
         let kept = shared.state.kept_reports().await?;
         let by_node = kept.iter().cloned();
-        *shared.kept.lock().await = by_node.map(|kept| (kept.name, kept.status)).collect();
+        *shared.kept.lock().await = by_node.map(|kept| (kept.name.clone(), kept)).collect();
         shared.reports.remember(kept);
         let server = Self {
             shared: Arc::new(shared),
@@ -397,11 +397,12 @@ impl Server {
             waiting.remove(&name);
             *last = Some(name.clone());
             let current = seen.node(&name).and_then(Known::current);
-            let Some(status) = current.map(worth_keeping) else {
+            let Some(status) = current else {
                 continue;
             };
-            if kept.get(&name) != Some(&status) {
-                worth.push(NodeReport { name, status });
+            let node = Remembered::of(name, status);
+            if kept.get(&node.name) != Some(&node) {
+                worth.push(node);
             }
         }
         if worth.is_empty() {
@@ -409,8 +410,8 @@ impl Server {
         }
         let written = self.shared.state.keep_reports(&worth).await;
         match &written {
-            Ok(()) => kept.extend(worth.into_iter().map(|report| (report.name, report.status))),
-            Err(_) => waiting.extend(worth.into_iter().map(|report| report.name)),
+            Ok(()) => kept.extend(worth.into_iter().map(|node| (node.name.clone(), node))),
+            Err(_) => waiting.extend(worth.into_iter().map(|node| node.name)),
         }
         written
     }

@@ -19,7 +19,7 @@ use uuid::Uuid;
 
 use crate::{
     sharded::{Index, Sharded},
-    state::NodeReport,
+    state::Remembered,
     whereabouts::{there, with_last_seen},
 };
 
@@ -198,9 +198,10 @@ pub struct Reports(RwLock<Inner>);
 
 impl Reports {
     /// Takes in what was kept from before the server's start.
-    pub fn remember(&self, kept: Vec<NodeReport>) {
+    pub fn remember(&self, kept: Vec<Remembered>) {
         let mut inner = self.write();
-        for NodeReport { name, status } in kept {
+        for node in kept {
+            let (name, status) = (node.name.clone(), node.status());
             if inner.last(&name).is_none_or(|last| last.status.is_none()) {
                 let known = Known {
                     status: Some(Arc::new(status)),
@@ -337,24 +338,6 @@ fn no_report(name: &Name) -> Problem {
     Problem::new(Code::AgentUnreachable, text).about("node", name)
 }
 
-/// A report without what changes by itself (counters, steps, free memory), so that it is written
-/// only when something happened.
-pub fn worth_keeping(status: &NodeStatus) -> NodeStatus {
-    let mut kept = status.clone();
-    kept.sequence = 0;
-    kept.node.memory_available_mib = 0;
-    let ports = kept.bridges.iter_mut().flat_map(|bridge| &mut bridge.ports);
-    for port in ports {
-        port.rx_packets = 0;
-        // Learned entries come and go with traffic.
-        port.fdb.retain(|entry| entry.fixed || entry.local);
-    }
-    for vm in &mut kept.vms {
-        vm.progress = None;
-    }
-    kept
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -404,11 +387,7 @@ mod tests {
     #[test]
     fn a_node_that_was_not_heard_is_down_only_after_it_had_its_time() {
         let reports = Reports::default();
-        let status = numbered(3);
-        reports.remember(vec![NodeReport {
-            name: name(),
-            status,
-        }]);
+        reports.remember(vec![Remembered::of(name(), &numbered(3))]);
         let young = known(&reports);
         assert!(young.awaited && !young.down() && young.current().is_none());
         // It could not be asked either: it has not dialled yet.

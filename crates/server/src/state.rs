@@ -8,7 +8,7 @@
 //! | `accelnet/v1/vms/UUID/spec` | [`VmSpec`] |
 //! | `accelnet/v1/nodes/NAME/spec` | a node that joined; see [`nodes`] |
 //! | `accelnet/v1/tokens/NAME` | [`TokenSpec`]: a hash, never a token |
-//! | `accelnet/v1/nodes/NAME/status` | the node's last report, without what changes by itself: a [`Part`] of it |
+//! | `accelnet/v1/nodes/NAME/status` | what is [`Remembered`] of the node's last report: a [`Part`] of it |
 //! | `accelnet/v1/nodes/NAME/status/NUMBER` | its further VMs, where one value cannot hold all |
 //! | `accelnet/v1/audit/NUMBER` | [`Entry`]; the last [`KEPT`] |
 //! | `accelnet/v1/restoring` | a restore has begun and not ended: nobody decides on what is there |
@@ -22,6 +22,7 @@
 
 mod kept;
 mod park;
+mod remembered;
 mod settled;
 mod spec;
 mod token;
@@ -48,8 +49,8 @@ use crate::{
     audit::{Entry, KEPT},
     nodes,
 };
-pub use kept::NodeReport;
 pub use park::Park;
+pub use remembered::Remembered;
 pub use settled::Generation;
 pub use settled::not_known_yet;
 use settled::settled;
@@ -136,10 +137,10 @@ pub trait State: Send + Sync {
     fn page(&self, page: Page) -> Pending<'_, Result<Listing, Problem>>;
 
     /// The nodes' reports as they were kept.
-    fn kept_reports(&self) -> Pending<'_, Result<Vec<NodeReport>, Problem>>;
+    fn kept_reports(&self) -> Pending<'_, Result<Vec<Remembered>, Problem>>;
 
     /// Keeps nodes' reports; no more than a transaction may hold.
-    fn keep_reports<'a>(&'a self, reports: &'a [NodeReport]) -> Pending<'a, Result<(), Problem>>;
+    fn keep_reports<'a>(&'a self, reports: &'a [Remembered]) -> Pending<'a, Result<(), Problem>>;
 }
 
 /// A value with the version of its layout.
@@ -332,7 +333,7 @@ impl<S: Store> State for Stored<S> {
         Box::pin(within(self.store.list(PREFIX, page)))
     }
 
-    fn kept_reports(&self) -> Pending<'_, Result<Vec<NodeReport>, Problem>> {
+    fn kept_reports(&self) -> Pending<'_, Result<Vec<Remembered>, Problem>> {
         Box::pin(async move {
             let listing = within(self.store.list_all(&format!("{PREFIX}nodes/"))).await?;
             let parts = listing.items.iter();
@@ -349,7 +350,7 @@ impl<S: Store> State for Stored<S> {
         })
     }
 
-    fn keep_reports<'a>(&'a self, reports: &'a [NodeReport]) -> Pending<'a, Result<(), Problem>> {
+    fn keep_reports<'a>(&'a self, reports: &'a [Remembered]) -> Pending<'a, Result<(), Problem>> {
         Box::pin(async move {
             let mut ops = Vec::new();
             let mut bytes = 0;

@@ -5,6 +5,7 @@ use accelnet_lab::lab::{Guest, guests::Shape};
 use serde_json::Value;
 
 use crate::{
+    joined,
     rig::{Rig, Run},
     story::PRIMARY,
 };
@@ -29,25 +30,31 @@ pub fn machines(rig: &mut Rig) {
 
 /// The cmdlets, where [`types`] finds them.
 pub fn install_cmdlets(rig: &Rig) {
-    rig.node("accelnet cmdlet install /root/cmdlets");
+    rig.node(INSTALL);
 }
+
+const INSTALL: &str = "accelnet cmdlet install /root/cmdlets";
 
 /// Types a line.
 pub fn types(rig: &Rig, line: &str) -> Run {
-    rig.command(&[
-        "env",
-        "PATH=/root/cmdlets:/usr/bin:/bin",
-        "bash",
-        "-c",
-        line,
-    ])
+    types_on(rig, "node1", line)
+}
+
+fn types_on(rig: &Rig, node: &str, line: &str) -> Run {
+    let path = "PATH=/root/cmdlets:/usr/bin:/bin";
+    rig.command_on(node, &["env", path, "bash", "-c", line])
 }
 
 /// Types a line that must succeed; what it prints.
 #[track_caller]
 fn done(rig: &Rig, line: &str) -> String {
-    let run = types(rig, line);
-    assert_eq!(run.code, 0, "{line}: {run:?}");
+    done_on(rig, "node1", line)
+}
+
+#[track_caller]
+fn done_on(rig: &Rig, node: &str, line: &str) -> String {
+    let run = types_on(rig, node, line);
+    assert_eq!(run.code, 0, "{node}: {line}: {run:?}");
     run.out
 }
 
@@ -281,4 +288,99 @@ pub fn taken_back(rig: &mut Rig) {
         "Get-VM | Disable-AccelNetVM -ErrorAction SilentlyContinue",
     );
     has(rig, &[]);
+}
+
+/// In a cluster they do the same on whichever node they are typed; also for a VM of another, and as another sees it.
+pub fn on_each_node(rig: &mut Rig) {
+    for (number, node) in NODES.into_iter().enumerate() {
+        let other = NODES[(number + 1) % NODES.len()];
+        let vm = format!("vm{}", (number + 2) % NODES.len() + 1);
+        let its_node = rig.lab.guest(&vm).unwrap().node.clone();
+        assert_ne!(its_node, node);
+        rig.on(node, INSTALL);
+        for line in [
+            "Get-AccelNetManagementPreReq",
+            "Get-AccelNetManagementPreReq -IntentName compute",
+        ] {
+            let checks = objects(&done_on(rig, node, line));
+            assert!(!checks.is_empty(), "{line}");
+            assert!(
+                checks.iter().all(|check| check["Passed"] == true),
+                "{checks:?}"
+            );
+        }
+        assert_eq!(done_on(rig, node, "Get-AccelNetManagement"), "compute\n");
+        let reserve = 10 + number;
+        let line = format!(
+            "Set-AccelNetManagement -IntentName \"compute\" -NodeReservePercentage {reserve}"
+        );
+        assert_eq!(done_on(rig, node, &line), "True\n");
+        let line = "Disable-AccelNetManagement -Confirm:$false";
+        done_on(rig, node, line);
+        assert_eq!(done_on(rig, other, "Get-AccelNetManagement"), "");
+        let line = format!("Enable-AccelNetManagement \"compute\" {reserve}");
+        assert_eq!(done_on(rig, node, &line), "True\n");
+        let status = joined::on(rig, other, "status");
+        assert_eq!(
+            status["enabled"]["node_reserve_percentage"], reserve,
+            "{status}"
+        );
+
+        done_on(
+            rig,
+            node,
+            &format!("Disable-AccelNetVM -VMName \"{vm}\" -Confirm:$false"),
+        );
+        is_on(rig, (&vm, &its_node), other, None);
+        done_on(
+            rig,
+            node,
+            &format!("Get-VM -VMName \"{vm}\" | Enable-AccelNetVM -Performance Medium"),
+        );
+        is_on(rig, (&vm, &its_node), other, Some("medium"));
+        done_on(
+            rig,
+            node,
+            &format!("Set-AccelNetVM -VMName \"{vm}\" -Performance Low"),
+        );
+        is_on(rig, (&vm, &its_node), other, Some("low"));
+
+        let listed = objects(&done_on(rig, node, "Get-AccelNetVM"));
+        assert_eq!(listed.len(), NODES.len(), "{listed:?}");
+        let line = format!("Get-VM -VMName {vm} | Get-VMAdaptersConnectedToEnabledIntentSwitch");
+        let nics = objects(&done_on(rig, node, &line));
+        assert_eq!((nics.len(), &nics[0]["Path"]), (1, &"vf".into()));
+        let adapters = objects(&done_on(rig, node, "Get-NetAdapterSriov -Name pf0"));
+        assert_eq!(adapters.len(), NODES.len(), "{adapters:?}");
+        let status = objects(&done_on(rig, node, "Get-NetIntentStatus -Name compute"));
+        assert!(
+            status
+                .iter()
+                .all(|of| of["ConfigurationStatus"] == "Success"),
+            "{status:?}"
+        );
+    }
+    rig.node("accelnet set --reserve 50 > /dev/null");
+}
+
+const NODES: [&str; 3] = ["node1", "node2", "node3"];
+
+/// The VM has that level as another node shows it, and is on a VF if it has one, as its node's libvirt and its guest
+/// see it.
+#[track_caller]
+fn is_on(rig: &Rig, (vm, node): (&str, &str), seen_from: &str, level: Option<&str>) {
+    let shown = joined::on(rig, seen_from, &format!("vm show {vm}"));
+    let path = level.map_or("synthetic", |_| "vf");
+    assert_eq!(
+        (shown["level"].as_str(), &shown["nics"][0]["path"]),
+        (level, &path.into()),
+        "{shown}"
+    );
+    let devices = rig.on(
+        node,
+        &format!("virsh dumpxml {vm} | grep -c '<hostdev' || true"),
+    );
+    assert_eq!(devices.trim(), usize::from(level.is_some()).to_string());
+    let primary = rig.guest(vm, PRIMARY);
+    assert_eq!(!primary.trim().is_empty(), level.is_some(), "{vm}");
 }

@@ -272,6 +272,10 @@ fn cluster() {
         "acceleration, from any node",
         joined::acceleration_from_any_node,
     );
+    rig.step(
+        "the documentation on each node",
+        documentation::on_each_node,
+    );
     rig.step("the server is killed", joined::the_server_is_killed);
     rig.step("a node is cut off from it", joined::a_node_is_cut_off);
     rig.step("a node is drained", joined::a_node_is_drained);

@@ -178,10 +178,15 @@ impl Rig {
 
     /// A command on the node, with nothing on its standard input.
     pub fn command(&self, words: &[&str]) -> Run {
+        self.command_on("node1", words)
+    }
+
+    /// The same on any node.
+    pub fn command_on(&self, node: &str, words: &[&str]) -> Run {
         let line: Vec<String> = words.iter().map(ToString::to_string).collect();
         let output = self
             .lab
-            .ssh(self.lab.node("node1").unwrap())
+            .ssh(self.lab.node(node).unwrap())
             .command(false)
             .arg(shell::join(&line))
             .stdin(Stdio::null())

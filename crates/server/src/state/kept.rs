@@ -1,30 +1,24 @@
-//! Nodes' reports as they are kept: in parts, as a value of the store holds a mebibyte, and the report of
-//! a node with some hundred VMs is larger.
+//! What is remembered of nodes as it is kept: in parts, as a value of the store holds a mebibyte, and a node may have
+//! some thousand VMs.
 //!
-//! Parts of one report may be written one after the other, and an end that is no longer needed may stay:
+//! Parts of one node may be written one after the other, and an end that is no longer needed may stay:
 //! the first says how many there are. What is read is where VMs were, which their nodes soon say anew.
 
 use std::collections::BTreeMap;
 
-use accelnet_model::{Name, NodeStatus, Problem, UnseenVm, VmStatus};
+use accelnet_model::{Name, Problem, UnseenVm};
 use accelnet_store::{Op, limits};
 use serde::{Deserialize, Serialize};
 
-use super::{PREFIX, put};
+use super::{
+    PREFIX, put,
+    remembered::{Remembered, Rest, Vm},
+};
 
-/// VMs of one part: 3 KiB each in the lab, four times that with many NICs and findings.
-const VMS_IN_PART: usize = 64;
+/// VMs of one part: 300 bytes each, some times that with many NICs.
+const VMS_IN_PART: usize = 512;
 
-/// A node's report.
-#[derive(Debug, Clone, PartialEq)]
-pub struct NodeReport {
-    /// The node.
-    pub name: Name,
-    /// What it said.
-    pub status: NodeStatus,
-}
-
-/// A part of a report as it is written; the first one is all but further VMs.
+/// A part of what is kept of a node as it is written; the first one is all but further VMs.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Part {
     name: Name,
@@ -36,10 +30,10 @@ pub struct Part {
     parts: usize,
     /// All but further VMs; in the first.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    status: Option<NodeStatus>,
+    rest: Option<Rest>,
     /// Further VMs.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    vms: Vec<VmStatus>,
+    vms: Vec<Vm>,
     /// Further VMs that could not be looked at.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     unseen_vms: Vec<UnseenVm>,
@@ -56,35 +50,28 @@ fn key(name: &Name, number: usize) -> String {
     }
 }
 
-fn parts(report: &NodeReport) -> Vec<Part> {
-    let NodeReport { name, status } = report;
-    let (vms, unseen) = (&status.vms, &status.unseen_vms);
+fn parts(node: &Remembered) -> Vec<Part> {
+    let (vms, unseen) = (&node.vms, &node.unseen_vms);
     let chunks = |count: usize| count.div_ceil(VMS_IN_PART);
     let count = chunks(vms.len()).max(chunks(unseen.len())).max(1);
     let all = (0..count).map(|number| {
         let part = number * VMS_IN_PART;
         let vms = vms.iter().skip(part).take(VMS_IN_PART).cloned().collect();
         let unseen = unseen.iter().skip(part).take(VMS_IN_PART);
-        let unseen_vms = unseen.cloned().collect();
-        let first = (number == 0).then(|| NodeStatus {
-            vms: Vec::new(),
-            unseen_vms: Vec::new(),
-            ..status.clone()
-        });
         Part {
-            name: name.clone(),
+            name: node.name.clone(),
             number,
             parts: count,
-            status: first,
+            rest: (number == 0).then(|| node.rest.clone()),
             vms,
-            unseen_vms,
+            unseen_vms: unseen.cloned().collect(),
         }
     });
     all.collect()
 }
 
 /// What writes reports. One that no value can hold is left out: others must not wait for it.
-pub fn ops(reports: &[NodeReport]) -> Result<Vec<Op>, Problem> {
+pub fn ops(reports: &[Remembered]) -> Result<Vec<Op>, Problem> {
     let mut all = Vec::new();
     for report in reports {
         let parts = parts(report);
@@ -108,44 +95,49 @@ pub fn ops(reports: &[NodeReport]) -> Result<Vec<Op>, Problem> {
     Ok(all)
 }
 
-/// Reports from their parts.
-pub fn joined(parts: impl Iterator<Item = Part>) -> Vec<NodeReport> {
+/// What is remembered, from its parts. What an earlier version wrote has no such first part: its node says it anew.
+pub fn joined(parts: impl Iterator<Item = Part>) -> Vec<Remembered> {
     let mut nodes: BTreeMap<Name, BTreeMap<usize, Part>> = BTreeMap::new();
     for part in parts {
         let node = nodes.entry(part.name.clone()).or_default();
         node.insert(part.number, part);
     }
-    let reports = nodes.into_iter().filter_map(|(name, mut parts)| {
+    let all = nodes.into_iter().filter_map(|(name, mut parts)| {
         let first = parts.remove(&0)?;
-        let count = first.parts;
-        let mut status = first.status?;
-        status.vms.extend(first.vms);
-        status.unseen_vms.extend(first.unseen_vms);
-        for (_, part) in parts.into_iter().filter(|(number, _)| *number < count) {
-            status.vms.extend(part.vms);
-            status.unseen_vms.extend(part.unseen_vms);
+        let mut node = Remembered {
+            name,
+            rest: first.rest?,
+            vms: first.vms,
+            unseen_vms: first.unseen_vms,
+        };
+        let others = parts.into_iter();
+        for (_, part) in others.filter(|(number, _)| *number < first.parts) {
+            node.vms.extend(part.vms);
+            node.unseen_vms.extend(part.unseen_vms);
         }
-        Some(NodeReport { name, status })
+        Some(node)
     });
-    reports.collect()
+    all.collect()
 }
 
 #[cfg(test)]
 mod tests {
+    use accelnet_model::{AdapterStatus, NodeStatus, VfUser, VmFacts, VmStatus};
     use accelnet_rules::fixture;
     use uuid::Uuid;
 
     use super::*;
 
-    fn report(vms: u128) -> NodeReport {
+    fn reported(vms: u128) -> NodeStatus {
+        let observed = fixture::observed();
         let vm = |number| VmStatus {
-            facts: accelnet_model::VmFacts {
+            facts: VmFacts {
                 uuid: Uuid::from_u128(number),
                 ..fixture::vm(1)
             },
             level: None,
             nics: Vec::new(),
-            policy_seen: false,
+            policy_seen: true,
             policy: Vec::new(),
             progress: None,
             resting: false,
@@ -153,40 +145,51 @@ mod tests {
             problems: vec![Problem::new(accelnet_model::Code::Internal, "x".repeat(3000)); 4],
             staged: Vec::new(),
         };
-        NodeReport {
-            name: "node1".parse().unwrap(),
-            status: NodeStatus {
-                vms: (0..vms).map(vm).collect(),
-                ..NodeStatus::default()
-            },
-        }
-    }
-
-    fn read(ops: &[Op]) -> Vec<NodeReport> {
-        let values = ops.iter().filter_map(|op| match op {
-            Op::Put { value, .. } => Some(super::super::decode("a part", value).unwrap()),
-            Op::Delete { .. } => None,
+        let adapters = observed.adapters.iter().map(|facts| AdapterStatus {
+            facts: facts.clone(),
+            quarantined: Vec::new(),
+            problems: Vec::new(),
         });
-        joined(values)
+        NodeStatus {
+            adapters: adapters.collect(),
+            bridges: observed.bridges,
+            node: observed.node,
+            vms: (0..vms).map(vm).collect(),
+            ..NodeStatus::default()
+        }
+    }
+
+    fn node(vms: u128) -> Remembered {
+        Remembered::of("node1".parse().unwrap(), &reported(vms))
+    }
+
+    fn values(ops: &[Op]) -> impl Iterator<Item = &Vec<u8>> {
+        ops.iter().filter_map(|op| match op {
+            Op::Put { value, .. } => Some(value),
+            Op::Delete { .. } => None,
+        })
+    }
+
+    fn read(ops: &[Op]) -> Vec<Remembered> {
+        let parts = values(ops).map(|value| super::super::decode("a part", value).unwrap());
+        joined(parts)
     }
 
     #[test]
-    fn a_report_of_any_size_fits_and_is_read_as_it_was() {
-        for vms in [0, 1, 64, 65, 400] {
-            let report = report(vms);
-            let ops = ops(std::slice::from_ref(&report)).unwrap();
-            for op in &ops {
-                if let Op::Put { value, .. } = op {
-                    assert!(value.len() <= limits::VALUE_BYTES_MAX, "{vms}");
-                }
+    fn a_node_of_any_size_fits_and_is_read_as_it_was() {
+        for vms in [0, 1, 512, 513, 2000] {
+            let node = node(vms);
+            let ops = ops(std::slice::from_ref(&node)).unwrap();
+            for value in values(&ops) {
+                assert!(value.len() <= limits::VALUE_BYTES_MAX, "{vms}");
             }
-            assert_eq!(read(&ops), [report], "{vms}");
+            assert_eq!(read(&ops), [node], "{vms}");
         }
     }
 
     #[test]
-    fn what_is_left_of_a_longer_report_is_not_taken_for_new() {
-        let (long, short) = (report(400), report(100));
+    fn what_is_left_of_a_longer_one_is_not_taken_for_new() {
+        let (long, short) = (node(2000), node(600));
         let mut all = ops(std::slice::from_ref(&long)).unwrap();
         let new = ops(std::slice::from_ref(&short)).unwrap();
         let new_keys: Vec<String> = new.iter().map(|op| op.key().to_owned()).collect();
@@ -196,20 +199,63 @@ mod tests {
     }
 
     #[test]
-    fn a_report_as_earlier_versions_wrote_it_is_read() {
-        let report = report(1);
-        let old = serde_json::json!({"schema": 1, "name": report.name, "status": report.status});
+    fn what_an_earlier_version_wrote_is_passed_over() {
+        let old = serde_json::json!({"schema": 1, "name": "node1", "status": reported(1)});
         let old: Part = super::super::decode("it", old.to_string().as_bytes()).unwrap();
-        assert_eq!(joined([old].into_iter()), [report]);
+        assert_eq!(joined([old].into_iter()), []);
     }
 
     #[test]
     fn one_that_cannot_be_kept_keeps_no_other_from_it() {
-        let mut large = report(1);
-        large.name = "large".parse().unwrap();
-        let text = "x".repeat(2 << 20);
-        large.status.problems = vec![Problem::new(accelnet_model::Code::Internal, text)];
-        let ops = ops(&[large, report(1)]).unwrap();
-        assert_eq!(read(&ops), [report(1)]);
+        let mut status = reported(1);
+        status.node.hostname = "x".repeat(2 << 20);
+        let large = Remembered::of("large".parse().unwrap(), &status);
+        let ops = ops(&[large, node(1)]).unwrap();
+        assert_eq!(read(&ops), [node(1)]);
+    }
+
+    /// VFs, who has them, and VMs with their NICs are what they were; it is a small part of the report.
+    #[test]
+    fn the_little_that_is_kept_is_what_capacity_rests_on() {
+        let mut observed = reported(20);
+        observed.vms.iter_mut().for_each(|vm| vm.problems.clear());
+        let vfs = &mut observed.adapters[0].facts.vfs;
+        vfs[0].vm = Some(Uuid::from_u128(3));
+        vfs[1].promised = Some(Uuid::from_u128(9));
+        vfs[2].user = VfUser::HostDriver {
+            driver: "igbvf".into(),
+        };
+        vfs[3].group_peers = vec![vfs[4].pci];
+        let kept = Remembered::of("node1".parse().unwrap(), &observed);
+        let size = |bytes: Vec<u8>| bytes.len();
+        let written = size(serde_json::to_vec(&kept).unwrap());
+        let whole = size(serde_json::to_vec(&observed).unwrap());
+        eprintln!("{written} of {whole} bytes");
+        assert!(written * 2 < whole);
+
+        let read = kept.status();
+        let free = |status: &NodeStatus| -> Vec<bool> {
+            let vfs = status.adapters[0].facts.vfs.iter();
+            let nobodys = vfs.map(|vf| {
+                vf.vm.is_none()
+                    && vf.user == VfUser::Nobody
+                    && vf.promised.is_none()
+                    && vf.group_peers.is_empty()
+            });
+            nobodys.collect()
+        };
+        assert_eq!(free(&read), free(&observed));
+        assert_eq!(free(&read), [false, false, false, false, true, true, true]);
+        let (was, is) = (&observed.vms[3].facts, &read.vms[3].facts);
+        assert_eq!(
+            (is.uuid, &is.name, is.state),
+            (was.uuid, &was.name, was.state)
+        );
+        assert_eq!(is.nics[0].bridge, was.nics[0].bridge);
+        let (was, is) = (&observed.adapters[0].facts, &read.adapters[0].facts);
+        assert_eq!(
+            (&is.id, &is.master, is.total_vfs),
+            (&was.id, &was.master, was.total_vfs)
+        );
     }
 }
