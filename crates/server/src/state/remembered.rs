@@ -1,6 +1,6 @@
 //! The little of a node's report that is kept: what a server needs that has not heard the node yet. Which VMs it has,
 //! on what, and which VFs it could give; not what they are made of, what they do, and what is wrong with them, which
-//! the node says anew. A node with 20 VMs reports 60 KiB, of which 8 are kept.
+//! the node says anew. Of a node with 20 VMs and 7 VFs that is 6 KiB, a third of the shortest report.
 
 use accelnet_model::{
     AdapterFacts, AdapterStatus, BridgeFacts, IfName, MacAddr, Name, NicFacts, NicPath, NicStatus,
