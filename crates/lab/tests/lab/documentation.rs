@@ -292,12 +292,14 @@ pub fn taken_back(rig: &mut Rig) {
 
 /// In a cluster they do the same on whichever node they are typed; also for a VM of another, and as another sees it.
 pub fn on_each_node(rig: &mut Rig) {
+    for node in NODES {
+        rig.on(node, INSTALL);
+    }
     for (number, node) in NODES.into_iter().enumerate() {
         let other = NODES[(number + 1) % NODES.len()];
         let vm = format!("vm{}", (number + 2) % NODES.len() + 1);
         let its_node = rig.lab.guest(&vm).unwrap().node.clone();
         assert_ne!(its_node, node);
-        rig.on(node, INSTALL);
         for line in [
             "Get-AccelNetManagementPreReq",
             "Get-AccelNetManagementPreReq -IntentName compute",
