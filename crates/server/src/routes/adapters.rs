@@ -6,17 +6,33 @@ use accelnet_api::{Adapter, Items, WatchLine};
 use accelnet_model::{Code, Name, Problem};
 use axum::{extract::State, response::Response};
 
-use super::{Asking, Condition, Listing, Path, Query, stream};
-use crate::{Server, apart::apart, audit::printable, failure::Failure, page::Page, view};
+use super::{
+    Condition, Listing, Path, Query,
+    list::{self, Listed},
+};
+use crate::{
+    Server,
+    audit::printable,
+    boards::{Boards, Slot},
+    failure::Failure,
+    reports::Seen,
+    state::Wish,
+    view,
+};
 
-fn key(adapter: &Adapter) -> String {
-    // A space comes before whatever else a name may have.
-    format!("{} {}", adapter.node, adapter.status.facts.ifname)
-}
+impl Listed for Adapter {
+    fn all(wish: &Wish, seen: &Seen) -> Vec<Self> {
+        view::adapters(wish, seen)
+    }
 
-async fn look(server: &Server, page: Page) -> Result<Items<Adapter>, Problem> {
-    let (wish, seen) = (server.wish().await?, server.seen());
-    Ok(apart(|| page.of(view::adapters(&wish, &seen), key)))
+    fn key(&self) -> String {
+        // A space comes before whatever else a name may have.
+        format!("{} {}", self.node, self.status.facts.ifname)
+    }
+
+    fn slot(boards: &Boards) -> &Slot<Self> {
+        &boards.adapters
+    }
 }
 
 /// All adapters of all nodes, with their VFs.
@@ -28,20 +44,7 @@ pub async fn list_adapters(
     condition: Condition,
     Query(listing): Query<Listing>,
 ) -> Result<Response, Failure> {
-    match listing.asking()? {
-        Asking::Page(page) => condition.answer(look(&server, page)).await,
-        Asking::Watch(from) => {
-            let reader = server.read(
-                |boards| &boards.adapters,
-                |wish, seen| {
-                    let adapters = view::adapters(wish, seen).into_iter();
-                    adapters.map(|adapter| (key(&adapter), adapter)).collect()
-                },
-                from.as_deref(),
-            );
-            Ok(stream::read(reader?))
-        }
-    }
+    list::answer::<Adapter>(&server, condition, listing).await
 }
 
 /// One adapter, by interface name.

@@ -8,18 +8,38 @@ use axum::{Json, extract::State, response::Response};
 use serde::Deserialize;
 use utoipa::IntoParams;
 
-use super::{Answer, Asking, Condition, Listing, Query, WatchFrom, stream};
-use crate::{Server, admission, apart::apart, boards::Objects, failure::Failure, page::Page, view};
+use super::{
+    Answer, Asking, Condition, Listing, Query, WatchFrom,
+    list::{self, Listed},
+    stream,
+};
+use crate::{
+    Server, admission,
+    apart::apart,
+    boards::{Boards, Objects, Slot},
+    failure::Failure,
+    reports::Seen,
+    state::Wish,
+    view,
+};
 
 async fn look(server: &Server) -> Result<ClusterStatus, Problem> {
     let (wish, seen) = (server.wish().await?, server.seen());
     Ok(apart(|| view::cluster(&wish, &seen)))
 }
 
-async fn look_at_nodes(server: &Server, page: Page) -> Result<Items<NodeSummary>, Problem> {
-    let (wish, seen) = (server.wish().await?, server.seen());
-    let key = |node: &NodeSummary| node.name.to_string();
-    Ok(apart(|| page.of(view::nodes(&wish, &seen), key)))
+impl Listed for NodeSummary {
+    fn all(wish: &Wish, seen: &Seen) -> Vec<Self> {
+        view::nodes(wish, seen)
+    }
+
+    fn key(&self) -> String {
+        self.name.to_string()
+    }
+
+    fn slot(boards: &Boards) -> &Slot<Self> {
+        &boards.nodes
+    }
 }
 
 /// The cluster at a glance.
@@ -53,20 +73,7 @@ pub async fn list_nodes(
     condition: Condition,
     Query(listing): Query<Listing>,
 ) -> Result<Response, Failure> {
-    match listing.asking()? {
-        Asking::Page(page) => condition.answer(look_at_nodes(&server, page)).await,
-        Asking::Watch(from) => {
-            let reader = server.read(
-                |boards| &boards.nodes,
-                |wish, seen| {
-                    let nodes = view::nodes(wish, seen).into_iter();
-                    nodes.map(|node| (node.name.to_string(), node)).collect()
-                },
-                from.as_deref(),
-            );
-            Ok(stream::read(reader?))
-        }
-    }
+    list::answer::<NodeSummary>(&server, condition, listing).await
 }
 
 #[derive(Debug, Default, Deserialize, IntoParams)]

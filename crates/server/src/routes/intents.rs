@@ -3,19 +3,34 @@
 #![allow(unused_qualifications, reason = "utoipa's macro writes them")]
 
 use accelnet_api::{ChangeIntent, IntentStatus, Items, NewIntent, Outcome, WatchLine};
-use accelnet_model::{Intent, Problem};
+use accelnet_model::Intent;
 use axum::{Json, extract::State, response::Response};
 
-use super::{Answer, Asking, Body, Change, Condition, DryRun, Listing, Path, Query, stream};
-use crate::{Server, admission, apart::apart, failure::Failure, page::Page, view};
+use super::{
+    Answer, Body, Change, Condition, DryRun, Listing, Path, Query,
+    list::{self, Listed},
+};
+use crate::{
+    Server, admission,
+    boards::{Boards, Slot},
+    failure::Failure,
+    reports::Seen,
+    state::Wish,
+    view,
+};
 
-fn key(intent: &IntentStatus) -> String {
-    intent.intent.name.to_string()
-}
+impl Listed for IntentStatus {
+    fn all(wish: &Wish, seen: &Seen) -> Vec<Self> {
+        view::intents(wish, seen)
+    }
 
-async fn look(server: &Server, page: Page) -> Result<Items<IntentStatus>, Problem> {
-    let (wish, seen) = (server.wish().await?, server.seen());
-    Ok(apart(|| page.of(view::intents(&wish, &seen), key)))
+    fn key(&self) -> String {
+        self.intent.name.to_string()
+    }
+
+    fn slot(boards: &Boards) -> &Slot<Self> {
+        &boards.intents
+    }
 }
 
 /// All intents.
@@ -28,20 +43,7 @@ pub async fn list_intents(
     condition: Condition,
     Query(listing): Query<Listing>,
 ) -> Result<Response, Failure> {
-    match listing.asking()? {
-        Asking::Page(page) => condition.answer(look(&server, page)).await,
-        Asking::Watch(from) => {
-            let reader = server.read(
-                |boards| &boards.intents,
-                |wish, seen| {
-                    let intents = view::intents(wish, seen).into_iter();
-                    intents.map(|intent| (key(&intent), intent)).collect()
-                },
-                from.as_deref(),
-            );
-            Ok(stream::read(reader?))
-        }
-    }
+    list::answer::<IntentStatus>(&server, condition, listing).await
 }
 
 /// One intent.

@@ -10,6 +10,7 @@ mod conditional;
 mod document;
 mod extract;
 mod intents;
+mod list;
 mod nodes;
 mod people;
 mod stream;
