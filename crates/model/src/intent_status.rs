@@ -52,7 +52,7 @@ pub struct IntentOnNode {
     pub node: Name,
     /// How far it is.
     pub state: IntentState,
-    /// Why it is no further.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub problem: Option<Problem>,
+    /// Why it is no further: what decided its state first, then all else that is wrong with it there.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub problems: Vec<Problem>,
 }

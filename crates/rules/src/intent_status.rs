@@ -18,34 +18,35 @@ pub enum Report<'a> {
     Silent(Option<Problem>),
 }
 
-/// The state of an intent on a node, and why it is no further.
+/// The state of an intent on a node, and why it is no further: what decided the state first.
 pub fn of(
     desired: &NodeDesired,
     intent: &Intent,
     node: &Name,
     report: &Report<'_>,
-) -> (IntentState, Option<Problem>) {
+) -> (IntentState, Vec<Problem>) {
     let status = match report {
         Report::Of(status) => *status,
-        Report::Silent(why) => return (IntentState::Pending, why.clone()),
+        Report::Silent(why) => return (IntentState::Pending, why.iter().cloned().collect()),
     };
     if status.generation < desired.generation {
-        return (IntentState::Validating, None);
+        return (IntentState::Validating, Vec::new());
     }
     let observed = Observed::from_status(status);
     let contested = membership::contested(node, &observed, intent, &desired.intents);
-    if let Some(problem) = contested.into_iter().next() {
-        return (IntentState::Failed, Some(problem));
+    if !contested.is_empty() {
+        return (IntentState::Failed, contested);
     }
     if let Some(found) = being_made(intent, &observed, status) {
         return found;
     }
-    if let Some(problem) = unfit(intent, node, observed) {
-        return (IntentState::Failed, Some(problem));
+    let unfit = unfit(intent, node, observed);
+    if !unfit.is_empty() {
+        return (IntentState::Failed, unfit);
     }
     let enabled = desired.enabled.as_ref();
     if enabled.is_none_or(|enabled| enabled.intent != intent.name) {
-        return (IntentState::Success, None);
+        return (IntentState::Success, Vec::new());
     }
     managed(intent, status)
 }
@@ -55,12 +56,12 @@ fn being_made(
     intent: &Intent,
     observed: &Observed,
     status: &NodeStatus,
-) -> Option<(IntentState, Option<Problem>)> {
+) -> Option<(IntentState, Vec<Problem>)> {
     if !intent.create {
         return None;
     }
     match own_bridge::uplink(observed, intent, None) {
-        Err(problem) => return Some((IntentState::Failed, Some(problem))),
+        Err(problem) => return Some((IntentState::Failed, vec![problem])),
         Ok(uplink) if own_bridge::actions(observed, intent, uplink?).is_empty() => return None,
         Ok(_) => {}
     }
@@ -78,18 +79,18 @@ fn being_made(
         Some(Code::RepairFailed) => IntentState::Failed,
         Some(_) => IntentState::Retrying,
     };
-    Some((state, problem))
+    Some((state, problem.into_iter().collect()))
 }
 
-/// The first reason why the intent cannot be on the node.
-fn unfit(intent: &Intent, node: &Name, observed: Observed) -> Option<Problem> {
+/// Why the intent cannot be on the node.
+fn unfit(intent: &Intent, node: &Name, observed: Observed) -> Vec<Problem> {
     let nodes = [(node.clone(), observed)];
     let mut problems = prereq::errors(&intent_fit::run(&nodes, Some(intent)));
     if !intent.is_compute() {
         // Nothing is accelerated on it: it needs switch and adapters, not what VFs need.
         problems.retain(|problem| concerns_any(problem.code));
     }
-    problems.into_iter().next()
+    problems
 }
 
 /// True if the problem is one of an intent of whatever type.
@@ -117,35 +118,35 @@ fn is_of(problem: &Problem, intent: &Intent) -> bool {
         })
 }
 
-/// The state of the intent that acceleration is enabled on.
-fn managed(intent: &Intent, status: &NodeStatus) -> (IntentState, Option<Problem>) {
-    let first = |wanted: &dyn Fn(Code) -> bool| {
-        let mut problems = status.problems.iter();
-        let found = problems.find(|problem| wanted(problem.code) && is_of(problem, intent));
-        found.cloned()
-    };
-    let given_up = |code| matches!(code, Code::RepairFailed | Code::VfCountNotPossible);
-    if let Some(problem) = first(&given_up) {
-        return (IntentState::Failed, Some(problem));
-    }
-    if let Some(problem) = first(&|code| code == Code::VfsWaiting) {
-        return (IntentState::Pending, Some(problem));
-    }
+/// The state of the intent that acceleration is enabled on: none of its problems hides another.
+fn managed(intent: &Intent, status: &NodeStatus) -> (IntentState, Vec<Problem>) {
+    let of_node = status.problems.iter();
     let of_intent = status
         .adapters
         .iter()
         .filter(|adapter| intent.covers(&adapter.facts));
-    let quarantined = of_intent.flat_map(|adapter| &adapter.quarantined).next();
-    if let Some(problem) = first(&|_| true).or(quarantined.cloned()) {
-        return (IntentState::Retrying, Some(problem));
-    }
+    let quarantined = of_intent.flat_map(|adapter| &adapter.quarantined);
+    let mut problems: Vec<Problem> = of_node
+        .filter(|problem| is_of(problem, intent))
+        .chain(quarantined)
+        .cloned()
+        .collect();
+    // What is final counts most, then what is waited for.
+    problems.sort_by_key(|problem| match problem.code {
+        Code::RepairFailed | Code::VfCountNotPossible => 0,
+        Code::VfsWaiting => 1,
+        _ => 2,
+    });
     // VMs that move between the paths, or rest after they could not, are told with the VMs.
     let moves = status.vms.iter().any(|vm| vm.progress.is_some());
-    if status.converged || status.resting || moves {
-        (IntentState::Success, None)
-    } else {
-        (IntentState::Provisioning, None)
-    }
+    let state = match problems.first().map(|problem| problem.code) {
+        Some(Code::RepairFailed | Code::VfCountNotPossible) => IntentState::Failed,
+        Some(Code::VfsWaiting) => IntentState::Pending,
+        Some(_) => IntentState::Retrying,
+        None if status.converged || status.resting || moves => IntentState::Success,
+        None => IntentState::Provisioning,
+    };
+    (state, problems)
 }
 
 #[cfg(test)]
@@ -189,8 +190,8 @@ mod tests {
 
     fn state(desired: &NodeDesired, status: &NodeStatus) -> (IntentState, Option<Code>) {
         let (node, report) = ("node1".parse().unwrap(), Report::Of(status));
-        let (state, problem) = of(desired, &desired.intents[0], &node, &report);
-        (state, problem.map(|problem| problem.code))
+        let (state, problems) = of(desired, &desired.intents[0], &node, &report);
+        (state, problems.first().map(|problem| problem.code))
     }
 
     fn with(code: Code) -> NodeStatus {
@@ -206,7 +207,7 @@ mod tests {
         let silent = Report::Silent(Some(why.clone()));
         let node = "node1".parse().unwrap();
         let found = of(&enabled(), &fixture::intent(), &node, &silent);
-        assert_eq!(found, (IntentState::Pending, Some(why)));
+        assert_eq!(found, (IntentState::Pending, vec![why]));
     }
 
     #[test]
@@ -274,6 +275,26 @@ mod tests {
         status.adapters[0].quarantined.push(dirty);
         let found = state(&enabled(), &status);
         assert_eq!(found, (IntentState::Retrying, Some(Code::VfQuarantined)));
+    }
+
+    #[test]
+    fn no_problem_hides_another() {
+        let mut status = with(Code::RepairRepeated);
+        let quarantined = Problem::new(Code::VfQuarantined, "It is so.");
+        status.adapters[0].quarantined.push(quarantined);
+        status
+            .problems
+            .push(Problem::new(Code::RepairFailed, "It is so."));
+        let desired = enabled();
+        let (node, report) = ("node1".parse().unwrap(), Report::Of(&status));
+        let (state, problems) = of(&desired, &desired.intents[0], &node, &report);
+        let codes: Vec<Code> = problems.iter().map(|problem| problem.code).collect();
+        let expected = [
+            Code::RepairFailed,
+            Code::RepairRepeated,
+            Code::VfQuarantined,
+        ];
+        assert_eq!((state, codes.as_slice()), (IntentState::Failed, &expected[..]));
     }
 
     #[test]

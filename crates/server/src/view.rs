@@ -360,14 +360,14 @@ pub fn intent(wish: &Wish, seen: &Seen, intent: &Intent) -> IntentStatus {
             (None, silent) => Report::Silent(silent.clone()),
         };
         let behind = |status: &NodeStatus| status.generation < wish.changed_for_node(status);
-        let (state, problem) = match current {
-            Some(status) if behind(status) => (IntentState::Validating, None),
+        let (state, problems) = match current {
+            Some(status) if behind(status) => (IntentState::Validating, Vec::new()),
             _ => intent_status::of(&wish.desired, intent, &node.name, &report),
         };
         IntentOnNode {
             node: node.name.clone(),
             state,
-            problem,
+            problems,
         }
     });
     IntentStatus {

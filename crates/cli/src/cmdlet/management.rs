@@ -204,8 +204,8 @@ fn on_nodes(intent: &accelnet_api::IntentStatus) -> impl Iterator<Item = IntentS
         host: on_node.node.to_string(),
         configuration_status: on_node.state.to_string(),
         error: on_node
-            .problem
-            .as_ref()
+            .problems
+            .first()
             .map(|problem| format!("{}: {}", problem.code, problem.detail)),
     })
 }

@@ -182,7 +182,7 @@ pub fn intent(shown: &IntentStatus) -> String {
     }
     let mut rows = table(&["node", "state", "problem"]);
     for on_node in &shown.status {
-        let code = on_node.problem.as_ref().map(|problem| problem.code);
+        let code = on_node.problems.first().map(|problem| problem.code);
         add(
             &mut rows,
             [
@@ -194,7 +194,7 @@ pub fn intent(shown: &IntentStatus) -> String {
     }
     out.push_str(&format!("\n\n{}\n", text(&rows)));
     for on_node in &shown.status {
-        if let Some(problem) = &on_node.problem {
+        for problem in &on_node.problems {
             out.push_str(&problem_text(problem, Some(on_node.node.as_str())));
         }
     }

@@ -267,7 +267,7 @@ async fn a_silent_node_follows_when_it_answers_again() {
     let found = state().await;
     assert_eq!(found[0], json!({"node": "node1", "state": "success"}));
     assert_eq!(
-        (&found[1]["state"], &found[1]["problem"]["code"]),
+        (&found[1]["state"], &found[1]["problems"][0]["code"]),
         (&json!("pending"), &json!("agent_unreachable"))
     );
     // What is not there now cannot be counted on.

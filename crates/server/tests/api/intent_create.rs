@@ -160,7 +160,7 @@ async fn each_node_says_how_far_its_bridge_is() {
     });
     let found = status().await;
     assert_eq!(found["state"], "failed");
-    assert_eq!(found["problem"]["code"], "adapter_managed");
+    assert_eq!(found["problems"][0]["code"], "adapter_managed");
     // A node that joins makes it too.
     rig.nodes.joins("node3", bare());
     assert_eq!(rig.nodes.seen("node3").bridges.len(), 1);

@@ -235,7 +235,7 @@ async fn an_adapter_is_in_two_intents_if_a_rule_says_so() {
     for name in ["compute", "second"] {
         let status = &rig.http.get(&format!("/intents/{name}")).await.done()["status"][0];
         assert_eq!(status["state"], "failed", "{status}");
-        assert_eq!(status["problem"]["code"], "adapter_in_two_intents");
+        assert_eq!(status["problems"][0]["code"], "adapter_in_two_intents");
     }
     let codes = rig.http.enable(50).await.codes();
     assert!(

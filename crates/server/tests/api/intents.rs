@@ -151,12 +151,12 @@ async fn each_node_says_how_far_it_is() {
     let found = status().await;
     assert_eq!(found[0], json!({"node": "node1", "state": "validating"}));
     assert_eq!(found[1]["state"], "failed");
-    assert_eq!(found[1]["problem"]["code"], "adapter_link_down");
+    assert_eq!(found[1]["problems"][0]["code"], "adapter_link_down");
     rig.nodes.silent("node1", true);
     rig.http.get("/prereq").await.done();
     let found = status().await;
     assert_eq!(found[0]["state"], "pending");
-    assert_eq!(found[0]["problem"]["code"], "agent_unreachable");
+    assert_eq!(found[0]["problems"][0]["code"], "agent_unreachable");
     rig.stop().await;
 }
 
