@@ -3,7 +3,9 @@
 use std::{path::PathBuf, process::ExitCode};
 
 use accelnet_lab::{
-    demo, image, kvm,
+    demo,
+    image::{self, Variant},
+    kvm,
     lab::{
         Cluster, Guest, Lab, Network, Node, NodeState, Options, SecondAdapter, Store,
         down_on_interrupt, guests,
@@ -203,6 +205,9 @@ struct UpArgs {
     /// Number of servers, on the first nodes; with etcd also of its members.
     #[arg(long, default_value_t = 1, requires = "cluster", value_parser = clap::value_parser!(u8).range(1..=9))]
     servers: u8,
+    /// Nodes have Pacemaker, corosync and crmsh, not set up; their images are made when first wanted.
+    #[arg(long)]
+    pacemaker: bool,
 }
 
 #[derive(Debug, ClapArgs)]
@@ -323,7 +328,7 @@ fn run(args: Args) -> Result<i32> {
         Command::Demo(demo) => tell_the_story(name, demo, progress)?,
         Command::Down => Lab::down(name)?,
         Command::Build => {
-            image::ensure(progress)?;
+            image::ensure(Variant::Plain, progress)?;
         }
         Command::Wire {
             directory,
@@ -369,6 +374,11 @@ fn bring_up(name: &str, up: UpArgs, progress: Progress) -> Result<()> {
         },
         memory_mib: up.memory,
         bin_dir: bin_dir.filter(|_| !up.without_accelnet),
+        variant: if up.pacemaker {
+            Variant::Pacemaker
+        } else {
+            Variant::Plain
+        },
         cluster: up.cluster.then_some(Cluster {
             store: up.store,
             servers: up.servers,

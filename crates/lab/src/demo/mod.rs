@@ -27,6 +27,7 @@ use product::Product;
 pub use report::{AttachTimes, Path, Paths, Refused, Report, SwitchOver, Times};
 
 use crate::{
+    image::Variant,
     kvm,
     lab::{Lab, Options as LabOptions, SecondAdapter},
     progress::Progress,
@@ -70,6 +71,7 @@ pub fn run(options: &Options, progress: Progress) -> Result<()> {
         second_adapter: SecondAdapter::None,
         memory_mib: 2048,
         bin_dir: Some(options.bin_dir.clone()),
+        variant: Variant::Plain,
         cluster: None,
     };
     let lab = Lab::up(&options.name, lab_options, progress)?;

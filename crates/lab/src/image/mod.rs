@@ -13,6 +13,7 @@ mod guest_initrd;
 mod kernel;
 mod node_disk;
 mod own_modules;
+mod pacemaker;
 
 use std::{
     fs::{self, File},
@@ -21,6 +22,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail};
+use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::{paths, progress::Progress};
@@ -38,29 +40,50 @@ pub struct Images {
     pub guest_initrd: PathBuf,
 }
 
+/// What nodes have beside what all have. Each has images of its own, made when they are first wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub enum Variant {
+    /// Nothing.
+    #[default]
+    Plain,
+    /// Pacemaker, corosync and crmsh.
+    Pacemaker,
+}
+
+impl Variant {
+    /// What its sets in the cache are called.
+    fn kinds(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Plain => ("node", "guest"),
+            Self::Pacemaker => ("pacemaker-node", "pacemaker-guest"),
+        }
+    }
+}
+
 /// Raise it when the way images are built changes without a change of their inputs.
 const RECIPE: u32 = 1;
 
 /// The images, from the cache or built now. Two builders never work at once.
-pub fn ensure(progress: Progress) -> Result<Images> {
+pub fn ensure(variant: Variant, progress: Progress) -> Result<Images> {
     let cache = paths::cache()?;
     let lock = File::create(cache.join("lock"))?;
     if rustix::fs::flock(&lock, rustix::fs::FlockOperation::NonBlockingLockExclusive).is_err() {
         progress.step("waiting for another build of the images to end");
         rustix::fs::flock(&lock, rustix::fs::FlockOperation::LockExclusive)?;
     }
+    let (node_kind, guest_kind) = variant.kinds();
     let node = ensure_set(
         &cache,
-        "node",
-        &node_disk::inputs()?,
+        node_kind,
+        &node_disk::inputs(variant)?,
         progress,
-        node_disk::build,
+        |directory, progress| node_disk::build(variant, directory, progress),
     )?;
     let agent = guest_agent()?;
     let guest_inputs = guest_initrd::inputs(&node, &agent)?;
     let guest = ensure_set(
         &cache,
-        "guest",
+        guest_kind,
         &guest_inputs,
         progress,
         |directory, progress| guest_initrd::build(&node, &agent, directory, progress),

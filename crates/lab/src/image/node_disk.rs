@@ -10,7 +10,7 @@ use std::{
 
 use anyhow::{Context, Result, bail, ensure};
 
-use super::{kernel::Kernel, own_modules};
+use super::{Variant, kernel::Kernel, own_modules, pacemaker};
 use crate::{progress::Progress, shell};
 
 const PACKAGES: &[&str] = &[
@@ -309,7 +309,7 @@ const MASKED: &[&str] = &[
 ];
 
 /// Everything that the disk depends on, as bytes for its checksum.
-pub fn inputs() -> Result<Vec<u8>> {
+pub fn inputs(variant: Variant) -> Result<Vec<u8>> {
     let release = Release::of_this_machine()?;
     let mut text = format!(
         "{release:?}\n{PACKAGES:?}\n{NEWER_PACKAGES:?}\n{MODULES:?}\n{UNITS:?}\n{MASKED:?}\n"
@@ -319,11 +319,15 @@ pub fn inputs() -> Result<Vec<u8>> {
     }
     text.push_str(include_str!("../../image/init.sh"));
     text.push_str(&own_modules::inputs());
+    if variant == Variant::Pacemaker {
+        let (packages, off, files) = (pacemaker::PACKAGES, pacemaker::OFF, pacemaker::FILES);
+        text.push_str(&format!("{packages:?} {off:?} {files:?}"));
+    }
     Ok(text.into_bytes())
 }
 
 /// Builds `vmlinux`, `node.initrd`, `node.qcow2` and `modules/` (for the guest) in `directory`.
-pub fn build(directory: &Path, progress: Progress) -> Result<()> {
+pub fn build(variant: Variant, directory: &Path, progress: Progress) -> Result<()> {
     ensure!(
         rustix::process::geteuid().is_root(),
         "building the node's image needs root (file owners inside the image).\n  \
@@ -337,7 +341,7 @@ pub fn build(directory: &Path, progress: Progress) -> Result<()> {
         "installing {} into the node's image (about 40 s)",
         release.codename
     ));
-    install_packages(&release, &root)?;
+    install_packages(variant, &release, &root)?;
     progress.step("unpacking the kernel");
     let package = find_kernel_package(&root)?;
     let kernel_root = directory.join("kernel");
@@ -350,6 +354,9 @@ pub fn build(directory: &Path, progress: Progress) -> Result<()> {
     let scratch = directory.join("own-modules");
     own_modules::build(&root.join("root"), &kernel.release, &scratch, &root)?;
     write_files(&root)?;
+    if variant == Variant::Pacemaker {
+        write_pacemaker(&root)?;
+    }
     progress.step("making the node's disk");
     let raw = directory.join("node.ext4");
     let _ = fs::remove_file(&raw);
@@ -430,7 +437,7 @@ impl Release {
     }
 }
 
-fn install_packages(release: &Release, root: &Path) -> Result<()> {
+fn install_packages(variant: Variant, release: &Release, root: &Path) -> Result<()> {
     let suffix = release
         .backports
         .as_ref()
@@ -438,8 +445,13 @@ fn install_packages(release: &Release, root: &Path) -> Result<()> {
         .unwrap_or_default();
     let driver = release.drivers_apart.then_some(NETWORK_DRIVER);
     let newer = NEWER_PACKAGES.iter().copied().chain(driver);
+    let more = match variant {
+        Variant::Plain => &[][..],
+        Variant::Pacemaker => pacemaker::PACKAGES,
+    };
     let packages: Vec<String> = PACKAGES
         .iter()
+        .chain(more)
         .map(|name| (*name).to_owned())
         .chain(newer.map(|name| format!("{name}{suffix}")))
         .collect();
@@ -565,6 +577,21 @@ fn write_files(root: &Path) -> Result<()> {
         system.join("default.target"),
     )?;
     Ok(())
+}
+
+/// What its packages enabled stays off: the release's configuration of corosync is of one node alone.
+fn write_pacemaker(root: &Path) -> Result<()> {
+    for (path, mode, content) in pacemaker::FILES {
+        write(&root.join(path), *mode, content)?;
+    }
+    let system = root.join("etc/systemd/system");
+    let mut preset = String::new();
+    for unit in pacemaker::OFF {
+        let _ = fs::remove_file(system.join(format!("multi-user.target.wants/{unit}")));
+        preset.push_str(&format!("disable {unit}\n"));
+    }
+    let path = "etc/systemd/system-preset/00-lab-pacemaker.preset";
+    write(&root.join(path), 0o644, &preset)
 }
 
 fn write(path: &Path, mode: u32, content: &str) -> Result<()> {

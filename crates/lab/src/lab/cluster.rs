@@ -248,7 +248,7 @@ fn at_once(nodes: &[Node], work: impl Fn(&Node) -> Result<()> + Sync) -> Result<
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::lab::SecondAdapter;
+    use crate::{image::Variant, lab::SecondAdapter};
 
     #[test]
     fn a_cluster_that_cannot_be_is_refused() {
@@ -261,6 +261,7 @@ mod tests {
             second_adapter: SecondAdapter::None,
             memory_mib: 2048,
             bin_dir: Some("/bin".into()),
+            variant: Variant::Plain,
             cluster: None,
         };
         let check = |store, servers, nodes| Cluster { store, servers }.check(&options(nodes));

@@ -28,7 +28,7 @@ use serde::{Deserialize, Serialize};
 pub use travel::Following;
 
 pub use crate::wire::end::Pace;
-use crate::{paths, shell, ssh::Ssh};
+use crate::{image::Variant, paths, shell, ssh::Ssh};
 
 /// A node's second adapter, `pf1`, which nothing uses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -61,6 +61,9 @@ pub struct Options {
     pub memory_mib: u32,
     /// Directory with `accelnet` and `accelnetd`; `None` leaves them out.
     pub bin_dir: Option<PathBuf>,
+    /// What nodes have beside what all have.
+    #[serde(default)]
+    pub variant: Variant,
     /// The product runs as a cluster; `None`: each node is a host for itself.
     pub cluster: Option<Cluster>,
 }

@@ -27,7 +27,7 @@ impl Lab {
                 "lab '{name}' is there already; take it down with 'accelnet-lab --name {name} down'"
             );
         }
-        let images = image::ensure(progress)?;
+        let images = image::ensure(options.variant, progress)?;
         paths::create_private(&paths::runtime_root())?;
         paths::create_private(&directory)?;
         let result = Self::bring_up(name, options, &images, &directory, progress);

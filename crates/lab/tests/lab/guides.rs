@@ -20,21 +20,48 @@ const NAMES: [(&str, &str); 5] = [
 ];
 
 /// A document's command lines that are left.
-struct Document {
+pub struct Document {
     name: &'static str,
     lines: VecDeque<String>,
 }
 
 impl Document {
     fn open(name: &'static str) -> Self {
+        let document = Self::of(name, |_| true);
+        assert!(!document.lines.is_empty(), "{name}");
+        document
+    }
+
+    /// The lines below one heading.
+    pub fn section(name: &'static str, heading: &str) -> Self {
+        let document = Self::of(name, |here| here == heading);
+        assert!(!document.lines.is_empty(), "{name}: {heading}");
+        document
+    }
+
+    /// Headings that have lines below them.
+    pub fn headings(name: &'static str) -> Vec<String> {
+        let mut headings = Vec::new();
+        Self::of(name, |heading| {
+            if headings.last().is_none_or(|last| last != heading) {
+                headings.push(heading.to_owned());
+            }
+            true
+        });
+        headings
+    }
+
+    /// The lines below headings that are asked for.
+    fn of(name: &'static str, mut wanted: impl FnMut(&str) -> bool) -> Self {
         let path = format!("{}/../../{name}", env!("CARGO_MANIFEST_DIR"));
         let text = std::fs::read_to_string(path).unwrap();
-        let mut inside = false;
+        let (mut inside, mut heading) = (false, "");
         let mut lines = VecDeque::new();
         for line in text.lines() {
             match line {
-                "```sh" => inside = true,
+                "```sh" => inside = wanted(heading),
                 "```" => inside = false,
+                _ if line.starts_with("## ") && !inside => heading = line,
                 // Two blanks and a number sign begin what explains the line.
                 _ if inside => {
                     let line = line.split("  #").next().unwrap_or_default().trim();
@@ -43,13 +70,12 @@ impl Document {
                 _ => {}
             }
         }
-        assert!(!lines.is_empty(), "{name}");
         Self { name, lines }
     }
 
     /// The next line, which must be this one.
     #[track_caller]
-    fn next(&mut self, line: &str) {
+    pub fn next(&mut self, line: &str) {
         let next = self.lines.pop_front();
         assert_eq!(next.as_deref(), Some(line), "{}", self.name);
     }
@@ -112,7 +138,7 @@ impl Document {
     }
 
     #[track_caller]
-    fn ends(self) {
+    pub fn ends(self) {
         assert!(
             self.lines.is_empty(),
             "{}: not typed: {:?}",

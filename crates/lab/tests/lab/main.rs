@@ -19,6 +19,7 @@
 //! | [`cluster`] | three nodes that are one cluster: what the lab gives it |
 //! | [`joined`] | what the product makes of it |
 //! | [`moving`] | VMs that are moved between them, and whose node dies |
+//! | [`pacemaker`] | Pacemaker starts the VMs of a node that died |
 //! | [`travel`] | two nodes: addresses and VMs that move |
 //! | [`many_vfs`] | a card with a hundred VFs that carries no frames |
 //! | [`breakage`] | what breaks on a node, and what is said of it |
@@ -41,6 +42,7 @@ mod itself;
 mod joined;
 mod many_vfs;
 mod moving;
+mod pacemaker;
 mod policies;
 mod reach;
 mod refusals;
@@ -50,7 +52,10 @@ mod story;
 mod supply;
 mod travel;
 
-use accelnet_lab::lab::{Cluster, Options, SecondAdapter, Store};
+use accelnet_lab::{
+    image::Variant,
+    lab::{Cluster, Options, SecondAdapter, Store},
+};
 use rig::{Rig, options};
 
 /// A VM's whole life with acceleration, and what can go wrong in it.
@@ -288,6 +293,36 @@ fn cluster() {
         joined::a_node_is_removed,
     );
     rig.step("a node dies", moving::a_node_dies);
+}
+
+/// Three nodes, each with one VF: what Pacemaker does with what accelnet tells it.
+#[test]
+fn pacemaker() {
+    let mut rig = Rig::up(Options {
+        nodes: 3,
+        vfs: 1,
+        memory_mib: 1536,
+        variant: Variant::Pacemaker,
+        cluster: Some(Cluster {
+            store: Store::Sqlite,
+            servers: 1,
+        }),
+        ..options()
+    });
+    let power = pacemaker::Power::of(&rig);
+    rig.step("acceleration with a reserve", pacemaker::with_a_reserve);
+    rig.step("Pacemaker on the nodes", pacemaker::on_the_nodes);
+    rig.step("fencing", |rig| power.fencing(rig));
+    rig.step("it is told of the VFs", pacemaker::it_is_told);
+    rig.step("a VM is handed over", pacemaker::a_vm_is_handed_over);
+    rig.step("it is stopped and started", pacemaker::stopped_and_started);
+    rig.step("its node dies", |rig| pacemaker::its_node_dies(rig, &power));
+    rig.step("the node is back", pacemaker::the_node_is_back);
+    rig.step(
+        "more nodes down than planned",
+        pacemaker::beyond_the_reserve,
+    );
+    rig.step("the guide is whole", pacemaker::the_guide_is_whole);
 }
 
 /// A machine that cannot assign devices.

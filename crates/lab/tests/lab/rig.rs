@@ -15,7 +15,7 @@ use std::{
 };
 
 use accelnet_lab::{
-    image,
+    image::{self, Variant},
     lab::{
         Guest, Lab, Options, SecondAdapter, down_on_interrupt,
         guests::{Shape, definition},
@@ -47,6 +47,7 @@ pub fn options() -> Options {
         second_adapter: SecondAdapter::None,
         memory_mib: 2048,
         bin_dir: Some(programs.parent().unwrap().to_owned()),
+        variant: Variant::Plain,
         cluster: None,
     }
 }
