@@ -43,7 +43,8 @@ unit-test: test-build ## unit, property and component tests only
 contract-test: test-build ## requests made from the OpenAPI document against the server over made-up nodes
 	CARGO_TARGET_DIR=$(TARGET) scripts/contract-test
 
-# The long ones first. And others when they are asked for: make lab-test LAB_TESTS="networks travel policies guides".
+# The long ones first. And others when they are asked for: make lab-test LAB_TESTS="networks travel policies guides
+# cluster pacemaker". pacemaker makes images of its own when it is first run.
 LAB_TESTS := connectivity smoke with_smt documentation without_iommu
 # So many at a time: a machine that is emulated keeps one core busy, however many there are.
 LAB_JOBS := 2
