@@ -10,16 +10,14 @@ use std::{
     time::Instant,
 };
 
-use accelnet_lab::{
-    lab::{Lab, Network},
-    shell::quote,
-};
-use serde_json::Value;
-
 use crate::{
     guides::Document,
     joined::{on, until_path, until_reachable},
     rig::Rig,
+};
+use accelnet_lab::{
+    lab::{Lab, Network},
+    shell::quote,
 };
 
 const GUIDE: &str = "docs/guide/pacemaker.md";
@@ -176,7 +174,7 @@ fn until_told(rig: &Rig, node: &str) {
 
 /// The process that vm2 is on a node.
 fn process(rig: &Rig, node: &str) -> String {
-    rig.on(node, "pgrep -f 'guest=vm2,'")
+    rig.on(node, "pgrep -f 'guest=[v]m2,'")
 }
 
 /// Nodes that have vm2 running, of those that run.
@@ -215,7 +213,7 @@ pub fn on_the_nodes(rig: &mut Rig) {
     // An emulated machine may stand still for seconds.
     let settings = format!(
         "totem {{\n version: 2\n cluster_name: lab\n transport: knet\n crypto_cipher: aes256\n \
-         crypto_hash: sha256\n token: 10000\n}}\n\
+         crypto_hash: sha256\n token: 20000\n}}\n\
          nodelist {{\n{}}}\n\
          quorum {{\n provider: corosync_votequorum\n}}\n\
          logging {{\n to_syslog: yes\n}}\n",
@@ -319,7 +317,7 @@ pub fn a_vm_is_handed_over(rig: &mut Rig) {
     assert!(shown.contains("vm2") && shown.contains(&place), "{shown}");
     let line = "crm_simulate --live-check --simulate --node-down node2";
     let shown = done(rig, "node1", &mut guide, line);
-    let goes = |line: &str| line.contains("vm2") && line.contains(&place);
+    let goes = |line: &str| line.contains("vm2") && line.contains(&format!("Started {place}"));
     assert!(shown.lines().any(goes), "to {place}: {shown}");
     guide.ends();
 }
@@ -416,7 +414,7 @@ pub fn beyond_the_reserve(rig: &mut Rig) {
     let full = "crm_simulate --live-check --simulate --node-down node2 --node-down node3";
     let goes = |said: &str| {
         let mut lines = said.lines().filter(|line| line.contains("vm2"));
-        lines.any(|line| line.contains("node1"))
+        lines.any(|line| line.contains("Started node1"))
     };
     let said = typed(rig, "node1", full);
     assert!(!goes(&said), "it would go where there is no VF: {said}");
