@@ -67,7 +67,8 @@ impl Power {
         let listener = TcpListener::bind(("127.0.0.1", port)).unwrap();
         let port = listener.local_addr().unwrap().port();
         std::fs::write(kept, port.to_string()).unwrap();
-        let (asked, name) = (Arc::default(), rig.lab.name.clone());
+        let name = rig.lab.name.clone();
+        let asked: Arc<Mutex<Vec<String>>> = Arc::default();
         let noted = Arc::clone(&asked);
         std::thread::spawn(move || {
             for stream in listener.incoming() {
