@@ -44,8 +44,8 @@ contract-test: test-build ## requests made from the OpenAPI document against the
 	CARGO_TARGET_DIR=$(TARGET) scripts/contract-test
 
 # The long ones first. And others when they are asked for: make lab-test LAB_TESTS="networks travel policies guides
-# cluster pacemaker". pacemaker makes images of its own when it is first run.
-LAB_TESTS := connectivity smoke with_smt documentation without_iommu
+# cluster_at_length pacemaker". pacemaker makes images of its own when it is first run.
+LAB_TESTS := connectivity smoke cluster with_smt documentation without_iommu
 # So many at a time: a machine that is emulated keeps one core busy, however many there are.
 LAB_JOBS := 2
 
@@ -59,9 +59,10 @@ lab-test-%:
 	  $(call lab_test,$*) || { [ -e $(call LAB_LOST,$*) ] && $(call lab_test,$*); }; \
 	} 2>&1 | sed -u 's/^/$*: /'
 
-bench: ## decisions and accelerations at 10,000 nodes and 200,000 VMs; as root a look at 500 VMs
+bench: ## decisions at 10,000 nodes and 200,000 VMs, a cluster of 1,000 on etcd; as root a look at 500 VMs
 	$(CARGO) bench -p accelnet-rules --bench admission
 	$(CARGO) bench -p accelnet-server --bench admissions
+	$(CARGO) bench -p accelnet-daemon --features etcd --bench cluster
 	$(CARGO) bench -p accelnet-host --bench look
 
 check: deps ## formatting, lints, crate directions, problem catalogue, licences

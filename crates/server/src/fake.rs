@@ -3,6 +3,8 @@
 //! A node reports what the rules say about what it sees ([`plan()`]), and does what is wanted of its
 //! VMs at once unless it is told to be idle: a NIC is on a VF or it is not, without a switch-over.
 
+pub mod simulated;
+
 use std::{
     collections::BTreeMap,
     net::{Ipv4Addr, SocketAddr},
@@ -11,6 +13,7 @@ use std::{
     time::Duration,
 };
 
+use accelnet_api::incoming::{Admitted, IncomingVm};
 use accelnet_model::{
     AdapterStatus, Code, Intent, MacAddr, Name, NicFacts, NicPath, NicStatus, NodeDesired,
     NodeStatus, PciAddress, Problem, Staging, UnseenVm, VfAttributes, VfUser, VmDesired, VmFacts,
@@ -512,6 +515,19 @@ impl Running {
         let router = router.layer(Extension(ConnectInfo(sender)));
         tokio::spawn(async move { axum::serve(listener, router).await });
         address
+    }
+
+    /// What a node asks before a VM comes to it.
+    ///
+    /// # Errors
+    /// Why the VM may not.
+    ///
+    /// # Panics
+    /// If it runs no more.
+    pub async fn incoming(&self, node: &str, vm: &IncomingVm) -> Result<Admitted, Problem> {
+        let shared = self.server.upgrade().unwrap();
+        let node = node.parse().unwrap();
+        Server { shared }.incoming(&node, vm).await
     }
 
     /// Stops it and waits for its end.
