@@ -69,6 +69,7 @@ fn one(action: &Action, host: &dyn Host, hypervisor: &dyn Hypervisor) -> Result<
         } => host.ensure_vf_vectors(*vf, *vectors, driver.as_ref()),
         Action::CleanVf { pf, index, vf } => return clean(host, *pf, *index, *vf),
         Action::Dress { .. } => return dress(host, action),
+        Action::ReserveVf { vf, reserved } => host.ensure_vf_reserved(*vf, *reserved),
         Action::PinBridge { bridge } => host.ensure_bridge_mac_pinned(bridge),
         Action::PortLearning { port, on } => host.ensure_port_learning(port, *on),
         Action::PortFlood { port, on } => host.ensure_port_flood(port, *on),

@@ -29,7 +29,7 @@ use accelnet_rules::action::Lane;
 
 use crate::{
     Message, carry_out,
-    event::{Effect, Event, GlanceScope, HostScope},
+    event::{Effect, Event, GlanceScope, HostScope, Promised},
     ledger::Ledger,
     look,
     machine::Machine,
@@ -63,6 +63,7 @@ pub struct Edge {
     messages: mpsc::Sender<Message>,
     report: Box<dyn FnMut(NodeStatus) + Send>,
     asked: Vec<(u64, mpsc::Sender<NodeStatus>)>,
+    expecting: Vec<(u64, mpsc::Sender<Result<Promised, Problem>>)>,
     tokens: u64,
     /// Milliseconds on the host's clock at the last round.
     beat: Arc<AtomicU64>,
@@ -103,6 +104,7 @@ impl Edge {
             messages,
             report,
             asked: Vec::new(),
+            expecting: Vec::new(),
             tokens: 0,
             beat,
             frames,
@@ -138,6 +140,11 @@ impl Edge {
                     self.asked.push((self.tokens, answer));
                     Event::Asked(self.tokens)
                 }
+                Ok(Message::Expect(vm, answer)) => {
+                    self.tokens += 1;
+                    self.expecting.push((self.tokens, answer));
+                    Event::Expected(self.tokens, vm)
+                }
                 Ok(Message::Event(event)) => event,
                 Err(mpsc::RecvTimeoutError::Timeout) => Event::Tick,
             };
@@ -160,13 +167,8 @@ impl Edge {
                 Effect::Do(lane, actions) => self.spawn(lane, actions),
                 Effect::Save(ledger) => self.save(&ledger),
                 Effect::Report(status) => (self.report)(*status),
-                Effect::Answer(token, status) => {
-                    let at = self.asked.iter().position(|(asked, _)| *asked == token);
-                    if let Some(at) = at {
-                        // Whoever asked may have given up.
-                        let _ = self.asked.swap_remove(at).1.send(*status);
-                    }
-                }
+                Effect::Answer(token, status) => answer(&mut self.asked, token, *status),
+                Effect::Promise(token, promised) => answer(&mut self.expecting, token, promised),
             }
         }
     }
@@ -199,6 +201,14 @@ impl Edge {
         if !ends_alone {
             self.threads.push(thread);
         }
+    }
+}
+
+/// Whoever asked may have given up.
+fn answer<T>(asked: &mut Vec<(u64, mpsc::Sender<T>)>, token: u64, answer: T) {
+    let at = asked.iter().position(|(asked, _)| *asked == token);
+    if let Some(at) = at {
+        let _ = asked.swap_remove(at).1.send(answer);
     }
 }
 

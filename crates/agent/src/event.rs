@@ -5,13 +5,14 @@ use std::{collections::BTreeSet, time::Duration};
 use accelnet_host::{HostError, HostEvent, LinkSeen, PolicyPath};
 use accelnet_hypervisor::{HypervisorError, HypervisorEvent, Versions, VmSeen};
 use accelnet_model::{
-    AdapterFacts, BridgeFacts, DomainCapabilities, IfName, NodeDesired, NodeFacts, NodeStatus,
-    PciAddress, PolicyFinding, Problem, VfAttributes,
+    AdapterFacts, BridgeFacts, DomainCapabilities, IfName, MacAddr, NodeDesired, NodeFacts,
+    NodeStatus, PciAddress, Performance, PolicyFinding, Problem, VfAttributes,
 };
 use accelnet_rules::{
     action::{Action, Lane},
     moves::NicId,
 };
+use uuid::Uuid;
 
 use crate::ledger::Ledger;
 
@@ -22,6 +23,8 @@ pub enum Event {
     Wished(Box<NodeDesired>),
     /// Somebody wants a fresh look, and waits for the status under this number.
     Asked(u64),
+    /// A VM is on its way here, and whoever asked waits for its VFs under this number.
+    Expected(u64, Expected),
     /// The machine tells of a change.
     Host(HostEvent),
     /// The hypervisor does.
@@ -58,7 +61,25 @@ pub enum Effect {
     Report(Box<NodeStatus>),
     /// Tell who asked under this number.
     Answer(u64, Box<NodeStatus>),
+    /// Tell who asked under this number which VFs are kept for the VM that comes, one for each of its NICs.
+    Promise(u64, Result<Promised, Problem>),
 }
+
+/// A VM that is on its way here with VFs of ours in its definition.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Expected {
+    /// The VM.
+    pub vm: Uuid,
+    /// Its name.
+    pub name: String,
+    /// Its level.
+    pub level: Performance,
+    /// Its NICs that come with a VF.
+    pub nics: Vec<MacAddr>,
+}
+
+/// The VFs that are kept for its NICs.
+pub type Promised = Vec<(MacAddr, PciAddress)>;
 
 /// What of the machine is looked at.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

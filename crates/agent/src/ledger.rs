@@ -16,6 +16,7 @@ use accelnet_model::{
 };
 use accelnet_rules::{Observed, action::Action, foreign::Ours};
 use serde::{Deserialize, Serialize};
+use uuid::Uuid;
 
 /// Layout of the file; a newer one is refused rather than misread.
 const VERSION: u32 = 1;
@@ -42,6 +43,15 @@ pub struct BridgeEntry {
     pub adapter: AdapterId,
 }
 
+/// A VM that is on its way here, and the VFs that are kept for it: what its definition was told to name.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Incoming {
+    /// The VM.
+    pub vm: Uuid,
+    /// The VFs.
+    pub vfs: Vec<PciAddress>,
+}
+
 /// The ledger.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Ledger {
@@ -66,6 +76,9 @@ pub struct Ledger {
     /// VFs that we had in hand.
     #[serde(default)]
     pub ours: Ours,
+    /// VMs that are on their way here.
+    #[serde(default)]
+    pub incoming: Vec<Incoming>,
     /// Vectors that VFs were given: some drivers do not show them (ice).
     #[serde(default)]
     pub vectors: Vectors,

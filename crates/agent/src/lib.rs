@@ -61,6 +61,10 @@ pub struct Config {
 enum Message {
     Desired(Box<NodeDesired>),
     Refresh(mpsc::Sender<NodeStatus>),
+    Expect(
+        event::Expected,
+        mpsc::Sender<Result<event::Promised, Problem>>,
+    ),
     Event(event::Event),
     Stop,
 }
@@ -134,10 +138,27 @@ impl Agent {
     /// # Errors
     /// `agent_unreachable` if there is no answer in time.
     pub fn refresh(&self, limit: Duration) -> Result<NodeStatus, Problem> {
+        self.ask(limit, Message::Refresh)
+    }
+
+    /// A VM is on its way here: VFs are kept for it, so that QEMU plugs none while the VM stands still. They are
+    /// kept until it runs here, or does not come; waits for that within `limit`.
+    ///
+    /// # Errors
+    /// `no_free_vf` and what else keeps a VF from being given; `agent_unreachable` if there is no answer in time.
+    pub fn expect(&self, vm: event::Expected, limit: Duration) -> Result<event::Promised, Problem> {
+        self.ask(limit, |answer| Message::Expect(vm, answer))?
+    }
+
+    fn ask<T>(
+        &self,
+        limit: Duration,
+        message: impl FnOnce(mpsc::Sender<T>) -> Message,
+    ) -> Result<T, Problem> {
         let (sender, receiver) = mpsc::channel();
         let gone = |text: &str| Problem::new(Code::AgentUnreachable, text);
         self.messages
-            .send(Message::Refresh(sender))
+            .send(message(sender))
             .map_err(|_| gone("The agent's loop has ended."))?;
         receiver.recv_timeout(limit).map_err(|_| {
             gone(&format!(

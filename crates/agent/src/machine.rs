@@ -8,6 +8,7 @@
 //! seen ([`plan::Memory`]), and the [`Ledger`]. Everything else is derived at each step. What waits for a
 //! guest, a driver or libvirt is an effect that comes back as an event; nothing here waits.
 
+mod incoming;
 mod looks;
 mod outcomes;
 mod seen;
@@ -26,6 +27,7 @@ use accelnet_rules::{
     phase::{Going, Phase},
     plan::{self, Plan, Turn},
 };
+use incoming::Awaited;
 use looks::Looks;
 use uuid::Uuid;
 
@@ -74,6 +76,8 @@ pub struct Machine {
     /// VMs that come in; and when those that did began to run.
     incoming: BTreeSet<Uuid>,
     arrived: BTreeMap<Uuid, Duration>,
+    /// Those for which VFs are kept.
+    awaited: Awaited,
     /// What was staged on definitions since the VM's start, in words.
     staged: BTreeMap<Uuid, Vec<String>>,
     plan: Plan,
@@ -109,6 +113,7 @@ impl Machine {
             frozen: BTreeMap::new(),
             incoming: BTreeSet::new(),
             arrived: BTreeMap::new(),
+            awaited: Awaited::default(),
             staged: BTreeMap::new(),
             plan: Plan::default(),
             number: 0,
@@ -134,6 +139,7 @@ impl Machine {
             self.pass(now, false, &mut effects);
         }
         self.look(now, &mut effects);
+        self.promise(&mut effects);
         self.tell(now, &mut effects);
         effects
     }
@@ -173,10 +179,11 @@ impl Machine {
         match event {
             Event::Wished(desired) => self.accept(now, *desired, effects),
             Event::Asked(token) => self.looks.ask(token, now, self.number),
+            Event::Expected(token, vm) => self.expect(now, token, vm, effects),
             Event::Host(event) => self.heard(now, &event),
             Event::Vms(event) => self.heard_of_vm(now, event),
             Event::HostSeen(look) => self.host_seen(now, *look, effects),
-            Event::VmsSeen(look) => self.vms_seen(now, *look),
+            Event::VmsSeen(look) => self.vms_seen(now, *look, effects),
             Event::Glanced(glanced) => self.glanced(now, glanced),
             Event::Done(lane, done) => self.done(now, &lane, done, effects),
             Event::Saved(problem) => {
@@ -341,6 +348,7 @@ impl Machine {
             .map(|entry| (entry.bridge.clone(), entry.adapter.clone()))
             .collect();
         memory.fresh = self.arrived.keys().copied().collect();
+        memory.promised = incoming::promised(&self.ledger.incoming);
         memory.host_is_newer = self.looks.host_is_newer();
     }
 

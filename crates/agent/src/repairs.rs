@@ -72,6 +72,7 @@ pub fn counts(action: &Action) -> bool {
         | Action::PortFlood { .. }
         | Action::HoldQueue { .. }
         | Action::TapRoom { .. }
+        | Action::ReserveVf { .. }
         | Action::AddNic { .. }
         | Action::Plug { .. }
         | Action::Unplug { .. }

@@ -22,6 +22,11 @@ pub fn of(action: &Action) -> String {
         },
         Action::VfVectors { vf, vectors, .. } => format!("give VF {vf} {vectors} MSI-X vectors"),
         Action::CleanVf { vf, .. } => format!("bring VF {vf} to the safe baseline"),
+        Action::ReserveVf { vf, reserved } => format!(
+            "{} VF {vf} {} a VM that comes in",
+            way(*reserved, "keep", "let go of"),
+            way(*reserved, "for", "after")
+        ),
         Action::PinBridge { bridge } => format!("pin the address of {bridge}"),
         Action::PortLearning { port, on } => {
             format!("turn learning at {port} {}", way(*on, "on", "off"))

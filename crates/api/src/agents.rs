@@ -7,6 +7,7 @@
 //!     │◄── Welcome, Wish, then Vms │ Wish │ Look │ Alive │  one long answer, NDJSON
 //!     │  POST report   session, sequence, status ───────►│  what changed; else a sign of life
 //!     │  POST renew    a public key ────────────────────►│  before the certificate expires
+//!     │  POST incoming a VM that is on its way here ────►│  whether it may come (crate::incoming)
 //! ```
 //!
 //! An agent dials, never a server. Each `follow` begins a session with a number of its own: a report of an earlier

@@ -17,6 +17,7 @@ use std::sync::{Arc, Mutex};
 
 use accelnet_model::{Code, Intent, Name, Performance, Problem};
 use jiff::Timestamp;
+pub use making::http_on;
 use paths::{audit as audit_path, encode};
 use reqwest::header::HeaderValue;
 

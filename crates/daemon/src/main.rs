@@ -4,6 +4,8 @@ mod alive;
 mod boot;
 mod cluster;
 mod etcd_files;
+mod hook;
+mod incoming;
 mod kept;
 mod local;
 mod node;
@@ -28,6 +30,7 @@ Examples:
   accelnetd join https://server1:7643 TOKEN          make this machine one of its nodes
   accelnetd restore --dry-run state.backup           put a backup back
   accelnetd agent                                    be that node
+  accelnetd hook install              have libvirt ask before a VM comes in on its VF
   accelnetd boot                      make the VFs of the last run again (an early unit runs it)
   RUST_LOG=debug accelnetd standalone
 
@@ -61,6 +64,9 @@ enum Role {
     Agent(node::AgentArgs),
     /// Make virtual functions again from the ledger, before networks and guests start.
     Boot(StateDir),
+    /// What libvirt asks before a VM comes in on its VF.
+    #[command(subcommand)]
+    Hook(hook::Hook),
     /// Print the OpenAPI document.
     Openapi,
     /// Let go of held frames when their time is over or the daemon dies (the daemon starts it).
@@ -114,6 +120,7 @@ fn main() -> ExitCode {
         Role::Join(args) => node::join(&args),
         Role::Agent(args) => node::run(&args),
         Role::Boot(state) => boot::run(&state.state_dir),
+        Role::Hook(hook) => hook::run(&hook),
         Role::Openapi => print_openapi(),
         Role::HoldGuard => hold_guard::serve().map_err(anyhow::Error::new),
         Role::ReleaseHolds => release_holds(),

@@ -14,6 +14,7 @@ use sd_notify::NotifyState;
 use crate::{
     StateDir,
     alive::{self, Pulse},
+    incoming::{self, Judge},
     own_agent::{self, AtLine},
     pass_on,
     service::{self, Stop, tell_systemd},
@@ -99,7 +100,12 @@ async fn serve(args: &AgentArgs) -> Result<()> {
     let (agent, reports) = own_agent::start(&args.state.state_dir, libvirt);
     let node = Arc::new(AtLine(Arc::clone(&agent)));
     let line = Line::new(credentials, directory, node, reports);
-    let router = pass_on::router(name.clone(), line.connected());
+    let asked = Judge::Cluster(line.connected());
+    let router = pass_on::router(name.clone(), line.connected()).merge(incoming::router(
+        name.clone(),
+        Arc::clone(&agent),
+        asked,
+    ));
     let line = tokio::spawn(line.run());
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
     let serving = tokio::spawn(async move {

@@ -16,6 +16,7 @@ use sd_notify::NotifyState;
 use crate::{
     Standalone,
     alive::{self, Pulse},
+    incoming::{self, Judge},
     local::LocalNode,
     own_agent,
     service::{self, Stop, tell_systemd},
@@ -52,6 +53,8 @@ async fn serve(args: &Standalone) -> Result<()> {
         // It reports when it can; until then the server says that it does not.
         tracing::warn!(%problem, "the first look at the node");
     }
+    let asked = Judge::Own(server.clone());
+    let beside = incoming::router(name.clone(), Arc::clone(&agent), asked);
     let reported_to = server.clone();
     let forwarding = tokio::spawn(async move {
         while last_report.changed().await.is_ok() {
@@ -65,7 +68,7 @@ async fn serve(args: &Standalone) -> Result<()> {
     let mut serving = tokio::spawn(async move {
         let until = async move { drop(stopped.await) };
         server
-            .serve(vec![Door::Local(socket.listener)], until)
+            .serve_beside(vec![Door::Local(socket.listener)], beside, until)
             .await;
     });
     tell_systemd(NotifyState::Ready);

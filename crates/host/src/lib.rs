@@ -165,6 +165,10 @@ pub trait Host: Send + Sync + 'static {
         driver: Option<&DriverName>,
     ) -> Result<()>;
 
+    /// Nobody but this process can open the VF, or (not `reserved`) this process does not keep it any more. It ends
+    /// with the process. Refused with [`HostError::VfsInUse`] if somebody has it.
+    fn ensure_vf_reserved(&self, vf: PciAddress, reserved: bool) -> Result<()>;
+
     /// Function-level reset of a VF that nobody uses (`/sys/bus/pci/devices/*/reset`).
     fn reset_vf(&self, vf: PciAddress) -> Result<()>;
 

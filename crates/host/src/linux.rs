@@ -17,6 +17,7 @@ mod glob;
 mod guard;
 pub mod hold_guard;
 mod hold_queue;
+pub mod hook;
 mod interfaces;
 mod kernel_log;
 mod link;
@@ -29,6 +30,7 @@ mod own_network;
 mod pci;
 mod policy;
 mod qdisc;
+mod reserved;
 mod routes;
 mod sriov;
 pub mod sysfs;
@@ -64,6 +66,7 @@ pub struct Linux {
     log: kernel_log::KernelLog,
     devlink: Arc<devlink::Devlink>,
     guard: Arc<guard::Guard>,
+    reserved: Arc<reserved::Reserved>,
     started: Instant,
 }
 
@@ -81,6 +84,7 @@ impl Linux {
             log: kernel_log::KernelLog::default(),
             devlink: Arc::default(),
             guard: Arc::default(),
+            reserved: Arc::default(),
             started: Instant::now(),
         }
     }
@@ -108,6 +112,7 @@ impl Host for Linux {
     fn observe_adapters(&self, busy: &BTreeSet<PciAddress>) -> Result<AdaptersSeen> {
         let mut seen = adapters::observe(&self.root, &self.log, &adapters::ask, busy)?;
         self.devlink.fill(&self.root, &mut seen.adapters);
+        self.reserved.fill(&mut seen.adapters);
         Ok(seen)
     }
 
@@ -138,6 +143,10 @@ impl Host for Linux {
         driver: Option<&DriverName>,
     ) -> Result<()> {
         vf::vectors::ensure(&self.root, vf, vectors, driver)
+    }
+
+    fn ensure_vf_reserved(&self, vf: PciAddress, reserved: bool) -> Result<()> {
+        self.reserved.ensure(&self.root, vf, reserved)
     }
 
     fn reset_vf(&self, vf: PciAddress) -> Result<()> {

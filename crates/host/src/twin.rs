@@ -21,7 +21,7 @@ use std::{
 };
 
 use accelnet_model::{
-    AdapterFacts, AdapterId, BridgeFacts, BridgePort, FdbEntry, IfName, MacAddr, NodeFacts,
+    AdapterFacts, AdapterId, BridgeFacts, BridgePort, FdbEntry, Hook, IfName, MacAddr, NodeFacts,
     PciAddress, PolicyFinding, SriovSupport, Support, VfAttributes, VfFacts, VfUser,
     intent::BRIDGE_MARK,
 };
@@ -251,9 +251,16 @@ impl Machine {
             .retain(|watcher| watcher.send(event.clone()).is_ok());
     }
 
-    /// Ends all watches: their process is gone.
+    /// The process that watched is gone, and what it kept with it.
     pub fn end_watches(&mut self) {
         self.watchers.clear();
+        let vfs = self
+            .adapters
+            .iter_mut()
+            .flat_map(|adapter| &mut adapter.vfs);
+        for vf in vfs.filter(|vf| vf.user == VfUser::Reserved) {
+            vf.user = VfUser::Nobody;
+        }
     }
 }
 
@@ -316,6 +323,7 @@ fn node(hostname: &str) -> NodeFacts {
         interrupt_remapping: Support::Supported(true),
         vfio: true,
         memory_available_mib: 64 * 1024,
+        hook: Hook::Loaded,
         boot_id: "twin".into(),
         ..NodeFacts::default()
     }

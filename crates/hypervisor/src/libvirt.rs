@@ -22,6 +22,7 @@ mod capabilities;
 mod connection;
 mod definition;
 mod events;
+pub mod incoming;
 mod job;
 mod look;
 mod looks;

@@ -4,6 +4,7 @@
 //!   join.rs         a token becomes an identity, once ──► credentials.rs   the node's directory
 //!   line.rs         dials, follows, reports, dials again ◄──┘
 //!   servers.rs      whom to dial next, and when
+//!   incoming.rs     asks whether a VM may come to this node
 //! ```
 //!
 //! An agent dials, so that nothing has to be let in to a node. Cut off from all servers it goes on with the last
@@ -11,6 +12,7 @@
 
 mod credentials;
 mod http;
+pub mod incoming;
 mod join;
 mod line;
 mod servers;

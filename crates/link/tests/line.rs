@@ -10,8 +10,9 @@ use std::{
 use accelnet_api::{
     Client, JoinTokenRequest, ServerUrl,
     agents::{BASE, Up},
+    incoming::{Admitted, IncomingVm},
 };
-use accelnet_link::{Credentials, Line, Node, Pending, join};
+use accelnet_link::{Connected, Credentials, Line, Node, Pending, incoming, join};
 use accelnet_model::{
     AdapterStatus, Code, Name, NodeDesired, NodeStatus, Problem, WhenToCreateVfs,
 };
@@ -303,6 +304,23 @@ async fn a_node_that_is_removed_is_nobody_and_forgotten() {
     let mut cluster = Cluster::start().await;
     let agent = cluster.joined("node1").await;
     cluster.until_up("node1", true).await;
+    // Before a VM comes to it it asks; of one that nobody knows nobody wants anything.
+    let vm = IncomingVm {
+        uuid: uuid::Uuid::from_u128(1),
+        name: "vm1".into(),
+        nics: Vec::new(),
+    };
+    let connected = Connected {
+        server: cluster.url.clone(),
+        http: reqwest::Client::builder()
+            .tls_backend_preconfigured(rustls::ClientConfig::clone(
+                &agent.credentials.tls().unwrap(),
+            ))
+            .build()
+            .unwrap(),
+    };
+    let may_come = || incoming::ask(&connected, &vm, LIMIT);
+    assert_eq!(may_come().await, Ok(Admitted { level: None }));
     cluster.admin().remove_node("node1", false).await.unwrap();
     cluster
         .until("node1 is gone", |status| status.nodes.is_empty())
@@ -313,6 +331,7 @@ async fn a_node_that_is_removed_is_nobody_and_forgotten() {
         .tls_backend_preconfigured(rustls::ClientConfig::clone(&config))
         .build()
         .unwrap();
+    assert_eq!(may_come().await.unwrap_err().code, Code::NodeNotMember);
     let follow = http
         .get(format!("{}{BASE}/follow", cluster.url))
         .send()

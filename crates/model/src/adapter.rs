@@ -196,6 +196,8 @@ pub enum VfUser {
         /// The driver's name.
         driver: String,
     },
+    /// The node's agent keeps it for a VM that is on its way here.
+    Reserved,
     /// Nobody has it now, and it is somebody else's all the same: an intent excludes it, or somebody set it
     /// up. Filled in by whoever knows what was wished and done.
     Others {
@@ -231,7 +233,8 @@ pub struct VfFacts {
     /// A VM that has the VF in its live definition; filled in by whoever also sees the hypervisor.
     #[serde(default)]
     pub vm: Option<Uuid>,
-    /// A VM whose persistent definition names the VF, for its next start; filled in likewise.
+    /// A VM whose persistent definition names the VF, for its next start, or that is on its way here and finds it
+    /// reserved; filled in likewise.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub promised: Option<Uuid>,
 }

@@ -40,7 +40,7 @@ pub use ids::{AdapterName, DriverName, IfName, MacAddr, Name, PciAddress, VfDriv
 pub use intent::{Intent, IntentType, VfCount, WhenToCreateVfs};
 pub use intent_status::{IntentOnNode, IntentState};
 pub use levels::{LevelQueuePairs, LevelTxRates, Levels};
-pub use node::{NoAdapter, NodeFacts};
+pub use node::{Hook, NoAdapter, NodeFacts};
 pub use performance::Performance;
 pub use policy::{PolicyFinding, PolicyKind, Waiver};
 pub use problem::{Code, ObjectRef, Problem};

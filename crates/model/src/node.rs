@@ -35,8 +35,27 @@ pub struct NodeFacts {
     /// Network functions and interfaces that are no adapters, and what they are instead.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub no_adapters: Vec<NoAdapter>,
+    /// libvirt's hook, by which it asks before a VM comes in on its VF (`accelnetd hook`).
+    #[serde(default)]
+    pub hook: Hook,
     /// Change of the machine's boot: `/proc/sys/kernel/random/boot_id`.
     pub boot_id: String,
+}
+
+/// How far libvirt's hook is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Hook {
+    /// It could not be told.
+    #[default]
+    Unknown,
+    /// It is not there, or cannot be run.
+    Missing,
+    /// It is there, and libvirt's daemon was started when there was none: it looks for hooks at its start only
+    /// (<https://libvirt.org/hooks.html>).
+    NotLoaded,
+    /// libvirt calls it.
+    Loaded,
 }
 
 /// A network function or interface that looks like an adapter and is none that VFs could be had of.

@@ -202,6 +202,10 @@ catalogue! {
         "Another program sets the number of the adapter's VFs, or their attributes."
         "NetworkManager sets the number that a profile's [sriov] names whenever the profile is activated, and takes it back when it is deactivated; systemd does so for SR-IOVVirtualFunctions= and [SR-IOV] in .link and .network files. VFs that change under VMs take them off the network until they are back on their taps."
         "Take the settings out of the file that was found, or set 'vfs' of the intent to 'keep' and the file's number to the one that is wanted."
+    MigrationHookMissing "migration_hook_missing" REFUSED
+        "libvirt does not ask accelnet before a VM comes to the node on its VF."
+        "'accelnet vm move' takes a VM off its VF first. Any other tool does not, and libvirt's hook is where it can be noticed before: a free VF is kept and named, or the VM stays where it is, on its VF, and whoever migrates is told why. Without the hook such a migration is possible only where the VF of the same address is free, and the VM stands still for longer. libvirt looks for hooks at its daemon's start only."
+        "On the node: 'accelnetd hook install', then restart libvirt's daemon ('systemctl restart libvirtd', or virtqemud); VMs go on meanwhile."
     EswitchNotSupported "eswitch_not_supported" REFUSED
         "The card's own switch is in a mode that accelnet does not use, or its mode could not be read."
         "In switchdev mode the host decides what VFs may send and reach, by an interface for each VF and rules for flows; without them a VF reaches nobody. accelnet works with the legacy mode, in which the card forwards by addresses and VLANs."

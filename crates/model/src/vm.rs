@@ -118,6 +118,16 @@ impl HostdevFacts {
         format!("{OUR_ALIAS}{digits}")
     }
 
+    /// The NIC whose alias that is, if it is one of ours.
+    pub fn nic_of_alias(alias: &str) -> Option<MacAddr> {
+        let digits = alias.strip_prefix(OUR_ALIAS)?;
+        let pairs: Vec<&str> = (0..digits.len())
+            .step_by(2)
+            .map(|at| digits.get(at..at + 2))
+            .collect::<Option<_>>()?;
+        pairs.join(":").parse().ok()
+    }
+
     /// True if accelnet gave it to the VM, on this node or before it came here.
     pub fn is_ours(&self) -> bool {
         let alias = self.alias.as_deref();

@@ -97,6 +97,13 @@ pub enum Action {
         /// What it carries.
         attributes: VfAttributes,
     },
+    /// Keep a VF from everybody for a VM that is on its way here, or let it go again.
+    ReserveVf {
+        /// The VF.
+        vf: PciAddress,
+        /// Keep it.
+        reserved: bool,
+    },
     /// Keep a bridge's address as it is.
     PinBridge {
         /// The bridge.
@@ -230,6 +237,7 @@ impl Action {
             Self::MakeBridge { .. }
             | Self::AddUplink { .. }
             | Self::Dress { .. }
+            | Self::ReserveVf { .. }
             | Self::PinBridge { .. }
             | Self::PortLearning { .. }
             | Self::PortFlood { .. }

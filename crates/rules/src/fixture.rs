@@ -3,8 +3,8 @@
 
 use accelnet_model::{
     AdapterFacts, AdapterId, BondFacts, BridgeFacts, BridgePort, DomainCapabilities, FdbEntry,
-    HostdevFacts, Intent, IntentType, Levels, MacAddr, NicFacts, NodeFacts, SriovSupport, Support,
-    VfAttributes, VfCount, VfDriver, VfFacts, VfUser, VmFacts, VmState,
+    Hook, HostdevFacts, Intent, IntentType, Levels, MacAddr, NicFacts, NodeFacts, SriovSupport,
+    Support, VfAttributes, VfCount, VfDriver, VfFacts, VfUser, VmFacts, VmState,
 };
 use uuid::Uuid;
 
@@ -172,6 +172,7 @@ pub fn observed() -> Observed {
                 pci_passthrough: true,
             }),
             memory_available_mib: 1500,
+            hook: Hook::Loaded,
             ..NodeFacts::default()
         },
         adapters: vec![adapter(7)],

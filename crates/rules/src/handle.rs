@@ -84,7 +84,12 @@ impl<'a> Handle<'a> {
 
 fn is_anothers(vf: &VfFacts, vm: &VmFacts) -> bool {
     let its = |user: u32| vm.pid.is_none_or(|pid| pid == user);
-    matches!(vf.user, VfUser::Process { pid, .. } if !its(pid))
+    match vf.user {
+        VfUser::Process { pid, .. } => !its(pid),
+        // QEMU could not open it, whatever the definition says that the VM came with.
+        VfUser::Reserved => true,
+        VfUser::Nobody | VfUser::HostDriver { .. } | VfUser::Others { .. } => false,
+    }
 }
 
 /// A VF that could be handed to a VM at once, as far as the host's driver goes: any of vfio's, or the one that

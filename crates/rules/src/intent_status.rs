@@ -294,7 +294,10 @@ mod tests {
             Code::RepairRepeated,
             Code::VfQuarantined,
         ];
-        assert_eq!((state, codes.as_slice()), (IntentState::Failed, &expected[..]));
+        assert_eq!(
+            (state, codes.as_slice()),
+            (IntentState::Failed, &expected[..])
+        );
     }
 
     #[test]

@@ -38,6 +38,7 @@ use crate::{
     moves::{Move, NicId},
     phase::{Past, Phase},
 };
+pub use moves::free_vf;
 pub use nics::stands_on_vf;
 pub use vfs::interrupted;
 
@@ -86,6 +87,8 @@ pub struct Memory {
     pub left: BTreeSet<NicId>,
     /// VMs that came in a moment ago: a VF at once would stop them again.
     pub fresh: BTreeSet<Uuid>,
+    /// VFs that are kept for VMs that are on their way here.
+    pub promised: BTreeMap<PciAddress, Uuid>,
     /// The machine was looked at since its VMs were: what a VM has in its definition and nobody has open
     /// is not there.
     pub host_is_newer: bool,
@@ -175,6 +178,7 @@ pub const MOVES: usize = 4;
 pub fn plan(observed: &Observed, desired: &NodeDesired, memory: &Memory, now: Duration) -> Plan {
     let mut plan = Plan::default();
     bridge::plan(observed, desired, memory, &mut plan);
+    vfs::reserve(observed, memory, &mut plan);
     let in_care = desired.enabled_intent().map(|intent| &intent.bridge);
     let bridges = observed.bridges.iter();
     for bridge in bridges.filter(|bridge| Some(&bridge.ifname) != in_care) {

@@ -11,6 +11,7 @@ mod adapter;
 mod address_filter;
 mod bridge;
 mod compute_intent;
+mod hook;
 mod iommu;
 mod isolation;
 mod likeness;
@@ -37,6 +38,7 @@ pub fn run(nodes: &[Node], intent: Option<&Intent>) -> Vec<CheckResult> {
         iommu::check(node, &mut results);
     }
     results.extend(smt::check(nodes));
+    results.extend(hook::check(nodes));
     if let Some(intent) = intent {
         results.push(compute_intent::check(intent));
         for node in nodes {

@@ -11,6 +11,7 @@ use std::{
     time::Duration,
 };
 
+use accelnet_api::incoming::{Admitted, IncomingVm};
 use accelnet_model::{
     AdapterStatus, Code, Intent, MacAddr, Name, NicFacts, NicPath, NicStatus, NodeDesired,
     NodeStatus, PciAddress, Problem, Staging, UnseenVm, VfAttributes, VfUser, VmDesired, VmFacts,
@@ -512,6 +513,19 @@ impl Running {
         let router = router.layer(Extension(ConnectInfo(sender)));
         tokio::spawn(async move { axum::serve(listener, router).await });
         address
+    }
+
+    /// What a node asks before a VM comes to it.
+    ///
+    /// # Errors
+    /// Why the VM may not.
+    ///
+    /// # Panics
+    /// If it runs no more.
+    pub async fn incoming(&self, node: &str, vm: &IncomingVm) -> Result<Admitted, Problem> {
+        let shared = self.server.upgrade().unwrap();
+        let node = node.parse().unwrap();
+        Server { shared }.incoming(&node, vm).await
     }
 
     /// Stops it and waits for its end.

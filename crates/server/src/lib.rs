@@ -72,6 +72,7 @@ use std::{
     time::Duration,
 };
 
+use accelnet_api::incoming::{Admitted, IncomingVm};
 use accelnet_model::{Code, Name, NodeStatus, Problem};
 use accelnet_pki::Authority;
 use accelnet_store::Store;
@@ -228,10 +229,32 @@ impl Server {
         self.changed();
     }
 
+    /// Whether a VM that some tool moves to a node, on its VF, may come there.
+    ///
+    /// # Errors
+    /// Why not: it goes on where it is then.
+    pub async fn incoming(&self, node: &Name, vm: &IncomingVm) -> Result<Admitted, Problem> {
+        let wish = self.wish().await?;
+        let allowed = admission::incoming(&wish, &self.seen(), node, vm);
+        tracing::info!(%node, vm = vm.name, ?allowed, "a VM is on its way");
+        allowed
+    }
+
     /// Serves at these doors until `stop` is done. Watches end then; requests under way come to their end,
     /// within some seconds.
     pub async fn serve(&self, doors: Vec<Door>, stop: impl Future<Output = ()> + Send + 'static) {
-        let served = connections::serve_all(doors, self.router(), self.stopping());
+        self.serve_beside(doors, Router::new(), stop).await;
+    }
+
+    /// The same with what else can be asked there.
+    pub async fn serve_beside(
+        &self,
+        doors: Vec<Door>,
+        beside: Router,
+        stop: impl Future<Output = ()> + Send + 'static,
+    ) {
+        let router = self.router().merge(beside);
+        let served = connections::serve_all(doors, router, self.stopping());
         tokio::join!(served, self.work(stop));
     }
 

@@ -94,6 +94,12 @@ impl Machine {
                 }
             }
             Action::Dress { pf, vf, .. } => self.dressed(nic, *pf, *vf, outcome.attributes),
+            Action::ReserveVf { vf, reserved } => self.with_vf(*vf, |vf| {
+                vf.user = match reserved {
+                    true => VfUser::Reserved,
+                    false => VfUser::Nobody,
+                }
+            }),
             Action::PinBridge { bridge } => {
                 let mut bridges = self.observed.bridges.iter_mut();
                 if let Some(found) = bridges.find(|found| found.ifname == *bridge) {
@@ -421,6 +427,7 @@ impl Machine {
                 self.failures.quarantine(*vf, now, problem);
             }
             Action::CleanVf { vf, .. } => self.failures.quarantine(*vf, now, problem),
+            Action::ReserveVf { vf, .. } => self.not_kept(*vf, &problem),
             Action::VfVectors { vf, .. } => self.ledger.vectors.forget(*vf),
             // Queues alone keep nothing back: such a repair rests, not the VM.
             Action::Prepare { staging, .. } if staging.standby.is_empty() => {

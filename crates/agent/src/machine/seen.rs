@@ -183,7 +183,8 @@ impl Machine {
             vf.vm = its.map(|(_, vm)| *vm);
             let mut vms = self.observed.vms.iter();
             let promised = vms.find(|vm| vm.hostdevs_config.contains(&vf.pci));
-            vf.promised = promised.map(|vm| vm.uuid);
+            let comes = || self.memory.promised.get(&vf.pci).copied();
+            vf.promised = promised.map(|vm| vm.uuid).or_else(comes);
         }
         let given = self.observed.vms.iter().flat_map(|vm| &vm.hostdevs);
         let given: Vec<_> = given
@@ -242,7 +243,7 @@ impl Machine {
     }
 
     /// A look at the VMs is over.
-    pub(super) fn vms_seen(&mut self, now: Duration, look: VmsLook) {
+    pub(super) fn vms_seen(&mut self, now: Duration, look: VmsLook, effects: &mut Vec<Effect>) {
         let mut problems = Vec::new();
         let taps = self.taps();
         match (look.versions, look.vms) {
@@ -251,6 +252,7 @@ impl Machine {
                 (node.libvirt, node.qemu) = (Some(versions.libvirt), Some(versions.qemu));
                 node.domain_capabilities = look.capabilities;
                 self.observed.hypervisor_answers = true;
+                self.await_them(now, &vms, effects);
                 self.vms_found(now, vms);
             }
             (Err(error), _) | (_, Err(error)) => {

@@ -12,6 +12,7 @@ mod failure;
 mod foreign;
 mod guest;
 mod hold;
+mod incoming;
 mod intents;
 mod levels;
 mod life;

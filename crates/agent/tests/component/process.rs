@@ -236,6 +236,12 @@ impl Host for Process {
         })
     }
 
+    fn ensure_vf_reserved(&self, vf: PciAddress, reserved: bool) -> HostResult<()> {
+        self.on_host(&format!("{vf}: reserved {reserved}"), |host| {
+            host.ensure_vf_reserved(vf, reserved)
+        })
+    }
+
     fn reset_vf(&self, vf: PciAddress) -> HostResult<()> {
         self.on_host(&format!("reset {vf}"), |host| host.reset_vf(vf))
     }

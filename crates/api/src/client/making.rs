@@ -27,18 +27,21 @@ fn no_tls() -> Result<ClientConfig> {
     Ok(trusting.with_no_client_auth())
 }
 
+/// HTTP on a unix socket; an answer that takes longer than `limit` is none.
+pub fn http_on(socket: &Path, limit: Duration) -> Result<reqwest::Client> {
+    let builder = reqwest::Client::builder()
+        .tls_backend_preconfigured(no_tls()?)
+        .unix_socket(socket)
+        .timeout(limit)
+        .no_proxy();
+    Ok(builder.build().map_err(cannot_be_made)?)
+}
+
 impl Client {
     /// A client of the server behind this unix socket. Nothing is sent yet.
     pub fn on_socket(socket: &Path) -> Result<Self> {
-        let http = reqwest::Client::builder()
-            .tls_backend_preconfigured(no_tls()?)
-            .unix_socket(socket)
-            .timeout(DEADLINE)
-            .no_proxy()
-            .build()
-            .map_err(cannot_be_made)?;
         Ok(Self {
-            http,
+            http: http_on(socket, DEADLINE)?,
             place: Place::Socket(socket.to_owned()),
             active: Arc::default(),
             authorization: None,

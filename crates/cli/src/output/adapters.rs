@@ -124,6 +124,7 @@ pub fn adapter(adapter: &Adapter) -> String {
     for vf in &facts.vfs {
         let user = match (&vf.user, vf.vm) {
             (VfUser::Process { pid, command }, vm) => format!("{command} (pid {pid}) {}", dash(vm)),
+            (VfUser::Reserved, _) => format!("VM {}, which comes in", dash(vf.promised)),
             (VfUser::HostDriver { driver }, _) => format!("host driver {driver}"),
             (VfUser::Others { why }, _) => format!("not ours: {why}"),
             (VfUser::Nobody, _) => match vf.promised {

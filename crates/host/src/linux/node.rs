@@ -1,9 +1,9 @@
 //! Facts about the machine as a whole.
 
-use accelnet_model::{NodeFacts, Support};
+use accelnet_model::{Hook, NodeFacts, Support};
 
 use super::{
-    interfaces,
+    hook, interfaces,
     sysfs::{self, Root},
     vfio,
 };
@@ -28,6 +28,11 @@ pub fn observe(root: &Root) -> Result<NodeFacts> {
         domain_capabilities: None,
         memory_available_mib: memory_available_mib(&text("proc/meminfo")?)?,
         no_adapters: interfaces::no_adapters(root)?,
+        // That this cannot be told makes nothing else of the machine unknown.
+        hook: hook::observe(root).unwrap_or_else(|error| {
+            tracing::warn!(%error, "whether libvirt calls the hook");
+            Hook::Unknown
+        }),
         boot_id: text("proc/sys/kernel/random/boot_id")?,
         kernel,
     })

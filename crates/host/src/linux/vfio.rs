@@ -117,6 +117,7 @@ pub fn in_words(user: &VfUser) -> Option<String> {
         VfUser::Nobody => None,
         VfUser::Process { pid: 0, command } => Some(command.clone()),
         VfUser::Process { pid, command } => Some(format!("{command} (pid {pid})")),
+        VfUser::Reserved => Some("the agent, for a VM that comes in".into()),
         VfUser::HostDriver { driver } => Some(format!("host driver {driver}")),
         VfUser::Others { why } => Some(why.clone()),
     }

@@ -169,6 +169,20 @@ impl Machine {
         self.ensure_vfio(pci, wanted)
     }
 
+    fn ensure_reserved(&mut self, pci: PciAddress, reserved: bool) -> Result<()> {
+        let vf = self.vf_mut(pci).ok_or_else(|| gone(pci))?;
+        match (&vf.user, reserved) {
+            (VfUser::Nobody, true) => vf.user = VfUser::Reserved,
+            (VfUser::Reserved, false) => vf.user = VfUser::Nobody,
+            (VfUser::Reserved, true) | (_, false) => {}
+            (_, true) => {
+                let users = vec![format!("VF {pci}")];
+                return Err(HostError::VfsInUse { pf: pci, users });
+            }
+        }
+        Ok(())
+    }
+
     fn reset(&mut self, pci: PciAddress) -> Result<()> {
         let vf = self.vf(pci).ok_or_else(|| gone(pci))?;
         if vf.user != VfUser::Nobody {
@@ -245,7 +259,7 @@ impl Machine {
         let ours = match &user {
             VfUser::Nobody => true,
             VfUser::Process { pid, .. } => self.guests.iter().any(|guest| guest.pid == *pid),
-            VfUser::HostDriver { .. } | VfUser::Others { .. } => false,
+            VfUser::Reserved | VfUser::HostDriver { .. } | VfUser::Others { .. } => false,
         };
         if !ours {
             self.violations
@@ -411,6 +425,10 @@ impl Host for HostTwin {
         driver: Option<&DriverName>,
     ) -> Result<()> {
         self.with(|machine| machine.ensure_vectors(vf, vectors, driver))
+    }
+
+    fn ensure_vf_reserved(&self, vf: PciAddress, reserved: bool) -> Result<()> {
+        self.with(|machine| machine.ensure_reserved(vf, reserved))
     }
 
     fn reset_vf(&self, vf: PciAddress) -> Result<()> {

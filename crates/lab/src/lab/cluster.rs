@@ -201,6 +201,8 @@ impl Lab {
             "accelnetd join https://{} {} > /dev/null\n\
              echo 'ACCELNET_PEER_LIBVIRT=qemu+tcp://{{node}}/system\n\
              ACCELNET_PEER_MEMORY=tcp://{{node}}' > /etc/default/accelnet-agent\n\
+             accelnetd hook install > /dev/null\n\
+             systemctl restart libvirtd\n\
              systemctl -q enable --now accelnet-agent\n\
              echo {} | accelnet login --local > /dev/null\n",
             address_of(first),

@@ -49,6 +49,7 @@ mod second_network;
 mod story;
 mod supply;
 mod travel;
+mod unannounced;
 
 use accelnet_lab::lab::{Cluster, Options, SecondAdapter, Store};
 use rig::{Rig, options};
@@ -241,9 +242,8 @@ fn travel() {
 }
 
 /// Three nodes, one cluster.
-#[test]
-fn cluster() {
-    let mut rig = Rig::up(Options {
+fn three_nodes() -> Rig {
+    Rig::up(Options {
         nodes: 3,
         guests: 3,
         cluster: Some(Cluster {
@@ -251,7 +251,30 @@ fn cluster() {
             servers: 1,
         }),
         ..options()
-    });
+    })
+}
+
+/// A cluster, in short: commands from any node, a server that dies, VMs that move, a node that dies.
+#[test]
+fn cluster() {
+    let mut rig = three_nodes();
+    rig.step("each node speaks for all", joined::each_node_speaks_for_all);
+    rig.step(
+        "acceleration, from any node",
+        joined::acceleration_from_any_node,
+    );
+    rig.step("the server is killed", joined::the_server_is_killed);
+    rig.step("a VM is moved by a command", moving::by_a_command);
+    rig.step("others move it on its VF", unannounced::by_other_tools);
+    rig.step("they are told that it cannot come", unannounced::refused);
+    rig.step("and end it half way", unannounced::half_way);
+    rig.step("a node dies", moving::a_node_dies);
+}
+
+/// The rest of it.
+#[test]
+fn cluster_at_length() {
+    let mut rig = three_nodes();
     rig.step("nodes know each other", cluster::nodes_know_each_other);
     rig.step(
         "status tells the networks",
@@ -276,18 +299,15 @@ fn cluster() {
         "the documentation on each node",
         documentation::on_each_node,
     );
-    rig.step("the server is killed", joined::the_server_is_killed);
     rig.step("a node is cut off from it", joined::a_node_is_cut_off);
     rig.step("a node is drained", joined::a_node_is_drained);
     rig.step("its VM goes elsewhere", joined::its_vm_goes_elsewhere);
-    rig.step("a VM is moved by a command", moving::by_a_command);
     rig.step("it cannot be moved", moving::in_vain);
     rig.step("its move is taken back", moving::taken_back);
     rig.step(
         "a node is removed, and joins again",
         joined::a_node_is_removed,
     );
-    rig.step("a node dies", moving::a_node_dies);
 }
 
 /// A machine that cannot assign devices.

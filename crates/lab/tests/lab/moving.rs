@@ -17,12 +17,12 @@ use crate::{
 
 /// What an accelerated VM may be out of reach for longer than one without a VF, beside the time in which QEMU had
 /// stopped it. Its VF is plugged when it has run there for a moment, which stops an emulated machine for up to a second.
-const MORE_S: f64 = 2.0;
+pub const MORE_S: f64 = 2.0;
 /// vm1's migration goes on, as libvirt tells it.
-const GOES: &str = "virsh domjobinfo vm1 | grep -q 'Outgoing migration'";
+pub const GOES: &str = "virsh domjobinfo vm1 | grep -q 'Outgoing migration'";
 
 /// vm1's answers to the wire while something happens.
-fn asked(rig: &mut Rig, happens: impl FnOnce(&mut Rig)) -> Echoes {
+pub fn asked(rig: &mut Rig, happens: impl FnOnce(&mut Rig)) -> Echoes {
     let vm1 = [rig.lab.guest("vm1").unwrap().address()];
     let calling = rig.lab.start_calling(Place::Wire, &vm1, PPS).unwrap();
     wait(Duration::from_secs(1));
@@ -33,7 +33,7 @@ fn asked(rig: &mut Rig, happens: impl FnOnce(&mut Rig)) -> Echoes {
 
 /// How long vm1 stood still in its last migration, in seconds, as QEMU tells it at its end: what memory was
 /// left, and how busy the machine was, make most of it.
-fn stood_still(rig: &Rig, node: &str) -> f64 {
+pub fn stood_still(rig: &Rig, node: &str) -> f64 {
     let told = "virsh domjobinfo --completed --rawstats vm1 | sed -n 's/^downtime: //p'";
     rig.on(node, told).trim().parse::<f64>().unwrap() / 1e3
 }

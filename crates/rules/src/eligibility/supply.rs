@@ -249,6 +249,7 @@ fn used_by_others(observed: &Observed, vf: &VfFacts) -> Option<String> {
         VfUser::Process { pid, command } => {
             Some(format!("{} is used by process {pid} ({command})", vf.pci))
         }
+        VfUser::Reserved => Some(format!("{} is kept for a VM that comes in", vf.pci)),
         VfUser::HostDriver { driver } => Some(format!("{} is bound to {driver}", vf.pci)),
         VfUser::Others { why } => Some(format!("{} is not ours: {why}", vf.pci)),
     }

@@ -445,7 +445,7 @@ fn accelerate(scene: &Scene<'_>, vm: &VmFacts, level: Performance, plan: &mut Pl
     let is_known =
         |nic: &&&&Nic<'_>| observed.knows_policy(nic.id.vm, nic.id.mac) && nic.stays(scene.memory);
     if let Some(nic) = waiting.first().filter(is_known)
-        && let Some((adapter, vf)) = choose(scene, level, plan)
+        && let Some((adapter, vf)) = free_vf(observed, intent, scene.memory, plan, level)
         && let Ok(attributes) = nics::judge(observed, scene.desired, intent, nic)
     {
         let goal = Goal::ToVf {
@@ -464,32 +464,29 @@ fn accelerate(scene: &Scene<'_>, vm: &VmFacts, level: Performance, plan: &mut Pl
     }
 }
 
-/// The adapter with the most free VFs, and its first one that is ready.
-fn choose<'a>(
-    scene: &Scene<'a>,
-    level: Performance,
+/// A VF that a VM could be given at this level: the first that is ready of the adapter with the most free ones.
+pub fn free_vf<'a>(
+    observed: &'a Observed,
+    intent: &'a Intent,
+    memory: &Memory,
     plan: &Plan,
+    level: Performance,
 ) -> Option<(&'a AdapterFacts, &'a VfFacts)> {
-    let Scene {
-        observed,
-        intent,
-        memory,
-        ..
-    } = *scene;
     // One that a VM has which was not seen is open in its process, and carries an address; libvirt gives none
     // out twice either. But where nobody knows which VMs there are nothing is given out.
     let seen = observed.hypervisor_answers;
-    let promised: BTreeSet<_> = begun(plan)
+    let given: BTreeSet<_> = begun(plan)
         .chain(memory.moves.values())
         .filter(|going| going.going() == Going::ToVf)
         .map(Move::device)
+        .chain(memory.promised.keys().copied())
         .collect();
     let ready = |adapter: &'a AdapterFacts| {
         free_vfs(observed, adapter)
             .filter(|vf| handle::is_ready(intent, vf))
             .filter(|vf| vf.attributes.fulfils(&VfAttributes::baseline()))
             .filter(|vf| eligibility::has_vectors(adapter, vf, &intent.levels, level))
-            .filter(|vf| !memory.quarantined.contains(&vf.pci) && !promised.contains(&vf.pci))
+            .filter(|vf| !memory.quarantined.contains(&vf.pci) && !given.contains(&vf.pci))
             .filter(|vf| !memory.taken.contains(&vf.pci))
             .collect::<Vec<_>>()
     };

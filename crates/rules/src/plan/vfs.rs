@@ -41,6 +41,23 @@ pub fn plan(
     }
 }
 
+/// VFs are kept for VMs that are on their way here, and for no others.
+pub fn reserve(observed: &Observed, memory: &Memory, plan: &mut Plan) {
+    let vfs = observed.adapters.iter().flat_map(|adapter| &adapter.vfs);
+    for vf in vfs {
+        let wanted = memory.promised.contains_key(&vf.pci);
+        match vf.user {
+            VfUser::Nobody if wanted => {}
+            VfUser::Reserved if !wanted => {}
+            _ => continue,
+        }
+        plan.push(Action::ReserveVf {
+            vf: vf.pci,
+            reserved: wanted,
+        });
+    }
+}
+
 fn count(
     observed: &Observed,
     intent: &Intent,
@@ -163,7 +180,9 @@ fn idle_vf(
     let held = vf.user != VfUser::Nobody || somebodys;
     let mut moves = memory.moves.values();
     let moves = moves.any(|going| going.device() == vf.pci);
-    let kept = memory.quarantined.contains(&vf.pci) || memory.taken.contains(&vf.pci);
+    let kept = memory.quarantined.contains(&vf.pci)
+        || memory.taken.contains(&vf.pci)
+        || memory.promised.contains_key(&vf.pci);
     if held || moves || kept {
         return;
     }

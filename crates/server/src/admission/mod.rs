@@ -18,7 +18,9 @@ pub use intent::{
 };
 pub use planning::{look as capacity_of, places};
 pub use room::Room;
-pub use vm::{accelerate, decelerate, park, park_ended, prepare, travel, unpark, waivers_ended};
+pub use vm::{
+    accelerate, decelerate, incoming, park, park_ended, prepare, travel, unpark, waivers_ended,
+};
 
 use crate::{
     reports::{Known, observed},

@@ -1,5 +1,6 @@
 //! VMs: accelerated if they are eligible and there is room, brought back whenever it is asked for.
 
+mod incoming;
 mod nic;
 mod park;
 mod travel;
@@ -12,6 +13,7 @@ use accelnet_model::{Code, Intent, NodeStatus, Performance, Problem, VmFacts};
 use accelnet_rules::{Observed, eligibility, moves, observed::nics_on, profile, staging};
 use jiff::Timestamp;
 
+pub use incoming::incoming;
 pub use park::{park, park_ended, unpark};
 pub use travel::travel;
 pub use waiver::ended as waivers_ended;

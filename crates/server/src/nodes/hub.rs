@@ -216,6 +216,14 @@ impl Hub {
         session.certified_until
     }
 
+    /// The node is one of the cluster.
+    ///
+    /// # Errors
+    /// `node_not_member`.
+    pub fn must_be_member(&self, name: &Name, id: Uuid) -> Result<(), Problem> {
+        self.lock().seat(name, id).map(drop)
+    }
+
     /// An agent has said something.
     ///
     /// # Errors

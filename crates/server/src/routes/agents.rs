@@ -4,8 +4,11 @@
 
 use std::{collections::BTreeSet, convert::Infallible, sync::Arc};
 
-use accelnet_api::agents::{
-    BASE, Down, JoinRequest, Joined, REPORT_BYTES_MAX, RenewRequest, SIGN_EVERY, Up, change,
+use accelnet_api::{
+    agents::{
+        BASE, Down, JoinRequest, Joined, REPORT_BYTES_MAX, RenewRequest, SIGN_EVERY, Up, change,
+    },
+    incoming::{Admitted, IncomingVm, NODE_PATH},
 };
 use accelnet_model::{Code, NodeDesired, Problem};
 use axum::{
@@ -34,6 +37,7 @@ pub fn router() -> Router<Server> {
         .route(&format!("{BASE}/join"), post(join))
         .route(&format!("{BASE}/follow"), get(follow))
         .route(&format!("{BASE}/renew"), post(renew))
+        .route(&format!("{BASE}{NODE_PATH}"), post(incoming))
         .route(
             &format!("{BASE}/report"),
             post(report).layer(DefaultBodyLimit::max(REPORT_BYTES_MAX)),
@@ -89,6 +93,18 @@ async fn renew(
     Body(request): Body<RenewRequest>,
 ) -> Result<String, Failure> {
     Ok(server.membership()?.renew(&peer, &request.request_pem)?)
+}
+
+async fn incoming(
+    State(server): State<Server>,
+    Peer(peer): Peer,
+    Body(vm): Body<IncomingVm>,
+) -> Result<Json<Admitted>, Failure> {
+    server
+        .membership()?
+        .hub
+        .must_be_member(&peer.name, peer.id)?;
+    Ok(Json(server.incoming(&peer.name, &vm).await?))
 }
 
 async fn report(

@@ -164,6 +164,7 @@ impl Vf {
             (_, Some(_), _) => None,
             (VfUser::Nobody, None, None) if facts.group_peers.is_empty() => None,
             (VfUser::Nobody, None, None) => Some("it shares its IOMMU group".to_owned()),
+            (VfUser::Reserved, None, _) => Some("it is kept for a VM that comes in".to_owned()),
             (VfUser::Nobody, None, Some(vm)) => Some(format!("VM {vm} needs it at its start")),
             (VfUser::Process { command, .. }, None, _) => Some(command.clone()),
             (VfUser::HostDriver { driver }, None, _) => Some(driver.clone()),

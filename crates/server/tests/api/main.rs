@@ -36,6 +36,7 @@ mod connections;
 mod crowd;
 mod enabling;
 mod http;
+mod incoming;
 mod intent_create;
 mod intent_match;
 mod intents;

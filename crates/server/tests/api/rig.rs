@@ -6,6 +6,8 @@ use std::{
     sync::{Arc, Once},
 };
 
+use accelnet_api::incoming::{Admitted, IncomingVm};
+use accelnet_model::Problem;
 use accelnet_rules::{Observed, fixture};
 use accelnet_server::fake::{FakeNodes, Running};
 use accelnet_store::{MemoryStore, Page, Store};
@@ -104,6 +106,13 @@ impl Http {
     pub async fn enable(&self, reserve: i64) -> Answer {
         let body = json!({"intent": "compute", "node_reserve_percentage": reserve});
         self.put("/acceleration", body).await
+    }
+}
+
+impl Rig {
+    /// What a node asks before a VM comes to it.
+    pub async fn incoming(&self, node: &str, vm: &IncomingVm) -> Result<Admitted, Problem> {
+        self.running.incoming(node, vm).await
     }
 }
 

@@ -10,16 +10,16 @@ use std::{
 
 use accelnet_agent::{
     by_hand,
-    event::{Effect, Event},
+    event::{Effect, Event, Expected, Promised},
     ledger::Ledger,
     machine::Machine,
 };
 use accelnet_host::{Host, HostEvent, twin::Station};
 use accelnet_hypervisor::{Hypervisor, HypervisorEvent};
-use accelnet_model::{Code, NicPath, NodeStatus};
+use accelnet_model::{Code, NicPath, NodeStatus, PciAddress, Performance, Problem};
 use accelnet_rules::action::Lane;
 
-use super::{World, codes, is_quiet, mac, path};
+use super::{World, codes, is_quiet, mac, path, uuid};
 use crate::process::{Fault, Process, check};
 
 /// Virtual time in which a look is over.
@@ -44,6 +44,7 @@ pub(super) struct Running {
     of_vms: mpsc::Receiver<HypervisorEvent>,
     reports: VecDeque<NodeStatus>,
     answers: BTreeMap<u64, NodeStatus>,
+    promises: BTreeMap<u64, Result<Promised, Problem>>,
     tokens: u64,
 }
 
@@ -142,6 +143,7 @@ impl World {
             of_vms,
             reports: VecDeque::new(),
             answers: BTreeMap::new(),
+            promises: BTreeMap::new(),
             tokens: 0,
         });
         self.step(Event::Tick);
@@ -272,6 +274,10 @@ impl World {
                 self.running_mut().answers.insert(token, *status);
                 return true;
             }
+            Effect::Promise(token, promised) => {
+                self.running_mut().promises.insert(token, promised);
+                return true;
+            }
         };
         self.step(event);
         true
@@ -368,6 +374,33 @@ impl World {
             }
             if running.process.is_dead() {
                 return None;
+            }
+            assert!(self.now() < end, "no answer");
+            self.go_on(Duration::from_secs(1));
+        }
+    }
+
+    /// libvirt asks before a VM comes in; the VF that is kept for its NIC.
+    pub fn expect(&mut self, vm: u8) -> Result<PciAddress, Problem> {
+        let running = self.running_mut();
+        running.tokens += 1;
+        let token = running.tokens;
+        let expected = Expected {
+            vm: uuid(vm),
+            name: format!("vm{vm}"),
+            level: Performance::Low,
+            nics: vec![mac(vm)],
+        };
+        self.step(Event::Expected(token, expected));
+        let end = self.now() + PATIENCE;
+        loop {
+            while self.advance_agent() {}
+            if let Some(promised) = self.running_mut().promises.remove(&token) {
+                return promised.map(|promised| {
+                    assert_eq!(promised.len(), 1);
+                    assert_eq!(promised[0].0, mac(vm));
+                    promised[0].1
+                });
             }
             assert!(self.now() < end, "no answer");
             self.go_on(Duration::from_secs(1));

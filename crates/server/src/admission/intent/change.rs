@@ -239,6 +239,7 @@ fn users(adapter: &AdapterFacts, observed: &accelnet_rules::Observed) -> Vec<Str
         match (vm, &vf.user) {
             (Some(vm), _) => format!("VM '{}'", vm.name),
             (None, VfUser::Process { pid, command }) => format!("{command} (process {pid})"),
+            (None, VfUser::Reserved) => "a VM that comes in".to_owned(),
             (None, VfUser::HostDriver { driver }) => format!("the host's driver {driver}"),
             (None, VfUser::Others { why }) => format!("others ({why})"),
             (None, VfUser::Nobody) => "a VM".to_owned(),

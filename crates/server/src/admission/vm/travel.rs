@@ -114,7 +114,7 @@ fn node<'a>(seen: &'a Seen, word: &str) -> Result<&'a Known, Problem> {
 }
 
 /// It can have its VFs there. Where VMs are is not ours to choose, so the reserve is nothing to refuse by.
-fn has_room(wish: &Wish, seen: &Seen, vm: &Vm, to: &Name) -> Result<(), Problem> {
+pub fn has_room(wish: &Wish, seen: &Seen, vm: &Vm, to: &Name) -> Result<(), Problem> {
     let places = places(wish, seen, vm, vm.level)?;
     let mut there = places.nodes.iter().filter(|place| place.node == *to);
     if there.any(|place| place.fits) {
