@@ -20,18 +20,31 @@ fn migrate(to: &str) -> String {
     )
 }
 
+/// vm1's migration begins, and goes on by itself.
+pub fn begin(rig: &Rig, from: &str, to: &str) {
+    let unit = "systemd-run -q --collect --unit=moves --property=Type=exec";
+    rig.on(from, &format!("{unit} {}", migrate(to)));
+    rig.until_on(from, 120, GOES);
+}
+
+/// It is over, however it ended.
+pub fn until_over(rig: &Rig, from: &str) {
+    rig.until_on(from, 120, "! systemctl -q is-active moves");
+    rig.until_on(from, 60, &format!("! {GOES}"));
+}
+
 /// The VF of a VM's first NIC.
 fn vf_of(rig: &Rig, vm: &str) -> String {
     let shown = on(rig, "node3", &format!("vm show {vm}"));
     shown["nics"][0]["vf"].as_str().unwrap().to_owned()
 }
 
-/// VFs of a node that are kept for somebody who is on his way.
-fn kept(rig: &Rig, node: &str) -> usize {
-    let shown = on(rig, "node3", &format!("adapter show pf0 --node {node}"));
-    let vfs = |adapter: &Value| adapter["vfs"].as_array().cloned().unwrap_or_default();
-    let found = vfs(&shown).into_iter().chain(vfs(&shown["facts"]));
-    found.filter(|vf| vf["user"]["by"] == "reserved").count()
+/// A VF of the node is kept for somebody who is on his way, or none is.
+fn until_kept(rig: &Rig, node: &str, kept: bool) {
+    let not = if kept { "" } else { "! " };
+    let shown = format!("accelnet adapter show pf0 --node {node} -o json");
+    let condition = format!("x=$({shown}) && {not}echo \"$x\" | grep -q '\"by\": \"reserved\"'");
+    rig.until_on("node3", 60, &condition);
 }
 
 /// There, where another VM has the VF of the same address; and back, while the agent that expects it is killed.
@@ -64,21 +77,10 @@ pub fn by_other_tools(rig: &mut Rig) {
     let report = rig.lab.probe("vm1", 2.0, 100).unwrap();
     assert_eq!(report.lost, 0, "{report:?}");
     // What was kept for it is nobody's now.
-    rig.until_on(
-        "node3",
-        30,
-        "accelnet status -o json | grep -q '\"converged\": true'",
-    );
-    assert_eq!(kept(rig, "node2"), 0);
+    until_kept(rig, "node2", false);
 
-    rig.on(
-        "node2",
-        &format!(
-            "systemd-run -q --unit=moves --property=Type=exec {}",
-            migrate("node1")
-        ),
-    );
-    rig.until_on("node2", 120, GOES);
+    begin(rig, "node2", "node1");
+    until_kept(rig, "node1", true);
     rig.on("node1", "systemctl kill --signal=KILL accelnet-agent");
     until_reachable(rig, "node3", "node1", true, 60);
     until_path(rig, "node3", "vm1", "vf", "node1");
@@ -116,28 +118,16 @@ pub fn refused(rig: &mut Rig) {
 /// Ended while it goes on: it is on its VF where it was, and nothing is kept for it there.
 pub fn half_way(rig: &mut Rig) {
     let missed = asked(rig, |rig| {
-        rig.on(
-            "node1",
-            &format!(
-                "systemd-run -q --unit=moves --property=Type=exec {}",
-                migrate("node2")
-            ),
-        );
-        rig.until_on("node1", 120, GOES);
-        assert_eq!(kept(rig, "node2"), 1);
+        begin(rig, "node1", "node2");
+        until_kept(rig, "node2", true);
         rig.on("node1", "virsh domjobabort vm1");
-        rig.until_on("node1", 60, "! systemctl -q is-active moves");
-        rig.until_on("node1", 60, &format!("! {GOES}"));
+        until_over(rig, "node1");
         until_path(rig, "node3", "vm1", "vf", "node1");
         wait(Duration::from_secs(1));
     });
     only_switched(&missed);
     rig.until_on("node2", 60, "! virsh list --name | grep -q vm1");
-    rig.until_on(
-        "node3",
-        60,
-        "! accelnet adapter show pf0 --node node2 -o json | grep -q reserved",
-    );
+    until_kept(rig, "node2", false);
     let report = rig.lab.probe("vm1", 2.0, 100).unwrap();
     assert_eq!(report.lost, 0, "{report:?}");
 }
