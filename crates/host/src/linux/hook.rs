@@ -101,7 +101,7 @@ mod tests {
         let machine = fixture::igb();
         let root = machine.root();
         assert_eq!(observe(root).unwrap(), Hook::Missing);
-        let own = format!("{DIRECTORY}/{FILE}");
+        let own = format!("{}/{FILE}", DIRECTORY.trim_start_matches('/'));
         machine.write(&own, "#!/bin/sh\n");
         assert_eq!(observe(root).unwrap(), Hook::Missing, "it cannot be run");
         let runs = |path: &str| {

