@@ -179,7 +179,7 @@ impl Machine {
         match event {
             Event::Wished(desired) => self.accept(now, *desired, effects),
             Event::Asked(token) => self.looks.ask(token, now, self.number),
-            Event::Expected(token, vm) => self.expect(now, token, vm, effects),
+            Event::Expected(token, vm) => self.expect(now, token, &vm, effects),
             Event::Host(event) => self.heard(now, &event),
             Event::Vms(event) => self.heard_of_vm(now, event),
             Event::HostSeen(look) => self.host_seen(now, *look, effects),

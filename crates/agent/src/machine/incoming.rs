@@ -51,11 +51,11 @@ impl Machine {
         &mut self,
         now: Duration,
         token: u64,
-        vm: Expected,
+        vm: &Expected,
         effects: &mut Vec<Effect>,
     ) {
         self.prepare_memory(now);
-        match self.kept_for(&vm).map_or_else(|| self.choose(&vm), Ok) {
+        match self.kept_for(vm).map_or_else(|| self.choose(vm), Ok) {
             Ok(chosen) => {
                 tracing::info!(vm = vm.name, ?chosen, "a VM is on its way here");
                 self.forget_incoming(vm.vm);

@@ -5,7 +5,7 @@
 //! goes on without it. Nothing is done to the device, and the kernel ends it with the process.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, btree_map::Entry},
     fs::{File, OpenOptions},
     io,
     sync::{Mutex, PoisonError},
@@ -28,8 +28,8 @@ impl Reserved {
             kept.remove(&vf);
             return Ok(());
         }
-        if !kept.contains_key(&vf) {
-            kept.insert(vf, open(root, vf)?);
+        if let Entry::Vacant(place) = kept.entry(vf) {
+            place.insert(open(root, vf)?);
         }
         Ok(())
     }
