@@ -3,6 +3,8 @@
 //! A node reports what the rules say about what it sees ([`plan()`]), and does what is wanted of its
 //! VMs at once unless it is told to be idle: a NIC is on a VF or it is not, without a switch-over.
 
+pub mod simulated;
+
 use std::{
     collections::BTreeMap,
     net::{Ipv4Addr, SocketAddr},

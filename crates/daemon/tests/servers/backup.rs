@@ -2,7 +2,6 @@
 
 use std::{fs, path::Path, process::Output, sync::Arc};
 
-use accelnet_api::JoinTokenRequest;
 use accelnet_link::{Line, Node, join};
 use tokio::{sync::watch, time::timeout};
 
@@ -46,11 +45,7 @@ async fn a_cluster_goes_on_from_its_backup_on_another_kind_of_store() {
     assert!(on_file.accelnetd("init").output().unwrap().status.success());
     let server = on_file.start();
     until("it decides", async || on_file.decides().await.then_some(())).await;
-    let request = JoinTokenRequest {
-        node: None,
-        ttl_s: 900,
-    };
-    let token = on_file.admin().join_token(&request).await.unwrap().token;
+    let token = on_file.join_token().await;
     let name = "node1".parse().unwrap();
     let credentials = join(&on_file.url(), &token, &name).await.unwrap();
     let twin = Arc::new(Twin(watch::Sender::new(None)));

@@ -9,7 +9,7 @@ use std::{
     },
 };
 
-use accelnet_api::{AccelerateRequest, Client, EnableRequest, JoinTokenRequest};
+use accelnet_api::{AccelerateRequest, Client, EnableRequest};
 use accelnet_link::{Line, Node, Pending, join};
 use accelnet_model::{NodeDesired, NodeStatus, Performance, Problem, VmStatus, WhenToCreateVfs};
 use accelnet_rules::fixture;
@@ -18,7 +18,7 @@ use tokio::{
     time::timeout,
 };
 
-use crate::rig::{AGAIN, LIMIT, Place, active, add_intent, etcd, is_up, status, until};
+use crate::rig::{AGAIN, LIMIT, Place, active, add_intent, etcd, found, is_up, status, until};
 
 const VMS: u8 = 100;
 /// So many are done when the server is killed.
@@ -99,22 +99,13 @@ async fn each_of_a_hundred_is_made_once() {
     let directory = tempfile::tempdir().unwrap();
     let (_etcd, store) = etcd(directory.path());
     let places = ["a", "b"].map(|name| Place::new(directory.path(), name, &store));
-    let init = async || {
-        let output = places[0].accelnetd("init").output().unwrap();
-        let said = String::from_utf8(output.stdout).unwrap();
-        output.status.success().then_some(said)
-    };
-    let (said, _) = until("the cluster is founded", init).await;
+    let founded = found(&places[0]).await;
     let running = [places[0].start(), places[1].start()];
     let first = active(&places).await;
     let number = usize::from(first.address == places[1].address);
     let second = &places[1 - number];
 
-    let request = JoinTokenRequest {
-        node: None,
-        ttl_s: 900,
-    };
-    let token = first.admin().join_token(&request).await.unwrap().token;
+    let token = first.join_token().await;
     let name = "node1".parse().unwrap();
     let mut credentials = join(&first.url(), &token, &name).await.unwrap();
     credentials.learn(&[first.address.clone(), second.address.clone()]);
@@ -133,13 +124,9 @@ async fn each_of_a_hundred_is_made_once() {
     first.admin().enable(&enabled, false).await.unwrap();
 
     // People who named the server that stays.
-    let mut words = said.lines().map(str::trim);
-    let fingerprint = words.nth(1).unwrap().parse().unwrap();
-    let token = words.find(|word| word.starts_with("accelnet-1.")).unwrap();
-    let tls = accelnet_pki::tls::pinned(fingerprint).unwrap();
     let (done, some) = (Arc::new(AtomicUsize::new(0)), Arc::new(Notify::new()));
     let asked = (1..=VMS).map(|number| {
-        let client = Client::over_tls(&second.url(), &tls, Some(token)).unwrap();
+        let client = founded.person(second);
         let (done, some) = (Arc::clone(&done), Arc::clone(&some));
         tokio::spawn(async move {
             enable(client, format!("vm{number}")).await;

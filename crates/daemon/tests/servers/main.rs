@@ -13,4 +13,6 @@ mod certificates;
 mod crowd;
 mod rig;
 mod secure;
+#[path = "../shared/servers.rs"]
+mod shared;
 mod taking_over;

@@ -1,117 +1,28 @@
-//! etcd, servers and a node's line.
+//! A node's line, and what the tests ask of servers.
 
-use std::{
-    net::TcpListener,
-    path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
-    time::{Duration, Instant},
-};
+use std::path::Path;
 
-use accelnet_api::{Client, ServerUrl};
 use accelnet_link::{Node, Pending};
 use accelnet_model::{AdapterStatus, NodeDesired, NodeStatus, Problem};
 use accelnet_rules::fixture;
 use tokio::{sync::watch, time::timeout};
 
 use crate::certificates::Certificates;
+pub use crate::shared::{AGAIN, LIMIT, Place, Process, etcd, found, until};
 
-/// What takes this long does not come.
-pub const LIMIT: Duration = Duration::from_secs(60);
-/// Between two looks at something that nobody tells of: a process that starts.
-pub const AGAIN: Duration = Duration::from_millis(50);
-
-/// A process that ends with the test.
-pub struct Process(Child);
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        // It may have ended already.
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-impl Process {
-    pub fn signal(&self, signal: rustix::process::Signal) {
-        let pid = rustix::process::Pid::from_child(&self.0);
-        rustix::process::kill_process(pid, signal).unwrap();
-    }
-}
-
-fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    listener.local_addr().unwrap().port()
-}
-
-pub fn etcd(directory: &Path) -> (Process, String) {
-    start_etcd(&directory.join("etcd"), None)
-}
-
-/// One that speaks TLS with those who show a certificate of this authority.
+/// An etcd that speaks TLS with those who show a certificate of this authority.
 pub fn secure_etcd(directory: &Path, certificates: &Certificates) -> (Process, String) {
-    start_etcd(&directory.join("secure-etcd"), Some(certificates))
-}
-
-fn start_etcd(home: &Path, certificates: Option<&Certificates>) -> (Process, String) {
-    let (client, peer) = (free_port(), free_port());
-    let (client, peer) = (
-        format!("127.0.0.1:{client}"),
-        format!("http://127.0.0.1:{peer}"),
-    );
-    let scheme = if certificates.is_some() {
-        "https"
-    } else {
-        "http"
-    };
-    let url = format!("{scheme}://{client}");
-    let mut command = Command::new("etcd");
-    command
-        .arg(format!("--data-dir={}", home.display()))
-        .args([
-            format!("--listen-client-urls={url}"),
-            format!("--advertise-client-urls={url}"),
-        ])
-        .args([
-            format!("--listen-peer-urls={peer}"),
-            format!("--initial-advertise-peer-urls={peer}"),
-        ])
-        .arg(format!("--initial-cluster=default={peer}"))
-        .args(["--logger=zap", "--log-level=error"]);
-    if let Some(certificates) = certificates {
-        command.arg("--client-cert-auth").args([
-            format!("--trusted-ca-file={}", certificates.ca.display()),
-            format!("--cert-file={}", certificates.cert.display()),
-            format!("--key-file={}", certificates.key.display()),
-        ]);
-    }
-    let process = command
-        .stderr(Stdio::null())
-        .spawn()
-        .expect("etcd (Debian: etcd-server)");
-    (Process(process), format!("etcd://{client}"))
-}
-
-/// One server's command line and where it is.
-pub struct Place {
-    pub address: String,
-    socket: PathBuf,
-    state: PathBuf,
-    store: String,
-    /// With what it speaks to etcd.
-    files: Vec<String>,
+    let Certificates { ca, cert, key } = certificates;
+    let more = [
+        "--client-cert-auth".to_owned(),
+        format!("--trusted-ca-file={}", ca.display()),
+        format!("--cert-file={}", cert.display()),
+        format!("--key-file={}", key.display()),
+    ];
+    crate::shared::start_etcd(&directory.join("secure-etcd"), "https", &more)
 }
 
 impl Place {
-    pub fn new(directory: &Path, name: &str, store: &str) -> Self {
-        Self {
-            address: format!("127.0.0.1:{}", free_port()),
-            socket: directory.join(format!("{name}.sock")),
-            state: directory.join(name),
-            store: store.to_owned(),
-            files: Vec::new(),
-        }
-    }
-
     /// The same, which shows these to etcd.
     pub fn with_files(self, certificates: &Certificates) -> Self {
         let file = |option: &str, file: &Path| format!("--etcd-{option}={}", file.display());
@@ -133,57 +44,6 @@ impl Place {
             files: Vec::new(),
         }
     }
-
-    /// A command on the store.
-    pub fn on_store(&self, role: &str) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_accelnetd"));
-        command.arg(role).arg("--state-dir").arg(&self.state);
-        command.args(["--store", &self.store]).args(&self.files);
-        command.stdin(Stdio::null());
-        command
-    }
-
-    pub fn accelnetd(&self, role: &str) -> Command {
-        let mut command = self.on_store(role);
-        command.args(["--address", &self.address]);
-        command
-    }
-
-    pub fn start(&self) -> Process {
-        let mut command = self.accelnetd("server");
-        command
-            .args(["--listen", &self.address])
-            .arg("--socket")
-            .arg(&self.socket);
-        Process(command.stderr(Stdio::null()).spawn().unwrap())
-    }
-
-    pub fn admin(&self) -> Client {
-        Client::on_socket(&self.socket).unwrap()
-    }
-
-    pub async fn decides(&self) -> bool {
-        self.admin().status().await.is_ok()
-    }
-
-    pub fn url(&self) -> ServerUrl {
-        self.address.parse().unwrap()
-    }
-}
-
-pub async fn until<T>(what: &str, so: impl AsyncFn() -> Option<T>) -> (T, Duration) {
-    let begun = Instant::now();
-    let found = async {
-        loop {
-            if let Some(found) = so().await {
-                return found;
-            }
-            tokio::time::sleep(AGAIN).await;
-        }
-    };
-    let found = timeout(LIMIT, found).await;
-    let found = found.unwrap_or_else(|_| panic!("not within {LIMIT:?}: {what}"));
-    (found, begun.elapsed())
 }
 
 /// Which of them decides.

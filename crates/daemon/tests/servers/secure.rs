@@ -4,7 +4,7 @@ use std::path::Path;
 
 use crate::{
     certificates::Certificates,
-    rig::{Place, active, etcd, secure_etcd, until},
+    rig::{Place, active, etcd, found, secure_etcd},
 };
 
 /// What a server says that does not start.
@@ -14,15 +14,6 @@ fn refused(place: &Place) -> String {
     String::from_utf8(output.stderr).unwrap()
 }
 
-/// Waits until etcd answers, and the cluster is founded there.
-async fn founded(place: &Place) {
-    let init = async || {
-        let said = place.accelnetd("init").output().unwrap();
-        said.status.success().then_some(())
-    };
-    until("the cluster is founded", init).await;
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_shows_its_certificate_to_etcd_and_says_what_is_wrong_with_it() {
     let directory = tempfile::tempdir().unwrap();
@@ -30,7 +21,7 @@ async fn a_server_shows_its_certificate_to_etcd_and_says_what_is_wrong_with_it()
     let other = Certificates::new(directory.path(), "other");
     let (_etcd, store) = secure_etcd(directory.path(), &good);
     let place = Place::new(directory.path(), "a", &store).with_files(&good);
-    founded(&place).await;
+    found(&place).await;
     let places = [
         place,
         Place::new(directory.path(), "b", &store).with_files(&good),
@@ -75,7 +66,7 @@ async fn a_server_shows_its_certificate_to_etcd_and_says_what_is_wrong_with_it()
     }
     let (_plain, plain) = etcd(directory.path());
     let place = Place::new(directory.path(), "d", &plain);
-    founded(&place).await;
+    found(&place).await;
     let said = refused(&place.with_files(&good));
     assert!(said.contains("does not speak TLS"), "{said}");
     let alone = Place::new(directory.path(), "e", "sqlite:/nowhere/x").with_files(&good);

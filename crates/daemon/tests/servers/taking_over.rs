@@ -3,26 +3,18 @@
 
 use std::sync::Arc;
 
-use accelnet_api::{Client, JoinTokenRequest, agents::ACTIVE_HEADER};
+use accelnet_api::agents::ACTIVE_HEADER;
 use accelnet_link::{Line, Node, join};
 use tokio::sync::watch;
 
-use crate::rig::{Place, Twin, active, add_intent, etcd, is_up, status, told, until};
+use crate::rig::{Place, Twin, active, add_intent, etcd, found, is_up, status, told, until};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn one_of_two_decides_and_the_other_takes_over() {
     let directory = tempfile::tempdir().unwrap();
     let (_etcd, store) = etcd(directory.path());
     let places = ["a", "b"].map(|name| Place::new(directory.path(), name, &store));
-    let init = async || {
-        let output = places[0].accelnetd("init").output().unwrap();
-        output
-            .status
-            .success()
-            .then(|| String::from_utf8(output.stdout).unwrap())
-    };
-    let (said, _) = until("the cluster is founded", init).await;
-    assert!(said.contains("accelnet-1.admin."), "{said}");
+    let founded = found(&places[0]).await;
     let again = places[0].accelnetd("init").output().unwrap();
     assert!(
         !again.status.success() && again.stdout.is_empty(),
@@ -43,22 +35,14 @@ async fn one_of_two_decides_and_the_other_takes_over() {
     assert_eq!(ACTIVE_HEADER, "x-accelnet-active");
 
     // Whoever comes over the network is sent on, under the same authority, and asks the right one from then on.
-    let mut words = said.lines().map(str::trim);
-    let fingerprint = words.nth(1).unwrap().parse().unwrap();
-    let token = words.find(|word| word.starts_with("accelnet-1.")).unwrap();
-    let tls = accelnet_pki::tls::pinned(fingerprint).unwrap();
-    let person = Client::over_tls(&second.url(), &tls, Some(token)).unwrap();
+    let person = founded.person(second);
     assert_eq!(person.whoami().await.unwrap().name, "admin");
     let servers = person.servers().await.unwrap().items;
     let active = servers.iter().find(|server| server.active).unwrap();
     assert_eq!(active.address, first.address);
 
     // A machine joins by whichever it asks, and is told of changes.
-    let request = JoinTokenRequest {
-        node: None,
-        ttl_s: 900,
-    };
-    let token = first.admin().join_token(&request).await.unwrap().token;
+    let token = first.join_token().await;
     let credentials = join(&second.url(), &token, &"node1".parse().unwrap())
         .await
         .unwrap();

@@ -1,7 +1,8 @@
 //! Accelerations through the API at 1,000 and 10,000 nodes with 20 accelerated VMs each, by 8 clients on
 //! the unix socket, on SQLite; and how long lists of that size take.
 //!
-//! `make bench`. The nodes are simulated ([`nodes`]): they answer and report at once, so what is measured
+//! `make bench`. The nodes are simulated ([`nodes`]), and neither TLS nor etcd is in the way (those are in the
+//! benchmark of the daemon, `cluster`): they answer and report at once, so what is measured
 //! is the server with its store. Beside it, in the same run, the bare commits that no design can do
 //! without: the same store, durable, as many bytes, 8 writers at once and one alone. Ratios to them are
 //! what compares between machines.
@@ -16,11 +17,12 @@ use std::{
 
 use accelnet_api::{AccelerateRequest, Client};
 use accelnet_model::Performance;
-use accelnet_rules::fixture;
-use accelnet_server::{Door, Nodes, Server};
+use accelnet_server::{
+    Door, Nodes, Server,
+    fake::simulated::{Size, fill, vm_name, vm_spec},
+};
 use accelnet_store::{Op, SqliteOptions, SqliteStore, Store};
 use nodes::SimulatedNodes;
-use serde_json::{Value, json};
 use tokio::{net::UnixListener, runtime::Runtime, task::JoinSet};
 use uuid::Uuid;
 
@@ -102,43 +104,6 @@ async fn bare(file: &Path, writers: u64) -> Times {
     Times(all.join_all().await.concat())
 }
 
-fn vm_spec(node: u64, number: u32) -> Value {
-    let level = if number.is_multiple_of(2) {
-        "low"
-    } else {
-        "medium"
-    };
-    json!({"schema": 1, "uuid": nodes::uuid(node, number), "name": nodes::vm_name(node, number),
-        "intents": {"compute": {"level": level, "prepare": false}}, "by": {"uid": 0, "gid": 0, "pid": 1},
-        "at": "2026-01-01T00:00:00Z"})
-}
-
-/// The wish of a cluster that has been in use for long.
-async fn fill(file: &Path, count: u64) {
-    let store = open(file).await;
-    let mut intent = serde_json::to_value(fixture::intent()).expect("JSON");
-    intent["schema"] = 1.into();
-    let enabled = json!({"schema": 1, "intent": "compute", "node_reserve_percentage": 50});
-    let mut ops = vec![
-        Op::put("accelnet/v1/intents/compute", intent.to_string()),
-        Op::put("accelnet/v1/cluster", enabled.to_string()),
-    ];
-    for node in 0..count {
-        ops.extend((0..ACCELERATED).map(|number| {
-            let key = format!("accelnet/v1/vms/{}/spec", nodes::uuid(node, number));
-            Op::put(key, vm_spec(node, number).to_string())
-        }));
-        if ops.len() > 100 || node + 1 == count {
-            ops.push(Op::put("accelnet/v1/generation", "{\"schema\":1}"));
-            store
-                .txn(Vec::new(), std::mem::take(&mut ops))
-                .await
-                .expect("a commit");
-        }
-    }
-    store.close().await;
-}
-
 /// Accelerates VMs and brings them back, over and over; one client.
 async fn client(socket: Arc<Path>, own: u64, count: u64, begin: Instant) -> [Vec<Duration>; 2] {
     let client = Client::on_socket(&socket).expect("a client");
@@ -156,7 +121,7 @@ async fn client(socket: Arc<Path>, own: u64, count: u64, begin: Instant) -> [Vec
         }
         // Each client has nodes of its own, far from each other.
         let node = (number * 7919 * CLIENTS + own) % count;
-        let vm = nodes::vm_name(node, ACCELERATED + (number % u64::from(OTHERS)) as u32);
+        let vm = vm_name(node, ACCELERATED + (number % u64::from(OTHERS)) as u32);
         let asked = Instant::now();
         let done = client.accelerate(&vm, &request, false).await.expect("room");
         there.push(asked.elapsed());
@@ -197,8 +162,17 @@ fn run(directory: &Path, count: u64) {
     );
     let file = directory.join(format!("state{count}.sqlite"));
     let (serving, asking) = (runtime(), runtime());
-    asking.block_on(fill(&file, count));
-    let simulated = Arc::new(SimulatedNodes::new(count, ACCELERATED, OTHERS));
+    let size = Size {
+        nodes: count,
+        accelerated: ACCELERATED,
+        others: OTHERS,
+    };
+    asking.block_on(async {
+        let store = open(&file).await;
+        fill(&store, size).await;
+        store.close().await;
+    });
+    let simulated = Arc::new(SimulatedNodes::new(size));
     let socket = directory.join(format!("socket{count}"));
     let begin = Instant::now();
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
@@ -216,7 +190,7 @@ fn run(directory: &Path, count: u64) {
     println!("  ready after {:.1?}", begin.elapsed());
     asking.block_on(async {
         let client = Client::on_socket(&socket).expect("a client");
-        let first = nodes::vm_name(0, 0);
+        let first = vm_name(0, 0);
         // Capacity is made at the first question.
         timed("first GET /capacity", client.capacity(&[])).await;
         let (mut there, mut back) = measure(&socket, count).await;
