@@ -195,7 +195,7 @@ async fn serve(args: &ServerArgs) -> Result<()> {
         .with_context(|| format!("cannot listen on {}", args.listen))?;
     let (certificates, certificate) = watch::channel(own_certificate(&authority, &names)?);
     let renewing = keep_certificate(Arc::clone(&authority), names, certificates);
-    let (own, stage) = watch::channel(None);
+    let (own, stage) = watch::channel(open.begins());
     let doors = vec![
         Door::Local(socket.listener),
         Door::Network(listener, certificate),

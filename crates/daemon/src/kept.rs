@@ -17,10 +17,12 @@ use accelnet_server::membership;
 use accelnet_store::{EtcdOptions, EtcdStore, EtcdTls};
 use accelnet_store::{SqliteOptions, SqliteStore, Store};
 use anyhow::{Context, Result, bail, ensure};
-use axum::Router;
 use tokio::sync::watch;
 
-use crate::{etcd_files::EtcdFiles, stage::WhoDecides};
+use crate::{
+    etcd_files::EtcdFiles,
+    stage::{Own, WhoDecides},
+};
 
 /// The file in the state directory, unless another is named.
 const STATE_FILE: &str = "server.sqlite";
@@ -120,6 +122,15 @@ impl Kept {
 }
 
 impl Open {
+    /// How far a server is that begins on it.
+    pub fn begins(&self) -> Own {
+        match self {
+            Self::Sqlite(_) => Own::Reads,
+            #[cfg(feature = "etcd")]
+            Self::Etcd(_) => Own::StandsBy,
+        }
+    }
+
     /// Asks who decides at present, if that can be another server.
     pub fn who_decides(&self) -> Option<WhoDecides> {
         match self {
@@ -150,7 +161,7 @@ impl Open {
         self,
         authority: Arc<Authority>,
         addresses: Vec<String>,
-        own: watch::Sender<Option<Router>>,
+        own: watch::Sender<Own>,
         stopped: watch::Receiver<bool>,
         ready: impl Fn(),
     ) -> Result<()> {
@@ -172,6 +183,7 @@ impl Open {
                     () = crate::cluster::told(stopped.clone()) => return Ok(()),
                 };
                 tracing::info!("this server decides from now on");
+                own.send_replace(Own::Reads);
                 let fenced = Arc::new(leader.store().clone());
                 let ended = async {
                     leader.deposed().await;
@@ -187,13 +199,13 @@ async fn active<S: Store>(
     store: Arc<S>,
     authority: Arc<Authority>,
     addresses: Vec<String>,
-    own: watch::Sender<Option<Router>>,
+    own: watch::Sender<Own>,
     stopped: watch::Receiver<bool>,
     (ended, ready): (impl Future<Output = String>, impl Fn()),
 ) -> Result<()> {
     let server = Server::of_cluster(store, authority, addresses).await;
     let server = server.context("the cluster's state cannot be used")?;
-    own.send_replace(Some(server.router()));
+    own.send_replace(Own::Serves(server.router()));
     ready();
     let (halt, halted) = watch::channel(false);
     let work = server.work(async move {
@@ -206,7 +218,7 @@ async fn active<S: Store>(
     tokio::select! {
         () = &mut work => Ok(()),
         why = ended => {
-            own.send_replace(None);
+            own.send_replace(Own::StandsBy);
             halt.send_replace(true);
             work.await;
             bail!("{why}")
