@@ -54,8 +54,12 @@ const SIGHT_LIMIT: Duration = Duration::from_secs(10);
 
 /// Looks afresh at the node that has the VM; at all of them if it is not where it was, or is not known.
 async fn look_at_its_node(server: &Server, word: &str) -> Result<(), Problem> {
-    // Which VM it is hardly depends on what is wanted.
-    let wish = server.wish().await?;
+    // Which VM it is hardly depends on what is wanted: the store, which is asked by whoever decides, need not be
+    // asked for that.
+    let wish = match server.shared.told.newest() {
+        Some(wish) => wish,
+        None => server.wish().await?,
+    };
     let node = || view::find(&wish, &server.seen(), word).ok()?.node;
     let until = Instant::now() + LOOK_LIMIT;
     match node() {
