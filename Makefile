@@ -59,9 +59,10 @@ lab-test-%:
 	  $(call lab_test,$*) || { [ -e $(call LAB_LOST,$*) ] && $(call lab_test,$*); }; \
 	} 2>&1 | sed -u 's/^/$*: /'
 
-bench: ## decisions and accelerations at 10,000 nodes and 200,000 VMs; as root a look at 500 VMs
+bench: ## decisions at 10,000 nodes and 200,000 VMs, a cluster of 1,000 on etcd; as root a look at 500 VMs
 	$(CARGO) bench -p accelnet-rules --bench admission
 	$(CARGO) bench -p accelnet-server --bench admissions
+	$(CARGO) bench -p accelnet-daemon --features etcd --bench cluster
 	$(CARGO) bench -p accelnet-host --bench look
 
 check: deps ## formatting, lints, crate directions, problem catalogue, licences
