@@ -154,16 +154,16 @@ impl Fleet {
     /// Waits until all have been told something since then; how long that took for each, the shortest first.
     pub async fn all_told(&self) -> Vec<Duration> {
         let mut times = self.told.times.subscribe();
-        let all = timeout(LIMIT, times.wait_for(|times| times.len() == self.len()))
-            .await
-            .map(|all| all.expect("it is there").clone());
-        let Ok(mut all) = all else {
+        while times.borrow_and_update().len() < self.len() {
+            let another = timeout(LIMIT, times.changed()).await;
             let told = times.borrow().len();
-            panic!(
-                "within {LIMIT:?} {told} of {} nodes were told their part",
-                self.len()
+            let all = self.len();
+            assert!(
+                another.is_ok(),
+                "for {LIMIT:?} none of those was told its part that are left: {told} of {all} were"
             );
-        };
+        }
+        let mut all = times.borrow().clone();
         all.sort_unstable();
         all
     }
