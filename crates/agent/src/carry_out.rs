@@ -109,6 +109,10 @@ fn one(action: &Action, host: &dyn Host, hypervisor: &dyn Hypervisor) -> Result<
     };
     match done {
         Ok(()) => Ok(Outcome::default()),
+        // What is gone cannot be kept for anybody.
+        Err(error) if matches!(action, Action::ReserveVf { reserved: true, .. }) => {
+            Err(host_failure(action, &error))
+        }
         // What went away between look and deed needs nothing.
         Err(error) if error.is_gone() => Ok(Outcome::default()),
         Err(error) => Err(host_failure(action, &error)),

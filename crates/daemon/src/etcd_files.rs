@@ -3,6 +3,11 @@
 //! They are looked at before anything is dialled: a key that does not fit its certificate would else be told by
 //! etcd as a connection that was closed.
 
+#![cfg_attr(
+    not(feature = "etcd"),
+    allow(dead_code, reason = "without etcd the options are only refused")
+)]
+
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};

@@ -75,6 +75,8 @@ fn link_local(rig: &Rig, place: &str) -> String {
     run_at(rig, place, &script).trim().to_owned()
 }
 
+const PINGS_PER_S: f64 = 2.0;
+
 /// A ping twice a second between two places: how many answers are missing.
 fn missing(rig: &Rig, from: &str, to: &str, stop: &AtomicBool) -> u64 {
     let mut lost = 0;
@@ -160,8 +162,12 @@ pub fn while_switching(rig: &mut Rig) {
         "{:?}",
         report.from_guest
     );
+    let allowed = 4 + (longer_s * PINGS_PER_S) as u64;
     for (from, to, lost) in lost {
-        assert!(lost <= 4, "{from} to {to}: {lost} pings without answer");
+        assert!(
+            lost <= allowed,
+            "{from} to {to}: {lost} pings without answer"
+        );
     }
 }
 
