@@ -240,6 +240,8 @@ impl Machine {
                 if let Some(facts) = vms.find(|facts| facts.uuid == vm) {
                     facts.job = facts.job.filter(|job| *job != VmJob::Outgoing);
                 }
+                // A look that is under way may have seen it on its way still.
+                self.looks.touch_vm(vm, now);
                 self.looks.want_vms_soon(now);
             }
             HypervisorEvent::Migration(_, MigrationPhase::WaitsForUnplug) => {

@@ -335,7 +335,10 @@ impl Machine {
 
     fn ensure_room(&mut self, tap: &IfName) -> Result<()> {
         self.port(tap).ok_or_else(|| gone(tap))?;
-        let on_it = |guest: &&super::Guest| &guest.tap == tap && !guest.is_on_vf(self.now);
+        // One that is down loses what comes to it anyway.
+        let on_it = |guest: &&super::Guest| {
+            &guest.tap == tap && guest.up && !guest.is_on_vf(self.now)
+        };
         if let Some(guest) = self.guests.iter().find(on_it) {
             let text = format!("{tap} was restarted while guest {} was on it", guest.mac);
             self.violations.push(text);

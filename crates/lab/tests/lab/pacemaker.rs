@@ -163,14 +163,14 @@ fn published(rig: &Rig, without: &str) -> String {
 /// Waits until a command of Pacemaker's prints this number.
 fn until_prints(rig: &Rig, command: &str, number: u32) {
     let condition = format!("[ \"$({command} 2> /dev/null)\" = {number} ]");
-    rig.until_on("node1", 180, &condition);
+    rig.until_on("node1", 400, &condition);
 }
 
 /// Waits until Pacemaker was told to prefer this node for vm2.
 fn until_told(rig: &Rig, node: &str) {
     let path = format!("//rsc_location[@rsc='vm2'][@node='{node}'][@score='100']");
     let query = format!("cibadmin --query --xpath {} > /dev/null 2>&1", quote(&path));
-    rig.until_on("node1", 180, &query);
+    rig.until_on("node1", 400, &query);
 }
 
 /// The process that vm2 is on a node.
@@ -295,12 +295,13 @@ pub fn a_vm_is_handed_over(rig: &mut Rig) {
         "crm cluster copy /etc/pacemaker/web1.xml",
         "virsh undefine web1",
         "crm configure primitive web1 ocf:heartbeat:VirtualDomain params config=/etc/pacemaker/web1.xml \
-         hypervisor=qemu:///system op start timeout=300s op stop timeout=300s \
+         hypervisor=qemu:///system autoset_utilization_cpu=false autoset_utilization_host_memory=false \
+         autoset_utilization_hv_memory=false op start timeout=300s op stop timeout=300s \
          op monitor interval=30s timeout=120s",
     ] {
         done(rig, "node2", &mut guide, line);
     }
-    rig.until_on("node1", 180, &runs("vm2"));
+    rig.until_on("node1", 400, &runs("vm2"));
     rig.on("node1", "crm_resource --wait");
     assert_eq!(located(rig), "node2");
     assert_eq!(process(rig, "node2"), before, "it was started anew");
@@ -327,7 +328,7 @@ pub fn a_vm_is_handed_over(rig: &mut Rig) {
 pub fn stopped_and_started(rig: &mut Rig) {
     let mut guide = Document::section(GUIDE, "## A VM is moved, or stopped");
     done(rig, "node1", &mut guide, "crm resource stop web1");
-    rig.until_on("node1", 180, &format!("! {}", runs("vm2")));
+    rig.until_on("node1", 400, &format!("! {}", runs("vm2")));
     rig.on("node1", "crm_resource --wait");
     assert!(nodes_with_it(rig, &NODES).is_empty());
     let vm = on(rig, "node1", "vm show vm2");
@@ -335,7 +336,7 @@ pub fn stopped_and_started(rig: &mut Rig) {
     done(rig, "node1", &mut guide, "crm resource start web1");
     guide.ends();
     let started = Instant::now();
-    rig.until_on("node1", 180, &runs("vm2"));
+    rig.until_on("node1", 400, &runs("vm2"));
     let node = located(rig);
     assert_ne!(node, "node1", "whose only VF is vm1's");
     rig.lab.is_now_on("vm2", &node).unwrap();

@@ -183,7 +183,13 @@ fn idle_vf(
     let kept = memory.quarantined.contains(&vf.pci)
         || memory.taken.contains(&vf.pci)
         || memory.promised.contains_key(&vf.pci);
-    if held || moves || kept {
+    // It may be on its way into the VM whose address it carries, although the switch-over was given up meanwhile.
+    let mut vms = observed.vms.iter();
+    let plugged = vms.any(|vm| {
+        let carried = vm.nics.iter().any(|nic| nic.mac == vf.attributes.mac);
+        carried && memory.lanes.contains(&Lane::Vm(vm.uuid))
+    });
+    if held || moves || kept || plugged {
         return;
     }
     let (pf, pci) = (adapter.pci, vf.pci);
