@@ -34,6 +34,8 @@ const PATIENCE: Duration = Duration::from_secs(1800);
 const WELL_AFTER: Duration = Duration::from_secs(4);
 /// A VM that has just started is known to the agent within this.
 const NEWS_TRAVEL: Duration = Duration::from_secs(4);
+/// A save or a migration, and what follows it.
+const NEED_LASTS: Duration = Duration::from_secs(20);
 /// Things at one moment: far from what there is to do for some VMs.
 const AT_ONCE: u64 = 20_000;
 
@@ -87,6 +89,8 @@ pub struct Alone {
     next: u64,
     /// VMs of which there is something that the agent cannot know yet: since when.
     news: BTreeMap<VmId, Duration>,
+    /// VMs that something happens to that only an agent that is well gets them over: until when.
+    in_need: BTreeMap<VmId, Duration>,
     link: bool,
     libvirt: bool,
     /// So much has happened at this moment.
@@ -135,6 +139,7 @@ impl Alone {
             later: BTreeMap::new(),
             next: 0,
             news: BTreeMap::new(),
+            in_need: BTreeMap::new(),
             link: true,
             libvirt: true,
             at_once: (Duration::ZERO, 0),
@@ -206,7 +211,8 @@ impl Alone {
                 }
             }
             self.excuse_what_nobody_can();
-            self.auditor.look(&self.node, &self.scene);
+            let well = self.is_well();
+            self.auditor.look(&self.node, &self.scene, well);
             let violations = self.scene.violations();
             if !violations.is_empty() {
                 return Err(violations.join("\n"));
@@ -299,6 +305,7 @@ impl Alone {
         if self.node.agent.is_none() || !self.libvirt {
             self.scene.trouble();
         }
+        self.excuse_those_in_need();
         self.excuse_news();
         if self.link || self.is_well() {
             return;
@@ -327,15 +334,24 @@ impl Alone {
         });
     }
 
-    fn excuse(&self, vm: VmId) {
-        self.node.excuse(vm);
+    /// Something happens to it that it gets over only if the agent does something at once, and goes on for a while.
+    fn needs_the_agent(&mut self, vm: VmId) {
+        self.in_need.insert(vm, self.node.now() + NEED_LASTS);
     }
 
-    /// Something happens to it that it gets over only if the agent does something at once.
-    fn needs_the_agent(&mut self, vm: VmId) {
-        if !self.is_well() || !self.link {
-            self.news.insert(vm, self.node.now());
-        }
+    fn is_readable(&self, vm: VmId) -> bool {
+        self.node.vms.with(|vms| {
+            vms.vm(vm.uuid()).is_none_or(|vm| vm.unreadable.is_none())
+        })
+    }
+
+    fn excuse_those_in_need(&mut self) {
+        let now = self.node.now();
+        self.in_need.retain(|_, until| now < *until);
+        let well = self.is_well() && self.link;
+        let in_need = self.in_need.keys().copied();
+        let helpless: Vec<VmId> = in_need.filter(|vm| !well || !self.is_readable(*vm)).collect();
+        self.news.extend(helpless.into_iter().map(|vm| (vm, now)));
     }
 
     fn state(&self, vm: VmId) -> (VmState, Option<VmJob>) {
@@ -382,6 +398,7 @@ impl Alone {
                 if let Some(pid) = self.node.pid(vm).filter(|_| self.runs(vm)) {
                     host.with(|machine| machine.set_guest_up(pid, false));
                     vms.reboot(vm.uuid());
+                    self.needs_the_agent(vm);
                     self.after(Duration::from_secs(5), Happening::BackUp(vm, pid));
                 }
             }
@@ -403,7 +420,7 @@ impl Alone {
             Happening::DriverTakes(vm, pid) => {
                 // It takes nothing by its tap from now on, and nobody was told.
                 if self.is_still(vm, pid) {
-                    self.excuse(vm);
+                    self.news.insert(vm, self.node.now());
                 }
             }
             Happening::Freeze(vm, job) => {
@@ -447,8 +464,7 @@ impl Alone {
             Happening::Fails(vm, pid) => {
                 if self.is_still(vm, pid) {
                     // It runs before anybody can know.
-                    self.excuse(vm);
-                    self.needs_the_agent(vm);
+                    self.news.insert(vm, self.node.now());
                     vms.migration_fails(vm.uuid());
                 }
             }
@@ -544,7 +560,8 @@ impl Alone {
             let taken = vfs.iter().filter(|vf| vf.user == user).count();
             // What the agent works on just now nobody would take for free.
             let free = |vf: &&mut accelnet_model::VfFacts| {
-                vf.user == VfUser::Nobody && vf.attributes == VfAttributes::baseline()
+                let clean = vf.attributes == VfAttributes::baseline() && vf.is_on_vfio();
+                vf.user == VfUser::Nobody && clean
             };
             let free = vfs.iter_mut().rev().find(free);
             if let Some(vf) = free.filter(|_| taken < FOREIGN) {
@@ -604,9 +621,11 @@ impl Alone {
         });
         let Some(takes) = changes else { return };
         self.node.host.with(|machine| machine.set_vf_driver(pid, there));
+        self.needs_the_agent(vm);
         if there {
             self.next += 1;
-            let at = (self.node.now() + takes, self.next);
+            let just_before = takes.saturating_sub(Duration::from_micros(1));
+            let at = (self.node.now() + just_before, self.next);
             self.later.insert(at, Happening::DriverTakes(vm, pid));
         }
     }
@@ -619,6 +638,7 @@ impl Alone {
             self.on_its_way(vm, pid);
             return;
         }
+        self.needs_the_agent(vm);
         self.node.vms.unplug_primary(vm.uuid());
         // No guest was faster in the lab than 200 ms.
         self.next += 1;
@@ -663,7 +683,7 @@ impl Alone {
             machine.tell(&HostEvent::TrafficControl(tap.to_string()));
         });
         // What waited in ours is lost with it.
-        self.excuse(vm);
+        self.node.excuse(vm);
         self.needs_the_agent(vm);
     }
 
@@ -716,6 +736,45 @@ impl Alone {
             (Some(_), false) => NicPath::Synthetic,
         }
     }
+}
+
+/// Names of all that may happen.
+pub fn kinds() -> impl Iterator<Item = String> {
+    let vm = VmId(1);
+    [
+        Happening::Want(vm, None),
+        Happening::Park(vm, true),
+        Happening::Stop(vm),
+        Happening::Start(vm),
+        Happening::Reboot(vm),
+        Happening::BackUp(vm, 0),
+        Happening::Kill,
+        Happening::Revive,
+        Happening::PowerCut,
+        Happening::Take,
+        Happening::Release,
+        Happening::Link(true),
+        Happening::Driver(vm, true),
+        Happening::DriverTakes(vm, 0),
+        Happening::Freeze(vm, VmJob::Saving),
+        Happening::Saved(vm, 0),
+        Happening::Leave(vm),
+        Happening::LetGo(vm, 0),
+        Happening::LastStop(vm, 0),
+        Happening::Gone(vm, 0),
+        Happening::Fails(vm, 0),
+        Happening::Arrive(vm),
+        Happening::Resume(vm, 0),
+        Happening::Unreadable(vm, true),
+        Happening::Libvirt(true),
+        Happening::TapAnew(vm),
+        Happening::Discipline(vm, true),
+        Happening::Policy(vm, true),
+        Happening::Invent(vm),
+        Happening::Forget(vm),
+    ]
+    .into_iter()
+    .map(kind)
 }
 
 fn kind(happening: Happening) -> String {

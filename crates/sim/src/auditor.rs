@@ -37,8 +37,8 @@ pub struct Auditor {
 }
 
 impl Auditor {
-    /// Looks at a node.
-    pub fn look(&mut self, node: &Node, scene: &Scene) {
+    /// Looks at a node, whose agent is well or not.
+    pub fn look(&mut self, node: &Node, scene: &Scene, well: bool) {
         let now = node.now();
         let (own, lost) = node.host.with(|machine| {
             machine.chatter();
@@ -53,7 +53,11 @@ impl Auditor {
             scene.violation(format!("{}: {words}", node.name));
         }
         self.given_once(node, scene);
-        self.policy_holds(node, scene, now);
+        if well {
+            self.policy_holds(node, scene, now);
+        } else {
+            self.in_breach.clear();
+        }
     }
 
     fn given_once(&self, node: &Node, scene: &Scene) {

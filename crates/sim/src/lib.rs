@@ -16,6 +16,7 @@ pub mod alone;
 pub mod auditor;
 pub mod below;
 pub mod node;
+pub mod points;
 pub mod process;
 pub mod scene;
 pub mod turns;

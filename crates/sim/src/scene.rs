@@ -77,6 +77,17 @@ pub struct Summary {
     pub lasted: Duration,
 }
 
+impl Summary {
+    /// Another run beside this one.
+    pub fn add(&mut self, other: &Self) {
+        self.steps += other.steps;
+        self.lasted += other.lasted;
+        for (point, count) in &other.reached {
+            *self.reached.entry(point.clone()).or_default() += count;
+        }
+    }
+}
+
 impl Scene {
     /// The scene of a seed.
     pub fn new(seed: u64, aloud: bool) -> Self {

@@ -335,9 +335,10 @@ impl Machine {
 
     fn ensure_room(&mut self, tap: &IfName) -> Result<()> {
         self.port(tap).ok_or_else(|| gone(tap))?;
-        // One that is down loses what comes to it anyway.
+        // One that is down, or out of reach, loses what comes to it anyway.
         let on_it = |guest: &&super::Guest| {
-            &guest.tap == tap && guest.up && !guest.is_on_vf(self.now)
+            let there = guest.up && !guest.excused;
+            &guest.tap == tap && there && !guest.is_on_vf(self.now)
         };
         if let Some(guest) = self.guests.iter().find(on_it) {
             let text = format!("{tap} was restarted while guest {} was on it", guest.mac);
