@@ -2,6 +2,7 @@
 //!
 //! ```text
 //!   join.rs         a token becomes an identity, once ──► credentials.rs   the node's directory
+//!   dial.rs         how a server is reached
 //!   line.rs         dials, follows, reports, dials again ◄──┘
 //!   servers.rs      whom to dial next, and when
 //!   incoming.rs     asks whether a VM may come to this node
@@ -11,6 +12,7 @@
 //! wish that it accepted; what is said here is only ever what has changed.
 
 mod credentials;
+mod dial;
 mod http;
 pub mod incoming;
 mod join;
@@ -18,5 +20,7 @@ mod line;
 mod servers;
 
 pub use credentials::Credentials;
+pub use dial::{Answer, Dial, Dialled, Talk};
+pub use http::Ended;
 pub use join::join;
 pub use line::{Connected, Line, Node, Pending};

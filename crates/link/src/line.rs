@@ -20,7 +20,7 @@ use futures::{
     future::{BoxFuture, OptionFuture},
 };
 use jiff::Timestamp;
-use reqwest::{Client, Response};
+use reqwest::Client;
 use tokio::{
     sync::watch,
     time::{Instant, sleep, sleep_until},
@@ -28,7 +28,8 @@ use tokio::{
 
 use crate::{
     Credentials,
-    http::{Ended, at, client, good, unreachable},
+    dial::{Answer, Dial, Https, Talk},
+    http::Ended,
     servers::Servers,
 };
 
@@ -57,6 +58,7 @@ pub trait Node: Send + Sync + 'static {
 
 /// The line of one agent.
 pub struct Line {
+    dial: Arc<dyn Dial>,
     credentials: Credentials,
     directory: PathBuf,
     node: Arc<dyn Node>,
@@ -83,12 +85,20 @@ impl Line {
         reports: watch::Receiver<Option<NodeStatus>>,
     ) -> Self {
         Self {
+            dial: Arc::new(Https),
             credentials,
             directory,
             node,
             reports,
             connected: watch::Sender::new(None),
         }
+    }
+
+    /// The same by another way.
+    #[must_use]
+    pub fn by(mut self, dial: Arc<dyn Dial>) -> Self {
+        self.dial = dial;
+        self
     }
 
     /// The server that is connected at any time.
@@ -140,10 +150,8 @@ impl Line {
         server: &ServerUrl,
         servers: &mut Servers,
     ) -> Result<std::convert::Infallible, Ended> {
-        let http = client(&self.credentials.tls()?, DOWN_AFTER)?;
-        let sent = http.get(at(server, "/follow")).send().await;
-        let sent = sent.map_err(|error| unreachable(server, &error))?;
-        let mut lines = Lines::of(server, good(server, sent).await?);
+        let dialled = self.dial.dial(server, &self.credentials).await?;
+        let mut lines = Lines::of(server, dialled.answer);
         let Down::Welcome {
             session,
             servers: known,
@@ -158,14 +166,13 @@ impl Line {
             self.credentials.write(&self.directory)?;
         }
         tracing::info!(%server, session, "connected");
-        self.connected.send_replace(Some(Connected {
+        self.connected.send_replace(dialled.http.map(|http| Connected {
             server: server.clone(),
-            http: http.clone(),
+            http,
         }));
-        let mut talk = Talk {
-            server,
-            http: &http,
-            session,
+        let mut talk = Session {
+            talk: &*dialled.talk,
+            number: session,
             sequence: 0,
         };
         let mut wish: Option<NodeDesired> = None;
@@ -214,7 +221,7 @@ impl Line {
                     talk.report(Vec::new(), None).await?;
                     sign_at = Instant::now() + SIGN_EVERY;
                     if self.credentials.shall_renew(Timestamp::now(), LIFETIME) {
-                        self.renew(server, &http).await?;
+                        self.renew(&*dialled.talk).await?;
                     }
                 }
             }
@@ -222,16 +229,13 @@ impl Line {
     }
 
     /// A new certificate, for the next connection.
-    async fn renew(&mut self, server: &ServerUrl, http: &Client) -> Result<(), Ended> {
+    async fn renew(&mut self, talk: &dyn Talk) -> Result<(), Ended> {
         let own =
             node_request().map_err(|error| Problem::new(Code::Internal, format!("{error}.")))?;
         let request = RenewRequest {
             request_pem: own.request_pem,
         };
-        let lost = |error| unreachable(server, &error);
-        let sent = http.post(at(server, "/renew")).json(&request).send().await;
-        let answer = good(server, sent.map_err(lost)?).await?;
-        let certificate = answer.text().await.map_err(lost)?;
+        let certificate = talk.renew(&request).await?;
         let renewed = self.credentials.renewed(certificate, &own.key)?;
         renewed.write(&self.directory)?;
         self.credentials = renewed;
@@ -242,40 +246,36 @@ impl Line {
 }
 
 /// What is said up, in order.
-struct Talk<'a> {
-    server: &'a ServerUrl,
-    http: &'a Client,
-    session: u64,
+struct Session<'a> {
+    talk: &'a dyn Talk,
+    number: u64,
     sequence: u64,
 }
 
-impl Talk<'_> {
+impl Session<'_> {
     async fn report(&mut self, answers: Vec<u64>, status: Option<NodeStatus>) -> Result<(), Ended> {
         self.sequence += 1;
         let up = Up {
-            session: self.session,
+            session: self.number,
             sequence: self.sequence,
             answers,
             status: status.map(Box::new),
         };
-        let sent = self.http.post(at(self.server, "/report")).json(&up);
         // A report that is not taken in within the time after which the node is down anyway is not waited for.
-        let sent = sent.timeout(DOWN_AFTER).send().await;
-        let sent = sent.map_err(|error| unreachable(self.server, &error))?;
-        good(self.server, sent).await.map(drop)
+        self.talk.report(&up, DOWN_AFTER).await
     }
 }
 
 /// An answer's lines as they come.
 struct Lines<'a> {
     server: &'a ServerUrl,
-    answer: Response,
+    answer: Box<dyn Answer>,
     /// What has come and was not read.
     bytes: Vec<u8>,
 }
 
 impl<'a> Lines<'a> {
-    fn of(server: &'a ServerUrl, answer: Response) -> Self {
+    fn of(server: &'a ServerUrl, answer: Box<dyn Answer>) -> Self {
         Self {
             server,
             answer,
@@ -302,12 +302,11 @@ impl<'a> Lines<'a> {
                     self.server
                 )));
             }
-            match self.answer.chunk().await {
-                Ok(Some(chunk)) => self.bytes.extend_from_slice(&chunk),
-                Ok(None) => {
+            match self.answer.next().await? {
+                Some(bytes) => self.bytes.extend_from_slice(&bytes),
+                None => {
                     return Err(wrong(format!("{} has ended the session.", self.server)));
                 }
-                Err(error) => return Err(unreachable(self.server, &error).into()),
             }
         }
     }

@@ -9,7 +9,7 @@ use std::{
 
 use accelnet_sim::{
     alone::{self, Length},
-    points,
+    cluster, points,
     scene::Summary,
 };
 use clap::Parser;
@@ -27,7 +27,10 @@ struct Args {
     /// The first one.
     #[arg(long, default_value_t = 0, value_name = "SEED")]
     from: u64,
-    /// So many things befall a host.
+    /// Three hosts, their lines and a server, instead of one host by itself.
+    #[arg(long)]
+    cluster: bool,
+    /// So many things befall them.
     #[arg(long, default_value_t = 40, value_name = "N")]
     happenings: usize,
     /// So many seeds at a time.
@@ -61,7 +64,10 @@ impl Args {
             if seed >= end {
                 return (sum, failed);
             }
-            let (scene, ended) = alone::run(seed, self.length());
+            let (scene, ended) = match self.cluster {
+                true => cluster::run(seed, self.length()),
+                false => alone::run(seed, self.length()),
+            };
             sum.add(&scene.summary());
             let Err(words) = ended else { continue };
             failed += 1;
@@ -72,9 +78,10 @@ impl Args {
             if !self.aloud {
                 scene.last().iter().for_each(|line| eprintln!("{line}"));
             }
+            let of = if self.cluster { "--cluster " } else { "" };
             let happenings = self.happenings;
             eprintln!(
-                "seed {seed}: {words}\nagain: accelnet-sim --from {seed} --seeds 1 --happenings {happenings} --aloud"
+                "seed {seed}: {words}\nagain: accelnet-sim {of}--from {seed} --seeds 1 --happenings {happenings} --aloud"
             );
             next.store(end, Ordering::Relaxed);
         }

@@ -22,6 +22,14 @@ pub struct Dangers {
     pub agent_dies: u32,
     /// Of so many calls one takes long.
     pub call_is_slow: u32,
+    /// Of so many requests to the store one goes wrong.
+    pub store_fails: u32,
+    /// Of so many one takes seconds.
+    pub store_is_slow: u32,
+    /// Of so many messages one takes seconds.
+    pub net_is_slow: u32,
+    /// Of so many reports one comes twice.
+    pub net_doubles: u32,
 }
 
 impl Dangers {
@@ -30,6 +38,10 @@ impl Dangers {
         call_fails: 0,
         agent_dies: 0,
         call_is_slow: 0,
+        store_fails: 0,
+        store_is_slow: 0,
+        net_is_slow: 0,
+        net_doubles: 0,
     };
 
     /// Some of all.
@@ -42,6 +54,10 @@ impl Dangers {
             call_fails: one_in(&[4, 20, 100]),
             agent_dies: one_in(&[30, 150, 600]),
             call_is_slow: one_in(&[5, 30]),
+            store_fails: one_in(&[8, 50]),
+            store_is_slow: one_in(&[10, 60]),
+            net_is_slow: one_in(&[5, 40]),
+            net_doubles: one_in(&[2, 20]),
         }
     }
 }
@@ -91,8 +107,9 @@ impl Summary {
 impl Scene {
     /// The scene of a seed.
     pub fn new(seed: u64, aloud: bool) -> Self {
-        let mut chance = Rng::with_seed(seed);
-        let dangers = Dangers::any(&mut chance);
+        // Apart from the rest, so that one kind of danger more does not make other runs of all seeds.
+        let dangers = Dangers::any(&mut Rng::with_seed(!seed));
+        let chance = Rng::with_seed(seed);
         Self(Arc::new(Mutex::new(Inner {
             chance,
             dangers,
