@@ -13,7 +13,7 @@ define lab_test
 ACCELNET_LAB_LOST=$(LAB_LOST) $(CARGO) test --workspace --features $(TESTED),accelnet-lab/lab --test lab -- --nocapture --exact $(1)
 endef
 
-.PHONY: help deps build test-build demo test unit-test contract-test lab-test bench check fmt openapi problems freeze clean
+.PHONY: help deps build test-build demo test unit-test contract-test sim mutants lab-test bench check fmt openapi problems freeze clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -22,7 +22,7 @@ deps: ## install the system packages that build and lab need (says which; Debian
 	@scripts/install-deps
 
 build: deps ## build all binaries
-	$(CARGO) build --workspace
+	$(CARGO) build
 
 # Everything at once and always with the same features: asked for by package or without the tests, cargo builds
 # half of all dependencies a second time.
@@ -32,7 +32,7 @@ test-build: deps
 demo: build ## a running VM goes to a VF and back, measured (KEEP=1 leaves it running, ROUNDS=10 measures longer)
 	$(LAB) --name demo demo --out $(TARGET)/demo $(if $(KEEP),--keep) $(if $(ROUNDS),--rounds $(ROUNDS))
 
-test: unit-test contract-test lab-test ## all tests, on simulated twins and in the lab
+test: unit-test contract-test sim lab-test ## all tests, on simulated twins and in the lab
 
 # Property tests try the same cases in every run, only so that a failure is one of the change under test
 # and can be had again: any other seed (make unit-test PROPTEST_RNG_SEED=…) takes as long.
@@ -42,6 +42,15 @@ unit-test: test-build ## unit, property and component tests only
 
 contract-test: test-build ## requests made from the OpenAPI document against the server over made-up nodes
 	CARGO_TARGET_DIR=$(TARGET) scripts/contract-test
+
+# Hosts by themselves, and a third as many clusters: those take longer.
+SEEDS := 600
+sim: test-build ## production code on simulated machines that fail, seed after seed (SEEDS=10000 for a night)
+	$(TARGET)/debug/accelnet-sim --seeds $(SEEDS)
+	$(TARGET)/debug/accelnet-sim --cluster --seeds $$(($(SEEDS) / 3))
+
+mutants: deps ## broken variants of the code, each of which the simulator has to find (half an hour)
+	$(CARGO) run -q -p xtask -- mutants
 
 # The long ones first. And others when they are asked for: make lab-test LAB_TESTS="networks travel policies guides
 # cluster cluster_at_length pacemaker" (a cluster's three machines want both cores: LAB_JOBS=1; pacemaker makes images

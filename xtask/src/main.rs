@@ -1,9 +1,11 @@
-//! Repository chores: `cargo run -p xtask -- check`.
+//! Repository chores: `cargo run -p xtask -- check`, `cargo run -p xtask -- mutants [WORD…]`.
 //!
 //! `check` holds the crates' dependencies against the table in ARCHITECTURE.md, so that an arrow can
-//! never turn back unnoticed, and the problem catalogue against the sources.
+//! never turn back unnoticed, the problem catalogue against the sources, and looks whether the broken variants of
+//! `mutants` still fit them; `mutants` has the simulator find these.
 
 mod catalogue;
+mod mutants;
 
 use std::{
     collections::BTreeMap,
@@ -18,9 +20,14 @@ fn main() -> Result<()> {
         Some("check") => {
             check_directions()?;
             println!("{}", catalogue::check(&root())?);
+            println!("{}", mutants::all_apply(&root())?);
             Ok(())
         }
-        _ => bail!("usage: cargo run -p xtask -- check"),
+        Some("mutants") => {
+            let words: Vec<String> = std::env::args().skip(2).collect();
+            mutants::run(&root(), &words)
+        }
+        _ => bail!("usage: cargo run -p xtask -- check | mutants [WORD…]"),
     }
 }
 

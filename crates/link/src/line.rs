@@ -166,10 +166,11 @@ impl Line {
             self.credentials.write(&self.directory)?;
         }
         tracing::info!(%server, session, "connected");
-        self.connected.send_replace(dialled.http.map(|http| Connected {
-            server: server.clone(),
-            http,
-        }));
+        self.connected
+            .send_replace(dialled.http.map(|http| Connected {
+                server: server.clone(),
+                http,
+            }));
         let mut talk = Session {
             talk: &*dialled.talk,
             number: session,

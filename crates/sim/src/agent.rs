@@ -136,7 +136,10 @@ impl Agent {
 
     /// What it may do now.
     pub fn ready(&mut self, now: Duration) -> Vec<Ready> {
-        self.host_event = self.host_event.take().or_else(|| self.of_host.try_recv().ok());
+        self.host_event = self
+            .host_event
+            .take()
+            .or_else(|| self.of_host.try_recv().ok());
         self.vm_event = self.vm_event.take().or_else(|| self.of_vms.try_recv().ok());
         let mut ready = Vec::new();
         if self.host_event.is_some() {
@@ -241,15 +244,21 @@ impl Agent {
         let process = Arc::clone(&self.process);
         let work = |work: Work| work;
         match effect {
-            Effect::LookAtHost(scope) => self.queues[HOST].waiting.push_back(work(Box::new(
-                move || Event::HostSeen(Box::new(by_hand::at_host(&*process, &scope))),
-            ))),
+            Effect::LookAtHost(scope) => {
+                self.queues[HOST].waiting.push_back(work(Box::new(move || {
+                    Event::HostSeen(Box::new(by_hand::at_host(&*process, &scope)))
+                })))
+            }
             Effect::LookAtVms => self.queues[VMS].waiting.push_back(work(Box::new(move || {
                 Event::VmsSeen(Box::new(by_hand::at_vms(&*process)))
             }))),
-            Effect::Glance(at) => self.queues[FRAMES].waiting.push_back(work(Box::new(
-                move || Event::Glanced(by_hand::at_glance(&*process, at)),
-            ))),
+            Effect::Glance(at) => {
+                self.queues[FRAMES]
+                    .waiting
+                    .push_back(work(Box::new(move || {
+                        Event::Glanced(by_hand::at_glance(&*process, at))
+                    })))
+            }
             Effect::Do(lane, actions) => {
                 let its = lane.clone();
                 for (_, action) in &actions {

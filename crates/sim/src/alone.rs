@@ -1,17 +1,14 @@
 //! One host by itself: the wish changes, VMs come and go, guests, links and libvirt fail, others use VFs, and the agent
 //! dies, in any order and at any moment; then all of it stops, and everything must be as wanted.
 
-use std::{
-    collections::BTreeMap,
-    time::Duration,
-};
+use std::{collections::BTreeMap, time::Duration};
 
 use accelnet_agent::event::Event;
 use accelnet_host::{HostEvent, twin::Machine};
 use accelnet_hypervisor::HypervisorEvent;
 use accelnet_model::{
-    ClusterEnable, IfName, Intent, IntentType, Levels, MacAddr, NicPath, NodeDesired,
-    Performance, PolicyFinding, PolicyKind, VfCount, VfDriver, VfAttributes, VfUser, VmDesired, VmJob, VmState,
+    ClusterEnable, IfName, Intent, IntentType, Levels, MacAddr, NicPath, NodeDesired, Performance,
+    PolicyFinding, PolicyKind, VfAttributes, VfCount, VfDriver, VfUser, VmDesired, VmJob, VmState,
     WhenToCreateVfs,
 };
 
@@ -166,8 +163,9 @@ impl Alone {
         }
         self.calm();
         let end = self.node.now() + PATIENCE;
-        let expected: BTreeMap<VmId, NicPath> =
-            (1..=VMS).map(|vm| (VmId(vm), self.expected(VmId(vm)))).collect();
+        let expected: BTreeMap<VmId, NicPath> = (1..=VMS)
+            .map(|vm| (VmId(vm), self.expected(VmId(vm))))
+            .collect();
         loop {
             let wrong = not_settled(&self.node, &expected);
             if wrong.is_empty() {
@@ -192,7 +190,11 @@ impl Alone {
         loop {
             let now = self.node.now();
             self.bounded(now)?;
-            if let Some(entry) = self.later.first_entry().filter(|entry| entry.key().0 <= now) {
+            if let Some(entry) = self
+                .later
+                .first_entry()
+                .filter(|entry| entry.key().0 <= now)
+            {
                 let happening = entry.remove();
                 self.happen(happening);
             } else {
@@ -235,11 +237,17 @@ impl Alone {
     /// Time passes until something is due, but not beyond `end`.
     fn advance(&mut self, end: Duration) {
         let now = self.node.now();
-        let later = self.later.keys().next().map_or(Duration::MAX, |(at, _)| *at);
+        let later = self
+            .later
+            .keys()
+            .next()
+            .map_or(Duration::MAX, |(at, _)| *at);
         let next = self.node.wakes_at().min(later).min(end);
         // Guests send, queues let go, and drivers come up meanwhile.
         let most = Duration::from_millis(500);
-        let time = next.saturating_sub(now).clamp(Duration::from_micros(1), most);
+        let time = next
+            .saturating_sub(now)
+            .clamp(Duration::from_micros(1), most);
         self.node.host.advance(time);
         self.scene.set_now(self.node.now());
     }
@@ -340,9 +348,9 @@ impl Alone {
     }
 
     fn is_readable(&self, vm: VmId) -> bool {
-        self.node.vms.with(|vms| {
-            vms.vm(vm.uuid()).is_none_or(|vm| vm.unreadable.is_none())
-        })
+        self.node
+            .vms
+            .with(|vms| vms.vm(vm.uuid()).is_none_or(|vm| vm.unreadable.is_none()))
     }
 
     fn excuse_those_in_need(&mut self) {
@@ -350,7 +358,9 @@ impl Alone {
         self.in_need.retain(|_, until| now < *until);
         let well = self.is_well() && self.link;
         let in_need = self.in_need.keys().copied();
-        let helpless: Vec<VmId> = in_need.filter(|vm| !well || !self.is_readable(*vm)).collect();
+        let helpless: Vec<VmId> = in_need
+            .filter(|vm| !well || !self.is_readable(*vm))
+            .collect();
         self.news.extend(helpless.into_iter().map(|vm| (vm, now)));
     }
 
@@ -372,7 +382,10 @@ impl Alone {
         self.node.pid(vm) == Some(pid)
     }
 
-    #[allow(clippy::too_many_lines, reason = "a line or some for each thing that may happen")]
+    #[allow(
+        clippy::too_many_lines,
+        reason = "a line or some for each thing that may happen"
+    )]
     fn happen(&mut self, happening: Happening) {
         self.scene.step(&format!("{happening:?}"));
         self.scene.reached(&kind(happening));
@@ -427,7 +440,10 @@ impl Alone {
                 if self.runs(vm) {
                     vms.freeze(vm.uuid(), job);
                     self.needs_the_agent(vm);
-                    if let Some(pid) = self.node.pid(vm).filter(|_| self.node.vfs_of(vm).is_empty())
+                    if let Some(pid) = self
+                        .node
+                        .pid(vm)
+                        .filter(|_| self.node.vfs_of(vm).is_empty())
                     {
                         self.after(Duration::from_secs(3), Happening::Saved(vm, pid));
                     }
@@ -541,7 +557,9 @@ impl Alone {
         }
         self.node.host.with(Machine::reboot);
         self.link = true;
-        self.node.host.with(|machine| machine.set_link(&uplink(), true));
+        self.node
+            .host
+            .with(|machine| machine.set_link(&uplink(), true));
         self.node.boot();
         self.after(Duration::from_secs(5), Happening::Revive);
         for vm in (1..=VMS).map(VmId) {
@@ -620,7 +638,9 @@ impl Alone {
             changes = (guest.habits.vf_driver != there).then_some(guest.habits.takes);
         });
         let Some(takes) = changes else { return };
-        self.node.host.with(|machine| machine.set_vf_driver(pid, there));
+        self.node
+            .host
+            .with(|machine| machine.set_vf_driver(pid, there));
         self.needs_the_agent(vm);
         if there {
             self.next += 1;
@@ -646,7 +666,8 @@ impl Alone {
             + self
                 .scene
                 .time(Duration::from_millis(200), Duration::from_secs(3));
-        self.later.insert((at, self.next), Happening::LetGo(vm, pid));
+        self.later
+            .insert((at, self.next), Happening::LetGo(vm, pid));
     }
 
     /// A migration fails, or comes to the VM's last stop here.
@@ -714,7 +735,11 @@ impl Alone {
         self.revive();
         self.node.host.with(|machine| {
             // A VM with others behind its port stays on it, as long as the bridge knows them.
-            for port in machine.bridges.iter_mut().flat_map(|bridge| &mut bridge.ports) {
+            for port in machine
+                .bridges
+                .iter_mut()
+                .flat_map(|bridge| &mut bridge.ports)
+            {
                 port.fdb.retain(|entry| entry.mac.0[1] != INVENTED);
             }
         });

@@ -42,7 +42,9 @@ impl Auditor {
         let now = node.now();
         let (own, lost) = node.host.with(|machine| {
             machine.chatter();
-            let own = machine.violations.split_off(self.told.min(machine.violations.len()));
+            let own = machine
+                .violations
+                .split_off(self.told.min(machine.violations.len()));
             (own, machine.unreachable())
         });
         self.told = node.host.with(|machine| machine.violations.len());
@@ -105,10 +107,19 @@ impl Auditor {
 fn describe(machine: &Machine, scene: &Scene) {
     for guest in &machine.guests {
         scene.note(&format!("{guest:?}"));
-        scene.note(&format!("  {:?} {:?}", machine.holds.get(&guest.tap), machine.port(&guest.tap)));
+        scene.note(&format!(
+            "  {:?} {:?}",
+            machine.holds.get(&guest.tap),
+            machine.port(&guest.tap)
+        ));
     }
     for adapter in &machine.adapters {
-        scene.note(&format!("{} {:?} {:?}", adapter.ifname, adapter.filter, machine.port(&adapter.ifname)));
+        scene.note(&format!(
+            "{} {:?} {:?}",
+            adapter.ifname,
+            adapter.filter,
+            machine.port(&adapter.ifname)
+        ));
         for vf in &adapter.vfs {
             scene.note(&format!("  {} {:?} {:?}", vf.pci, vf.user, vf.attributes));
         }
@@ -122,7 +133,10 @@ pub fn not_settled(node: &Node, expected: &BTreeMap<VmId, NicPath>) -> Vec<Strin
         return vec![format!("{} has reported nothing", node.name)];
     };
     if !status.converged {
-        wrong.push(format!("{} has not converged: {:?}", node.name, status.problems));
+        wrong.push(format!(
+            "{} has not converged: {:?}",
+            node.name, status.problems
+        ));
     }
     for (vm, path) in expected {
         let mut vms = status.vms.iter();
@@ -130,13 +144,18 @@ pub fn not_settled(node: &Node, expected: &BTreeMap<VmId, NicPath>) -> Vec<Strin
         let told_path = told.and_then(|told| Some(told.nics.first()?.path));
         if told_path != Some(*path) {
             let problems = told.map(|told| &told.problems);
-            wrong.push(format!("{} is told on {told_path:?}, not {path:?}: {problems:?}", vm.name()));
+            wrong.push(format!(
+                "{} is told on {told_path:?}, not {path:?}: {problems:?}",
+                vm.name()
+            ));
         }
         let count = node.vfs_of(*vm).len();
         if count != usize::from(*path == NicPath::Vf) {
             wrong.push(format!("{} has {count} VFs", vm.name()));
         }
-        let runs = node.vm(*vm).is_some_and(|facts| facts.state == VmState::Running);
+        let runs = node
+            .vm(*vm)
+            .is_some_and(|facts| facts.state == VmState::Running);
         if runs != (*path != NicPath::None) {
             wrong.push(format!("{} runs: {runs}", vm.name()));
         }
@@ -175,10 +194,16 @@ fn on_machine(machine: &Machine, expected: &BTreeMap<VmId, NicPath>) -> Vec<Stri
         };
         let filtered = adapter.filter.contains(&guest.mac);
         if !on_vf && (!here(&guest.tap) || here(&uplink()) || !filtered) {
-            wrong.push(format!("the way to guest {} is not that of its tap", guest.mac));
+            wrong.push(format!(
+                "the way to guest {} is not that of its tap",
+                guest.mac
+            ));
         }
         if on_vf && filtered {
-            wrong.push(format!("the card takes frames to {} away from its VF", guest.mac));
+            wrong.push(format!(
+                "the card takes frames to {} away from its VF",
+                guest.mac
+            ));
         }
     }
     wrong

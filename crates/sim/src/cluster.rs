@@ -274,7 +274,8 @@ impl Cluster {
             let _ = host.node.vms.start(vm.uuid());
         }
         cluster.pass(Duration::from_secs(5)).await?;
-        let intent = json!({"name": "compute", "types": ["compute"], "adapters": ["pf0"], "bridge": "br0"});
+        let intent =
+            json!({"name": "compute", "types": ["compute"], "adapters": ["pf0"], "bridge": "br0"});
         cluster.done("POST", "/intents", intent).await?;
         let enabled = json!({"intent": "compute", "nodes_down": 1, "when": "now"});
         cluster.done("PUT", "/acceleration", enabled).await?;
@@ -299,7 +300,9 @@ impl Cluster {
 
     async fn join(&mut self, number: usize) -> Result<Host, String> {
         let name = format!("node{}", number + 1);
-        let token = self.done("POST", "/join-tokens", json!({"ttl_s": 900})).await?;
+        let token = self
+            .done("POST", "/join-tokens", json!({"ttl_s": 900}))
+            .await?;
         let own = node_request().map_err(|error| error.to_string())?;
         let request = JoinRequest {
             token: token["token"].as_str().unwrap_or_default().to_owned(),
@@ -531,7 +534,9 @@ impl Cluster {
             }
             Happening::Start(vm, number) => self.start_vm(vm, number),
             Happening::Reboot(vm) => {
-                let Some(number) = self.host_of(vm) else { return };
+                let Some(number) = self.host_of(vm) else {
+                    return;
+                };
                 let node = &self.hosts[number].node;
                 if let Some(pid) = node.pid(vm) {
                     node.host.with(|machine| machine.set_guest_up(pid, false));
@@ -622,7 +627,11 @@ impl Cluster {
             }
         }
         let path = format!("/vms/{}/{what}", vm.uuid());
-        let (net, scene, known) = (self.net.clone(), self.scene.clone(), Arc::clone(&self.known));
+        let (net, scene, known) = (
+            self.net.clone(),
+            self.scene.clone(),
+            Arc::clone(&self.known),
+        );
         tokio::spawn(async move {
             let answer = ask(&net, of_people(method, &path, &body)).await;
             let said = answer.as_ref().map(|(status, body)| {
@@ -772,7 +781,11 @@ impl Cluster {
 
     /// Until something is due, somebody is told something, or the end.
     async fn sleep(&self, end: Duration) {
-        let later = self.later.keys().next().map_or(Duration::MAX, |(at, _)| *at);
+        let later = self
+            .later
+            .keys()
+            .next()
+            .map_or(Duration::MAX, |(at, _)| *at);
         let hosts = self.hosts.iter().map(|host| host.node.wakes_at());
         let most = self.now() + Duration::from_millis(500);
         let next = hosts.fold(later, Duration::min).min(end).min(most);
@@ -787,7 +800,10 @@ impl Cluster {
         let host = &mut self.hosts[number];
         // Here it is about who has which VF; whether frames arrive is looked at where a host is alone.
         host.node.host.with(|machine| {
-            machine.guests.iter_mut().for_each(|guest| guest.excused = true);
+            machine
+                .guests
+                .iter_mut()
+                .for_each(|guest| guest.excused = true);
         });
         host.auditor.look(&host.node, &self.scene, false);
     }
@@ -822,12 +838,18 @@ impl Cluster {
         let mut expected: Vec<BTreeMap<VmId, NicPath>> = vec![BTreeMap::new(); NODES];
         let mut wanted = 0;
         for vm in (1..=VMS).map(VmId) {
-            let Some(number) = self.hosts.iter().position(|host| host.node.vm(vm).is_some()) else {
+            let Some(number) = self
+                .hosts
+                .iter()
+                .position(|host| host.node.vm(vm).is_some())
+            else {
                 continue;
             };
             let items = listed["items"].as_array();
             let shown = items.and_then(|items| {
-                items.iter().find(|item| item["uuid"] == vm.uuid().to_string())
+                items
+                    .iter()
+                    .find(|item| item["uuid"] == vm.uuid().to_string())
             });
             let Some(shown) = shown else {
                 wrong.push(format!("{} is not listed", vm.name()));
@@ -839,9 +861,16 @@ impl Cluster {
             }
             let level = !shown["level"].is_null();
             wanted += usize::from(level);
-            let maybe = known.levels.get(&vm).cloned().unwrap_or_else(|| vec![false]);
+            let maybe = known
+                .levels
+                .get(&vm)
+                .cloned()
+                .unwrap_or_else(|| vec![false]);
             if !maybe.contains(&level) {
-                let words = format!("{} is accelerated: {level}; it was said: {maybe:?}", vm.name());
+                let words = format!(
+                    "{} is accelerated: {level}; it was said: {maybe:?}",
+                    vm.name()
+                );
                 self.scene.violation(words.clone());
                 wrong.push(words);
             }
@@ -858,7 +887,8 @@ impl Cluster {
         }
         if wanted > ADMITTED_AT_MOST {
             wrong.push(format!("{wanted} VMs are admitted"));
-            self.scene.violation("more VMs are admitted than the reserve allows".into());
+            self.scene
+                .violation("more VMs are admitted than the reserve allows".into());
         }
         for (host, expected) in self.hosts.iter().zip(&expected) {
             wrong.extend(not_settled(&host.node, expected));
@@ -869,7 +899,9 @@ impl Cluster {
     fn is_full(&self, number: usize) -> bool {
         let node = &self.hosts[number].node;
         let used = (1..=VMS).map(VmId).filter(|vm| {
-            let runs = node.vm(*vm).is_some_and(|facts| facts.state == VmState::Running);
+            let runs = node
+                .vm(*vm)
+                .is_some_and(|facts| facts.state == VmState::Running);
             runs && !node.vfs_of(*vm).is_empty()
         });
         used.count() >= VFS as usize

@@ -173,7 +173,9 @@ async fn good(answer: Response<Body>) -> Result<Response<Body>, Ended> {
     }
     let bytes = answer.into_body().collect().await;
     let bytes = bytes.map(http_body_util::Collected::to_bytes);
-    let document = bytes.ok().and_then(|bytes| serde_json::from_slice::<ProblemDocument>(&bytes).ok());
+    let document = bytes
+        .ok()
+        .and_then(|bytes| serde_json::from_slice::<ProblemDocument>(&bytes).ok());
     Err(Ended::Because(document.map_or_else(
         || lost("the answer cannot be understood"),
         |document| document.problem,

@@ -205,7 +205,11 @@ impl Node {
         if let Some(bytes) = written {
             self.disk = Some(bytes);
         }
-        if self.agent.as_ref().is_some_and(|agent| agent.process.is_dead()) {
+        if self
+            .agent
+            .as_ref()
+            .is_some_and(|agent| agent.process.is_dead())
+        {
             self.kill(idle);
         }
     }

@@ -103,7 +103,10 @@ fn work_once() -> bool {
         Err(panic) if panic.is::<Death>() => Said::Died,
         Err(panic) => Said::Panicked(panic),
     };
-    SEAT.with_borrow(|seat| seat.as_ref().is_some_and(|seat| seat.said.send(said).is_ok()))
+    SEAT.with_borrow(|seat| {
+        seat.as_ref()
+            .is_some_and(|seat| seat.said.send(said).is_ok())
+    })
 }
 
 /// Threads that have nothing to do; making one for each piece of work would take most of the time.

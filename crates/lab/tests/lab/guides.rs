@@ -356,7 +356,7 @@ pub fn readme_and_host(rig: &mut Rig) {
     readme.of_make("make demo");
     readme.of_make("make test");
     begin(rig, &mut readme, false);
-    for goal in ["make test", "make bench", "make check"] {
+    for goal in ["make test", "make sim", "make bench", "make check"] {
         readme.of_make(goal);
     }
     readme.ends();
