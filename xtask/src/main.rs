@@ -2,10 +2,11 @@
 //!
 //! `check` holds the crates' dependencies against the table in ARCHITECTURE.md, so that an arrow can
 //! never turn back unnoticed, the problem catalogue against the sources, and looks whether the broken variants of
-//! `mutants` still fit them; `mutants` has the simulator find these.
+//! `mutants` still fit them and tests are there that a page names; `mutants` has the simulator find these.
 
 mod catalogue;
 mod mutants;
+mod regressions;
 
 use std::{
     collections::BTreeMap,
@@ -21,6 +22,7 @@ fn main() -> Result<()> {
             check_directions()?;
             println!("{}", catalogue::check(&root())?);
             println!("{}", mutants::all_apply(&root())?);
+            println!("{}", regressions::check(&root())?);
             Ok(())
         }
         Some("mutants") => {

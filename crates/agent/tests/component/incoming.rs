@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
+use accelnet_agent::by_hand;
 use accelnet_model::{Code, NicPath, PciAddress, Performance, VfUser};
+use accelnet_rules::action::Action;
 
 use crate::world::{World, path, uuid};
 
@@ -176,4 +178,18 @@ fn a_vf_that_cannot_be_kept_is_not_promised() {
     });
     let problem = world.expect(4).unwrap_err();
     assert!(problem.detail.contains("VF"), "{problem:?}");
+}
+
+/// Elsewhere what is gone needs nothing; here somebody would be promised what nobody can give.
+#[test]
+fn a_vf_that_is_gone_is_kept_for_nobody() {
+    let world = World::new(1);
+    let vf = "0000:01:1f.0".parse().unwrap();
+    let keep = |reserved| {
+        let action = Action::ReserveVf { vf, reserved };
+        let done = by_hand::carry_out(vec![(None, action)], &world.host, &world.hypervisor);
+        done[0].result.clone().unwrap()
+    };
+    assert!(keep(true).is_err());
+    assert!(keep(false).is_ok());
 }
