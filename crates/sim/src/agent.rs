@@ -242,35 +242,27 @@ impl Agent {
         written: &mut Option<Vec<u8>>,
     ) {
         let process = Arc::clone(&self.process);
-        let work = |work: Work| work;
         match effect {
-            Effect::LookAtHost(scope) => {
-                self.queues[HOST].waiting.push_back(work(Box::new(move || {
-                    Event::HostSeen(Box::new(by_hand::at_host(&*process, &scope)))
-                })))
-            }
-            Effect::LookAtVms => self.queues[VMS].waiting.push_back(work(Box::new(move || {
+            Effect::LookAtHost(scope) => self.queue_up(HOST, move || {
+                Event::HostSeen(Box::new(by_hand::at_host(&*process, &scope)))
+            }),
+            Effect::LookAtVms => self.queue_up(VMS, move || {
                 Event::VmsSeen(Box::new(by_hand::at_vms(&*process)))
-            }))),
-            Effect::Glance(at) => {
-                self.queues[FRAMES]
-                    .waiting
-                    .push_back(work(Box::new(move || {
-                        Event::Glanced(by_hand::at_glance(&*process, at))
-                    })))
-            }
+            }),
+            Effect::Glance(at) => self.queue_up(FRAMES, move || {
+                Event::Glanced(by_hand::at_glance(&*process, at))
+            }),
             Effect::Do(lane, actions) => {
                 let its = lane.clone();
                 for (_, action) in &actions {
                     self.scene.note(&format!("{} will {action:?}", self.node));
                 }
-                let work = work(Box::new(move || {
-                    Event::Done(its, by_hand::carry_out(actions, &*process, &*process))
-                }));
+                let work =
+                    move || Event::Done(its, by_hand::carry_out(actions, &*process, &*process));
                 match lane {
-                    Lane::Frames => self.queues[FRAMES].waiting.push_back(work),
+                    Lane::Frames => self.queue_up(FRAMES, work),
                     Lane::Vm(_) | Lane::Adapter(_) | Lane::Migration(_) => {
-                        self.jobs.push((now, Job::new(idle, work)));
+                        self.jobs.push((now, Job::new(idle, Box::new(work))));
                     }
                 }
             }
@@ -283,6 +275,10 @@ impl Agent {
             Effect::Answer(token, status) => drop(self.answers.insert(token, *status)),
             Effect::Promise(token, promised) => drop(self.promises.insert(token, promised)),
         }
+    }
+
+    fn queue_up(&mut self, queue: usize, work: impl FnOnce() -> Event + Send + 'static) {
+        self.queues[queue].waiting.push_back(Box::new(work));
     }
 
     /// Ends all of it where it is.

@@ -372,7 +372,7 @@ pub fn its_node_dies(rig: &mut Rig, power: &Power) {
     let there = "virsh domstate vm2 2> /dev/null | grep -q running";
     rig.until_on(&place, 240, there);
     let running = since(before);
-    assert_eq!(power.asked(), [node.clone()], "fenced before");
+    assert_eq!(power.asked(), std::slice::from_ref(&node), "fenced before");
     rig.lab.is_now_on("vm2", &place).unwrap();
     until_path(rig, "node1", "vm2", "vf", &place);
     eprintln!(
@@ -406,7 +406,7 @@ pub fn the_node_is_back(rig: &mut Rig) {
     until_told(rig, node);
     rig.on("node1", "crm_resource --wait");
     assert_eq!(located(rig), place);
-    assert_eq!(nodes_with_it(rig, &NODES), [place.clone()]);
+    assert_eq!(nodes_with_it(rig, &NODES), std::slice::from_ref(&place));
     assert_eq!(process(rig, &place), before, "it was started anew");
     until_path(rig, "node1", "vm2", "vf", &place);
     let report = rig.lab.probe("vm2", 2.0, 100).unwrap();
