@@ -1,7 +1,7 @@
 //! `accelnet-sim`: runs seeds, and one of them again.
 
 use std::{
-    process::ExitCode,
+    process::{Command, ExitCode, Stdio},
     sync::atomic::{AtomicU64, Ordering},
     thread,
     time::Instant,
@@ -42,9 +42,19 @@ struct Args {
     /// Go on after a seed that failed.
     #[arg(long)]
     all: bool,
+    /// One seed, in this process; what it was as JSON.
+    #[arg(long, hide = true)]
+    apart: bool,
     /// Fail if something was never reached that a long run reaches.
     #[arg(long)]
     complete: bool,
+}
+
+/// What became of a seed.
+struct Ran {
+    summary: Summary,
+    /// What must never be and was, with what happened before it.
+    failed: Option<String>,
 }
 
 impl Args {
@@ -53,6 +63,50 @@ impl Args {
             happenings: self.happenings,
             aloud: self.aloud,
         }
+    }
+
+    fn run(&self, seed: u64) -> Ran {
+        let (scene, ended) = match self.cluster {
+            true => cluster::run(seed, self.length()),
+            false => alone::run(seed, self.length()),
+        };
+        let failed = ended.err().map(|words| {
+            let before = match self.aloud || self.all {
+                true => String::new(),
+                false => scene.last().join("\n") + "\n",
+            };
+            let of = if self.cluster { "--cluster " } else { "" };
+            let happenings = self.happenings;
+            format!(
+                "{before}seed {seed}: {words}\n\
+                 again: accelnet-sim {of}--from {seed} --seeds 1 --happenings {happenings} --aloud"
+            )
+        });
+        Ran {
+            summary: scene.summary(),
+            failed,
+        }
+    }
+
+    /// Another runtime in the same process is another run of the same seed: tokio counts them, and begins each one's
+    /// chance with the number.
+    fn run_apart(&self, seed: u64) -> Ran {
+        let run = || -> std::io::Result<Ran> {
+            let mut command = Command::new(std::env::current_exe()?);
+            command.args(["--cluster", "--apart", "--from", &seed.to_string()]);
+            command.args(["--happenings", &self.happenings.to_string()]);
+            command.args(self.all.then_some("--all"));
+            let output = command.stderr(Stdio::piped()).output()?;
+            let said = String::from_utf8_lossy(&output.stderr).into_owned();
+            Ok(Ran {
+                summary: serde_json::from_slice(&output.stdout).unwrap_or_default(),
+                failed: (!output.status.success()).then_some(said),
+            })
+        };
+        run().unwrap_or_else(|error| Ran {
+            summary: Summary::default(),
+            failed: Some(error.to_string()),
+        })
     }
 
     /// Seeds one after the other, as long as there are any; what they were, and how many failed.
@@ -64,32 +118,38 @@ impl Args {
             if seed >= end {
                 return (sum, failed);
             }
-            let (scene, ended) = match self.cluster {
-                true => cluster::run(seed, self.length()),
-                false => alone::run(seed, self.length()),
+            let ran = match self.cluster && !self.aloud {
+                true => self.run_apart(seed),
+                false => self.run(seed),
             };
-            sum.add(&scene.summary());
-            let Err(words) = ended else { continue };
+            sum.add(&ran.summary);
+            let Some(words) = ran.failed else { continue };
             failed += 1;
-            if self.all {
-                eprintln!("seed {seed}: {words}");
-                continue;
+            eprintln!("{}", words.trim_end());
+            if !self.all {
+                next.store(end, Ordering::Relaxed);
             }
-            if !self.aloud {
-                scene.last().iter().for_each(|line| eprintln!("{line}"));
-            }
-            let of = if self.cluster { "--cluster " } else { "" };
-            let happenings = self.happenings;
-            eprintln!(
-                "seed {seed}: {words}\nagain: accelnet-sim {of}--from {seed} --seeds 1 --happenings {happenings} --aloud"
-            );
-            next.store(end, Ordering::Relaxed);
         }
     }
 }
 
+/// One seed, for the process that has started this one.
+fn apart(args: &Args) -> ExitCode {
+    let ran = args.run(args.from);
+    // Text keys all through.
+    println!(
+        "{}",
+        serde_json::to_string(&ran.summary).unwrap_or_default()
+    );
+    let failed = ran.failed.inspect(|words| eprintln!("{words}"));
+    ExitCode::from(u8::from(failed.is_some()))
+}
+
 fn main() -> ExitCode {
     let args = Args::parse();
+    if args.apart {
+        return apart(&args);
+    }
     let (begun, next) = (Instant::now(), AtomicU64::new(args.from));
     let (mut sum, mut failed) = (Summary::default(), 0);
     thread::scope(|scope| {

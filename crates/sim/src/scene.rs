@@ -8,6 +8,7 @@ use std::{
 };
 
 use fastrand::Rng;
+use serde::{Deserialize, Serialize};
 
 /// So many of the last things that happened are told with what went wrong.
 const REMEMBERED: usize = 400;
@@ -81,7 +82,7 @@ struct Inner {
 pub struct Scene(Arc<Mutex<Inner>>);
 
 /// What a run was.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Summary {
     /// Things that happened, one after the other.
     pub steps: u64,
