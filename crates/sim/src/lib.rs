@@ -1,9 +1,10 @@
 //! Production code in virtual time, on twins that fail; and an auditor that looks from outside.
 //!
 //! ```text
-//!   seed ─► chance ─┬─► what befalls machines, VMs and links      (alone.rs)
+//!   seed ─► chance ─┬─► what befalls machines, VMs and links      (alone/, cluster/)
 //!                   ├─► whose turn it is, and how long calls take (agent.rs, process.rs, turns.rs)
-//!                   └─► what fails, and who dies                  (scene.rs)
+//!                   ├─► what fails, and who dies                  (scene.rs, store.rs, net.rs)
+//!                   └─► what else is random                       (os_random.rs)
 //!                            after each step: auditor.rs
 //! ```
 //!

@@ -94,6 +94,36 @@ pub struct Summary {
     pub lasted: Duration,
 }
 
+/// Things that happen while no time passes: whoever is busy without end works in vain.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct AtOnce {
+    since: Duration,
+    count: u64,
+}
+
+impl AtOnce {
+    /// Far from what there is to do for some VMs.
+    const MOST: u64 = 50_000;
+
+    /// One more thing.
+    ///
+    /// # Errors
+    /// It is one too many.
+    pub fn count(&mut self, now: Duration) -> Result<(), String> {
+        if self.since != now {
+            *self = Self {
+                since: now,
+                count: 0,
+            };
+        }
+        self.count += 1;
+        match self.count > Self::MOST {
+            true => Err(format!("{} things at {now:?}", self.count)),
+            false => Ok(()),
+        }
+    }
+}
+
 impl Summary {
     /// Another run beside this one.
     pub fn add(&mut self, other: &Self) {

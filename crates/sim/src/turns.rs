@@ -52,16 +52,17 @@ thread_local! {
     static SEAT: RefCell<Option<Seat>> = const { RefCell::new(None) };
 }
 
-/// Waits for so long in virtual time. Not in a [`Job`] it returns at once.
-pub fn wait(time: Duration) {
+/// Waits for so long in virtual time. Not in a [`Job`] it returns at once: false then.
+pub fn wait(time: Duration) -> bool {
     let goes_on = SEAT.with_borrow(|seat| {
-        let Some(seat) = seat else { return true };
+        let seat = seat.as_ref()?;
         let told = seat.said.send(Said::Waits(time)).is_ok();
-        told && matches!(seat.orders.recv(), Ok(Order::GoOn))
+        Some(told && matches!(seat.orders.recv(), Ok(Order::GoOn)))
     });
-    if !goes_on {
+    if goes_on == Some(false) {
         resume_unwind(Box::new(Death));
     }
+    goes_on.is_some()
 }
 
 #[derive(Debug)]

@@ -2,19 +2,17 @@
 
 mod drive;
 
-use std::{
-    collections::BTreeMap,
-    path::Path,
-    sync::{Arc, Mutex},
-    time::Duration,
-};
+use std::{path::Path, sync::Arc, time::Duration};
 
 use accelnet_host::twin::{Arrival, Habits, HostTwin, Machine as Twin, Station};
-use accelnet_hypervisor::twin::{Hardware, HypervisorTwin, definition};
+use accelnet_hypervisor::twin::{HypervisorTwin, definition};
 use accelnet_model::{
-    BridgePort, ClusterEnable, Code, IfName, Intent, IntentType, Levels, MacAddr, NicPath,
-    NodeDesired, NodeStatus, PciAddress, Performance, Problem, VfAttributes, VfCount, VfDriver,
-    VfUser, VmDesired, VmStatus, WhenToCreateVfs,
+    BridgePort, Code, IfName, MacAddr, NicPath, NodeDesired, NodeStatus, PciAddress, Performance,
+    Problem, VfAttributes, VfUser, VmDesired, VmStatus,
+};
+use accelnet_sim::{
+    alone::enabled,
+    below::{AllHabits, Below},
 };
 use drive::{Running, Slow, VIRTUAL_LIMIT};
 use tempfile::TempDir;
@@ -35,61 +33,11 @@ pub fn mac(vm: u8) -> MacAddr {
     MacAddr([2, 0, 0, 0, 0x77, vm])
 }
 
-/// The host twin below the hypervisor twin.
-struct Below {
-    host: HostTwin,
-    habits: Arc<Mutex<BTreeMap<MacAddr, Habits>>>,
-}
-
-impl Hardware for Below {
-    fn start_nic(
-        &self,
-        pid: u32,
-        mac: MacAddr,
-        bridge: &IfName,
-        tap: &IfName,
-    ) -> Result<(), String> {
-        let habits = self.habits.lock().unwrap().get(&mac).copied();
-        let started = self
-            .host
-            .with(|machine| machine.start_guest(pid, mac, bridge, tap, habits.unwrap_or_default()));
-        started.map_err(|error| error.to_string())
-    }
-
-    fn stopped(&self, pid: u32) {
-        self.host.with(|machine| machine.stop_guest(pid));
-    }
-
-    fn plug(&self, pid: u32, mac: MacAddr, vf: PciAddress) -> Result<(), String> {
-        self.host.with(|machine| machine.plug(pid, mac, vf))
-    }
-
-    fn unplugged(&self, pid: u32, vf: PciAddress) {
-        self.host.with(|machine| machine.unplug(pid, vf));
-    }
-
-    fn pause(&self, time: Duration) {
-        self.host.advance(time);
-    }
-
-    fn set_running(&self, pid: u32, runs: bool) {
-        self.host.with(|machine| machine.set_running(pid, runs));
-    }
-
-    fn set_let_go(&self, pid: u32, let_go: bool) {
-        self.host.with(|machine| machine.set_let_go(pid, let_go));
-    }
-
-    fn plug_stray(&self, pid: u32, device: PciAddress) -> Result<(), String> {
-        self.host.with(|machine| machine.plug_stray(pid, device))
-    }
-}
-
 pub struct World {
     pub host: HostTwin,
     pub hypervisor: HypervisorTwin,
     pub desired: NodeDesired,
-    habits: Arc<Mutex<BTreeMap<MacAddr, Habits>>>,
+    habits: AllHabits,
     directory: TempDir,
     running: Option<Running>,
     slow: Vec<Slow>,
@@ -139,16 +87,13 @@ impl World {
 
     fn on(machine: Twin, vms: u8) -> Self {
         let host = HostTwin::new(machine);
-        let habits = Arc::new(Mutex::new(BTreeMap::new()));
-        let below = Below {
-            host: host.clone(),
-            habits: Arc::clone(&habits),
-        };
+        let habits = AllHabits::default();
+        let below = Below::new(host.clone(), Arc::clone(&habits));
         let hypervisor = HypervisorTwin::new(Arc::new(below));
         let world = Self {
             host,
             hypervisor,
-            desired: enabled(),
+            desired: enabled(&name("br0")),
             habits,
             directory: tempfile::tempdir().unwrap(),
             running: None,
@@ -386,32 +331,6 @@ impl Drop for World {
         if !std::thread::panicking() {
             self.assert_nothing_lost();
         }
-    }
-}
-
-fn enabled() -> NodeDesired {
-    let intent = Intent {
-        name: "compute".parse().unwrap(),
-        types: vec![IntentType::Compute],
-        adapters: vec!["pf0".parse().unwrap()],
-        matching: None,
-        bridge: name("br0"),
-        create: false,
-        vfs: VfCount::Auto,
-        levels: Levels::default(),
-        vf_driver: VfDriver::default(),
-        exclude_vfs: Vec::new(),
-    };
-    NodeDesired {
-        generation: 0,
-        enabled: Some(ClusterEnable {
-            intent: intent.name.clone(),
-            node_reserve_percentage: 50,
-            nodes_down: None,
-            when: WhenToCreateVfs::Now,
-        }),
-        intents: vec![intent],
-        vms: Vec::new(),
     }
 }
 

@@ -131,26 +131,3 @@ pub fn half_way(rig: &mut Rig) {
     let report = rig.lab.probe("vm1", 2.0, 100).unwrap();
     assert_eq!(report.lost, 0, "{report:?}");
 }
-
-/// It runs at its destination before its memory is there, and is given its VF when all of it is.
-pub fn post_copy(rig: &mut Rig) {
-    let missed = asked(rig, |rig| {
-        rig.on(
-            "node1",
-            &format!("{} --postcopy --postcopy-after-precopy", migrate("node2")),
-        );
-        rig.lab.is_now_on("vm1", "node2").unwrap();
-        until_path(rig, "node3", "vm1", "vf", "node2");
-    });
-    let stood = stood_still(rig, "node2");
-    eprintln!(
-        "           the wire missed {} of {}, {:.1} s at a time, {stood:.1} s of which it stood still",
-        missed.lost(),
-        missed.sent,
-        missed.longest_outage_s
-    );
-    let report = rig.lab.probe("vm1", 2.0, 100).unwrap();
-    assert_eq!(report.lost, 0, "{report:?}");
-    on(rig, "node3", "vm move vm1 node1");
-    rig.lab.is_now_on("vm1", "node1").unwrap();
-}

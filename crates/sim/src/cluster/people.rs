@@ -1,0 +1,142 @@
+//! People who want things, and what they know of what became of it.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, PoisonError},
+    time::Duration,
+};
+
+use accelnet_server::{Actor, Sender};
+use axum::{
+    body::Body,
+    extract::ConnectInfo,
+    http::{Request, header::CONTENT_TYPE},
+};
+use http_body_util::BodyExt;
+use serde_json::Value;
+use tokio::time::timeout;
+
+use super::{ADMITTED_AT_MOST, Cluster};
+use crate::{net::Net, node::VmId};
+
+/// Whoever asks gives up after this.
+const ANSWER_LIMIT: Duration = Duration::from_secs(60);
+
+/// What people know of VMs that they asked something for.
+#[derive(Debug, Default)]
+pub(super) struct Known {
+    /// Levels that a VM may have: more than one while an answer is missing.
+    pub(super) levels: BTreeMap<VmId, Vec<bool>>,
+    /// VMs that somebody is asking for at present: of one VM one thing at a time.
+    pub(super) asking: Vec<VmId>,
+}
+
+fn of_people(method: &str, path: &str, body: &Value) -> Request<Body> {
+    let sender = Sender::Local(Actor {
+        uid: Some(0),
+        ..Actor::default()
+    });
+    let body = match body {
+        Value::Null => Body::empty(),
+        body => Body::from(body.to_string()),
+    };
+    Request::builder()
+        .method(method)
+        .uri(format!("{}{path}", accelnet_api::BASE))
+        .header(CONTENT_TYPE, "application/json")
+        .extension(ConnectInfo(sender))
+        .body(body)
+        .unwrap_or_default()
+}
+
+/// Status and body of an answer; `None` if there was none.
+pub(super) async fn ask(net: &Net, request: Request<Body>) -> Option<(u16, Value)> {
+    let serving = net.serving()?;
+    let answered = async {
+        let answer = serving.ask(request).await.ok()?;
+        let status = answer.status().as_u16();
+        let bytes = answer.into_body().collect().await.ok()?.to_bytes();
+        let body = serde_json::from_slice(&bytes).unwrap_or(Value::Null);
+        Some((status, body))
+    };
+    timeout(ANSWER_LIMIT, answered).await.ok()?
+}
+
+impl Cluster {
+    /// Something that must be possible.
+    pub(super) async fn done(
+        &mut self,
+        method: &str,
+        path: &str,
+        body: Value,
+    ) -> Result<Value, String> {
+        let net = self.net.clone();
+        let request = of_people(method, path, &body);
+        let asked = tokio::spawn(async move { ask(&net, request).await });
+        while !asked.is_finished() {
+            self.pass(Duration::from_millis(20)).await?;
+        }
+        match asked.await.ok().flatten() {
+            Some((200, body)) => Ok(body),
+            other => Err(format!("{method} {path}: {other:?}")),
+        }
+    }
+
+    /// Somebody asks for something about a VM, while everything goes on.
+    pub(super) fn asks(
+        &self,
+        vm: VmId,
+        method: &'static str,
+        what: &str,
+        body: Value,
+        level: Option<bool>,
+    ) {
+        {
+            let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+            if known.asking.contains(&vm) {
+                return;
+            }
+            known.asking.push(vm);
+            if let Some(level) = level {
+                let levels = known.levels.entry(vm).or_insert_with(|| vec![false]);
+                if !levels.contains(&level) {
+                    levels.push(level);
+                }
+            }
+        }
+        let path = format!("/vms/{}/{what}", vm.uuid());
+        let (net, scene, known) = (
+            self.net.clone(),
+            self.scene.clone(),
+            Arc::clone(&self.known),
+        );
+        tokio::spawn(async move {
+            let answer = ask(&net, of_people(method, &path, &body)).await;
+            let said = answer.as_ref().map(|(status, body)| {
+                let code = body["code"].as_str().unwrap_or("done").to_owned();
+                (*status, code)
+            });
+            scene.step(&format!("{method} {path}: {said:?}"));
+            let mut known = known.lock().unwrap_or_else(PoisonError::into_inner);
+            known.asking.retain(|its| *its != vm);
+            let Some(level) = level else { return };
+            let levels = known.levels.entry(vm).or_default();
+            match said {
+                Some((200, _)) => *levels = vec![level],
+                // It was refused: nothing was done, of this request.
+                Some((status, code)) if status < 500 => {
+                    scene.reached(&format!("refused: {code}"));
+                    if levels.len() > 1 && levels.last() == Some(&level) {
+                        levels.pop();
+                    }
+                }
+                // Nobody knows.
+                _ => scene.reached("an answer was lost"),
+            }
+            let certain = known.levels.values().filter(|levels| **levels == [true]);
+            if certain.count() > ADMITTED_AT_MOST {
+                scene.violation("more VMs were admitted than the reserve allows".into());
+            }
+        });
+    }
+}

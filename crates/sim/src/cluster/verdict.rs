@@ -1,0 +1,110 @@
+//! When all of it has stopped: is everything as was wanted, and as people were told.
+
+use std::{collections::BTreeMap, sync::PoisonError};
+
+use accelnet_model::{NicPath, VmState};
+use serde_json::Value;
+
+use super::{ADMITTED_AT_MOST, Cluster, NODES, VFS, VMS};
+use crate::{auditor::not_settled, node::VmId, scene::Dangers};
+
+impl Cluster {
+    pub(super) async fn calm(&mut self) {
+        self.scene.step("calm");
+        self.scene.set_dangers(Dangers::NONE);
+        self.net.heal_all();
+        self.end_deposed();
+        self.start_server().await;
+        for number in 0..NODES {
+            self.revive(number);
+        }
+        for vm in (1..=VMS).map(VmId) {
+            if self.host_of(vm).is_none() {
+                self.start_vm(vm, usize::from(vm.0) % NODES);
+            }
+        }
+    }
+
+    /// What is not as it shall be at the end.
+    pub(super) async fn wrong(&mut self) -> Result<Vec<String>, String> {
+        let listed = match self.done("GET", "/vms", Value::Null).await {
+            Ok(listed) => listed,
+            Err(words) => return Ok(vec![words]),
+        };
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if !known.asking.is_empty() {
+            return Ok(vec![format!("{:?} are asked for", known.asking)]);
+        }
+        let mut wrong = Vec::new();
+        let mut expected: Vec<BTreeMap<VmId, NicPath>> = vec![BTreeMap::new(); NODES];
+        let mut wanted = 0;
+        for vm in (1..=VMS).map(VmId) {
+            let Some(number) = self
+                .hosts
+                .iter()
+                .position(|host| host.node.vm(vm).is_some())
+            else {
+                continue;
+            };
+            let items = listed["items"].as_array();
+            let shown = items.and_then(|items| {
+                items
+                    .iter()
+                    .find(|item| item["uuid"] == vm.uuid().to_string())
+            });
+            let Some(shown) = shown else {
+                wrong.push(format!("{} is not listed", vm.name()));
+                continue;
+            };
+            let name = &self.hosts[number].node.name;
+            if shown["node"] != name.as_str() {
+                wrong.push(format!("{} is on {name}: {}", vm.name(), shown["node"]));
+            }
+            let level = !shown["level"].is_null();
+            wanted += usize::from(level);
+            let maybe = known
+                .levels
+                .get(&vm)
+                .cloned()
+                .unwrap_or_else(|| vec![false]);
+            if !maybe.contains(&level) {
+                let words = format!(
+                    "{} is accelerated: {level}; it was said: {maybe:?}",
+                    vm.name()
+                );
+                self.scene.violation(words.clone());
+                wrong.push(words);
+            }
+            let parked = !shown["parked"].is_null();
+            let path = match level && !parked {
+                true => NicPath::Vf,
+                false => NicPath::Synthetic,
+            };
+            // More may run on a host than it has VFs: then those that are without are told so.
+            let told = shown["nics"][0]["path"].as_str() == Some("synthetic");
+            let without = path == NicPath::Vf && told && self.is_full(number);
+            let path = if without { NicPath::Synthetic } else { path };
+            expected[number].insert(vm, path);
+        }
+        if wanted > ADMITTED_AT_MOST {
+            wrong.push(format!("{wanted} VMs are admitted"));
+            self.scene
+                .violation("more VMs are admitted than the reserve allows".into());
+        }
+        for (host, expected) in self.hosts.iter().zip(&expected) {
+            wrong.extend(not_settled(&host.node, expected));
+        }
+        Ok(wrong)
+    }
+
+    pub(super) fn is_full(&self, number: usize) -> bool {
+        let node = &self.hosts[number].node;
+        let used = (1..=VMS).map(VmId).filter(|vm| {
+            let runs = node
+                .vm(*vm)
+                .is_some_and(|facts| facts.state == VmState::Running);
+            runs && !node.vfs_of(*vm).is_empty()
+        });
+        used.count() >= VFS as usize
+    }
+}
