@@ -29,6 +29,11 @@ pub(super) enum Happening {
     StartServer,
     Cut(usize, bool, bool),
     Heal(usize),
+    ReadNodes,
+    /// Somebody has it moved, live.
+    Move(VmId, usize),
+    /// It runs on where it came to.
+    Resume(VmId, u32),
 }
 
 impl Cluster {
@@ -37,7 +42,7 @@ impl Cluster {
         let vm = VmId(1 + scene.below(VMS.into()) as u8);
         let number = scene.below(NODES);
         let (up, down) = [(true, true), (true, false), (false, true)][scene.below(3)];
-        match scene.below(60) {
+        match scene.below(70) {
             0..=23 => Happening::Enable(vm),
             24..=31 => Happening::Disable(vm),
             32..=33 => Happening::Park(vm),
@@ -50,7 +55,9 @@ impl Cluster {
             51..=52 => Happening::KillServer,
             53..=54 => Happening::Depose,
             55..=57 => Happening::Cut(number, up, down),
-            _ => Happening::Heal(number),
+            58..=59 => Happening::Heal(number),
+            60..=63 => Happening::ReadNodes,
+            _ => Happening::Move(vm, number),
         }
     }
 
@@ -121,6 +128,18 @@ impl Cluster {
             Happening::Cut(number, up, down) => {
                 self.net.cut(&self.hosts[number].node.name, up, down);
                 self.after(Duration::from_secs(40), Happening::Heal(number));
+            }
+            Happening::ReadNodes => self.reads_nodes(),
+            Happening::Move(vm, number) => {
+                let to = json!({"to": self.hosts[number].node.name});
+                self.asks(vm, "PUT", "move", to, None);
+            }
+            Happening::Resume(vm, pid) => {
+                for host in &self.hosts {
+                    if host.node.pid(vm) == Some(pid) {
+                        host.node.vms.resume(vm.uuid());
+                    }
+                }
             }
             Happening::Heal(number) => self.net.heal(&self.hosts[number].node.name),
         }

@@ -1,6 +1,11 @@
 //! Hosts, the agents on them, and the lines that connect these.
 
-use std::{collections::BTreeMap, mem, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    mem,
+    sync::{Arc, PoisonError},
+    time::Duration,
+};
 
 use accelnet_agent::event::Event;
 use accelnet_api::{
@@ -28,7 +33,7 @@ use super::{Cluster, Happening, VFS, people::ask, words};
 use crate::{
     agent::Ready,
     auditor::Auditor,
-    node::{Node, bridge, uplink},
+    node::{Node, VmId, bridge, uplink},
 };
 
 /// What the line tells the agent of its node.
@@ -130,6 +135,9 @@ impl Cluster {
         if host.connected.is_some() {
             return;
         }
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        known.silent.remove(&host.node.name);
+        drop(known);
         host.node.start();
         let (to_agent, said) = mpsc::unbounded_channel();
         let (reports, its_reports) = watch::channel(None);
@@ -159,6 +167,9 @@ impl Cluster {
         host.node.kill(&mut self.idle);
         if let Some(connected) = host.connected.take() {
             connected.line.abort();
+            let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+            let now = self.began.elapsed();
+            known.silent.insert(host.node.name.clone(), now);
         }
     }
 
@@ -194,8 +205,9 @@ impl Cluster {
     }
 
     pub(super) fn go_on(&mut self, number: usize, ready: Ready) {
+        self.hosts[number].node.go_on(ready, &mut self.idle);
+        self.migrate(number);
         let host = &mut self.hosts[number];
-        host.node.go_on(ready, &mut self.idle);
         let Some(agent) = &mut host.node.agent else {
             self.kill_agent(number);
             self.after(Duration::from_secs(5), Happening::Revive(number));
@@ -219,6 +231,28 @@ impl Cluster {
             }
             differs
         });
+    }
+
+    /// VMs that left a host come in where they were sent, and run there after a while.
+    fn migrate(&mut self, number: usize) {
+        let left = self.hosts[number]
+            .node
+            .vms
+            .with(|vms| mem::take(&mut vms.migrated));
+        for (vm, to) in left {
+            let mut hosts = self.hosts.iter();
+            let Some(target) = hosts.find(|host| host.node.name == to.as_str()) else {
+                continue;
+            };
+            let uuid = vm.facts.uuid;
+            target.node.vms.define(vm.facts);
+            // Its bridge is there: it comes in.
+            let _ = target.node.vms.arrive(uuid);
+            let vm = VmId(uuid.as_u128() as u8);
+            if let Some(pid) = target.node.pid(vm) {
+                self.after(Duration::from_secs(5), Happening::Resume(vm, pid));
+            }
+        }
     }
 
     pub(super) fn audit(&mut self, number: usize) {

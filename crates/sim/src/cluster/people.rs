@@ -21,6 +21,8 @@ use crate::{net::Net, node::VmId};
 
 /// Whoever asks gives up after this.
 const ANSWER_LIMIT: Duration = Duration::from_secs(60);
+/// A node whose agent is dead is called down within this: ten seconds, and as long as a message may take.
+const DOWN_WITHIN: Duration = Duration::from_secs(20);
 
 /// What people know of VMs that they asked something for.
 #[derive(Debug, Default)]
@@ -29,6 +31,8 @@ pub(super) struct Known {
     pub(super) levels: BTreeMap<VmId, Vec<bool>>,
     /// VMs that somebody is asking for at present: of one VM one thing at a time.
     pub(super) asking: Vec<VmId>,
+    /// Hosts without an agent: since when.
+    pub(super) silent: BTreeMap<String, Duration>,
 }
 
 fn of_people(method: &str, path: &str, body: &Value) -> Request<Body> {
@@ -136,6 +140,29 @@ impl Cluster {
             let certain = known.levels.values().filter(|levels| **levels == [true]);
             if certain.count() > ADMITTED_AT_MOST {
                 scene.violation("more VMs were admitted than the reserve allows".into());
+            }
+        });
+    }
+
+    /// Somebody reads which nodes there are.
+    pub(super) fn reads_nodes(&self) {
+        let (net, scene, known) = (
+            self.net.clone(),
+            self.scene.clone(),
+            Arc::clone(&self.known),
+        );
+        tokio::spawn(async move {
+            let asked = scene.now();
+            let answer = ask(&net, of_people("GET", "/nodes", &Value::Null)).await;
+            let Some((200, nodes)) = answer else { return };
+            let known = known.lock().unwrap_or_else(PoisonError::into_inner);
+            for node in nodes["items"].as_array().into_iter().flatten() {
+                let name = node["name"].as_str().unwrap_or_default();
+                let silent = known.silent.get(name);
+                let long = silent.is_some_and(|since| asked > *since + DOWN_WITHIN);
+                if long && node["reachable"] != false {
+                    scene.violation(format!("{name} is called reachable, and has no agent"));
+                }
             }
         });
     }
