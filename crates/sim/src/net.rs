@@ -33,8 +33,6 @@ use crate::scene::Scene;
 
 /// A connection that cannot be made is given up after this.
 const CONNECT_LIMIT: Duration = Duration::from_secs(5);
-/// What cannot get through is tried again so often.
-const AGAIN: Duration = Duration::from_millis(50);
 
 /// A server's process that answers.
 #[derive(Clone)]
@@ -67,18 +65,15 @@ fn lost(text: &str) -> Problem {
     Problem::new(Code::ServerNotRunning, format!("{text}."))
 }
 
-#[derive(Default)]
-struct State {
-    serving: Option<Serving>,
-    /// Nodes whose requests do not get through, and those that nothing gets through to.
-    deaf: BTreeMap<String, (bool, bool)>,
-}
+/// Nodes whose requests do not get through, and those that nothing gets through to.
+type Deaf = BTreeMap<String, (bool, bool)>;
 
 /// The network. Clones are the same one.
 #[derive(Clone)]
 pub struct Net {
     scene: Scene,
-    state: Arc<Mutex<State>>,
+    serving: Arc<Mutex<Option<Serving>>>,
+    deaf: Arc<watch::Sender<Deaf>>,
 }
 
 impl Net {
@@ -86,41 +81,49 @@ impl Net {
     pub fn new(scene: &Scene) -> Self {
         Self {
             scene: scene.clone(),
-            state: Arc::default(),
+            serving: Arc::default(),
+            deaf: Arc::new(watch::Sender::new(Deaf::new())),
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Option<Serving>> {
+        self.serving.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Who serves from now on.
     pub fn set_serving(&self, serving: Option<Serving>) {
-        self.lock().serving = serving;
+        *self.lock() = serving;
     }
 
     /// Who serves.
     pub fn serving(&self) -> Option<Serving> {
-        self.lock().serving.clone()
+        self.lock().clone()
     }
 
     /// From now on what the node says is lost, and what it is told.
     pub fn cut(&self, node: &str, up: bool, down: bool) {
-        self.lock().deaf.insert(node.to_owned(), (up, down));
+        self.deaf
+            .send_modify(|deaf| deaf.extend([(node.to_owned(), (up, down))]));
     }
 
     /// Everything gets through again.
     pub fn heal(&self, node: &str) {
-        self.lock().deaf.remove(node);
+        self.deaf
+            .send_modify(|deaf| deaf.retain(|its, _| its != node));
     }
 
     /// Everything gets through to all.
     pub fn heal_all(&self) {
-        self.lock().deaf.clear();
+        self.deaf.send_modify(Deaf::clear);
     }
 
-    fn cuts(&self, node: &str) -> (bool, bool) {
-        self.lock().deaf.get(node).copied().unwrap_or_default()
+    /// What is on its way waits for as long as its way is cut.
+    async fn uncut(&self, node: &str, is_cut: fn(&(bool, bool)) -> bool) {
+        let mut deaf = self.deaf.subscribe();
+        // The sender is this network's.
+        let _ = deaf
+            .wait_for(|deaf| !deaf.get(node).is_some_and(is_cut))
+            .await;
     }
 
     async fn way(&self) {
@@ -138,14 +141,10 @@ impl Net {
     ) -> Result<Response<Body>, Problem> {
         let node = peer.name.to_string();
         self.way().await;
-        while self.cuts(&node).0 {
-            sleep(AGAIN).await;
-        }
+        self.uncut(&node, |(up, _)| *up).await;
         let answer = serving.ask(request).await?;
         self.way().await;
-        while self.cuts(&node).1 {
-            sleep(AGAIN).await;
-        }
+        self.uncut(&node, |(_, down)| *down).await;
         Ok(answer)
     }
 }
@@ -257,9 +256,7 @@ impl LongAnswer {
         self.said().await?;
         let at = self.on_its_way.as_ref().map(|(at, _)| *at);
         sleep_until(at.unwrap_or_else(Instant::now)).await;
-        while self.net.cuts(&self.node).1 {
-            sleep(AGAIN).await;
-        }
+        self.net.uncut(&self.node, |(_, down)| *down).await;
         self.last = Instant::now();
         Ok(self.on_its_way.take().and_then(|(_, bytes)| bytes))
     }
