@@ -5,8 +5,8 @@ CARGO ?= cargo
 # Several worktrees can share one: make CARGO_TARGET_DIR=… test
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 LAB := $(TARGET)/debug/accelnet-lab
-# What tests build beside what is shipped.
-TESTED := accelnet-daemon/etcd
+# What tests build beside what is shipped; the second is never in what is.
+TESTED := accelnet-daemon/etcd,accelnet-daemon/crash-points
 # One test of crates/lab/tests/lab: lab_test NAME.
 LAB_LOST = $(abspath $(TARGET))/lab-lost-$(1)
 define lab_test
@@ -53,8 +53,8 @@ mutants: deps ## broken variants of the code, each of which the simulator has to
 	$(CARGO) run -q -p xtask -- mutants
 
 # The long ones first. And others when they are asked for: make lab-test LAB_TESTS="networks travel policies guides
-# cluster cluster_at_length pacemaker" (a cluster's three machines want both cores: LAB_JOBS=1; pacemaker makes images
-# of its own when it is first run).
+# crash cluster crash_of_moves cluster_at_length pacemaker" (a cluster's three machines want both cores: LAB_JOBS=1;
+# pacemaker makes images of its own when it is first run).
 LAB_TESTS := connectivity smoke with_smt documentation without_iommu
 # So many at a time: a machine that is emulated keeps one core busy, however many there are.
 LAB_JOBS := 2

@@ -63,6 +63,8 @@ const SUPPLY: &str = "crates/rules/src/eligibility/supply.rs";
 const HUB: &str = "crates/server/src/nodes/hub.rs";
 const TOLD: &str = "crates/server/src/told.rs";
 const SETTLED: &str = "crates/server/src/state/settled.rs";
+const QUEUE: &str = "crates/server/src/line.rs";
+const CASE: &str = "crates/rules/src/capacity/case.rs";
 const LINE: &str = "crates/link/src/line.rs";
 
 const ALL: &[Mutant] = &[
@@ -356,6 +358,72 @@ const ALL: &[Mutant] = &[
             "if let Some(new) = after(None, &said) {",
         ],
         1000,
+    ),
+    host(
+        "frames do not wait while their way changes",
+        L2,
+        ["    actions.extend(place.queue(Hold::Wait));\n", ""],
+        3000,
+    ),
+    host(
+        "frames that wait are let go by their deadline alone",
+        L2,
+        [
+            "    if wanted.entry != At::Nowhere {\n        actions.extend(place.queue(Hold::Pass));\n    }\n",
+            "",
+        ],
+        3000,
+    ),
+    host(
+        "an entry at the uplink stays when the VM comes back",
+        L2,
+        [
+            "At::Nowhere if place.has_entry(uplink, !wanted.filter) || unsure(uplink) => {",
+            "At::Nowhere if false => {",
+        ],
+        1000,
+    ),
+    host(
+        "a VF carries an address before frames for it have their way",
+        L2,
+        [
+            "    entries(place, wanted, &mut actions);\n    actions.extend(place.dress.clone());\n",
+            "    actions.extend(place.dress.clone());\n    entries(place, wanted, &mut actions);\n",
+        ],
+        3000,
+    ),
+    cluster(
+        "the reserve is one node short",
+        CASE,
+        [
+            "self.tolerated.saturating_sub(self.cluster.down.len())",
+            "self.tolerated.saturating_sub(self.cluster.down.len() + 1)",
+        ],
+        1000,
+    ),
+    cluster(
+        "what another server was faster with is said to be done",
+        QUEUE,
+        [
+            "                Ok(None) => {\n                    lost += 1;\n",
+            "                Ok(None) => {\n                    answer(std::mem::take(&mut turns), &Ok(wish));\n                    lost += 1;\n",
+        ],
+        2000,
+    ),
+    cluster(
+        "what the store refused is said to be done",
+        QUEUE,
+        [
+            "                    answer(own, &Err(problem));\n",
+            "                    let _ = problem;\n                    answer(own, &Ok(wish));\n",
+        ],
+        1000,
+    ),
+    cluster(
+        "a refusal after an unknown outcome is taken for the first try's",
+        SETTLED,
+        ["Ok(Err(error)) if !unknown => ", "Ok(Err(error)) => "],
+        3000,
     ),
 ];
 

@@ -8,6 +8,7 @@ mod hook;
 mod incoming;
 mod kept;
 mod local;
+mod lock;
 mod node;
 mod own_agent;
 mod pass_on;

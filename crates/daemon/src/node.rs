@@ -15,7 +15,7 @@ use crate::{
     StateDir,
     alive::{self, Pulse},
     incoming::{self, Judge},
-    own_agent::{self, AtLine},
+    own_agent::{self, AtLine, OwnAgent},
     pass_on,
     service::{self, Stop, tell_systemd},
     socket,
@@ -97,7 +97,11 @@ async fn serve(args: &AgentArgs) -> Result<()> {
         libvirt: args.peer_libvirt.clone(),
         memory: args.peer_memory.clone(),
     });
-    let (agent, reports) = own_agent::start(&args.state.state_dir, libvirt);
+    let OwnAgent {
+        agent,
+        reports,
+        only: _until_its_end,
+    } = own_agent::start(&args.state.state_dir, libvirt)?;
     let node = Arc::new(AtLine(Arc::clone(&agent)));
     let line = Line::new(credentials, directory, node, reports);
     let asked = Judge::Cluster(line.connected());

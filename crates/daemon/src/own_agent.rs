@@ -1,6 +1,6 @@
 //! The agent in this process: how it is started, and how it is ended.
 
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{fs::File, path::Path, sync::Arc, time::Duration};
 
 use accelnet_agent::{Agent, Config};
 use accelnet_host::linux::Linux;
@@ -10,7 +10,7 @@ use accelnet_model::{Code, NodeDesired, NodeStatus, Problem};
 use anyhow::Result;
 use tokio::sync::watch;
 
-use crate::alive::Dead;
+use crate::{alive::Dead, lock};
 
 /// A look at the whole machine took 1 s in the lab's software emulation; switch-overs do not hold it
 /// up.
@@ -18,11 +18,29 @@ const LOOK_LIMIT: Duration = Duration::from_secs(30);
 /// Switch-overs under way come to their end within this (`TimeoutStopSec` of the unit), or not at all.
 const END_LIMIT: Duration = Duration::from_secs(60);
 
-/// Starts it; what it reports last is in the channel, nothing before its first look.
-pub fn start(
-    state_dir: &Path,
-    libvirt: Libvirt,
-) -> (Arc<Agent>, watch::Receiver<Option<NodeStatus>>) {
+/// What the agent of this machine holds, whatever its socket and state directory: two would undo what the other does.
+const ONLY_AGENT: &str = "/run/accelnet/agent.lock";
+
+/// The agent of this machine.
+pub struct OwnAgent {
+    /// It.
+    pub agent: Arc<Agent>,
+    /// What it reports last; nothing before its first look.
+    pub reports: watch::Receiver<Option<NodeStatus>>,
+    /// Kept until it has ended, so that the next one begins when nothing of this one is under way.
+    pub only: File,
+}
+
+/// Starts it.
+///
+/// # Errors
+/// If this machine has an agent.
+pub fn start(state_dir: &Path, libvirt: Libvirt) -> Result<OwnAgent> {
+    let only = lock::take(Path::new(ONLY_AGENT), |who| {
+        format!(
+            "this machine has an agent, and two would undo each other's work: {who}; stop it first"
+        )
+    })?;
     let (reports, last) = watch::channel(None);
     let config = Config {
         state_dir: state_dir.to_owned(),
@@ -33,7 +51,11 @@ pub fn start(
     let agent = Agent::start(config, host, hypervisor, move |status| {
         reports.send_replace(Some(status));
     });
-    (Arc::new(agent), last)
+    Ok(OwnAgent {
+        agent: Arc::new(agent),
+        reports: last,
+        only,
+    })
 }
 
 /// A fresh look at the machine.

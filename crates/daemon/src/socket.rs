@@ -1,10 +1,10 @@
 //! The local administrator's socket: root and group `accelnet`.
 
 use std::{
-    fs::{self, File, OpenOptions},
+    fs::{self, File},
     io,
     os::unix::{
-        fs::{FileTypeExt, OpenOptionsExt, PermissionsExt},
+        fs::{FileTypeExt, PermissionsExt},
         net::UnixStream,
     },
     path::{Path, PathBuf},
@@ -12,11 +12,10 @@ use std::{
 
 use anyhow::{Context, Result, bail, ensure};
 use nix::unistd::Group;
-use rustix::{
-    fs::{FlockOperation, flock},
-    io::Errno,
-};
+use rustix::io::Errno;
 use tokio::net::UnixListener;
+
+use crate::lock;
 
 /// The group whose members may connect.
 const GROUP: &str = "accelnet";
@@ -47,39 +46,21 @@ impl Drop for RemovedAtEnd {
     }
 }
 
-/// The right to make and remove the socket: one process has it at a time, as long as it lives. Without it
-/// two daemons that start at once could each take the other's new socket for one left over. The file
-/// stays: whoever removed it would give the right to two.
+/// The right to make and remove the socket. Without it two daemons that start at once could each take the other's
+/// new socket for one left over.
 fn turn(path: &Path) -> Result<File> {
     let mut name = path.as_os_str().to_owned();
     name.push(".lock");
-    let lock = PathBuf::from(name);
-    let shown = lock.display();
-    let file = OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(0o600)
-        .open(&lock)
-        .with_context(|| format!("cannot open {shown}"))?;
-    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => Ok(file),
-        Err(Errno::WOULDBLOCK) => bail!(
-            "another accelnetd has {}; stop it first, or choose another --socket",
-            path.display()
-        ),
-        Err(error) => Err(error).with_context(|| format!("cannot lock {shown}")),
-    }
+    lock::take(Path::new(&name), |who| {
+        let path = path.display();
+        format!("another accelnetd has {path}: {who}; stop it first, or choose another --socket")
+    })
 }
 
 /// Listens on `path`. A socket that nobody answers on is left over and replaced; one that somebody
 /// answers on is another daemon's, and what is no socket is not ours.
 pub fn listen(path: &Path) -> Result<Socket> {
     let shown = path.display();
-    if let Some(parent) = path.parent() {
-        fs::create_dir_all(parent)
-            .with_context(|| format!("cannot create {}", parent.display()))?;
-    }
     let turn = turn(path)?;
     match fs::symlink_metadata(path) {
         Ok(found) => {
@@ -158,7 +139,7 @@ mod tests {
             path: end,
         } = first;
         drop(listener);
-        flock(&end._turn, FlockOperation::Unlock).unwrap();
+        end._turn.unlock().unwrap();
         std::mem::forget(end);
         let second = listen(&path).unwrap();
         assert!(UnixStream::connect(&path).is_ok());

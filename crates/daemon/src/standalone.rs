@@ -18,7 +18,7 @@ use crate::{
     alive::{self, Pulse},
     incoming::{self, Judge},
     local::LocalNode,
-    own_agent,
+    own_agent::{self, OwnAgent},
     service::{self, Stop, tell_systemd},
     socket,
 };
@@ -39,8 +39,11 @@ async fn serve(args: &Standalone) -> Result<()> {
     let store = SqliteStore::open(&file, SqliteOptions::default()).await?;
     let mut store_end = store.end();
     // The agent reports from its first pass on, the server is there a moment later.
-    let (agent, mut last_report) =
-        own_agent::start(&args.state.state_dir, Libvirt::new(&args.libvirt));
+    let OwnAgent {
+        agent,
+        reports: mut last_report,
+        only: _until_its_end,
+    } = own_agent::start(&args.state.state_dir, Libvirt::new(&args.libvirt))?;
     let node = Arc::new(LocalNode {
         names: [name.clone()].into(),
         agent: Arc::clone(&agent),

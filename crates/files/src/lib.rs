@@ -28,6 +28,7 @@ pub fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
     file.set_permissions(fs::Permissions::from_mode(0o600))?;
     file.write_all(content)?;
     file.sync_all()?;
+    accelnet_crash::point(|| format!("replace {}", path.display()))?;
     fs::rename(&beside, path)?;
     fs::File::open(directory)?.sync_all()
 }

@@ -163,7 +163,16 @@ impl Netlink {
         self.exchange(operation, requests.collect()).map(drop)
     }
 
+    /// Of each four types of rtnetlink's the third asks (`RTM_GET…`, rtnetlink(7)); of other protocols we only ask.
+    fn changes(&self, kind: u16) -> bool {
+        self.protocol == libc::NETLINK_ROUTE && kind % 4 != 2
+    }
+
     fn exchange(&mut self, operation: &str, requests: Vec<Request>) -> Result<Vec<answer::Answer>> {
+        if requests.iter().any(|(kind, ..)| self.changes(*kind)) {
+            accelnet_crash::point(|| operation.to_owned())
+                .map_err(|error| HostError::io(operation, &error))?;
+        }
         let mut socket = match self.socket.take() {
             Some(socket) => socket,
             None => Socket::open(self.protocol)?,

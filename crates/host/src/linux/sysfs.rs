@@ -70,7 +70,9 @@ pub type Write<'a> = &'a dyn Fn(&Path, &str, &str) -> Result<()>;
 
 /// Writes to a file of the kernel's. `operation` says in words what that does.
 pub fn write(path: &Path, text: &str, operation: &str) -> Result<()> {
-    match fs::OpenOptions::new().write(true).open(path) {
+    let opened = accelnet_crash::point(|| operation.to_owned())
+        .and_then(|()| fs::OpenOptions::new().write(true).open(path));
+    match opened {
         Ok(mut file) => io::Write::write_all(&mut file, text.as_bytes()),
         Err(error) => Err(error),
     }

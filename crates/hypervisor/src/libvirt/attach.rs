@@ -9,7 +9,7 @@ use super::{
     calls,
     definition::{self, Hostdev},
     job, monitor,
-    refusal::{is_not_there, other_primary, refused_on, wait_and_ask_again},
+    refusal::{about_to, is_not_there, other_primary, refused_on, wait_and_ask_again},
     waiters::{Waiters, Woken},
 };
 use crate::{HypervisorError, Result, VfAttachment};
@@ -31,6 +31,7 @@ pub fn attach(domain: &Domain, vf: &VfAttachment, waiters: &Waiters) -> Result<(
         return Ok(());
     }
     job::refuse_while_busy(domain)?;
+    about_to(&format!("plug VF {} into the VM", vf.pci))?;
     let plug = |name: Option<&str>| {
         let xml = hostdev(vf, name);
         domain.attach_device_flags(&xml, sys::VIR_DOMAIN_AFFECT_LIVE)
@@ -102,6 +103,7 @@ pub fn detach(
     while let Some(device) = find(domain, pci)? {
         if ask {
             job::refuse_while_busy(domain)?;
+            about_to(&asked)?;
             ask = match request(domain, &device) {
                 Ok(()) => false,
                 Err(error) if wait_and_ask_again(error.message()) => true,

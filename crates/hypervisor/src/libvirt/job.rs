@@ -14,7 +14,7 @@ use virt::{domain::Domain, error::Error, sys};
 
 use super::{
     calls, look, monitor,
-    refusal::{refused_on, unsupported},
+    refusal::{about_to, refused_on, unsupported},
     state::Here,
     waiters::Waiters,
 };
@@ -62,7 +62,8 @@ pub fn end(domain: &Domain, here: &Here, waiters: &Waiters) -> Result<()> {
                 tracing::info!(%vm, "a job that waited for the guest is ended, the VM runs on");
                 monitor::cont(domain)
             }
-            Step::Abort => calls::abort_job(domain).map_err(refused_on(domain, asked)),
+            Step::Abort => about_to(asked)
+                .and_then(|()| calls::abort_job(domain).map_err(refused_on(domain, asked))),
             Step::Wait => {
                 let left = BEGINS_WITHIN.saturating_sub(start.elapsed());
                 if left.is_zero() {

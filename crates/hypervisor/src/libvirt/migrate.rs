@@ -17,7 +17,7 @@ use virt::{
 use super::{
     calls,
     connection::KEEPALIVE,
-    refusal::{refused, refused_by, refused_on},
+    refusal::{about_to, refused, refused_by, refused_on},
 };
 use crate::{HypervisorError, Result};
 
@@ -101,6 +101,7 @@ fn send(domain: &Domain, to: &Name, peers: &Peers) -> Result<()> {
         ..MigrateParameters::default()
     };
     let peer = peers.libvirt.of(to);
+    about_to(&asked)?;
     domain
         .migrate_to_uri3(Some(&peer), parameters, flags)
         .map_err(|error| HypervisorError::Refused {
@@ -114,6 +115,7 @@ pub fn end(domain: &Domain) -> Result<()> {
     let asked = "end the VM's migration";
     match calls::job(domain).map_err(refused_on(domain, asked))? {
         Some(sys::VIR_DOMAIN_JOB_OPERATION_MIGRATION_OUT) => {
+            about_to(asked)?;
             calls::abort_job(domain).map_err(refused_on(domain, asked))
         }
         _ => Ok(()),

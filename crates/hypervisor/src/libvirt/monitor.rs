@@ -7,7 +7,7 @@
 use serde_json::{Value, json};
 use virt::domain::Domain;
 
-use super::refusal::{is_not_there, refused_on};
+use super::refusal::{about_to, is_not_there, refused_on};
 use crate::{HypervisorError, MigrationPhase, Result};
 
 /// Events that are asked for, as an extended regular expression.
@@ -105,6 +105,9 @@ pub fn device_del(domain: &Domain, id: &str) -> Result<()> {
 
 fn command(domain: &Domain, command: &Value) -> Result<Value> {
     let name = command["execute"].as_str().unwrap_or_default();
+    if !["query-", "qom-"].iter().any(|asks| name.starts_with(asks)) {
+        about_to(name)?;
+    }
     let answer = domain
         .qemu_monitor_command(&command.to_string(), 0)
         .map_err(refused_on(domain, name))?;

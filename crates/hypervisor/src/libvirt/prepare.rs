@@ -3,7 +3,11 @@
 use accelnet_model::Staging;
 use virt::{domain::Domain, sys};
 
-use super::{definition, nic, refusal::refused_on, root_port};
+use super::{
+    definition, nic,
+    refusal::{about_to, refused_on},
+    root_port,
+};
 use crate::{NewNic, Result, Staged};
 
 /// Stages what is missing; device-level changes only, the rest of the definition is not touched. One
@@ -47,9 +51,11 @@ fn root_ports(domain: &Domain, config: &str, needed: u32) -> Result<Vec<String>>
     let mut changes = Vec::new();
     let missing = needed.saturating_sub(definition::free_root_ports_of(config)?);
     for element in root_port::elements(config, missing)? {
+        let operation = "add a PCIe root port";
+        about_to(operation)?;
         domain
             .attach_device_flags(&element, sys::VIR_DOMAIN_AFFECT_CONFIG)
-            .map_err(refused_on(domain, "add a PCIe root port"))?;
+            .map_err(refused_on(domain, operation))?;
         changes.push("one more free PCIe root port".to_owned());
     }
     Ok(changes)
@@ -71,10 +77,11 @@ pub fn ensure_nic(domain: &Domain, nic: &NewNic, live: bool) -> Result<Staged> {
         flags |= sys::VIR_DOMAIN_AFFECT_LIVE;
     }
     if flags != 0 {
-        let (mac, bridge) = (nic.mac, &nic.bridge);
+        let operation = format!("add NIC {} on {}", nic.mac, nic.bridge);
+        about_to(&operation)?;
         domain
             .attach_device_flags(&interface(nic), flags)
-            .map_err(refused_on(domain, &format!("add NIC {mac} on {bridge}")))?;
+            .map_err(refused_on(domain, &operation))?;
     }
     // The NIC itself has taken one.
     let config = read(sys::VIR_DOMAIN_XML_INACTIVE)?;
@@ -91,6 +98,7 @@ fn interface(nic: &NewNic) -> String {
 }
 
 fn update(domain: &Domain, element: &str, operation: &str) -> Result<()> {
+    about_to(operation)?;
     domain
         .update_device_flags(element, sys::VIR_DOMAIN_AFFECT_CONFIG)
         .map(drop)

@@ -41,6 +41,14 @@ pub fn refused_on(
     move |error| meaning(&told(&error), vm, &operation)
 }
 
+/// libvirt, or QEMU, is about to be asked for a change.
+pub fn about_to(operation: &str) -> Result<(), HypervisorError> {
+    accelnet_crash::point(|| operation.to_owned()).map_err(|error| HypervisorError::Refused {
+        operation: operation.to_owned(),
+        message: error.to_string(),
+    })
+}
+
 /// The driver has no such call (libvirt's test driver has few).
 pub fn unsupported(error: &Error) -> bool {
     error.code().to_raw() == sys::VIR_ERR_NO_SUPPORT

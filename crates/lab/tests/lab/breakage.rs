@@ -108,6 +108,20 @@ pub fn somebody_undoes_it(rig: &mut Rig) {
     until_told(rig, 20, "repair_failed", false);
 }
 
+/// A second agent would undo what the first does: it is told whose machine this is, and nothing changes.
+pub fn a_second_agent(rig: &mut Rig) {
+    let first = rig.node("systemctl show -P MainPID accelnetd");
+    let run = rig.command(&words(
+        "accelnetd standalone --socket /run/second.sock --state-dir /var/lib/second",
+    ));
+    assert_eq!(run.code, 1, "{run:?}");
+    let named = format!("process {} ", first.trim());
+    assert!(run.err.contains(&named), "{run:?}");
+    assert!(run.err.contains("this machine has an agent"), "{run:?}");
+    assert_eq!(rig.json(&["status"])["enabled"]["intent"], "compute");
+    rig.node("rm -r /var/lib/second");
+}
+
 /// What must be remembered cannot be.
 pub fn nothing_can_be_written(rig: &mut Rig) {
     rig.node("chattr +i /var/lib/accelnet");

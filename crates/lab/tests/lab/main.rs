@@ -15,6 +15,8 @@
 //! | [`second_network`] | limits, queues, another intent, NICs that are added, a node's start |
 //! | [`bonds`] | bonds of two adapters |
 //! | [`beside`] | how an accelerated VM is measured beside one that is not |
+//! | [`crash`] | a daemon that ends at each step of an operation |
+//! | [`crash_moves`] | VMs that are moved meanwhile |
 //! | [`connectivity`] | cables, guests that start anew, saves, shutdowns, an agent that dies |
 //! | [`cluster`] | three nodes that are one cluster: what the lab gives it |
 //! | [`joined`] | what the product makes of it |
@@ -34,6 +36,8 @@ mod breakage;
 mod cases;
 mod cluster;
 mod connectivity;
+mod crash;
+mod crash_moves;
 mod documentation;
 mod faults;
 mod guides;
@@ -202,6 +206,15 @@ fn connectivity() {
     rig.step("the host shuts down", connectivity::the_host_shuts_down);
 }
 
+/// The daemon ends, or is refused, at each step.
+#[test]
+fn crash() {
+    let mut rig = Rig::up(options());
+    rig.step("VFs are made", crash::the_cluster);
+    rig.step("a VM goes to its VF and back", crash::a_vm);
+    rig.step("what befalls a VM on its VF", crash::what_befalls_it);
+}
+
 /// README, tutorial and guides, line by line.
 #[test]
 fn guides() {
@@ -274,6 +287,18 @@ fn cluster() {
     rig.step("they are told that it cannot come", unannounced::refused);
     rig.step("and end it half way", unannounced::half_way);
     rig.step("a node dies", moving::a_node_dies);
+}
+
+/// Agents and server die at each step of a move.
+#[test]
+fn crash_of_moves() {
+    let mut rig = three_nodes();
+    rig.step("each node speaks for all", joined::each_node_speaks_for_all);
+    rig.step(
+        "acceleration, from any node",
+        joined::acceleration_from_any_node,
+    );
+    rig.step("at each step of a move", crash_moves::at_each_step);
 }
 
 /// The rest of it.
@@ -373,6 +398,7 @@ fn with_smt() {
     rig.step("what the node lacks", breakage::what_the_node_lacks);
     rig.step("an unclean VF", breakage::a_vf_does_not_come_clean);
     rig.step("somebody undoes it", breakage::somebody_undoes_it);
+    rig.step("a second agent", breakage::a_second_agent);
     rig.step("nothing can be written", breakage::nothing_can_be_written);
     rig.step("definitions", breakage::definitions);
     rig.step("more than fits", breakage::more_than_fits);

@@ -24,6 +24,11 @@ enum Answer {
     Conflict(Revision),
 }
 
+/// A test may have this fail.
+fn point(what: &str, fault: impl FnOnce(String) -> Fault) -> Result<(), Fault> {
+    accelnet_crash::point(|| what.to_owned()).map_err(|error| fault(error.to_string()))
+}
+
 impl Shared {
     /// Does it, or says why not. Made again where it is known that nothing was done.
     pub(super) async fn txn(
@@ -72,6 +77,7 @@ impl Shared {
         }
         let seal = self.seals.name(&self.keys, epoch);
         let request = request(&self.keys, &seal, fence, compares, ops);
+        point("commit to etcd", Fault::NotDone).map_err(|fault| self.members.error(fault))?;
         let sent = self.seals.sent(epoch);
         let answered = self
             .members
@@ -80,7 +86,11 @@ impl Shared {
                 async move { client.txn(request).await }
             })
             .await
-            .and_then(|answer| understand(&answer, fence));
+            .and_then(|answer| understand(&answer, fence))
+            .and_then(|answer| {
+                point("hear that it is committed", Fault::Unknown)?;
+                Ok(answer)
+            });
         if !matches!(answered, Err(Fault::Unknown(_))) {
             sent.answered();
         }

@@ -15,11 +15,15 @@
 //! the file anew can tell. Everything else takes the batch back and goes on.
 
 use std::{
+    ffi::c_int,
     path::PathBuf,
     sync::{Arc, OnceLock},
 };
 
-use rusqlite::ErrorCode;
+use rusqlite::{
+    ErrorCode,
+    ffi::{self, SQLITE_FULL, SQLITE_IOERR},
+};
 use tokio::sync::{mpsc, oneshot};
 
 use super::{
@@ -66,6 +70,12 @@ pub(super) struct Worker {
     publisher: Publisher,
     history: Follower,
     stopped: Arc<OnceLock<String>>,
+}
+
+/// A test may have this fail, as SQLite would.
+fn point(what: &str, code: c_int) -> rusqlite::Result<()> {
+    accelnet_crash::point(|| what.to_owned())
+        .map_err(|_| rusqlite::Error::SqliteFailure(ffi::Error::new(code), None))
 }
 
 /// The transactions of one commit, decided.
@@ -182,8 +192,10 @@ impl Worker {
             if decided.1.is_empty() {
                 return Ok(decided);
             }
+            point("commit to the store", SQLITE_FULL).map_err(|error| self.error(&error))?;
             transaction
                 .commit()
+                .and_then(|()| point("say that it is committed", SQLITE_IOERR))
                 .map_err(|error| self.commit_error(&error))?;
             (decided, compacted)
         };

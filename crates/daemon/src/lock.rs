@@ -1,0 +1,78 @@
+//! Files by which one process at a time has a right, as long as it lives.
+
+use std::{
+    fs::{self, File, OpenOptions, TryLockError},
+    io::{Read, Write},
+    os::unix::fs::OpenOptionsExt,
+    path::Path,
+};
+
+use anyhow::{Context, Result, bail};
+
+/// Takes it. The file stays: whoever removed it would give the right to two. Its owner alone can open it, so that
+/// nobody without rights keeps it from whom it is for (flock(2) asks for no more than an open file).
+///
+/// # Errors
+/// What `taken` says of whoever has it, in words; or that the file cannot be opened.
+pub fn take(path: &Path, taken: impl FnOnce(&str) -> String) -> Result<File> {
+    let shown = path.display();
+    if let Some(directory) = path.parent() {
+        fs::create_dir_all(directory)
+            .with_context(|| format!("cannot create {}", directory.display()))?;
+    }
+    let mut file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .open(path)
+        .with_context(|| format!("cannot open {shown}"))?;
+    match file.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => bail!(taken(&holder(&mut file))),
+        Err(TryLockError::Error(error)) => {
+            return Err(error).with_context(|| format!("cannot lock {shown}"));
+        }
+    }
+    file.set_len(0)
+        .and_then(|()| write!(file, "{}", std::process::id()))
+        .with_context(|| format!("cannot write to {shown}"))?;
+    Ok(file)
+}
+
+/// Who has it, as far as that can be known: it may end, or begin, in this moment.
+fn holder(file: &mut File) -> String {
+    let mut pid = String::new();
+    let number = file
+        .read_to_string(&mut pid)
+        .ok()
+        .and_then(|_| pid.trim().parse::<u32>().ok());
+    let Some(number) = number else {
+        return "another process".to_owned();
+    };
+    let command = fs::read(format!("/proc/{number}/cmdline")).unwrap_or_default();
+    let command = String::from_utf8_lossy(&command).replace('\0', " ");
+    match command.trim() {
+        "" => format!("process {number}"),
+        command => format!("process {number} ({command})"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_has_it_and_the_other_is_told_who() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("made/lock");
+        let first = take(&path, |_| unreachable!()).unwrap();
+        let error = take(&path, |who| format!("{who} has it")).unwrap_err();
+        let me = std::process::id().to_string();
+        assert!(error.to_string().contains(&me), "{error}");
+        assert!(error.to_string().ends_with(" has it"), "{error}");
+        drop(first);
+        drop(take(&path, |_| unreachable!()).unwrap());
+    }
+}
