@@ -16,6 +16,7 @@ use crate::{
 /// Points of one unit on one node.
 pub struct Points {
     node: &'static str,
+    unit: &'static str,
     directory: String,
 }
 
@@ -30,7 +31,7 @@ pub enum How {
 
 impl Points {
     /// The unit passes points from here on.
-    pub fn of(rig: &Rig, node: &'static str, unit: &str) -> Self {
+    pub fn of(rig: &Rig, node: &'static str, unit: &'static str) -> Self {
         let directory = format!("/run/points/{unit}");
         let drop_in = format!("/run/systemd/system/{unit}.service.d");
         rig.on(
@@ -41,7 +42,27 @@ impl Points {
                  systemctl daemon-reload; systemctl restart {unit}"
             ),
         );
-        Self { node, directory }
+        Self {
+            node,
+            unit,
+            directory,
+        }
+    }
+
+    /// It passes none any more.
+    fn end(self, rig: &Rig) {
+        let Self {
+            node,
+            unit,
+            directory,
+        } = self;
+        rig.on(
+            node,
+            &format!(
+                "rm /run/systemd/system/{unit}.service.d/points.conf; systemctl daemon-reload\n\
+                 systemctl restart {unit}; rm -r {directory}"
+            ),
+        );
     }
 
     /// What was passed until now is forgotten, and nothing happens any more.
@@ -188,7 +209,7 @@ const CLUSTER: [Operation; 2] = [
     },
     Operation {
         name: "disable the cluster",
-        does: "accelnet disable --intent compute",
+        does: "accelnet disable",
         reached: "accelnet status -o json | grep -q '\"enabled\": null'",
         used: 0,
     },
@@ -236,6 +257,7 @@ pub fn in_short(rig: &mut Rig) {
         let at = at.unwrap_or_else(|| panic!("no '{what}' in {passed:?}"));
         interrupted(rig, &points, way, at, How::Dies);
     }
+    points.end(rig);
 }
 
 /// Goes there and back, and is interrupted at the first and the last point of each kind, each way.
@@ -274,9 +296,11 @@ fn rehearsed(rig: &mut Rig, points: &Points, operation: &Operation) -> Vec<Strin
 
 /// Done by whoever may be told to do it again: an answer that never came says nothing.
 fn done(rig: &mut Rig, operation: &Operation) {
-    let line = format!("sh -c {}", accelnet_lab::shell::quote(operation.does));
-    let again = format!("{line} > /tmp/done 2>&1");
-    rig.until(REACHED_S, &again);
+    let does = operation.does;
+    rig.until(
+        REACHED_S,
+        &format!("{does} > /tmp/said 2>&1 || {{ cat /tmp/said >&2; false; }}"),
+    );
     settled(rig, operation);
 }
 

@@ -101,6 +101,7 @@ fn smoke() {
         reach::while_switching,
     );
     rig.step("another VF the next time", story::another_vf_the_next_time);
+    rig.step("killed half way", crash::in_short);
     rig.step("a VF for a VM", story::a_vf_for_a_vm);
     rig.step("everybody reaches everybody, one on a VF", reach::everybody);
     rig.step("a policy that comes later", faults::policy_later);
