@@ -10,6 +10,7 @@ use accelnet_lab::lab::Place;
 use crate::{
     beside::beside,
     connectivity::MORE_S,
+    reach::longer_s,
     rig::{Rig, words},
 };
 
@@ -324,10 +325,15 @@ fn settled(rig: &mut Rig, operation: &Operation) {
 /// Something happens at a point of an operation.
 fn interrupted(rig: &mut Rig, points: &Points, operation: &Operation, at: usize, how: How) {
     points.arm(rig, at, how);
+    let longer_before_s = longer_s(rig);
     let results = beside(rig, &[HOST], |rig| done(rig, operation));
     let happened = points.disarm(rig);
     eprintln!("           {}, point {at}: {happened}", operation.name);
-    results.iter().for_each(|result| result.no_worse_by(MORE_S));
+    // How long a guest takes that has no processor is not ours.
+    let longer_s = longer_s(rig) - longer_before_s;
+    results
+        .iter()
+        .for_each(|result| result.no_worse_by(MORE_S + longer_s));
     frames_pass(rig);
 }
 

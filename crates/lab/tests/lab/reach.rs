@@ -171,12 +171,14 @@ pub fn while_switching(rig: &mut Rig) {
     }
 }
 
-/// How much longer than frames may wait guests have taken to give up their VFs, by the agent's log.
-fn longer_s(rig: &Rig) -> f64 {
+/// How much longer than frames may wait guests have taken to give up their VFs, by the agent's log: also one that was
+/// asked again, but not one whose agent has died meanwhile.
+pub fn longer_s(rig: &Rig) -> f64 {
     let sum = rig.node(
         "journalctl -u accelnetd -o short-monotonic --no-pager | tr -d '[]' | awk '\
-             /action=Unplug/ { begun = $1 }\n\
-             /switch-over is over.*Back/ && begun && $1 - begun > 2 { longer += $1 - begun - 2 }\n\
+             / ready / { begun = 0 }\n\
+             /action=Unplug/ && !begun { begun = $1 }\n\
+             /switch-over is over.*Back/ { if (begun && $1 - begun > 2) longer += $1 - begun - 2; begun = 0 }\n\
              END { print longer + 0 }'",
     );
     sum.trim().parse().unwrap()
