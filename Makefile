@@ -13,7 +13,7 @@ define lab_test
 ACCELNET_LAB_LOST=$(LAB_LOST) $(CARGO) test --workspace --features $(TESTED),accelnet-lab/lab --test lab -- --nocapture --exact $(1)
 endef
 
-.PHONY: help deps build test-build demo test unit-test contract-test sim mutants lab-test bench check fmt openapi problems freeze clean
+.PHONY: help deps build test-build demo test unit-test contract-test sim fuzz mutants lab-test bench check fmt openapi problems freeze clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -32,7 +32,7 @@ test-build: deps
 demo: build ## a running VM goes to a VF and back, measured (KEEP=1 leaves it running, ROUNDS=10 measures longer)
 	$(LAB) --name demo demo --out $(TARGET)/demo $(if $(KEEP),--keep) $(if $(ROUNDS),--rounds $(ROUNDS))
 
-test: unit-test contract-test sim lab-test ## all tests, on simulated twins and in the lab
+test: unit-test contract-test sim fuzz lab-test ## all tests, on simulated twins and in the lab
 
 # Property tests try the same cases in every run, only so that a failure is one of the change under test
 # and can be had again: any other seed (make unit-test PROPTEST_RNG_SEED=…) takes as long.
@@ -49,12 +49,19 @@ sim: test-build ## production code on simulated machines that fail, seed after s
 	$(TARGET)/debug/accelnet-sim --seeds $(SEEDS)
 	$(TARGET)/debug/accelnet-sim --cluster --seeds $$(($(SEEDS) / 3))
 
+# Seconds of fuzzing in all, two targets at a time: an hour is TIME=3600, one target of fuzz/src/lib.rs
+# FUZZ=domain_xml. The dependencies are those of the tests' build.
+TIME := 120
+fuzz: export TESTED := $(TESTED)
+fuzz: test-build ## what guests, the network and tools might say, made up and read (TIME=3600 for an hour)
+	CARGO_TARGET_DIR=$(TARGET) TIME=$(TIME) scripts/fuzz $(FUZZ)
+
 mutants: deps ## broken variants of the code, each of which the simulator has to find (half an hour)
 	$(CARGO) run -q -p xtask -- mutants
 
 # The long ones first. And others when they are asked for: make lab-test LAB_TESTS="networks travel policies guides
-# crash cluster crash_of_moves cluster_at_length pacemaker" (a cluster's three machines want both cores: LAB_JOBS=1;
-# pacemaker makes images of its own when it is first run).
+# crash cluster crash_of_moves cluster_at_length pacemaker sandbox" (a cluster's three machines want both cores:
+# LAB_JOBS=1; pacemaker makes images of its own when it is first run).
 LAB_TESTS := connectivity smoke with_smt documentation without_iommu
 # So many at a time: a machine that is emulated keeps one core busy, however many there are.
 LAB_JOBS := 2
@@ -75,12 +82,11 @@ bench: ## decisions at 10,000 nodes and 200,000 VMs, a cluster of 1,000 on etcd;
 	$(CARGO) bench -p accelnet-daemon --features etcd --bench cluster
 	$(CARGO) bench -p accelnet-host --bench look
 
-check: deps ## formatting, lints, crate directions, problem catalogue, licences
+check: deps ## formatting, lints, crate directions, problem catalogue, licences and advisories of what we use
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets --all-features -- -D warnings
 	$(CARGO) run -q -p xtask -- check
-	@if command -v cargo-deny >/dev/null; then $(CARGO) deny check; \
-	else echo "cargo-deny is not installed: licences and advisories are not checked (cargo install cargo-deny)"; fi
+	@CARGO_TARGET_DIR=$(TARGET) scripts/deny
 
 fmt: ## format the code
 	$(CARGO) fmt --all

@@ -2,11 +2,13 @@
 //!
 //! `check` holds the crates' dependencies against the table in ARCHITECTURE.md, so that an arrow can
 //! never turn back unnoticed, the problem catalogue against the sources, and looks whether the broken variants of
-//! `mutants` still fit them and tests are there that a page names; `mutants` has the simulator find these.
+//! `mutants` still fit them, tests are there that a page names, and systemd's units as closed as a page says; `mutants`
+//! has the simulator find these.
 
 mod catalogue;
 mod mutants;
 mod regressions;
+mod units;
 
 use std::{
     collections::BTreeMap,
@@ -23,6 +25,7 @@ fn main() -> Result<()> {
             println!("{}", catalogue::check(&root())?);
             println!("{}", mutants::all_apply(&root())?);
             println!("{}", regressions::check(&root())?);
+            println!("{}", units::check(&root())?);
             Ok(())
         }
         Some("mutants") => {

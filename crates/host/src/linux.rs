@@ -13,6 +13,8 @@ mod ethtool;
 mod fdb;
 #[cfg(test)]
 mod fixture;
+#[cfg(feature = "fuzz")]
+pub mod fuzzed;
 mod glob;
 mod guard;
 pub mod hold_guard;

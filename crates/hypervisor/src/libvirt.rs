@@ -22,6 +22,8 @@ mod capabilities;
 mod connection;
 mod definition;
 mod events;
+#[cfg(feature = "fuzz")]
+pub mod fuzzed;
 pub mod incoming;
 mod job;
 mod look;

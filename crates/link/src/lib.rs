@@ -13,6 +13,8 @@
 
 mod credentials;
 mod dial;
+#[cfg(feature = "fuzz")]
+pub mod fuzzed;
 mod http;
 pub mod incoming;
 mod join;

@@ -268,35 +268,46 @@ impl Session<'_> {
 }
 
 /// An answer's lines as they come.
-struct Lines<'a> {
+pub(crate) struct Lines<'a> {
     server: &'a ServerUrl,
     answer: Box<dyn Answer>,
-    /// What has come and was not read.
+    /// What has come.
     bytes: Vec<u8>,
+    /// So much of it was read.
+    read: usize,
+    /// No line ends before this: each byte is looked at once, however long a line is and in whatever pieces it comes.
+    searched: usize,
 }
 
 impl<'a> Lines<'a> {
-    fn of(server: &'a ServerUrl, answer: Box<dyn Answer>) -> Self {
+    pub(crate) fn of(server: &'a ServerUrl, answer: Box<dyn Answer>) -> Self {
         Self {
             server,
             answer,
             bytes: Vec::new(),
+            read: 0,
+            searched: 0,
         }
     }
 
     /// The next line. May be dropped and called again: what has come is kept.
-    async fn next(&mut self) -> Result<Down, Ended> {
+    pub(crate) async fn next(&mut self) -> Result<Down, Ended> {
         let wrong = |text: String| Ended::from(Problem::new(Code::ServerNotRunning, text));
         loop {
-            if let Some(end) = self.bytes.iter().position(|byte| *byte == b'\n') {
-                let line: Vec<u8> = self.bytes.drain(..=end).collect();
-                return serde_json::from_slice(&line).map_err(|error| {
+            let rest = &self.bytes[self.searched..];
+            if let Some(length) = rest.iter().position(|byte| *byte == b'\n') {
+                let end = self.searched + length;
+                let said = serde_json::from_slice(&self.bytes[self.read..end]);
+                (self.read, self.searched) = (end + 1, end + 1);
+                return said.map_err(|error| {
                     wrong(format!(
                         "{} said what cannot be understood: {error}.",
                         self.server
                     ))
                 });
             }
+            self.bytes.drain(..self.read);
+            (self.read, self.searched) = (0, self.bytes.len());
             if self.bytes.len() > LINE_BYTES_MAX {
                 return Err(wrong(format!(
                     "{} says more than a line holds.",

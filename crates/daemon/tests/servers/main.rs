@@ -6,12 +6,14 @@
 //! | `crowd` | the active one is killed in the middle of a hundred changes |
 //! | `secure` | an etcd that speaks TLS and asks for certificates; files that are wrong |
 //! | `backup` | a backup is put back on another kind of store, and a node follows |
+//! | `secrets` | secrets are nowhere but where they are meant to be; TLS 1.3 only |
 #![cfg(feature = "etcd")]
 
 mod backup;
 mod certificates;
 mod crowd;
 mod rig;
+mod secrets;
 mod secure;
 #[path = "../shared/servers.rs"]
 mod shared;

@@ -111,7 +111,7 @@ fn ifupdown(root: &Root, name: &IfName) -> Result<Option<String>> {
 }
 
 /// interfaces(5): `iface NAME …`, `auto NAME …` and `allow-… NAME …`.
-fn configures(line: &str, name: &IfName) -> bool {
+pub fn configures(line: &str, name: &IfName) -> bool {
     let mut words = line.split_whitespace();
     let (first, mut names) = (words.next().unwrap_or_default(), words);
     let own = |word: &str| word == name.as_str();

@@ -201,7 +201,7 @@ impl Asker {
 
 /// A parameter's value: the first, which is the one in use where it can be changed while the driver runs, or
 /// with its next start.
-fn number(list: &[u8]) -> Support<u32> {
+pub fn number(list: &[u8]) -> Support<u32> {
     let value = find(list, PARAM)
         .and_then(|parameter| find(parameter, PARAM_VALUES_LIST))
         .and_then(|values| find(values, PARAM_VALUE))
@@ -211,7 +211,7 @@ fn number(list: &[u8]) -> Support<u32> {
 }
 
 /// `DEVLINK_ESWITCH_MODE_…` (include/uapi/linux/devlink.h).
-fn mode(list: &[u8]) -> Support<EswitchMode> {
+pub fn mode(list: &[u8]) -> Support<EswitchMode> {
     match find(list, ESWITCH_MODE).and_then(|value| u16_at(value, 0)) {
         None => Support::Unsupported,
         Some(0) => Support::Supported(EswitchMode::Legacy),
@@ -239,7 +239,7 @@ fn family() -> Result<Option<(Netlink, u16)>> {
     Ok(Some((socket, number)))
 }
 
-fn read(list: &[u8]) -> DevlinkFacts {
+pub fn read(list: &[u8]) -> DevlinkFacts {
     let versions = |kind: u16| {
         let parts = iter(list).filter(move |(found, _)| *found == kind);
         let pairs = parts.filter_map(|(_, part)| {

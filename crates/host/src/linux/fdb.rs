@@ -107,12 +107,12 @@ impl Table {
 
 /// Whose an entry is.
 #[derive(Debug, PartialEq, Eq)]
-enum At {
+pub enum At {
     Bridge { bridge: u32, port: u32 },
     Card(u32),
 }
 
-fn decode(payload: &[u8]) -> Option<(At, FdbEntry)> {
+pub fn decode(payload: &[u8]) -> Option<(At, FdbEntry)> {
     let (port, state) = (u32_at(payload, 4)?, u16_at(payload, 8)?);
     let (flags, attributes) = (*payload.get(10)?, payload.get(NDMSG..)?);
     let master = find(attributes, NDA_MASTER).and_then(|value| u32_at(value, 0));

@@ -79,14 +79,16 @@ fn started(root: &Root, file: &str) -> Result<Option<SystemTime>> {
 
 /// The 22nd field of `/proc/PID/stat` (proc_pid_stat(5)): ticks from the boot to the process's start. Its name, the
 /// second, may hold blanks and brackets.
-fn after_boot(stat: &str) -> Option<Duration> {
+pub(super) fn after_boot(stat: &str) -> Option<Duration> {
     let (_, rest) = stat.rsplit_once(')')?;
     let ticks: u64 = rest.split_whitespace().nth(19)?.parse().ok()?;
     let second = rustix::param::clock_ticks_per_second();
-    Some(Duration::from_millis(ticks * 1000 / second.max(1)))
+    Some(Duration::from_millis(
+        ticks.checked_mul(1000)? / second.max(1),
+    ))
 }
 
-fn seconds(uptime: &str) -> Option<Duration> {
+pub(super) fn seconds(uptime: &str) -> Option<Duration> {
     let up: f64 = uptime.split_whitespace().next()?.parse().ok()?;
     Duration::try_from_secs_f64(up).ok()
 }
@@ -123,5 +125,8 @@ mod tests {
         assert_eq!(observe(root).unwrap(), Hook::Loaded);
         machine.write("proc/77/stat", "77 (daemon");
         assert!(observe(root).is_err(), "nobody may say that it is loaded");
+        let never = format!("77 (daemon) S{} {} 0", " 0".repeat(18), u64::MAX);
+        machine.write("proc/77/stat", &never);
+        assert!(observe(root).is_err(), "a time that no clock has");
     }
 }

@@ -112,7 +112,7 @@ impl Reader {
 
 /// What was said so far, as far as it matters.
 #[derive(Debug, Default)]
-struct Said {
+pub struct Said {
     /// Root bus of the host bridge that is being set up.
     root_bus: Option<String>,
     osc: HashMap<String, String>,
@@ -123,7 +123,7 @@ struct Said {
 impl Said {
     /// Takes in a line of `/dev/kmsg`: `PRIORITY,NUMBER,TIME,FLAGS;TEXT`. Lines with further values
     /// of a record begin with a space.
-    fn take(&mut self, line: &str) {
+    pub fn take(&mut self, line: &str) {
         let Some((head, text)) = line.split_once(';') else {
             return;
         };

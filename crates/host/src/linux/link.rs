@@ -111,7 +111,8 @@ pub fn observe(name: &IfName) -> Result<Link> {
     Ok(decode(answer))
 }
 
-fn decode(attributes: &[u8]) -> Link {
+/// Reads the attributes of an interface.
+pub fn decode(attributes: &[u8]) -> Link {
     let list = find(attributes, IFLA_VFINFO_LIST).unwrap_or_default();
     Link {
         // InfiniBand's has 20 bytes.

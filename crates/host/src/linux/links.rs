@@ -119,7 +119,7 @@ impl Interface {
 }
 
 /// None if it is cut off, or its name is none that anything can be called by.
-fn decode(payload: &[u8]) -> Option<Interface> {
+pub fn decode(payload: &[u8]) -> Option<Interface> {
     let attributes = payload.get(IFINFOMSG..)?;
     let number = |kind| find(attributes, kind).and_then(|value| u32_at(value, 0));
     let info = find(attributes, IFLA_LINKINFO).unwrap_or_default();

@@ -199,6 +199,18 @@ impl Netlink {
     }
 }
 
+/// What a datagram says in answer to the request of this number, as far as it can be read.
+#[cfg(feature = "fuzz")]
+pub(crate) fn messages_of(datagram: &[u8], sequence: u32) -> Vec<Message> {
+    let mut answer = answer::Answer::default();
+    // What was read before it was cut off, or said no, is kept.
+    let _ = answer.take("fuzz", datagram, sequence);
+    let parts = answer::split("fuzz", datagram).flatten();
+    let all: Vec<Message> = parts.map(|part| part.message()).collect();
+    assert!(answer.messages.iter().all(|message| all.contains(message)));
+    all
+}
+
 /// The interface's number today; [`HostError::Gone`] if there is none of that name.
 pub fn ifindex(name: &IfName) -> Result<u32> {
     let failed = |errno: Errno| HostError::io(format!("look up {name}"), &errno.into());

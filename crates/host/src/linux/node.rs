@@ -56,7 +56,7 @@ fn smt_active(root: &Root) -> Result<Support<bool>> {
 /// are called `IR-…` (arch/x86/kernel/apic/io_apic.c `ioapic_ir_chip`; drivers/iommu/intel and amd
 /// `.prefix = "IR-"`), on ARM `ITS-…` isolates by itself (drivers/irqchip/irq-gic-v3-its.c,
 /// `IRQ_DOMAIN_FLAG_ISOLATED_MSI`). The kernel log says it too, but rotates.
-fn interrupt_remapping(interrupts: &str) -> Support<bool> {
+pub fn interrupt_remapping(interrupts: &str) -> Support<bool> {
     let mut plain = false;
     for line in interrupts.lines() {
         // "45:  0  7  IR-PCI-MSIX-0000:01:10.0  0-edge  name": the chip is the first word that is
@@ -83,7 +83,7 @@ fn interrupt_remapping(interrupts: &str) -> Support<bool> {
 }
 
 /// `MemAvailable` (in KiB there).
-fn memory_available_mib(meminfo: &str) -> Result<u64> {
+pub fn memory_available_mib(meminfo: &str) -> Result<u64> {
     meminfo
         .lines()
         .find_map(|line| line.strip_prefix("MemAvailable:"))

@@ -38,6 +38,12 @@ impl Config {
         }
     }
 
+    /// One with these bytes.
+    #[cfg(feature = "fuzz")]
+    pub fn of(bytes: &[u8]) -> Self {
+        Self(bytes.to_vec())
+    }
+
     fn u16(&self, at: usize) -> Option<u16> {
         Some(u16::from_le_bytes(*self.0.get(at..)?.first_chunk()?))
     }

@@ -26,6 +26,13 @@ use super::{
 };
 use crate::{HostError, PolicyPath, Result};
 
+/// Reads answers as each kind of them that there is.
+#[cfg(feature = "fuzz")]
+pub fn answers(messages: &[super::netlink::Message]) {
+    filters::decode(messages);
+    messages.iter().for_each(netfilter::answer);
+}
+
 /// See [`crate::Host::observe_policy`]: a fixed number of dumps, and one for each place on the paths
 /// where somebody keeps filters.
 pub fn observe(root: &Root, paths: &[PolicyPath]) -> Vec<Result<Vec<PolicyFinding>>> {

@@ -37,7 +37,7 @@ pub fn any(index: u32) -> Result<bool> {
 
 /// The interfaces of a route with several hops: a list of `struct rtnexthop` (length u16, flags, hops,
 /// interface i32), each with attributes.
-fn hops(mut bytes: &[u8]) -> impl Iterator<Item = u32> {
+pub fn hops(mut bytes: &[u8]) -> impl Iterator<Item = u32> {
     std::iter::from_fn(move || {
         let length = usize::from(u16_at(bytes, 0)?).max(8);
         let index = u32_at(bytes, 4)?;

@@ -174,7 +174,7 @@ fn is_unit(name: &str) -> bool {
     name.ends_with(".link") || name.ends_with(".network")
 }
 
-fn parse(text: &str) -> Vec<Line> {
+pub fn parse(text: &str) -> Vec<Line> {
     let mut section = String::new();
     let mut lines = Vec::new();
     for line in text.lines().map(str::trim) {

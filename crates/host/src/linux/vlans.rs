@@ -118,7 +118,7 @@ fn blocked() -> Result<BTreeMap<u32, Vec<Blocked>>> {
 }
 
 /// A port, and the states of all its VLANs.
-fn states_of(answer: &[u8]) -> Option<(u32, Vec<Blocked>)> {
+pub fn states_of(answer: &[u8]) -> Option<(u32, Vec<Blocked>)> {
     let port = u32_at(answer, 4)?;
     let entries = iter(answer.get(BR_VLAN_MSG..)?);
     let entries = entries.filter(|(kind, _)| *kind == BRIDGE_VLANDB_ENTRY);
@@ -135,7 +135,7 @@ fn state_of(entry: &[u8]) -> Option<Blocked> {
 }
 
 /// Ranges come as two entries, begin and end.
-fn decode(spec: &[u8]) -> Vec<Vlan> {
+pub fn decode(spec: &[u8]) -> Vec<Vlan> {
     let mut vlans = Vec::new();
     let mut begin = None;
     for (kind, value) in iter(spec) {

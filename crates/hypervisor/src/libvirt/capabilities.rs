@@ -28,7 +28,7 @@ pub fn observe(connection: &Connect) -> Result<DomainCapabilities> {
     }
 }
 
-fn read(xml: &str) -> Result<DomainCapabilities> {
+pub fn read(xml: &str) -> Result<DomainCapabilities> {
     let document =
         Document::parse(xml).map_err(|error| HypervisorError::Malformed(error.to_string()))?;
     let root = document.root_element();

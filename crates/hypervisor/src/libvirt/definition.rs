@@ -172,7 +172,7 @@ fn unplugged(root: Element<'_>, counts: Plugged) -> u64 {
         };
         Some(size.saturating_sub(plugged))
     });
-    missing.flatten().sum()
+    missing.flatten().fold(0, u64::saturating_add)
 }
 
 /// What pinning needs not find any more: huge pages are set aside before the VM starts, and what the guest

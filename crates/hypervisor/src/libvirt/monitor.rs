@@ -68,7 +68,7 @@ pub fn passed_through(domain: &Domain) -> Result<Vec<String>> {
     names_of_vfio(&command(domain, &list)?)
 }
 
-fn names_of_vfio(answer: &Value) -> Result<Vec<String>> {
+pub fn names_of_vfio(answer: &Value) -> Result<Vec<String>> {
     let unknown = || strange("qom-list", answer);
     let mut names = Vec::new();
     for device in answer.as_array().ok_or_else(unknown)? {
@@ -115,7 +115,7 @@ fn command(domain: &Domain, command: &Value) -> Result<Value> {
 }
 
 /// libvirt passes QEMU's answer on as it is, an error too.
-fn answered(name: &str, answer: &str) -> Result<Value> {
+pub fn answered(name: &str, answer: &str) -> Result<Value> {
     let mut all: Value =
         serde_json::from_str(answer).map_err(|_| strange(name, &Value::from(answer)))?;
     if let Some(error) = all.get("error") {

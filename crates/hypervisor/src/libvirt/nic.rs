@@ -28,6 +28,9 @@ pub fn with_teaming(xml: &str, mac: MacAddr) -> Result<Option<String>> {
         if teaming(nic) == Some("persistent") {
             return Ok(None);
         }
+        if child(nic, "teaming").is_some() {
+            return Err(malformed("a NIC that is half of an unknown pair"));
+        }
         inserted(text, nic, "<teaming type='persistent'/>").map(Some)
     })
 }
@@ -45,7 +48,7 @@ pub fn with_queues(xml: &str, mac: MacAddr, wanted: u32) -> Result<Option<String
         };
         let said = driver
             .attributes()
-            .find(|attribute| attribute.name() == "queues");
+            .find(|attribute| attribute.name() == "queues" && attribute.namespace().is_none());
         let (from, to, said) = match said {
             Some(attribute) => {
                 let value = attribute.range_value();
@@ -72,9 +75,8 @@ fn find<'a>(root: Element<'a>, mac: MacAddr) -> Result<Element<'a>> {
 /// The NIC's own element with another one in it.
 fn inserted(xml: &str, nic: Element<'_>, element: &str) -> Result<String> {
     let own = &xml[nic.range()];
-    let end = own
-        .rfind("</interface>")
-        .ok_or_else(|| malformed("an empty NIC"))?;
+    // Its own end is the last of all, however it is written.
+    let end = own.rfind("</").ok_or_else(|| malformed("an empty NIC"))?;
     Ok(format!("{}{element}{}", &own[..end], &own[end..]))
 }
 
@@ -103,6 +105,25 @@ mod tests {
         assert!(VM.contains(&plain), "{plain}");
         assert_eq!(with_teaming(VM, mac(1)).unwrap(), None);
         assert!(with_teaming(VM, mac(9)).is_err());
+        let odd = VM.replace("type='persistent'", "type='other'");
+        assert!(with_teaming(&odd, mac(1)).is_err());
+    }
+
+    /// As nobody but somebody's own program writes them.
+    #[test]
+    fn ends_and_namespaces_are_read_as_they_are_meant() {
+        let vm = "<domain xmlns:q='q'><devices><interface type='bridge'><mac address='52:54:00:00:00:01'/>\
+                  <model type='virtio'/><q:driver queues='1'/><!-- </interface> --></interface ></devices></domain>";
+        let teaming = with_teaming(vm, mac(1)).unwrap().unwrap();
+        assert!(
+            teaming.ends_with("--><teaming type='persistent'/></interface >"),
+            "{teaming}"
+        );
+        let queues = with_queues(vm, mac(1), 4).unwrap().unwrap();
+        assert!(
+            queues.ends_with("--><driver queues='4'/></interface >"),
+            "{queues}"
+        );
     }
 
     #[test]

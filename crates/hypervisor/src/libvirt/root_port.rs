@@ -31,7 +31,9 @@ pub fn elements(config: &str, count: u32) -> Result<Vec<String>> {
     let mut elements = Vec::new();
     for nth in 1..=count {
         let free = |used: &BTreeSet<u32>, from: u32| (from..=MOST).find(|one| !used.contains(one));
-        let (Some(its), Some(port)) = (free(&chassis, indexes + nth), free(&ports, 1)) else {
+        let (Some(its), Some(port)) =
+            (free(&chassis, indexes.saturating_add(nth)), free(&ports, 1))
+        else {
             let text = "it has no number left for another PCIe root port";
             return Err(HypervisorError::Malformed(text.to_owned()));
         };
@@ -77,6 +79,8 @@ mod tests {
         assert_eq!(found, [told(3, "0x2"), told(5, "0x4")]);
         assert_eq!(elements(CONFIG, 0).unwrap(), [""; 0]);
         assert!(elements(CONFIG, 300).is_err());
+        // An index that nothing can follow.
+        assert!(elements(&CONFIG.replace("index='2'", "index='4294967295'"), 1).is_err());
         for (from, to) in [("'4'", "'many'"), ("'0x3'", "'0xg'"), ("'2'", "'-2'")] {
             assert!(elements(&CONFIG.replace(from, to), 1).is_err(), "{to}");
         }

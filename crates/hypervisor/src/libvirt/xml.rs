@@ -36,10 +36,10 @@ pub fn malformed(reason: &str) -> HypervisorError {
     HypervisorError::Malformed(reason.to_owned())
 }
 
-/// The children of this name.
+/// The children of this name, which are libvirt's: others' have a namespace.
 pub fn children<'a>(node: Element<'a>, name: &'static str) -> impl Iterator<Item = Element<'a>> {
     node.children()
-        .filter(move |child| child.has_tag_name(name))
+        .filter(move |child| child.has_tag_name(name) && child.tag_name().namespace().is_none())
 }
 
 /// The first child of this name.

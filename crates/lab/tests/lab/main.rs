@@ -26,6 +26,7 @@
 //! | [`many_vfs`] | a card with a hundred VFs that carries no frames |
 //! | [`breakage`] | what breaks on a node, and what is said of it |
 //! | [`policies`] | every form of policy on a port: path, reason and return |
+//! | [`sandbox`] | what each right of the agent's unit is for |
 //! | [`guides`] | the command lines of README, tutorial and guides, typed |
 //! | [`cases`] | definitions as users have them |
 //! | [`documentation`] | the command lines of the reference's documentation, typed |
@@ -51,6 +52,7 @@ mod policies;
 mod reach;
 mod refusals;
 mod rig;
+mod sandbox;
 mod second_network;
 mod story;
 mod supply;
@@ -369,6 +371,19 @@ fn pacemaker() {
         pacemaker::beyond_the_reserve,
     );
     rig.step("the guide is whole", pacemaker::the_guide_is_whole);
+}
+
+/// The agent's unit with one right less at a time.
+#[test]
+fn sandbox() {
+    let mut rig = Rig::up(Options {
+        guests: 1,
+        second_adapter: SecondAdapter::NoAcs,
+        ..options()
+    });
+    rig.step("all rights", sandbox::all_is_there);
+    rig.step("one right less", sandbox::one_is_missing);
+    rig.step("all rights again", sandbox::all_is_there_again);
 }
 
 /// A machine that cannot assign devices.

@@ -57,6 +57,39 @@ async fn a_vm_that_moves_takes_its_wish_along() {
     rig.stop().await;
 }
 
+/// A node that says that it has a VM which runs elsewhere, because somebody there lies, or two run after a fence that was
+/// none: where it is nothing changes by that.
+#[tokio::test]
+async fn a_vm_that_another_node_claims_keeps_its_vf_where_it_is() {
+    let rig = Rig::two(0).await;
+    rig.http.accelerate("vm1", "low").await.done();
+    let there = || {
+        let vms = rig.nodes.seen("node1").vms;
+        let vm = vms.into_iter().find(|vm| vm.uuid.as_u128() == 1).unwrap();
+        let desired = rig.nodes.desired("node1");
+        let wish = desired.vm(vm.uuid).cloned();
+        (vm.hostdevs.len(), wish.unwrap())
+    };
+    let before = there();
+    assert_eq!(before.0, 1);
+    rig.nodes
+        .sees("node2", |seen| seen.vms.push(fixture::vm(1)));
+    assert_eq!(there(), before);
+    // Also after something else was wanted, and when the other one says no more.
+    rig.http.accelerate("vm2", "low").await.done();
+    assert_eq!(there(), before);
+    rig.nodes
+        .sees("node2", |seen| seen.vms.retain(|vm| vm.uuid.as_u128() != 1));
+    assert_eq!(there(), before);
+    let vm = rig.http.get("/vms/vm1").await.done();
+    assert_eq!(
+        (&vm["node"], &vm["nics"][0]["path"]),
+        (&"node1".into(), &"vf".into()),
+        "{vm}"
+    );
+    rig.stop().await;
+}
+
 /// Its hypervisor does not answer, so it reports no VMs; they are still there.
 #[tokio::test]
 async fn a_node_that_cannot_say_which_vms_it_has_is_told_of_all() {

@@ -32,7 +32,7 @@ pub struct Filters(BTreeMap<Place, Vec<Filter>>);
 
 /// A filter.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-struct Filter {
+pub struct Filter {
     kind: String,
     /// It is the only one in its place, and lets everything pass up to this rate, in whole Mbit/s, and drops what
     /// is beyond: what libvirt makes of `<bandwidth><outbound/>`.
@@ -117,7 +117,7 @@ fn read(device: &IfName, place: Place) -> Result<Vec<Filter>> {
     Ok(decode(&answers))
 }
 
-fn decode(answers: &[Message]) -> Vec<Filter> {
+pub fn decode(answers: &[Message]) -> Vec<Filter> {
     let attributes = |answer: &'_ Message| answer.payload.get(TCMSG..).unwrap_or_default().to_vec();
     let all: Vec<(String, Vec<u8>)> = answers
         .iter()

@@ -29,6 +29,15 @@ use crate::{
     },
 };
 
+/// Reads an answer as each kind of them that there is.
+#[cfg(feature = "fuzz")]
+pub fn answer(answer: &crate::linux::netlink::Message) {
+    hooks::judge(answer);
+    ruleset::chain(answer);
+    ruleset::flowtable(answer);
+    ruleset::rule(answer);
+}
+
 /// Size of `struct nfgenmsg`, with which netfilter's messages begin: family, version, resource id
 /// (include/uapi/linux/netfilter/nfnetlink.h).
 const NFGENMSG: usize = 4;

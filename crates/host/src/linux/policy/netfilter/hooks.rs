@@ -98,7 +98,7 @@ fn attached(netlink: &mut Netlink, family: Family, hook: u32) -> Result<Vec<Mess
     netlink.request(operation, NFNL_MSG_HOOK_GET, DUMP, &message)
 }
 
-fn judge(answer: &Message) -> Option<PolicyFinding> {
+pub fn judge(answer: &Message) -> Option<PolicyFinding> {
     let attributes = answer.payload.get(NFGENMSG..).unwrap_or_default();
     let info = find(attributes, NFNLA_HOOK_CHAIN_INFO).unwrap_or_default();
     let kind = find(info, NFNLA_HOOK_INFO_TYPE).and_then(|kind| u32_at(kind, 0));

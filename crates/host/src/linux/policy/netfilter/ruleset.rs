@@ -252,7 +252,7 @@ fn parts(answer: &Message) -> Option<(Family, &[u8])> {
     Some((family, answer.payload.get(NFGENMSG..)?))
 }
 
-fn chain(answer: &Message) -> Option<Chain> {
+pub fn chain(answer: &Message) -> Option<Chain> {
     let (family, attributes) = parts(answer)?;
     let hook = find(attributes, NFTA_CHAIN_HOOK).map(|hook| Hook {
         number: number(hook, NFTA_HOOK_HOOKNUM),
@@ -281,7 +281,7 @@ fn devices(hook: &[u8]) -> Vec<Device> {
     many.chain(one).collect()
 }
 
-fn flowtable(answer: &Message) -> Option<Flowtable> {
+pub fn flowtable(answer: &Message) -> Option<Flowtable> {
     let (family, attributes) = parts(answer)?;
     let hook = find(attributes, NFTA_FLOWTABLE_HOOK).unwrap_or_default();
     let list = find(hook, NFTA_FLOWTABLE_HOOK_DEVS).unwrap_or_default();
@@ -296,7 +296,7 @@ fn flowtable(answer: &Message) -> Option<Flowtable> {
     })
 }
 
-fn rule(answer: &Message) -> Option<(Key, Rule)> {
+pub fn rule(answer: &Message) -> Option<(Key, Rule)> {
     let (family, attributes) = parts(answer)?;
     let table = text_of(attributes, NFTA_RULE_TABLE);
     let chain = text_of(attributes, NFTA_RULE_CHAIN);
