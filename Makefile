@@ -94,8 +94,9 @@ fmt: ## format the code
 openapi: build ## write docs/reference/openapi.json anew
 	$(TARGET)/debug/accelnetd openapi > docs/reference/openapi.json
 
-problems: build ## write docs/reference/problems.md anew
+problems: build ## write docs/reference/problems.md and health.md anew
 	$(TARGET)/debug/accelnet explain --markdown > docs/reference/problems.md
+	$(TARGET)/debug/accelnet explain --detections > docs/reference/health.md
 
 freeze: deps ## promise what the API has now, at a release; refused if it breaks what was promised
 	ACCELNET_FREEZE=1 $(CARGO) test --workspace --features $(TESTED) --test frozen

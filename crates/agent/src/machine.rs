@@ -507,6 +507,7 @@ impl Machine {
                 failures: &self.failures,
                 frozen: &self.frozen,
                 staged: &self.staged,
+                repairs: self.repairs.count(),
             },
             problems,
             progress,

@@ -47,7 +47,11 @@ struct Repair {
 
 /// All actions that were done lately.
 #[derive(Debug, Default)]
-pub struct Repairs(Vec<Repair>);
+pub struct Repairs {
+    lately: Vec<Repair>,
+    /// How many were done, ever.
+    count: u64,
+}
 
 /// True if having to do it again and again means that something is wrong. Of a NIC that was not settled
 /// nobody asks this: a guest that restarts has its paths opened and closed, rightly, each time.
@@ -115,15 +119,17 @@ fn longest(action: &Action, refused: bool) -> Duration {
 impl Repairs {
     /// True if the action may be done now.
     pub fn due(&self, action: &Action, now: Duration) -> bool {
-        let mut all = self.0.iter();
+        let mut all = self.lately.iter();
         all.find(|repair| repair.action == *action)
             .is_none_or(|repair| repair.again_at <= now)
     }
 
     /// Notes that it was done, or refused.
     pub fn note(&mut self, action: &Action, now: Duration, refused: Option<&Problem>) {
-        let place = self.0.iter().position(|repair| repair.action == *action);
-        let before = place.map(|place| self.0.swap_remove(place));
+        let mut lately = self.lately.iter();
+        let place = lately.position(|repair| repair.action == *action);
+        self.count += u64::from(refused.is_none());
+        let before = place.map(|place| self.lately.swap_remove(place));
         let tries = before
             .filter(|before| before.refused.is_some() == refused.is_some())
             .map_or(1, |before| before.tries + 1);
@@ -134,7 +140,7 @@ impl Repairs {
                 .saturating_mul(1 << doublings.min(10))
                 .min(longest(action, refused.is_some())),
         };
-        self.0.push(Repair {
+        self.lately.push(Repair {
             action: action.clone(),
             tries,
             again_at: now + rest,
@@ -144,7 +150,7 @@ impl Repairs {
 
     /// Drops what lasts, or is not wanted any more.
     pub fn forget(&mut self, now: Duration, wanted: impl Fn(&Action) -> bool) {
-        self.0.retain(|repair| {
+        self.lately.retain(|repair| {
             wanted(&repair.action) || repair.refused.is_none() && now < repair.again_at + QUIET
         });
     }
@@ -152,7 +158,7 @@ impl Repairs {
     /// Somebody has the VF: that it is cleaned when it comes back is no drift, however often it comes and goes.
     /// What was refused because somebody has it stays to be told.
     pub fn forget_used(&mut self, used: impl Fn(PciAddress) -> bool) {
-        self.0.retain(|repair| match &repair.action {
+        self.lately.retain(|repair| match &repair.action {
             Action::CleanVf { vf, .. } | Action::BindVf { vf, .. } => {
                 repair.refused.is_some() || !used(*vf)
             }
@@ -160,20 +166,25 @@ impl Repairs {
         });
     }
 
+    /// How many were done since the agent's start.
+    pub fn count(&self) -> u64 {
+        self.count
+    }
+
     /// Drops all: under another wish everything may be tried at once.
     pub fn clear(&mut self) {
-        self.0.clear();
+        self.lately.clear();
     }
 
     /// When the next action that rests may be done.
     pub fn next_try(&self, now: Duration) -> Option<Duration> {
-        let all = self.0.iter().map(|repair| repair.again_at);
+        let all = self.lately.iter().map(|repair| repair.again_at);
         all.filter(|again_at| *again_at > now).min()
     }
 
     /// What does not last or is refused.
     pub fn problems(&self) -> Vec<Problem> {
-        let all = self.0.iter();
+        let all = self.lately.iter();
         all.filter_map(|repair| Some(words::about(&repair.action, repair.problem()?)))
             .collect()
     }
@@ -277,6 +288,7 @@ mod tests {
     fn what_lasts_is_forgotten() {
         let mut repairs = Repairs::default();
         (0..4).for_each(|_| repairs.note(&action(), Duration::ZERO, None));
+        assert_eq!(repairs.count(), 4);
         repairs.forget(FIRST + QUIET - SECOND, |_| false);
         assert_eq!(codes(&repairs), [Code::RepairRepeated]);
         repairs.forget(FIRST + QUIET, |wanted| *wanted == action());
@@ -297,5 +309,7 @@ mod tests {
         repairs.note(&action(), Duration::ZERO, Some(&why));
         repairs.forget(Duration::ZERO, |_| false);
         assert_eq!(codes(&repairs), []);
+        // What was done stays counted; what was refused was not done.
+        assert_eq!(repairs.count(), 8);
     }
 }

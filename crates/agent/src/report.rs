@@ -52,6 +52,8 @@ pub struct Scene<'a> {
     pub frozen: &'a BTreeMap<Uuid, (Duration, Problem)>,
     /// What was staged.
     pub staged: &'a BTreeMap<Uuid, Vec<String>>,
+    /// How often something was put right that others had changed.
+    pub repairs: u64,
 }
 
 /// Builds the report.
@@ -85,6 +87,8 @@ pub fn status(scene: &Scene<'_>, problems: Vec<Problem>, convergence: Convergenc
         node: observed.node.clone(),
         bridges: observed.bridges.clone(),
         problems: all,
+        agent_version: Some(env!("CARGO_PKG_VERSION").to_owned()),
+        repairs: scene.repairs,
     }
 }
 

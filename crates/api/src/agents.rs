@@ -17,6 +17,7 @@
 use std::time::Duration;
 
 use accelnet_model::{ClusterEnable, Intent, Name, NodeDesired, NodeStatus, VmDesired};
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -110,6 +111,9 @@ pub struct Up {
     pub session: u64,
     /// Grows with every report of the session.
     pub sequence: u64,
+    /// The node's clock.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at: Option<Timestamp>,
     /// Questions that `status` is younger than.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub answers: Vec<u64>,

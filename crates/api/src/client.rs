@@ -13,17 +13,22 @@ mod following;
 mod making;
 mod paths;
 
-use std::sync::{Arc, Mutex};
+use std::{
+    cell::Cell,
+    collections::BTreeSet,
+    sync::{Arc, Mutex},
+};
 
-use accelnet_model::{Code, Intent, Name, Performance, Problem};
+use accelnet_model::{Code, Fault, Intent, Name, Performance, Problem};
 use jiff::Timestamp;
 pub use making::http_on;
-use paths::{audit as audit_path, encode};
+use paths::encode;
 use reqwest::header::HeaderValue;
 
 use crate::{
     backup::{Backup, BackupReader, BadBackup},
     capacity::{Capacity, VmPlaces},
+    health::{AcknowledgeRequest, Event, MuteRequest},
     node::{JoinToken, JoinTokenRequest, NodeDetail, ServerSummary},
     people::{AuditEntry, IssuedToken, Token, TokenRequest, WhoAmI},
     place::{Place, ServerUrl},
@@ -272,6 +277,78 @@ impl Client {
             .await
     }
 
+    /// Open faults: the worst first.
+    pub async fn faults(&self) -> Result<Items<Fault>> {
+        self.all("/faults?").await
+    }
+
+    /// Says that somebody knows of a fault.
+    pub async fn acknowledge(
+        &self,
+        fault: &str,
+        request: &AcknowledgeRequest,
+        dry_run: bool,
+    ) -> Result<Outcome<Fault>> {
+        let path = format!(
+            "/faults/{}/acknowledge?dry_run={dry_run}",
+            paths::fault(fault)?
+        );
+        self.send(reqwest::Method::POST, &path, Some(request)).await
+    }
+
+    /// Mutes a fault for a while.
+    pub async fn mute(
+        &self,
+        fault: &str,
+        request: &MuteRequest,
+        dry_run: bool,
+    ) -> Result<Outcome<Fault>> {
+        let path = format!("/faults/{}/mute?dry_run={dry_run}", paths::fault(fault)?);
+        self.send(reqwest::Method::POST, &path, Some(request)).await
+    }
+
+    /// Ends the mute of a fault.
+    pub async fn unmute(&self, fault: &str, dry_run: bool) -> Result<Outcome<Fault>> {
+        let path = format!("/faults/{}/mute?dry_run={dry_run}", paths::fault(fault)?);
+        self.send(reqwest::Method::DELETE, &path, None::<&()>).await
+    }
+
+    /// Waits until one of the open faults is another, or is new or gone, beside these. One that went before it began to
+    /// wait it does not notice: who waits long should ask again now and then.
+    pub async fn until_faults_differ(&self, known: &[Fault]) -> Result<()> {
+        let gone = Cell::new(false);
+        let same = |fault: &Fault| !gone.get() && known.contains(fault);
+        let ends = |_: &str| {
+            gone.set(true);
+            Err(Problem::new(Code::FaultNotFound, "A fault is gone.").into())
+        };
+        let followed = self.follow_all("/faults?watch=true", same, ends).await;
+        if gone.get() { Ok(()) } else { followed }
+    }
+
+    /// What happened lately, the oldest of it first.
+    pub async fn events(
+        &self,
+        since: Option<Timestamp>,
+        limit: Option<u32>,
+    ) -> Result<Items<Event>> {
+        self.get(&paths::lately("/events", since, limit, false))
+            .await
+    }
+
+    /// Follows what happens: what there is, then each event as it comes, until `each` says no.
+    pub async fn follow_events(
+        &self,
+        since: Option<Timestamp>,
+        mut each: impl FnMut(&Event) -> bool,
+    ) -> Result<()> {
+        let path = paths::lately("/events", since, None, true);
+        // A watch that begins again tells what there is again; what is too old to be kept is nobody's loss.
+        let mut told = BTreeSet::new();
+        let new = |event: &Event| !told.insert(event.id.clone()) || each(event);
+        self.follow_all(&path, new, |_| Ok(())).await
+    }
+
     /// The cluster's servers.
     pub async fn servers(&self) -> Result<Items<ServerSummary>> {
         self.all("/servers?").await
@@ -317,7 +394,8 @@ impl Client {
         since: Option<Timestamp>,
         limit: Option<u32>,
     ) -> Result<Items<AuditEntry>> {
-        self.get(&audit_path(since, limit, false)).await
+        self.get(&paths::lately("/audit", since, limit, false))
+            .await
     }
 
     /// Follows the record: what there is, then each entry as it comes, until `each` says no.
@@ -326,7 +404,7 @@ impl Client {
         since: Option<Timestamp>,
         mut each: impl FnMut(&AuditEntry) -> bool,
     ) -> Result<()> {
-        let path = audit_path(since, None, true);
+        let path = paths::lately("/audit", since, None, true);
         // A watch that begins again tells what there is again; and what is too old to be kept is nobody's loss.
         let mut last = None;
         let new = |entry: &AuditEntry| {

@@ -8,6 +8,7 @@ pub mod agents;
 pub mod backup;
 pub mod capacity;
 pub mod client;
+pub mod health;
 pub mod incoming;
 pub mod json;
 pub mod node;
@@ -17,6 +18,7 @@ pub mod types;
 
 pub use capacity::*;
 pub use client::{Client, ClientError};
+pub use health::*;
 pub use node::*;
 pub use people::*;
 pub use place::ServerUrl;

@@ -4,6 +4,7 @@ mod adapter;
 mod admin;
 mod cluster;
 mod cmdlet;
+mod health;
 mod intent;
 mod node;
 mod people;
@@ -20,6 +21,7 @@ pub use adapter::AdapterCommand;
 pub use admin::AdminCommand;
 pub use cluster::{CapacityArgs, EnableArgs, PrereqArgs, SetArgs};
 pub use cmdlet::CmdletCommand;
+pub use health::{EventsArgs, HudArgs, HudCommand, StatusArgs};
 pub use intent::IntentCommand;
 pub use node::{NodeCommand, ServerCommand};
 pub use people::{AuditArgs, LoginArgs, ProfileCommand, TokenCommand};
@@ -36,7 +38,8 @@ Examples:
   accelnet vm disable 'web*'               back to the software switch
 
 Exit codes: 0 done, 1 failed, 2 wrong usage, 3 refused (nothing changed), 4 not found,
-5 no permission, 6 not reachable, 7 done for some only, 8 not finished in time.";
+5 no permission, 6 not reachable, 7 done for some only, 8 not finished in time,
+9 a fault is a warning, 10 a fault is critical.";
 
 /// A switch-over takes seconds; a guest that is slow to give up its VF, a minute.
 pub const TIMEOUT_SECONDS: u64 = 180;
@@ -100,7 +103,24 @@ pub enum Command {
     Disable(ChangeArgs),
 
     /// The cluster at a glance.
-    Status,
+    #[command(
+        after_help = "Examples:\n  accelnet status\n  accelnet status --check || echo 'somebody should look'"
+    )]
+    Status(StatusArgs),
+
+    /// What is wrong, since when, why and what helps: the worst first, on one screen.
+    ///
+    /// The exit code is that of the worst fault that is neither acknowledged nor muted: 10 critical, 9 warning, else 0.
+    #[command(
+        after_help = "Examples:\n  accelnet hud\n  accelnet hud --watch\n  accelnet hud -o json | jq -r '.items[].code'\n  accelnet hud ack 3f9a12c4 --note 'cable ordered'\n  accelnet hud mute 3f9a12c4 --for 8h"
+    )]
+    Hud(HudArgs),
+
+    /// What happened: faults, VMs that changed their path or node, and what people asked for.
+    #[command(
+        after_help = "Examples:\n  accelnet events --since 24h\n  accelnet events --follow\n  accelnet events -o json | jq '.items[] | select(.kind == \"vm_switched\")'"
+    )]
+    Events(EventsArgs),
 
     /// How much room there is with the reserve held back, now or for planning.
     ///
@@ -181,6 +201,10 @@ pub enum Command {
         /// All codes as the page docs/reference/problems.md.
         #[arg(long, hide = true, conflicts_with = "code")]
         markdown: bool,
+
+        /// All detections as the page docs/reference/health.md.
+        #[arg(long, hide = true, conflicts_with_all = ["code", "markdown"])]
+        detections: bool,
     },
 
     /// Commands with the names and parameters of the reference's PowerShell cmdlets.

@@ -8,7 +8,7 @@ use std::{io::Write, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 use accelnet_api::{Role, ServerUrl, TokenRequest};
 use accelnet_model::Problem;
 use accelnet_pki::{Authority, tls};
-use accelnet_server::{Actor, Door, Server, connections, membership};
+use accelnet_server::{Actor, Door, Server, Settings, connections, membership};
 use accelnet_store::Store;
 use anyhow::{Context, Result, ensure};
 use clap::Args;
@@ -20,6 +20,7 @@ use tokio::{net::TcpListener, sync::watch};
 use crate::{
     alive::{self, Pulse},
     etcd_files::EtcdFiles,
+    health::HealthArgs,
     kept::{Kept, Open},
     service::{self, Stop, tell_systemd},
     socket, stage,
@@ -93,6 +94,8 @@ pub struct ServerArgs {
         value_name = "PATH"
     )]
     socket: PathBuf,
+    #[command(flatten)]
+    health: HealthArgs,
 }
 
 impl ServerState {
@@ -142,7 +145,12 @@ async fn found<S: Store>(state: &ServerState, kept: &Kept, store: Arc<S>) -> Res
     );
     let authority = membership::found(&*store).await.map_err(about(kept))?;
     let fingerprint = authority.fingerprint();
-    let server = Server::of_cluster(store, Arc::new(authority), addresses.clone());
+    let server = Server::of_cluster(
+        store,
+        Arc::new(authority),
+        addresses.clone(),
+        Settings::default(),
+    );
     let server = server.await.map_err(about(kept))?;
     let request = TokenRequest {
         name: FIRST_TOKEN.parse()?,
@@ -208,7 +216,8 @@ async fn serve(args: &ServerArgs) -> Result<()> {
         tell_systemd(NotifyState::Ready);
         tracing::info!(listen = %args.listen, %kept, "ready");
     };
-    let active = open.decide(authority, addresses, own, stopped, ready);
+    let settings = args.health.settings();
+    let active = open.decide((authority, addresses), settings, own, stopped, ready);
     tokio::pin!(active);
     let watched = alive::until_dead(
         || Pulse::NONE,

@@ -10,9 +10,9 @@ use std::{
 };
 
 use accelnet_pki::Authority;
-use accelnet_server::Server;
 #[cfg(feature = "etcd")]
 use accelnet_server::membership;
+use accelnet_server::{Server, Settings};
 #[cfg(feature = "etcd")]
 use accelnet_store::{EtcdOptions, EtcdStore, EtcdTls};
 use accelnet_store::{SqliteOptions, SqliteStore, Store};
@@ -159,8 +159,8 @@ impl Open {
     /// If it may not, or cannot, decide any more.
     pub async fn decide(
         self,
-        authority: Arc<Authority>,
-        addresses: Vec<String>,
+        cluster: (Arc<Authority>, Vec<String>),
+        settings: Settings,
         own: watch::Sender<Own>,
         stopped: watch::Receiver<bool>,
         ready: impl Fn(),
@@ -169,11 +169,12 @@ impl Open {
             Self::Sqlite(store) => {
                 let mut end = store.end();
                 let ended = async move { format!("the store has stopped: {}", end.wait().await) };
-                active(store, authority, addresses, own, stopped, (ended, ready)).await
+                active(store, cluster, settings, own, stopped, (ended, ready)).await
             }
             #[cfg(feature = "etcd")]
             Self::Etcd(store) => {
-                membership::announce(&*store, &addresses)
+                let addresses = &cluster.1;
+                membership::announce(&*store, addresses)
                     .await
                     .context("this server cannot stand by")?;
                 ready();
@@ -189,7 +190,7 @@ impl Open {
                     leader.deposed().await;
                     "another server may decide now".to_owned()
                 };
-                active(fenced, authority, addresses, own, stopped, (ended, || {})).await
+                active(fenced, cluster, settings, own, stopped, (ended, || {})).await
             }
         }
     }
@@ -197,13 +198,13 @@ impl Open {
 
 async fn active<S: Store>(
     store: Arc<S>,
-    authority: Arc<Authority>,
-    addresses: Vec<String>,
+    (authority, addresses): (Arc<Authority>, Vec<String>),
+    settings: Settings,
     own: watch::Sender<Own>,
     stopped: watch::Receiver<bool>,
     (ended, ready): (impl Future<Output = String>, impl Fn()),
 ) -> Result<()> {
-    let server = Server::of_cluster(store, authority, addresses).await;
+    let server = Server::of_cluster(store, authority, addresses, settings).await;
     let server = server.context("the cluster's state cannot be used")?;
     own.send_replace(Own::Serves(server.router()));
     ready();

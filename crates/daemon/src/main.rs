@@ -4,6 +4,7 @@ mod alive;
 mod boot;
 mod cluster;
 mod etcd_files;
+mod health;
 mod hook;
 mod incoming;
 mod kept;
@@ -100,6 +101,8 @@ struct Standalone {
     /// libvirt's URI.
     #[arg(long, default_value = accelnet_hypervisor::libvirt::DEFAULT_URI, value_name = "URI")]
     libvirt: String,
+    #[command(flatten)]
+    health: health::HealthArgs,
 }
 
 fn main() -> ExitCode {

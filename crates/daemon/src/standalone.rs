@@ -48,7 +48,8 @@ async fn serve(args: &Standalone) -> Result<()> {
         names: [name.clone()].into(),
         agent: Arc::clone(&agent),
     });
-    let server = Server::new(store, Arc::clone(&node) as Arc<dyn Nodes>)
+    let nodes = Arc::clone(&node) as Arc<dyn Nodes>;
+    let server = Server::with(store, nodes, args.health.settings())
         .await
         .map_err(anyhow::Error::new)
         .with_context(|| format!("the state in {} cannot be used", file.display()))?;

@@ -30,6 +30,7 @@ mod node;
 #[cfg(test)]
 mod own_network;
 mod pci;
+mod pcie_link;
 mod policy;
 mod qdisc;
 mod reserved;

@@ -259,6 +259,7 @@ impl Session<'_> {
         let up = Up {
             session: self.number,
             sequence: self.sequence,
+            at: Some(Timestamp::now()),
             answers,
             status: status.map(Box::new),
         };

@@ -18,7 +18,7 @@ use accelnet_model::{
 };
 use accelnet_pki::{Authority, tls};
 use accelnet_rules::fixture;
-use accelnet_server::{Door, Server, membership};
+use accelnet_server::{Door, Server, Settings, membership};
 use accelnet_store::MemoryStore;
 use tokio::{
     net::{TcpListener, UnixListener},
@@ -64,7 +64,12 @@ impl Cluster {
         let config = tls::server(&authority, &own.unwrap()).unwrap();
         let (_keep, certificate) = watch::channel(config);
         let servers = vec![self.address.to_string()];
-        let server = Server::of_cluster(Arc::clone(&self.store), authority, servers);
+        let server = Server::of_cluster(
+            Arc::clone(&self.store),
+            authority,
+            servers,
+            Settings::default(),
+        );
         let server = server.await.unwrap();
         self.starts += 1;
         let local = UnixListener::bind(self.socket()).unwrap();
@@ -383,6 +388,7 @@ async fn a_node_says_nothing_in_anothers_name() {
         let up = Up {
             session,
             sequence: 1000,
+            at: None,
             answers: Vec::new(),
             status: Some(Box::new(status)),
         };

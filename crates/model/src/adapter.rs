@@ -84,6 +84,36 @@ pub enum EswitchMode {
     Other,
 }
 
+/// A PCI Express link. Speeds are in MT/s a lane: 2.5 GT/s is 2,500.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
+pub struct PcieLink {
+    /// As it was trained.
+    pub speed_mts: u32,
+    /// Lanes in use.
+    pub lanes: u32,
+    /// The highest speed that card and slot have in common, as far as the slot's shows; else the card's.
+    pub best_speed_mts: u32,
+    /// The most lanes that card and slot have in common; else the card's.
+    pub best_lanes: u32,
+}
+
+impl PcieLink {
+    /// What it carries one way, in Mbit/s: without the line code (8b/10b up to 5 GT/s, 128b/130b above: PCI Express
+    /// Base Specification), with all that packets have around them.
+    pub fn mbps(&self) -> u64 {
+        let (speed, lanes) = (u64::from(self.speed_mts), u64::from(self.lanes));
+        match speed {
+            ..=5_000 => speed * lanes * 8 / 10,
+            _ => speed * lanes * 128 / 130,
+        }
+    }
+
+    /// It was trained below what it could be.
+    pub fn is_below_its_best(&self) -> bool {
+        self.speed_mts < self.best_speed_mts || self.lanes < self.best_lanes
+    }
+}
+
 /// The link that a VF's user sees (`IFLA_VF_LINK_STATE`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
@@ -271,6 +301,16 @@ pub struct AdapterFacts {
     pub devlink: Option<DevlinkFacts>,
     /// NUMA node, if the machine has any.
     pub numa_node: Option<u32>,
+    /// Its PCIe link as it is, and as the card could have it (`current_link_speed` and its like in sysfs).
+    #[serde(default)]
+    pub pcie: Support<PcieLink>,
+    /// Errors of that link so far that were not corrected (`aer_dev_nonfatal`, `aer_dev_fatal`); known only where the
+    /// kernel has control of AER.
+    #[serde(default)]
+    pub pcie_errors: Support<u64>,
+    /// How often the link has gone down since the interface is there (`carrier_down_count`, Linux 4.16).
+    #[serde(default)]
+    pub link_losses: Support<u64>,
     /// Administratively up.
     pub up: bool,
     /// The link has carrier.

@@ -14,6 +14,7 @@ pub mod capabilities;
 pub mod check;
 pub mod desired;
 pub mod devlink;
+pub mod fault;
 pub mod ids;
 pub mod intent;
 pub mod intent_status;
@@ -28,7 +29,8 @@ pub mod support;
 pub mod vm;
 
 pub use adapter::{
-    AdapterFacts, AdapterId, EswitchMode, SriovSupport, VfAttributes, VfFacts, VfLink, VfUser,
+    AdapterFacts, AdapterId, EswitchMode, PcieLink, SriovSupport, VfAttributes, VfFacts, VfLink,
+    VfUser,
 };
 pub use adapter_match::AdapterMatch;
 pub use bridge::{BondFacts, BridgeFacts, BridgePort, FdbEntry, FdbKey, VlanOf};
@@ -36,6 +38,7 @@ pub use capabilities::DomainCapabilities;
 pub use check::{CheckResult, Severity};
 pub use desired::{ClusterEnable, NodeDesired, VmDesired};
 pub use devlink::DevlinkFacts;
+pub use fault::{Acknowledged, Fault, FaultObject, FaultSeverity, Muted, fault_id};
 pub use ids::{AdapterName, DriverName, IfName, MacAddr, Name, PciAddress, VfDriver};
 pub use intent::{Intent, IntentType, VfCount, WhenToCreateVfs};
 pub use intent_status::{IntentOnNode, IntentState};

@@ -35,6 +35,10 @@ pub mod exit {
     pub const PARTIAL: u8 = 7;
     /// A deadline passed before the wanted state was reached; work goes on.
     pub const TIMEOUT: u8 = 8;
+    /// A fault is open that is a warning, and none that is critical.
+    pub const WARNING: u8 = 9;
+    /// A critical fault is open.
+    pub const CRITICAL: u8 = 10;
 }
 
 macro_rules! catalogue {
@@ -406,6 +410,94 @@ catalogue! {
         "What accelnet owns on the node could not be put right, in several tries."
         "The kernel refused, or something else undid it each time. It is tried again with rests in between."
         "Follow the cause that is named; accelnet tries again every few minutes."
+    VfNotUsed "vf_not_used" FAILED
+        "The VM is wanted on a VF, and its packets go by the software path."
+        "Acceleration was asked for and admitted; the VM runs and is not parked, and still its frames come and go by its virtio NIC. Nothing is lost, it is only slower. What was found says why."
+        "Follow the cause that is named; 'accelnet vm show VM' has all of them."
+    LevelNotProvided "level_not_provided" FAILED
+        "The guest uses fewer queue pairs than the VM's level stands for."
+        "The VF has what the level asks for, and the guest's driver uses less of it: Linux's igbvf uses one pair of two. More vCPUs have nothing to do then."
+        "Use a guest driver that can use more queues, or set the VM to the level that it gets: 'accelnet vm set VM --performance Low'."
+    AdapterLinkFlaps "adapter_link_flaps" FAILED
+        "The adapter loses its link again and again."
+        "A link that comes and goes is worse than none: everything behind it goes back and forth each time. The kernel counts losses (carrier_down_count). Making VFs costs one or two as well."
+        "Check cable, transceiver and switch port; 'ethtool' and the switch's log say what the two agreed on."
+    VfOrphaned "vf_orphaned" FAILED
+        "A VM's process holds a VF, and no VM that libvirt knows has it."
+        "QEMU has the VF open, but libvirt has lost the VM or the device. Nobody else can be given the VF until the process ends."
+        "Find the process ('ps', its number is in what was found), and end it if its VM is not needed."
+    VfUnclean "vf_unclean" FAILED
+        "A VF that nobody has carries an address, a VLAN, a rate or trust."
+        "What is left on a VF would be the next VM's, and an address on it takes frames away from whoever has that address. accelnet cleans VFs that it had; one that it never had may be somebody's, and is left as it is."
+        "Take it back ('ip link set PF vf N mac 00:00:00:00:00:00 vlan 0 max_tx_rate 0 trust off'), or exclude the VF from the intent if somebody needs it: 'accelnet intent set NAME --exclude-vf 0000:01:10.0'."
+    DriftRepaired "drift_repaired" FAILED
+        "Something on the node changed what accelnet owns; it was put right."
+        "Attributes of VFs, and the filter and forwarding entries that accelnet added, belong to it. Each is looked at again and again, and was found changed. It is told for an hour, since whoever did it may do it again."
+        "Find what changed it (a network manager, a script, somebody's own commands); the node's log names each repair."
+    IntentFailed "intent_failed" FAILED
+        "The intent is not in effect on a node."
+        "Its bridge, its adapters or what VFs need is not there, or not as the intent says. VMs on this node cannot be accelerated until it is. 'accelnet intent show NAME' has the state on each node."
+        "Follow the cause that is named."
+    PolicyWaived "policy_waived" FAILED
+        "A rule of a VM's port does not hold on its VF, as somebody decided."
+        "A waiver is in force. It is told as long as it is, so that nobody forgets it."
+        "It ends with its rule, with its VM, or with 'accelnet vm disable VM'; 'accelnet waiver list' shows who decided it, and why."
+    ReserveShort "reserve_short" FAILED
+        "The reserve is not kept: if as many nodes failed as it allows, some VMs would be without a VF."
+        "Nodes or adapters went, or have fewer VFs than before, after VMs had been admitted. No VM is taken off its VF for that; nothing new is admitted meanwhile. 'accelnet capacity' shows how much is there."
+        "Bring back what is down, add VFs or nodes, lower the reserve ('accelnet set --reserve 25'), or disable acceleration of VMs that need it least."
+    VmOnTwoNodes "vm_on_two_nodes" FAILED
+        "The same VM runs on two nodes at once."
+        "Both write to its disks and speak for its address. It happens when a node that was taken for dead comes back, or a machine's disk was copied with its VMs."
+        "Stop one of the two at once ('virsh destroy'), then look why both run."
+    VmNowhere "vm_nowhere" FAILED
+        "A VM that is wished accelerated has not been seen on any node for a long time."
+        "Its share of capacity is held for it all the while. It may be off and defined nowhere, or gone for good."
+        "If it is gone for good: 'accelnet vm disable UUID'."
+    ClocksApart "clocks_apart" FAILED
+        "The clocks of node and server differ."
+        "Certificates, tokens and the ends of parks are of a time of day. With clocks apart they end too early or too late, and logs of two machines cannot be laid side by side."
+        "Let both follow the same time servers (chrony, systemd-timesyncd)."
+    VersionSkew "version_skew" FAILED
+        "Agent and server are of different versions."
+        "They understand each other while an update is rolled out. It should end: what is new on one side is of no use as long as the other is old."
+        "Finish the update: servers first, then nodes."
+    CertificateExpiring "certificate_expiring" FAILED
+        "A node's certificate ends soon, and was not renewed."
+        "It lasts 7 days, and is renewed by itself when half of that is over. If it ends, the node cannot speak to its servers until it joins again; VMs keep what they have."
+        "Look at the node's log ('journalctl -u accelnet-agent') for why; a clock that is wrong is the usual reason."
+    TokenExpiring "token_expiring" FAILED
+        "A token ends soon."
+        "Whoever or whatever uses it will be refused from then on."
+        "Make another ('accelnet token create'), give it to whoever uses this one, and revoke this one."
+    StoreSlow "store_slow" FAILED
+        "The server's store takes long to answer."
+        "Every change waits until it is written. Slow disks, a store on a busy machine, or an etcd without quorum are the usual reasons. VMs do not depend on it."
+        "Look how busy the store's disk is ('iostat -x'), and at etcd's own metrics and log."
+    ServerChangesOften "server_changes_often" FAILED
+        "Servers take over from each other again and again."
+        "Each time nodes dial anew, and changes wait for some seconds. The server crashes or is restarted, or loses its lease because its store is slow."
+        "See why it ended: 'journalctl -u accelnet-server' on each machine that serves."
+    PcieLinkDegraded "pcie_link_degraded" FAILED
+        "The adapter's PCIe link was trained below what card and slot can do."
+        "With fewer lanes or a lower speed the card cannot carry what its ports promise. 'lspci -vv' shows LnkCap (what it can) and LnkSta (what it is)."
+        "Seat the card anew, try another slot, and look for a setting of the slot in the firmware setup."
+    PcieOversubscribed "pcie_oversubscribed" FAILED
+        "The card's ports together are faster than its PCIe link."
+        "What all of them receive at once does not fit through the slot, and is dropped by the card."
+        "Use a slot with more lanes, or count with less than the ports' rates."
+    PcieErrors "pcie_errors" FAILED
+        "The adapter's PCIe link has errors that could not be corrected."
+        "The kernel counts them (AER). A card or slot is about to fail, or a riser has a bad contact; after a fatal one the card is reset, and its VFs with it."
+        "Look at the kernel's log for 'AER', seat the card anew, and exchange it if the errors go on."
+    VfSwitchesOften "vf_switches_often" FAILED
+        "A VM goes back and forth between VF and software path."
+        "Each switch costs latency, and many are a sign of something that is not decided: a link that flaps, a rule that comes and goes, a guest that restarts its driver."
+        "'accelnet events' shows when and why it switched; cure that, or leave the VM on its software path: 'accelnet vm park VM'."
+    FaultNotFound "fault_not_found" NOT_FOUND
+        "There is no open fault with this id."
+        "Faults close by themselves when what they told of is gone. An id is the same whenever the fault is there."
+        "List the open faults with 'accelnet hud'."
     AgentUnreachable "agent_unreachable" UNREACHABLE
         "The node's agent does not answer."
         "The node has not reported for a while, or no node has reported yet. What is known of it may be old."

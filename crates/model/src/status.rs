@@ -164,4 +164,10 @@ pub struct NodeStatus {
     pub unseen_vms: Vec<UnseenVm>,
     /// What is wrong with the node as a whole.
     pub problems: Vec<Problem>,
+    /// Version of the agent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub agent_version: Option<String>,
+    /// How often, since the agent's start, something was put right that others had changed.
+    #[serde(default)]
+    pub repairs: u64,
 }

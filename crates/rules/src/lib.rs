@@ -8,6 +8,7 @@ pub mod capacity;
 pub mod eligibility;
 pub mod foreign;
 pub mod handle;
+pub mod health;
 pub mod intent_fit;
 pub mod intent_status;
 pub mod l2;

@@ -9,7 +9,7 @@ use jiff::Timestamp;
 
 use crate::{
     Server, nodes,
-    state::{PREFIX, UNFINISHED},
+    state::{self, PREFIX, UNFINISHED},
 };
 
 /// What it holds, told in the file and to whoever takes it.
@@ -26,6 +26,8 @@ const HOLDS: [&str; 5] = [
 pub fn is_of_the_moment(key: &str) -> bool {
     let below = |start: &str| key.starts_with(start);
     below("servers/")
+        || below(state::health::FAULTS)
+        || below(state::health::EVENTS)
         || below("join-tokens/")
         || key == UNFINISHED
         || (below("nodes/") && !nodes::is_spec(key))
@@ -144,6 +146,8 @@ mod tests {
             "join-tokens/00",
             "nodes/n/status",
             "nodes/n/status/0001",
+            "faults/0123456789abcdef",
+            "events/00000000000000000007",
             UNFINISHED,
         ] {
             assert!(is_of_the_moment(key), "{key}");

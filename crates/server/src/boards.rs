@@ -27,7 +27,7 @@ use std::{
 };
 
 use accelnet_api::{Adapter, ClusterStatus, IntentStatus, NodeSummary, Vm, WatchEvent, WatchLine};
-use accelnet_model::{Code, Problem};
+use accelnet_model::{Code, Fault, Problem};
 use axum::body::Bytes;
 use serde::Serialize;
 use tokio::{
@@ -69,6 +69,8 @@ pub struct Boards {
     pub intents: Slot<IntentStatus>,
     /// The adapters.
     pub adapters: Slot<Adapter>,
+    /// The open faults.
+    pub faults: Slot<Fault>,
     places: Arc<Semaphore>,
 }
 
@@ -80,6 +82,7 @@ impl Default for Boards {
             status: Slot::default(),
             intents: Slot::default(),
             adapters: Slot::default(),
+            faults: Slot::default(),
             places: Arc::new(Semaphore::new(WATCHES_MAX)),
         }
     }

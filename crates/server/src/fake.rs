@@ -176,6 +176,15 @@ impl FakeNodes {
         });
     }
 
+    /// They report to this server from now on.
+    pub(crate) fn speak_to(&self, server: &Server) {
+        *self.server.lock().unwrap_or_else(PoisonError::into_inner) =
+            Arc::downgrade(&server.shared);
+        for name in self.names().iter() {
+            self.report(name);
+        }
+    }
+
     fn report(&self, name: &Name) {
         let status = match self.lock().get_mut(name) {
             Some(fake) if !fake.silent => Some(fake.status()),
@@ -419,6 +428,8 @@ impl Fake {
             vms: vms.collect(),
             unseen_vms: self.unseen().collect(),
             problems,
+            agent_version: Some(env!("CARGO_PKG_VERSION").to_owned()),
+            ..NodeStatus::default()
         }
     }
 }
@@ -478,11 +489,7 @@ impl Running {
         let server = Server::new(store, Arc::clone(nodes) as Arc<dyn Nodes>)
             .await
             .unwrap();
-        *nodes.server.lock().unwrap_or_else(PoisonError::into_inner) =
-            Arc::downgrade(&server.shared);
-        for name in nodes.names().iter() {
-            nodes.report(name);
-        }
+        nodes.speak_to(&server);
         let listener = UnixListener::bind(socket).unwrap();
         let shared = Arc::downgrade(&server.shared);
         let (stop, stopped) = oneshot::channel::<()>();

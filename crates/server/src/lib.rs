@@ -30,6 +30,7 @@
 //! | [`reports`] | what the nodes said last |
 //! | [`whereabouts`] | where VMs are, and what is known of those that could not be looked at |
 //! | [`parks`] | VMs that are parked no longer |
+//! | [`health`] | what is wrong and lasts, and what happened |
 //! | [`admission`] | is this change allowed, and what would it do |
 //! | [`backup`], [`restore`] | the state as a file, and back |
 //! | [`apart`] | computing that takes its time |
@@ -50,6 +51,7 @@ mod endings;
 mod failure;
 #[cfg(feature = "fake")]
 pub mod fake;
+mod health;
 mod line;
 mod nodes;
 mod page;
@@ -81,6 +83,7 @@ use axum::Router;
 pub use connections::Door;
 pub use failure::Failure;
 use futures::future::{BoxFuture, join_all};
+pub use health::{Clock, Settings, Tuning};
 pub use nodes::{Nodes, membership};
 pub use people::{NodePeerInfo, Sender};
 pub use routes::openapi;
@@ -91,11 +94,12 @@ use crate::{
     admission::{Decided, Room},
     audit::{Asked, Entry},
     boards::Boards,
+    health::Health,
     line::Line,
     nodes::membership::Membership,
     people::Attempts,
     reports::{Known, Reports, Seen},
-    state::{Remembered, Wish},
+    state::{Remembered, State as _, Wish},
     told::Told,
 };
 
@@ -142,6 +146,7 @@ struct Shared {
     /// What no other start of a server has.
     start: u64,
     boards: Boards,
+    health: Health,
     stopping: watch::Sender<bool>,
 }
 
@@ -163,7 +168,19 @@ impl Server {
     /// # Errors
     /// If the store cannot be read.
     pub async fn new<S: Store>(store: S, nodes: Arc<dyn Nodes>) -> Result<Self, Problem> {
-        Self::open(store, nodes, None).await
+        Self::with(store, nodes, Settings::default()).await
+    }
+
+    /// The same, which looks after its nodes in this way.
+    ///
+    /// # Errors
+    /// If the store cannot be read.
+    pub async fn with<S: Store>(
+        store: S,
+        nodes: Arc<dyn Nodes>,
+        settings: Settings,
+    ) -> Result<Self, Problem> {
+        Self::open(store, nodes, None, settings).await
     }
 
     /// A cluster's server: nodes join it, and dial.
@@ -174,20 +191,25 @@ impl Server {
         store: Arc<S>,
         authority: Arc<Authority>,
         servers: Vec<String>,
+        settings: Settings,
     ) -> Result<Self, Problem> {
         let membership = Membership::open(Arc::clone(&store), authority, servers).await?;
         let nodes = Arc::clone(&membership.hub) as Arc<dyn Nodes>;
-        Self::open(store, nodes, Some(membership)).await
+        Self::open(store, nodes, Some(membership), settings).await
     }
 
     async fn open<S: Store>(
         store: S,
         nodes: Arc<dyn Nodes>,
         membership: Option<Membership>,
+        settings: Settings,
     ) -> Result<Self, Problem> {
         let (line, front) = Line::new();
+        let state = state::Stored::open(store).await?;
+        let kept_health = state.kept_health().await?;
         let shared = Shared {
-            state: Box::new(state::Stored::open(store).await?),
+            state: Box::new(state),
+            health: Health::new(kept_health, settings),
             nodes,
             membership,
             reports: Reports::default(),
@@ -272,6 +294,7 @@ impl Server {
         tokio::join!(
             stop,
             self.keep_reports(),
+            self.look_after_health(),
             self.end_what_is_over(),
             self.wait_for_first_signs(),
             self.watch_signs()
@@ -297,7 +320,9 @@ impl Server {
 
     /// All nodes as they are known.
     fn seen(&self) -> Seen {
-        self.shared.reports.of(self.shared.nodes.names())
+        let mut seen = self.shared.reports.of(self.shared.nodes.names());
+        seen.faults = self.shared.health.shown();
+        seen
     }
 
     /// Looks at all nodes afresh. Those that give no answer say so in what is returned.

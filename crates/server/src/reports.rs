@@ -13,7 +13,7 @@ use std::{
     sync::{Arc, PoisonError, RwLock, RwLockWriteGuard},
 };
 
-use accelnet_model::{Code, Name, NodeStatus, Problem};
+use accelnet_model::{Code, Fault, Name, NodeStatus, Problem};
 use accelnet_rules::Observed;
 use uuid::Uuid;
 
@@ -94,6 +94,8 @@ pub struct Seen {
     places: Index<Uuid, Name>,
     /// VMs by their names, as nodes call them.
     called: Index<Arc<str>, (Uuid, Name)>,
+    /// Open faults, the worst first.
+    pub faults: Arc<[Fault]>,
 }
 
 impl Seen {
@@ -125,6 +127,12 @@ impl Seen {
         let places = self.places.get(&vm).into_iter();
         let names = places.flat_map(|names| names.iter());
         names.filter_map(|name| self.node(name))
+    }
+
+    /// VMs that several nodes have, or have VFs for.
+    pub fn in_several_places(&self) -> impl Iterator<Item = Uuid> {
+        let several = self.places.iter().filter(|(_, nodes)| nodes.len() > 1);
+        several.map(|(vm, _)| *vm)
     }
 
     /// VMs that nodes call so.

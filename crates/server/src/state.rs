@@ -11,6 +11,8 @@
 //! | `accelnet/v1/nodes/NAME/status` | what is [`Remembered`] of the node's last report: a [`Part`] of it |
 //! | `accelnet/v1/nodes/NAME/status/NUMBER` | its further VMs, where one value cannot hold all |
 //! | `accelnet/v1/audit/NUMBER` | [`Entry`]; the last [`KEPT`] |
+//! | `accelnet/v1/faults/ID` | a fault that is open, waits for long, or is muted ([`health`]) |
+//! | `accelnet/v1/events/NUMBER` | an event; the last [`health::EVENTS_KEPT`] |
 //! | `accelnet/v1/restoring` | a restore has begun and not ended: nobody decides on what is there |
 //!
 //! Values are JSON objects with the number of their `schema`. The first five are the *wish*. Every
@@ -20,10 +22,12 @@
 //! The wish is kept in memory too, and used as long as the store's generation says that nobody has
 //! changed it: nothing depends on that copy.
 
+pub mod health;
 mod kept;
 mod park;
 mod remembered;
 mod settled;
+mod slowest;
 mod spec;
 mod token;
 mod wish;
@@ -54,6 +58,7 @@ pub use remembered::Remembered;
 pub use settled::Generation;
 pub use settled::not_known_yet;
 use settled::settled;
+use slowest::Slowest;
 pub use spec::{OnIntent, VmSpec, Wanted};
 pub use token::TokenSpec;
 pub use wish::{Specs, Wish};
@@ -127,6 +132,23 @@ pub trait State: Send + Sync {
         changes: Vec<Change>,
     ) -> Pending<'a, Result<Option<Wish>, Problem>>;
 
+    /// Faults and events as they were kept.
+    fn kept_health(&self) -> Pending<'_, Result<health::Health, Problem>>;
+
+    /// Keeps faults and events, no more than fit into a transaction, with an entry of the record if somebody asked for
+    /// it.
+    fn keep_health<'a>(
+        &'a self,
+        ops: Vec<Op>,
+        entry: Option<&'a Entry>,
+    ) -> Pending<'a, Result<(), Problem>>;
+
+    /// How long the store took at most for an answer, within the last minute.
+    fn took(&self) -> Duration;
+
+    /// The number of the next entry of the record.
+    fn next_entry(&self) -> u64;
+
     /// The record of changes with its numbers, in their order.
     fn entries(&self) -> Pending<'_, Result<Vec<(u64, Entry)>, Problem>>;
 
@@ -161,6 +183,7 @@ pub struct Stored<S> {
     /// Held while all of it is read, or a change is written: whoever finds a generation that is not in
     /// memory waits for it.
     busy: tokio::sync::Mutex<()>,
+    slowest: Slowest,
 }
 
 impl<S: Store> Stored<S> {
@@ -178,6 +201,7 @@ impl<S: Store> Stored<S> {
             next_entry: AtomicU64::new(number.map_or(0, |number: u64| number + 1)),
             held: Mutex::default(),
             busy: tokio::sync::Mutex::default(),
+            slowest: Slowest::default(),
         })
     }
 
@@ -197,7 +221,8 @@ impl<S: Store> Stored<S> {
 
     /// The wish in memory, if it is the store's.
     async fn held_now(&self) -> Result<Option<Wish>, Problem> {
-        let generation = within(self.store.get(&format!("{PREFIX}generation"), None)).await?;
+        let key = format!("{PREFIX}generation");
+        let generation = within(self.slowest.of(self.store.get(&key, None))).await?;
         let revision = generation.map_or(Revision::ABSENT, |written| written.mod_revision);
         let held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
         Ok(held.clone().filter(|held| held.revision == revision))
@@ -273,7 +298,8 @@ impl<S: Store> Stored<S> {
         }
         let ops = ops.into_values().collect();
         let _busy = self.busy.lock().await;
-        let Some(revision) = settled(&self.store, compare, ops, id).await? else {
+        let written = settled(&self.store, compare, ops, id);
+        let Some(revision) = self.slowest.of(written).await? else {
             return Ok(None);
         };
         let writes = changes.iter();
@@ -308,6 +334,41 @@ impl<S: Store> State for Stored<S> {
         changes: Vec<Change>,
     ) -> Pending<'a, Result<Option<Wish>, Problem>> {
         Box::pin(self.write(seen, changes))
+    }
+
+    fn kept_health(&self) -> Pending<'_, Result<health::Health, Problem>> {
+        Box::pin(async move {
+            let mut all = health::Health::default();
+            for part in [health::FAULTS, health::EVENTS] {
+                let listing = within(self.store.list_all(&format!("{PREFIX}{part}"))).await?;
+                for item in &listing.items {
+                    all.take(&item.key, &item.value);
+                }
+            }
+            Ok(all)
+        })
+    }
+
+    fn keep_health<'a>(
+        &'a self,
+        mut ops: Vec<Op>,
+        entry: Option<&'a Entry>,
+    ) -> Pending<'a, Result<(), Problem>> {
+        Box::pin(async move {
+            if let Some(entry) = entry {
+                ops.extend(self.entry_ops(entry)?);
+            }
+            let written = self.store.txn(Vec::new(), ops);
+            within(self.slowest.of(written)).await.map(drop)
+        })
+    }
+
+    fn took(&self) -> Duration {
+        self.slowest.lately()
+    }
+
+    fn next_entry(&self) -> u64 {
+        self.next_entry.load(Ordering::Relaxed)
     }
 
     fn entries(&self) -> Pending<'_, Result<Vec<(u64, Entry)>, Problem>> {

@@ -22,6 +22,7 @@ use accelnet_server::membership;
 use accelnet_store::MemoryStore;
 use befall::Happening;
 use hosts::Host;
+use jiff::Timestamp;
 use people::Known;
 use serde_json::json;
 use servers::ServerProcess;
@@ -55,6 +56,8 @@ struct Cluster {
     scene: Scene,
     idle: Idle,
     began: Instant,
+    /// The time of day then.
+    began_at: Timestamp,
     hosts: Vec<Host>,
     store: Arc<MemoryStore>,
     net: Net,
@@ -110,6 +113,7 @@ impl Cluster {
             scene: scene.clone(),
             idle: Idle::default(),
             began: Instant::now(),
+            began_at: Timestamp::now(),
             hosts: Vec::new(),
             store: Arc::new(MemoryStore::new()),
             net: Net::new(scene),

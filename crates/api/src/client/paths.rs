@@ -5,12 +5,12 @@ use jiff::Timestamp;
 
 use super::Result;
 
-/// The record of changes, as much of it as is asked for.
-pub fn audit(since: Option<Timestamp>, limit: Option<u32>, watch: bool) -> String {
+/// What is at a path, as much of it as is asked for.
+pub fn lately(path: &str, since: Option<Timestamp>, limit: Option<u32>, watch: bool) -> String {
     let since = since.map(|since| format!("&since={}", encode(&since.to_string())));
     let limit = limit.map(|limit| format!("&limit={limit}"));
     format!(
-        "/audit?watch={watch}{}{}",
+        "{path}?watch={watch}{}{}",
         since.unwrap_or_default(),
         limit.unwrap_or_default()
     )
@@ -24,6 +24,11 @@ pub fn vm(word: &str) -> Result<String> {
 /// A node's name as a part of a path.
 pub fn node(name: &str) -> Result<String> {
     segment(name, Code::NodeNotFound)
+}
+
+/// A fault's id as a part of a path.
+pub fn fault(id: &str) -> Result<String> {
+    segment(id, Code::FaultNotFound)
 }
 
 /// An intent's name as a part of a path.

@@ -117,7 +117,7 @@ fn token_ttl(text: &str) -> Result<u64, String> {
     seconds(text, TOKEN_TTL_MAX_S)
 }
 
-fn since(text: &str) -> Result<Timestamp, String> {
+pub(super) fn since(text: &str) -> Result<Timestamp, String> {
     if let Ok(at) = text.parse() {
         return Ok(at);
     }

@@ -3,6 +3,7 @@
 pub mod adapters;
 pub mod capacity;
 mod columns;
+pub mod faults;
 pub mod members;
 pub mod people;
 mod printable;
@@ -33,6 +34,21 @@ pub fn print<T: Serialize>(format: Format, value: &T, table: impl FnOnce(&T) -> 
     let text = text.trim_end();
     if !text.is_empty() {
         raw(&format!("{text}\n"));
+    }
+}
+
+/// Prints one of many as it comes: a line, or with YAML a document.
+pub fn each<T: Serialize>(format: Format, value: &T, line: impl FnOnce() -> String) {
+    match format {
+        Format::Table => raw(&format!("{}\n", printable(&line()))),
+        Format::Json => {
+            let line = serde_json::to_string(value).unwrap_or_default();
+            raw(&format!("{}\n", document(&line)));
+        }
+        Format::Yaml => {
+            raw("---\n");
+            print(format, value, |_| String::new());
+        }
     }
 }
 

@@ -5,7 +5,9 @@ mod admin;
 mod audit;
 mod capacity;
 pub mod cluster;
+mod detections;
 mod explain;
+mod health;
 mod intent;
 pub mod login;
 mod man;
@@ -36,7 +38,13 @@ pub async fn run(args: Args) -> u8 {
         Command::Capacity(CapacityArgs {
             from: Some(path), ..
         }) => return exit_code(capacity::of_file(format, &path), format),
-        Command::Explain { code, markdown } => {
+        Command::Explain {
+            detections: true, ..
+        } => {
+            output::raw(&detections::page());
+            return exit::OK;
+        }
+        Command::Explain { code, markdown, .. } => {
             return exit_code(explain::run(format, code.as_deref(), markdown), format);
         }
         Command::Completion { shell } => {
@@ -65,7 +73,10 @@ pub async fn run(args: Args) -> u8 {
         Command::Enable(args) => cluster::enable(&call, &args).await,
         Command::Set(args) => cluster::set(&call, &args).await,
         Command::Disable(change) => cluster::disable(&call, change).await,
-        Command::Status => cluster::status(&call).await,
+        Command::Status(args) if args.check => health::check(&call).await,
+        Command::Status(_) => cluster::status(&call).await,
+        Command::Hud(args) => health::hud(&call, &args).await,
+        Command::Events(args) => health::events(&call, &args).await,
         Command::Capacity(args) => capacity::of_cluster(&call, &args.without).await,
         Command::Vm(command) => vm::run(&call, command).await,
         Command::Waiver(command) => waiver::run(&call, &command).await,

@@ -23,7 +23,12 @@ const VERBS: &[(&[&str], bool)] = &[
     (&["cmdlet", "list"], false),
     (&["cmdlet", "uninstall"], false),
     (&["cmdlet", "run"], true),
-    (&["status"], false),
+    (&["status"], true),
+    (&["hud"], true),
+    (&["hud", "ack"], true),
+    (&["hud", "mute"], true),
+    (&["hud", "unmute"], true),
+    (&["events"], true),
     (&["capacity"], true),
     (&["vm"], false),
     (&["vm", "list"], true),
@@ -193,5 +198,12 @@ fn the_catalogue_is_explained() {
 fn the_reference_page_is_the_catalogue() {
     let page = include_str!("../../../../docs/reference/problems.md");
     let now = call(&["explain", "--markdown"]).done();
+    assert!(now == page, "write it anew with 'make problems'");
+}
+
+#[test]
+fn the_page_of_detections_is_that_of_the_rules() {
+    let page = include_str!("../../../../docs/reference/health.md");
+    let now = call(&["explain", "--detections"]).done();
     assert!(now == page, "write it anew with 'make problems'");
 }

@@ -14,6 +14,7 @@
 //! | `capacity` | room with the reserve held back: of files, of the cluster |
 //! | `people` | logging in over TLS, profiles, tokens, the record; nodes and servers |
 //! | `waiting` | `--wait`, `--no-wait`, `--timeout`, what cannot be done yet |
+//! | `health` | faults and events |
 //! | `failing` | exit codes, usage, a server that is not there or not for us |
 //! | `cmdlets` | the reference's command lines, typed into bash |
 //! | `cmdlets_wrong` | the same typed wrong, planned only, given nothing |
@@ -29,6 +30,7 @@ mod cmdlets_installed;
 mod cmdlets_wrong;
 mod documents;
 mod failing;
+mod health;
 mod intents;
 mod itself;
 mod levels;

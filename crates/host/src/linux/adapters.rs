@@ -18,7 +18,7 @@ use super::{
     claims, ethtool, fdb,
     interfaces::{self, Interface, Interfaces},
     kernel_log::KernelLog,
-    link, pci, sriov,
+    link, pci, pcie_link, sriov,
     sysfs::{self, Root},
     vf::vectors,
     vf_owners::{self, VfOwners},
@@ -189,6 +189,9 @@ impl View<'_> {
             devlink: None,
             numa_node: sysfs::parse::<i32>(&directory.join("numa_node"))?
                 .and_then(|node| u32::try_from(node).ok()),
+            pcie: pcie_link::observe(root, pci)?,
+            pcie_errors: pcie_link::errors(root, pci)?,
+            link_losses: state.link_losses,
             up: state.up,
             carrier: state.carrier,
             speed_mbps: state.speed_mbps,
@@ -304,6 +307,7 @@ fn stand_in(pci: PciAddress) -> IfName {
 struct InterfaceState {
     up: bool,
     carrier: bool,
+    link_losses: Support<u64>,
     speed_mbps: Option<u32>,
     mtu: u32,
     mac: MacAddr,
@@ -318,6 +322,8 @@ impl InterfaceState {
             up: link::is_up(root, name)?,
             // Unreadable (EINVAL) while the interface is down.
             carrier: file("carrier")?.as_deref() == Some("1"),
+            link_losses: sysfs::parse(&directory.join("carrier_down_count"))?
+                .map_or(Support::Unknown, Support::Supported),
             // -1, or unreadable, without a link.
             speed_mbps: sysfs::parse::<i64>(&directory.join("speed"))?
                 .and_then(|speed| u32::try_from(speed).ok())

@@ -26,7 +26,7 @@ pub struct Document {
 }
 
 impl Document {
-    fn open(name: &'static str) -> Self {
+    pub fn open(name: &'static str) -> Self {
         let document = Self::of(name, |_| true);
         assert!(!document.lines.is_empty(), "{name}");
         document
@@ -82,7 +82,7 @@ impl Document {
 
     /// The next line, typed on the node.
     #[track_caller]
-    fn typed(&mut self, rig: &Rig, line: &str) -> Run {
+    pub fn typed(&mut self, rig: &Rig, line: &str) -> Run {
         self.next(line);
         let mut here = line.to_owned();
         for (theirs, ours) in NAMES {
@@ -93,7 +93,7 @@ impl Document {
 
     /// The same; it must succeed.
     #[track_caller]
-    fn done(&mut self, rig: &Rig, line: &str) -> String {
+    pub fn done(&mut self, rig: &Rig, line: &str) -> String {
         let run = self.typed(rig, line);
         assert_eq!(run.code, 0, "{}: {line}: {run:?}", self.name);
         run.out
@@ -133,7 +133,7 @@ impl Document {
 
     /// The next line is typed elsewhere, which `_why` says.
     #[track_caller]
-    fn elsewhere(&mut self, line: &str, _why: &str) {
+    pub fn elsewhere(&mut self, line: &str, _why: &str) {
         self.next(line);
     }
 

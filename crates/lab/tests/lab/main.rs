@@ -18,6 +18,7 @@
 //! | [`crash`] | a daemon that ends at each step of an operation |
 //! | [`crash_moves`] | VMs that are moved meanwhile |
 //! | [`connectivity`] | cables, guests that start anew, saves, shutdowns, an agent that dies |
+//! | [`health`] | faults that are provoked: each opens and closes |
 //! | [`cluster`] | three nodes that are one cluster: what the lab gives it |
 //! | [`joined`] | what the product makes of it |
 //! | [`moving`] | VMs that are moved between them, and whose node dies |
@@ -42,6 +43,7 @@ mod crash_moves;
 mod documentation;
 mod faults;
 mod guides;
+mod health;
 mod intents;
 mod itself;
 mod joined;
@@ -170,6 +172,7 @@ fn networks() {
 fn connectivity() {
     let mut rig = Rig::up(options());
     rig.step("one of each", connectivity::one_of_each);
+    rig.step("faults", health::faults);
     rig.step(
         "the card gives nothing back",
         connectivity::the_card_gives_nothing_back,

@@ -18,7 +18,7 @@ use std::{
 
 use accelnet_api::agents::{DOWN_AFTER, Up};
 use accelnet_model::{Code, Name, NodeDesired, NodeStatus, Problem};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use tokio::{
     sync::{oneshot, watch},
     time::Instant,
@@ -61,8 +61,10 @@ struct Session {
     waiting: BTreeMap<u64, oneshot::Sender<NodeStatus>>,
     /// What it said last in this session.
     said: Option<NodeStatus>,
-    /// The end of the certificate that it began with.
+    /// The end of the certificate that it began with, or was given since.
     certified_until: Option<Timestamp>,
+    /// Its clock less ours, as its last sign told.
+    clock_ahead: Option<SignedDuration>,
 }
 
 #[derive(Debug)]
@@ -195,6 +197,7 @@ impl Hub {
             waiting: BTreeMap::new(),
             said: None,
             certified_until: None,
+            clock_ahead: None,
         });
         Ok(following)
     }
@@ -209,7 +212,39 @@ impl Hub {
         }
     }
 
-    /// The end of the certificate that a node is connected with.
+    /// A node was given a new certificate, for its next session.
+    pub fn note_renewal(&self, name: &Name, until: Timestamp) {
+        self.with_session(name, |session| session.certified_until = Some(until));
+    }
+
+    /// What a node's clock says less what ours does, if it said so.
+    pub fn note_clock(&self, name: &Name, ahead: Option<SignedDuration>) {
+        self.with_session(name, |session| session.clock_ahead = ahead);
+    }
+
+    fn with_session(&self, name: &Name, change: impl FnOnce(&mut Session)) {
+        let mut inner = self.lock();
+        let seat = inner.seats.get_mut(name);
+        if let Some(session) = seat.and_then(|seat| seat.session.as_mut()) {
+            change(session);
+        }
+    }
+
+    /// How far a node's clock is ahead of ours, and the end of the newest certificate that it has, for all that are
+    /// connected.
+    pub fn clocks_and_certificates(
+        &self,
+    ) -> BTreeMap<Name, (Option<SignedDuration>, Option<Timestamp>)> {
+        let inner = self.lock();
+        let seats = inner.seats.iter();
+        let known = seats.filter_map(|(name, seat)| {
+            let session = seat.session.as_ref()?;
+            Some((name.clone(), (session.clock_ahead, session.certified_until)))
+        });
+        known.collect()
+    }
+
+    /// The end of the newest certificate that a node has.
     pub fn certified_until(&self, name: &Name) -> Option<Timestamp> {
         let inner = self.lock();
         let session = inner.seats.get(name)?.session.as_ref()?;
@@ -347,6 +382,7 @@ mod tests {
         Up {
             session,
             sequence,
+            at: None,
             answers: Vec::new(),
             status: None,
         }
@@ -398,6 +434,22 @@ mod tests {
         assert!(hub.follow(&name("a"), Uuid::from_u128(2), now).is_ok());
         hub.remove(&name("a"));
         assert!(hub.names().is_empty() && hub.member(&name("a")).is_none());
+    }
+
+    #[test]
+    fn clock_and_certificate_are_of_the_session() {
+        let (hub, now) = (Hub::new([member("a", 1)], 0), Instant::now());
+        let a = name("a");
+        let second = SignedDuration::from_secs(1);
+        hub.note_clock(&a, Some(second));
+        assert!(hub.clocks_and_certificates().is_empty(), "no session");
+        hub.follow(&a, ID, now).unwrap();
+        hub.note_clock(&a, Some(second));
+        hub.note_renewal(&a, Timestamp::UNIX_EPOCH);
+        let known = hub.clocks_and_certificates();
+        assert_eq!(known[&a], (Some(second), Some(Timestamp::UNIX_EPOCH)));
+        hub.follow(&a, ID, now).unwrap();
+        assert_eq!(hub.clocks_and_certificates()[&a], (None, None));
     }
 
     #[tokio::test]

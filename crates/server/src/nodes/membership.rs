@@ -277,6 +277,7 @@ impl Membership {
         let pem = self.certificate(request_pem, &member, Timestamp::now())?;
         if let Ok(peer) = NodePeer::from_pem(&pem) {
             tracing::info!(node = %member.name, expires = %peer.expires, "certificate renewed");
+            self.hub.note_renewal(&member.name, peer.expires);
         }
         Ok(pem)
     }

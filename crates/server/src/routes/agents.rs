@@ -19,6 +19,7 @@ use axum::{
     response::{IntoResponse, Response},
     routing::{get, post},
 };
+use jiff::Timestamp;
 use tokio::{
     sync::watch,
     time::{Instant, Interval, MissedTickBehavior, interval},
@@ -117,9 +118,11 @@ async fn report(
         Problem::new(Code::InvalidArgument, text)
     })?;
     let hub = &server.membership()?.hub;
+    let ahead = up.at.map(|at| at.duration_since(Timestamp::now()));
     if let Taken::Status(status) = hub.take_in(&peer.name, peer.id, up, Instant::now())? {
         server.report(&peer.name, *status);
     }
+    hub.note_clock(&peer.name, ahead);
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -203,7 +206,7 @@ fn line(said: &Down) -> Vec<u8> {
 
 #[cfg(test)]
 mod tests {
-    use jiff::{SignedDuration, Timestamp};
+    use jiff::SignedDuration;
 
     use super::*;
 

@@ -9,6 +9,7 @@ mod cluster;
 mod conditional;
 mod document;
 mod extract;
+mod health;
 mod intents;
 mod list;
 mod nodes;
@@ -75,6 +76,11 @@ fn api() -> OpenApiRouter<Server> {
         .routes(routes!(people::list_tokens, people::create_token))
         .routes(routes!(people::revoke_token))
         .routes(routes!(people::list_audit))
+        .routes(routes!(health::list_faults))
+        .routes(routes!(health::show_fault))
+        .routes(routes!(health::acknowledge_fault))
+        .routes(routes!(health::mute_fault, health::unmute_fault))
+        .routes(routes!(health::list_events))
 }
 
 /// All routes, for requests that come with their [`Sender`](crate::Sender), of those who may ask.

@@ -81,6 +81,11 @@ impl Park {
         }
     }
 
+    /// Since when it has been parked without a break.
+    pub fn since(&self) -> Timestamp {
+        self.since
+    }
+
     /// The node that it is being moved to.
     pub fn moving_to(&self) -> Option<&Name> {
         self.moving.as_ref().map(|moving| &moving.to)

@@ -139,6 +139,9 @@ impl Adapter {
                 vfs: Vec::new(),
                 // It follows the VMs.
                 filter: Vec::new(),
+                // What is counted says nothing of where VMs are.
+                link_losses: Support::Unknown,
+                pcie_errors: Support::Unknown,
                 ..facts.clone()
             },
             quarantined: quarantined.clone(),

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use accelnet_server::{Server, membership};
+use accelnet_server::{Clock, Server, Settings, membership};
 use tokio::{
     sync::watch,
     task::{JoinHandle, yield_now},
@@ -43,13 +43,17 @@ impl Cluster {
         );
         let (lives, watched) = watch::channel(true);
         let (net, store) = (self.net.clone(), Arc::new(store));
+        let settings = Settings {
+            clock: self.clock(),
+            ..Settings::default()
+        };
         // It has the doors as soon as it has read its state; if it cannot read it ends, as the real one.
         let work = tokio::spawn(async move {
             let addresses = vec!["server1:7643".to_owned()];
             let Ok(authority) = membership::founded(&*store).await else {
                 return;
             };
-            let server = Server::of_cluster(store, Arc::new(authority), addresses).await;
+            let server = Server::of_cluster(store, Arc::new(authority), addresses, settings).await;
             let Ok(server) = server else { return };
             net.set_serving(Some(Serving {
                 router: server.router(),
@@ -61,6 +65,13 @@ impl Cluster {
         for _ in 0..3 {
             yield_now().await;
         }
+    }
+
+    /// The time of day, which goes by with the run's own time: how far a server is must not follow from how fast the
+    /// machine is that simulates it.
+    fn clock(&self) -> Clock {
+        let (began, at) = (self.began, self.began_at);
+        Clock::new(move || at + began.elapsed())
     }
 
     pub(super) fn kill_server(&mut self) {

@@ -1,0 +1,29 @@
+//! How the server looks after its cluster, as it is said on the command line.
+
+use accelnet_server::{Settings, Tuning};
+use clap::Args;
+
+/// When faults are told.
+#[derive(Debug, Clone, Args)]
+pub struct HealthArgs {
+    /// Other windows for faults: CODE=OPENS/CLOSES in seconds, CODE=TIMES/WITHIN of what is counted, or CODE=off;
+    /// several with commas.
+    #[arg(
+        long,
+        env = "ACCELNET_FAULT_WINDOWS",
+        default_value = "",
+        hide_default_value = true,
+        value_name = "WINDOWS"
+    )]
+    fault_windows: Tuning,
+}
+
+impl HealthArgs {
+    /// As the server takes it.
+    pub fn settings(&self) -> Settings {
+        Settings {
+            tuning: self.fault_windows.clone(),
+            ..Settings::default()
+        }
+    }
+}
