@@ -185,9 +185,7 @@ impl Server {
     /// One look; after how long something follows from time alone.
     async fn look_at_health(&self) -> Option<Duration> {
         let health = &self.shared.health;
-        let Some(mut wish) = self.shared.told.newest() else {
-            return None;
-        };
+        let mut wish = self.shared.told.newest()?;
         wish.room = Arc::clone(&self.shared.room);
         let seen = self.seen();
         let now = health.now();
@@ -207,7 +205,7 @@ impl Server {
         } = &mut *inner;
         let (mut stepped, happened) = apart(|| {
             let shortage = admission::shortage_now(&wish, &seen);
-            looked.look(&wish, &seen, &extras, shortage, now);
+            looked.look(&wish, &seen, &extras, shortage.as_ref(), now);
             let stepped = looked.step(state, now, &health.settings.tuning);
             (stepped, looked.happened(now.at))
         });
@@ -316,11 +314,11 @@ impl Inner {
 }
 
 /// Somebody knows of it.
-pub fn acknowledge(fault: &mut Fault, asked: &Asked, now: Timestamp, note: Option<String>) {
+pub fn acknowledge(fault: &mut Fault, asked: &Asked, now: Timestamp, note: Option<&str>) {
     fault.acknowledged = Some(Acknowledged {
         by: asked.by.to_string(),
         at: now,
-        note: note.as_deref().map(printable),
+        note: note.map(printable),
     });
 }
 
@@ -330,14 +328,14 @@ pub fn mute(
     asked: &Asked,
     now: Timestamp,
     length: Duration,
-    note: Option<String>,
+    note: Option<&str>,
 ) {
     // An end that no clock can show is refused before.
     let until = now.checked_add(length).unwrap_or(Timestamp::MAX);
     fault.muted = Some(Muted {
         by: asked.by.to_string(),
         until,
-        note: note.as_deref().map(printable),
+        note: note.map(printable),
     });
 }
 

@@ -45,9 +45,13 @@ impl Machine {
             match result {
                 None => {}
                 Some(Ok(outcome)) => {
-                    let drifted = nic.is_none_or(|nic| self.settled.contains_key(&nic));
-                    if drifted && repairs::counts(&action) {
+                    let settled = nic.map(|nic| self.settled.contains_key(&nic));
+                    if settled.unwrap_or(true) && repairs::counts(&action) {
                         self.repairs.note(&action, now, None);
+                        // What belongs to no NIC comes and goes with VMs and neighbours.
+                        if settled == Some(true) {
+                            self.repairs.drifted();
+                        }
                     }
                     self.succeeded(now, nic, &action, outcome);
                 }

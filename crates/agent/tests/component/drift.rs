@@ -5,7 +5,7 @@ use std::time::Duration;
 use accelnet_host::twin::Machine;
 use accelnet_model::{Code, NicPath, NodeStatus, Problem, Support, VfAttributes, VfUser};
 
-use crate::world::{World, is_quiet, mac, name, path, vm};
+use crate::world::{World, is_quiet, mac, name, path, uuid, vm};
 
 #[test]
 fn attributes_of_a_vf_in_use_are_put_right() {
@@ -63,6 +63,27 @@ fn bridge_and_filter_are_put_right() {
     });
     world.assert_on_vf(1);
     world.assert_synthetic(2);
+}
+
+/// What somebody has changed is counted; what VMs make necessary that come, go and change their paths is not.
+#[test]
+fn what_others_change_is_counted() {
+    let mut world = World::accelerated(2);
+    world.hypervisor.stop(uuid(2));
+    world.wait("VM 2 is off", is_quiet);
+    world.hypervisor.start(uuid(2)).unwrap();
+    world.wait_path(2, NicPath::Vf);
+    world.want(1, None);
+    world.tell();
+    let status = world.wait_path(1, NicPath::Synthetic);
+    assert_eq!(status.repairs, 0);
+    let vf = world.vf_of(2).unwrap();
+    world.host.with(|machine| {
+        let attributes = &mut machine.vf_mut(vf).unwrap().attributes;
+        attributes.trust = Support::Supported(true);
+    });
+    let status = world.wait("put right", |status| is_quiet(status) && status.repairs > 0);
+    assert_eq!(status.repairs, 1);
 }
 
 /// What cannot be put right is no reason to keep the VM on a VF without its policy, or to cut it off.

@@ -9,7 +9,7 @@ pub const DETECTION: Detection = Detection {
     severity: FaultSeverity::Notice,
     about: "node",
     by_node: true,
-    finds: "The agent's count of repairs on what it had settled: attributes of VFs, drivers, flags of ports, filter and \
+    finds: "The agent's count of repairs on NICs that were settled on their path: attributes of their VFs, filter and \
             forwarding entries. What a guest makes necessary by itself is not counted. What is changed again and again is \
             told as repair_repeated besides.",
     because: "One is enough: nothing should change there. It is told for an hour, so that somebody sees it.",

@@ -66,7 +66,7 @@ impl Looked {
         wish: &Wish,
         seen: &Seen,
         extras: &Extras,
-        shortage: Option<Problem>,
+        shortage: Option<&Problem>,
         now: Moment,
     ) {
         for name in self.changed(wish, seen) {
@@ -86,7 +86,7 @@ impl Looked {
             .retain(|_, at| now.up < *at + SWITCHES_KEPT);
         self.switches
             .retain(|vm, _| self.switched_at.contains_key(vm));
-        self.of_cluster = self.look_at_cluster(wish, seen, extras, shortage.as_ref(), now.at);
+        self.of_cluster = self.look_at_cluster(wish, seen, extras, shortage, now.at);
         self.wish = Some(wish.clone());
         self.seen = seen.clone();
     }

@@ -107,7 +107,7 @@ pub async fn acknowledge_fault(
         &asked,
         "somebody knows of it",
         |fault, asked, now| {
-            health::acknowledge(fault, asked, now, note);
+            health::acknowledge(fault, asked, now, note.as_deref());
         },
     )
     .await
@@ -136,7 +136,7 @@ pub async fn mute_fault(
         &asked,
         "it is not told for a while",
         |fault, asked, now| {
-            health::mute(fault, asked, now, length, request.note);
+            health::mute(fault, asked, now, length, request.note.as_deref());
         },
     )
     .await
@@ -153,7 +153,7 @@ pub async fn unmute_fault(
 ) -> Answer<Outcome<Fault>> {
     let asked = asked(&server, &change, "fault unmute", &id);
     marked(&server, &id, &asked, "it is told again", |fault, _, _| {
-        fault.muted = None
+        fault.muted = None;
     })
     .await
 }
