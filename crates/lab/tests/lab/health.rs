@@ -67,16 +67,16 @@ pub fn faults(rig: &mut Rig) {
     closes(rig, "drift_repaired", |_| {});
 
     opens(rig, "vm_parked", |rig| {
-        drop(rig.json(&words("vm park vm1")))
+        drop(rig.json(&words("vm park vm1")));
     });
     closes(rig, "vm_parked", |rig| {
-        drop(rig.json(&words("vm unpark vm1")))
+        drop(rig.json(&words("vm unpark vm1")));
     });
     rig.until_path("vm1", "vf", 60);
 
     // The link goes from under a VM: that is critical, and the VM is by its tap, which is told besides.
     opens(rig, "adapter_link_down", |rig| {
-        drop(rig.node("ip link set pf0 down"))
+        drop(rig.node("ip link set pf0 down"));
     });
     let shown = guide.typed(rig, "accelnet hud --all");
     assert!(shown.code == 10 || shown.code == 9, "{shown:?}");
@@ -94,19 +94,19 @@ pub fn faults(rig: &mut Rig) {
     let recorded = rig.node("accelnet audit --since 10m");
     assert!(recorded.contains("fault acknowledge"), "{recorded}");
     closes(rig, "adapter_link_down", |rig| {
-        drop(rig.node("ip link set pf0 up"))
+        drop(rig.node("ip link set pf0 up"));
     });
     rig.until_path("vm1", "vf", 90);
     closes(rig, "vf_not_used", |_| {});
 
     // The guest has no driver for its VF any more.
     opens(rig, "vf_not_used", |rig| {
-        drop(rig.guest("vm1", "rmmod igbvf"))
+        drop(rig.guest("vm1", "rmmod igbvf"));
     });
     let told = rig.node("accelnet hud -o json | jq -r '.items[] | .object.name + \": \" + .evidence' 2>/dev/null || accelnet hud -o json; true");
     assert!(told.contains("vm1"), "{told}");
     closes(rig, "vf_not_used", |rig| {
-        drop(rig.guest("vm1", "modprobe igbvf"))
+        drop(rig.guest("vm1", "modprobe igbvf"));
     });
     rig.until_path("vm1", "vf", 60);
 
@@ -133,7 +133,7 @@ pub fn faults(rig: &mut Rig) {
         rig.json(&words("vm enable vm2 -p Low --waive tap/isolated"));
     });
     closes(rig, "policy_waived", |rig| {
-        drop(rig.json(&words("vm disable vm2")))
+        drop(rig.json(&words("vm disable vm2")));
     });
     rig.node(&format!("bridge link set dev {tap} isolated off"));
 
