@@ -49,7 +49,7 @@ struct Repair {
 #[derive(Debug, Default)]
 pub struct Repairs {
     lately: Vec<Repair>,
-    /// How many others have made necessary, ever.
+    /// How often somebody changed what a VF in use carries, ever.
     drifted: u64,
 }
 
@@ -165,12 +165,12 @@ impl Repairs {
         });
     }
 
-    /// One was done because somebody had changed what was settled.
+    /// A VF in use carries again what somebody had changed.
     pub fn drifted(&mut self) {
         self.drifted += 1;
     }
 
-    /// How often what was settled had to be put right since the agent's start.
+    /// How often that was since the agent's start.
     pub fn count(&self) -> u64 {
         self.drifted
     }

@@ -45,11 +45,11 @@ impl Machine {
             match result {
                 None => {}
                 Some(Ok(outcome)) => {
-                    let settled = nic.map(|nic| self.settled.contains_key(&nic));
-                    if settled.unwrap_or(true) && repairs::counts(&action) {
+                    let drifted = nic.is_none_or(|nic| self.settled.contains_key(&nic));
+                    if drifted && repairs::counts(&action) {
                         self.repairs.note(&action, now, None);
-                        // What belongs to no NIC comes and goes with VMs and neighbours.
-                        if settled == Some(true) {
+                        // Filters and entries follow VMs and neighbours, whoever they are.
+                        if nic.is_some() && matches!(action, Action::Dress { .. }) {
                             self.repairs.drifted();
                         }
                     }

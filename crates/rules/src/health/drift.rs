@@ -9,9 +9,8 @@ pub const DETECTION: Detection = Detection {
     severity: FaultSeverity::Notice,
     about: "node",
     by_node: true,
-    finds: "The agent's count of repairs on NICs that were settled on their path: attributes of their VFs, filter and \
-            forwarding entries. What a guest makes necessary by itself is not counted. What is changed again and again is \
-            told as repair_repeated besides.",
+    finds: "The agent's count of VFs in use whose attributes somebody had changed, and that carry what they shall again. \
+            What is changed again and again, filters and forwarding entries too, is told as repair_repeated.",
     because: "One is enough: nothing should change there. It is told for an hour, so that somebody sees it.",
     window: Window::times(1, 3600),
 };
