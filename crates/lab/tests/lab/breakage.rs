@@ -10,8 +10,9 @@ use crate::{
 };
 use accelnet_lab::lab::guests::Shape;
 
-/// The PF's directory, and a VF that no VM uses.
-const NAMES: &str = "PF=$(readlink -f /sys/class/net/pf0/device); VF=$(readlink -f $PF/virtfn3)";
+/// The PF's directory, a VF that no VM uses, and what runs a command where the daemon is: it has a /proc of its own.
+const NAMES: &str = "PF=$(readlink -f /sys/class/net/pf0/device); VF=$(readlink -f $PF/virtfn3)\n\
+                     ITS=\"nsenter -m -t $(systemctl show -P MainPID accelnetd)\"";
 
 /// Waits until the node's status has this code, or none any more.
 pub fn until_told(rig: &Rig, seconds: u32, code: &str, told: bool) {
@@ -58,8 +59,8 @@ pub fn what_the_node_lacks(rig: &mut Rig) {
             "accel_net_not_supported",
         ),
         (
-            "sed s/IR-//g /proc/interrupts > /run/interrupts; mount --bind /run/interrupts /proc/interrupts",
-            "umount /proc/interrupts",
+            "sed s/IR-//g /proc/interrupts > /run/interrupts; $ITS mount --bind /run/interrupts /proc/interrupts",
+            "$ITS umount /proc/interrupts",
             "interrupt_remapping_off",
         ),
         (

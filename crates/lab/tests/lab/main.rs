@@ -172,7 +172,6 @@ fn networks() {
 fn connectivity() {
     let mut rig = Rig::up(options());
     rig.step("one of each", connectivity::one_of_each);
-    rig.step("faults", health::faults);
     rig.step(
         "the card gives nothing back",
         connectivity::the_card_gives_nothing_back,
@@ -219,6 +218,14 @@ fn crash() {
     rig.step("VFs are made", crash::the_cluster);
     rig.step("a VM goes to its VF and back", crash::a_vm);
     rig.step("what befalls a VM on its VF", crash::what_befalls_it);
+}
+
+/// Faults that are provoked.
+#[test]
+fn faults_told() {
+    let mut rig = Rig::up(options());
+    rig.step("one of each", connectivity::one_of_each);
+    rig.step("faults", health::faults);
 }
 
 /// README, tutorial and guides, line by line.
