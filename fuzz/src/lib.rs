@@ -21,8 +21,11 @@ mod net;
 mod store;
 mod words;
 
+/// Reads what was made up.
+pub type Target = fn(&[u8]);
+
 /// Targets by their names, which are those of their directories in `corpus/`.
-pub const TARGETS: &[(&str, fn(&[u8]))] = &[
+pub const TARGETS: &[(&str, Target)] = &[
     (
         "domain_xml",
         accelnet_hypervisor::libvirt::fuzzed::domain_xml,

@@ -7,7 +7,7 @@ use std::{ffi::c_int, sync::LazyLock};
 /// Which target it is.
 const TARGET: &str = "ACCELNET_FUZZ_TARGET";
 
-static TRIED: LazyLock<fn(&[u8])> = LazyLock::new(|| {
+static TRIED: LazyLock<accelnet_fuzz::Target> = LazyLock::new(|| {
     let name = std::env::var(TARGET).unwrap_or_default();
     let found = accelnet_fuzz::TARGETS.iter().find(|(its, _)| *its == name);
     match found {
