@@ -383,7 +383,7 @@ impl Bench {
                 let problem = Problem::new(Code::ALL[code], "So.");
                 self.status.problems.push(problem.clone());
                 vm(&mut self.status, 1, &mut |vm| {
-                    vm.problems.push(problem.clone())
+                    vm.problems.push(problem.clone());
                 });
             }
             Befalls::Quiet => {
