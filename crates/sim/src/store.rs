@@ -36,7 +36,8 @@ impl Leash {
         self.deposed.store(true, Ordering::Relaxed);
     }
 
-    fn is_deposed(&self) -> bool {
+    /// It has ended.
+    pub fn is_deposed(&self) -> bool {
         self.deposed.load(Ordering::Relaxed)
     }
 

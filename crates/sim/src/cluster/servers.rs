@@ -41,6 +41,7 @@ impl Cluster {
             self.scene.clone(),
             Arc::clone(&leash),
         );
+        let its_leash = Arc::clone(&leash);
         let (lives, watched) = watch::channel(true);
         let (net, store) = (self.net.clone(), Arc::new(store));
         let settings = Settings {
@@ -55,6 +56,11 @@ impl Cluster {
             };
             let server = Server::of_cluster(store, Arc::new(authority), addresses, settings).await;
             let Ok(server) = server else { return };
+            // One that was deposed while it began does not take the doors from the one that leads: in earnest each has
+            // its own, and agents look for whoever decides.
+            if its_leash.is_deposed() {
+                return;
+            }
             net.set_serving(Some(Serving {
                 router: server.router(),
                 lives: watched,
