@@ -19,7 +19,7 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use accelnet_model::{Code, Fault, Intent, Name, Performance, Problem};
+use accelnet_model::{Code, Fault, Intent, Name, Performance, Problem, VmExplanation};
 use jiff::Timestamp;
 pub use making::http_on;
 use paths::encode;
@@ -166,6 +166,12 @@ impl Client {
     /// One VM by name or UUID.
     pub async fn vm(&self, vm: &str) -> Result<Vm> {
         self.get(&format!("/vms/{}", paths::vm(vm)?)).await
+    }
+
+    /// Why a VM's packets go the way they go.
+    pub async fn explain(&self, vm: &str) -> Result<VmExplanation> {
+        self.get(&format!("/vms/{}/explanation", paths::vm(vm)?))
+            .await
     }
 
     /// Accelerates a VM, or changes its level.

@@ -83,3 +83,14 @@ pub struct Event {
     #[schema(value_type = Option<String>, format = DateTime)]
     pub since: Option<Timestamp>,
 }
+
+/// What a webhook is sent: a fault has opened, changed or closed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Announcement {
+    /// The event. Whoever has seen its id has had it before.
+    pub event: Event,
+    /// The fault's code in words.
+    pub title: String,
+    /// What helps.
+    pub cure: String,
+}

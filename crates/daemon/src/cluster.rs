@@ -216,7 +216,7 @@ async fn serve(args: &ServerArgs) -> Result<()> {
         tell_systemd(NotifyState::Ready);
         tracing::info!(listen = %args.listen, %kept, "ready");
     };
-    let settings = args.health.settings();
+    let settings = args.health.settings()?;
     let active = open.decide((authority, addresses), settings, own, stopped, ready);
     tokio::pin!(active);
     let watched = alive::until_dead(

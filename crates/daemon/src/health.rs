@@ -1,9 +1,12 @@
 //! How the server looks after its cluster, as it is said on the command line.
 
 use accelnet_server::{Settings, Tuning};
+use anyhow::Result;
 use clap::Args;
 
-/// When faults are told.
+use crate::webhook::WebhookArgs;
+
+/// When faults are told, and to whom.
 #[derive(Debug, Clone, Args)]
 pub struct HealthArgs {
     /// Other windows for faults: CODE=OPENS/CLOSES in seconds, CODE=TIMES/WITHIN of what is counted, or CODE=off;
@@ -16,14 +19,17 @@ pub struct HealthArgs {
         value_name = "WINDOWS"
     )]
     fault_windows: Tuning,
+    #[command(flatten)]
+    webhook: WebhookArgs,
 }
 
 impl HealthArgs {
     /// As the server takes it.
-    pub fn settings(&self) -> Settings {
-        Settings {
+    pub fn settings(&self) -> Result<Settings> {
+        Ok(Settings {
             tuning: self.fault_windows.clone(),
+            announcer: self.webhook.announcer()?,
             ..Settings::default()
-        }
+        })
     }
 }

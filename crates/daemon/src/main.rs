@@ -18,6 +18,7 @@ mod service;
 mod socket;
 mod stage;
 mod standalone;
+mod webhook;
 
 use std::{io::Write, path::PathBuf, process::ExitCode};
 

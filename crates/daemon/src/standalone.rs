@@ -49,7 +49,7 @@ async fn serve(args: &Standalone) -> Result<()> {
         agent: Arc::clone(&agent),
     });
     let nodes = Arc::clone(&node) as Arc<dyn Nodes>;
-    let server = Server::with(store, nodes, args.health.settings())
+    let server = Server::with(store, nodes, args.health.settings()?)
         .await
         .map_err(anyhow::Error::new)
         .with_context(|| format!("the state in {} cannot be used", file.display()))?;

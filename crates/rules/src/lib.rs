@@ -6,6 +6,7 @@
 pub mod action;
 pub mod capacity;
 pub mod eligibility;
+pub mod explain;
 pub mod foreign;
 pub mod handle;
 pub mod health;

@@ -9,6 +9,7 @@
 //! One task looks, of the server that decides. Memory leads: what could not be written is written later, and shown all
 //! the same.
 
+mod announce;
 mod events;
 mod look;
 
@@ -33,6 +34,7 @@ use crate::{
     audit::{Asked, Entry, printable},
     state::health as kept,
 };
+pub use announce::{Announce, Announcer};
 pub use events::Events;
 use look::{Extras, Looked};
 
@@ -78,6 +80,8 @@ pub struct Settings {
     pub tuning: Tuning,
     /// What time it is.
     pub clock: Clock,
+    /// Whom faults are announced to.
+    pub announcer: Announcer,
 }
 
 /// Faults and events.
@@ -115,7 +119,7 @@ impl Health {
                 looked: Looked::default(),
                 keep: BTreeSet::new(),
             }),
-            events: Mutex::new(Events::kept(kept.events)),
+            events: Mutex::new(Events::kept(kept.events, kept.announced)),
         }
     }
 

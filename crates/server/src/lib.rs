@@ -48,6 +48,7 @@ mod backup;
 mod boards;
 pub mod connections;
 mod endings;
+mod explained;
 mod failure;
 #[cfg(feature = "fake")]
 pub mod fake;
@@ -83,7 +84,7 @@ use axum::Router;
 pub use connections::Door;
 pub use failure::Failure;
 use futures::future::{BoxFuture, join_all};
-pub use health::{Clock, Settings, Tuning};
+pub use health::{Announce, Announcer, Clock, Settings, Tuning};
 pub use nodes::{Nodes, membership};
 pub use people::{NodePeerInfo, Sender};
 pub use routes::openapi;
@@ -295,6 +296,7 @@ impl Server {
             stop,
             self.keep_reports(),
             self.look_after_health(),
+            self.announce_faults(),
             self.end_what_is_over(),
             self.wait_for_first_signs(),
             self.watch_signs()

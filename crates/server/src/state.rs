@@ -196,9 +196,11 @@ impl<S: Store> Stored<S> {
         let entries = within(store.list_all(&format!("{PREFIX}audit/"))).await?;
         let last = entries.items.last();
         let number = last.and_then(|entry| entry.key.rsplit('/').next()?.parse().ok());
+        // There is always a next one, whatever somebody wrote there.
+        let number = number.map(|number: u64| number.min(health::NUMBER_MAX));
         Ok(Self {
             store,
-            next_entry: AtomicU64::new(number.map_or(0, |number: u64| number + 1)),
+            next_entry: AtomicU64::new(number.map_or(0, |number| number + 1)),
             held: Mutex::default(),
             busy: tokio::sync::Mutex::default(),
             slowest: Slowest::default(),

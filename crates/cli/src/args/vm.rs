@@ -29,6 +29,14 @@ pub enum VmCommand {
         #[command(flatten)]
         vms: VmsArgs,
     },
+    /// Why a VM's packets go the way they go: the whole chain, from the wish to the traffic.
+    #[command(
+        after_help = "Examples:\n  accelnet vm explain web1\n  accelnet vm explain web1 -o json | jq -r '.nics[].links[] | select(.state == \"broken\").link'\n\nLinks are ok, wait for what comes by itself, are BROKEN, could not be seen, or are not needed (-)."
+    )]
+    Explain {
+        /// Name or UUID.
+        vm: String,
+    },
     /// Nodes that could take a VM with its VFs now.
     #[command(
         after_help = "Examples:\n  accelnet vm where web1\n  accelnet vm where web1 --performance High -o json | jq -r '.nodes[] | select(.fits and .keeps_reserve).node'"

@@ -3,6 +3,7 @@
 pub mod adapters;
 pub mod capacity;
 mod columns;
+pub mod explanation;
 pub mod faults;
 pub mod members;
 pub mod people;

@@ -96,6 +96,11 @@ pub async fn run(call: &Call, command: VmCommand) -> Ended {
                 look(call, words, each).await
             }
         },
+        VmCommand::Explain { vm } => {
+            let chain = call.client.explain(&vm).await?;
+            output::print(call.format, &chain, output::explanation::chain);
+            Ok(exit::OK)
+        }
         VmCommand::Where { vm, performance } => {
             let places = call.client.places(&vm, performance).await?;
             output::print(call.format, &places, output::capacity::places);

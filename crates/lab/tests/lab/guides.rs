@@ -436,6 +436,11 @@ pub fn vms(rig: &mut Rig) {
     let mut guide = Document::open("docs/guide/vms.md");
     assert!(guide.done(rig, "accelnet vm list").contains("db1"));
     assert!(guide.done(rig, "accelnet vm show web1").contains("Medium"));
+    let chain = guide.done(rig, "accelnet vm explain web1");
+    assert!(
+        chain.contains("goes by its VF, as wanted.") && !chain.contains("BROKEN"),
+        "{chain}"
+    );
     // db1 has no NIC there, and the others have their answers all the same.
     let run = guide.typed(rig, "accelnet vm enable 'web*' db1 -p Low");
     assert_eq!(run.code, 7, "{run:?}");

@@ -22,16 +22,20 @@ pub struct Events {
     next: u64,
     /// Those from this number on are to be written.
     unwritten: u64,
+    /// Those from this number on were not announced when the server began.
+    announced: u64,
 }
 
 impl Events {
     /// As a server before has left them.
-    pub fn kept(events: Vec<(u64, Event)>) -> Self {
+    pub fn kept(events: Vec<(u64, Event)>, announced: Option<u64>) -> Self {
         let next = events.last().map_or(0, |(number, _)| number + 1);
         let mut kept = Self {
             all: VecDeque::new(),
             next,
             unwritten: next,
+            // Nobody was told before: what is over is not told now.
+            announced: announced.unwrap_or(next).min(next),
         };
         for (number, event) in events {
             kept.all.push_back((number, with_id(number, event)));
@@ -51,6 +55,18 @@ impl Events {
     /// All, in their order.
     pub fn all(&self) -> impl Iterator<Item = &Event> {
         self.all.iter().map(|(_, event)| event)
+    }
+
+    /// The first that was not announced when the server began.
+    pub fn announced(&self) -> u64 {
+        self.announced
+    }
+
+    /// Those from this number on, and how many of them are no longer kept.
+    pub fn from(&self, number: u64) -> (u64, Vec<(u64, Event)>) {
+        let first = self.all.front().map_or(self.next, |(first, _)| *first);
+        let new = self.all.iter().filter(|(at, _)| *at >= number);
+        (first.saturating_sub(number), new.cloned().collect())
     }
 
     /// The number of the next one.
@@ -162,10 +178,14 @@ mod tests {
         }
         assert_eq!(written as u64, EVENTS_KEPT);
         let kept = events.all.iter().cloned().collect();
-        let mut again = Events::kept(kept);
+        let mut again = Events::kept(kept, Some(EVENTS_KEPT));
         assert_eq!(again.to_write().unwrap().1, None);
         again.push(started(0));
         assert_eq!(again.to_write().unwrap().1, Some(EVENTS_KEPT + 10));
+        // Whoever is told goes on where he was; of what is no longer kept he is told how much it was.
+        assert_eq!(again.announced(), EVENTS_KEPT);
+        assert_eq!(again.from(EVENTS_KEPT).1.len(), 11);
+        assert_eq!(again.from(3).0, 8);
     }
 
     #[test]

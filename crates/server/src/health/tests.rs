@@ -28,6 +28,7 @@ use crate::{
 struct Rig {
     nodes: Arc<FakeNodes>,
     store: Arc<MemoryStore>,
+    announcer: Announcer,
     server: Server,
     work: JoinHandle<()>,
 }
@@ -43,8 +44,17 @@ fn second() -> Observed {
     observed
 }
 
-async fn started(nodes: &Arc<FakeNodes>, store: &Arc<MemoryStore>) -> (Server, JoinHandle<()>) {
-    let server = Server::new(Arc::clone(store), Arc::clone(nodes) as Arc<dyn Nodes>).await;
+async fn started(
+    nodes: &Arc<FakeNodes>,
+    store: &Arc<MemoryStore>,
+    announcer: &Announcer,
+) -> (Server, JoinHandle<()>) {
+    let nodes = Arc::clone(nodes) as Arc<dyn Nodes>;
+    let settings = Settings {
+        announcer: announcer.clone(),
+        ..Settings::default()
+    };
+    let server = Server::with(Arc::clone(store), nodes, settings).await;
     let server = server.unwrap();
     let work = tokio::spawn({
         let server = server.clone();
@@ -56,13 +66,19 @@ async fn started(nodes: &Arc<FakeNodes>, store: &Arc<MemoryStore>) -> (Server, J
 impl Rig {
     /// Two nodes on which acceleration is enabled.
     async fn new() -> Self {
+        Self::announcing(Announcer::default()).await
+    }
+
+    /// The same; faults are announced.
+    async fn announcing(announcer: Announcer) -> Self {
         let nodes = FakeNodes::new([("node1", fixture::observed()), ("node2", second())]);
         let store = Arc::new(MemoryStore::new());
-        let (server, work) = started(&nodes, &store).await;
+        let (server, work) = started(&nodes, &store, &announcer).await;
         nodes.speak_to(&server);
         let rig = Self {
             nodes,
             store,
+            announcer,
             server,
             work,
         };
@@ -78,7 +94,7 @@ impl Rig {
     async fn dies(self) -> Self {
         self.work.abort();
         drop(self.server);
-        let (server, work) = started(&self.nodes, &self.store).await;
+        let (server, work) = started(&self.nodes, &self.store, &self.announcer).await;
         Self {
             server,
             work,
@@ -196,6 +212,114 @@ async fn a_fault_opens_is_kept_and_closes_and_both_are_events() {
         "{kinds:?}"
     );
     assert_eq!(rig.kept("events/").await.len(), 3);
+}
+
+/// Somebody who is told of faults: how he answers, and what he was told.
+#[derive(Default)]
+struct Receiver {
+    answer: Mutex<Answer>,
+    taken: Mutex<Vec<(String, EventKind)>>,
+}
+
+#[derive(Clone, Copy, Default, PartialEq)]
+enum Answer {
+    #[default]
+    Takes,
+    Refuses,
+    Hangs,
+}
+
+impl Announce for Receiver {
+    fn announce<'a>(
+        &'a self,
+        announcement: &'a accelnet_api::Announcement,
+    ) -> crate::Pending<'a, Result<(), String>> {
+        let answer = *self.answer.lock().unwrap();
+        Box::pin(async move {
+            match answer {
+                Answer::Takes => {
+                    let event = &announcement.event;
+                    assert_eq!(announcement.title, event.code.unwrap().title());
+                    let told = (event.fault.clone().unwrap(), event.kind);
+                    self.taken.lock().unwrap().push(told);
+                    Ok(())
+                }
+                Answer::Refuses => Err("not now".to_owned()),
+                Answer::Hangs => std::future::pending().await,
+            }
+        })
+    }
+}
+
+impl Receiver {
+    fn answers(&self, answer: Answer) {
+        *self.answer.lock().unwrap() = answer;
+    }
+
+    fn told(&self) -> Vec<EventKind> {
+        let taken = self.taken.lock().unwrap();
+        taken.iter().map(|(_, kind)| *kind).collect()
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn faults_are_announced_once_also_over_a_server_s_death() {
+    use EventKind::{FaultClosed, FaultOpened};
+    let receiver = Arc::new(Receiver::default());
+    let announcer = Announcer(Some(Arc::clone(&receiver) as Arc<dyn Announce>));
+    let rig = Rig::announcing(announcer).await;
+    rig.link(false);
+    passes(20).await;
+    assert_eq!(receiver.told(), [FaultOpened]);
+    // One that does not take it is asked again.
+    receiver.answers(Answer::Refuses);
+    rig.link(true);
+    passes(42).await;
+    assert_eq!(rig.codes().await, []);
+    assert_eq!(receiver.told(), [FaultOpened]);
+    // Its server dies meanwhile, and the next one goes on there.
+    let rig = rig.dies().await;
+    receiver.answers(Answer::Takes);
+    passes(5).await;
+    assert_eq!(receiver.told(), [FaultOpened, FaultClosed]);
+    let rig = rig.dies().await;
+    passes(200).await;
+    assert_eq!(receiver.told(), [FaultOpened, FaultClosed], "nothing twice");
+    drop(rig);
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_that_hangs_is_given_up_and_the_next_have_their_turn() {
+    use EventKind::{FaultClosed, FaultOpened};
+    let receiver = Arc::new(Receiver::default());
+    receiver.answers(Answer::Hangs);
+    let announcer = Announcer(Some(Arc::clone(&receiver) as Arc<dyn Announce>));
+    let rig = Rig::announcing(announcer).await;
+    rig.link(false);
+    // Five tries of ten seconds, and the rests between them; nothing else waits for that.
+    passes(100).await;
+    assert_eq!(rig.codes().await, [Code::AdapterLinkDown]);
+    passes(120).await;
+    receiver.answers(Answer::Takes);
+    rig.link(true);
+    passes(60).await;
+    assert_eq!(receiver.told(), [FaultClosed]);
+    // What is muted is not told.
+    rig.link(false);
+    passes(20).await;
+    let id = rig.faults().await[0].id.clone();
+    rig.done(
+        "POST",
+        &format!("/faults/{id}/mute"),
+        json!({"for_s": 3600}),
+    )
+    .await;
+    let before = receiver.told();
+    assert_eq!(before, [FaultClosed, FaultOpened]);
+    rig.link(true);
+    passes(60).await;
+    assert_eq!(rig.codes().await, []);
+    drop(rig);
 }
 
 #[tokio::test(start_paused = true)]

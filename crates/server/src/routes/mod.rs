@@ -58,6 +58,7 @@ fn api() -> OpenApiRouter<Server> {
         ))
         .routes(routes!(vms::list_vms))
         .routes(routes!(vms::show_vm))
+        .routes(routes!(vms::explain_vm))
         .routes(routes!(vms::enable_vm, vms::disable_vm))
         .routes(routes!(vms::park_vm, vms::unpark_vm))
         .routes(routes!(vms::move_vm))

@@ -5,7 +5,7 @@
 use std::{num::NonZeroU32, time::Duration};
 
 use accelnet_api::{AccelerateRequest, Items, MoveRequest, Outcome, ParkRequest, Vm, WatchLine};
-use accelnet_model::{Code, Problem};
+use accelnet_model::{Code, Problem, VmExplanation};
 use axum::{
     Json,
     extract::State,
@@ -24,6 +24,7 @@ use crate::{
     apart::apart,
     audit::{self, Asked},
     boards::Objects,
+    explained,
     failure::Failure,
     page::Page,
     reports::Seen,
@@ -181,6 +182,21 @@ pub async fn show_vm(
     }
     let found = look(&server, &vm).await?;
     follow(server, found.uuid)
+}
+
+/// Why a VM's packets go the way they go: each link from the wish to the traffic, and which one is broken. Its node is
+/// looked at afresh.
+#[utoipa::path(get, path = "/vms/{vm}/explanation", tag = "vms",
+    params(("vm" = String, Path, description = "Its name or UUID")),
+    responses((status = 200, description = "The chain", body = VmExplanation)))]
+pub async fn explain_vm(
+    State(server): State<Server>,
+    Path(vm): Path<String>,
+) -> Answer<VmExplanation> {
+    look_at_its_node(&server, &vm).await?;
+    let found = look(&server, &vm).await?;
+    let (wish, seen) = (server.wish().await?, server.seen());
+    Ok(Json(apart(|| explained::of(&wish, &seen, &found))))
 }
 
 /// Decides, writes unless it is a dry run, and answers with the VM.

@@ -16,6 +16,11 @@ pub const EVENTS: &str = "events/";
 /// Events that are kept: about 400 KiB; on a cluster where little happens, months.
 pub const EVENTS_KEPT: u64 = 1000;
 
+/// The key of the first event that was not announced.
+const ANNOUNCED: &str = "events/announced";
+/// No number of an event, or of an entry of the record, is greater, so that there is always a next one.
+pub const NUMBER_MAX: u64 = i64::MAX as u64;
+
 /// Faults and events as they were kept.
 #[derive(Debug, Default)]
 pub struct Health {
@@ -23,6 +28,8 @@ pub struct Health {
     pub faults: Vec<Kept>,
     /// Events with their numbers, in their order.
     pub events: Vec<(u64, Event)>,
+    /// The first event that was not announced, if any ever was.
+    pub announced: Option<u64>,
 }
 
 impl Health {
@@ -31,9 +38,14 @@ impl Health {
         let key = key.strip_prefix(PREFIX).unwrap_or_default();
         let taken = if key.starts_with(FAULTS) {
             decode(key, value).map(|fault| self.faults.push(fault))
+        } else if key == ANNOUNCED {
+            decode(key, value).map(|number: u64| self.announced = Some(number.min(NUMBER_MAX)))
         } else {
             let number = key.strip_prefix(EVENTS).and_then(|end| end.parse().ok());
-            let Some(number) = number else { return };
+            let Some(number) = number.filter(|number| *number <= NUMBER_MAX) else {
+                tracing::warn!(key, "no event has such a number");
+                return;
+            };
             decode(key, value).map(|event| self.events.push((number, event)))
         };
         if let Err(problem) = taken {
@@ -64,6 +76,14 @@ pub fn event(number: u64, event: &Event) -> Result<Vec<Op>, Problem> {
         ops.push(Op::delete(format!("{PREFIX}{EVENTS}{old:020}")));
     }
     Ok(ops)
+}
+
+/// What writes how far events were announced: up to this one.
+///
+/// # Errors
+/// If it cannot be written.
+pub fn announced(next: u64) -> Result<Op, Problem> {
+    put(ANNOUNCED, &next)
 }
 
 /// So many of these as fit into one transaction, with room for an entry of the record; at least one.
