@@ -8,7 +8,7 @@ use std::{
 };
 
 use accelnet_api::Announcement;
-use accelnet_server::{Announce, Announcer, Pending};
+use accelnet_server::{Announce, Announcer, NotTaken, Pending};
 use anyhow::{Context, Result, ensure};
 use clap::Args;
 use hmac::{Hmac, Mac};
@@ -105,8 +105,9 @@ impl Webhook {
         format!("t={at},v1={hex}")
     }
 
-    async fn post(&self, announcement: &Announcement) -> Result<(), String> {
-        let body = serde_json::to_vec(announcement).map_err(|error| error.to_string())?;
+    async fn post(&self, announcement: &Announcement) -> Result<(), NotTaken> {
+        let not_taken = |error: anyhow::Error| NotTaken(format!("{error:#}"));
+        let body = serde_json::to_vec(announcement).map_err(|error| not_taken(error.into()))?;
         let signature = self.signature(Timestamp::now().as_second(), &body);
         let request = self.http.post(self.url.clone());
         let request = request.header(CONTENT_TYPE, "application/json");
@@ -114,16 +115,16 @@ impl Webhook {
         // A URL may have a secret in it.
         let answer = sent
             .await
-            .map_err(|error| format!("{:#}", anyhow::Error::new(error.without_url())))?;
+            .map_err(|error| not_taken(error.without_url().into()))?;
         match answer.status() {
             status if status.is_success() => Ok(()),
-            status => Err(format!("it answered {status}")),
+            status => Err(NotTaken(format!("it answered {status}"))),
         }
     }
 }
 
 impl Announce for Webhook {
-    fn announce<'a>(&'a self, announcement: &'a Announcement) -> Pending<'a, Result<(), String>> {
+    fn announce<'a>(&'a self, announcement: &'a Announcement) -> Pending<'a, Result<(), NotTaken>> {
         Box::pin(self.post(announcement))
     }
 }
@@ -203,7 +204,7 @@ mod tests {
     async fn who_does_not_take_it_is_said_without_the_url() {
         let (url, _received) = receiver(StatusCode::INTERNAL_SERVER_ERROR).await;
         let webhook = Webhook::new(url, SECRET).unwrap();
-        let error = webhook.announce(&announcement()).await.unwrap_err();
+        let NotTaken(error) = webhook.announce(&announcement()).await.unwrap_err();
         assert_eq!(error, "it answered 500 Internal Server Error");
         // Nobody is there.
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -214,7 +215,7 @@ mod tests {
             .unwrap()
             .announce(&announcement())
             .await;
-        let error = error.unwrap_err();
+        let NotTaken(error) = error.unwrap_err();
         assert!(
             error.contains("onnect") && !error.contains("hidden"),
             "{error}"

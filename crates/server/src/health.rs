@@ -34,7 +34,7 @@ use crate::{
     audit::{Asked, Entry, printable},
     state::health as kept,
 };
-pub use announce::{Announce, Announcer};
+pub use announce::{Announce, Announcer, NotTaken};
 pub use events::Events;
 use look::{Extras, Looked};
 

@@ -21,13 +21,17 @@ const RESTS: [Duration; 4] = [
     Duration::from_secs(100),
 ];
 
+/// Why an announcement was not taken, in words for the log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NotTaken(pub String);
+
 /// Whoever wants to be told of faults.
 pub trait Announce: Send + Sync {
     /// Tells of one.
     ///
     /// # Errors
-    /// Why it was not taken, in words for the log.
-    fn announce<'a>(&'a self, announcement: &'a Announcement) -> Pending<'a, Result<(), String>>;
+    /// If it was not taken.
+    fn announce<'a>(&'a self, announcement: &'a Announcement) -> Pending<'a, Result<(), NotTaken>>;
 }
 
 /// Whom faults are announced to, if to anybody.
@@ -109,7 +113,7 @@ async fn told(announcer: &dyn Announce, announcement: &Announcement) {
         let tried = timeout(LIMIT, announcer.announce(announcement)).await;
         let error = match tried {
             Ok(Ok(())) => return,
-            Ok(Err(error)) => error,
+            Ok(Err(NotTaken(error))) => error,
             Err(_) => format!("no answer within {} s", LIMIT.as_secs()),
         };
         let event = &announcement.event.id;

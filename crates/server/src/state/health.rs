@@ -6,6 +6,7 @@ use accelnet_api::Event;
 use accelnet_model::Problem;
 use accelnet_rules::health::Kept;
 use accelnet_store::{Op, limits};
+use serde::{Deserialize, Serialize};
 
 use super::{PREFIX, decode, put};
 
@@ -20,6 +21,12 @@ pub const EVENTS_KEPT: u64 = 1000;
 const ANNOUNCED: &str = "events/announced";
 /// No number of an event, or of an entry of the record, is greater, so that there is always a next one.
 pub const NUMBER_MAX: u64 = i64::MAX as u64;
+
+/// How far events were announced.
+#[derive(Debug, Serialize, Deserialize)]
+struct Announced {
+    next: u64,
+}
 
 /// Faults and events as they were kept.
 #[derive(Debug, Default)]
@@ -39,7 +46,7 @@ impl Health {
         let taken = if key.starts_with(FAULTS) {
             decode(key, value).map(|fault| self.faults.push(fault))
         } else if key == ANNOUNCED {
-            decode(key, value).map(|number: u64| self.announced = Some(number.min(NUMBER_MAX)))
+            decode(key, value).map(|Announced { next }| self.announced = Some(next))
         } else {
             let number = key.strip_prefix(EVENTS).and_then(|end| end.parse().ok());
             let Some(number) = number.filter(|number| *number <= NUMBER_MAX) else {
@@ -83,7 +90,7 @@ pub fn event(number: u64, event: &Event) -> Result<Vec<Op>, Problem> {
 /// # Errors
 /// If it cannot be written.
 pub fn announced(next: u64) -> Result<Op, Problem> {
-    put(ANNOUNCED, &next)
+    put(ANNOUNCED, &Announced { next })
 }
 
 /// So many of these as fit into one transaction, with room for an entry of the record; at least one.
