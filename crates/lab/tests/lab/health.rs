@@ -103,8 +103,14 @@ pub fn faults(rig: &mut Rig) {
     opens(rig, "vf_not_used", |rig| {
         drop(rig.guest("vm1", "rmmod igbvf"));
     });
-    let told = rig.node("accelnet hud -o json | jq -r '.items[] | .object.name + \": \" + .evidence' 2>/dev/null || accelnet hud -o json; true");
-    assert!(told.contains("vm1"), "{told}");
+    let told = rig.command(&["accelnet", "hud"]).out;
+    assert!(told.contains("vf_not_used  vm vm1 on node1"), "{told}");
+    // The whole chain says the same, and where it is broken.
+    let chain = rig.node("accelnet vm explain vm1");
+    assert!(
+        chain.contains("'vm1' goes by the switch. Broken at guest: "),
+        "{chain}"
+    );
     closes(rig, "vf_not_used", |rig| {
         drop(rig.guest("vm1", "modprobe igbvf"));
     });
