@@ -4,6 +4,8 @@ mod alive;
 mod boot;
 mod cluster;
 mod config;
+#[cfg(test)]
+mod documented;
 mod etcd_files;
 mod health;
 mod hook;

@@ -222,9 +222,9 @@ fn what_was_not_seen_is_not_taken_for_nothing() {
     world.kill();
     let ledger = Ledger::load(world.state_dir()).unwrap();
     let look = |world: &World| reset::look(&world.host, Some(&world.hypervisor), &ledger);
-    world
-        .host
-        .with(|machine| drop(machine.unreadable.adapter.insert(name("pf0"))));
+    world.host.with(|machine| {
+        machine.unreadable.adapter.insert(name("pf0"));
+    });
     let problems = look(&world).unwrap_err();
     assert!(
         texts(&problems).contains("pf0 could not be looked at"),

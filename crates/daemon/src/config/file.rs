@@ -9,7 +9,7 @@ use std::{
 use clap::{Arg, Command};
 use toml::{
     Spanned,
-    de::{DeTable, DeValue},
+    de::{DeString, DeTable, DeValue},
 };
 
 use super::keys::{Key, Keys};
@@ -120,6 +120,9 @@ impl File {
     }
 }
 
+/// A key's name, with where it stands.
+type Name<'a> = Spanned<DeString<'a>>;
+
 fn parse(text: &str, keys: &Keys) -> Result<Vec<Value>, Vec<Fault>> {
     let line_at = |at: usize| 1 + text.bytes().take(at).filter(|byte| *byte == b'\n').count();
     let root = DeTable::parse(text).map_err(|error| {
@@ -131,32 +134,31 @@ fn parse(text: &str, keys: &Keys) -> Result<Vec<Value>, Vec<Fault>> {
         }]
     })?;
     let (mut values, mut faults) = (Vec::new(), Vec::new());
-    let mut take = |table: &str, name: &Spanned<_>, value: &Spanned<DeValue<'_>>| {
-        let line = line_at(name.span().start);
-        let fault = |(text, cure)| Fault { line, text, cure };
-        let name: &str = name.get_ref();
-        let taken =
-            known(keys, table, name).and_then(|key| Ok((key, as_typed(&key.arg, name, value)?)));
+    let mut take = |table: &str, name: &Name<'_>, value: &Spanned<DeValue<'_>>| {
+        let (line, name): (_, &str) = (line_at(name.span().start), name.get_ref());
+        let taken = known(keys, table, name)
+            .and_then(|key| Ok((key, as_typed(&key.arg, name, value.get_ref())?)));
         match taken {
             Ok((key, text)) => values.push(Value {
                 key: key.full_name(),
                 text,
                 line,
             }),
-            Err(wrong) => faults.push(fault(wrong)),
+            Err((text, cure)) => faults.push(Fault { line, text, cure }),
         }
     };
     let mut unknown = Vec::new();
     for (name, value) in root.get_ref() {
+        let table: &str = name.get_ref();
         match value.get_ref() {
-            DeValue::Table(inner) if keys.tables().contains(&&**name.get_ref()) => {
+            DeValue::Table(inner) if keys.tables().contains(&table) => {
                 for (key, value) in inner {
-                    take(name.get_ref(), key, value);
+                    take(table, key, value);
                 }
             }
             DeValue::Table(_) => unknown.push(Fault {
                 line: line_at(name.span().start),
-                text: format!("there is no table [{}]", name.get_ref()),
+                text: format!("there is no table [{table}]"),
                 cure: format!("the tables are [{}]", keys.tables().join("] and [")),
             }),
             _ => take("", name, value),
@@ -207,7 +209,7 @@ fn known<'a>(keys: &'a Keys, table: &str, name: &str) -> Result<&'a Key, Wrong> 
 }
 
 /// The value as it would stand on a command line, if the option takes it.
-fn as_typed(arg: &Arg, name: &str, value: &Spanned<DeValue<'_>>) -> Result<String, Wrong> {
+fn as_typed(arg: &Arg, name: &str, value: &DeValue<'_>) -> Result<String, Wrong> {
     let help = || {
         let help = arg.get_help().map(ToString::to_string).unwrap_or_default();
         format!("{name}: {help}")
@@ -218,7 +220,7 @@ fn as_typed(arg: &Arg, name: &str, value: &Spanned<DeValue<'_>>) -> Result<Strin
         DeValue::Boolean(yes) => Some(yes.to_string()),
         _ => None,
     };
-    let text = match (value.get_ref(), arg.get_value_delimiter()) {
+    let text = match (value, arg.get_value_delimiter()) {
         (DeValue::Array(all), Some(between)) => {
             let texts: Option<Vec<String>> = all.iter().map(|one| scalar(one.get_ref())).collect();
             texts.map(|texts| texts.join(&between.to_string()))
@@ -226,10 +228,10 @@ fn as_typed(arg: &Arg, name: &str, value: &Spanned<DeValue<'_>>) -> Result<Strin
         (one, _) => scalar(one),
     };
     let Some(text) = text else {
-        let text = format!("'{name}' takes text, not {}", value.get_ref().type_str());
+        let text = format!("'{name}' takes text, not {}", value.type_str());
         return Err((text, help()));
     };
-    let tried = Command::new(String::new())
+    let tried = Command::new("")
         .no_binary_name(true)
         .arg(arg.clone().required(false))
         .try_get_matches_from([format!("--{name}={text}")]);
