@@ -58,7 +58,7 @@ mod tests {
         );
         let page = fs::read_to_string(place.path().join("accelnetd-agent.8")).unwrap();
         assert!(
-            page.contains(".TH") && page.contains("ACCELNET\\_SOCKET"),
+            page.contains(".TH") && page.contains("ACCELNET_SOCKET"),
             "{page}"
         );
     }

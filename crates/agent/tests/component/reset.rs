@@ -7,7 +7,7 @@ use accelnet_agent::{
 use accelnet_host::HoldQueue;
 use accelnet_model::{
     AdapterFacts, BridgeFacts, BridgePort, Code, NicPath, Performance, Problem, Support,
-    VfAttributes, VfUser,
+    VfAttributes, VfCount, VfUser,
 };
 
 use crate::world::{World, mac, name, uuid};
@@ -183,6 +183,7 @@ fn what_was_before_is_there_again() {
         .host
         .with(|other| other.adapters[0].vfs[..2].to_vec());
     world.host.with(|machine| machine.adapters[0].vfs = two);
+    world.desired.intents[0].vfs = VfCount::Exactly(7);
     world.settle();
     world.kill();
     given_back(&world);

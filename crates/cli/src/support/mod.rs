@@ -18,8 +18,8 @@ use crate::{
 use archive::Archive;
 pub use host::Host;
 
-/// The newest entries of events and of the record of changes.
-const NEWEST: u32 = 2_000;
+/// The newest entries of events and of the record of changes: as many as servers keep.
+const NEWEST: u32 = 1_000;
 
 /// What was gathered.
 #[derive(Debug, Serialize)]
