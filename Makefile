@@ -13,7 +13,7 @@ define lab_test
 ACCELNET_LAB_LOST=$(LAB_LOST) $(CARGO) test --workspace --features $(TESTED),accelnet-lab/lab --test lab -- --nocapture --exact $(1)
 endef
 
-.PHONY: help deps build test-build demo test unit-test contract-test sim fuzz mutants lab-test bench check fmt openapi problems freeze clean
+.PHONY: help deps build test-build demo test unit-test contract-test sim fuzz mutants lab-test bench check fmt openapi problems configuration deb deb-test freeze clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -97,6 +97,17 @@ openapi: build ## write docs/reference/openapi.json anew
 problems: build ## write docs/reference/problems.md and health.md anew
 	$(TARGET)/debug/accelnet explain --markdown > docs/reference/problems.md
 	$(TARGET)/debug/accelnet explain --detections > docs/reference/health.md
+
+configuration: build ## write docs/reference/configuration.md anew
+	$(TARGET)/debug/accelnetd config reference > docs/reference/configuration.md
+
+# A release takes long to build; what tests use does not (make deb PROFILE=dev).
+deb: export PROFILE ?= release
+deb: deps ## packages for Debian and Ubuntu, in target/deb
+	CARGO_TARGET_DIR=$(TARGET) scripts/deb
+
+deb-test: deps ## the same of what tests use, installed, upgraded and purged on clean roots, as root (not in make test)
+	CARGO_TARGET_DIR=$(TARGET) scripts/deb-test
 
 freeze: deps ## promise what the API has now, at a release; refused if it breaks what was promised
 	ACCELNET_FREEZE=1 $(CARGO) test --workspace --features $(TESTED) --test frozen

@@ -32,6 +32,15 @@ pub struct AdapterEntry {
     pub vfs: u32,
 }
 
+/// An adapter whose VFs we made.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MadeVfs {
+    /// Which adapter.
+    pub adapter: AdapterId,
+    /// How many VFs it had before we made any.
+    pub before: u32,
+}
+
 /// A bridge that we made.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BridgeEntry {
@@ -60,6 +69,9 @@ pub struct Ledger {
     pub desired: NodeDesired,
     /// VFs to make at the node's start.
     pub adapters: Vec<AdapterEntry>,
+    /// Adapters whose VFs we made, for whoever gives the host back.
+    #[serde(default)]
+    pub made: Vec<MadeVfs>,
     /// Bridges to make again at the node's start: those of intents, and those that removed intents
     /// left behind for the VMs on them.
     #[serde(default)]
@@ -234,6 +246,25 @@ impl Ledger {
             _ => {}
         }
         *self != before
+    }
+
+    /// Notes how many VFs an adapter has before we make the first ones there; true if that changed it.
+    pub fn note_before(&mut self, action: &Action, observed: &Observed) -> bool {
+        let Action::CreateVfs { pf, .. } = action else {
+            return false;
+        };
+        let mut adapters = observed.adapters.iter();
+        let Some(adapter) = adapters.find(|adapter| adapter.pci == *pf) else {
+            return false;
+        };
+        if self.made.iter().any(|made| made.adapter == adapter.id) {
+            return false;
+        }
+        self.made.push(MadeVfs {
+            adapter: adapter.id.clone(),
+            before: adapter.vfs.len() as u32,
+        });
+        true
     }
 
     /// Notes the bridges of ours that are there. One that is not is forgotten unless an intent wants

@@ -22,6 +22,7 @@ mod look;
 pub mod machine;
 mod repairs;
 mod report;
+pub mod reset;
 mod watches;
 mod words;
 

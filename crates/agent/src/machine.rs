@@ -419,7 +419,10 @@ impl Machine {
             }
         }
         let noted = lots.values().flatten();
-        let noted = noted.filter(|(_, action)| self.ledger.note(action)).count();
+        let (ledger, observed) = (&mut self.ledger, &self.observed);
+        let noted = noted
+            .filter(|(_, action)| ledger.note_before(action, observed) | ledger.note(action))
+            .count();
         if noted > 0 {
             self.save(effects);
         }

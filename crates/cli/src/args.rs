@@ -192,6 +192,19 @@ pub enum Command {
     )]
     Audit(AuditArgs),
 
+    /// Save what is needed to find out what is wrong, without tokens, keys and passwords.
+    ///
+    /// What the server says of cluster, nodes, VMs, faults, events and changes; run by root on one of its hosts also
+    /// the journal of our units, the ledger, network cards and definitions of VMs. What cannot be had is named in it.
+    #[command(
+        after_help = "Examples:\n  accelnet support-bundle\n  accelnet support-bundle /tmp/accelnet.tar.gz\n  accelnet support-bundle -o json | jq -r .file"
+    )]
+    SupportBundle {
+        /// The file; if not said, one in this directory with the time in its name.
+        #[arg(value_name = "FILE")]
+        file: Option<PathBuf>,
+    },
+
     /// What a problem's code means, and what helps.
     #[command(after_help = "Examples:\n  accelnet explain vm_needs_cold_start\n  accelnet explain")]
     Explain {

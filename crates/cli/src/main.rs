@@ -13,6 +13,7 @@ mod output;
 mod place;
 mod profiles;
 mod select;
+mod support;
 mod usage;
 mod verbs;
 mod wait;

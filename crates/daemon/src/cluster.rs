@@ -28,6 +28,8 @@ use crate::{
 
 /// A server makes itself a new certificate when half of this is over.
 const CERTIFICATE_LIFETIME: Duration = Duration::from_secs(7 * 24 * 3600);
+/// Where a server listens, unless it is told another.
+const PORT: u16 = 7643;
 /// The first administrator's token.
 const FIRST_TOKEN: &str = "admin";
 
@@ -63,13 +65,9 @@ impl StoreArgs {
 pub struct ServerState {
     #[command(flatten)]
     store: StoreArgs,
-    /// Where agents and people reach this server; its certificate is for these names.
-    #[arg(
-        long = "address",
-        value_name = "HOST:PORT",
-        value_delimiter = ',',
-        required = true
-    )]
+    /// Where agents and people reach this server; its certificate is for these names. If not said: this host's name,
+    /// port 7643.
+    #[arg(long = "address", value_name = "HOST:PORT", value_delimiter = ',')]
     addresses: Vec<String>,
 }
 
@@ -98,12 +96,24 @@ pub struct ServerArgs {
     health: HealthArgs,
 }
 
+impl ServerArgs {
+    /// What does not fit together in what it was told, before anything is opened.
+    pub fn check(&self) -> Result<()> {
+        self.state.store.kept()?;
+        self.state.addresses().map(drop)
+    }
+}
+
 impl ServerState {
     /// The addresses as they are told to agents, and the names in them.
     fn addresses(&self) -> Result<(Vec<String>, Vec<String>)> {
         let mut addresses = Vec::new();
         let mut names = Vec::new();
-        for address in &self.addresses {
+        let said = match self.addresses.is_empty() {
+            true => vec![format!("{}:{PORT}", host_name())],
+            false => self.addresses.clone(),
+        };
+        for address in &said {
             let url: ServerUrl = address
                 .parse()
                 .with_context(|| format!("--address {address}"))?;
@@ -115,6 +125,11 @@ impl ServerState {
         }
         Ok((addresses, names))
     }
+}
+
+fn host_name() -> String {
+    let names = rustix::system::uname();
+    names.nodename().to_string_lossy().into_owned()
 }
 
 /// What a problem with a state is about.

@@ -25,20 +25,10 @@ pub struct EtcdFiles {
     #[arg(long = "etcd-ca", env = "ACCELNET_ETCD_CA", value_name = "FILE")]
     pub ca: Option<PathBuf>,
     /// Certificate to show to etcd, for one that asks clients for it (--client-cert-auth).
-    #[arg(
-        long = "etcd-cert",
-        env = "ACCELNET_ETCD_CERT",
-        value_name = "FILE",
-        requires_all = ["ca", "key"]
-    )]
+    #[arg(long = "etcd-cert", env = "ACCELNET_ETCD_CERT", value_name = "FILE")]
     pub cert: Option<PathBuf>,
     /// The private key of that certificate, unencrypted; readable by the server's user alone.
-    #[arg(
-        long = "etcd-key",
-        env = "ACCELNET_ETCD_KEY",
-        value_name = "FILE",
-        requires_all = ["ca", "cert"]
-    )]
+    #[arg(long = "etcd-key", env = "ACCELNET_ETCD_KEY", value_name = "FILE")]
     pub key: Option<PathBuf>,
 }
 
@@ -52,6 +42,20 @@ pub struct EtcdPem {
 }
 
 impl EtcdFiles {
+    /// That none of them is missing beside another; they may come from the command line and from a file.
+    ///
+    /// # Errors
+    /// Which one is.
+    pub fn belong_together(&self) -> Result<()> {
+        let missing = match (&self.ca, &self.cert, &self.key) {
+            (_, Some(_), None) => "--etcd-key (its key) is missing",
+            (_, None, Some(_)) => "--etcd-cert (its certificate) is missing",
+            (None, Some(_), Some(_)) => "--etcd-ca (etcd's authority) is missing",
+            _ => return Ok(()),
+        };
+        bail!("to show etcd a certificate takes --etcd-ca, --etcd-cert and --etcd-key: {missing}")
+    }
+
     /// Whether TLS is spoken.
     pub fn with_tls(&self) -> bool {
         self.ca.is_some()

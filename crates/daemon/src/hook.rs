@@ -117,7 +117,8 @@ fn install(hooks: &Path) -> Result<()> {
     Ok(())
 }
 
-fn remove(hooks: &Path) -> Result<()> {
+/// Takes the hook away, if it is there.
+pub fn remove(hooks: &Path) -> Result<()> {
     let path = hooks.join(accelnet_host::linux::hook::FILE);
     let shown = path.display();
     match fs::remove_file(&path) {

@@ -65,6 +65,7 @@ pub enum Open {
 impl Kept {
     /// From what was said on the command line.
     pub fn parse(said: Option<&str>, state_dir: &Path, files: &EtcdFiles) -> Result<Self> {
+        files.belong_together()?;
         let file = match said {
             None => Some(state_dir.join(STATE_FILE)),
             Some(said) => said.strip_prefix("sqlite:").map(PathBuf::from),

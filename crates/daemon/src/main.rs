@@ -3,6 +3,9 @@
 mod alive;
 mod boot;
 mod cluster;
+mod config;
+#[cfg(test)]
+mod documented;
 mod etcd_files;
 mod health;
 mod hook;
@@ -10,9 +13,11 @@ mod incoming;
 mod kept;
 mod local;
 mod lock;
+mod man;
 mod node;
 mod own_agent;
 mod pass_on;
+mod reset;
 mod restore;
 mod service;
 mod socket;
@@ -23,7 +28,8 @@ mod webhook;
 use std::{io::Write, path::PathBuf, process::ExitCode};
 
 use accelnet_host::linux::hold_guard;
-use clap::{Args as ClapArgs, Parser, Subcommand};
+use clap::{Args as ClapArgs, FromArgMatches, Parser, Subcommand};
+use tracing_subscriber::EnvFilter;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -35,8 +41,11 @@ Examples:
   accelnetd agent                                    be that node
   accelnetd hook install              have libvirt ask before a VM comes in on its VF
   accelnetd boot                      make the VFs of the last run again (an early unit runs it)
-  RUST_LOG=debug accelnetd standalone
+  accelnetd reset --dry-run           what accelnet has made on this host, and would undo
+  accelnetd config check              whether /etc/accelnet/accelnetd.toml can be used
+  accelnetd --log debug standalone
 
+What is not on the command line is taken from the environment, then from the file of --config, then is the default.
 Normally systemd runs it: packaging/systemd/accelnetd.service (one host), accelnet-server.service and
 accelnet-agent.service (a cluster), accelnet-boot.service.";
 
@@ -44,8 +53,21 @@ accelnet-agent.service (a cluster), accelnet-boot.service.";
 #[derive(Debug, Parser)]
 #[command(name = "accelnetd", version, after_help = EXAMPLES, max_term_width = 100)]
 struct Args {
+    #[command(flatten)]
+    common: Common,
     #[command(subcommand)]
     role: Role,
+}
+
+/// What all roles take.
+#[derive(Debug, ClapArgs)]
+struct Common {
+    /// File with options that are not given here; see 'accelnetd config'.
+    #[arg(long, global = true, env = "ACCELNET_CONFIG", default_value = config::PATH, value_name = "FILE")]
+    config: PathBuf,
+    /// What is logged: error, warn, info, debug, trace, or more exactly 'info,accelnet_agent=debug'.
+    #[arg(long, global = true, env = "RUST_LOG", default_value = "info", value_parser = log_filter, value_name = "FILTER")]
+    log: String,
 }
 
 #[derive(Debug, Subcommand)]
@@ -67,11 +89,23 @@ enum Role {
     Agent(node::AgentArgs),
     /// Make virtual functions again from the ledger, before networks and guests start.
     Boot(StateDir),
+    /// Give this host back: undo what accelnet has made on it. Its agent has to be stopped.
+    Reset(reset::Reset),
     /// What libvirt asks before a VM comes in on its VF.
     #[command(subcommand)]
     Hook(hook::Hook),
+    /// The file with options: whether it can be used, and what is in effect.
+    #[command(subcommand)]
+    Config(config::Config),
     /// Print the OpenAPI document.
     Openapi,
+    /// Write manual pages of all commands into a directory.
+    #[command(hide = true)]
+    Man {
+        /// The directory.
+        #[arg(value_name = "DIR")]
+        directory: PathBuf,
+    },
     /// Let go of held frames when their time is over or the daemon dies (the daemon starts it).
     #[command(hide = true)]
     HoldGuard,
@@ -106,10 +140,27 @@ struct Standalone {
     health: health::HealthArgs,
 }
 
+fn log_filter(text: &str) -> Result<String, String> {
+    let parsed = EnvFilter::try_new(text).map_err(|error| error.to_string());
+    parsed.map(|_| text.to_owned())
+}
+
 fn main() -> ExitCode {
-    let args = Args::parse();
-    let filter = tracing_subscriber::EnvFilter::try_from_default_env()
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
+    let ended = config::command_with_file(std::env::args_os()).and_then(|command| {
+        let matches = command.get_matches();
+        run(Args::from_arg_matches(&matches)?)
+    });
+    match ended {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(args: Args) -> anyhow::Result<()> {
+    let filter = EnvFilter::try_new(&args.common.log)?;
     // The journal adds times and names.
     tracing_subscriber::fmt()
         .with_env_filter(filter)
@@ -117,7 +168,7 @@ fn main() -> ExitCode {
         .with_ansi(false)
         .without_time()
         .init();
-    let ended = match args.role {
+    match args.role {
         Role::Standalone(standalone) => standalone::run(&standalone),
         Role::Init(args) => cluster::init(&args),
         Role::Server(args) => cluster::run(&args),
@@ -125,17 +176,13 @@ fn main() -> ExitCode {
         Role::Join(args) => node::join(&args),
         Role::Agent(args) => node::run(&args),
         Role::Boot(state) => boot::run(&state.state_dir),
+        Role::Reset(args) => reset::run(&args),
         Role::Hook(hook) => hook::run(&hook),
+        Role::Config(config) => config::run(&config, &args.common.config),
         Role::Openapi => print_openapi(),
+        Role::Man { directory } => man::run(&directory),
         Role::HoldGuard => hold_guard::serve().map_err(anyhow::Error::new),
         Role::ReleaseHolds => release_holds(),
-    };
-    match ended {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: {error:#}");
-            ExitCode::FAILURE
-        }
     }
 }
 

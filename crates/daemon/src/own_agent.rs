@@ -31,23 +31,34 @@ pub struct OwnAgent {
     pub only: File,
 }
 
+/// The right to do what an agent does on this machine.
+///
+/// # Errors
+/// If this machine has an agent.
+pub fn lock() -> Result<File> {
+    lock::take(Path::new(ONLY_AGENT), |who| {
+        format!(
+            "this machine has an agent, and two would undo each other's work: {who}; stop it first"
+        )
+    })
+}
+
+/// The machine. What outlives the agent is this program, also when an update has put another in its place.
+pub fn machine() -> Linux {
+    Linux::new().with_guard("/proc/self/exe".into(), vec!["hold-guard".to_owned()])
+}
+
 /// Starts it.
 ///
 /// # Errors
 /// If this machine has an agent.
 pub fn start(state_dir: &Path, libvirt: Libvirt) -> Result<OwnAgent> {
-    let only = lock::take(Path::new(ONLY_AGENT), |who| {
-        format!(
-            "this machine has an agent, and two would undo each other's work: {who}; stop it first"
-        )
-    })?;
+    let only = lock()?;
     let (reports, last) = watch::channel(None);
     let config = Config {
         state_dir: state_dir.to_owned(),
     };
-    // This program, also when an update has put another in its place.
-    let linux = Linux::new().with_guard("/proc/self/exe".into(), vec!["hold-guard".to_owned()]);
-    let (host, hypervisor) = (Arc::new(linux), Arc::new(libvirt));
+    let (host, hypervisor) = (Arc::new(machine()), Arc::new(libvirt));
     let agent = Agent::start(config, host, hypervisor, move |status| {
         reports.send_replace(Some(status));
     });

@@ -9,7 +9,7 @@ use std::{
 
 use accelnet_api::Announcement;
 use accelnet_server::{Announce, Announcer, NotTaken, Pending};
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
 use hmac::{Hmac, Mac};
 use jiff::Timestamp;
@@ -44,8 +44,12 @@ pub struct WebhookArgs {
 impl WebhookArgs {
     /// Whom the server announces faults to.
     pub fn announcer(&self) -> Result<Announcer> {
-        let (Some(url), Some(file)) = (&self.url, &self.webhook_secret_file) else {
-            return Ok(Announcer::default());
+        let (url, file) = match (&self.url, &self.webhook_secret_file) {
+            (None, None) => return Ok(Announcer::default()),
+            (Some(url), Some(file)) => (url, file),
+            // As a configuration file can have it.
+            (Some(_), None) => bail!("a webhook needs a secret to sign with: webhook-secret-file"),
+            (None, Some(_)) => bail!("webhook-secret-file is given, and no webhook to sign for"),
         };
         let secret = read_secret(file)?;
         let webhook = Webhook::new(url.clone(), &secret)?;

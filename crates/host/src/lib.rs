@@ -143,7 +143,8 @@ pub trait Host: Send + Sync + 'static {
     /// Sends events from now on, until the receiver is dropped.
     fn watch(&self, events: mpsc::Sender<HostEvent>) -> Result<()>;
 
-    /// Exactly `count` VFs exist on the PF, kept from host drivers (`sriov_drivers_autoprobe=0`).
+    /// Exactly `count` VFs exist on the PF, kept from host drivers (`sriov_drivers_autoprobe=0`). With none there is
+    /// nothing to keep, and those that somebody makes later get a driver, as kernels have it.
     /// Changing a number goes through 0, so it is refused with [`HostError::VfsInUse`] while any VF
     /// has a user; the caller decides whether the link may bounce. Returns when all VFs' PCI
     /// functions have appeared.

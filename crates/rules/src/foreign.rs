@@ -53,6 +53,11 @@ impl Ours {
         self.vfs.insert(vf);
     }
 
+    /// True if we made the VFs of this PF.
+    pub fn made(&self, pf: PciAddress) -> bool {
+        self.pfs.contains(&pf)
+    }
+
     /// True if it was in our hands, or we made it.
     pub fn has(&self, pf: PciAddress, vf: PciAddress) -> bool {
         self.vfs.contains(&vf) || self.pfs.contains(&pf)

@@ -23,6 +23,7 @@ mod own_bridge;
 mod park;
 mod process;
 mod random;
+mod reset;
 mod saves;
 mod strays;
 mod threads;

@@ -28,11 +28,12 @@ pub fn page() -> String {
          | notice | somebody decided it, or it may become worse; nothing is missing | 0 |\n\n\
          Faults that are acknowledged or muted do not count.\n\n\
          ## Windows\n\n\
-         They can be changed, and detections turned off, where the server is started: `--fault-windows`, or \
-         `ACCELNET_FAULT_WINDOWS` in `/etc/default/accelnet-server` (of one host by `systemctl edit accelnetd`, as \
-         `Environment=`). In seconds:\n\n\
-         ```ini\n\
-         ACCELNET_FAULT_WINDOWS=vm_parked=3600/0,adapter_link_flaps=10/600,version_skew=off\n\
+         They can be changed, and detections turned off, where the server is started, also of one host: in \
+         `/etc/accelnet/accelnetd.toml` ([configuration](configuration.md)), by `ACCELNET_FAULT_WINDOWS` or \
+         `--fault-windows`. In seconds:\n\n\
+         ```toml\n\
+         [server]\n\
+         fault-windows = \"vm_parked=3600/0,adapter_link_flaps=10/600,version_skew=off\"\n\
          ```\n\n\
          `CODE=OPENS/CLOSES`; of what is counted, `CODE=TIMES/WITHIN`.\n\n\
          | code | severity | about | opens | closes after |\n|---|---|---|---|---|\n",

@@ -27,7 +27,7 @@ use crate::{
     call::{Call, exit_code},
     cmdlet,
     output::{self, printable},
-    place,
+    place, support,
 };
 
 /// Runs one command line; the result is the process's exit code.
@@ -87,6 +87,9 @@ pub async fn run(args: Args) -> u8 {
         Command::Admin(command) => admin::run(&call, &command).await,
         Command::Token(command) => token::run(&call, command).await,
         Command::Audit(args) => audit::run(&call, &args).await,
+        Command::SupportBundle { file } => {
+            support::bundle(&call, &support::Host::default(), file).await
+        }
         Command::Whoami => login::whoami(&call).await,
         // They were run above.
         Command::Explain { .. }

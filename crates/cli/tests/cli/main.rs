@@ -39,5 +39,6 @@ mod parking;
 mod people;
 mod rig;
 mod shell;
+mod support;
 mod tables;
 mod waiting;

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `taking_over` | two servers on one etcd: one decides, the other points to it and takes over |
 //! | `crowd` | the active one is killed in the middle of a hundred changes |
+//! | `configuration` | the file with options, and what goes before it |
 //! | `secure` | an etcd that speaks TLS and asks for certificates; files that are wrong |
 //! | `backup` | a backup is put back on another kind of store, and a node follows |
 //! | `secrets` | secrets are nowhere but where they are meant to be; TLS 1.3 only |
@@ -11,6 +12,7 @@
 
 mod backup;
 mod certificates;
+mod configuration;
 mod crowd;
 mod rig;
 mod secrets;

@@ -102,7 +102,7 @@ impl Machine {
                 wanted: count,
             });
         }
-        adapter.drivers_autoprobe = Support::Supported(false);
+        adapter.drivers_autoprobe = Support::Supported(count == 0);
         let ifname = adapter.ifname.to_string();
         if adapter.vfs.len() == count as usize {
             return Ok(());

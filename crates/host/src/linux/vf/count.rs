@@ -90,7 +90,7 @@ pub fn ensure(
             return Err(HostError::VfsInUse { pf, users });
         }
     }
-    keep_drivers_off(root, pf)?;
+    host_drivers(root, pf, count == 0)?;
     if present != count {
         if present != 0 {
             let operation = format!("take away the {present} VFs of {pf}");
@@ -116,15 +116,17 @@ pub fn ensure(
     }
 }
 
-/// New VFs get no host driver. Kernels before 4.12 do not have the switch.
-fn keep_drivers_off(root: &Root, pf: PciAddress) -> Result<()> {
+/// New VFs get a host driver, or none. Kernels before 4.12 do not have the switch.
+fn host_drivers(root: &Root, pf: PciAddress, wanted: bool) -> Result<()> {
     let autoprobe = root.pci(pf).join("sriov_drivers_autoprobe");
+    let wanted = u32::from(wanted);
     match sysfs::parse::<u32>(&autoprobe)? {
-        None | Some(0) => Ok(()),
+        None => Ok(()),
+        Some(found) if found == wanted => Ok(()),
         Some(_) => sysfs::write(
             &autoprobe,
-            "0",
-            &format!("keep host drivers off the VFs of {pf}"),
+            &wanted.to_string(),
+            &format!("keep host drivers off the VFs of {pf}, or let them have new ones"),
         ),
     }
 }
