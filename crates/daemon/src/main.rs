@@ -10,6 +10,7 @@ mod incoming;
 mod kept;
 mod local;
 mod lock;
+mod metrics;
 mod node;
 mod own_agent;
 mod pass_on;
@@ -103,6 +104,8 @@ struct Standalone {
     libvirt: String,
     #[command(flatten)]
     health: health::HealthArgs,
+    #[command(flatten)]
+    metrics: metrics::MetricsArgs,
 }
 
 fn main() -> ExitCode {

@@ -3,10 +3,12 @@
 use std::{fs::File, path::Path, sync::Arc, time::Duration};
 
 use accelnet_agent::{Agent, Config};
+use accelnet_api::metrics::{Text, table};
 use accelnet_host::linux::Linux;
 use accelnet_hypervisor::libvirt::Libvirt;
-use accelnet_link::{Node, Pending};
+use accelnet_link::{Connected, Node, Pending};
 use accelnet_model::{Code, NodeDesired, NodeStatus, Problem};
+use accelnet_server::metrics::Measured;
 use anyhow::Result;
 use tokio::sync::watch;
 
@@ -66,6 +68,27 @@ pub async fn refresh(agent: Arc<Agent>) -> Result<NodeStatus, Problem> {
             Code::AgentUnreachable,
             format!("The look at the node failed: {error}."),
         ))
+    })
+}
+
+/// What Prometheus is told of the node, and of its line if it has one.
+pub fn measured(
+    agent: Arc<Agent>,
+    reports: watch::Receiver<Option<NodeStatus>>,
+    line: Option<watch::Receiver<Option<Connected>>>,
+) -> Measured<Text> {
+    Arc::new(move || {
+        let (agent, last) = (Arc::clone(&agent), reports.borrow().clone());
+        let connected = line.as_ref().map(|line| line.borrow().is_some());
+        Box::pin(async move {
+            let looked = tokio::task::spawn_blocking(move || agent.measure(last.as_ref())).await;
+            let mut text = looked.unwrap_or_else(|error| {
+                tracing::error!(%error, "metrics");
+                Text::default()
+            });
+            text.put_known(&table::AGENT_CONNECTED, &[], connected);
+            text
+        })
     })
 }
 

@@ -15,7 +15,10 @@ mod look;
 use std::{
     collections::BTreeSet,
     fmt,
-    sync::{Arc, Mutex, PoisonError, RwLock},
+    sync::{
+        Arc, Mutex, PoisonError, RwLock,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -88,6 +91,8 @@ pub struct Health {
     inner: tokio::sync::Mutex<Inner>,
     shown: RwLock<Arc<[Fault]>>,
     events: Mutex<Events>,
+    /// How often a NIC's path was another one.
+    switches: AtomicU64,
 }
 
 struct Inner {
@@ -116,6 +121,7 @@ impl Health {
                 keep: BTreeSet::new(),
             }),
             events: Mutex::new(Events::kept(kept.events)),
+            switches: AtomicU64::new(0),
         }
     }
 
@@ -123,6 +129,11 @@ impl Health {
     pub fn shown(&self) -> Arc<[Fault]> {
         let shown = self.shown.read().unwrap_or_else(PoisonError::into_inner);
         Arc::clone(&shown)
+    }
+
+    /// How often a NIC's path was another one than before, since the server's start.
+    pub fn switches(&self) -> u64 {
+        self.switches.load(Ordering::Relaxed)
     }
 
     /// The last events, in their order.
@@ -206,6 +217,7 @@ impl Server {
         let (mut stepped, happened) = apart(|| {
             let shortage = admission::shortage_now(&wish, &seen);
             looked.look(&wish, &seen, &extras, shortage.as_ref(), now);
+            health.switches.store(looked.switched(), Ordering::Relaxed);
             let stepped = looked.step(state, now, &health.settings.tuning);
             (stepped, looked.happened(now.at))
         });

@@ -36,6 +36,7 @@
 //! | [`apart`] | computing that takes its time |
 //! | [`view`] | what users see, from wish and reports |
 //! | [`boards`] | what is watched, once for all who watch it |
+//! | [`metrics`] | what Prometheus is told |
 //! | [`page`] | a list, page by page |
 //! | [`settling`] | a server that has just started asks for patience |
 //! | [`routes`] | HTTP |
@@ -53,6 +54,7 @@ mod failure;
 pub mod fake;
 mod health;
 mod line;
+pub mod metrics;
 mod nodes;
 mod page;
 mod people;
@@ -96,6 +98,7 @@ use crate::{
     boards::Boards,
     health::Health,
     line::Line,
+    metrics::Measures,
     nodes::membership::Membership,
     people::Attempts,
     reports::{Known, Reports, Seen},
@@ -147,6 +150,7 @@ struct Shared {
     start: u64,
     boards: Boards,
     health: Health,
+    measures: Measures,
     stopping: watch::Sender<bool>,
 }
 
@@ -222,6 +226,7 @@ impl Server {
             changes: watch::channel(0).0,
             start: Uuid::new_v4().as_u64_pair().0,
             boards: Boards::default(),
+            measures: Measures::default(),
             stopping: watch::channel(false).0,
         };
         let kept = shared.state.kept_reports().await?;
@@ -390,6 +395,9 @@ impl Server {
         decide: impl FnMut(&Wish) -> Result<Decided<T>, Vec<Problem>> + Send + 'static,
     ) -> Result<Changed<T>, Vec<Problem>> {
         let changed = self.in_turn(asked, decide).await;
+        if !asked.dry_run {
+            self.shared.measures.note_change(&changed);
+        }
         if let Err(problems) = &changed
             && !asked.dry_run
         {

@@ -54,6 +54,8 @@ pub struct Looked {
     /// VMs whose path has changed lately, and when that was last.
     switches: BTreeMap<Uuid, Switches>,
     switched_at: BTreeMap<Uuid, Duration>,
+    /// How often a NIC's path was another one, ever.
+    switched: u64,
     /// Where VMs run.
     run_on: BTreeMap<Uuid, Name>,
     happened: Vec<(EventKind, FaultObject, String)>,
@@ -89,6 +91,11 @@ impl Looked {
         self.of_cluster = self.look_at_cluster(wish, seen, extras, shortage, now.at);
         self.wish = Some(wish.clone());
         self.seen = seen.clone();
+    }
+
+    /// How often a NIC's path was another one than before.
+    pub fn switched(&self) -> u64 {
+        self.switched
     }
 
     /// Nodes of which something may have become otherwise.
@@ -154,6 +161,7 @@ impl Looked {
             });
             count.node = name.clone();
             count.total += 1;
+            self.switched += 1;
             self.happened.push((EventKind::VmSwitched, object, text));
         }
     }

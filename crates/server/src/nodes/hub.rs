@@ -175,6 +175,13 @@ impl Hub {
             .is_some_and(|seat| seat.session.is_some())
     }
 
+    /// How many nodes give signs of life.
+    pub fn connected(&self) -> usize {
+        let inner = self.lock();
+        let seats = inner.seats.values();
+        seats.filter(|seat| seat.session.is_some()).count()
+    }
+
     /// An agent begins a session; the one before is over.
     ///
     /// # Errors
