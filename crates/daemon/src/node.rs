@@ -106,8 +106,8 @@ async fn serve(args: &AgentArgs) -> Result<()> {
         reports,
         only: _until_its_end,
     } = own_agent::start(&args.state.state_dir, libvirt)?;
-    let node = Arc::new(AtLine(Arc::clone(&agent)));
     let last_report = reports.clone();
+    let node = Arc::new(AtLine(Arc::clone(&agent), last_report.clone()));
     let line = Line::new(credentials, directory, node, reports);
     let measured = own_agent::measured(Arc::clone(&agent), last_report, Some(line.connected()));
     let numbers = page(measured);

@@ -7,10 +7,11 @@ use accelnet_api::metrics::{Text, table};
 use accelnet_host::linux::Linux;
 use accelnet_hypervisor::libvirt::Libvirt;
 use accelnet_link::{Connected, Node, Pending};
-use accelnet_model::{Code, NodeDesired, NodeStatus, Problem};
+use accelnet_model::{Code, NicCounted, NodeDesired, NodeStatus, Problem};
 use accelnet_server::metrics::Measured;
 use anyhow::Result;
 use tokio::sync::watch;
+use uuid::Uuid;
 
 use crate::{alive::Dead, lock};
 
@@ -92,8 +93,22 @@ pub fn measured(
     })
 }
 
-/// The agent at its end of the line.
-pub struct AtLine(pub Arc<Agent>);
+/// What was counted of a VM's packets.
+pub async fn traffic(
+    agent: Arc<Agent>,
+    last: Option<NodeStatus>,
+    vm: Uuid,
+) -> Result<Vec<NicCounted>, Problem> {
+    let Some(last) = last else {
+        let text = "The node has not been looked at yet.";
+        return Err(Problem::new(Code::AgentUnreachable, text));
+    };
+    let counted = tokio::task::spawn_blocking(move || agent.traffic(&last, vm)).await;
+    counted.map_err(|error| Problem::new(Code::Internal, format!("Counters: {error}.")))
+}
+
+/// The agent at its end of the line, and its last report.
+pub struct AtLine(pub Arc<Agent>, pub watch::Receiver<Option<NodeStatus>>);
 
 impl Node for AtLine {
     fn set_desired(&self, desired: NodeDesired) {
@@ -102,6 +117,17 @@ impl Node for AtLine {
 
     fn refresh(&self) -> Pending<'static, Result<NodeStatus, Problem>> {
         Box::pin(refresh(Arc::clone(&self.0)))
+    }
+
+    fn traffic(&self, vm: Uuid) -> Pending<'static, Vec<NicCounted>> {
+        let counting = traffic(Arc::clone(&self.0), self.1.borrow().clone(), vm);
+        Box::pin(async {
+            // Told as what it is: the node sees nothing of the VM.
+            counting.await.unwrap_or_else(|problem| {
+                tracing::warn!(%problem, "counters that the server asked for");
+                Vec::new()
+            })
+        })
     }
 }
 

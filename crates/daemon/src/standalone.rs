@@ -48,6 +48,7 @@ async fn serve(args: &Standalone) -> Result<()> {
     let node = Arc::new(LocalNode {
         names: [name.clone()].into(),
         agent: Arc::clone(&agent),
+        last: last_report.clone(),
     });
     let nodes = Arc::clone(&node) as Arc<dyn Nodes>;
     let server = Server::with(store, nodes, args.health.settings())

@@ -390,6 +390,7 @@ async fn a_node_says_nothing_in_anothers_name() {
             sequence: 1000,
             at: None,
             answers: Vec::new(),
+            traffic: None,
             status: Some(Box::new(status)),
         };
         let answer = http.post(&url).json(&up).send().await.unwrap();

@@ -11,6 +11,7 @@
 
 mod events;
 mod look;
+mod paths;
 
 use std::{
     collections::BTreeSet,
@@ -23,12 +24,13 @@ use std::{
 };
 
 use accelnet_api::{Event, EventKind};
-use accelnet_model::{Acknowledged, Code, Fault, Muted, Problem};
+use accelnet_model::{Acknowledged, Code, Fault, MacAddr, Muted, Problem};
 pub use accelnet_rules::health::Tuning;
 use accelnet_rules::health::{Changed, Key, Moment, State};
 use accelnet_store::Op;
 use jiff::Timestamp;
 use tokio::time::{Instant, sleep};
+use uuid::Uuid;
 
 use crate::{
     Server, admission,
@@ -38,6 +40,7 @@ use crate::{
 };
 pub use events::Events;
 use look::{Extras, Looked};
+use paths::Paths;
 
 /// After a look there is none for this long, and for so many times as long as it took: a twentieth of a core at most.
 const REST: Duration = Duration::from_secs(1);
@@ -93,6 +96,7 @@ pub struct Health {
     events: Mutex<Events>,
     /// How often a NIC's path was another one.
     switches: AtomicU64,
+    paths: Mutex<Paths>,
 }
 
 struct Inner {
@@ -122,6 +126,7 @@ impl Health {
             }),
             events: Mutex::new(Events::kept(kept.events)),
             switches: AtomicU64::new(0),
+            paths: Mutex::default(),
         }
     }
 
@@ -134,6 +139,12 @@ impl Health {
     /// How often a NIC's path was another one than before, since the server's start.
     pub fn switches(&self) -> u64 {
         self.switches.load(Ordering::Relaxed)
+    }
+
+    /// Since when a NIC is on its path, if that is known, and how often it switched within the last hour.
+    pub fn path_of(&self, vm: Uuid, mac: MacAddr) -> (Option<Timestamp>, u32) {
+        let paths = self.paths.lock().unwrap_or_else(PoisonError::into_inner);
+        paths.of(vm, mac, self.now().up)
     }
 
     /// The last events, in their order.
@@ -218,6 +229,9 @@ impl Server {
             let shortage = admission::shortage_now(&wish, &seen);
             looked.look(&wish, &seen, &extras, shortage.as_ref(), now);
             health.switches.store(looked.switched(), Ordering::Relaxed);
+            let mut paths = health.paths.lock().unwrap_or_else(PoisonError::into_inner);
+            paths.note(looked.path_changes(), now.at, now.up);
+            drop(paths);
             let stepped = looked.step(state, now, &health.settings.tuning);
             (stepped, looked.happened(now.at))
         });

@@ -37,6 +37,7 @@
 //! | [`view`] | what users see, from wish and reports |
 //! | [`boards`] | what is watched, once for all who watch it |
 //! | [`metrics`] | what Prometheus is told |
+//! | [`traffic`] | what was counted of a VM's packets |
 //! | [`page`] | a list, page by page |
 //! | [`settling`] | a server that has just started asks for patience |
 //! | [`routes`] | HTTP |
@@ -65,6 +66,7 @@ mod settling;
 mod sharded;
 mod state;
 mod told;
+mod traffic;
 mod view;
 mod whereabouts;
 

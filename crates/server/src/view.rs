@@ -237,6 +237,7 @@ fn empty(uuid: Uuid, name: &str) -> Vm {
         resting: false,
         staged: Vec::new(),
         problems: Vec::new(),
+        traffic: Vec::new(),
     }
 }
 

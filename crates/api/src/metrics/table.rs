@@ -183,4 +183,50 @@ mod tests {
             assert!(help.ends_with('.') && !help.contains(['|', '\n']), "{name}");
         }
     }
+
+    /// Words that are metrics' names, as rules, dashboard and guide use them.
+    fn named(text: &str) -> BTreeSet<&str> {
+        let words = text.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_'));
+        words.filter(|word| word.starts_with("accelnet_")).collect()
+    }
+
+    fn is_told(word: &str) -> bool {
+        let parts = ["_bucket", "_sum", "_count"];
+        ALL.iter().any(|metric| match metric.kind {
+            Kind::Histogram => {
+                let part = word.strip_prefix(metric.name);
+                part.is_some_and(|part| parts.contains(&part))
+            }
+            Kind::Gauge | Kind::Counter => metric.name == word,
+        })
+    }
+
+    #[test]
+    fn alerts_dashboard_and_guide_name_metrics_that_there_are() {
+        for (file, text) in [
+            (
+                "accelnet.rules.yml",
+                include_str!("../../../../packaging/prometheus/accelnet.rules.yml"),
+            ),
+            (
+                "accelnet.rules.test.yml",
+                include_str!("../../../../packaging/prometheus/accelnet.rules.test.yml"),
+            ),
+            (
+                "accelnet.json",
+                include_str!("../../../../packaging/grafana/accelnet.json"),
+            ),
+            (
+                "metrics.md",
+                include_str!("../../../../docs/guide/metrics.md"),
+            ),
+        ] {
+            let names = named(text);
+            assert!(!names.is_empty(), "{file}");
+            let unknown: Vec<&&str> = names.iter().filter(|word| !is_told(word)).collect();
+            assert!(unknown.is_empty(), "{file}: {unknown:?}");
+        }
+        assert!(!is_told("accelnet_api_request_duration_seconds"));
+        assert!(!is_told("accelnet_nodes_total"));
+    }
 }

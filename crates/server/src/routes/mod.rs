@@ -29,7 +29,7 @@ use axum::{
 use conditional::Condition;
 pub use document::openapi;
 use extract::{
-    Asking, BODY_LIMIT_BYTES, Body, Change, DryRun, Listing, Paging, Path, Query, Watch, WatchFrom,
+    Asking, BODY_LIMIT_BYTES, Body, Change, DryRun, Listing, Paging, Path, Query, WatchFrom,
 };
 use utoipa_axum::{router::OpenApiRouter, routes};
 
