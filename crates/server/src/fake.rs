@@ -97,8 +97,7 @@ impl FakeNodes {
 
     /// What a node says was counted of its VMs' packets.
     pub fn counts(&self, node: &str, counted: Vec<NicCounted>) {
-        let node: Name = node.parse().unwrap();
-        self.lock().get_mut(&node).unwrap().counted = counted;
+        self.with(node, |fake| fake.counted = counted);
     }
 
     /// One more node, which reports at once.

@@ -5,6 +5,7 @@
 //! | `taking_over` | two servers on one etcd: one decides, the other points to it and takes over |
 //! | `crowd` | the active one is killed in the middle of a hundred changes |
 //! | `secure` | an etcd that speaks TLS and asks for certificates; files that are wrong |
+//! | `metrics` | the page for Prometheus, of a server that decides and of one that stands by |
 //! | `backup` | a backup is put back on another kind of store, and a node follows |
 //! | `secrets` | secrets are nowhere but where they are meant to be; TLS 1.3 only |
 #![cfg(feature = "etcd")]
@@ -12,6 +13,7 @@
 mod backup;
 mod certificates;
 mod crowd;
+mod metrics;
 mod rig;
 mod secrets;
 mod secure;
