@@ -13,7 +13,7 @@ define lab_test
 ACCELNET_LAB_LOST=$(LAB_LOST) $(CARGO) test --workspace --features $(TESTED),accelnet-lab/lab --test lab -- --nocapture --exact $(1)
 endef
 
-.PHONY: help deps build test-build demo test unit-test contract-test sim fuzz mutants lab-test bench check fmt openapi problems configuration deb deb-test freeze clean
+.PHONY: help deps build test-build demo test unit-test contract-test metrics-test sim fuzz mutants lab-test bench check fmt openapi problems configuration deb deb-test freeze clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -42,6 +42,10 @@ unit-test: test-build ## unit, property and component tests only
 
 contract-test: test-build ## requests made from the OpenAPI document against the server over made-up nodes
 	CARGO_TARGET_DIR=$(TARGET) scripts/contract-test
+
+metrics-test: test-build ## a real Prometheus scrapes a server and an agent; rules and alerts are tried with promtool
+	@scripts/install-deps metrics
+	CARGO_TARGET_DIR=$(TARGET) scripts/metrics-test
 
 # Hosts by themselves, and a third as many clusters: those take longer.
 SEEDS := 600
@@ -94,9 +98,10 @@ fmt: ## format the code
 openapi: build ## write docs/reference/openapi.json anew
 	$(TARGET)/debug/accelnetd openapi > docs/reference/openapi.json
 
-problems: build ## write docs/reference/problems.md and health.md anew
+problems: build ## write docs/reference/problems.md, health.md and metrics.md anew
 	$(TARGET)/debug/accelnet explain --markdown > docs/reference/problems.md
 	$(TARGET)/debug/accelnet explain --detections > docs/reference/health.md
+	$(TARGET)/debug/accelnet explain --metrics > docs/reference/metrics.md
 
 configuration: build ## write docs/reference/configuration.md anew
 	$(TARGET)/debug/accelnetd config reference > docs/reference/configuration.md

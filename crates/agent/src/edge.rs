@@ -30,6 +30,7 @@ use accelnet_rules::action::Lane;
 use crate::{
     Message, carry_out,
     event::{Effect, Event, GlanceScope, HostScope, Promised},
+    figures::Figures,
     ledger::Ledger,
     look,
     machine::Machine,
@@ -67,6 +68,7 @@ pub struct Edge {
     tokens: u64,
     /// Milliseconds on the host's clock at the last round.
     beat: Arc<AtomicU64>,
+    figures: Arc<Figures>,
     frames: mpsc::Sender<FramesJob>,
     looks: mpsc::Sender<HostScope>,
     vms: mpsc::Sender<()>,
@@ -81,6 +83,7 @@ impl Edge {
         messages: mpsc::Sender<Message>,
         report: Box<dyn FnMut(NodeStatus) + Send>,
         beat: Arc<AtomicU64>,
+        figures: Arc<Figures>,
     ) -> Self {
         let (ledger, problem) = Ledger::open(&state_dir);
         let (frames, jobs) = mpsc::channel();
@@ -92,9 +95,20 @@ impl Edge {
                 Arc::clone(&hypervisor),
                 jobs,
                 messages.clone(),
+                Arc::clone(&figures),
             ),
-            host_thread(Arc::clone(&host), scopes, messages.clone()),
-            vms_thread(Arc::clone(&hypervisor), turns, messages.clone()),
+            host_thread(
+                Arc::clone(&host),
+                scopes,
+                messages.clone(),
+                Arc::clone(&figures),
+            ),
+            vms_thread(
+                (Arc::clone(&host), Arc::clone(&hypervisor)),
+                turns,
+                messages.clone(),
+                Arc::clone(&figures),
+            ),
         ];
         Self {
             machine: Machine::new(ledger, problem),
@@ -107,6 +121,7 @@ impl Edge {
             expecting: Vec::new(),
             tokens: 0,
             beat,
+            figures,
             frames,
             looks,
             vms,
@@ -166,7 +181,10 @@ impl Edge {
                 Effect::LookAtVms => drop(self.vms.send(())),
                 Effect::Do(lane, actions) => self.spawn(lane, actions),
                 Effect::Save(ledger) => self.save(&ledger),
-                Effect::Report(status) => (self.report)(*status),
+                Effect::Report(status) => {
+                    self.figures.reported(&status, now);
+                    (self.report)(*status);
+                }
                 Effect::Answer(token, status) => answer(&mut self.asked, token, *status),
                 Effect::Promise(token, promised) => answer(&mut self.expecting, token, promised),
             }
@@ -227,13 +245,17 @@ fn frames_thread(
     hypervisor: Arc<dyn Hypervisor>,
     jobs: mpsc::Receiver<FramesJob>,
     messages: mpsc::Sender<Message>,
+    figures: Arc<Figures>,
 ) -> JoinHandle<()> {
     thread::spawn(move || {
         for job in jobs {
             let event = match job {
                 FramesJob::Glance(at) => Event::Glanced(look::at_glance(&*host, at)),
                 FramesJob::Do(actions) => {
-                    Event::Done(Lane::Frames, carry_out_all(actions, &*host, &*hypervisor))
+                    let began = host.now();
+                    let done = carry_out_all(actions, &*host, &*hypervisor);
+                    figures.did(began, &done);
+                    Event::Done(Lane::Frames, done)
                 }
             };
             if messages.send(Message::Event(event)).is_err() {
@@ -247,10 +269,13 @@ fn host_thread(
     host: Arc<dyn Host>,
     scopes: mpsc::Receiver<HostScope>,
     messages: mpsc::Sender<Message>,
+    figures: Arc<Figures>,
 ) -> JoinHandle<()> {
     thread::spawn(move || {
         for scope in scopes {
+            let began = host.now();
             let event = Event::HostSeen(Box::new(look::at_host(&*host, &scope)));
+            figures.looked_at_machine(began, host.now());
             if messages.send(Message::Event(event)).is_err() {
                 return;
             }
@@ -259,13 +284,16 @@ fn host_thread(
 }
 
 fn vms_thread(
-    hypervisor: Arc<dyn Hypervisor>,
+    (host, hypervisor): (Arc<dyn Host>, Arc<dyn Hypervisor>),
     looks: mpsc::Receiver<()>,
     messages: mpsc::Sender<Message>,
+    figures: Arc<Figures>,
 ) -> JoinHandle<()> {
     thread::spawn(move || {
         for () in looks {
+            let began = host.now();
             let event = Event::VmsSeen(Box::new(look::at_vms(&*hypervisor)));
+            figures.looked_at_vms(began, host.now());
             if messages.send(Message::Event(event)).is_err() {
                 return;
             }

@@ -17,12 +17,15 @@ mod carry_out;
 mod edge;
 pub mod event;
 mod failures;
+pub mod figures;
 pub mod ledger;
 mod look;
 pub mod machine;
+mod metrics;
 mod repairs;
 mod report;
 pub mod reset;
+mod traffic;
 mod watches;
 mod words;
 
@@ -37,10 +40,13 @@ use std::{
     time::Duration,
 };
 
+use accelnet_api::metrics::Text;
 use accelnet_host::Host;
 use accelnet_hypervisor::Hypervisor;
-use accelnet_model::{Code, NodeDesired, NodeStatus, Problem};
+use accelnet_model::{Code, IfName, NicCounted, NodeDesired, NodeStatus, Problem, Traffic};
 pub use boot::boot;
+use figures::Figures;
+use uuid::Uuid;
 
 /// Carries out effects by hand, for whoever drives the step itself: tests and the simulator.
 pub mod by_hand {
@@ -81,6 +87,7 @@ pub struct Agent {
     messages: mpsc::Sender<Message>,
     host: Arc<dyn Host>,
     beat: Arc<AtomicU64>,
+    figures: Arc<Figures>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -96,6 +103,8 @@ impl Agent {
         let own = messages.clone();
         let beat = Arc::new(AtomicU64::new(host.now().as_millis() as u64));
         let (its_host, its_beat) = (Arc::clone(&host), Arc::clone(&beat));
+        let figures = Arc::<Figures>::default();
+        let its_figures = Arc::clone(&figures);
         let thread = std::thread::spawn(move || {
             let report = Box::new(report);
             edge::Edge::new(
@@ -105,6 +114,7 @@ impl Agent {
                 own,
                 report,
                 its_beat,
+                its_figures,
             )
             .run(&inbox);
         });
@@ -112,6 +122,7 @@ impl Agent {
             messages,
             host,
             beat,
+            figures,
             thread: Some(thread),
         }
     }
@@ -149,6 +160,38 @@ impl Agent {
     /// `no_free_vf` and what else keeps a VF from being given; `agent_unreachable` if there is no answer in time.
     pub fn expect(&self, vm: event::Expected, limit: Duration) -> Result<event::Promised, Problem> {
         self.ask(limit, |answer| Message::Expect(vm, answer))?
+    }
+
+    /// What Prometheus is told of this node, whose last report this is. Waits for the kernel, within its own limit, and
+    /// for nothing else.
+    pub fn measure(&self, last: Option<&NodeStatus>) -> Text {
+        let (figures, now) = (self.figures.snapshot(), self.host.now());
+        let mut text = metrics::of_agent(&figures, self.beat(), now);
+        if let Some(status) = last {
+            let counters = self.counters(status);
+            text.append(metrics::of_node(status, &counters, &figures, now));
+        }
+        text
+    }
+
+    /// What was counted of the NICs of a VM that is in the last report; nothing if it is not. Waits for the kernel.
+    pub fn traffic(&self, last: &NodeStatus, vm: Uuid) -> Vec<NicCounted> {
+        let mut vms = last.vms.iter();
+        let Some(vm) = vms.find(|known| known.facts.uuid == vm) else {
+            return Vec::new();
+        };
+        traffic::of_vm(last, vm, &self.counters(last))
+    }
+
+    fn counters(&self, status: &NodeStatus) -> Result<Traffic, String> {
+        let with_vfs = status.adapters.iter().map(|adapter| &adapter.facts);
+        let with_vfs = with_vfs.filter(|facts| !facts.vfs.is_empty());
+        let pfs: Vec<IfName> = with_vfs.map(|facts| facts.ifname.clone()).collect();
+        let read = self.host.observe_traffic(&pfs);
+        read.map_err(|error| {
+            tracing::warn!(%error, "counters");
+            error.to_string()
+        })
     }
 
     fn ask<T>(

@@ -5,6 +5,7 @@
 //!     │  POST join     a token, a public key ───────────►│  once; no certificate yet
 //!     │  GET  follow   ─────────────────────────────────►│
 //!     │◄── Welcome, Wish, then Vms │ Wish │ Look │ Alive │  one long answer, NDJSON
+//!     │                     or Traffic ─────────────────►│  what was counted of a VM; older agents leave it out
 //!     │  POST report   session, sequence, status ───────►│  what changed; else a sign of life
 //!     │  POST renew    a public key ────────────────────►│  before the certificate expires
 //!     │  POST incoming a VM that is on its way here ────►│  whether it may come (crate::incoming)
@@ -16,7 +17,7 @@
 
 use std::time::Duration;
 
-use accelnet_model::{ClusterEnable, Intent, Name, NodeDesired, NodeStatus, VmDesired};
+use accelnet_model::{ClusterEnable, Intent, Name, NicCounted, NodeDesired, NodeStatus, VmDesired};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -97,6 +98,14 @@ pub enum Down {
         /// The question.
         number: u64,
     },
+    /// Say what was counted of a VM's packets, under this number. An older agent does not know the question, and gives no
+    /// answer.
+    Traffic {
+        /// The question.
+        number: u64,
+        /// The VM.
+        vm: Uuid,
+    },
     /// The server is there.
     Alive,
     /// A newer server's, which is left out.
@@ -117,9 +126,21 @@ pub struct Up {
     /// Questions that `status` is younger than.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub answers: Vec<u64>,
+    /// What was counted of a VM's packets, if that was asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub traffic: Option<VmCounted>,
     /// What the node is; nothing has changed since the last one if `None`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub status: Option<Box<NodeStatus>>,
+}
+
+/// The answer to [`Down::Traffic`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VmCounted {
+    /// The question.
+    pub number: u64,
+    /// The VM's NICs; none if the node does not see the VM.
+    pub nics: Vec<NicCounted>,
 }
 
 /// What leads from one wish to another: the VMs that differ, or all of it where more does.
@@ -166,7 +187,11 @@ pub fn after(before: Option<&NodeDesired>, said: &Down) -> Option<NodeDesired> {
             after.vms.sort_by_key(|vm| vm.uuid);
             Some(after)
         }
-        Down::Welcome { .. } | Down::Look { .. } | Down::Alive | Down::Unknown => None,
+        Down::Welcome { .. }
+        | Down::Look { .. }
+        | Down::Traffic { .. }
+        | Down::Alive
+        | Down::Unknown => None,
     }
 }
 

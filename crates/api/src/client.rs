@@ -47,6 +47,12 @@ pub enum ClientError {
 }
 
 impl ClientError {
+    /// One of the problems has this code.
+    fn has(&self, code: Code) -> bool {
+        let Self::Problems(problems) = self;
+        problems.iter().any(|problem| problem.code == code)
+    }
+
     /// The problems, at least one.
     pub fn into_problems(self) -> Vec<Problem> {
         let Self::Problems(problems) = self;
@@ -172,6 +178,16 @@ impl Client {
     pub async fn explain(&self, vm: &str) -> Result<VmExplanation> {
         self.get(&format!("/vms/{}/explanation", paths::vm(vm)?))
             .await
+    }
+
+    /// One VM by name or UUID, with what was counted of its packets. A server that does not know the question tells of the VM
+    /// without.
+    pub async fn vm_with_traffic(&self, vm: &str) -> Result<Vm> {
+        let path = format!("/vms/{}?traffic=true", paths::vm(vm)?);
+        match self.get(&path).await {
+            Err(error) if error.has(Code::InvalidArgument) => self.vm(vm).await,
+            answer => answer,
+        }
     }
 
     /// Accelerates a VM, or changes its level.

@@ -11,6 +11,7 @@ pub mod client;
 pub mod health;
 pub mod incoming;
 pub mod json;
+pub mod metrics;
 pub mod node;
 pub mod people;
 mod place;

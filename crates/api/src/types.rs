@@ -1,9 +1,10 @@
 //! Bodies of requests and answers.
 
 use accelnet_model::{
-    AdapterMatch, AdapterName, AdapterStatus, Code, IfName, Intent, IntentOnNode, IntentType,
-    LevelQueuePairs, LevelTxRates, Levels, Name, NicPath, NicStatus, PciAddress, Performance,
-    Problem, Progress, VfCount, VfDriver, VmState, Waiver, WhenToCreateVfs,
+    AdapterMatch, AdapterName, AdapterStatus, Code, Counted, IfName, Intent, IntentOnNode,
+    IntentType, LevelQueuePairs, LevelTxRates, Levels, MacAddr, Name, NicPath, NicStatus,
+    PciAddress, Performance, Problem, Progress, VfCount, VfDriver, VmState, Waiver,
+    WhenToCreateVfs,
 };
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -150,6 +151,32 @@ pub struct Vm {
     /// What keeps it from the wanted state.
     #[serde(default)]
     pub problems: Vec<Problem>,
+    /// What was counted of its NICs, if that was asked for (`traffic=true` of one VM).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub traffic: Vec<NicTraffic>,
+}
+
+/// What was counted of a NIC's packets, on each of its paths. Counters begin again when a tap or a VF is made anew, and a VF's
+/// go on when it goes from one VM to the next: only their differences say something of one VM.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct NicTraffic {
+    /// The NIC.
+    pub mac: MacAddr,
+    /// The path that it is on.
+    pub path: NicPath,
+    /// Since when, if it has changed since the server that decides has begun to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub since: Option<Timestamp>,
+    /// How often it changed between VF and switch within the last hour, as far as the server that decides has seen.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub switches_last_hour: Option<u32>,
+    /// By the VF that it has, as the adapter's driver counts; absent if it has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vf: Option<Counted>,
+    /// By the switch: at its tap, as the guest sees it; absent if it has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub software: Option<Counted>,
 }
 
 impl Vm {

@@ -218,6 +218,10 @@ pub enum Command {
         /// All detections as the page docs/reference/health.md.
         #[arg(long, hide = true, conflicts_with_all = ["code", "markdown"])]
         detections: bool,
+
+        /// All metrics as the page docs/reference/metrics.md.
+        #[arg(long, hide = true, conflicts_with_all = ["code", "markdown", "detections"])]
+        metrics: bool,
     },
 
     /// Commands with the names and parameters of the reference's PowerShell cmdlets.

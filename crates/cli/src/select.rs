@@ -250,6 +250,7 @@ mod tests {
             resting: false,
             staged: vec![],
             problems: vec![],
+            traffic: vec![],
         }
     }
 

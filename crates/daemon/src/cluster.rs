@@ -22,6 +22,7 @@ use crate::{
     etcd_files::EtcdFiles,
     health::HealthArgs,
     kept::{Kept, Open},
+    metrics::MetricsArgs,
     service::{self, Stop, tell_systemd},
     socket, stage,
 };
@@ -94,6 +95,8 @@ pub struct ServerArgs {
     socket: PathBuf,
     #[command(flatten)]
     health: HealthArgs,
+    #[command(flatten)]
+    metrics: MetricsArgs,
 }
 
 impl ServerArgs {
@@ -216,6 +219,7 @@ async fn serve(args: &ServerArgs) -> Result<()> {
     let listener = TcpListener::bind(args.listen)
         .await
         .with_context(|| format!("cannot listen on {}", args.listen))?;
+    let metrics = args.metrics.listen().await?;
     let (certificates, certificate) = watch::channel(own_certificate(&authority, &names)?);
     let renewing = keep_certificate(Arc::clone(&authority), names, certificates);
     let (own, stage) = watch::channel(open.begins());
@@ -224,6 +228,7 @@ async fn serve(args: &ServerArgs) -> Result<()> {
         Door::Network(listener, certificate),
     ];
     let (stop, stopped) = watch::channel(false);
+    let numbers = metrics.serve(stage::metrics_router(stage.clone()), told(stopped.clone()));
     let front = stage::router(stage, open.who_decides());
     let shut = told(stopped.clone());
     let serving = tokio::spawn(connections::serve_all(doors, front, shut));
@@ -258,6 +263,7 @@ async fn serve(args: &ServerArgs) -> Result<()> {
         // It gives up the lead with its last words, so that another need not wait for the end of its lease.
         None => active.await?,
     }
+    numbers.await?;
     Ok(serving.await?)
 }
 

@@ -21,7 +21,7 @@ use tokio::sync::watch;
 
 use crate::{
     etcd_files::EtcdFiles,
-    stage::{Own, WhoDecides},
+    stage::{Own, Serving, WhoDecides},
 };
 
 /// The file in the state directory, unless another is named.
@@ -207,7 +207,10 @@ async fn active<S: Store>(
 ) -> Result<()> {
     let server = Server::of_cluster(store, authority, addresses, settings).await;
     let server = server.context("the cluster's state cannot be used")?;
-    own.send_replace(Own::Serves(server.router()));
+    own.send_replace(Own::Serves(Serving {
+        all: server.router(),
+        metrics: server.metrics_page(),
+    }));
     ready();
     let (halt, halted) = watch::channel(false);
     let work = server.work(async move {

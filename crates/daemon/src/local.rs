@@ -3,8 +3,10 @@
 use std::sync::Arc;
 
 use accelnet_agent::Agent;
-use accelnet_model::{Name, NodeDesired, NodeStatus, Problem};
+use accelnet_model::{Name, NicCounted, NodeDesired, NodeStatus, Problem};
 use accelnet_server::{Nodes, Pending};
+use tokio::sync::watch;
+use uuid::Uuid;
 
 use crate::own_agent;
 
@@ -14,6 +16,8 @@ pub struct LocalNode {
     pub names: Arc<[Name]>,
     /// Its agent.
     pub agent: Arc<Agent>,
+    /// What it reported last.
+    pub last: watch::Receiver<Option<NodeStatus>>,
 }
 
 impl Nodes for LocalNode {
@@ -23,6 +27,15 @@ impl Nodes for LocalNode {
 
     fn refresh<'a>(&'a self, _node: &'a Name) -> Pending<'a, Result<NodeStatus, Problem>> {
         Box::pin(own_agent::refresh(Arc::clone(&self.agent)))
+    }
+
+    fn traffic<'a>(
+        &'a self,
+        _node: &'a Name,
+        vm: Uuid,
+    ) -> Pending<'a, Result<Vec<NicCounted>, Problem>> {
+        let last = self.last.borrow().clone();
+        Box::pin(own_agent::traffic(Arc::clone(&self.agent), last, vm))
     }
 
     fn set_desired(&self, _node: &Name, desired: NodeDesired) {

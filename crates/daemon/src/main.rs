@@ -14,6 +14,7 @@ mod kept;
 mod local;
 mod lock;
 mod man;
+mod metrics;
 mod node;
 mod own_agent;
 mod pass_on;
@@ -138,6 +139,8 @@ struct Standalone {
     libvirt: String,
     #[command(flatten)]
     health: health::HealthArgs,
+    #[command(flatten)]
+    metrics: metrics::MetricsArgs,
 }
 
 fn log_filter(text: &str) -> Result<String, String> {

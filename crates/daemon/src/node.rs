@@ -15,6 +15,7 @@ use crate::{
     StateDir,
     alive::{self, Pulse},
     incoming::{self, Judge},
+    metrics::{MetricsArgs, page},
     own_agent::{self, AtLine, OwnAgent},
     pass_on,
     service::{self, Stop, tell_systemd},
@@ -56,6 +57,8 @@ pub struct AgentArgs {
     /// Where this node's QEMU sends a VM's memory, e.g. tcp://{node}; without it libvirt chooses.
     #[arg(long, env = "ACCELNET_PEER_MEMORY", value_name = "URI")]
     peer_memory: Option<PeerUri>,
+    #[command(flatten)]
+    metrics: MetricsArgs,
 }
 
 /// Joins a cluster.
@@ -90,6 +93,7 @@ pub fn run(args: &AgentArgs) -> Result<()> {
 async fn serve(args: &AgentArgs) -> Result<()> {
     let mut stop_asked = Stop::listen()?;
     let socket = socket::listen(&args.socket)?;
+    let metrics = args.metrics.listen().await?;
     let directory = Credentials::directory(&args.state.state_dir);
     let credentials = Credentials::read(&directory)?;
     let name = credentials.name.clone();
@@ -102,16 +106,19 @@ async fn serve(args: &AgentArgs) -> Result<()> {
         reports,
         only: _until_its_end,
     } = own_agent::start(&args.state.state_dir, libvirt)?;
-    let node = Arc::new(AtLine(Arc::clone(&agent)));
+    let last_report = reports.clone();
+    let node = Arc::new(AtLine(Arc::clone(&agent), last_report.clone()));
     let line = Line::new(credentials, directory, node, reports);
+    let measured = own_agent::measured(Arc::clone(&agent), last_report, Some(line.connected()));
+    let numbers = page(measured);
     let asked = Judge::Cluster(line.connected());
-    let router = pass_on::router(name.clone(), line.connected()).merge(incoming::router(
-        name.clone(),
-        Arc::clone(&agent),
-        asked,
-    ));
+    let router = pass_on::router(name.clone(), line.connected())
+        .merge(incoming::router(name.clone(), Arc::clone(&agent), asked))
+        .merge(numbers.clone());
     let line = tokio::spawn(line.run());
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    let (stop_numbers, numbers_stopped) = tokio::sync::oneshot::channel::<()>();
+    let numbers = metrics.serve(numbers, async move { drop(numbers_stopped.await) });
     let serving = tokio::spawn(async move {
         let until = async move { drop(stopped.await) };
         connections::serve_all(vec![Door::Local(socket.listener)], router, until).await;
@@ -131,10 +138,12 @@ async fn serve(args: &AgentArgs) -> Result<()> {
     alive::tell_end(dead.as_ref());
     drop(socket.path);
     let _ = stop.send(());
+    let _ = stop_numbers.send(());
     // What is passed on ends with the line.
     line.abort();
     let _ = line.await;
     serving.abort();
     let _ = serving.await;
+    numbers.await?;
     own_agent::end(agent, dead).await
 }

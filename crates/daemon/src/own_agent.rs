@@ -3,12 +3,15 @@
 use std::{fs::File, path::Path, sync::Arc, time::Duration};
 
 use accelnet_agent::{Agent, Config};
+use accelnet_api::metrics::{Text, table};
 use accelnet_host::linux::Linux;
 use accelnet_hypervisor::libvirt::Libvirt;
-use accelnet_link::{Node, Pending};
-use accelnet_model::{Code, NodeDesired, NodeStatus, Problem};
+use accelnet_link::{Connected, Node, Pending};
+use accelnet_model::{Code, NicCounted, NodeDesired, NodeStatus, Problem};
+use accelnet_server::metrics::Measured;
 use anyhow::Result;
 use tokio::sync::watch;
+use uuid::Uuid;
 
 use crate::{alive::Dead, lock};
 
@@ -80,8 +83,43 @@ pub async fn refresh(agent: Arc<Agent>) -> Result<NodeStatus, Problem> {
     })
 }
 
-/// The agent at its end of the line.
-pub struct AtLine(pub Arc<Agent>);
+/// What Prometheus is told of the node, and of its line if it has one.
+pub fn measured(
+    agent: Arc<Agent>,
+    reports: watch::Receiver<Option<NodeStatus>>,
+    line: Option<watch::Receiver<Option<Connected>>>,
+) -> Measured<Text> {
+    Arc::new(move || {
+        let (agent, last) = (Arc::clone(&agent), reports.borrow().clone());
+        let connected = line.as_ref().map(|line| line.borrow().is_some());
+        Box::pin(async move {
+            let looked = tokio::task::spawn_blocking(move || agent.measure(last.as_ref())).await;
+            let mut text = looked.unwrap_or_else(|error| {
+                tracing::error!(%error, "metrics");
+                Text::default()
+            });
+            text.put_known(&table::AGENT_CONNECTED, &[], connected);
+            text
+        })
+    })
+}
+
+/// What was counted of a VM's packets.
+pub async fn traffic(
+    agent: Arc<Agent>,
+    last: Option<NodeStatus>,
+    vm: Uuid,
+) -> Result<Vec<NicCounted>, Problem> {
+    let Some(last) = last else {
+        let text = "The node has not been looked at yet.";
+        return Err(Problem::new(Code::AgentUnreachable, text));
+    };
+    let counted = tokio::task::spawn_blocking(move || agent.traffic(&last, vm)).await;
+    counted.map_err(|error| Problem::new(Code::Internal, format!("Counters: {error}.")))
+}
+
+/// The agent at its end of the line, and its last report.
+pub struct AtLine(pub Arc<Agent>, pub watch::Receiver<Option<NodeStatus>>);
 
 impl Node for AtLine {
     fn set_desired(&self, desired: NodeDesired) {
@@ -90,6 +128,17 @@ impl Node for AtLine {
 
     fn refresh(&self) -> Pending<'static, Result<NodeStatus, Problem>> {
         Box::pin(refresh(Arc::clone(&self.0)))
+    }
+
+    fn traffic(&self, vm: Uuid) -> Pending<'static, Vec<NicCounted>> {
+        let counting = traffic(Arc::clone(&self.0), self.1.borrow().clone(), vm);
+        Box::pin(async {
+            // Told as what it is: the node sees nothing of the VM.
+            counting.await.unwrap_or_else(|problem| {
+                tracing::warn!(%problem, "counters that the server asked for");
+                Vec::new()
+            })
+        })
     }
 }
 

@@ -4,13 +4,14 @@
 
 use std::{sync::Arc, time::Duration};
 
-use accelnet_api::agents::ACTIVE_HEADER;
+use accelnet_api::{agents::ACTIVE_HEADER, metrics::PATH};
 use accelnet_model::{Code, Problem};
-use accelnet_server::{Failure, Pending};
+use accelnet_server::{Failure, Pending, metrics};
 use axum::{
     Router,
     extract::{Request, State},
     response::{IntoResponse, Response},
+    routing::get,
 };
 use tokio::{sync::watch, time::timeout};
 use tower::ServiceExt;
@@ -30,7 +31,16 @@ pub enum Own {
     /// after ever longer pauses.
     Reads,
     /// It can be asked.
-    Serves(Router),
+    Serves(Serving),
+}
+
+/// A server that can be asked.
+#[derive(Debug, Clone)]
+pub struct Serving {
+    /// All that it answers, to those who say who they are.
+    pub all: Router,
+    /// What Prometheus is told, for a door of its own.
+    pub metrics: Router,
 }
 
 #[derive(Clone)]
@@ -51,11 +61,15 @@ async fn lead_on(State(mut stage): State<Stage>, request: Request) -> Response {
     // If it cannot read it the process ends.
     let _ = timeout(BEGIN_LIMIT, stage.own.wait_for(has_read)).await;
     let own = stage.own.borrow().clone();
-    if let Own::Serves(router) = own {
-        return match router.oneshot(request).await {
+    if let Own::Serves(serving) = own {
+        return match serving.all.oneshot(request).await {
             Ok(answer) => answer,
             Err(impossible) => match impossible {},
         };
+    }
+    // Prometheus scrapes every server, and wants to know which one it is that decides.
+    if request.uri().path() == PATH {
+        return metrics::answer(metrics::standing_by());
     }
     let active = match &stage.who {
         Some(who) => who().await,
@@ -74,9 +88,24 @@ async fn lead_on(State(mut stage): State<Stage>, request: Request) -> Response {
     answer
 }
 
+/// What the door for Prometheus leads to.
+pub fn metrics_router(own: watch::Receiver<Own>) -> Router {
+    let page = get(async move |request: Request| {
+        let own = own.borrow().clone();
+        match own {
+            Own::Serves(serving) => match serving.metrics.oneshot(request).await {
+                Ok(answer) => answer,
+                Err(impossible) => match impossible {},
+            },
+            Own::Reads | Own::StandsBy => metrics::answer(metrics::standing_by()),
+        }
+    });
+    Router::new().route(PATH, page)
+}
+
 #[cfg(test)]
 mod tests {
-    use axum::{body::Body, http::StatusCode, routing::get};
+    use axum::{body::Body, http::StatusCode};
 
     use super::*;
 
@@ -84,12 +113,27 @@ mod tests {
         Request::builder().uri("/").body(Body::empty()).unwrap()
     }
 
+    async fn text(door: &Router, path: &str) -> String {
+        let request = Request::builder().uri(path).body(Body::empty()).unwrap();
+        let answer = door.clone().oneshot(request).await.unwrap();
+        assert_eq!(answer.status(), StatusCode::OK);
+        let bytes = axum::body::to_bytes(answer.into_body(), 1 << 20)
+            .await
+            .unwrap();
+        String::from_utf8(bytes.to_vec()).unwrap()
+    }
+
     #[tokio::test]
     async fn who_asks_a_server_that_stands_by_is_sent_on_and_one_that_reads_its_state_is_waited_for()
      {
         let who: WhoDecides = Arc::new(|| Box::pin(async { Some("a:1".to_owned()) }));
         let (own, stage) = watch::channel(Own::StandsBy);
+        let plain = metrics_router(stage.clone());
         let front = router(stage, Some(who));
+        for door in [&plain, &front] {
+            let told = text(door, PATH).await;
+            assert!(told.ends_with("accelnet_server_active 0\n"), "{told}");
+        }
         let sent_on = front.clone().oneshot(asked()).await.unwrap();
         assert_eq!(sent_on.status(), StatusCode::MISDIRECTED_REQUEST);
         assert_eq!(sent_on.headers()[ACTIVE_HEADER], "a:1");
@@ -98,10 +142,13 @@ mod tests {
         let waiting = front.clone().oneshot(asked());
         tokio::pin!(waiting);
         assert!(futures::poll!(waiting.as_mut()).is_pending());
-        own.send_replace(Own::Serves(
-            Router::new().route("/", get(|| async { "it" })),
-        ));
+        let route = |path, words: &'static str| Router::new().route(path, get(async move || words));
+        own.send_replace(Own::Serves(Serving {
+            all: route("/", "it"),
+            metrics: route(PATH, "numbers"),
+        }));
         assert_eq!(waiting.await.unwrap().status(), StatusCode::OK);
+        assert_eq!(text(&plain, PATH).await, "numbers");
 
         own.send_replace(Own::StandsBy);
         let sent_on = front.oneshot(asked()).await.unwrap();

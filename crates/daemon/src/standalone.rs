@@ -35,6 +35,7 @@ async fn serve(args: &Standalone) -> Result<()> {
     let mut stop_asked = Stop::listen()?;
     let name = service::node_name()?;
     let socket = socket::listen(&args.socket)?;
+    let metrics = args.metrics.listen().await?;
     let file = args.state.state_dir.join(STATE_FILE);
     let store = SqliteStore::open(&file, SqliteOptions::default()).await?;
     let mut store_end = store.end();
@@ -47,6 +48,7 @@ async fn serve(args: &Standalone) -> Result<()> {
     let node = Arc::new(LocalNode {
         names: [name.clone()].into(),
         agent: Arc::clone(&agent),
+        last: last_report.clone(),
     });
     let nodes = Arc::clone(&node) as Arc<dyn Nodes>;
     let server = Server::with(store, nodes, args.health.settings()?)
@@ -57,6 +59,12 @@ async fn serve(args: &Standalone) -> Result<()> {
         // It reports when it can; until then the server says that it does not.
         tracing::warn!(%problem, "the first look at the node");
     }
+    server.also_measure(own_agent::measured(
+        Arc::clone(&agent),
+        last_report.clone(),
+        None,
+    ));
+    let numbers = server.metrics_page();
     let asked = Judge::Own(server.clone());
     let beside = incoming::router(name.clone(), Arc::clone(&agent), asked);
     let reported_to = server.clone();
@@ -69,6 +77,8 @@ async fn serve(args: &Standalone) -> Result<()> {
         }
     });
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    let (stop_numbers, numbers_stopped) = tokio::sync::oneshot::channel::<()>();
+    let numbers = metrics.serve(numbers, async move { drop(numbers_stopped.await) });
     let mut serving = tokio::spawn(async move {
         let until = async move { drop(stopped.await) };
         server
@@ -95,9 +105,11 @@ async fn serve(args: &Standalone) -> Result<()> {
     // Nobody new finds the socket from here on.
     drop(socket.path);
     let _ = stop.send(());
+    let _ = stop_numbers.send(());
     if !serving.is_finished() {
         serving.await?;
     }
+    numbers.await?;
     forwarding.abort();
     // It was aborted.
     let _ = forwarding.await;

@@ -19,7 +19,7 @@ use std::{
 
 use accelnet_model::{
     AdapterFacts, BridgeFacts, DriverName, FdbKey, IfName, MacAddr, NodeFacts, PciAddress,
-    PolicyFinding, VfAttributes,
+    PolicyFinding, Traffic, VfAttributes,
 };
 pub use error::HostError;
 
@@ -227,6 +227,10 @@ pub trait Host: Send + Sync + 'static {
     /// MSI-X vectors that users of VFs have enabled (`vfio-msix[N](ADDRESS)` in `/proc/interrupts`), by VF;
     /// more than none means that a driver in the guest drives the VF. One read for all.
     fn observe_vectors(&self) -> Result<BTreeMap<PciAddress, u32>>;
+
+    /// Counters of all interfaces and of the VFs of all adapters, by one dump; `pfs` are asked one by one where one
+    /// cannot hold all.
+    fn observe_traffic(&self, pfs: &[IfName]) -> Result<Traffic>;
 
     /// The link of an interface, and the member that a bond uses: what a failure of the uplink shows first.
     fn observe_link(&self, name: &IfName) -> Result<LinkSeen>;

@@ -37,6 +37,7 @@ mod reserved;
 mod routes;
 mod sriov;
 pub mod sysfs;
+mod traffic;
 mod uapi;
 mod vf;
 mod vf_owners;
@@ -54,7 +55,7 @@ use std::{
 
 use accelnet_model::{
     BridgeFacts, DriverName, FdbKey, IfName, MacAddr, NodeFacts, PciAddress, PolicyFinding,
-    VfAttributes,
+    Traffic, VfAttributes,
 };
 use sysfs::Root;
 
@@ -205,6 +206,10 @@ impl Host for Linux {
 
     fn ensure_tap_room(&self, tap: &IfName) -> Result<()> {
         hold_queue::ensure_room(tap)
+    }
+
+    fn observe_traffic(&self, pfs: &[IfName]) -> Result<Traffic> {
+        traffic::observe(pfs)
     }
 
     fn rx_packets(&self, port: &IfName) -> Result<u64> {

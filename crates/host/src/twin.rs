@@ -21,8 +21,8 @@ use std::{
 };
 
 use accelnet_model::{
-    AdapterFacts, AdapterId, BridgeFacts, BridgePort, FdbEntry, Hook, IfName, MacAddr, NodeFacts,
-    PciAddress, PolicyFinding, SriovSupport, Support, VfAttributes, VfFacts, VfUser,
+    AdapterFacts, AdapterId, BridgeFacts, BridgePort, Counters, FdbEntry, Hook, IfName, MacAddr,
+    NodeFacts, PciAddress, PolicyFinding, SriovSupport, Support, VfAttributes, VfFacts, VfUser,
     intent::BRIDGE_MARK,
 };
 pub use frames::{Arrival, Station};
@@ -67,6 +67,8 @@ pub struct Machine {
     /// PFs that cannot have an address in their filter that a VF of theirs carries, and the other way
     /// round: as ice's before Linux 5.19.
     pub exclusive: BTreeSet<PciAddress>,
+    /// What its card counts of VFs; of those that are not here nothing.
+    pub vf_counters: BTreeMap<PciAddress, Counters>,
     /// How many addresses the filter of an adapter has room for.
     pub filter_room: usize,
     /// What should never happen and did, in words.
@@ -90,6 +92,8 @@ pub struct Unreadable {
     pub bridges: bool,
     /// Policy on any path.
     pub policy: bool,
+    /// Counters.
+    pub traffic: bool,
 }
 
 impl Machine {
@@ -112,6 +116,7 @@ impl Machine {
             vectors_hidden: false,
             vfio_driver: "vfio-pci".into(),
             exclusive: BTreeSet::new(),
+            vf_counters: BTreeMap::new(),
             filter_room: 64,
             violations: Vec::new(),
             now: Duration::ZERO,

@@ -7,13 +7,13 @@
 //!    └────────┴──────────────── pause, with chance ◄─────┴───────────────────────────────────────┘
 //! ```
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{collections::VecDeque, path::PathBuf, sync::Arc, time::Duration};
 
 use accelnet_api::{
     ServerUrl,
-    agents::{DOWN_AFTER, Down, RenewRequest, SIGN_EVERY, Up, after},
+    agents::{DOWN_AFTER, Down, RenewRequest, SIGN_EVERY, Up, VmCounted, after},
 };
-use accelnet_model::{Code, NodeDesired, NodeStatus, Problem};
+use accelnet_model::{Code, NicCounted, NodeDesired, NodeStatus, Problem};
 use accelnet_pki::node_request;
 use futures::{
     FutureExt,
@@ -25,6 +25,7 @@ use tokio::{
     sync::watch,
     time::{Instant, sleep, sleep_until},
 };
+use uuid::Uuid;
 
 use crate::{
     Credentials,
@@ -54,6 +55,11 @@ pub trait Node: Send + Sync + 'static {
 
     /// A fresh look at it.
     fn refresh(&self) -> Pending<'static, Result<NodeStatus, Problem>>;
+
+    /// What was counted of a VM's packets; nothing if the node does not see the VM.
+    fn traffic(&self, _vm: Uuid) -> Pending<'static, Vec<NicCounted>> {
+        Box::pin(std::future::ready(Vec::new()))
+    }
 }
 
 /// The line of one agent.
@@ -180,6 +186,10 @@ impl Line {
         let mut look: OptionFuture<BoxFuture<'static, Looked>> = None.into();
         let mut looks = false;
         let mut asked: Vec<u64> = Vec::new();
+        // One after the other: each is a dump of the kernel's.
+        let mut count: OptionFuture<BoxFuture<'static, VmCounted>> = None.into();
+        let mut counts = false;
+        let mut asked_for_traffic: VecDeque<(u64, Uuid)> = VecDeque::new();
         // What it said to another server is news to this one.
         self.reports.mark_changed();
         let mut sign_at = Instant::now() + SIGN_EVERY;
@@ -190,9 +200,15 @@ impl Line {
                 look = Some(looking.map(|looked| (numbers, looked)).boxed()).into();
                 looks = true;
             }
+            if !counts && let Some((number, vm)) = asked_for_traffic.pop_front() {
+                let counting = self.node.traffic(vm);
+                count = Some(counting.map(move |nics| VmCounted { number, nics }).boxed()).into();
+                counts = true;
+            }
             tokio::select! {
                 said = lines.next() => match said? {
                     Down::Look { number } => asked.push(number),
+                    Down::Traffic { number, vm } => asked_for_traffic.push_back((number, vm)),
                     said => {
                         if let Some(new) = after(wish.as_ref(), &said) {
                             self.node.set_desired(new.clone());
@@ -217,6 +233,10 @@ impl Line {
                         // Whoever asked waits until his time is over; the node is not well, and says so.
                         Err(problem) => tracing::warn!(%problem, "a look that the server asked for"),
                     }
+                }
+                Some(counted) = &mut count, if counts => {
+                    (count, counts) = (None.into(), false);
+                    talk.counted(counted).await?;
                 }
                 () = sleep_until(sign_at) => {
                     talk.report(Vec::new(), None).await?;
@@ -255,12 +275,26 @@ struct Session<'a> {
 
 impl Session<'_> {
     async fn report(&mut self, answers: Vec<u64>, status: Option<NodeStatus>) -> Result<(), Ended> {
+        self.say(answers, None, status).await
+    }
+
+    async fn counted(&mut self, counted: VmCounted) -> Result<(), Ended> {
+        self.say(Vec::new(), Some(counted), None).await
+    }
+
+    async fn say(
+        &mut self,
+        answers: Vec<u64>,
+        traffic: Option<VmCounted>,
+        status: Option<NodeStatus>,
+    ) -> Result<(), Ended> {
         self.sequence += 1;
         let up = Up {
             session: self.number,
             sequence: self.sequence,
             at: Some(Timestamp::now()),
             answers,
+            traffic,
             status: status.map(Box::new),
         };
         // A report that is not taken in within the time after which the node is down anyway is not waited for.

@@ -14,7 +14,8 @@ use accelnet_api::{
 };
 use accelnet_link::{Connected, Credentials, Line, Node, Pending, incoming, join};
 use accelnet_model::{
-    AdapterStatus, Code, Name, NodeDesired, NodeStatus, Problem, WhenToCreateVfs,
+    AdapterStatus, Code, Counted, Counters, Name, NicCounted, NicPath, NicStatus, NodeDesired,
+    NodeStatus, Problem, VmStatus, WhenToCreateVfs,
 };
 use accelnet_pki::{Authority, tls};
 use accelnet_rules::fixture;
@@ -25,6 +26,7 @@ use tokio::{
     sync::{oneshot, watch},
     task::JoinHandle,
 };
+use uuid::Uuid;
 
 /// Anything that takes this long in a test does not come.
 const LIMIT: Duration = Duration::from_secs(60);
@@ -151,6 +153,20 @@ impl Node for Twin {
         self.told.send_replace(Some(desired));
     }
 
+    fn traffic(&self, vm: Uuid) -> Pending<'static, Vec<NicCounted>> {
+        let nic = NicCounted {
+            vm,
+            mac: fixture::vm(1).nics[0].mac,
+            software: Some(Counted::Counted(Counters {
+                rx_packets: 5,
+                ..Counters::default()
+            })),
+            vf: None,
+            pci: None,
+        };
+        Box::pin(std::future::ready(vec![nic]))
+    }
+
     fn refresh(&self) -> Pending<'static, Result<NodeStatus, Problem>> {
         self.looks.send_modify(|looks| *looks += 1);
         let told = self.told.borrow().clone().unwrap_or_default();
@@ -260,6 +276,52 @@ async fn a_node_joins_reports_is_told_and_is_asked() {
     agent
         .until_told("enabled", |told| told.enabled.is_some())
         .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_is_asked_what_was_counted_of_a_vm() {
+    let cluster = Cluster::start().await;
+    let agent = cluster.joined("node1").await;
+    cluster.until_up("node1", true).await;
+    let facts = fixture::vm(1);
+    let nic = NicStatus {
+        mac: facts.nics[0].mac,
+        path: NicPath::Synthetic,
+        reason: None,
+        adapter: None,
+        vf: None,
+        queue_pairs: None,
+        bridge: facts.nics[0].bridge.clone(),
+        intent: None,
+        managed: false,
+        level: None,
+    };
+    let vm = VmStatus {
+        facts,
+        level: None,
+        nics: vec![nic],
+        policy: Vec::new(),
+        policy_seen: false,
+        progress: None,
+        resting: false,
+        problems: Vec::new(),
+        staged: Vec::new(),
+    };
+    let with_vm = {
+        let mut status = agent.twin.status.lock().unwrap();
+        status.sequence += 1;
+        status.vms = vec![vm];
+        status.clone()
+    };
+    agent.reports.send_replace(Some(with_vm));
+    cluster
+        .until("the VM", |status| status.nodes[0].vms == 1)
+        .await;
+    let vm = cluster.admin().vm_with_traffic("vm1").await.unwrap();
+    let Some(Counted::Counted(counters)) = &vm.traffic[0].software else {
+        panic!("{vm:?}");
+    };
+    assert_eq!((counters.rx_packets, &vm.traffic[0].vf), (5, &None));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -390,6 +452,7 @@ async fn a_node_says_nothing_in_anothers_name() {
             sequence: 1000,
             at: None,
             answers: Vec::new(),
+            traffic: None,
             status: Some(Box::new(status)),
         };
         let answer = http.post(&url).json(&up).send().await.unwrap();

@@ -27,6 +27,7 @@ pub mod problem;
 pub mod staging;
 pub mod status;
 pub mod support;
+pub mod traffic;
 pub mod vm;
 
 pub use adapter::{
@@ -54,4 +55,5 @@ pub use status::{
     AdapterStatus, NicPath, NicStatus, NodeStatus, Progress, QueuePairs, UnseenVm, VmStatus,
 };
 pub use support::Support;
+pub use traffic::{Counted, Counters, NicCounted, Traffic};
 pub use vm::{HostdevFacts, NicFacts, VmFacts, VmJob, VmState, is_virtio};

@@ -100,6 +100,11 @@ impl Boards {
             Problem::new(Code::TooManyWatches, text)
         })
     }
+
+    /// How many watch.
+    pub fn watches(&self) -> usize {
+        WATCHES_MAX.saturating_sub(self.places.available_permits())
+    }
 }
 
 /// The place of a board, which may be empty.

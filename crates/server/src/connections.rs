@@ -134,6 +134,13 @@ async fn let_in(
                 connection(stream, sender, router, stopped).await;
             }
         }
+        Taken::Anybody { stream, address } => {
+            let sender = Sender::Remote {
+                address,
+                node: None,
+            };
+            connection(stream, sender, router, stopped).await;
+        }
     }
 }
 

@@ -15,9 +15,9 @@ use std::{
 
 use accelnet_api::incoming::{Admitted, IncomingVm};
 use accelnet_model::{
-    AdapterStatus, Code, Intent, MacAddr, Name, NicFacts, NicPath, NicStatus, NodeDesired,
-    NodeStatus, PciAddress, Problem, Staging, UnseenVm, VfAttributes, VfUser, VmDesired, VmFacts,
-    VmState, VmStatus,
+    AdapterStatus, Code, Intent, MacAddr, Name, NicCounted, NicFacts, NicPath, NicStatus,
+    NodeDesired, NodeStatus, PciAddress, Problem, Staging, UnseenVm, VfAttributes, VfUser,
+    VmDesired, VmFacts, VmState, VmStatus,
 };
 use accelnet_rules::{
     Observed,
@@ -57,6 +57,8 @@ struct Fake {
     /// VMs that it cannot look at, with why.
     unseen: BTreeMap<Uuid, String>,
     meanwhile: Option<ChangeOnce>,
+    /// What it says was counted.
+    counted: Vec<NicCounted>,
     sequence: u64,
 }
 
@@ -91,6 +93,11 @@ impl FakeNodes {
     /// One node, `node1`, that sees what the rules' fixture is.
     pub fn one() -> Arc<Self> {
         Self::new([("node1", fixture::observed())])
+    }
+
+    /// What a node says was counted of its VMs' packets.
+    pub fn counts(&self, node: &str, counted: Vec<NicCounted>) {
+        self.with(node, |fake| fake.counted = counted);
     }
 
     /// One more node, which reports at once.
@@ -221,6 +228,21 @@ impl Nodes for FakeNodes {
     fn refresh<'a>(&'a self, node: &'a Name) -> Pending<'a, Result<NodeStatus, Problem>> {
         let answer = match self.lock().get_mut(node) {
             Some(fake) if !fake.silent => Ok(fake.status()),
+            _ => Err(no_answer(node)),
+        };
+        Box::pin(std::future::ready(answer))
+    }
+
+    fn traffic<'a>(
+        &'a self,
+        node: &'a Name,
+        vm: Uuid,
+    ) -> Pending<'a, Result<Vec<NicCounted>, Problem>> {
+        let answer = match self.lock().get(node) {
+            Some(fake) if !fake.silent => {
+                let counted = fake.counted.iter();
+                Ok(counted.filter(|nic| nic.vm == vm).cloned().collect())
+            }
             _ => Err(no_answer(node)),
         };
         Box::pin(std::future::ready(answer))

@@ -12,21 +12,26 @@
 mod announce;
 mod events;
 mod look;
+mod paths;
 
 use std::{
     collections::BTreeSet,
     fmt,
-    sync::{Arc, Mutex, PoisonError, RwLock},
+    sync::{
+        Arc, Mutex, PoisonError, RwLock,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
 use accelnet_api::{Event, EventKind};
-use accelnet_model::{Acknowledged, Code, Fault, Muted, Problem};
+use accelnet_model::{Acknowledged, Code, Fault, MacAddr, Muted, Problem};
 pub use accelnet_rules::health::Tuning;
 use accelnet_rules::health::{Changed, Key, Moment, State};
 use accelnet_store::Op;
 use jiff::Timestamp;
 use tokio::time::{Instant, sleep};
+use uuid::Uuid;
 
 use crate::{
     Server, admission,
@@ -37,6 +42,7 @@ use crate::{
 pub use announce::{Announce, Announcer, NotTaken};
 pub use events::Events;
 use look::{Extras, Looked};
+use paths::Paths;
 
 /// After a look there is none for this long, and for so many times as long as it took: a twentieth of a core at most.
 const REST: Duration = Duration::from_secs(1);
@@ -92,6 +98,9 @@ pub struct Health {
     inner: tokio::sync::Mutex<Inner>,
     shown: RwLock<Arc<[Fault]>>,
     events: Mutex<Events>,
+    /// How often a NIC's path was another one.
+    switches: AtomicU64,
+    paths: Mutex<Paths>,
 }
 
 struct Inner {
@@ -120,6 +129,8 @@ impl Health {
                 keep: BTreeSet::new(),
             }),
             events: Mutex::new(Events::kept(kept.events, kept.announced)),
+            switches: AtomicU64::new(0),
+            paths: Mutex::default(),
         }
     }
 
@@ -127,6 +138,17 @@ impl Health {
     pub fn shown(&self) -> Arc<[Fault]> {
         let shown = self.shown.read().unwrap_or_else(PoisonError::into_inner);
         Arc::clone(&shown)
+    }
+
+    /// How often a NIC's path was another one than before, since the server's start.
+    pub fn switches(&self) -> u64 {
+        self.switches.load(Ordering::Relaxed)
+    }
+
+    /// Since when a NIC is on its path, if that is known, and how often it switched within the last hour.
+    pub fn path_of(&self, vm: Uuid, mac: MacAddr) -> (Option<Timestamp>, u32) {
+        let paths = self.paths.lock().unwrap_or_else(PoisonError::into_inner);
+        paths.of(vm, mac, self.now().up)
     }
 
     /// The last events, in their order.
@@ -210,6 +232,10 @@ impl Server {
         let (mut stepped, happened) = apart(|| {
             let shortage = admission::shortage_now(&wish, &seen);
             looked.look(&wish, &seen, &extras, shortage.as_ref(), now);
+            health.switches.store(looked.switched(), Ordering::Relaxed);
+            let mut paths = health.paths.lock().unwrap_or_else(PoisonError::into_inner);
+            paths.note(looked.path_changes(), now.at, now.up);
+            drop(paths);
             let stepped = looked.step(state, now, &health.settings.tuning);
             (stepped, looked.happened(now.at))
         });

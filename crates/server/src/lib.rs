@@ -36,6 +36,8 @@
 //! | [`apart`] | computing that takes its time |
 //! | [`view`] | what users see, from wish and reports |
 //! | [`boards`] | what is watched, once for all who watch it |
+//! | [`metrics`] | what Prometheus is told |
+//! | [`traffic`] | what was counted of a VM's packets |
 //! | [`page`] | a list, page by page |
 //! | [`settling`] | a server that has just started asks for patience |
 //! | [`routes`] | HTTP |
@@ -54,6 +56,7 @@ mod failure;
 pub mod fake;
 mod health;
 mod line;
+pub mod metrics;
 mod nodes;
 mod page;
 mod people;
@@ -64,6 +67,7 @@ mod settling;
 mod sharded;
 mod state;
 mod told;
+mod traffic;
 mod view;
 mod whereabouts;
 
@@ -97,6 +101,7 @@ use crate::{
     boards::Boards,
     health::Health,
     line::Line,
+    metrics::Measures,
     nodes::membership::Membership,
     people::Attempts,
     reports::{Known, Reports, Seen},
@@ -148,6 +153,7 @@ struct Shared {
     start: u64,
     boards: Boards,
     health: Health,
+    measures: Measures,
     stopping: watch::Sender<bool>,
 }
 
@@ -223,6 +229,7 @@ impl Server {
             changes: watch::channel(0).0,
             start: Uuid::new_v4().as_u64_pair().0,
             boards: Boards::default(),
+            measures: Measures::default(),
             stopping: watch::channel(false).0,
         };
         let kept = shared.state.kept_reports().await?;
@@ -392,6 +399,9 @@ impl Server {
         decide: impl FnMut(&Wish) -> Result<Decided<T>, Vec<Problem>> + Send + 'static,
     ) -> Result<Changed<T>, Vec<Problem>> {
         let changed = self.in_turn(asked, decide).await;
+        if !asked.dry_run {
+            self.shared.measures.note_change(&changed);
+        }
         if let Err(problems) = &changed
             && !asked.dry_run
         {

@@ -47,13 +47,17 @@ pub fn cluster(wish: &Wish, seen: &Seen) -> ClusterStatus {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         enabled: shown,
         nodes: nodes(wish, seen),
-        vms_parked: wish
-            .specs
-            .parked()
-            .filter_map(|(spec, _)| wish.level_of(spec.uuid))
-            .count() as u32,
+        vms_parked: parked_count(wish),
         problems: short.into_iter().collect(),
     }
+}
+
+/// VMs that are wanted accelerated and kept from it for a while.
+pub fn parked_count(wish: &Wish) -> u32 {
+    let parked = wish.specs.parked();
+    parked
+        .filter_map(|(spec, _)| wish.level_of(spec.uuid))
+        .count() as u32
 }
 
 /// All nodes at a glance.
@@ -119,7 +123,7 @@ pub fn node(wish: &Wish, known: &Known) -> NodeSummary {
 }
 
 /// Every NIC of the VM on the intent's bridge really uses a VF, and there is one.
-fn accelerated(vm: &VmStatus, intent: &Intent) -> bool {
+pub fn accelerated(vm: &VmStatus, intent: &Intent) -> bool {
     let mut ours = vm
         .nics
         .iter()
@@ -233,6 +237,7 @@ fn empty(uuid: Uuid, name: &str) -> Vm {
         resting: false,
         staged: Vec::new(),
         problems: Vec::new(),
+        traffic: Vec::new(),
     }
 }
 

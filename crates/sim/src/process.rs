@@ -17,7 +17,7 @@ use accelnet_hypervisor::{
 };
 use accelnet_model::{
     BridgeFacts, DomainCapabilities, DriverName, FdbKey, IfName, MacAddr, Name, NodeFacts,
-    PciAddress, PolicyFinding, Staging, VfAttributes,
+    PciAddress, PolicyFinding, Staging, Traffic, VfAttributes,
 };
 use uuid::Uuid;
 
@@ -321,6 +321,10 @@ impl Host for Process {
         self.on_host("tap room", tap.to_string(), KERNEL, |host| {
             host.ensure_tap_room(tap)
         })
+    }
+
+    fn observe_traffic(&self, pfs: &[IfName]) -> HostResult<Traffic> {
+        self.look(KERNEL, || self.host.observe_traffic(pfs))
     }
 
     fn rx_packets(&self, port: &IfName) -> HostResult<u64> {

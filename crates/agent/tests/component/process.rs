@@ -18,7 +18,7 @@ use accelnet_hypervisor::{
 };
 use accelnet_model::{
     BridgeFacts, DomainCapabilities, DriverName, FdbKey, IfName, MacAddr, Name, NodeFacts,
-    PciAddress, PolicyFinding, Staging, VfAttributes,
+    PciAddress, PolicyFinding, Staging, Traffic, VfAttributes,
 };
 use uuid::Uuid;
 
@@ -308,6 +308,11 @@ impl Host for Process {
 
     fn ensure_tap_room(&self, tap: &IfName) -> HostResult<()> {
         self.on_host(&format!("{tap}: room"), |host| host.ensure_tap_room(tap))
+    }
+
+    fn observe_traffic(&self, pfs: &[IfName]) -> HostResult<Traffic> {
+        self.alive();
+        self.host.observe_traffic(pfs)
     }
 
     fn rx_packets(&self, port: &IfName) -> HostResult<u64> {

@@ -278,3 +278,86 @@ fn a_loop_that_panicked_is_known_to_have_ended() {
     let error = node.agent.refresh(LIMIT).unwrap_err();
     assert_eq!(error.code, Code::AgentUnreachable);
 }
+
+/// Names of metrics with a label of this value, and their values.
+fn told(text: &str, label: &str) -> Vec<(String, String)> {
+    let lines = text.lines().filter(|line| line.contains(label));
+    let pairs = lines.filter_map(|line| {
+        let (name, rest) = line.split_once('{')?;
+        let (_, value) = rest.rsplit_once(' ')?;
+        Some((name.to_owned(), value.to_owned()))
+    });
+    pairs.collect()
+}
+
+#[test]
+fn prometheus_is_told_of_paths_and_of_packets_as_far_as_somebody_counts_them() {
+    let mut node = Node::start(|_| {});
+    node.on_vf();
+    let status = node.refresh();
+    let vf = status.vms[0].nics[0].vf.unwrap();
+    let of_vf = format!("pci_address=\"{vf}\"");
+    let tell = || node.agent.measure(Some(&status)).written();
+    let value = |text: &str, label: &str, name: &str| {
+        let found = told(text, label);
+        let mut values = found.into_iter().filter(|(known, _)| known == name);
+        values.next().map(|(_, value)| value)
+    };
+    let text = tell();
+    let of_nic = format!("mac=\"{}\"", status.vms[0].nics[0].mac);
+    assert_eq!(value(&text, &of_nic, "accelnet_nic_on_vf").unwrap(), "1");
+    let switches = value(&text, &of_nic, "accelnet_nic_path_switches_total");
+    assert_eq!(switches.unwrap(), "1", "{text}");
+    assert_eq!(value(&text, &of_nic, "accelnet_nic_vf_info").unwrap(), "1");
+    // The second VM has no level, and is nobody's business.
+    let other = format!("mac=\"{}\"", mac(2));
+    assert_eq!(told(&text, &other), []);
+    // A card that counts nothing has no counters.
+    assert_eq!(value(&text, &of_vf, "accelnet_vf_counted").unwrap(), "0");
+    assert!(!text.contains("accelnet_vf_receive"), "{text}");
+    for line in [
+        "accelnet_agent_traffic_seen 1",
+        "accelnet_agent_converged 1",
+    ] {
+        assert!(text.lines().any(|one| one == line), "{text}");
+    }
+    let looks = told(&text, "at=\"machine\"");
+    let count = looks
+        .iter()
+        .find(|(name, _)| name == "accelnet_agent_look_duration_seconds_count");
+    assert!(count.unwrap().1.parse::<u64>().unwrap() > 0);
+
+    let counted = accelnet_model::Counters {
+        rx_packets: 9,
+        ..Default::default()
+    };
+    node.world
+        .host
+        .with(|machine| drop(machine.vf_counters.insert(vf, counted)));
+    let text = tell();
+    let received = value(&text, &of_vf, "accelnet_vf_receive_packets_total");
+    assert_eq!(received.unwrap(), "9");
+    assert_eq!(
+        value(&text, "vf=\"1\"", "accelnet_vf_receive_packets_total").unwrap(),
+        "0",
+        "another of a card that counts"
+    );
+    let nics = node.agent.traffic(&status, status.vms[0].facts.uuid);
+    assert_eq!(nics[0].vf, Some(accelnet_model::Counted::Counted(counted)));
+
+    node.world
+        .host
+        .with(|machine| machine.unreadable.traffic = true);
+    let text = tell();
+    assert!(!text.contains("accelnet_vf_") && !text.contains("accelnet_nic_software"));
+    assert!(
+        text.lines()
+            .any(|one| one == "accelnet_agent_traffic_seen 0")
+    );
+    let nics = node.agent.traffic(&status, status.vms[0].facts.uuid);
+    let unseen = |counted: &Option<accelnet_model::Counted>| {
+        matches!(counted, Some(accelnet_model::Counted::NotSeen { .. }))
+    };
+    assert!(unseen(&nics[0].vf) && unseen(&nics[0].software), "{nics:?}");
+    node.agent.stop();
+}

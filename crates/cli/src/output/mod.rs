@@ -10,6 +10,7 @@ pub mod people;
 mod printable;
 pub mod tables;
 pub mod terminal;
+mod traffic;
 mod yaml;
 
 use std::io::Write;

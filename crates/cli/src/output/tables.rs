@@ -8,7 +8,7 @@ use accelnet_model::{
     VmState,
 };
 
-use super::{beside_text, columns::Table, printable, problem_text};
+use super::{beside_text, columns::Table, printable, problem_text, traffic};
 use crate::verbs::waiver::OfVm;
 
 /// Rows of anything, for people.
@@ -209,7 +209,7 @@ fn state(state: VmState) -> &'static str {
     }
 }
 
-fn path(path: NicPath) -> &'static str {
+pub(super) fn path(path: NicPath) -> &'static str {
     match path {
         NicPath::Vf => "VF",
         NicPath::Synthetic => "synthetic",
@@ -317,6 +317,10 @@ pub fn vm(vm: &Vm) -> String {
     }
     out.push_str(&text(&rows));
     out.push('\n');
+    if !vm.traffic.is_empty() {
+        out.push_str(&traffic::of_nics(&vm.traffic));
+        out.push('\n');
+    }
     if let Some(progress) = &vm.progress {
         let (operation, step) = (printable(&progress.operation), printable(&progress.step));
         out.push_str(&format!(

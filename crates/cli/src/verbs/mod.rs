@@ -11,6 +11,7 @@ mod health;
 mod intent;
 pub mod login;
 mod man;
+mod metrics;
 mod node;
 mod token;
 mod travel;
@@ -42,6 +43,10 @@ pub async fn run(args: Args) -> u8 {
             detections: true, ..
         } => {
             output::raw(&detections::page());
+            return exit::OK;
+        }
+        Command::Explain { metrics: true, .. } => {
+            output::raw(&metrics::page());
             return exit::OK;
         }
         Command::Explain { code, markdown, .. } => {

@@ -87,7 +87,7 @@ pub async fn run(call: &Call, command: VmCommand) -> Ended {
         VmCommand::List { vms } => look(call, &vms, tables::vms).await,
         VmCommand::Show { vms } => match vms.vms.as_slice() {
             [vm] if !means_several(vm) => {
-                let vm = call.client.vm(vm).await?;
+                let vm = call.client.vm_with_traffic(vm).await?;
                 output::print(call.format, &vm, tables::vm);
                 Ok(exit::OK)
             }

@@ -207,3 +207,10 @@ fn the_page_of_detections_is_that_of_the_rules() {
     let now = call(&["explain", "--detections"]).done();
     assert!(now == page, "write it anew with 'make problems'");
 }
+
+#[test]
+fn the_page_of_metrics_is_that_of_the_table() {
+    let page = include_str!("../../../../docs/reference/metrics.md");
+    let now = call(&["explain", "--metrics"]).done();
+    assert!(now == page, "write it anew with 'make problems'");
+}

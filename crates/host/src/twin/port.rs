@@ -7,8 +7,8 @@ use std::{
 };
 
 use accelnet_model::{
-    AdapterFacts, BridgeFacts, DriverName, FdbEntry, FdbKey, IfName, MacAddr, NodeFacts,
-    PciAddress, PolicyFinding, Support, VfAttributes, VfUser,
+    AdapterFacts, BridgeFacts, BridgePort, Counters, DriverName, FdbEntry, FdbKey, IfName, MacAddr,
+    NodeFacts, PciAddress, PolicyFinding, Support, Traffic, VfAttributes, VfFacts, VfUser,
 };
 
 use super::{HostTwin, Machine};
@@ -499,6 +499,33 @@ impl Host for HostTwin {
 
     fn ensure_tap_room(&self, tap: &IfName) -> Result<()> {
         self.with(|machine| machine.ensure_room(tap))
+    }
+
+    fn observe_traffic(&self, _pfs: &[IfName]) -> Result<Traffic> {
+        self.with(|machine| {
+            if machine.unreadable.traffic {
+                return Err(unreadable("counters"));
+            }
+            let ports = machine.bridges.iter().flat_map(|bridge| &bridge.ports);
+            let of_port = |port: &BridgePort| Counters {
+                rx_packets: port.rx_packets,
+                ..Counters::default()
+            };
+            let count = |vf: &VfFacts| {
+                let counted = machine.vf_counters.get(&vf.pci);
+                (vf.index, counted.copied().unwrap_or_default())
+            };
+            let vfs = machine.adapters.iter().map(|adapter| {
+                let vfs = adapter.vfs.iter().map(count);
+                (adapter.ifname.clone(), vfs.collect())
+            });
+            Ok(Traffic {
+                interfaces: ports
+                    .map(|port| (port.ifname.clone(), of_port(port)))
+                    .collect(),
+                vfs: vfs.collect(),
+            })
+        })
     }
 
     fn rx_packets(&self, port: &IfName) -> Result<u64> {

@@ -164,7 +164,7 @@ pub struct Refused {
 }
 
 /// How many more VMs of each level fit; each level for itself.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FitsMore {
     /// Low.
     pub low: u64,

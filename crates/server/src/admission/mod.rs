@@ -16,7 +16,7 @@ pub use cluster::{disable, enable, set};
 pub use intent::{
     add as add_intent, change as change_intent, find as find_intent, remove as remove_intent,
 };
-pub use planning::{look as capacity_of, places};
+pub use planning::{look as capacity_of, places, total_now as room_now};
 pub use room::Room;
 pub use vm::{
     accelerate, decelerate, incoming, park, park_ended, prepare, travel, unpark, waivers_ended,

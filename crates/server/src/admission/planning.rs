@@ -55,11 +55,33 @@ pub fn look(wish: &Wish, seen: &Seen, without: &[String]) -> Result<Capacity, Pr
             node_reserve_percentage: percentage,
             nodes_down: nodes_down as u32,
         }),
-        total: total(&of_nodes, per_level(capacity.fits_more_of_each())),
+        total: total(
+            of_nodes.iter().map(|node| node.figures),
+            per_level(capacity.fits_more_of_each()),
+        ),
         nodes: of_nodes,
         without: asked,
         problems: short.into_iter().collect(),
     })
+}
+
+/// All nodes together, and how many may be down.
+///
+/// # Errors
+/// `accel_net_not_enabled`.
+pub fn total_now(wish: &Wish, seen: &Seen) -> Result<(CapacityFigures, u32), Problem> {
+    let (enable, intent) = enabled(wish)?;
+    let reserve = rules::Reserve::from(enable);
+    let capacity = wish.room.copy(wish, seen, (intent, reserve))?;
+    let figures = capacity.figures();
+    let of_nodes = figures
+        .iter()
+        .map(|figures| of_node(figures, FitsMore::default()));
+    let fits_more = per_level(capacity.fits_more_of_each());
+    Ok((
+        total(of_nodes, fits_more),
+        capacity.nodes_down_tolerated() as u32,
+    ))
 }
 
 fn per_level(FitsMore { low, medium, high }: FitsMore) -> PerLevel {
@@ -87,9 +109,9 @@ fn of_node(figures: &rules::Figures, more: FitsMore) -> CapacityFigures {
     }
 }
 
-fn total(nodes: &[NodeCapacity], fits_more: PerLevel) -> CapacityFigures {
+fn total(nodes: impl Iterator<Item = CapacityFigures>, fits_more: PerLevel) -> CapacityFigures {
     let mut total = CapacityFigures::default();
-    for figures in nodes.iter().map(|node| &node.figures) {
+    for figures in nodes {
         total.vfs += figures.vfs;
         total.vfs_used += figures.vfs_used;
         total.queue_pairs += figures.queue_pairs;

@@ -1,4 +1,4 @@
-//! Where connections come from: the local socket, or the network over TLS.
+//! Where connections come from: the local socket, the network over TLS, or a place where nobody is asked who he is.
 
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
@@ -17,6 +17,8 @@ use crate::{
 const LOCAL_MAX: u32 = 256;
 /// The same over the network: two for each agent. Half of the 65,536 descriptors that the unit asks for.
 const NETWORK_MAX: u32 = 32_768;
+/// The same where only metrics are: there are few who want them.
+const OPEN_MAX: u32 = 64;
 /// Hands are shaken within this, or the other side is none that speaks TLS.
 const HANDSHAKE_LIMIT: Duration = Duration::from_secs(10);
 
@@ -26,6 +28,8 @@ pub enum Door {
     Local(UnixListener),
     /// The network. What it takes to be let in may change while it is open: certificates are renewed.
     Network(TcpListener, tokio::sync::watch::Receiver<Arc<ServerConfig>>),
+    /// The network without TLS, for what anybody may read.
+    Open(TcpListener),
 }
 
 /// Somebody has come.
@@ -41,6 +45,13 @@ pub enum Taken {
         /// How hands are shaken.
         tls: Arc<ServerConfig>,
     },
+    /// By the network, and says nothing of himself.
+    Anybody {
+        /// The connection.
+        stream: TcpStream,
+        /// From where.
+        address: SocketAddr,
+    },
 }
 
 impl Door {
@@ -49,6 +60,7 @@ impl Door {
         match self {
             Self::Local(_) => LOCAL_MAX,
             Self::Network(..) => NETWORK_MAX,
+            Self::Open(_) => OPEN_MAX,
         }
     }
 
@@ -66,6 +78,10 @@ impl Door {
                     address,
                     tls,
                 })
+            }
+            Self::Open(listener) => {
+                let (stream, address) = listener.accept().await?;
+                Ok(Taken::Anybody { stream, address })
             }
         }
     }

@@ -17,7 +17,7 @@ use accelnet_rules::health::{
 use jiff::{SignedDuration, Timestamp};
 use uuid::Uuid;
 
-use super::events;
+use super::{events, paths::PathChange};
 use crate::{
     reports::{Known, Seen},
     state::Wish,
@@ -54,9 +54,12 @@ pub struct Looked {
     /// VMs whose path has changed lately, and when that was last.
     switches: BTreeMap<Uuid, Switches>,
     switched_at: BTreeMap<Uuid, Duration>,
+    /// How often a NIC's path was another one, ever.
+    switched: u64,
     /// Where VMs run.
     run_on: BTreeMap<Uuid, Name>,
     happened: Vec<(EventKind, FaultObject, String)>,
+    path_changes: Vec<PathChange>,
 }
 
 impl Looked {
@@ -89,6 +92,16 @@ impl Looked {
         self.of_cluster = self.look_at_cluster(wish, seen, extras, shortage, now.at);
         self.wish = Some(wish.clone());
         self.seen = seen.clone();
+    }
+
+    /// How often a NIC's path was another one than before.
+    pub fn switched(&self) -> u64 {
+        self.switched
+    }
+
+    /// Changes of paths since this was asked last.
+    pub fn path_changes(&mut self) -> Vec<PathChange> {
+        std::mem::take(&mut self.path_changes)
     }
 
     /// Nodes of which something may have become otherwise.
@@ -140,7 +153,15 @@ impl Looked {
             };
             for nic in &vm.nics {
                 let was = before.nics.iter().find(|was| was.mac == nic.mac);
-                if let Some(text) = was.and_then(|was| switch(wish, vm, was, nic)) {
+                let text = was.and_then(|was| switch(wish, vm, was, nic));
+                if was.is_some_and(|was| was.path != nic.path) {
+                    self.path_changes.push(PathChange {
+                        vm: uuid,
+                        mac: nic.mac,
+                        switched: text.is_some(),
+                    });
+                }
+                if let Some(text) = text {
                     switched.push((uuid, vm.facts.name.clone(), object.clone(), text));
                 }
             }
@@ -154,6 +175,7 @@ impl Looked {
             });
             count.node = name.clone();
             count.total += 1;
+            self.switched += 1;
             self.happened.push((EventKind::VmSwitched, object, text));
         }
     }

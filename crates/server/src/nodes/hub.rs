@@ -11,13 +11,13 @@
 //! a late report nor a copy of the machine can pass for it. Nothing here does I/O; time is a parameter.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
-use accelnet_api::agents::{DOWN_AFTER, Up};
-use accelnet_model::{Code, Name, NodeDesired, NodeStatus, Problem};
+use accelnet_api::agents::{DOWN_AFTER, Up, VmCounted};
+use accelnet_model::{Code, Name, NicCounted, NodeDesired, NodeStatus, Problem};
 use jiff::{SignedDuration, Timestamp};
 use tokio::{
     sync::{oneshot, watch},
@@ -28,8 +28,17 @@ use uuid::Uuid;
 use super::{Nodes, not_member, registry::Member};
 use crate::{NodePeerInfo, Pending};
 
-/// Numbers of questions that a node has not answered.
-type Questions = BTreeSet<u64>;
+/// What a node can be asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Question {
+    /// To look afresh.
+    Look,
+    /// What was counted of this VM's packets.
+    Traffic(Uuid),
+}
+
+/// Questions that a node has not answered, by their numbers.
+type Questions = BTreeMap<u64, Question>;
 
 /// What a session's long answer is made of.
 #[derive(Debug)]
@@ -59,12 +68,22 @@ struct Session {
     last_sign: Instant,
     questions: watch::Sender<Questions>,
     waiting: BTreeMap<u64, oneshot::Sender<NodeStatus>>,
+    waiting_for_traffic: BTreeMap<u64, oneshot::Sender<Vec<NicCounted>>>,
     /// What it said last in this session.
     said: Option<NodeStatus>,
     /// The end of the certificate that it began with, or was given since.
     certified_until: Option<Timestamp>,
     /// Its clock less ours, as its last sign told.
     clock_ahead: Option<SignedDuration>,
+}
+
+impl Session {
+    /// A question is answered, or nobody waits for that any more.
+    fn forget_traffic(&mut self, number: u64) -> Option<oneshot::Sender<Vec<NicCounted>>> {
+        self.questions
+            .send_if_modified(|questions| questions.remove(&number).is_some());
+        self.waiting_for_traffic.remove(&number)
+    }
 }
 
 #[derive(Debug)]
@@ -175,6 +194,13 @@ impl Hub {
             .is_some_and(|seat| seat.session.is_some())
     }
 
+    /// How many nodes give signs of life.
+    pub fn connected(&self) -> usize {
+        let inner = self.lock();
+        let seats = inner.seats.values();
+        seats.filter(|seat| seat.session.is_some()).count()
+    }
+
     /// An agent begins a session; the one before is over.
     ///
     /// # Errors
@@ -195,6 +221,7 @@ impl Hub {
             last_sign: now,
             questions,
             waiting: BTreeMap::new(),
+            waiting_for_traffic: BTreeMap::new(),
             said: None,
             certified_until: None,
             clock_ahead: None,
@@ -286,10 +313,17 @@ impl Hub {
         for number in up.answers {
             session
                 .questions
-                .send_if_modified(|questions| questions.remove(&number));
+                .send_if_modified(|questions| questions.remove(&number).is_some());
             // Whoever asked may have given up.
             if let (Some(asker), Some(said)) = (session.waiting.remove(&number), &session.said) {
                 let _ = asker.send(said.clone());
+            }
+        }
+        if let Some(VmCounted { number, nics }) = up.traffic {
+            let asker = session.forget_traffic(number);
+            // Whoever asked may have given up.
+            if let Some(asker) = asker {
+                let _ = asker.send(nics);
             }
         }
         Ok(match news {
@@ -336,9 +370,48 @@ impl Hub {
         let (asker, answer) = oneshot::channel();
         session.waiting.insert(number, asker);
         session.questions.send_modify(|questions| {
-            questions.insert(number);
+            questions.insert(number, Question::Look);
         });
         Ok(answer)
+    }
+
+    fn ask_for_traffic(
+        &self,
+        name: &Name,
+        vm: Uuid,
+    ) -> Result<(Asked<'_>, oneshot::Receiver<Vec<NicCounted>>), Problem> {
+        let mut inner = self.lock();
+        let number = inner.next_number();
+        let seat = inner.seats.get_mut(name).ok_or_else(|| not_member(name))?;
+        let session = seat.session.as_mut().ok_or_else(|| not_connected(name))?;
+        let (asker, answer) = oneshot::channel();
+        session.waiting_for_traffic.insert(number, asker);
+        session.questions.send_modify(|questions| {
+            questions.insert(number, Question::Traffic(vm));
+        });
+        let asked = Asked {
+            hub: self,
+            name: name.clone(),
+            number,
+        };
+        Ok((asked, answer))
+    }
+}
+
+/// A question that somebody waits for. An agent that does not know it never answers: it is forgotten with whoever
+/// asked.
+struct Asked<'a> {
+    hub: &'a Hub,
+    name: Name,
+    number: u64,
+}
+
+impl Drop for Asked<'_> {
+    fn drop(&mut self) {
+        let number = self.number;
+        self.hub.with_session(&self.name, |session| {
+            drop(session.forget_traffic(number));
+        });
     }
 }
 
@@ -350,6 +423,18 @@ impl Nodes for Hub {
     fn refresh<'a>(&'a self, node: &'a Name) -> Pending<'a, Result<NodeStatus, Problem>> {
         Box::pin(async move {
             let answer = self.ask(node)?;
+            // The session has ended, with all who wait.
+            answer.await.map_err(|_| not_connected(node))
+        })
+    }
+
+    fn traffic<'a>(
+        &'a self,
+        node: &'a Name,
+        vm: Uuid,
+    ) -> Pending<'a, Result<Vec<NicCounted>, Problem>> {
+        Box::pin(async move {
+            let (_asked, answer) = self.ask_for_traffic(node, vm)?;
             // The session has ended, with all who wait.
             answer.await.map_err(|_| not_connected(node))
         })
@@ -384,6 +469,7 @@ mod tests {
             sequence,
             at: None,
             answers: Vec::new(),
+            traffic: None,
             status: None,
         }
     }
@@ -461,7 +547,12 @@ mod tests {
         let asking = Arc::clone(&hub);
         let asked = tokio::spawn(async move { asking.refresh(&name("a")).await });
         following.questions.changed().await.unwrap();
-        let question = *following.questions.borrow_and_update().first().unwrap();
+        let question = *following
+            .questions
+            .borrow_and_update()
+            .first_key_value()
+            .unwrap()
+            .0;
         let before = with_status(up(following.session, 1), 1);
         hub.take_in(&name("a"), ID, before, now).unwrap();
         assert!(!asked.is_finished());
@@ -470,6 +561,46 @@ mod tests {
         hub.take_in(&name("a"), ID, answer, now).unwrap();
         assert_eq!(asked.await.unwrap().unwrap().generation, 2);
         assert!(following.questions.borrow().is_empty());
+    }
+
+    #[tokio::test]
+    async fn what_was_counted_answers_its_question_and_who_gives_up_leaves_nothing() {
+        let (hub, now) = (Arc::new(Hub::new([member("a", 1)], 0)), Instant::now());
+        let vm = Uuid::from_u128(7);
+        let mut following = hub.follow(&name("a"), ID, now).unwrap();
+        let a = name("a");
+        let mut asked = hub.traffic(&a, vm);
+        assert!(futures::poll!(asked.as_mut()).is_pending());
+        let questions = following.questions.borrow_and_update().clone();
+        let (number, question) = questions.first_key_value().unwrap();
+        assert_eq!(*question, Question::Traffic(vm));
+        let answer = |sequence, number| Up {
+            traffic: Some(VmCounted {
+                number,
+                nics: Vec::new(),
+            }),
+            ..up(following.session, sequence)
+        };
+        let take = |up| hub.take_in(&a, ID, up, now);
+        // Of another question, or of one that nobody waits for.
+        assert_eq!(take(answer(1, number + 1)), Ok(Taken::Sign));
+        assert!(futures::poll!(asked.as_mut()).is_pending());
+        assert_eq!(take(answer(2, *number)), Ok(Taken::Sign));
+        assert_eq!(asked.await, Ok(Vec::new()));
+        assert!(following.questions.borrow().is_empty());
+        let mut given_up = hub.traffic(&a, vm);
+        assert!(futures::poll!(given_up.as_mut()).is_pending());
+        assert_eq!(following.questions.borrow().len(), 1);
+        drop(given_up);
+        assert!(following.questions.borrow().is_empty());
+        assert!(
+            hub.lock().seats[&a]
+                .session
+                .as_ref()
+                .unwrap()
+                .waiting_for_traffic
+                .is_empty()
+        );
     }
 
     #[tokio::test]

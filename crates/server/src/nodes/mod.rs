@@ -12,11 +12,12 @@ mod registry;
 
 use std::sync::Arc;
 
-use accelnet_model::{Code, Name, NodeDesired, NodeStatus, Problem};
+use accelnet_model::{Code, Name, NicCounted, NodeDesired, NodeStatus, Problem};
+use uuid::Uuid;
 
 pub use registry::{Founding, Member, is_spec};
 
-pub use hub::{Following, Taken};
+pub use hub::{Following, Question, Taken};
 
 use crate::Pending;
 
@@ -30,6 +31,17 @@ pub trait Nodes: Send + Sync + 'static {
 
     /// A fresh observation of a node.
     fn refresh<'a>(&'a self, node: &'a Name) -> Pending<'a, Result<NodeStatus, Problem>>;
+
+    /// What was counted of a VM's packets; nothing if the node does not see the VM. It may never answer.
+    fn traffic<'a>(
+        &'a self,
+        node: &'a Name,
+        _vm: Uuid,
+    ) -> Pending<'a, Result<Vec<NicCounted>, Problem>> {
+        let text = format!("Node '{node}' cannot be asked for it.");
+        let problem = Problem::new(Code::AgentUnreachable, text);
+        Box::pin(std::future::ready(Err(problem)))
+    }
 
     /// What the node shall be, with the VMs that it has. Returns at once; the agent's report says when it has taken it up.
     fn set_desired(&self, node: &Name, desired: NodeDesired);

@@ -29,7 +29,7 @@ use super::extract::{BODY_LIMIT_BYTES, Body};
 use crate::{
     NodePeerInfo, Sender, Server,
     failure::Failure,
-    nodes::{Following, Taken},
+    nodes::{Following, Question, Taken},
 };
 
 /// The routes.
@@ -179,9 +179,11 @@ impl Telling {
                 self.said = Some(wish);
             }
             let questions = self.following.questions.borrow_and_update().clone();
-            let new = questions.difference(&self.asked);
-            lines.extend(new.map(|number| Down::Look { number: *number }));
-            self.asked = questions;
+            let new = questions
+                .iter()
+                .filter(|(number, _)| !self.asked.contains(number));
+            lines.extend(new.map(|(number, question)| asks(*number, *question)));
+            self.asked = questions.into_keys().collect();
             if !lines.is_empty() {
                 return Some(lines.iter().flat_map(line).collect());
             }
@@ -194,6 +196,13 @@ impl Telling {
                 }
             }
         }
+    }
+}
+
+fn asks(number: u64, question: Question) -> Down {
+    match question {
+        Question::Look => Down::Look { number },
+        Question::Traffic(vm) => Down::Traffic { number, vm },
     }
 }
 

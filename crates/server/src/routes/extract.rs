@@ -133,15 +133,6 @@ pub struct DryRun {
 #[derive(Debug, Default, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields, default)]
 #[into_params(parameter_in = Query)]
-pub struct Watch {
-    /// Keep the connection and send what changes (NDJSON).
-    #[param(required = false)]
-    pub watch: bool,
-}
-
-#[derive(Debug, Default, Deserialize, IntoParams)]
-#[serde(deny_unknown_fields, default)]
-#[into_params(parameter_in = Query)]
 pub struct WatchFrom {
     /// Keep the connection and send what changes (NDJSON).
     #[param(required = false)]

@@ -12,6 +12,7 @@ mod extract;
 mod health;
 mod intents;
 mod list;
+mod metrics;
 mod nodes;
 mod people;
 mod stream;
@@ -28,11 +29,14 @@ use axum::{
 use conditional::Condition;
 pub use document::openapi;
 use extract::{
-    Asking, BODY_LIMIT_BYTES, Body, Change, DryRun, Listing, Paging, Path, Query, Watch, WatchFrom,
+    Asking, BODY_LIMIT_BYTES, Body, Change, DryRun, Listing, Paging, Path, Query, WatchFrom,
 };
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-use crate::{Server, audit::printable, failure::Failure, people::authorized, settling::ask_again};
+use crate::{
+    Server, audit::printable, failure::Failure, metrics::counted, people::authorized,
+    settling::ask_again,
+};
 
 /// Lines of JSON, which a watch sends.
 pub const NDJSON: &str = "application/x-ndjson";
@@ -90,6 +94,7 @@ pub fn service(server: Server) -> Router {
     let path = format!("{}/openapi.json", accelnet_api::BASE);
     router
         .route(&path, get(move || std::future::ready(Json(document))))
+        .route(accelnet_api::metrics::PATH, get(metrics::show_metrics))
         .fallback(nothing_here)
         .method_not_allowed_fallback(method_not_allowed)
         .layer(DefaultBodyLimit::max(BODY_LIMIT_BYTES))
@@ -97,6 +102,7 @@ pub fn service(server: Server) -> Router {
         .layer(from_fn_with_state(server.clone(), authorized))
         // Nodes show certificates, not tokens.
         .merge(agents::router())
+        .layer(from_fn_with_state(server.clone(), counted))
         .with_state(server)
 }
 

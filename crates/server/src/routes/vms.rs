@@ -17,7 +17,7 @@ use tokio::time::Instant;
 use utoipa::IntoParams;
 use uuid::Uuid;
 
-use super::{Answer, Asking, Body, Change, Condition, DryRun, Path, Query, Watch, extract, stream};
+use super::{Answer, Asking, Body, Change, Condition, DryRun, Path, Query, extract, stream};
 use crate::{
     LOOK_LIMIT, Server,
     admission::{self, Decision},
@@ -166,19 +166,42 @@ pub async fn list_vms(
     }
 }
 
+#[derive(Debug, Default, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields, default)]
+#[into_params(parameter_in = Query)]
+pub struct Showing {
+    /// Keep the connection and send what changes (NDJSON).
+    #[param(required = false)]
+    watch: bool,
+    /// Ask the VM's node what was counted of its packets. Not of a watch.
+    #[param(required = false)]
+    traffic: bool,
+}
+
 /// One VM, by name or UUID.
 #[utoipa::path(get, path = "/vms/{vm}", tag = "vms",
-    params(Watch, ("vm" = String, Path, description = "Its name or UUID")),
+    params(Showing, ("vm" = String, Path, description = "Its name or UUID")),
     responses((status = 200, description = "The VM", content((Vm = "application/json"),
     (WatchLine<Vm> = "application/x-ndjson")))))]
 pub async fn show_vm(
     State(server): State<Server>,
     condition: Condition,
     Path(vm): Path<String>,
-    Query(watch): Query<Watch>,
+    Query(showing): Query<Showing>,
 ) -> Result<Response, Failure> {
-    if !watch.watch {
-        return condition.answer(look(&server, &vm)).await;
+    match (showing.watch, showing.traffic) {
+        (false, false) => return condition.answer(look(&server, &vm)).await,
+        // What is counted is another a moment later: nobody has it already.
+        (false, true) => {
+            let found = look(&server, &vm).await?;
+            return Ok(Json(server.with_traffic(found).await).into_response());
+        }
+        (true, true) => {
+            let text = "What is counted changes all the time, and is not watched.";
+            let problem = Problem::new(Code::InvalidArgument, text).about("field", "traffic");
+            return Err(problem.into());
+        }
+        (true, false) => {}
     }
     let found = look(&server, &vm).await?;
     follow(server, found.uuid)

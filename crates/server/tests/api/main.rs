@@ -21,6 +21,7 @@
 //! | `parking` | VMs that are kept on their software path for a while |
 //! | `people` | who may ask what, tokens, the record |
 //! | `parts` | what each node is told |
+//! | `metrics` | what Prometheus is told; what was counted of a VM's packets |
 //! | `lists` | pages, conditional requests |
 //! | `watching` | watches, `pending` |
 //! | `young` | a server that has just started |
@@ -43,6 +44,7 @@ mod intents;
 mod levels;
 mod line;
 mod lists;
+mod metrics;
 mod moving;
 mod parking;
 mod parts;

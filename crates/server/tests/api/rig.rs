@@ -66,6 +66,11 @@ impl Http {
         self.client.request(method, url)
     }
 
+    /// What is beside the API.
+    pub fn outside_the_api(&self, path: &str) -> reqwest::RequestBuilder {
+        self.client.get(format!("{}{path}", self.base))
+    }
+
     pub async fn send(&self, request: reqwest::RequestBuilder) -> Answer {
         let response = request.send().await.unwrap();
         let kind = response.headers()["content-type"].to_str().unwrap();
