@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use accelnet_api::{NicTraffic, Vm};
-use accelnet_model::{Counted, NicCounted, Problem};
+use accelnet_model::{Code, Counted, MacAddr, NicCounted, PciAddress, Problem};
 use tokio::time::timeout;
 
 use crate::Server;
@@ -15,6 +15,7 @@ impl Server {
     /// The VM with what was counted of its NICs.
     pub(crate) async fn with_traffic(&self, mut vm: Vm) -> Vm {
         let counted = self.counted(&vm).await;
+        let counted = counted.map_err(|problem| in_words(&problem));
         vm.traffic = vm
             .nics
             .iter()
@@ -34,19 +35,17 @@ impl Server {
         vm
     }
 
-    async fn counted(&self, vm: &Vm) -> Result<Vec<NicCounted>, String> {
+    async fn counted(&self, vm: &Vm) -> Result<Vec<NicCounted>, Problem> {
         let Some(node) = &vm.node else {
-            return Err("no node has the VM".to_owned());
+            let text = "No node has the VM.";
+            return Err(Problem::new(Code::VmNotFound, text));
         };
-        let asked = self.shared.nodes.traffic(node, vm.uuid);
-        match timeout(LIMIT, asked).await {
-            Ok(Ok(counted)) => Ok(counted),
-            Ok(Err(problem)) => Err(in_words(&problem)),
-            Err(_) => Err(format!(
-                "node '{node}' gave no answer within {} s",
-                LIMIT.as_secs()
-            )),
-        }
+        let asked = timeout(LIMIT, self.shared.nodes.traffic(node, vm.uuid));
+        asked.await.unwrap_or_else(|_| {
+            let limit = LIMIT.as_secs();
+            let text = format!("Node '{node}' gave no answer within {limit} s.");
+            Err(Problem::new(Code::AgentUnreachable, text))
+        })
     }
 }
 
@@ -61,8 +60,8 @@ fn in_words(problem: &Problem) -> String {
 /// the counters would be another's.
 fn counts(
     counted: &Result<Vec<NicCounted>, String>,
-    mac: accelnet_model::MacAddr,
-    vf: Option<accelnet_model::PciAddress>,
+    mac: MacAddr,
+    vf: Option<PciAddress>,
 ) -> (Option<Counted>, Option<Counted>) {
     let not_seen = |because: &str| Counted::NotSeen {
         because: because.to_owned(),
@@ -97,7 +96,7 @@ fn counts(
 
 #[cfg(test)]
 mod tests {
-    use accelnet_model::{Code, Counters, MacAddr};
+    use accelnet_model::Counters;
 
     use super::*;
 

@@ -331,9 +331,9 @@ fn prometheus_is_told_of_paths_and_of_packets_as_far_as_somebody_counts_them() {
         rx_packets: 9,
         ..Default::default()
     };
-    node.world
-        .host
-        .with(|machine| _ = machine.vf_counters.insert(vf, counted));
+    node.world.host.with(|machine| {
+        machine.vf_counters.insert(vf, counted);
+    });
     let text = tell();
     let received = value(&text, &of_vf, "accelnet_vf_receive_packets_total");
     assert_eq!(received.unwrap(), "9");

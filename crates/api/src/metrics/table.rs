@@ -45,7 +45,7 @@ metrics! {
         "How often the path of a VM's NIC was another one in its node's report than before, since this server decides."
 
     CAPACITY_VFS "accelnet_capacity_vfs" Gauge "" [] Server
-        "VFs of the enabled intent that are for VMs, on all nodes that are not down; those that others use are counted out."
+        "VFs of the enabled intent that are for VMs, on all nodes as they reported last; those that others use are counted out."
     CAPACITY_VFS_USED "accelnet_capacity_vfs_used" Gauge "" [] Server
         "VFs of them that are given out to running VMs."
     CAPACITY_QUEUE_PAIRS "accelnet_capacity_queue_pairs" Gauge "" [] Server
