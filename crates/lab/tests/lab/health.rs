@@ -6,6 +6,7 @@ use std::time::Instant;
 use crate::{
     guides::Document,
     rig::{Rig, words},
+    sandbox::holder,
 };
 
 /// Windows of seconds, so that a test need not wait for minutes; what is measured is what comes on top of them.
@@ -117,14 +118,12 @@ pub fn faults(rig: &mut Rig) {
     rig.until_path("vm1", "vf", 60);
 
     // Another program takes a VF that nobody has.
-    let group = rig.node(&format!(
-        "vf=$(ls /sys/class/net/pf0/device | grep -x 'virtfn[0-9]*' | grep -vx virtfn{vf} | tail -n 1)
-         basename $(readlink /sys/class/net/pf0/device/$vf/iommu_group)"
-    ));
-    let group = group.trim();
     opens(rig, "vf_in_use_by_others", |rig| {
         rig.node(&format!(
-            "systemd-run --quiet --unit=grabs-a-vf sh -c 'exec sleep 600 3<>/dev/vfio/{group}'"
+            "{}vf=/sys/class/net/pf0/device/$(ls /sys/class/net/pf0/device | grep -x 'virtfn[0-9]*' | grep -vx virtfn{vf} | tail -n 1)
+             systemd-run -q --unit=grabs-a-vf perl /run/lab-holder.pl \
+               $(basename $(readlink $vf/iommu_group)) $(basename $(readlink $vf))",
+            holder!()
         ));
     });
     closes(rig, "vf_in_use_by_others", |rig| {

@@ -46,21 +46,31 @@ const MODULE: Works = Works {
     after: "modprobe vfio-pci",
 };
 
-/// `/proc/PID/fd` of a QEMU that runs as a user of its own, and what its links point to. Here it is a process that does
-/// with the VF what QEMU does first (include/uapi/linux/vfio.h).
-const HOLDER: Works = Works {
-    what: "a process of another user that has a VF is named",
-    condition: "accelnet adapter show pf0 -o json | grep -q '\"command\": \"perl\"'",
-    before: r#"accelnet vm disable vm1 > /dev/null
-cat > /run/lab-holder.pl <<'END_OF_HOLDER'
+/// A program that does with a VF what QEMU does first (include/uapi/linux/vfio.h): `perl /run/lab-holder.pl GROUP VF`.
+macro_rules! holder {
+    () => {
+        r#"cat > /run/lab-holder.pl <<'END_OF_HOLDER'
 open(C, "+<", "/dev/vfio/vfio") or die; open(G, "+<", "/dev/vfio/$ARGV[0]") or die;
 ioctl(G, 0x3b68, pack("i", fileno(C))) or die; ioctl(C, 0x3b66, 1) or die; ioctl(G, 0x3b6a, "$ARGV[1]\0") or die;
 sleep 600;
 END_OF_HOLDER
-group=$(ls /dev/vfio | grep -m 1 '^[0-9]'); chmod 666 /dev/vfio/$group
+"#
+    };
+}
+pub(crate) use holder;
+
+/// `/proc/PID/fd` of a QEMU that runs as a user of its own, and what its links point to.
+const HOLDER: Works = Works {
+    what: "a process of another user that has a VF is named",
+    condition: "accelnet adapter show pf0 -o json | grep -q '\"command\": \"perl\"'",
+    before: concat!(
+        "accelnet vm disable vm1 > /dev/null\n",
+        holder!(),
+        r#"group=$(ls /dev/vfio | grep -m 1 '^[0-9]'); chmod 666 /dev/vfio/$group
 vf=$(ls /sys/kernel/iommu_groups/$group/devices)
 systemd-run -q --unit lab-holder -p User=nobody perl /run/lab-holder.pl $group $vf
-timeout 30 sh -c "until [ $(cat /sys/bus/pci/devices/$vf/enable) = 1 ]; do sleep 0.1; done""#,
+timeout 30 sh -c "until [ $(cat /sys/bus/pci/devices/$vf/enable) = 1 ]; do sleep 0.1; done""#
+    ),
     after: "systemctl stop lab-holder; chmod 600 /dev/vfio/[0-9]*",
 };
 

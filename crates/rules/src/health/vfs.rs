@@ -11,7 +11,8 @@ pub const OTHERS: Detection = Detection {
     about: "adapter",
     by_node: true,
     finds: "VFs of the intent's adapters, not excluded from it, that a driver of the host or a process has, or a VM that \
-            has no level. The evidence names each.",
+            has no level. The evidence names each. A process that has opened the VF's group and not yet the device in it \
+            does not show.",
     because: "A VM that is disabled, or comes in, has its VF for some seconds to minutes beside its wish.",
     window: Window::seconds(300, 60),
 };
