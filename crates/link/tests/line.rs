@@ -373,7 +373,7 @@ async fn a_node_that_is_removed_is_nobody_and_forgotten() {
     cluster.until_up("node1", true).await;
     // Before a VM comes to it it asks; of one that nobody knows nobody wants anything.
     let vm = IncomingVm {
-        uuid: uuid::Uuid::from_u128(1),
+        uuid: Uuid::from_u128(1),
         name: "vm1".into(),
         nics: Vec::new(),
     };
