@@ -76,9 +76,10 @@ async fn the_page_tells_what_is_wanted_and_what_is() {
     let own = table::ALL.iter().filter(|metric| metric.by != By::Agent);
     let own: BTreeSet<&str> = own.map(|metric| metric.name).collect();
     assert!(told.is_subset(&own), "{:?}", told.difference(&own));
-    // A host alone has no lines of agents, and no fault has had its time.
-    let absent: Vec<&&str> = own.difference(&told).collect();
-    assert_eq!(absent, [&"accelnet_agents_connected", &"accelnet_faults"]);
+    // A host alone has no lines of agents. Whether a fault has had its time yet is a matter of moments.
+    let absent = own.difference(&told).copied();
+    let absent: Vec<&str> = absent.filter(|name| *name != "accelnet_faults").collect();
+    assert_eq!(absent, ["accelnet_agents_connected"]);
     rig.stop().await;
 }
 
