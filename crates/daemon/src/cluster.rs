@@ -103,7 +103,8 @@ impl ServerArgs {
     /// What does not fit together in what it was told, before anything is opened.
     pub fn check(&self) -> Result<()> {
         self.state.store.kept()?;
-        self.state.addresses().map(drop)
+        self.state.addresses()?;
+        self.health.settings().map(drop)
     }
 }
 

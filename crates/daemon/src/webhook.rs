@@ -24,20 +24,10 @@ const SIGNATURE: &str = "accelnet-signature";
 #[derive(Debug, Clone, Args)]
 pub struct WebhookArgs {
     /// Faults that open, change and close are posted to this URL, as JSON.
-    #[arg(
-        long = "webhook",
-        env = "ACCELNET_WEBHOOK",
-        value_name = "URL",
-        requires = "webhook_secret_file"
-    )]
+    #[arg(long = "webhook", env = "ACCELNET_WEBHOOK", value_name = "URL")]
     url: Option<Url>,
     /// File with the secret that posts are signed with: 16 characters or more, readable by its owner alone.
-    #[arg(
-        long,
-        env = "ACCELNET_WEBHOOK_SECRET_FILE",
-        value_name = "FILE",
-        requires = "url"
-    )]
+    #[arg(long, env = "ACCELNET_WEBHOOK_SECRET_FILE", value_name = "FILE")]
     webhook_secret_file: Option<PathBuf>,
 }
 
@@ -47,9 +37,12 @@ impl WebhookArgs {
         let (url, file) = match (&self.url, &self.webhook_secret_file) {
             (None, None) => return Ok(Announcer::default()),
             (Some(url), Some(file)) => (url, file),
-            // As a configuration file can have it.
-            (Some(_), None) => bail!("a webhook needs a secret to sign with: webhook-secret-file"),
-            (None, Some(_)) => bail!("webhook-secret-file is given, and no webhook to sign for"),
+            (Some(_), None) => {
+                bail!("--webhook needs a secret to sign with: --webhook-secret-file is missing")
+            }
+            (None, Some(_)) => {
+                bail!("--webhook-secret-file is given, and --webhook, what to sign for, is missing")
+            }
         };
         let secret = read_secret(file)?;
         let webhook = Webhook::new(url.clone(), &secret)?;

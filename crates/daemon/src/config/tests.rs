@@ -188,6 +188,11 @@ fn it_is_checked_by_a_command() {
     );
     let (done, _) = said("[server]\naddress = 'no address'\n");
     assert!(done.unwrap_err().contains("--address no address"));
+    let (done, _) = said("[server]\nwebhook = 'https://h'\n");
+    assert!(
+        done.unwrap_err()
+            .contains("--webhook-secret-file is missing")
+    );
     let (done, _) = said("x = 1\n");
     assert!(done.unwrap_err().contains("line 1"));
     let absent = Path::new("/nonexistent/accelnetd.toml");

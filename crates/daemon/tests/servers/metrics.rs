@@ -55,7 +55,9 @@ async fn a_door_for_prometheus_has_nothing_else() {
     let server = Measured::new(directory.path(), "a", &file);
     found(&server.place).await;
     let running = server.start();
-    let decides = async || server.page().filter(|page| page.contains("_active 1"));
+    // The words that explain it have it too.
+    let told = "\naccelnet_server_active 1\n";
+    let decides = async || server.page().filter(|page| page.contains(told));
     let (page, _) = until("its metrics", decides).await;
     assert!(page.starts_with("HTTP/1.0 200 OK"), "{page}");
     for line in [
