@@ -32,7 +32,7 @@ test-build: deps
 demo: build ## a running VM goes to a VF and back, measured (KEEP=1 leaves it running, ROUNDS=10 measures longer)
 	$(LAB) --name demo demo --out $(TARGET)/demo $(if $(KEEP),--keep) $(if $(ROUNDS),--rounds $(ROUNDS))
 
-test: unit-test contract-test sim fuzz lab-test ## all tests, on simulated twins and in the lab
+test: unit-test contract-test metrics-test sim fuzz lab-test ## all tests, on simulated twins and in the lab
 
 # Property tests try the same cases in every run, only so that a failure is one of the change under test
 # and can be had again: any other seed (make unit-test PROPTEST_RNG_SEED=…) takes as long.

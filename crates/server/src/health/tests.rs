@@ -451,7 +451,7 @@ async fn a_vm_that_changes_its_path_or_its_node_is_an_event_with_why() {
         "NIC 02:00:00:00:77:01 of 'vm1' goes by VF 0000:01:10.0 of pf0.",
         "goes by the switch: it is parked until it is unparked.",
         "'vm1' runs on 'node2', after 'node1'.",
-        "vm park",
+        "vm park vm1",
     ] {
         assert!(
             texts.iter().any(|text| text.contains(words)),

@@ -17,6 +17,7 @@ use jiff::Timestamp;
 use serde::Deserialize;
 use tokio::sync::Mutex;
 use utoipa::IntoParams;
+use uuid::Uuid;
 
 use super::{
     Answer, Body, Change, Condition, Listing, Path, Query,
@@ -31,6 +32,7 @@ use crate::{
     health,
     reports::Seen,
     state::{Wish, health::EVENTS_KEPT},
+    whereabouts,
 };
 
 /// Events that are shown if nobody says how many.
@@ -231,13 +233,18 @@ pub async fn list_events(
 async fn events(server: &Server) -> Result<Vec<Event>, Problem> {
     let mut all = server.shared.health.events();
     let changes = server.shared.state.entries().await?;
+    let (wish, seen) = (server.shared.told.newest(), server.seen());
     all.extend(changes.into_iter().map(|(number, entry)| Event {
         id: format!("a{number}"),
         at: entry.at,
         kind: EventKind::Asked,
         by: Some(entry.by.to_string()),
         object: None,
-        text: format!("{} {}", entry.operation, entry.subject),
+        text: format!(
+            "{} {}",
+            entry.operation,
+            with_name(wish.as_ref(), &seen, &entry.subject)
+        ),
         fault: None,
         code: None,
         severity: None,
@@ -246,6 +253,18 @@ async fn events(server: &Server) -> Result<Vec<Event>, Problem> {
     // Those of one time stay as they are: each kind is in its order.
     all.sort_by_key(|event| event.at);
     Ok(all)
+}
+
+/// A VM that was asked for by its UUID, as the command line does, is told by its name.
+fn with_name(wish: Option<&Wish>, seen: &Seen, subject: &str) -> String {
+    let (word, rest) = subject.split_at(subject.find(' ').unwrap_or(subject.len()));
+    let Ok(uuid) = Uuid::try_parse(word) else {
+        return subject.to_owned();
+    };
+    let place = whereabouts::of(seen, uuid);
+    let spec = || Some(wish?.specs.get(uuid)?.name.as_str());
+    let name = place.as_ref().map(|place| place.name()).or_else(spec);
+    format!("{}{rest}", name.unwrap_or(word))
 }
 
 /// Numbers of the next event, and of the next entry of the record.
@@ -281,7 +300,10 @@ fn follow(server: Server, first: Vec<Event>, from: Next) -> Result<Response, Fai
                         _ => number >= entries,
                     })
                 });
-                looked.sent.extend(new);
+                // What was sent is not sent again when its VM has another name.
+                for (key, event) in new {
+                    looked.sent.entry(key).or_insert(event);
+                }
                 looked.next = now;
             }
             Ok(looked.sent.clone())
