@@ -79,6 +79,16 @@ pub struct Entry {
 }
 
 impl Entry {
+    /// In the place of one that is in the store and cannot be read.
+    pub fn unreadable(key: &str) -> Self {
+        Self {
+            at: Timestamp::UNIX_EPOCH,
+            by: Actor::default(),
+            operation: "unreadable entry".to_owned(),
+            subject: printable(key),
+        }
+    }
+
     /// The entry of a change that was decided on just now.
     pub fn new(asked: &Asked) -> Self {
         let entry = Self {

@@ -379,9 +379,14 @@ impl<S: Store> State for Stored<S> {
             let items = listing.items.iter();
             let entries = items.filter_map(|item| {
                 let number = item.key.rsplit('/').next()?.parse().ok()?;
-                Some(decode(&item.key, &item.value).map(|entry| (number, entry)))
+                // One that cannot be read is told of, and takes none of the others away.
+                let entry = decode(&item.key, &item.value).unwrap_or_else(|problem| {
+                    tracing::warn!(%problem, "an entry of the record");
+                    Entry::unreadable(&item.key)
+                });
+                Some((number, entry))
             });
-            entries.collect()
+            Ok(entries.collect())
         })
     }
 
