@@ -69,7 +69,7 @@ const HOLDER: Works = Works {
         r#"group=$(ls /dev/vfio | grep -m 1 '^[0-9]'); chmod 666 /dev/vfio/$group
 vf=$(ls /sys/kernel/iommu_groups/$group/devices)
 systemd-run -q --unit lab-holder -p User=nobody perl /run/lab-holder.pl $group $vf
-timeout 30 sh -c "until [ $(cat /sys/bus/pci/devices/$vf/enable) = 1 ]; do sleep 0.1; done""#
+timeout 30 sh -c 'until [ $(cat /sys/bus/pci/devices/'$vf'/enable) = 1 ]; do sleep 0.1; done'"#
     ),
     after: "systemctl stop lab-holder; chmod 600 /dev/vfio/[0-9]*",
 };
