@@ -48,14 +48,14 @@ metrics-test: test-build ## a real Prometheus scrapes a server and an agent; rul
 	CARGO_TARGET_DIR=$(TARGET) scripts/metrics-test
 
 # Hosts by themselves, and a third as many clusters: those take longer.
-SEEDS := 600
+SEEDS := 300
 sim: test-build ## production code on simulated machines that fail, seed after seed (SEEDS=10000 for a night)
 	$(TARGET)/debug/accelnet-sim --seeds $(SEEDS)
 	$(TARGET)/debug/accelnet-sim --cluster --seeds $$(($(SEEDS) / 3))
 
 # Seconds of fuzzing in all, two targets at a time: an hour is TIME=3600, one target of fuzz/src/lib.rs
 # FUZZ=domain_xml. The dependencies are those of the tests' build. SEED=0 makes up other inputs each time.
-TIME := 120
+TIME := 60
 fuzz: export TESTED := $(TESTED)
 fuzz: test-build ## what guests, the network and tools might say, made up and read (TIME=3600 for an hour)
 	CARGO_TARGET_DIR=$(TARGET) TIME=$(TIME) scripts/fuzz $(FUZZ)
