@@ -9,12 +9,24 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 
+/// The right, until this is dropped.
+#[derive(Debug)]
+pub struct Held(File);
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        // Given back, and not only closed: what this process forks in this moment has the open file too, and with it
+        // the right, until it runs its program (flock(2)). Without it the right ends with the last of these.
+        let _ = self.0.unlock();
+    }
+}
+
 /// Takes it. The file stays: whoever removed it would give the right to two. Its owner alone can open it, so that
 /// nobody without rights keeps it from whom it is for (flock(2) asks for no more than an open file).
 ///
 /// # Errors
 /// What `taken` says of whoever has it, in words; or that the file cannot be opened.
-pub fn take(path: &Path, taken: impl FnOnce(&str) -> String) -> Result<File> {
+pub fn take(path: &Path, taken: impl FnOnce(&str) -> String) -> Result<Held> {
     let shown = path.display();
     if let Some(directory) = path.parent() {
         fs::create_dir_all(directory)
@@ -38,7 +50,7 @@ pub fn take(path: &Path, taken: impl FnOnce(&str) -> String) -> Result<File> {
     file.set_len(0)
         .and_then(|()| write!(file, "{}", std::process::id()))
         .with_context(|| format!("cannot write to {shown}"))?;
-    Ok(file)
+    Ok(Held(file))
 }
 
 /// Who has it, as far as that can be known: it may end, or begin, in this moment.
@@ -74,5 +86,17 @@ mod tests {
         assert!(error.to_string().ends_with(" has it"), "{error}");
         drop(first);
         drop(take(&path, |_| unreachable!()).unwrap());
+    }
+
+    #[test]
+    fn what_is_forked_does_not_keep_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("lock");
+        let first = take(&path, |_| unreachable!()).unwrap();
+        // As a process that is forked has it, until it runs its program.
+        let inherited = first.0.try_clone().unwrap();
+        drop(first);
+        drop(take(&path, |_| unreachable!()).unwrap());
+        drop(inherited);
     }
 }

@@ -1,6 +1,6 @@
 //! The agent in this process: how it is started, and how it is ended.
 
-use std::{fs::File, path::Path, sync::Arc, time::Duration};
+use std::{path::Path, sync::Arc, time::Duration};
 
 use accelnet_agent::{Agent, Config};
 use accelnet_api::metrics::{Text, table};
@@ -31,14 +31,14 @@ pub struct OwnAgent {
     /// What it reports last; nothing before its first look.
     pub reports: watch::Receiver<Option<NodeStatus>>,
     /// Kept until it has ended, so that the next one begins when nothing of this one is under way.
-    pub only: File,
+    pub only: lock::Held,
 }
 
 /// The right to do what an agent does on this machine.
 ///
 /// # Errors
 /// If this machine has an agent.
-pub fn lock() -> Result<File> {
+pub fn lock() -> Result<lock::Held> {
     lock::take(Path::new(ONLY_AGENT), |who| {
         format!(
             "this machine has an agent, and two would undo each other's work: {who}; stop it first"

@@ -1,8 +1,7 @@
 //! The local administrator's socket: root and group `accelnet`.
 
 use std::{
-    fs::{self, File},
-    io,
+    fs, io,
     os::unix::{
         fs::{FileTypeExt, PermissionsExt},
         net::UnixStream,
@@ -36,7 +35,7 @@ pub struct Socket {
 pub struct RemovedAtEnd {
     path: PathBuf,
     /// Held until the path is gone, so that nobody else takes the path, or has it taken, meanwhile.
-    _turn: File,
+    _turn: lock::Held,
 }
 
 impl Drop for RemovedAtEnd {
@@ -48,7 +47,7 @@ impl Drop for RemovedAtEnd {
 
 /// The right to make and remove the socket. Without it two daemons that start at once could each take the other's
 /// new socket for one left over.
-fn turn(path: &Path) -> Result<File> {
+fn turn(path: &Path) -> Result<lock::Held> {
     let mut name = path.as_os_str().to_owned();
     name.push(".lock");
     lock::take(Path::new(&name), |who| {
@@ -124,6 +123,17 @@ fn group_id() -> Result<Option<u32>> {
 mod tests {
     use super::*;
 
+    /// As after a crash: the file is there, and nobody listens.
+    fn leave_over(path: &Path) {
+        drop(std::os::unix::net::UnixListener::bind(path).unwrap());
+        // A process that another test forks just now has the listener too, until it runs its program.
+        let until = std::time::Instant::now() + std::time::Duration::from_secs(10);
+        while UnixStream::connect(path).is_ok() {
+            assert!(std::time::Instant::now() < until, "somebody listens");
+            std::thread::yield_now();
+        }
+    }
+
     #[tokio::test]
     async fn a_stale_socket_is_replaced_and_a_live_one_is_not() {
         let directory = tempfile::tempdir().unwrap();
@@ -133,20 +143,9 @@ mod tests {
         assert_eq!(mode & 0o777, MODE);
         let error = listen(&path).unwrap_err().to_string();
         assert!(error.contains("another accelnetd"), "{error}");
-        // As after a crash: nobody listens, the file is there, and the kernel has taken back the right.
-        let Socket {
-            listener,
-            path: end,
-        } = first;
-        drop(listener);
-        end._turn.unlock().unwrap();
-        std::mem::forget(end);
-        // A process that another test forks just now has the listener too, until it runs its program.
-        let until = std::time::Instant::now() + std::time::Duration::from_secs(10);
-        while UnixStream::connect(&path).is_ok() {
-            assert!(std::time::Instant::now() < until, "somebody listens");
-            std::thread::yield_now();
-        }
+        drop(first);
+        assert!(!path.exists());
+        leave_over(&path);
         let second = listen(&path).unwrap();
         assert!(UnixStream::connect(&path).is_ok());
         drop(second);
@@ -158,7 +157,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("accelnet.sock");
         // One is left over, which all of them would replace.
-        drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
+        leave_over(&path);
         let starts = (0..16).map(|_| {
             let path = path.clone();
             tokio::task::spawn_blocking(move || listen(&path))
