@@ -132,7 +132,10 @@ mod tests {
 
     use accelnet_api::{Event, EventKind};
     use axum::{Router, body::Bytes, http::HeaderMap, http::StatusCode, routing::post};
-    use tokio::{net::TcpListener, sync::mpsc};
+    use tokio::{
+        net::{TcpListener, TcpSocket},
+        sync::mpsc,
+    };
 
     use super::*;
 
@@ -203,10 +206,10 @@ mod tests {
         let webhook = Webhook::new(url, SECRET).unwrap();
         let NotTaken(error) = webhook.announce(&announcement()).await.unwrap_err();
         assert_eq!(error, "it answered 500 Internal Server Error");
-        // Nobody is there.
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let place = listener.local_addr().unwrap();
-        drop(listener);
+        // Nobody listens there, and nobody else can.
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let place = socket.local_addr().unwrap();
         let url = format!("http://{place}/?key=hidden").parse().unwrap();
         let error = Webhook::new(url, SECRET)
             .unwrap()

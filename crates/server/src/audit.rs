@@ -89,10 +89,10 @@ impl Entry {
         }
     }
 
-    /// The entry of a change that was decided on just now.
-    pub fn new(asked: &Asked) -> Self {
+    /// The entry of a change that was decided on then.
+    pub fn new(asked: &Asked, at: Timestamp) -> Self {
         let entry = Self {
-            at: Timestamp::now(),
+            at,
             by: asked.by.clone(),
             operation: asked.operation.to_owned(),
             subject: asked.subject.clone(),

@@ -5,7 +5,6 @@ use accelnet_model::{Code, Problem};
 use accelnet_store::{KeyValue, Listing, Page, limits};
 use axum::body::Bytes;
 use futures::{Stream, stream};
-use jiff::Timestamp;
 
 use crate::{
     Server, nodes,
@@ -58,7 +57,7 @@ impl Server {
         let header = BackupHeader {
             accelnet_backup: FORMAT,
             cluster: membership.map(|membership| membership.cluster()),
-            taken: Timestamp::now(),
+            taken: self.now(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             revision: read.revision.get(),
             holds: HOLDS.map(str::to_owned).to_vec(),

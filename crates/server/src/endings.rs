@@ -56,7 +56,7 @@ impl Server {
         let stopping = self.stopping();
         tokio::pin!(stopping);
         loop {
-            let (over, next) = self.over(Timestamp::now());
+            let (over, next) = self.over(self.now());
             let ended = over.into_iter().map(|(ending, vm)| self.end(ending, vm));
             if join_all(ended).await.contains(&false) {
                 tokio::select! {
@@ -119,7 +119,7 @@ impl Server {
         };
         let server = self.clone();
         let ended = self.change(&asked, move |wish| {
-            Ok(ending.decide(wish, &server.seen(), vm, Timestamp::now()))
+            Ok(ending.decide(wish, &server.seen(), vm, server.now()))
         });
         match ended.await {
             Ok(_) => true,

@@ -16,7 +16,6 @@ mod paths;
 
 use std::{
     collections::BTreeSet,
-    fmt,
     sync::{
         Arc, Mutex, PoisonError, RwLock,
         atomic::{AtomicU64, Ordering},
@@ -34,7 +33,7 @@ use tokio::time::{Instant, sleep};
 use uuid::Uuid;
 
 use crate::{
-    Server, admission,
+    Clock, Server, admission,
     apart::apart,
     audit::{Asked, Entry, printable},
     state::health as kept,
@@ -51,33 +50,6 @@ const REST_TIMES: u32 = 20;
 const TICK: Duration = Duration::from_secs(30);
 /// What could not be written is written after this.
 const AGAIN: Duration = Duration::from_secs(5);
-
-/// A server's time of day. What is shown, and what ends at a time, goes by it; what lasts does not.
-#[derive(Clone)]
-pub struct Clock(Arc<dyn Fn() -> Timestamp + Send + Sync>);
-
-impl Clock {
-    /// Another clock than the machine's.
-    pub fn new(clock: impl Fn() -> Timestamp + Send + Sync + 'static) -> Self {
-        Self(Arc::new(clock))
-    }
-
-    fn now(&self) -> Timestamp {
-        (self.0)()
-    }
-}
-
-impl Default for Clock {
-    fn default() -> Self {
-        Self::new(Timestamp::now)
-    }
-}
-
-impl fmt::Debug for Clock {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Clock")
-    }
-}
 
 /// How a server looks after its cluster.
 #[derive(Debug, Clone, Default)]
@@ -320,7 +292,7 @@ impl Server {
             take_back(&mut inner);
             return Ok((fault, changed));
         }
-        let entry = Entry::new(asked);
+        let entry = Entry::new(asked, now);
         let written = match inner.fault_op(&key, health) {
             Ok(op) => self.shared.state.keep_health(vec![op], Some(&entry)).await,
             Err(problem) => Err(problem),

@@ -25,6 +25,7 @@
 //! | [`sharded`] | maps of which copies cost nothing |
 //! | [`audit`] | who asked for what, and what became of it |
 //! | [`people`] | who asks, and what they may do; their tokens |
+//! | [`clock`] | the time of day |
 //! | [`connections`] | who is connected, and for how long |
 //! | [`nodes`] | which machines belong to the cluster, and the port to their agents |
 //! | [`reports`] | what the nodes said last |
@@ -48,6 +49,7 @@ mod apart;
 mod audit;
 mod backup;
 mod boards;
+mod clock;
 pub mod connections;
 mod endings;
 mod explained;
@@ -85,10 +87,12 @@ use accelnet_pki::Authority;
 use accelnet_store::Store;
 pub use audit::Actor;
 use axum::Router;
+pub use clock::Clock;
 pub use connections::Door;
 pub use failure::Failure;
 use futures::future::{BoxFuture, join_all};
-pub use health::{Announce, Announcer, Clock, NotTaken, Settings, Tuning};
+pub use health::{Announce, Announcer, NotTaken, Settings, Tuning};
+use jiff::Timestamp;
 pub use nodes::{Nodes, membership};
 pub use people::{NodePeerInfo, Sender};
 pub use routes::openapi;
@@ -132,6 +136,7 @@ pub struct Server {
 }
 
 struct Shared {
+    clock: Clock,
     state: Box<dyn state::State>,
     nodes: Arc<dyn Nodes>,
     /// Who belongs to the cluster, if it is one.
@@ -200,7 +205,13 @@ impl Server {
         servers: Vec<String>,
         settings: Settings,
     ) -> Result<Self, Problem> {
-        let membership = Membership::open(Arc::clone(&store), authority, servers).await?;
+        let membership = Membership::open(
+            Arc::clone(&store),
+            authority,
+            servers,
+            settings.clock.clone(),
+        )
+        .await?;
         let nodes = Arc::clone(&membership.hub) as Arc<dyn Nodes>;
         Self::open(store, nodes, Some(membership), settings).await
     }
@@ -215,6 +226,7 @@ impl Server {
         let state = state::Stored::open(store).await?;
         let kept_health = state.kept_health().await?;
         let shared = Shared {
+            clock: settings.clock.clone(),
             state: Box::new(state),
             health: Health::new(kept_health, settings),
             nodes,
@@ -243,6 +255,11 @@ impl Server {
         server.hand_out(&wish);
         tokio::spawn(line::decide_in_turn(Arc::downgrade(&server.shared), front));
         Ok(server)
+    }
+
+    /// What time it is.
+    pub(crate) fn now(&self) -> Timestamp {
+        self.shared.clock.now()
     }
 
     /// Takes in a node's report. A node that is new, or has VMs that it had not before, is told what is
@@ -412,7 +429,10 @@ impl Server {
 
     /// Records what was done beside the wish.
     pub(crate) async fn record(&self, asked: &Asked) -> Result<(), Problem> {
-        self.shared.state.record(&Entry::new(asked)).await
+        self.shared
+            .state
+            .record(&Entry::new(asked, self.now()))
+            .await
     }
 
     /// Keeps reports that changed, until the server stops.

@@ -18,6 +18,7 @@ use std::{
 
 use accelnet_model::{Code, Problem};
 use accelnet_store::limits;
+use jiff::Timestamp;
 use tokio::{
     sync::{mpsc, oneshot},
     time::timeout,
@@ -63,7 +64,7 @@ pub trait Turn: Send {
     /// Somebody waits for the answer.
     fn is_waited_for(&self) -> bool;
     /// Decides on the wish; what is to be written, if anything is.
-    fn decide(&mut self, wish: &Wish) -> Option<state::Change>;
+    fn decide(&mut self, wish: &Wish, now: Timestamp) -> Option<state::Change>;
     /// It was decided that something is written.
     fn changes(&self) -> bool;
     /// Says what was decided, with the wish after it, or why that could not be.
@@ -87,7 +88,7 @@ where
         !self.answer.is_closed()
     }
 
-    fn decide(&mut self, wish: &Wish) -> Option<state::Change> {
+    fn decide(&mut self, wish: &Wish, now: Timestamp) -> Option<state::Change> {
         let mut decided = (self.decide)(wish);
         let writes = match &mut decided {
             Ok(decided) => std::mem::take(&mut decided.writes),
@@ -96,7 +97,7 @@ where
         self.changes = !writes.is_empty();
         self.decided = Some(decided);
         let written = self.changes && !self.asked.dry_run;
-        written.then(|| (writes, Entry::new(&self.asked)))
+        written.then(|| (writes, Entry::new(&self.asked, now)))
     }
 
     fn changes(&self) -> bool {
@@ -163,7 +164,7 @@ impl Server {
                 Ok(wish) => wish,
                 Err(problem) => return answer(turns, &Err(problem)),
             };
-            let (decided, changes) = apart(|| decide_each(&wish, &mut turns));
+            let (decided, changes) = apart(|| decide_each(&wish, &mut turns, self.now()));
             let mut later = turns.split_off(decided);
             if changes.is_empty() {
                 answer(turns, &Ok(wish));
@@ -196,12 +197,16 @@ impl Server {
 }
 
 /// Decides on each as those before leave the wish, as far as one transaction goes; how many that are.
-fn decide_each(wish: &Wish, turns: &mut [Box<dyn Turn>]) -> (usize, Vec<state::Change>) {
+fn decide_each(
+    wish: &Wish,
+    turns: &mut [Box<dyn Turn>],
+    now: Timestamp,
+) -> (usize, Vec<state::Change>) {
     let (mut draft, mut changes) = (wish.clone(), Vec::new());
     // The generation is written with every change.
     let mut ops = 1;
     for (number, turn) in turns.iter_mut().enumerate() {
-        let Some(change) = turn.decide(&draft) else {
+        let Some(change) = turn.decide(&draft, now) else {
             continue;
         };
         ops += change.0.len() + RECORD_OPS;

@@ -92,7 +92,7 @@ pub struct NodePeerInfo {
 }
 
 impl NodePeerInfo {
-    /// The certificate has come to its end meanwhile.
+    /// The certificate has come to its end meanwhile: by the machine's clock, as the handshake judged it.
     pub(crate) fn is_over(&self) -> bool {
         self.expires <= Timestamp::now()
     }
@@ -188,7 +188,7 @@ pub(crate) async fn authorized(
 async fn while_good(server: Server, token: TokenSpec) {
     let mut changes = server.shared.changes.subscribe();
     loop {
-        let now = Timestamp::now();
+        let now = server.now();
         // What cannot be read now is read at the next look.
         let gone = match server.wish().await {
             Ok(wish) => wish.tokens.get(&token.name) != Some(&token),
@@ -255,7 +255,7 @@ impl Server {
         // Compared whether there is one or not: the time tells nothing.
         let hash = token.secret.hash();
         let same = known.map_or(hash, |known| known.hash) == hash;
-        let now = Timestamp::now();
+        let now = self.now();
         let why = match known.filter(|_| same) {
             None => "no such token",
             Some(known) if known.is_over(now) => "a token whose time is over",

@@ -99,7 +99,10 @@ pub async fn carry_out<S: Store>(store: &S, plan: &Plan, by: Actor) -> Result<()
     };
     let mut last = plan.last.clone();
     let number = plan.entry;
-    last.push(put(&format!("audit/{number:020}"), &Entry::new(&asked))?);
+    last.push(put(
+        &format!("audit/{number:020}"),
+        &Entry::new(&asked, Timestamp::now()),
+    )?);
     if let Some(old) = number.checked_sub(KEPT) {
         last.push(Op::delete(format!("{PREFIX}audit/{old:020}")));
     }

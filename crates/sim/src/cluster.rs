@@ -6,6 +6,7 @@
 //! lines, and whoever asks.
 
 mod befall;
+mod carried;
 mod hosts;
 mod people;
 mod servers;
@@ -13,7 +14,7 @@ mod verdict;
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, atomic::AtomicI32},
     time::Duration,
 };
 
@@ -21,6 +22,7 @@ use accelnet_model::Problem;
 use accelnet_server::membership;
 use accelnet_store::MemoryStore;
 use befall::Happening;
+use carried::{Carried, Judgement};
 use hosts::Host;
 use jiff::Timestamp;
 use people::Known;
@@ -58,6 +60,8 @@ struct Cluster {
     began: Instant,
     /// The time of day then.
     began_at: Timestamp,
+    /// Seconds that the server's machine is ahead of it.
+    clock_off: Arc<AtomicI32>,
     hosts: Vec<Host>,
     store: Arc<MemoryStore>,
     net: Net,
@@ -67,6 +71,9 @@ struct Cluster {
     later: BTreeMap<(Duration, u64), Happening>,
     next: u64,
     known: Arc<Mutex<Known>>,
+    /// VMs that are moved without a word to us.
+    carried: Vec<Carried>,
+    judged: Arc<Mutex<Vec<Judgement>>>,
     wake: Arc<Notify>,
     at_once: AtOnce,
 }
@@ -114,6 +121,7 @@ impl Cluster {
             idle: Idle::default(),
             began: Instant::now(),
             began_at: Timestamp::now(),
+            clock_off: Arc::default(),
             hosts: Vec::new(),
             store: Arc::new(MemoryStore::new()),
             net: Net::new(scene),
@@ -122,6 +130,8 @@ impl Cluster {
             later: BTreeMap::new(),
             next: 0,
             known: Arc::default(),
+            carried: Vec::new(),
+            judged: Arc::default(),
             wake: Arc::default(),
             at_once: AtOnce::default(),
         };
@@ -199,6 +209,7 @@ impl Cluster {
             let now = self.now();
             self.at_once.count(now)?;
             self.hear();
+            self.carry_on();
             self.notice_the_servers_end();
             let due = self
                 .later

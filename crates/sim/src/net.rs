@@ -10,6 +10,7 @@ use std::{
 use accelnet_api::{
     ProblemDocument, ServerUrl,
     agents::{BASE, DOWN_AFTER, RenewRequest, Up},
+    incoming::{Admitted, IncomingVm, NODE_PATH},
 };
 use accelnet_link::{Answer, Credentials, Dial, Dialled, Ended, Pending, Talk};
 use accelnet_model::{Code, Problem};
@@ -132,6 +133,28 @@ impl Net {
         sleep(self.scene.time(Duration::ZERO, most)).await;
     }
 
+    /// Asks whoever serves whether a VM may come to a node, as its daemon does when libvirt's hook asks there.
+    ///
+    /// # Errors
+    /// Why it may not, or why there is no answer within `limit`.
+    pub async fn may_come(
+        &self,
+        credentials: &Credentials,
+        vm: &IncomingVm,
+        limit: Duration,
+    ) -> Result<Admitted, Problem> {
+        let peer = peer(credentials);
+        let serving = self.serving().ok_or_else(|| lost("connection refused"))?;
+        let body = serde_json::to_vec(vm).unwrap_or_default();
+        let request = from(&peer, "POST", NODE_PATH, body);
+        let asked = timeout(limit, self.request(&peer, &serving, request)).await;
+        let answer = asked.map_err(|_| lost("no answer"))??;
+        let answer = good(answer).await.map_err(Ended::into_problem)?;
+        let bytes = answer.into_body().collect().await;
+        let bytes = bytes.map_err(|error| lost(&error.to_string()))?.to_bytes();
+        serde_json::from_slice(&bytes).map_err(|error| lost(&error.to_string()))
+    }
+
     /// Asks a server, as a node.
     async fn request(
         &self,
@@ -146,6 +169,15 @@ impl Net {
         self.way().await;
         self.uncut(&node, |(_, down)| *down).await;
         Ok(answer)
+    }
+}
+
+/// As its certificate says.
+fn peer(credentials: &Credentials) -> NodePeerInfo {
+    NodePeerInfo {
+        id: credentials.node,
+        name: credentials.name.clone(),
+        expires: Timestamp::now() + SignedDuration::from_hours(24),
     }
 }
 
@@ -188,11 +220,7 @@ impl Dial for Net {
         credentials: &'a Credentials,
     ) -> Pending<'a, Result<Dialled, Ended>> {
         async move {
-            let peer = NodePeerInfo {
-                id: credentials.node,
-                name: credentials.name.clone(),
-                expires: Timestamp::now() + SignedDuration::from_hours(24),
-            };
+            let peer = peer(credentials);
             let request = from(&peer, "GET", "/follow", Vec::new());
             // A session is with whom it began, also if another serves by now.
             let serving = self.serving().ok_or_else(|| lost("connection refused"))?;

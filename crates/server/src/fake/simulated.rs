@@ -7,6 +7,7 @@ use accelnet_model::{Name, NicPath, NodeDesired, NodeStatus, VfUser};
 use accelnet_rules::{Observed, fixture};
 use accelnet_store::{Op, Store, limits};
 use futures::FutureExt;
+use jiff::Timestamp;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -69,12 +70,13 @@ pub async fn fill<S: Store>(store: &S, size: Size) {
         }));
     }
     ops.extend((0..KEPT).map(|number| {
-        let entry = Entry::new(&Asked {
+        let asked = Asked {
             by: Actor::default(),
             operation: "vm enable",
             subject: format!("{} Low", vm_name(number, 0)),
             dry_run: false,
-        });
+        };
+        let entry = Entry::new(&asked, Timestamp::now());
         put(&format!("audit/{number:020}"), &entry).expect("JSON")
     }));
     ops.push(op("generation", json!({})));

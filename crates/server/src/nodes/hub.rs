@@ -19,26 +19,15 @@ use std::{
 use accelnet_api::agents::{DOWN_AFTER, Up, VmCounted};
 use accelnet_model::{Code, Name, NicCounted, NodeDesired, NodeStatus, Problem};
 use jiff::{SignedDuration, Timestamp};
-use tokio::{
-    sync::{oneshot, watch},
-    time::Instant,
-};
+use tokio::{sync::watch, time::Instant};
 use uuid::Uuid;
 
-use super::{Nodes, not_member, registry::Member};
+use super::{
+    Nodes, not_member,
+    questions::{Asked, Questions},
+    registry::Member,
+};
 use crate::{NodePeerInfo, Pending};
-
-/// What a node can be asked.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Question {
-    /// To look afresh.
-    Look,
-    /// What was counted of this VM's packets.
-    Traffic(Uuid),
-}
-
-/// Questions that a node has not answered, by their numbers.
-type Questions = BTreeMap<u64, Question>;
 
 /// What a session's long answer is made of.
 #[derive(Debug)]
@@ -66,24 +55,13 @@ struct Session {
     number: u64,
     sequence: u64,
     last_sign: Instant,
-    questions: watch::Sender<Questions>,
-    waiting: BTreeMap<u64, oneshot::Sender<NodeStatus>>,
-    waiting_for_traffic: BTreeMap<u64, oneshot::Sender<Vec<NicCounted>>>,
+    asked: Asked,
     /// What it said last in this session.
     said: Option<NodeStatus>,
     /// The end of the certificate that it began with, or was given since.
     certified_until: Option<Timestamp>,
     /// Its clock less ours, as its last sign told.
     clock_ahead: Option<SignedDuration>,
-}
-
-impl Session {
-    /// A question is answered, or nobody waits for that any more.
-    fn forget_traffic(&mut self, number: u64) -> Option<oneshot::Sender<Vec<NicCounted>>> {
-        self.questions
-            .send_if_modified(|questions| questions.remove(&number).is_some());
-        self.waiting_for_traffic.remove(&number)
-    }
 }
 
 #[derive(Debug)]
@@ -209,19 +187,17 @@ impl Hub {
         let mut inner = self.lock();
         let number = inner.next_number();
         let seat = inner.seat(name, id)?;
-        let questions = watch::Sender::new(Questions::new());
+        let (asked, questions) = Asked::new();
         let following = Following {
             session: number,
             wish: seat.wish.subscribe(),
-            questions: questions.subscribe(),
+            questions,
         };
         seat.session = Some(Session {
             number,
             sequence: 0,
             last_sign: now,
-            questions,
-            waiting: BTreeMap::new(),
-            waiting_for_traffic: BTreeMap::new(),
+            asked,
             said: None,
             certified_until: None,
             clock_ahead: None,
@@ -311,20 +287,10 @@ impl Hub {
             session.said = Some(status.clone());
         }
         for number in up.answers {
-            session
-                .questions
-                .send_if_modified(|questions| questions.remove(&number).is_some());
-            // Whoever asked may have given up.
-            if let (Some(asker), Some(said)) = (session.waiting.remove(&number), &session.said) {
-                let _ = asker.send(said.clone());
-            }
+            session.asked.looked(number, session.said.as_ref());
         }
         if let Some(VmCounted { number, nics }) = up.traffic {
-            let asker = session.forget_traffic(number);
-            // Whoever asked may have given up.
-            if let Some(asker) = asker {
-                let _ = asker.send(nics);
-            }
+            session.asked.counted(number, nics);
         }
         Ok(match news {
             Some(status) => Taken::Status(Box::new(status)),
@@ -362,56 +328,33 @@ impl Hub {
             .map_or(DOWN_AFTER, |end| end.saturating_duration_since(now))
     }
 
-    fn ask(&self, name: &Name) -> Result<oneshot::Receiver<NodeStatus>, Problem> {
-        let mut inner = self.lock();
-        let number = inner.next_number();
-        let seat = inner.seats.get_mut(name).ok_or_else(|| not_member(name))?;
-        let session = seat.session.as_mut().ok_or_else(|| not_connected(name))?;
-        let (asker, answer) = oneshot::channel();
-        session.waiting.insert(number, asker);
-        session.questions.send_modify(|questions| {
-            questions.insert(number, Question::Look);
-        });
-        Ok(answer)
-    }
-
-    fn ask_for_traffic(
+    /// Asks a node that is connected, under this number.
+    fn ask<T>(
         &self,
         name: &Name,
-        vm: Uuid,
-    ) -> Result<(Asked<'_>, oneshot::Receiver<Vec<NicCounted>>), Problem> {
+        ask: impl FnOnce(&mut Asked, u64) -> T,
+    ) -> Result<(u64, T), Problem> {
         let mut inner = self.lock();
         let number = inner.next_number();
         let seat = inner.seats.get_mut(name).ok_or_else(|| not_member(name))?;
         let session = seat.session.as_mut().ok_or_else(|| not_connected(name))?;
-        let (asker, answer) = oneshot::channel();
-        session.waiting_for_traffic.insert(number, asker);
-        session.questions.send_modify(|questions| {
-            questions.insert(number, Question::Traffic(vm));
-        });
-        let asked = Asked {
-            hub: self,
-            name: name.clone(),
-            number,
-        };
-        Ok((asked, answer))
+        Ok((number, ask(&mut session.asked, number)))
     }
 }
 
 /// A question that somebody waits for. An agent that does not know it never answers: it is forgotten with whoever
 /// asked.
-struct Asked<'a> {
+struct Waiting<'a> {
     hub: &'a Hub,
-    name: Name,
+    name: &'a Name,
     number: u64,
 }
 
-impl Drop for Asked<'_> {
+impl Drop for Waiting<'_> {
     fn drop(&mut self) {
         let number = self.number;
-        self.hub.with_session(&self.name, |session| {
-            drop(session.forget_traffic(number));
-        });
+        self.hub
+            .with_session(self.name, |session| session.asked.forget_traffic(number));
     }
 }
 
@@ -422,7 +365,7 @@ impl Nodes for Hub {
 
     fn refresh<'a>(&'a self, node: &'a Name) -> Pending<'a, Result<NodeStatus, Problem>> {
         Box::pin(async move {
-            let answer = self.ask(node)?;
+            let (_, answer) = self.ask(node, Asked::look)?;
             // The session has ended, with all who wait.
             answer.await.map_err(|_| not_connected(node))
         })
@@ -434,7 +377,12 @@ impl Nodes for Hub {
         vm: Uuid,
     ) -> Pending<'a, Result<Vec<NicCounted>, Problem>> {
         Box::pin(async move {
-            let (_asked, answer) = self.ask_for_traffic(node, vm)?;
+            let (number, answer) = self.ask(node, |asked, number| asked.traffic(number, vm))?;
+            let _waiting = Waiting {
+                hub: self,
+                name: node,
+                number,
+            };
             // The session has ended, with all who wait.
             answer.await.map_err(|_| not_connected(node))
         })
@@ -573,7 +521,7 @@ mod tests {
         assert!(futures::poll!(asked.as_mut()).is_pending());
         let questions = following.questions.borrow_and_update().clone();
         let (number, question) = questions.first_key_value().unwrap();
-        assert_eq!(*question, Question::Traffic(vm));
+        assert_eq!(*question, crate::nodes::Question::Traffic(vm));
         let answer = |sequence, number| Up {
             traffic: Some(VmCounted {
                 number,
@@ -593,14 +541,7 @@ mod tests {
         assert_eq!(following.questions.borrow().len(), 1);
         drop(given_up);
         assert!(following.questions.borrow().is_empty());
-        assert!(
-            hub.lock().seats[&a]
-                .session
-                .as_ref()
-                .unwrap()
-                .waiting_for_traffic
-                .is_empty()
-        );
+        hub.with_session(&a, |session| assert!(session.asked.nobody_waits()));
     }
 
     #[tokio::test]

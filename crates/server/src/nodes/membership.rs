@@ -18,7 +18,7 @@ use super::{
     registry::{self, Announced, Candidate, Founding, Member},
 };
 use crate::{
-    NodePeerInfo, Pending, Server,
+    Clock, NodePeerInfo, Pending, Server,
     audit::{Actor, Asked},
 };
 
@@ -86,6 +86,7 @@ pub struct Membership {
     /// Where this server is, `HOST:PORT`.
     pub own: Vec<String>,
     since: Timestamp,
+    clock: Clock,
 }
 
 /// Founds a cluster in a store, unless it is; its authority.
@@ -152,6 +153,7 @@ impl Membership {
         store: S,
         authority: Arc<Authority>,
         own: Vec<String>,
+        clock: Clock,
     ) -> Result<Self, Problem> {
         let members = registry::members(&store).await?;
         // Sessions of the server before have other numbers.
@@ -161,7 +163,8 @@ impl Membership {
             register: Box::new(In(store)),
             authority,
             own,
-            since: Timestamp::now(),
+            since: clock.now(),
+            clock,
         })
     }
 
@@ -205,7 +208,7 @@ impl Membership {
             secret: Secret::generate().map_err(failed)?,
         };
         let hash = token.secret.hash().to_string();
-        let invited = self.register.invite(&hash, node, Timestamp::now(), lasts);
+        let invited = self.register.invite(&hash, node, self.clock.now(), lasts);
         Ok((token, invited.await?))
     }
 
@@ -216,7 +219,7 @@ impl Membership {
     async fn admit(&self, request: &JoinRequest) -> Result<(Member, Joined), Problem> {
         let token: Result<JoinToken, _> = request.token.parse();
         let token = token.map_err(|error| Problem::new(Code::JoinRefused, format!("{error}.")))?;
-        let now = Timestamp::now();
+        let now = self.clock.now();
         // A request that no certificate could be made for uses up no token.
         let sample = Uuid::nil();
         let lifetime = CERTIFICATE_LIFETIME;
@@ -274,7 +277,7 @@ impl Membership {
     /// `node_not_member`, `invalid_argument` if the request cannot be used.
     pub fn renew(&self, peer: &NodePeerInfo, request_pem: &str) -> Result<String, Problem> {
         let member = self.member(peer)?;
-        let pem = self.certificate(request_pem, &member, Timestamp::now())?;
+        let pem = self.certificate(request_pem, &member, self.clock.now())?;
         if let Ok(peer) = NodePeer::from_pem(&pem) {
             tracing::info!(node = %member.name, expires = %peer.expires, "certificate renewed");
             self.hub.note_renewal(&member.name, peer.expires);

@@ -8,6 +8,7 @@
 
 mod hub;
 pub mod membership;
+mod questions;
 mod registry;
 
 use std::sync::Arc;
@@ -17,7 +18,8 @@ use uuid::Uuid;
 
 pub use registry::{Founding, Member, is_spec};
 
-pub use hub::{Following, Question, Taken};
+pub use hub::{Following, Taken};
+pub use questions::Question;
 
 use crate::Pending;
 

@@ -24,7 +24,7 @@ impl Server {
         by: Actor,
         request: &TokenRequest,
     ) -> Result<IssuedToken, Vec<Problem>> {
-        let now = Timestamp::now();
+        let now = self.now();
         let expires = request.ttl_s.map(|seconds| end(now, seconds)).transpose();
         let expires = expires.map_err(one)?;
         let token = AccessToken::generate(request.name.clone())

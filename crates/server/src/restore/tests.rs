@@ -94,7 +94,7 @@ async fn write<S: Store>(store: &Arc<S>, writes: Vec<Write>) -> Wish {
     };
     let mut wish = State::load(&state).await.unwrap();
     for part in writes.chunks(TXN_OPS_MAX - 10) {
-        let change = vec![(part.to_vec(), Entry::new(&asked))];
+        let change = vec![(part.to_vec(), Entry::new(&asked, Timestamp::UNIX_EPOCH))];
         wish = State::commit(&state, &wish, change).await.unwrap().unwrap();
     }
     wish

@@ -19,7 +19,6 @@ use axum::{
     response::{IntoResponse, Response},
     routing::{get, post},
 };
-use jiff::Timestamp;
 use tokio::{
     sync::watch,
     time::{Instant, Interval, MissedTickBehavior, interval},
@@ -118,7 +117,7 @@ async fn report(
         Problem::new(Code::InvalidArgument, text)
     })?;
     let hub = &server.membership()?.hub;
-    let ahead = up.at.map(|at| at.duration_since(Timestamp::now()));
+    let ahead = up.at.map(|at| at.duration_since(server.now()));
     if let Taken::Status(status) = hub.take_in(&peer.name, peer.id, up, Instant::now())? {
         server.report(&peer.name, *status);
     }
@@ -215,7 +214,7 @@ fn line(said: &Down) -> Vec<u8> {
 
 #[cfg(test)]
 mod tests {
-    use jiff::SignedDuration;
+    use jiff::{SignedDuration, Timestamp};
 
     use super::*;
 

@@ -10,7 +10,6 @@ use accelnet_api::{
 };
 use accelnet_model::{Code, Name, Problem};
 use axum::{Json, extract::State, response::Response};
-use jiff::Timestamp;
 use uuid::Uuid;
 
 use super::{Answer, Body, Change, Condition, Paging, Path, Query};
@@ -111,8 +110,9 @@ pub async fn drain_node(
         until_boot: true,
         ..ParkRequest::default()
     };
+    let now = server.now();
     for_each_vm(&server, &name, &asked, move |wish, seen, vm| {
-        admission::park(wish, seen, vm, &park, Timestamp::now())
+        admission::park(wish, seen, vm, &park, now)
     })
     .await
 }

@@ -53,7 +53,7 @@ pub async fn list_tokens(
     State(server): State<Server>,
     Query(paging): Query<Paging>,
 ) -> Answer<Items<Token>> {
-    let items = tokens::list(&server.wish().await?, Timestamp::now());
+    let items = tokens::list(&server.wish().await?, server.now());
     let key = |token: &Token| token.name.to_string();
     Ok(Json(Page::from(paging).of(items, key)))
 }
@@ -85,7 +85,7 @@ pub async fn revoke_token(
     change: Change,
 ) -> Answer<Outcome<Token>> {
     let asked = change.asked("token revoke", &name);
-    let now = Timestamp::now();
+    let now = server.now();
     let decide = move |wish: &_| tokens::revoke(wish, &name, now);
     let changed = server.change(&asked, decide).await?;
     Ok(Json(Outcome {
@@ -161,7 +161,7 @@ fn follow(
         generation: 0,
         entries: entries.collect(),
     }));
-    let begun = Timestamp::now();
+    let begun = server.now();
     stream::follow(server, stream::Ends::Never, move |server| {
         let looked = Arc::clone(&looked);
         Box::pin(async move {

@@ -11,7 +11,6 @@ use axum::{
     extract::State,
     response::{IntoResponse, Response},
 };
-use jiff::Timestamp;
 use serde::Deserialize;
 use tokio::time::Instant;
 use utoipa::IntoParams;
@@ -269,7 +268,7 @@ pub async fn enable_vm(
 ) -> Answer<Outcome<Vm>> {
     let asked = change.asked("vm enable", &format!("{vm} {}", request.performance));
     look_at_its_node(&server, &vm).await?;
-    let (who, now) = (asked.by.to_string(), Timestamp::now());
+    let (who, now) = (asked.by.to_string(), server.now());
     decide(&server, &vm, &asked, move |wish, seen, vm| {
         admission::accelerate(wish, seen, vm, &request, (&who, now))
     })
@@ -310,9 +309,10 @@ pub async fn park_vm(
         (None, false) => vm.clone(),
     };
     let asked = change.asked("vm park", &how);
+    let now = server.now();
     // Nothing is judged: it must not wait for a node that is going down.
     decide(&server, &vm, &asked, move |wish, seen, vm| {
-        admission::park(wish, seen, vm, &request, Timestamp::now())
+        admission::park(wish, seen, vm, &request, now)
     })
     .await
 }
@@ -344,8 +344,9 @@ pub async fn move_vm(
     let to = audit::printable(&request.to);
     let asked = change.asked("vm move", &format!("{vm} to {to}"));
     look_at_its_node(&server, &vm).await?;
+    let now = server.now();
     decide(&server, &vm, &asked, move |wish, seen, vm| {
-        admission::travel(wish, seen, vm, &request, Timestamp::now())
+        admission::travel(wish, seen, vm, &request, now)
     })
     .await
 }

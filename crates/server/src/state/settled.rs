@@ -96,6 +96,7 @@ mod tests {
 
     use accelnet_model::{ClusterEnable, Intent};
     use accelnet_store::{Listing, MemoryStore, Page, Watch};
+    use jiff::Timestamp;
 
     use super::*;
     use crate::{
@@ -174,12 +175,13 @@ mod tests {
     }
 
     fn entry() -> Entry {
-        Entry::new(&Asked {
+        let asked = Asked {
             by: Actor::default(),
             operation: "test",
             subject: String::new(),
             dry_run: false,
-        })
+        };
+        Entry::new(&asked, Timestamp::UNIX_EPOCH)
     }
 
     fn enables(intent: &str) -> Vec<Write> {

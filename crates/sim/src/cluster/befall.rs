@@ -8,6 +8,11 @@ use serde_json::{Value, json};
 use super::{Cluster, NODES, VMS};
 use crate::node::{VmId, uplink};
 
+/// Seconds that the server's clock may be off.
+const CLOCK_OFF: i32 = 1000;
+/// Seconds that somebody parks a VM for at most.
+const PARKED_FOR: usize = 300;
+
 /// What may happen.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) enum Happening {
@@ -34,6 +39,18 @@ pub(super) enum Happening {
     Move(VmId, usize),
     /// It runs on where it came to.
     Resume(VmId, u32),
+    /// Somebody moves it with a tool of his own.
+    Carry(VmId, usize),
+    /// Its guest lets go of its VF, for QEMU.
+    LetGo(VmId, u32),
+    /// It is stopped for the last time where it was.
+    LastStop(VmId, u32),
+    /// It is gone from there.
+    Leaves(VmId, u32),
+    /// It is moved no longer.
+    StaysHere(VmId, u32),
+    /// The server's machine tells another time of day, so many seconds off.
+    SetClock(i32),
 }
 
 impl Cluster {
@@ -42,7 +59,7 @@ impl Cluster {
         let vm = VmId(1 + scene.below(VMS.into()) as u8);
         let number = scene.below(NODES);
         let (up, down) = [(true, true), (true, false), (false, true)][scene.below(3)];
-        match scene.below(70) {
+        match scene.below(80) {
             0..=23 => Happening::Enable(vm),
             24..=31 => Happening::Disable(vm),
             32..=33 => Happening::Park(vm),
@@ -57,15 +74,20 @@ impl Cluster {
             55..=57 => Happening::Cut(number, up, down),
             58..=59 => Happening::Heal(number),
             60..=63 => Happening::ReadNodes,
-            _ => Happening::Move(vm, number),
+            64..=69 => Happening::Move(vm, number),
+            // One that is on its VF, if there is one: others are moved as if we were not there.
+            70..=77 => Happening::Carry(self.one_on_vf().unwrap_or(vm), number),
+            _ => Happening::SetClock(CLOCK_OFF * (scene.below(3) as i32 - 1)),
         }
     }
 
-    /// Where it runs.
-    pub(super) fn host_of(&self, vm: VmId) -> Option<usize> {
-        self.hosts
-            .iter()
-            .position(|host| host.node.pid(vm).is_some())
+    fn one_on_vf(&self) -> Option<VmId> {
+        let on_vf = |vm: &VmId| {
+            let host = self.host_of(*vm).map(|number| &self.hosts[number]);
+            host.is_some_and(|host| !host.node.vfs_of(*vm).is_empty())
+        };
+        let all: Vec<VmId> = (1..=VMS).map(VmId).filter(on_vf).collect();
+        all.get(self.scene.below(all.len())).copied()
     }
 
     pub(super) async fn happen(&mut self, happening: Happening) {
@@ -81,7 +103,14 @@ impl Cluster {
             Happening::Disable(vm) => {
                 self.asks(vm, "DELETE", "acceleration", Value::Null, Some(false));
             }
-            Happening::Park(vm) => self.asks(vm, "PUT", "park", json!({}), None),
+            Happening::Park(vm) => {
+                let seconds = 1 + self.scene.below(PARKED_FOR);
+                let body = match self.scene.one_in(2) {
+                    true => json!({}),
+                    false => json!({"for_seconds": seconds}),
+                };
+                self.asks(vm, "PUT", "park", body, None);
+            }
             Happening::Unpark(vm) => self.asks(vm, "DELETE", "park", Value::Null, None),
             Happening::Stop(vm) => {
                 if let Some(number) = self.host_of(vm) {
@@ -141,6 +170,12 @@ impl Cluster {
                     }
                 }
             }
+            Happening::Carry(vm, number) => self.carry(vm, number),
+            Happening::LetGo(..)
+            | Happening::LastStop(..)
+            | Happening::Leaves(..)
+            | Happening::StaysHere(..) => self.carry_further(happening),
+            Happening::SetClock(off) => self.set_clock(off),
             Happening::Heal(number) => self.net.heal(&self.hosts[number].node.name),
         }
     }

@@ -81,7 +81,7 @@ pub(super) struct Connected {
 pub(super) struct Host {
     pub(super) node: Node,
     auditor: Auditor,
-    credentials: Credentials,
+    pub(super) credentials: Credentials,
     directory: tempfile::TempDir,
     connected: Option<Connected>,
 }

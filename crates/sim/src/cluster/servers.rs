@@ -1,8 +1,12 @@
 //! Servers' processes: one that leads, and those that have lost the lead and do not know it yet.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use accelnet_server::{Clock, Server, Settings, membership};
+use jiff::SignedDuration;
 use tokio::{
     sync::watch,
     task::{JoinHandle, yield_now},
@@ -74,10 +78,16 @@ impl Cluster {
     }
 
     /// The time of day, which goes by with the run's own time: how far a server is must not follow from how fast the
-    /// machine is that simulates it.
-    fn clock(&self) -> Clock {
-        let (began, at) = (self.began, self.began_at);
-        Clock::new(move || at + began.elapsed())
+    /// machine is that simulates it. It is that of its machine, whoever leads there.
+    pub(super) fn clock(&self) -> Clock {
+        let (began, at, off) = (self.began, self.began_at, Arc::clone(&self.clock_off));
+        let off = move || SignedDuration::from_secs(off.load(Ordering::Relaxed).into());
+        Clock::new(move || at + began.elapsed() + off())
+    }
+
+    /// Somebody sets it.
+    pub(super) fn set_clock(&self, off: i32) {
+        self.clock_off.store(off, Ordering::Relaxed);
     }
 
     pub(super) fn kill_server(&mut self) {

@@ -3,6 +3,7 @@
 use std::{collections::BTreeMap, sync::PoisonError};
 
 use accelnet_model::{NicPath, VmState};
+use jiff::Timestamp;
 use serde_json::Value;
 
 use super::{ADMITTED_AT_MOST, Cluster, NODES, VFS, VMS};
@@ -13,6 +14,7 @@ impl Cluster {
         self.scene.step("calm");
         self.scene.set_dangers(Dangers::NONE);
         self.net.heal_all();
+        self.set_clock(0);
         self.end_deposed();
         self.start_server().await;
         for number in 0..NODES {
@@ -81,6 +83,11 @@ impl Cluster {
                 wrong.push(words);
             }
             let parked = !shown["parked"].is_null();
+            let until = shown["parked"]["until"].as_str();
+            let until = until.and_then(|until| until.parse::<Timestamp>().ok());
+            if until.is_some_and(|until| until < self.clock().now()) {
+                wrong.push(format!("{} is parked past its end", vm.name()));
+            }
             let path = match level && !parked {
                 true => NicPath::Vf,
                 false => NicPath::Synthetic,

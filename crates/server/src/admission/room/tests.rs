@@ -3,6 +3,7 @@
 use accelnet_model::{ClusterEnable, Code, NodeStatus, Performance, VmState, WhenToCreateVfs};
 use accelnet_rules::fixture;
 use futures::FutureExt;
+use jiff::Timestamp;
 use proptest::prelude::*;
 
 use super::*;
@@ -180,7 +181,7 @@ fn entry() -> Entry {
         subject: String::new(),
         dry_run: false,
     };
-    Entry::new(&asked)
+    Entry::new(&asked, Timestamp::UNIX_EPOCH)
 }
 
 proptest! {
