@@ -6,8 +6,8 @@ const SOCKET = "/run/accelnet/accelnet.sock";
 const AGAIN_MS = 5000;
 const MOST_VMS = 500;
 const LEVELS = ["none", "low", "medium", "high"];
-const WORST_FIRST = ["critical", "error", "warning", "info"];
-const PATHS = { vf: "VF", synthetic: "switch" };
+const WORST_FIRST = ["critical", "warning", "notice"];
+const PATHS = { vf: "VF", synthetic: "switch", none: "none" };
 
 const server = cockpit.http(SOCKET, { superuser: "try" });
 const by_id = id => document.getElementById(id);
