@@ -28,11 +28,13 @@
 //! | [`breakage`] | what breaks on a node, and what is said of it |
 //! | [`policies`] | every form of policy on a port: path, reason and return |
 //! | [`sandbox`] | what each right of the agent's unit is for |
+//! | [`ansible`] | packaging/ansible, run against a node |
 //! | [`packages`] | packages on a node, from the first command to their removal |
 //! | [`guides`] | the command lines of README, tutorial and guides, typed |
 //! | [`cases`] | definitions as users have them |
 //! | [`documentation`] | the command lines of the reference's documentation, typed |
 
+mod ansible;
 mod beside;
 mod bonds;
 mod breakage;
@@ -254,6 +256,8 @@ fn packages() {
     rig.step("not removed under a VM", packages::not_removed);
     rig.step("given back", |rig| packages::given_back(rig, &before));
     rig.step("removed", |rig| packages::removed(rig, &before));
+    rig.step("Python on the node", ansible::python_on_the_node);
+    rig.step("by Ansible", ansible::a_host);
 }
 
 /// Policy on a port, in whatever form.

@@ -19,16 +19,15 @@ const GUIDE: &str = "docs/guide/install.md";
 const INSTALL: &str = "apt-get install ./accelnet_*.deb ./accelnetd_*.deb ./accelnet-agent_*.deb";
 const FIRST: &str = "0.0.1-1";
 const SECOND: &str = "0.0.1-2";
-/// Enough to see a gap of 20 ms, and so few that unpacking a package, which keeps an emulated processor busy for
-/// seconds, overruns no ring.
-const PPS: u32 = 50;
+/// Enough to see a gap of 50 ms, and so few that an emulated processor has time left to unpack a package.
+const PPS: u32 = 20;
 
 /// What is as it was, once the host was given back: VFs, what the ports of the bridge do, and the entries of all
-/// forwarding tables but those that bridges learn.
-const WORLD: &str = "cat /sys/class/net/pf0/device/sriov_numvfs; ls /etc/libvirt/hooks 2>/dev/null; \
-     for port in /sys/class/net/br0/brif/*; do \
-     echo $port; cat $port/learning $port/unicast_flood $port/isolated_mode 2>/dev/null; done; \
-     bridge fdb show | grep -E 'permanent|static' | sort";
+/// forwarding tables but those that bridges learn, and of groups, which come and go with guests.
+const WORLD: &str = "cat /sys/class/net/pf0/device/sriov_numvfs; \
+     ls /etc/libvirt/hooks/qemu.d/50-accelnet 2>/dev/null || true; \
+     for port in /sys/class/net/br0/brif/*; do grep -H . $port/learning $port/unicast_flood $port/isolated; done; \
+     bridge fdb show | grep -E 'permanent|static' | grep -vE '^(01|33):' | sort";
 
 /// What the lab itself put there goes; how the node is then.
 pub fn without_the_product(rig: &mut Rig) -> String {
@@ -47,8 +46,8 @@ pub fn without_the_product(rig: &mut Rig) -> String {
     rig.node(WORLD)
 }
 
-/// Packages of these versions, in the node's /root as a person would bring them.
-fn bring(rig: &Rig, version: &str) {
+/// Packages of this version; the directory that they are in.
+pub fn made(rig: &Rig, version: &str) -> PathBuf {
     let made = rig.directory().join("packages").join(version);
     let root = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../..");
     let programs = options().bin_dir.unwrap();
@@ -60,20 +59,27 @@ fn bring(rig: &Rig, version: &str) {
         .output()
         .unwrap();
     assert!(output.status.success(), "{output:?}");
-    let share = rig.directory().join("share/debs").join(version);
+    made.join("deb")
+}
+
+/// Packages of a directory of this machine, in the node's /root as a person would bring them.
+pub fn bring(rig: &Rig, name: &str, from: &Path) {
+    let share = rig.directory().join("share/debs").join(name);
     std::fs::create_dir_all(&share).unwrap();
-    for package in std::fs::read_dir(made.join("deb")).unwrap() {
+    for package in std::fs::read_dir(from).unwrap() {
         let package = package.unwrap();
-        std::fs::copy(package.path(), share.join(package.file_name())).unwrap();
+        if package.path().extension().is_some_and(|end| end == "deb") {
+            std::fs::copy(package.path(), share.join(package.file_name())).unwrap();
+        }
     }
     rig.node(&format!(
-        "rm -f /root/*.deb; cp /lab/debs/{version}/*.deb /root/"
+        "rm -f /root/*.deb; cp /lab/debs/{name}/*.deb /root/"
     ));
 }
 
 /// Who has not been told of accelnet yet: from the first command to a VM whose packets go by its VF.
 pub fn the_first_vm(rig: &mut Rig) {
-    bring(rig, FIRST);
+    bring(rig, FIRST, &made(rig, FIRST));
     let mut guide = Document::section(GUIDE, "## From packages to the first VM on its VF");
     let begun = Instant::now();
     let said = guide.done(rig, INSTALL);
@@ -100,12 +106,7 @@ pub fn the_first_vm(rig: &mut Rig) {
     );
     assert_eq!(rig.vm("vm1")["nics"][0]["path"], "vf");
     Watched::begin(rig).goes_by_its_vf(rig);
-    assert_eq!(
-        rig.node("accelnetd hook status 2>/dev/null; test -x /etc/libvirt/hooks/qemu.d/50-accelnet; echo $?")
-            .lines()
-            .last(),
-        Some("0")
-    );
+    rig.node("test -x /etc/libvirt/hooks/qemu.d/50-accelnet");
 }
 
 /// vm1 under traffic, and what would tell that it left its VF meanwhile.
@@ -127,7 +128,7 @@ impl Watched {
     /// Ends it. Nothing was lost, nothing of the guest's came by its tap, and the guest's own VF is the one that it
     /// had: one that was unplugged and plugged again has another number there.
     fn goes_by_its_vf(self, rig: &Rig) {
-        wait(Duration::from_secs(3));
+        wait(Duration::from_secs(5));
         let report = self.probe.stop().unwrap().all();
         assert!(report.sent > 100, "{report:?}");
         assert_eq!(report.lost, 0, "{report:?}");
@@ -197,8 +198,8 @@ pub fn configured(rig: &mut Rig) {
 
 /// The agent is started anew under the VM's traffic, and the VM does not notice.
 pub fn upgraded(rig: &mut Rig) {
-    bring(rig, SECOND);
-    let before = ["accelnetd", "accelnet-boot", "accelnet-park"].map(|unit| started(rig, unit));
+    bring(rig, SECOND, &made(rig, SECOND));
+    let before = ["accelnetd", "accelnet-park"].map(|unit| started(rig, unit));
     let watched = Watched::begin(rig);
     let mut guide = Document::section(GUIDE, "## Upgrade");
     guide.done(rig, INSTALL);
@@ -207,9 +208,9 @@ pub fn upgraded(rig: &mut Rig) {
     rig.until(60, "accelnet status > /dev/null");
     rig.until_path("vm1", "vf", 60);
     watched.goes_by_its_vf(rig);
-    let after = ["accelnetd", "accelnet-boot", "accelnet-park"].map(|unit| started(rig, unit));
+    let after = ["accelnetd", "accelnet-park"].map(|unit| started(rig, unit));
     assert!(after[0] > before[0], "the agent was not started anew");
-    assert_eq!(after[1..], before[1..], "only the agent was");
+    assert_eq!(after[1], before[1], "VMs were parked for it");
     for package in ["accelnet", "accelnetd", "accelnet-agent"] {
         let version = rig.node(&format!("dpkg-query -W -f '${{Version}}' {package}"));
         assert_eq!(version, SECOND, "{package}");
