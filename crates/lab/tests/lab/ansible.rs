@@ -10,10 +10,16 @@ use std::{
 use serde_json::{Value, json};
 
 use crate::{
+    guides::Document,
     packages::{bring, made},
     rig::Rig,
 };
 
+/// The guide's: a check, and a run.
+const LINES: [&str; 2] = [
+    "ansible-playbook -i inventory packaging/ansible/site.yml --check",
+    "ansible-playbook -i inventory packaging/ansible/site.yml",
+];
 const VERSION: &str = "0.0.1-3";
 
 /// Everything that a check must leave as it is.
@@ -80,27 +86,26 @@ impl Play {
 
     /// The playbook, as it is; with `--check`, or not.
     fn run(&self, check: bool) -> Recap {
+        let line = LINES[usize::from(!check)];
         let variables = self.place.join("variables.json");
         fs::write(&variables, self.variables.to_string()).unwrap();
-        let playbook = format!(
-            "{}/../../packaging/ansible/site.yml",
-            env!("CARGO_MANIFEST_DIR")
+        let here = line.replace(
+            "inventory",
+            &self.place.join("inventory").display().to_string(),
         );
-        let output = Command::new("ansible-playbook")
+        let output = Command::new("bash")
+            .current_dir(format!("{}/../..", env!("CARGO_MANIFEST_DIR")))
             .env("ANSIBLE_HOME", &self.place)
             .env("ANSIBLE_LOCAL_TEMP", self.place.join("temp"))
             .env("ANSIBLE_PIPELINING", "1")
             .env("ANSIBLE_NOCOLOR", "1")
-            .args(check.then_some("--check"))
-            .arg("-i")
-            .arg(self.place.join("inventory"))
-            .args(["-e", &format!("@{}", variables.display())])
-            .arg(playbook)
+            .args(["-c", &format!("{here} -e @{}", variables.display())])
             .output()
-            .expect("ansible-playbook is there: scripts/install-deps ansible");
+            .unwrap();
         let out = String::from_utf8_lossy(&output.stdout).into_owned();
         let recap = out.lines().find(|line| line.starts_with("node1 "));
-        let recap = recap.unwrap_or_else(|| panic!("no recap: {output:?}"));
+        let recap =
+            recap.unwrap_or_else(|| panic!("no recap (scripts/install-deps ansible): {output:?}"));
         let count = |name: &str| -> u32 {
             let told = recap
                 .split_whitespace()
@@ -127,6 +132,13 @@ impl Play {
 
 /// A check on a node without accelnet tells what would be done, and does nothing; a run does it, once.
 pub fn a_host(rig: &mut Rig) {
+    let mut guide = Document::open("docs/guide/integrations.md");
+    LINES.iter().for_each(|line| guide.next(line));
+    guide.elsewhere(
+        "apt-get install ./accelnet-cockpit_*.deb",
+        "scripts/cockpit-test has Cockpit",
+    );
+    guide.ends();
     let mut play = Play::of(rig);
     let before = rig.node(STATE);
     let told = play.succeeds(true);

@@ -246,6 +246,7 @@ fn guides() {
 #[test]
 fn packages() {
     let mut rig = Rig::up(options());
+    rig.step("the guide is whole", packages::the_guide_is_whole);
     let mut before = String::new();
     rig.step("without the product", |rig| {
         before = packages::without_the_product(rig);

@@ -307,3 +307,17 @@ pub fn removed(rig: &mut Rig, before: &str) {
     );
     assert_eq!(left, "");
 }
+
+/// Each part of the guide that has command lines is typed above.
+pub fn the_guide_is_whole(_: &mut Rig) {
+    assert_eq!(
+        Document::headings(GUIDE),
+        [
+            "## From packages to the first VM on its VF",
+            "## Configure",
+            "## Upgrade",
+            "## Give a host back",
+            "## Remove",
+        ]
+    );
+}
