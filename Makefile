@@ -13,7 +13,7 @@ define lab_test
 ACCELNET_LAB_LOST=$(LAB_LOST) $(CARGO) test --workspace --features $(TESTED),accelnet-lab/lab --test lab -- --nocapture --exact $(1)
 endef
 
-.PHONY: help deps build test-build demo test unit-test contract-test metrics-test sim fuzz mutants lab-test bench check fmt openapi problems configuration deb deb-test freeze clean
+.PHONY: help deps build test-build demo test unit-test contract-test metrics-test sim fuzz mutants lab-test bench check fmt openapi problems configuration deb deb-test cockpit-test hooks-test freeze clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -64,8 +64,8 @@ mutants: deps ## broken variants of the code, each of which the simulator has to
 	$(CARGO) run -q -p xtask -- mutants
 
 # The long ones first. And others when they are asked for: make lab-test LAB_TESTS="networks travel policies guides
-# crash cluster crash_of_moves cluster_at_length pacemaker sandbox faults_told" (a cluster's three machines want both cores:
-# LAB_JOBS=1; pacemaker makes images of its own when it is first run).
+# crash cluster crash_of_moves cluster_at_length pacemaker sandbox faults_told packages" (a cluster's three machines want both cores:
+# LAB_JOBS=1; pacemaker makes images of its own when it is first run; packages needs scripts/install-deps ansible).
 LAB_TESTS := connectivity smoke with_smt documentation without_iommu
 # So many at a time: a machine that is emulated keeps one core busy, however many there are.
 LAB_JOBS := 2
@@ -113,6 +113,13 @@ deb: deps ## packages for Debian and Ubuntu, in target/deb
 
 deb-test: deps ## the same of what tests use, installed, upgraded and purged on clean roots, as root (not in make test)
 	CARGO_TARGET_DIR=$(TARGET) scripts/deb-test
+
+cockpit-test: test-build ## the page for Cockpit in Debian's Cockpit, through a headless Chromium, as root (not in make test)
+	CARGO_TARGET_DIR=$(TARGET) scripts/cockpit-test
+
+hooks-test: test-build ## the example hooks for OpenNebula and CloudStack against a server with made-up nodes (not in make test)
+	@scripts/install-deps hooks
+	CARGO_TARGET_DIR=$(TARGET) scripts/hooks-test
 
 freeze: deps ## promise what the API has now, at a release; refused if it breaks what was promised
 	ACCELNET_FREEZE=1 $(CARGO) test --workspace --features $(TESTED) --test frozen

@@ -28,10 +28,13 @@
 //! | [`breakage`] | what breaks on a node, and what is said of it |
 //! | [`policies`] | every form of policy on a port: path, reason and return |
 //! | [`sandbox`] | what each right of the agent's unit is for |
+//! | [`ansible`] | packaging/ansible, run against a node |
+//! | [`packages`] | packages on a node, from the first command to their removal |
 //! | [`guides`] | the command lines of README, tutorial and guides, typed |
 //! | [`cases`] | definitions as users have them |
 //! | [`documentation`] | the command lines of the reference's documentation, typed |
 
+mod ansible;
 mod beside;
 mod bonds;
 mod breakage;
@@ -50,6 +53,7 @@ mod joined;
 mod many_vfs;
 mod moving;
 mod pacemaker;
+mod packages;
 mod policies;
 mod reach;
 mod refusals;
@@ -236,6 +240,25 @@ fn guides() {
     rig.step("intents and levels", guides::intents_and_levels);
     rig.step("README and a host of one's own", guides::readme_and_host);
     rig.step("VMs", guides::vms);
+}
+
+/// Packages on a host that has never seen accelnet, and what is left of them.
+#[test]
+fn packages() {
+    let mut rig = Rig::up(options());
+    rig.step("the guide is whole", packages::the_guide_is_whole);
+    let mut before = String::new();
+    rig.step("without the product", |rig| {
+        before = packages::without_the_product(rig);
+    });
+    rig.step("from packages to the first VM", packages::the_first_vm);
+    rig.step("configured", packages::configured);
+    rig.step("upgraded under traffic", packages::upgraded);
+    rig.step("not removed under a VM", packages::not_removed);
+    rig.step("given back", |rig| packages::given_back(rig, &before));
+    rig.step("removed", |rig| packages::removed(rig, &before));
+    rig.step("Python on the node", ansible::python_on_the_node);
+    rig.step("by Ansible", ansible::a_host);
 }
 
 /// Policy on a port, in whatever form.
