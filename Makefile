@@ -13,7 +13,7 @@ define lab_test
 ACCELNET_LAB_LOST=$(LAB_LOST) $(CARGO) test --workspace --features $(TESTED),accelnet-lab/lab --test lab -- --nocapture --exact $(1)
 endef
 
-.PHONY: help deps build test-build demo test unit-test contract-test metrics-test sim fuzz mutants lab-test bench check fmt openapi problems configuration deb deb-test cockpit-test hooks-test freeze clean
+.PHONY: help deps build test-build demo test unit-test contract-test metrics-test idle-cost sim fuzz mutants lab-test bench check fmt openapi problems configuration deb deb-test cockpit-test hooks-test freeze clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -46,6 +46,11 @@ contract-test: test-build ## requests made from the OpenAPI document against the
 metrics-test: test-build ## a real Prometheus scrapes a server and an agent; rules and alerts are tried with promtool
 	@scripts/install-deps metrics
 	CARGO_TARGET_DIR=$(TARGET) scripts/metrics-test
+
+MINUTES := 5
+idle-cost: build ## what an idle accelnetd costs beside Debian's prometheus-node-exporter (MINUTES=15 measures longer)
+	@scripts/install-deps idle
+	CARGO_TARGET_DIR=$(TARGET) scripts/idle-cost $(MINUTES)
 
 # Hosts by themselves, and a third as many clusters: those take longer.
 SEEDS := 300

@@ -1,12 +1,15 @@
 //! What the agent's step is told, and what it asks to be done.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use accelnet_host::{HostError, HostEvent, LinkSeen, PolicyPath};
 use accelnet_hypervisor::{HypervisorError, HypervisorEvent, Versions, VmSeen};
 use accelnet_model::{
     AdapterFacts, BridgeFacts, DomainCapabilities, IfName, MacAddr, NodeDesired, NodeFacts,
-    NodeStatus, PciAddress, Performance, PolicyFinding, Problem, VfAttributes,
+    NodeStatus, PciAddress, Performance, PolicyFinding, Problem, Traffic, VfAttributes,
 };
 use accelnet_rules::{
     action::{Action, Lane},
@@ -90,6 +93,8 @@ pub struct HostScope {
     pub paths: Vec<(NicId, PolicyPath)>,
     /// Adapters whose VFs are being worked on: the kernel would not answer until that is over.
     pub busy: BTreeSet<PciAddress>,
+    /// Adapters whose counters are looked at, and those of their VFs.
+    pub counted: BTreeSet<IfName>,
 }
 
 /// Each part of a look at the machine, or why it could not be seen.
@@ -103,6 +108,8 @@ pub struct HostLook {
     pub bridges: Result<Vec<BridgeFacts>, HostError>,
     /// Policy on the paths that were asked for.
     pub policy: Vec<(NicId, Result<Vec<PolicyFinding>, HostError>)>,
+    /// Counters of adapters that were asked for; one that could not be read is left out.
+    pub counted: BTreeMap<IfName, Traffic>,
 }
 
 /// Adapters that were seen, and those that were not.

@@ -22,6 +22,11 @@ pub fn at_host(host: &dyn Host, scope: &HostScope) -> HostLook {
         false => host.observe_policy(&paths),
     };
     let nics = scope.paths.iter().map(|(nic, _)| *nic);
+    let counted = |name: &IfName| {
+        let read = host.observe_adapter_traffic(name);
+        let read = read.inspect_err(|error| tracing::debug!(%error, %name, "counters"));
+        Some((name.clone(), read.ok()?))
+    };
     HostLook {
         node: host.observe_node(),
         adapters: host
@@ -36,6 +41,7 @@ pub fn at_host(host: &dyn Host, scope: &HostScope) -> HostLook {
             }),
         bridges: host.observe_bridges(&scope.bridges),
         policy: nics.zip(policy).collect(),
+        counted: scope.counted.iter().filter_map(counted).collect(),
     }
 }
 

@@ -23,6 +23,7 @@ use accelnet_model::{Code, NodeDesired, NodeStatus, PciAddress, Problem, VmJob};
 use accelnet_rules::{
     Observed,
     action::{Action, Lane},
+    counts::{Counts, Told},
     moves::{Goal, Move, NicId},
     phase::{Going, Phase},
     plan::{self, Plan, Turn},
@@ -83,6 +84,9 @@ pub struct Machine {
     plan: Plan,
     /// The wish that is planned by.
     held: NodeDesired,
+    /// What counters say of NICs on VFs, and when they were asked for last.
+    counts: Counts,
+    counted: Option<Duration>,
     /// Number of this step: what came before what is told by it, as two things may happen at one moment.
     number: u64,
     stopping: bool,
@@ -116,6 +120,8 @@ impl Machine {
             awaited: Awaited::default(),
             staged: BTreeMap::new(),
             plan: Plan::default(),
+            counts: Counts::default(),
+            counted: None,
             number: 0,
             stopping: false,
             last: NodeStatus::default(),
@@ -499,7 +505,7 @@ impl Machine {
             Lane::Vm(vm) => Some(*vm),
             Lane::Frames | Lane::Adapter(_) | Lane::Migration(_) => None,
         });
-        report::status(
+        let status = report::status(
             &report::Scene {
                 busy: &busy.collect(),
                 observed: &self.observed,
@@ -514,7 +520,18 @@ impl Machine {
             },
             problems,
             progress,
-        )
+        );
+        let Told {
+            idle_vfs,
+            adapter_drops,
+            vf_drops,
+        } = self.counts.told().clone();
+        NodeStatus {
+            idle_vfs,
+            adapter_drops,
+            vf_drops,
+            ..status
+        }
     }
 
     /// Calls that have not come back in time. Nothing else waits for them.

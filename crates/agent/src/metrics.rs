@@ -86,6 +86,20 @@ fn of_adapter(text: &mut Text, adapter: &AdapterStatus, counters: Option<&Traffi
     text.put(&table::ADAPTER_VFS_USED, labels, used.count());
     let quarantined = adapter.quarantined.len();
     text.put(&table::ADAPTER_VFS_QUARANTINED, labels, quarantined);
+    let own = counters.and_then(|all| all.interfaces.get(&facts.ifname));
+    let missed = own.and_then(|own| own.rx_missed);
+    text.put_known(&table::ADAPTER_RX_MISSED, labels, missed);
+    let interrupts = counters.and_then(|all| all.interrupts.as_ref());
+    for (vf, of) in facts
+        .vfs
+        .iter()
+        .filter_map(|vf| Some((vf, interrupts?.get(&vf.pci)?)))
+    {
+        let (pci, number) = (vf.pci.to_string(), vf.index.to_string());
+        let labels = &[pci.as_str(), name, number.as_str()];
+        text.put(&table::VF_VECTORS, labels, of.vectors);
+        text.put(&table::VF_INTERRUPTS, labels, of.fired);
+    }
     let Some((counts, vfs)) = counters.and_then(|all| traffic::of_adapter(facts, all)) else {
         return;
     };

@@ -89,6 +89,7 @@ pub fn status(scene: &Scene<'_>, problems: Vec<Problem>, convergence: Convergenc
         problems: all,
         agent_version: Some(env!("CARGO_PKG_VERSION").to_owned()),
         repairs: scene.repairs,
+        ..NodeStatus::default()
     }
 }
 

@@ -1,7 +1,8 @@
 //! Which counters are whose: of adapters' VFs, and of VMs' NICs.
 
 use accelnet_model::{
-    AdapterFacts, Counted, Counters, NicCounted, NicStatus, NodeStatus, Traffic, VmStatus,
+    AdapterFacts, Counted, Counters, Interrupts, NicCounted, NicStatus, NodeStatus, PciAddress,
+    Traffic, VmStatus,
 };
 
 /// What was counted of the VFs of an adapter, in the order of their numbers, and whether anything shows that its
@@ -28,6 +29,7 @@ pub fn of_vm(
         software: of_tap(vm, nic, traffic),
         vf: of_vf(status, nic, traffic),
         pci: nic.vf,
+        interrupts: nic.vf.and_then(|pci| of_interrupts(pci, traffic)),
     })
     .collect()
 }
@@ -75,6 +77,12 @@ fn of_vf(
                 .unwrap_or_else(|| "its driver".to_owned()),
         },
     })
+}
+
+/// A VF without any has no line: no driver drives it.
+fn of_interrupts(pci: PciAddress, traffic: &Result<Traffic, String>) -> Option<Interrupts> {
+    let read = traffic.as_ref().ok()?.interrupts.as_ref()?;
+    Some(read.get(&pci).copied().unwrap_or_default())
 }
 
 fn not_seen(because: &str) -> Counted {
@@ -143,6 +151,7 @@ mod tests {
         Traffic {
             interfaces: [("vnet0".parse().unwrap(), received(7))].into(),
             vfs: [(fixture::adapter(2).ifname, vfs)].into(),
+            interrupts: Some(BTreeMap::new()),
         }
     }
 
@@ -158,6 +167,28 @@ mod tests {
             matches!(&none, Counted::NotCounted { driver } if driver == "igb"),
             "{none:?}"
         );
+    }
+
+    #[test]
+    fn interrupts_that_were_not_read_are_not_none() {
+        let (status, vm) = scene();
+        let pci = vm.nics[0].vf.unwrap();
+        let of = |interrupts| {
+            let traffic = Traffic {
+                interrupts,
+                ..traffic([1, 1])
+            };
+            of_vm(&status, &vm, &Ok(traffic)).remove(0).interrupts
+        };
+        let some = Interrupts {
+            vectors: 3,
+            fired: 70,
+        };
+        assert_eq!(of(Some([(pci, some)].into())), Some(some));
+        assert_eq!(of(Some(BTreeMap::new())), Some(Interrupts::default()));
+        assert_eq!(of(None), None);
+        let late = Err("the kernel is busy".to_owned());
+        assert_eq!(of_vm(&status, &vm, &late).remove(0).interrupts, None);
     }
 
     #[test]

@@ -2,8 +2,8 @@
 
 use accelnet_model::{
     AdapterMatch, AdapterName, AdapterStatus, Code, Counted, IfName, Intent, IntentOnNode,
-    IntentType, LevelQueuePairs, LevelTxRates, Levels, MacAddr, Name, NicPath, NicStatus,
-    PciAddress, Performance, Problem, Progress, VfCount, VfDriver, VmState, Waiver,
+    IntentType, Interrupts, LevelQueuePairs, LevelTxRates, Levels, MacAddr, Name, NicPath,
+    NicStatus, PciAddress, Performance, Problem, Progress, VfCount, VfDriver, VmState, Waiver,
     WhenToCreateVfs,
 };
 use jiff::Timestamp;
@@ -177,6 +177,10 @@ pub struct NicTraffic {
     /// By the switch: at its tap, as the guest sees it; absent if it has none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub software: Option<Counted>,
+    /// Interrupts of the VF, which show that a driver in the guest drives it also where nothing is counted by VF; absent if it
+    /// has none, or they could not be read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub interrupts: Option<Interrupts>,
 }
 
 impl Vm {

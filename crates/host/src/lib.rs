@@ -229,8 +229,11 @@ pub trait Host: Send + Sync + 'static {
     fn observe_vectors(&self) -> Result<BTreeMap<PciAddress, u32>>;
 
     /// Counters of all interfaces and of the VFs of all adapters, by one dump; `pfs` are asked one by one where one
-    /// cannot hold all.
+    /// cannot hold all. Interrupts of VFs too, by one read.
     fn observe_traffic(&self, pfs: &[IfName]) -> Result<Traffic>;
+
+    /// Counters of one adapter and of its VFs, by one question; no interrupts.
+    fn observe_adapter_traffic(&self, pf: &IfName) -> Result<Traffic>;
 
     /// The link of an interface, and the member that a bond uses: what a failure of the uplink shows first.
     fn observe_link(&self, name: &IfName) -> Result<LinkSeen>;

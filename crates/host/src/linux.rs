@@ -209,7 +209,11 @@ impl Host for Linux {
     }
 
     fn observe_traffic(&self, pfs: &[IfName]) -> Result<Traffic> {
-        traffic::observe(pfs)
+        traffic::observe(&self.root, pfs)
+    }
+
+    fn observe_adapter_traffic(&self, pf: &IfName) -> Result<Traffic> {
+        traffic::observe_adapter(pf)
     }
 
     fn rx_packets(&self, port: &IfName) -> Result<u64> {

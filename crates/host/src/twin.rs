@@ -69,6 +69,10 @@ pub struct Machine {
     pub exclusive: BTreeSet<PciAddress>,
     /// What its card counts of VFs; of those that are not here nothing.
     pub vf_counters: BTreeMap<PciAddress, Counters>,
+    /// How often interrupts of VFs have fired.
+    pub fired: BTreeMap<PciAddress, u64>,
+    /// Packets that adapters had no buffer for.
+    pub missed: BTreeMap<IfName, u64>,
     /// How many addresses the filter of an adapter has room for.
     pub filter_room: usize,
     /// What should never happen and did, in words.
@@ -117,6 +121,8 @@ impl Machine {
             vfio_driver: "vfio-pci".into(),
             exclusive: BTreeSet::new(),
             vf_counters: BTreeMap::new(),
+            fired: BTreeMap::new(),
+            missed: BTreeMap::new(),
             filter_room: 64,
             violations: Vec::new(),
             now: Duration::ZERO,

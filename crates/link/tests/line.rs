@@ -162,6 +162,7 @@ impl Node for Twin {
                 ..Counters::default()
             })),
             vf: None,
+            interrupts: None,
             pci: None,
         };
         Box::pin(std::future::ready(vec![nic]))

@@ -35,6 +35,9 @@ pub struct ChainLink {
     pub state: LinkState,
     /// What was found, with names and numbers.
     pub text: String,
+    /// What was counted there, and what nobody counts; of `traffic` only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub evidence: Option<String>,
     /// The catalogue's entry, if it is broken by something that has one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]

@@ -55,5 +55,7 @@ pub use status::{
     AdapterStatus, NicPath, NicStatus, NodeStatus, Progress, QueuePairs, UnseenVm, VmStatus,
 };
 pub use support::Support;
-pub use traffic::{Counted, Counters, NicCounted, Traffic};
+pub use traffic::{
+    AdapterDrops, Counted, Counters, IdleVf, Interrupts, NicCounted, Traffic, VfDrops,
+};
 pub use vm::{HostdevFacts, NicFacts, VmFacts, VmJob, VmState, is_virtio};

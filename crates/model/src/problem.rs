@@ -494,6 +494,22 @@ catalogue! {
         "A VM goes back and forth between VF and software path."
         "Each switch costs latency, and many are a sign of something that is not decided: a link that flaps, a rule that comes and goes, a guest that restarts its driver."
         "'accelnet events' shows when and why it switched; cure that, or leave the VM on its software path: 'accelnet vm park VM'."
+    VfIdle "vf_idle" FAILED
+        "The guest drives its VF and sends by the software path all the same."
+        "The card counts nothing that the guest sends by the VF, while its frames come by the tap. Either its bond or its routes prefer the virtio NIC, or the VF does not carry what it is given. Nothing is lost, it is only slower. Where a card's driver counts nothing by VF this cannot be told."
+        "Look in the guest which of the two interfaces it sends by ('ip -s link'), and whether it has a failover master above them; then park and unpark the VM, so that it is given its VF anew."
+    AdapterNoBuffer "adapter_no_buffer" FAILED
+        "The adapter drops packets to the host for want of a buffer."
+        "The host does not take packets in as fast as they come (rx_missed_errors, rx_over_errors). They are lost for whatever goes by the switch; VFs have buffers of their own."
+        "Give the adapter larger rings ('ethtool -G'), spread its interrupts over more processors, or bring VMs that receive much to their VFs."
+    VfReceiveDrops "vf_receive_drops" FAILED
+        "The adapter drops packets to a VM at its VF."
+        "The guest does not take packets in as fast as they come, or they are of a kind that the VF does not receive. The adapter counts them (IFLA_VF_STATS_RX_DROPPED). The software path would have dropped what is too fast for the guest as well."
+        "Look at the guest's load and its rings ('ethtool -g' in it), or give it a higher level, which has more queues."
+    VfTransmitDrops "vf_transmit_drops" FAILED
+        "The adapter drops what a guest sends by its VF."
+        "The guest sends frames with another source address or VLAN than its own (the spoof check), or what the card takes for malicious. The adapter counts them (IFLA_VF_STATS_TX_DROPPED). A switch with the same rules would have dropped them as well."
+        "Look in the guest for bridges, macvlan interfaces, VRRP and containers with addresses of their own; give such a VM no level, or take what is in it away."
     FaultNotFound "fault_not_found" NOT_FOUND
         "There is no open fault with this id."
         "Faults close by themselves when what they told of is gone. An id is the same whenever the fault is there."

@@ -12,6 +12,7 @@ use crate::{
     performance::Performance,
     policy::PolicyFinding,
     problem::Problem,
+    traffic::{AdapterDrops, IdleVf, VfDrops},
     vm::{VmFacts, VmJob, VmState},
 };
 
@@ -170,4 +171,14 @@ pub struct NodeStatus {
     /// How often, since the agent's start, something was put right that others had changed.
     #[serde(default)]
     pub repairs: u64,
+    /// VFs that guests drive and do not send by, as far as the adapters' drivers count.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub idle_vfs: Vec<IdleVf>,
+    /// What adapters had no room for; those that dropped nothing are left out. Told anew at most once a minute, as the
+    /// next.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub adapter_drops: Vec<AdapterDrops>,
+    /// What was dropped at VFs of VMs; those at which nothing was are left out.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub vf_drops: Vec<VfDrops>,
 }

@@ -26,6 +26,10 @@ pub struct Counters {
     /// Packets that were not sent because they were dropped.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tx_dropped: Option<u64>,
+    /// Packets that the card had no buffer for, since the host did not take in fast enough what came before. Of
+    /// interfaces only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rx_missed: Option<u64>,
     /// Broadcasts received.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub broadcast: Option<u64>,
@@ -46,6 +50,7 @@ impl Counters {
             rx_dropped: self.tx_dropped,
             tx_dropped: self.rx_dropped,
             // Of these only one direction is counted.
+            rx_missed: None,
             broadcast: None,
             multicast: None,
         }
@@ -60,10 +65,11 @@ impl Counters {
             tx_bytes,
             rx_dropped,
             tx_dropped,
+            rx_missed,
             broadcast,
             multicast,
         } = *self;
-        let known = [rx_dropped, tx_dropped, broadcast, multicast];
+        let known = [rx_dropped, tx_dropped, rx_missed, broadcast, multicast];
         let known = known.into_iter().flatten();
         known
             .chain([rx_packets, tx_packets, rx_bytes, tx_bytes])
@@ -89,6 +95,16 @@ pub enum Counted {
     },
 }
 
+/// What the host's kernel counts of a VF's interrupts while vfio hands it to a guest.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Interrupts {
+    /// Vectors that a driver in the guest has enabled.
+    pub vectors: u32,
+    /// How often they have fired since they were enabled, as far as the host was in between: where the processor
+    /// delivers interrupts to the guest by itself (posted interrupts), it stands still.
+    pub fired: u64,
+}
+
 /// What one NIC of a VM has.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct NicCounted {
@@ -105,6 +121,44 @@ pub struct NicCounted {
     /// Which VF that is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pci: Option<PciAddress>,
+    /// The VF's interrupts; absent if it has none, or they could not be read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub interrupts: Option<Interrupts>,
+}
+
+/// A VF that a driver in the guest drives and sends nothing by, while the guest sends by the NIC's tap.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct IdleVf {
+    /// The VM.
+    pub vm: Uuid,
+    /// The NIC.
+    pub mac: MacAddr,
+    /// The VF.
+    pub vf: PciAddress,
+}
+
+/// What an adapter had no room for, while VMs have VFs of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct AdapterDrops {
+    /// The adapter.
+    pub adapter: IfName,
+    /// Packets to the host that it had no buffer for, since the agent's start.
+    pub no_buffer: u64,
+}
+
+/// What an adapter dropped at a VF of a VM, while the VM has it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct VfDrops {
+    /// The VM.
+    pub vm: Uuid,
+    /// The NIC.
+    pub mac: MacAddr,
+    /// The VF.
+    pub vf: PciAddress,
+    /// Packets to the guest, since it has the VF or the agent's start.
+    pub to_guest: u64,
+    /// Packets of the guest: its address was not its own, or the card's firmware did not like them.
+    pub from_guest: u64,
 }
 
 /// The counters of a machine at one moment.
@@ -115,6 +169,8 @@ pub struct Traffic {
     /// Of VFs, by adapter and number, each of its user's side. An adapter of which they could not be read is
     /// not there; zeros may mean that its driver counts nothing.
     pub vfs: BTreeMap<IfName, BTreeMap<u32, Counters>>,
+    /// Interrupts of VFs that vfio hands to guests; a VF without any is not there. `None` if they were not read.
+    pub interrupts: Option<BTreeMap<PciAddress, Interrupts>>,
 }
 
 #[cfg(test)]

@@ -9,13 +9,15 @@
 //! |---|---|
 //! | [`nic`] | the links of a NIC |
 //! | [`blame`] | which link a problem is of |
+//! | [`evidence`] | what was counted |
 
 mod blame;
+mod evidence;
 mod nic;
 
 use accelnet_model::{
-    ChainLink, Intent, LinkState, Name, NicChain, NicPath, NodeDesired, NodeStatus, Performance,
-    Problem, VmExplanation, VmState, VmStatus,
+    ChainLink, Intent, LinkState, Name, NicChain, NicCounted, NicPath, NodeDesired, NodeStatus,
+    Performance, Problem, VmExplanation, VmState, VmStatus,
 };
 use uuid::Uuid;
 
@@ -65,6 +67,8 @@ pub struct Scene<'a> {
     pub shortage: Option<Problem>,
     /// Where it is.
     pub at: At<'a>,
+    /// What was counted of its NICs, or why that is not known.
+    pub counted: Result<&'a [NicCounted], &'a str>,
 }
 
 impl Scene<'_> {
@@ -84,6 +88,7 @@ fn link(link: &str, state: LinkState, text: impl Into<String>) -> ChainLink {
         link: link.to_owned(),
         state,
         text: text.into(),
+        evidence: None,
         code: None,
         cure: None,
     }

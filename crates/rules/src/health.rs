@@ -14,6 +14,7 @@ mod clocks;
 mod decided;
 mod detection;
 mod drift;
+mod drops;
 mod found;
 mod intents;
 mod level;
@@ -32,6 +33,7 @@ mod switches;
 mod tokens;
 mod unseen;
 mod version;
+mod vf_idle;
 mod vf_path;
 mod vfs;
 
@@ -46,12 +48,14 @@ pub fn of_node(scene: &NodeScene<'_>) -> Found {
     for rule in [
         unseen::check,
         vf_path::check,
+        vf_idle::check,
         level::check,
         link::check,
         pcie::check,
         vfs::check,
         intents::check,
         drift::check,
+        drops::check,
         version::check,
         reported::check,
     ] {

@@ -5,6 +5,7 @@
 
 pub mod action;
 pub mod capacity;
+pub mod counts;
 pub mod eligibility;
 pub mod explain;
 pub mod foreign;

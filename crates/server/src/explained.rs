@@ -1,7 +1,7 @@
 //! Why a VM's packets go the way they go: what the server knows, as the rule takes it.
 
 use accelnet_api::Vm;
-use accelnet_model::{Code, Problem, VmExplanation};
+use accelnet_model::{Code, NicCounted, Problem, VmExplanation};
 use accelnet_rules::explain::{At, Scene, explain};
 
 use crate::{
@@ -11,8 +11,13 @@ use crate::{
     whereabouts::{self, Look},
 };
 
-/// The chain of a VM that was found.
-pub fn of(wish: &Wish, seen: &Seen, vm: &Vm) -> VmExplanation {
+/// The chain of a VM that was found, with what its node has counted.
+pub fn of(
+    wish: &Wish,
+    seen: &Seen,
+    vm: &Vm,
+    counted: &Result<Vec<NicCounted>, String>,
+) -> VmExplanation {
     let wanted = wish.enabled_for(vm.uuid);
     let waived: Vec<String> = wanted
         .map(|wanted| wanted.waivers.iter().map(|waiver| waiver.rule.clone()))
@@ -53,5 +58,6 @@ pub fn of(wish: &Wish, seen: &Seen, vm: &Vm) -> VmExplanation {
         waived: &waived,
         shortage: admission::shortage_now(wish, seen),
         at,
+        counted: counted.as_deref().map_err(String::as_str),
     })
 }

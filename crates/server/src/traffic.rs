@@ -15,13 +15,14 @@ impl Server {
     /// The VM with what was counted of its NICs.
     pub(crate) async fn with_traffic(&self, mut vm: Vm) -> Vm {
         let counted = self.counted(&vm).await;
-        let counted = counted.map_err(|problem| in_words(&problem));
         vm.traffic = vm
             .nics
             .iter()
             .map(|nic| {
                 let (since, switches) = self.shared.health.path_of(vm.uuid, nic.mac);
                 let (software, vf) = counts(&counted, nic.mac, nic.vf);
+                let mut known = counted.iter().flatten();
+                let its = known.find(|its| its.mac == nic.mac && its.pci == nic.vf);
                 NicTraffic {
                     mac: nic.mac,
                     path: nic.path,
@@ -29,13 +30,20 @@ impl Server {
                     switches_last_hour: Some(switches),
                     vf,
                     software,
+                    interrupts: its.and_then(|its| its.interrupts),
                 }
             })
             .collect();
         vm
     }
 
-    async fn counted(&self, vm: &Vm) -> Result<Vec<NicCounted>, Problem> {
+    /// What its node has counted, or in words why that is not known.
+    pub(crate) async fn counted(&self, vm: &Vm) -> Result<Vec<NicCounted>, String> {
+        let counted = self.ask_for_counters(vm).await;
+        counted.map_err(|problem| in_words(&problem))
+    }
+
+    async fn ask_for_counters(&self, vm: &Vm) -> Result<Vec<NicCounted>, Problem> {
         let Some(node) = &vm.node else {
             let text = "No node has the VM.";
             return Err(Problem::new(Code::VmNotFound, text));
@@ -110,6 +118,7 @@ mod tests {
             software: Some(Counted::Counted(Counters::default())),
             vf: Some(Counted::Counted(Counters::default())),
             pci: vf("0000:01:10.0"),
+            interrupts: None,
         };
         let is_counted = |counted: &Option<Counted>| matches!(counted, Some(Counted::Counted(_)));
         let is_unseen =

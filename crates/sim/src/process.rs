@@ -327,6 +327,10 @@ impl Host for Process {
         self.look(KERNEL, || self.host.observe_traffic(pfs))
     }
 
+    fn observe_adapter_traffic(&self, pf: &IfName) -> HostResult<Traffic> {
+        self.look(KERNEL, || self.host.observe_adapter_traffic(pf))
+    }
+
     fn rx_packets(&self, port: &IfName) -> HostResult<u64> {
         self.look(KERNEL, || self.host.rx_packets(port))
     }

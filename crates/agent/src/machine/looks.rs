@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use accelnet_model::{Code, IfName, PciAddress, Problem};
-use accelnet_rules::observed::nics_on;
+use accelnet_rules::{counts, observed::nics_on};
 use uuid::Uuid;
 
 use super::Machine;
@@ -319,6 +319,11 @@ impl Machine {
                 .contains_key(&accelnet_rules::action::Lane::Frames);
             let mut scope = look::scope(&self.observed, &self.ledger.desired);
             scope.busy = self.adapters_worked_on();
+            // Not with each look that an event calls for.
+            if self.counted.is_none_or(|at| now >= at + LOOK_EVERY) {
+                scope.counted = counts::adapters(&self.observed, &self.ledger.desired);
+                self.counted = Some(now);
+            }
             effects.push(Effect::LookAtHost(scope));
         }
         self.glance(now, effects);

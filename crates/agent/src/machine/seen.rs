@@ -1,19 +1,22 @@
 //! What looks, glances and events tell is taken in. What could not be seen stays as it was last seen, and
 //! is known to be old.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use accelnet_host::{HostError, HostEvent, LinkSeen};
 use accelnet_hypervisor::VmSeen;
 use accelnet_model::{
     BridgeFacts, Code, FdbEntry, FdbKey, IfName, MacAddr, PolicyFinding, PolicyKind, Problem,
-    UnseenVm, VfFacts, VfUser, VmFacts, VmJob, VmState,
+    Traffic, UnseenVm, VfFacts, VfUser, VmFacts, VmJob, VmState,
 };
 use accelnet_rules::{
     action::Lane,
     foreign,
     observed::{nics_on, tap_port},
-    phase::Phase,
+    phase::{Past, Phase},
     profile,
 };
 use uuid::Uuid;
@@ -67,8 +70,19 @@ impl Machine {
                 .retain(|lane, done| !of_host(lane) || *done > began);
         }
         self.assign();
+        self.count(now, &look.counted);
         self.remember(whole && !touched, effects);
         self.changed = true;
+    }
+
+    fn count(&mut self, now: Duration, read: &BTreeMap<IfName, Traffic>) {
+        if read.is_empty() && self.counts.is_empty() {
+            return;
+        }
+        let pasts = &self.memory.pasts;
+        let given_up = |nic| pasts.get(&nic).is_some_and(|past: &Past| past.given_up);
+        let (observed, desired) = (&self.observed, &self.ledger.desired);
+        self.counts.take(now, observed, desired, read, given_up);
     }
 
     fn adapters_seen(&mut self, found: AdaptersLook, problems: &mut Vec<Problem>) {

@@ -6,6 +6,7 @@
 mod addresses;
 mod bond;
 mod cards;
+mod counters;
 mod crash;
 mod drift;
 mod failure;

@@ -315,6 +315,11 @@ impl Host for Process {
         self.host.observe_traffic(pfs)
     }
 
+    fn observe_adapter_traffic(&self, pf: &IfName) -> HostResult<Traffic> {
+        self.alive();
+        self.host.observe_adapter_traffic(pf)
+    }
+
     fn rx_packets(&self, port: &IfName) -> HostResult<u64> {
         self.alive();
         self.host.rx_packets(port)

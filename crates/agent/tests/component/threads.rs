@@ -333,10 +333,30 @@ fn prometheus_is_told_of_paths_and_of_packets_as_far_as_somebody_counts_them() {
     };
     node.world.host.with(|machine| {
         machine.vf_counters.insert(vf, counted);
+        machine.fired.insert(vf, 70);
+        let pf = machine.adapters[0].ifname.clone();
+        machine.missed.insert(pf, 4);
     });
     let text = tell();
     let received = value(&text, &of_vf, "accelnet_vf_receive_packets_total");
     assert_eq!(received.unwrap(), "9");
+    for (label, name, expected) in [
+        (&*of_vf, "accelnet_vf_interrupts_total", "70"),
+        (&*of_vf, "accelnet_vf_interrupt_vectors", "3"),
+        (
+            "adapter=\"pf0\"",
+            "accelnet_adapter_receive_missed_total",
+            "4",
+        ),
+    ] {
+        assert_eq!(
+            value(&text, label, name).as_deref(),
+            Some(expected),
+            "{name}"
+        );
+    }
+    let others = value(&text, "vf=\"1\"", "accelnet_vf_interrupts_total");
+    assert_eq!(others, None, "one that nobody drives");
     assert_eq!(
         value(&text, "vf=\"1\"", "accelnet_vf_receive_packets_total").unwrap(),
         "0",

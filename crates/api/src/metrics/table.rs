@@ -105,6 +105,13 @@ metrics! {
     ADAPTER_VFS_QUARANTINED "accelnet_adapter_vfs_quarantined" Gauge "" ["adapter", "pci_address"] Agent
         "VFs of it that did not come clean and are not given out."
 
+    ADAPTER_RX_MISSED "accelnet_adapter_receive_missed_total" Counter "" ["adapter", "pci_address"] Agent
+        "Packets to the host that the adapter had no buffer for (rx_missed_errors, and rx_over_errors or rx_fifo_errors where its driver counts there)."
+
+    VF_VECTORS "accelnet_vf_interrupt_vectors" Gauge "" ["pci_address", "adapter", "vf"] Agent
+        "Interrupts that a driver in a guest has enabled on the VF. Absent of a VF that no guest drives."
+    VF_INTERRUPTS "accelnet_vf_interrupts_total" Counter "" ["pci_address", "adapter", "vf"] Agent
+        "How often these have fired since they were enabled, as far as the host was in between: evidence of traffic where the driver counts nothing by VF. Where the processor delivers them to the guest by itself (posted interrupts) it stands still."
     VF_COUNTED "accelnet_vf_counted" Gauge "" ["pci_address", "adapter", "vf"] Agent
         "1 if the adapter's driver counts what goes by the VF; 0 if it does not, or if nothing shows that it does: then the VF has no other metric."
     VF_RX_PACKETS "accelnet_vf_receive_packets_total" Counter "" ["pci_address", "adapter", "vf"] Agent
@@ -118,7 +125,7 @@ metrics! {
     VF_RX_DROPPED "accelnet_vf_receive_dropped_total" Counter "" ["pci_address", "adapter", "vf"] Agent
         "Packets to the VF that the card dropped."
     VF_TX_DROPPED "accelnet_vf_transmit_dropped_total" Counter "" ["pci_address", "adapter", "vf"] Agent
-        "Packets of the VF's user that the card dropped: the spoof check is one reason."
+        "Packets of the VF's user that the card dropped: the spoof check is one reason. What a switch with the same rules would have dropped is among them."
     VF_BROADCAST "accelnet_vf_broadcast_packets_total" Counter "" ["pci_address", "adapter", "vf"] Agent
         "Broadcasts that went to the VF's user."
     VF_MULTICAST "accelnet_vf_multicast_packets_total" Counter "" ["pci_address", "adapter", "vf"] Agent

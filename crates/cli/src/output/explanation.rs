@@ -47,6 +47,9 @@ fn row(rows: &mut super::columns::Table, link: &ChainLink) {
     let code = link.code.map(|code| format!("[{code}] "));
     let words = format!("{}{}", code.unwrap_or_default(), link.text);
     add(rows, [link.link.clone(), state.to_owned(), words]);
+    if let Some(evidence) = &link.evidence {
+        add(rows, [String::new(), String::new(), evidence.clone()]);
+    }
 }
 
 #[cfg(test)]
@@ -60,6 +63,7 @@ mod tests {
             link: name.to_owned(),
             state,
             text: "What was found.".to_owned(),
+            evidence: None,
             code: None,
             cure: None,
         }
@@ -80,7 +84,13 @@ mod tests {
             links: vec![link("wish", LinkState::Holds)],
             nics: vec![NicChain {
                 mac: accelnet_model::MacAddr::ZERO,
-                links: vec![broken, link("traffic", LinkState::Idle)],
+                links: vec![
+                    broken,
+                    ChainLink {
+                        evidence: Some("igb counts nothing by VF.".into()),
+                        ..link("traffic", LinkState::Idle)
+                    },
+                ],
             }],
         };
         let text = chain(&explanation);
@@ -91,6 +101,7 @@ mod tests {
             guest.contains("BROKEN") && guest.contains("[guest_without_failover] What"),
             "{text}"
         );
+        assert!(text.contains("igb counts nothing by VF."), "{text}");
         assert_eq!(*lines.last().unwrap(), "cure of guest: Load net_failover.");
         // One NIC needs no name.
         assert!(!text.contains("NIC "), "{text}");

@@ -1,7 +1,7 @@
 //! What was counted of a VM's packets, for people.
 
 use accelnet_api::NicTraffic;
-use accelnet_model::{Counted, Counters};
+use accelnet_model::{Counted, Counters, Interrupts};
 
 use super::tables::{add, dash, path, table, text};
 
@@ -22,12 +22,26 @@ pub fn of_nics(nics: &[NicTraffic]) -> String {
             path(nic.path).to_owned(),
             dash(since),
             dash(nic.switches_last_hour),
-            dash(nic.vf.as_ref().map(counted)),
+            dash(nic.vf.as_ref().map(|of| by_vf(of, nic.interrupts))),
             dash(nic.software.as_ref().map(counted)),
         ];
         add(&mut rows, row);
     }
     text(&rows)
+}
+
+/// With the interrupts of a VF that nobody counts, which are all that shows its use.
+fn by_vf(of: &Counted, interrupts: Option<Interrupts>) -> String {
+    let counted = counted(of);
+    match (of, interrupts) {
+        (Counted::NotCounted { .. }, Some(Interrupts { vectors: 0, .. })) => {
+            format!("{counted}, no interrupts enabled")
+        }
+        (Counted::NotCounted { .. }, Some(Interrupts { vectors, fired })) => {
+            format!("{counted}, {vectors} interrupts fired {fired} times")
+        }
+        _ => counted,
+    }
 }
 
 /// As the guest sees it.
@@ -38,12 +52,24 @@ fn counted(counted: &Counted) -> String {
             tx_packets,
             rx_bytes,
             tx_bytes,
+            rx_dropped,
+            tx_dropped,
             ..
-        }) => format!(
-            "received {rx_packets} ({}), sent {tx_packets} ({})",
-            bytes(*rx_bytes),
-            bytes(*tx_bytes)
-        ),
+        }) => {
+            let dropped = match (rx_dropped, tx_dropped) {
+                (None, None) => "drops not counted".to_owned(),
+                (Some(0), Some(0)) => "none dropped".to_owned(),
+                (to, from) => {
+                    let known = |count: &Option<u64>| dash(count.as_ref());
+                    format!("dropped {} to it, {} of it", known(to), known(from))
+                }
+            };
+            format!(
+                "received {rx_packets} ({}), sent {tx_packets} ({}), {dropped}",
+                bytes(*rx_bytes),
+                bytes(*tx_bytes)
+            )
+        }
         Counted::NotCounted { driver } => format!("not counted by {driver}"),
         Counted::NotSeen { because } => format!("not seen: {because}"),
     }
@@ -94,13 +120,22 @@ mod tests {
                 tx_packets: 4,
                 rx_bytes: 5,
                 tx_bytes: 2048,
+                rx_dropped: Some(0),
+                tx_dropped: Some(6),
                 ..Counters::default()
             })),
+            interrupts: Some(Interrupts {
+                vectors: 3,
+                fired: 70,
+            }),
         };
         let shown = of_nics(std::slice::from_ref(&nic));
-        assert!(shown.contains("not counted by igb"), "{shown}");
         assert!(
-            shown.contains("received 3 (5 B), sent 4 (2.0 KiB)"),
+            shown.contains("not counted by igb, 3 interrupts fired 70 times"),
+            "{shown}"
+        );
+        assert!(
+            shown.contains("received 3 (5 B), sent 4 (2.0 KiB), dropped 0 to it, 6 of it"),
             "{shown}"
         );
         let unseen = NicTraffic {

@@ -1,6 +1,6 @@
 //! What people read, of every verb.
 
-use accelnet_model::{Counted, Counters, NicCounted};
+use accelnet_model::{Counted, Counters, Interrupts, NicCounted};
 use accelnet_rules::fixture;
 
 use crate::rig::{Rig, assert_printable};
@@ -83,12 +83,18 @@ fn from_nothing_to_an_accelerated_vm_and_back() {
             tx_packets: 3,
             rx_bytes: 1536,
             tx_bytes: 200,
+            rx_dropped: Some(0),
+            tx_dropped: Some(0),
             ..Counters::default()
         })),
         vf: Some(Counted::NotCounted {
             driver: "igb".into(),
         }),
         pci: Some("0000:01:10.0".parse().unwrap()),
+        interrupts: Some(Interrupts {
+            vectors: 3,
+            fired: 70,
+        }),
     };
     rig.nodes.counts("node1", vec![counted]);
     assert_eq!(
@@ -97,8 +103,8 @@ fn from_nothing_to_an_accelerated_vm_and_back() {
   node: node1  state: running  vCPUs: 2  wanted: Medium
  NIC                BRIDGE  INTENT   WANTED  PATH  ADAPTER  VF            QUEUE PAIRS   REASON
  02:00:00:00:77:01  br0     compute  Medium  VF    pf0      0000:01:10.0  2 (1 in use)
- NIC                PATH  SINCE  CHANGES IN 1 H  BY ITS VF           BY THE SWITCH
- 02:00:00:00:77:01  VF    -      0               not counted by igb  received 12 (1.5 KiB), sent 3 (200 B)
+ NIC                PATH  SINCE  CHANGES IN 1 H  BY ITS VF                                        BY THE SWITCH
+ 02:00:00:00:77:01  VF    -      0               not counted by igb, 3 interrupts fired 70 times  received 12 (1.5 KiB), sent 3 (200 B), none dropped
 staged for the next cold start: NIC 02:00:00:00:77:01 has 2 queues on the software path (1 now)
 "
     );

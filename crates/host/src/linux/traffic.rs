@@ -1,4 +1,4 @@
-//! What was counted of packets: of all interfaces and of all VFs, by one dump.
+//! What was counted of packets: of all interfaces and of all VFs, by one dump; or of one adapter and its VFs.
 //!
 //! A driver that counts nothing by VF (it has no `ndo_get_vf_stats`) reads like one whose VFs had no packet: the
 //! kernel fills in zeros (net/core/rtnetlink.c, `rtnl_fill_vfinfo`). Who counts is for the caller to judge.
@@ -13,10 +13,12 @@ use accelnet_model::{Counters, IfName, Traffic};
 use super::{
     attributes::{find, iter, push, u32_at},
     netlink::{Message, Netlink, ifindex},
+    sysfs::Root,
     uapi::{
         DUMP, IFINFOMSG, IFLA_EXT_MASK, IFLA_IFNAME, IFLA_STATS64, IFLA_VFINFO_LIST,
         RTEXT_FILTER_VF, RTM_GETLINK, ifinfomsg, text_of,
     },
+    vfio,
 };
 use crate::Result;
 
@@ -34,7 +36,21 @@ const IFLA_VF_STATS_RX_DROPPED: u16 = 7;
 const IFLA_VF_STATS_TX_DROPPED: u16 = 8;
 
 /// Reads all counters. `pfs` are asked one by one where one dump cannot hold all.
-pub fn observe(pfs: &[IfName]) -> Result<Traffic> {
+pub fn observe(root: &Root, pfs: &[IfName]) -> Result<Traffic> {
+    let mut traffic = by_netlink(pfs)?;
+    match vfio::observe_interrupts(root) {
+        Ok(interrupts) => traffic.interrupts = Some(interrupts),
+        Err(error) => tracing::warn!(%error, "interrupts of VFs"),
+    }
+    Ok(traffic)
+}
+
+/// Those of one adapter and its VFs.
+pub fn observe_adapter(pf: &IfName) -> Result<Traffic> {
+    one(&mut Netlink::route()?, pf).map(|answers| of(&answers))
+}
+
+fn by_netlink(pfs: &[IfName]) -> Result<Traffic> {
     let mut netlink = Netlink::route()?;
     match dump(&mut netlink, RTEXT_FILTER_VF) {
         Err(error) if error.errno() == Some(libc::EMSGSIZE) => {}
@@ -92,7 +108,10 @@ fn u64_at(bytes: &[u8], number: usize) -> Option<u64> {
     Some(u64::from_ne_bytes(*bytes.get(8 * number..)?.first_chunk()?))
 }
 
-/// `struct rtnl_link_stats64`: packets, bytes, errors, dropped, each of both directions; multicasts received.
+/// `struct rtnl_link_stats64`: packets, bytes, errors, dropped, each of both directions; multicasts received; then
+/// errors by kind. Drivers that say nothing in `rx_missed_errors` say it in one of the two before, which are "used
+/// interchangeably" (include/uapi/linux/if_link.h). `rx_dropped` is no want of buffers: frames that nobody on the host
+/// wants, of an unknown protocol or VLAN, are counted there.
 fn of_interface(stats: &[u8]) -> Option<Counters> {
     Some(Counters {
         rx_packets: u64_at(stats, 0)?,
@@ -101,9 +120,15 @@ fn of_interface(stats: &[u8]) -> Option<Counters> {
         tx_bytes: u64_at(stats, 3)?,
         rx_dropped: u64_at(stats, 6),
         tx_dropped: u64_at(stats, 7),
+        rx_missed: missed(stats),
         broadcast: None,
         multicast: u64_at(stats, 8),
     })
+}
+
+fn missed(stats: &[u8]) -> Option<u64> {
+    let (over, fifo, missed) = (u64_at(stats, 11)?, u64_at(stats, 14)?, u64_at(stats, 15)?);
+    Some(missed.saturating_add(over.max(fifo)))
 }
 
 fn of_vfs(list: &[u8]) -> BTreeMap<u32, Counters> {
@@ -123,6 +148,7 @@ fn of_vf(info: &[u8]) -> Option<(u32, Counters)> {
         // Linux 4.18.
         rx_dropped: count(IFLA_VF_STATS_RX_DROPPED),
         tx_dropped: count(IFLA_VF_STATS_TX_DROPPED),
+        rx_missed: None,
         broadcast: count(IFLA_VF_STATS_BROADCAST),
         multicast: count(IFLA_VF_STATS_MULTICAST),
     };
@@ -161,7 +187,7 @@ mod tests {
         }
         let mut payload = ifinfomsg(3, 0, 0);
         push(&mut payload, IFLA_IFNAME, b"pf0\0");
-        let own: Vec<u8> = (1u64..=9).flat_map(u64::to_ne_bytes).collect();
+        let own: Vec<u8> = (1u64..=16).flat_map(u64::to_ne_bytes).collect();
         push(&mut payload, IFLA_STATS64, &own);
         push(&mut payload, IFLA_VFINFO_LIST, &list);
         Message {
@@ -180,6 +206,8 @@ mod tests {
         let pf = &traffic.interfaces[&name("pf0")];
         assert_eq!((pf.rx_packets, pf.tx_packets, pf.rx_bytes), (1, 2, 3));
         assert_eq!((pf.rx_dropped, pf.tx_dropped), (Some(7), Some(8)));
+        // rx_missed_errors, and the larger of rx_over_errors and rx_fifo_errors.
+        assert_eq!(pf.rx_missed, Some(16 + 15));
         let vfs = &traffic.vfs[&name("pf0")];
         let first = Counters {
             rx_packets: 10,
@@ -190,6 +218,7 @@ mod tests {
             multicast: Some(15),
             rx_dropped: Some(17),
             tx_dropped: Some(18),
+            rx_missed: None,
         };
         assert_eq!(vfs[&0], first);
         assert_eq!((vfs[&5].rx_packets, vfs[&5].rx_dropped), (10, None));
@@ -215,12 +244,19 @@ mod tests {
         in_own_network(|root| {
             assert!(bridge("br0", &[], &["t0"]));
             let before = crate::linux::netlink::dumps();
-            let traffic = observe(&[]).unwrap();
+            let traffic = observe(root, &[]).unwrap();
             assert_eq!(crate::linux::netlink::dumps() - before, 1);
             let file = root.path("sys/class/net/t0/statistics/tx_bytes");
             let shown: u64 = sysfs::parse(&file).unwrap().unwrap();
             assert!(traffic.interfaces[&name("t0")].tx_bytes <= shown);
             assert!(traffic.vfs.is_empty());
+            assert!(traffic.interrupts.is_some());
+            let before = crate::linux::netlink::dumps();
+            let alone = observe_adapter(&name("t0")).unwrap();
+            assert_eq!(crate::linux::netlink::dumps(), before);
+            let known: Vec<_> = alone.interfaces.keys().cloned().collect();
+            assert_eq!(known, [name("t0")]);
+            assert_eq!(alone.interfaces[&name("t0")].rx_missed, Some(0));
         });
     }
 }

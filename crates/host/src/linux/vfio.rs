@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, fs, time::Duration};
 
-use accelnet_model::{DriverName, PciAddress, VfUser, adapter::is_vfio};
+use accelnet_model::{DriverName, Interrupts, PciAddress, VfUser, adapter::is_vfio};
 
 use super::{
     deadline, pci,
@@ -123,31 +123,49 @@ pub fn in_words(user: &VfUser) -> Option<String> {
     }
 }
 
-/// Vectors by function, from the vfio entries of `/proc/interrupts`. Their names are
+/// Interrupts by function, from the vfio entries of `/proc/interrupts`. Their names are
 /// `vfio-msix[N](ADDRESS)`, `vfio-msi[N](ADDRESS)` and `vfio-intx(ADDRESS)`
-/// (drivers/vfio/pci/vfio_pci_intrs.c).
-pub fn vectors(interrupts: &str) -> BTreeMap<PciAddress, u32> {
-    let mut vectors = BTreeMap::new();
-    for line in interrupts.lines() {
-        let Some((_, name)) = line.rsplit_once("vfio-") else {
+/// (drivers/vfio/pci/vfio_pci_intrs.c); before them stands how often each processor took one.
+pub fn interrupts(text: &str) -> BTreeMap<PciAddress, Interrupts> {
+    let mut found: BTreeMap<PciAddress, Interrupts> = BTreeMap::new();
+    for line in text.lines() {
+        let Some((before, name)) = line.rsplit_once("vfio-") else {
             continue;
         };
         let address = name
             .rsplit_once('(')
             .and_then(|(_, rest)| rest.split_once(')')?.0.parse().ok());
-        if let Some(address) = address {
-            *vectors.entry(address).or_insert(0) += 1;
-        }
+        let Some(address) = address else { continue };
+        let counts = before.split_once(':').map_or("", |(_, counts)| counts);
+        let counts = counts.split_ascii_whitespace();
+        let counts = counts.map_while(|count| count.parse::<u64>().ok());
+        let of = found.entry(address).or_default();
+        of.vectors += 1;
+        of.fired = counts.fold(of.fired, u64::saturating_add);
     }
-    vectors
+    found
+}
+
+/// Vectors alone.
+pub fn vectors(text: &str) -> BTreeMap<PciAddress, u32> {
+    let found = interrupts(text).into_iter();
+    found.map(|(pci, of)| (pci, of.vectors)).collect()
+}
+
+/// [`interrupts`] of the machine.
+pub fn observe_interrupts(root: &Root) -> Result<BTreeMap<PciAddress, Interrupts>> {
+    Ok(interrupts(&read_interrupts(root)?))
 }
 
 /// [`vectors`] of the machine.
 pub fn observe_vectors(root: &Root) -> Result<BTreeMap<PciAddress, u32>> {
+    Ok(vectors(&read_interrupts(root)?))
+}
+
+fn read_interrupts(root: &Root) -> Result<String> {
     let file = "proc/interrupts";
     let text = sysfs::read(&root.path(file))?;
-    let text = text.ok_or_else(|| HostError::Malformed(format!("/{file} does not exist")))?;
-    Ok(vectors(&text))
+    text.ok_or_else(|| HostError::Malformed(format!("/{file} does not exist")))
 }
 
 /// True if vfio-pci is loaded or built in, or `modprobe` would find it.

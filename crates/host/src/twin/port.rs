@@ -7,8 +7,9 @@ use std::{
 };
 
 use accelnet_model::{
-    AdapterFacts, BridgeFacts, BridgePort, Counters, DriverName, FdbEntry, FdbKey, IfName, MacAddr,
-    NodeFacts, PciAddress, PolicyFinding, Support, Traffic, VfAttributes, VfFacts, VfUser,
+    AdapterFacts, BridgeFacts, BridgePort, Counters, DriverName, FdbEntry, FdbKey, IfName,
+    Interrupts, MacAddr, NodeFacts, PciAddress, PolicyFinding, Support, Traffic, VfAttributes,
+    VfFacts, VfUser,
 };
 
 use super::{HostTwin, Machine};
@@ -74,6 +75,27 @@ impl Machine {
         // The other end has a link, too.
         adapter.carrier = true;
         Ok(())
+    }
+
+    fn count(&self, adapter: &AdapterFacts, traffic: &mut Traffic) {
+        let count = |vf: &VfFacts| {
+            let counted = self.vf_counters.get(&vf.pci);
+            (vf.index, counted.copied().unwrap_or_default())
+        };
+        let vfs = adapter.vfs.iter().map(count).collect();
+        let own = traffic.interfaces.entry(adapter.ifname.clone());
+        own.or_default().rx_missed = Some(self.missed.get(&adapter.ifname).copied().unwrap_or(0));
+        traffic.vfs.insert(adapter.ifname.clone(), vfs);
+    }
+
+    fn interrupts(&self) -> BTreeMap<PciAddress, Interrupts> {
+        let vfs = self.adapters.iter().flat_map(|adapter| &adapter.vfs);
+        let of = |pci| Interrupts {
+            vectors: self.vectors(pci),
+            fired: self.fired.get(&pci).copied().unwrap_or(0),
+        };
+        let all = vfs.map(|vf| (vf.pci, of(vf.pci)));
+        all.filter(|(_, of)| of.vectors > 0).collect()
     }
 
     fn vectors(&self, pci: PciAddress) -> u32 {
@@ -511,20 +533,30 @@ impl Host for HostTwin {
                 rx_packets: port.rx_packets,
                 ..Counters::default()
             };
-            let count = |vf: &VfFacts| {
-                let counted = machine.vf_counters.get(&vf.pci);
-                (vf.index, counted.copied().unwrap_or_default())
-            };
-            let vfs = machine.adapters.iter().map(|adapter| {
-                let vfs = adapter.vfs.iter().map(count);
-                (adapter.ifname.clone(), vfs.collect())
-            });
-            Ok(Traffic {
+            let mut traffic = Traffic {
                 interfaces: ports
                     .map(|port| (port.ifname.clone(), of_port(port)))
                     .collect(),
-                vfs: vfs.collect(),
-            })
+                interrupts: Some(machine.interrupts()),
+                ..Traffic::default()
+            };
+            for adapter in &machine.adapters {
+                machine.count(adapter, &mut traffic);
+            }
+            Ok(traffic)
+        })
+    }
+
+    fn observe_adapter_traffic(&self, pf: &IfName) -> Result<Traffic> {
+        self.with(|machine| {
+            if machine.unreadable.traffic {
+                return Err(unreadable("counters"));
+            }
+            let mut adapters = machine.adapters.iter();
+            let adapter = adapters.find(|adapter| adapter.ifname == *pf);
+            let mut traffic = Traffic::default();
+            machine.count(adapter.ok_or_else(|| gone(pf))?, &mut traffic);
+            Ok(traffic)
         })
     }
 

@@ -7,7 +7,7 @@ use accelnet_model::{
     VmState, VmStatus,
 };
 
-use super::{Scene, blame::link_of, by_problem, link};
+use super::{Scene, blame::link_of, by_problem, evidence, link};
 use crate::{
     Observed, eligibility,
     handle::{self, Handle},
@@ -402,7 +402,7 @@ fn change(nic: &Nic<'_>) -> ChainLink {
     }
 }
 
-/// What all of it comes to.
+/// What all of it comes to, with what was counted.
 fn traffic(nic: &Nic<'_>, before: &[ChainLink]) -> ChainLink {
     let Some(seen) = nic.seen else {
         return link(
@@ -411,13 +411,41 @@ fn traffic(nic: &Nic<'_>, before: &[ChainLink]) -> ChainLink {
             "Nobody could see the way of its packets.",
         );
     };
+    let mut found = way(nic, seen, before);
+    if seen.path == NicPath::None {
+        return found;
+    }
+    let evidence = match nic.scene.counted {
+        Ok(counted) => {
+            let mut counted = counted.iter();
+            let its = counted.find(|counted| counted.mac == nic.facts.mac);
+            evidence::of(its, seen.vf)
+        }
+        Err(because) => format!("What was counted is not known: {because}."),
+    };
+    found.evidence = Some(evidence).filter(|words| !words.is_empty());
+    found
+}
+
+fn way(nic: &Nic<'_>, seen: &NicStatus, before: &[ChainLink]) -> ChainLink {
     let why = seen
         .reason
         .as_deref()
         .map(|why| format!(": {}", why.trim_end_matches('.')));
     let why = why.unwrap_or_default();
     let is = |state: LinkState| before.iter().any(|link| link.state == state);
+    let mut idle = nic.status.idle_vfs.iter();
+    let is_idle = idle.any(|idle| idle.vm == nic.vm.facts.uuid && idle.mac == nic.facts.mac);
     match seen.path {
+        NicPath::Vf if nic.scene.wanted() && is_idle => ChainLink {
+            code: Some(Code::VfIdle),
+            cure: Some(Code::VfIdle.cure().to_owned()),
+            ..link(
+                "traffic",
+                Broken,
+                "Its guest's driver drives the VF, and the guest sends by its tap all the same.",
+            )
+        },
         NicPath::Vf if nic.scene.wanted() => link(
             "traffic",
             Holds,

@@ -9,6 +9,7 @@ use crate::{Observed, fixture};
 /// The fixture's node with its first VM, and what is wished for it.
 struct Bench {
     observed: Observed,
+    idle: Vec<accelnet_model::IdleVf>,
     problems: Vec<Problem>,
     staged: Vec<String>,
     path: NicPath,
@@ -24,6 +25,7 @@ impl Bench {
     fn new() -> Self {
         Self {
             observed: fixture::observed(),
+            idle: Vec::new(),
             problems: Vec::new(),
             staged: Vec::new(),
             path: NicPath::Synthetic,
@@ -96,6 +98,7 @@ impl Bench {
                 .collect(),
             bridges: self.observed.bridges.clone(),
             vms: vec![vm],
+            idle_vfs: self.idle.clone(),
             ..NodeStatus::default()
         };
         self.at(At::On {
@@ -116,6 +119,7 @@ impl Bench {
             waived: &[],
             shortage: None,
             at,
+            counted: Err("nobody was asked"),
         })
     }
 
@@ -164,6 +168,26 @@ fn of_a_vm_on_its_vf_every_link_holds() {
         of_state(&explained, LinkState::Holds).len(),
         3 + CHAIN.len()
     );
+}
+
+#[test]
+fn a_guest_that_sends_by_its_tap_all_the_same_breaks_the_traffic() {
+    let bench = Bench::on_vf();
+    let idle = accelnet_model::IdleVf {
+        vm: bench.observed.vms[0].uuid,
+        mac: bench.observed.vms[0].nics[0].mac,
+        vf: bench.observed.adapters[0].vfs[0].pci,
+    };
+    let explained = Bench {
+        idle: vec![idle],
+        ..bench
+    }
+    .explained();
+    let traffic = explained.nics[0].links.last().unwrap();
+    assert_eq!(traffic.state, LinkState::Broken);
+    assert_eq!(traffic.code, Some(Code::VfIdle));
+    let evidence = traffic.evidence.as_deref().unwrap();
+    assert!(evidence.contains("nobody was asked"), "{evidence}");
 }
 
 #[test]

@@ -6,8 +6,8 @@ use std::{collections::BTreeMap, time::Duration};
 use accelnet_model::{Code, FaultSeverity, fault::FaultSeverity::*};
 
 use super::{
-    clocks, decided, drift, intents, level, likeness, link, nowhere, pcie, places, reported,
-    reserve, server, silent, switches, tokens, unseen, version, vf_path, vfs,
+    clocks, decided, drift, drops, intents, level, likeness, link, nowhere, pcie, places, reported,
+    reserve, server, silent, switches, tokens, unseen, version, vf_idle, vf_path, vfs,
 };
 
 /// When a fault opens and closes.
@@ -78,6 +78,7 @@ pub struct Detection {
 pub fn all() -> impl Iterator<Item = &'static Detection> {
     let own = [
         &vf_path::DETECTION,
+        &vf_idle::DETECTION,
         &level::DETECTION,
         &switches::DETECTION,
         &places::DETECTION,
@@ -94,6 +95,9 @@ pub fn all() -> impl Iterator<Item = &'static Detection> {
         &vfs::ORPHANED,
         &vfs::UNCLEAN,
         &vfs::QUARANTINED,
+        &drops::NO_BUFFER,
+        &drops::TO_GUEST,
+        &drops::FROM_GUEST,
         &likeness::DETECTION,
         &intents::DETECTION,
         &reserve::DETECTION,

@@ -259,6 +259,8 @@ enum Befalls {
     Repairs(u64),
     Vf(usize, u8),
     Path(u8, u8),
+    Idle(bool),
+    Drops(u64, u64),
     Wish(u8, Option<u8>, bool),
     Runs(u8, u8),
     Hides(u8),
@@ -288,6 +290,8 @@ fn befalls() -> impl Strategy<Value = Befalls> {
         (0..9_u64).prop_map(Repairs),
         (0..7_usize, 0..8_u8).prop_map(|(vf, how)| Vf(vf, how)),
         (1..3_u8, 0..3_u8).prop_map(|(vm, path)| Path(vm, path)),
+        any::<bool>().prop_map(Idle),
+        (0..20_u64, 0..20_u64).prop_map(|(adapter, vf)| Drops(adapter, vf)),
         (1..3_u8, proptest::option::of(0..3_u8), any::<bool>())
             .prop_map(|(vm, level, parked)| Wish(vm, level, parked)),
         (1..3_u8, 0..3_u8).prop_map(|(vm, state)| Runs(vm, state)),
@@ -356,6 +360,27 @@ impl Bench {
                 let paths = [NicPath::Vf, NicPath::Synthetic, NicPath::None];
                 vm.nics[0].path = paths[usize::from(path)];
             }),
+            Befalls::Idle(idle) => {
+                let idle = idle.then(|| accelnet_model::IdleVf {
+                    vm: fixture::vm(1).uuid,
+                    mac: fixture::vm(1).nics[0].mac,
+                    vf: fixture::adapter(1).vfs[0].pci,
+                });
+                self.status.idle_vfs = idle.into_iter().collect();
+            }
+            Befalls::Drops(no_buffer, dropped) => {
+                self.status.adapter_drops = vec![accelnet_model::AdapterDrops {
+                    adapter: fixture::adapter(0).ifname,
+                    no_buffer,
+                }];
+                self.status.vf_drops = vec![accelnet_model::VfDrops {
+                    vm: fixture::vm(1).uuid,
+                    mac: fixture::vm(1).nics[0].mac,
+                    vf: fixture::adapter(1).vfs[0].pci,
+                    to_guest: dropped,
+                    from_guest: dropped,
+                }];
+            }
             Befalls::Wish(number, level, parked) => {
                 let levels = [Performance::Low, Performance::Medium, Performance::High];
                 let level = level.map(|level| levels[usize::from(level)]);

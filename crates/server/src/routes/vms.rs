@@ -217,8 +217,11 @@ pub async fn explain_vm(
 ) -> Answer<VmExplanation> {
     look_at_its_node(&server, &vm).await?;
     let found = look(&server, &vm).await?;
+    let counted = server.counted(&found).await;
     let (wish, seen) = (server.wish().await?, server.seen());
-    Ok(Json(apart(|| explained::of(&wish, &seen, &found))))
+    Ok(Json(apart(|| {
+        explained::of(&wish, &seen, &found, &counted)
+    })))
 }
 
 /// Decides, writes unless it is a dry run, and answers with the VM.

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use accelnet_api::metrics::{By, CONTENT_TYPE, table};
-use accelnet_model::{Counted, Counters, NicCounted};
+use accelnet_model::{Counted, Counters, Interrupts, NicCounted};
 use accelnet_rules::fixture;
 use serde_json::{Value, json};
 
@@ -126,6 +126,10 @@ fn counted(vf: Counted) -> NicCounted {
         })),
         vf: Some(vf),
         pci: Some("0000:01:10.0".parse().unwrap()),
+        interrupts: Some(Interrupts {
+            vectors: 3,
+            fired: 70,
+        }),
     }
 }
 
@@ -145,6 +149,15 @@ async fn what_was_counted_is_told_to_whoever_asks_for_it() {
     assert_eq!(
         (&nic["software"]["is"], &nic["software"]["rx_packets"]),
         (&json!("counted"), &json!(7))
+    );
+    assert_eq!(nic["interrupts"], json!({"vectors": 3, "fired": 70}));
+    let chain = rig.http.get("/vms/vm1/explanation").await.done();
+    let links = chain["nics"][0]["links"].as_array().unwrap();
+    let traffic = links.iter().find(|link| link["link"] == "traffic");
+    let text = traffic.unwrap()["evidence"].as_str().unwrap();
+    assert!(
+        text.contains("igb counts nothing by VF") && text.contains("fired 70 times"),
+        "{text}"
     );
     // The other VM's are not its own.
     let other = rig.http.get("/vms/vm2?traffic=true").await.done();

@@ -22,6 +22,24 @@ fn vectors_are_counted_per_function() {
 }
 
 #[test]
+fn interrupts_are_summed_over_processors_and_vectors() {
+    // Of a VF that igbvf drives in a guest with two vCPUs.
+    let text = "           CPU0       CPU1       CPU2\n \
+         62:       1203          0         17  IR-PCI-MSIX-0000:01:10.0    0-edge      vfio-msix[0](0000:01:10.0)\n \
+         63:          0       9480          0  IR-PCI-MSIX-0000:01:10.0    1-edge      vfio-msix[1](0000:01:10.0)\n \
+         64:          0          0          0  IR-PCI-MSIX-0000:01:10.2    0-edge      vfio-msix[0](0000:01:10.2)\n \
+         65:  18446744073709551615         1   x   vfio-msix[0](0000:01:10.4)\n \
+         66  5  vfio-msix[1](0000:01:10.2)\n\
+        NMI:          4          5          6   Non-maskable interrupts\n";
+    let found = interrupts(text);
+    let of = |text: &str| found.get(&vf(text)).map(|of| (of.vectors, of.fired));
+    assert_eq!(of("0000:01:10.0"), Some((2, 1203 + 17 + 9480)));
+    assert_eq!(of("0000:01:10.2"), Some((2, 0)));
+    assert_eq!(of("0000:01:10.4"), Some((1, u64::MAX)));
+    assert_eq!(found.len(), 3);
+}
+
+#[test]
 fn the_holder_of_the_group_is_the_user() {
     let machine = fixture::igb();
     let root = machine.root();
