@@ -89,6 +89,16 @@ impl Entry {
         }
     }
 
+    /// Of what is only thought through.
+    pub fn draft(asked: &Asked) -> Self {
+        Self {
+            at: Timestamp::UNIX_EPOCH,
+            by: asked.by.clone(),
+            operation: asked.operation.to_owned(),
+            subject: asked.subject.clone(),
+        }
+    }
+
     /// The entry of a change that was decided on just now.
     pub fn new(asked: &Asked) -> Self {
         let entry = Self {

@@ -88,7 +88,7 @@ use axum::Router;
 pub use connections::Door;
 pub use failure::Failure;
 use futures::future::{BoxFuture, join_all};
-pub use health::{Announce, Announcer, Clock, NotTaken, Settings, Tuning};
+pub use health::{Acts, Announce, Announcer, Clock, NotTaken, Settings, Tuning};
 pub use nodes::{Nodes, membership};
 pub use people::{NodePeerInfo, Sender};
 pub use routes::openapi;
