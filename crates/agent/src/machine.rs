@@ -24,6 +24,7 @@ use accelnet_rules::{
     Observed,
     action::{Action, Lane},
     counts::{Counts, Told},
+    isolation,
     moves::{Goal, Move, NicId},
     phase::{Going, Phase},
     plan::{self, Plan, Turn},
@@ -222,6 +223,7 @@ impl Machine {
         // Whoever asks for a change has had the node looked at a moment ago, to see whether it is possible.
         let others = desired.intents != accepted.intents;
         self.ledger.desired = desired;
+        isolation::mark(&mut self.observed, &self.ledger.desired.isolated);
         self.looks.wished(now, self.number, others);
         self.changed = true;
         self.save(effects);

@@ -17,7 +17,9 @@
 
 use std::time::Duration;
 
-use accelnet_model::{ClusterEnable, Intent, Name, NicCounted, NodeDesired, NodeStatus, VmDesired};
+use accelnet_model::{
+    ClusterEnable, Intent, Isolated, Name, NicCounted, NodeDesired, NodeStatus, VmDesired,
+};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -163,8 +165,14 @@ pub fn change(before: Option<&NodeDesired>, after: &NodeDesired) -> Down {
 }
 
 fn same_for_all(one: &NodeDesired, other: &NodeDesired) -> bool {
-    let all = |desired: &NodeDesired| -> (Vec<Intent>, Option<ClusterEnable>) {
-        (desired.intents.clone(), desired.enabled.clone())
+    let all = |desired: &NodeDesired| -> (Vec<Intent>, Option<ClusterEnable>, Vec<Isolated>) {
+        let NodeDesired {
+            intents,
+            enabled,
+            isolated,
+            ..
+        } = desired;
+        (intents.clone(), enabled.clone(), isolated.clone())
     };
     all(one) == all(other)
 }
@@ -206,7 +214,7 @@ impl std::fmt::Debug for JoinRequest {
 
 #[cfg(test)]
 mod tests {
-    use accelnet_model::Performance;
+    use accelnet_model::{AdapterId, MacAddr, Performance};
 
     use super::*;
 
@@ -260,7 +268,24 @@ mod tests {
             when: Default::default(),
         });
         let said = change(Some(&before), &after_it);
-        assert_eq!(after(None, &said), Some(after_it));
+        assert_eq!(after(None, &said), Some(after_it.clone()));
+        let mut isolated = after_it.clone();
+        isolated.isolated.push(Isolated {
+            node: "node1".parse().unwrap(),
+            adapter: "pf0".parse().unwrap(),
+            id: AdapterId {
+                pci_path: "pci0000:00/10.0/00.0".into(),
+                permanent_mac: MacAddr([2, 0, 0, 0, 0, 1]),
+                port: 0,
+            },
+            since: Timestamp::UNIX_EPOCH,
+            detection: None,
+            because: "a test".into(),
+        });
+        for (before, after_it) in [(&after_it, &isolated), (&isolated, &after_it)] {
+            let said = change(Some(before), after_it);
+            assert_eq!(after(Some(before), &said).as_ref(), Some(after_it));
+        }
     }
 
     #[test]

@@ -19,7 +19,7 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use accelnet_model::{Code, Fault, Intent, Name, Performance, Problem, VmExplanation};
+use accelnet_model::{Code, Fault, Intent, Isolated, Name, Performance, Problem, VmExplanation};
 use jiff::Timestamp;
 pub use making::http_on;
 use paths::encode;
@@ -34,7 +34,7 @@ use crate::{
     place::{Place, ServerUrl},
     types::{
         AccelerateRequest, Adapter, ChangeIntent, ClusterStatus, EnableRequest, IntentStatus,
-        Items, MoveRequest, NodeSummary, Outcome, ParkRequest, SetRequest, Vm,
+        IsolateRequest, Items, MoveRequest, NodeSummary, Outcome, ParkRequest, SetRequest, Vm,
     },
 };
 
@@ -263,6 +263,33 @@ impl Client {
     /// All adapters of all nodes.
     pub async fn adapters(&self) -> Result<Items<Adapter>> {
         self.all("/adapters?").await
+    }
+
+    /// Takes an adapter out of the pool: none of its VFs is given out any more.
+    pub async fn isolate(
+        &self,
+        (node, adapter): (&str, &str),
+        request: &IsolateRequest,
+        dry_run: bool,
+    ) -> Result<Outcome<Adapter>> {
+        let path = format!(
+            "{}/isolate?dry_run={dry_run}",
+            paths::adapter(node, adapter)?
+        );
+        self.send(reqwest::Method::POST, &path, Some(request)).await
+    }
+
+    /// Lets an adapter back into the pool.
+    pub async fn release(
+        &self,
+        (node, adapter): (&str, &str),
+        dry_run: bool,
+    ) -> Result<Outcome<Isolated>> {
+        let path = format!(
+            "{}/release?dry_run={dry_run}",
+            paths::adapter(node, adapter)?
+        );
+        self.send(reqwest::Method::POST, &path, None::<&()>).await
     }
 
     /// All nodes.

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use accelnet_model::{Name, Problem};
+use accelnet_model::{Isolated, Name, Problem};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -30,6 +30,9 @@ pub struct NodeDetail {
     /// Its VMs are kept on their software paths until it starts again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub draining: Option<DrainProgress>,
+    /// Its adapters that are taken out of the pool.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub isolated: Vec<Isolated>,
 }
 
 /// How far a node is with giving up its VFs.

@@ -2,9 +2,9 @@
 
 use accelnet_model::{
     AdapterMatch, AdapterName, AdapterStatus, Code, Counted, IfName, Intent, IntentOnNode,
-    IntentType, Interrupts, LevelQueuePairs, LevelTxRates, Levels, MacAddr, Name, NicPath,
-    NicStatus, PciAddress, Performance, Problem, Progress, VfCount, VfDriver, VmState, Waiver,
-    WhenToCreateVfs,
+    IntentType, Interrupts, Isolated, LevelQueuePairs, LevelTxRates, Levels, MacAddr, Name,
+    NicPath, NicStatus, PciAddress, Performance, Problem, Progress, VfCount, VfDriver, VmState,
+    Waiver, WhenToCreateVfs,
 };
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -253,9 +253,21 @@ pub struct Adapter {
     pub queue_pairs_per_vf: Option<u32>,
     /// Levels it can give.
     pub levels: Vec<Performance>,
+    /// It is taken out of the pool: since when and why.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub isolated: Option<Isolated>,
     /// Facts, quarantined VFs and problems.
     #[serde(flatten)]
     pub status: AdapterStatus,
+}
+
+/// Body of `POST /adapters/{node}/{name}/isolate`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct IsolateRequest {
+    /// Why, for those who see it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub because: Option<String>,
 }
 
 /// Body of `PUT /acceleration`: enable accelerated networking for an intent.

@@ -1,6 +1,6 @@
 //! How the server looks after its cluster, as it is said on the command line.
 
-use accelnet_server::{Settings, Tuning};
+use accelnet_server::{Acts, Settings, Tuning};
 use anyhow::Result;
 use clap::Args;
 
@@ -19,6 +19,17 @@ pub struct HealthArgs {
         value_name = "WINDOWS"
     )]
     fault_windows: Tuning,
+    /// What is done about faults beside telling them: CODE=ignore (not told), CODE=report (told, as without this),
+    /// CODE=isolate (its adapter is taken out of the pool until somebody lets it back), CODE=disable (its VM is parked
+    /// until somebody unparks it); several with commas.
+    #[arg(
+        long,
+        env = "ACCELNET_FAULT_ACTIONS",
+        default_value = "",
+        hide_default_value = true,
+        value_name = "ACTIONS"
+    )]
+    fault_actions: Acts,
     #[command(flatten)]
     webhook: WebhookArgs,
 }
@@ -28,6 +39,7 @@ impl HealthArgs {
     pub fn settings(&self) -> Result<Settings> {
         Ok(Settings {
             tuning: self.fault_windows.clone(),
+            acts: self.fault_actions.clone(),
             announcer: self.webhook.announcer()?,
             ..Settings::default()
         })

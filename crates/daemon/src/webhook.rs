@@ -154,6 +154,7 @@ mod tests {
                 code: None,
                 severity: None,
                 since: None,
+                muted: false,
             },
             title: "A title.".into(),
             cure: "A cure.".into(),

@@ -375,6 +375,7 @@ fn adapter(number: u8, bridge: &IfName, uplink: &IfName) -> AdapterFacts {
         claims: Vec::new(),
         eswitch: Support::Unsupported,
         vf_owners: Vec::new(),
+        isolated: None,
         sriov: SriovSupport::Supported,
         sriov_evidence: None,
         total_vfs: 7,

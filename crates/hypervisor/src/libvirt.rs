@@ -31,6 +31,7 @@ mod looks;
 mod migrate;
 mod monitor;
 mod nic;
+mod numa;
 mod policy;
 mod prepare;
 mod process;

@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use accelnet_model::{IfName, MacAddr, Name, NicFacts, PciAddress, VmFacts, VmState};
+use accelnet_model::{Bound, IfName, MacAddr, Name, NicFacts, PciAddress, VmFacts, VmState};
 use uuid::Uuid;
 
 use crate::{HypervisorError, HypervisorEvent, Result};
@@ -133,6 +133,8 @@ pub fn definition(uuid: Uuid, name: &str, mac: MacAddr, bridge: &IfName) -> VmFa
         memory_mib: 192,
         memory_held_mib: 0,
         memory_unpinnable: None,
+        memory_on: Bound::Unknown,
+        cpus_on: Bound::Unknown,
         free_root_ports_live: 0,
         free_root_ports_config: 2,
         nics: vec![standby(mac, bridge)],

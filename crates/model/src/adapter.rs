@@ -334,6 +334,10 @@ pub struct AdapterFacts {
     /// Files of other programs that set the number or the attributes of its VFs, in words.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub vf_owners: Vec<String>,
+    /// Why it is taken out of the pool, if it is: none of its VFs is given out. Filled in by whoever knows what was
+    /// wished.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub isolated: Option<String>,
     /// Whether the card can be used, and if not why.
     pub sriov: SriovSupport,
     /// What the kernel said when VFs could not be made, for the cause of a problem.

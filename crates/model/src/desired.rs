@@ -1,12 +1,14 @@
 //! What a node is asked to be. The server decides it, the agent makes it so, and keeps the last one
 //! it accepted on disk.
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
 use crate::{
-    ids::{MacAddr, Name},
+    adapter::AdapterId,
+    ids::{IfName, MacAddr, Name},
     intent::{Intent, WhenToCreateVfs},
     performance::Performance,
 };
@@ -53,6 +55,26 @@ pub struct VmDesired {
     pub waived: Vec<String>,
 }
 
+/// An adapter that is taken out of the pool: none of its VFs is given out until a person lets it back.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Isolated {
+    /// Its node.
+    pub node: Name,
+    /// What its interface was called then.
+    pub adapter: IfName,
+    /// What it is known by for good.
+    pub id: AdapterId,
+    /// Since when.
+    #[schema(value_type = String, format = DateTime)]
+    pub since: Timestamp,
+    /// The code of the fault that the server did it for; none if somebody asked for it. Text, since a newer server
+    /// may have codes that a node does not know.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub detection: Option<String>,
+    /// Why, in words.
+    pub because: String,
+}
+
 /// Everything one node shall be.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct NodeDesired {
@@ -64,6 +86,9 @@ pub struct NodeDesired {
     pub enabled: Option<ClusterEnable>,
     /// VMs with a wish.
     pub vms: Vec<VmDesired>,
+    /// Adapters that are taken out of the pool; a node is told of its own.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub isolated: Vec<Isolated>,
 }
 
 impl NodeDesired {
@@ -73,6 +98,12 @@ impl NodeDesired {
         self.intents
             .iter()
             .find(|intent| intent.name == enabled.intent)
+    }
+
+    /// How an adapter of a node is taken out of the pool, if it is.
+    pub fn isolation(&self, node: &Name, id: &AdapterId) -> Option<&Isolated> {
+        let mut all = self.isolated.iter();
+        all.find(|isolated| isolated.node == *node && isolated.id == *id)
     }
 
     /// The wish for a VM.

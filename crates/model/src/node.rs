@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::{capabilities::DomainCapabilities, support::Support};
+use crate::{capabilities::DomainCapabilities, numa::NumaNode, support::Support};
 
 /// Facts about one hypervisor host. Versions are as the components report them.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -38,6 +38,9 @@ pub struct NodeFacts {
     /// libvirt's hook, by which it asks before a VM comes in on its VF (`accelnetd hook`).
     #[serde(default)]
     pub hook: Hook,
+    /// Its NUMA nodes (`/sys/devices/system/node`); `Unsupported` where the kernel has no NUMA.
+    #[serde(default)]
+    pub numa: Support<Vec<NumaNode>>,
     /// Change of the machine's boot: `/proc/sys/kernel/random/boot_id`.
     pub boot_id: String,
 }

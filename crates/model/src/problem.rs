@@ -422,6 +422,30 @@ catalogue! {
         "The adapter loses its link again and again."
         "A link that comes and goes is worse than none: everything behind it goes back and forth each time. The kernel counts losses (carrier_down_count). Making VFs costs one or two as well."
         "Check cable, transceiver and switch port; 'ethtool' and the switch's log say what the two agreed on."
+    AdapterIsolated "adapter_isolated" REFUSED
+        "The adapter is taken out of the pool: none of its VFs is given out."
+        "The server does that for a fault if it is told to ('accelnetd server --fault-actions'), or somebody asked for it. VMs that had one of its VFs go to another adapter of the intent; it counts for no capacity. What was found says why."
+        "Cure what is named, then let it back: 'accelnet adapter release ADAPTER --node NODE'."
+    AdapterNotSpared "adapter_not_spared" REFUSED
+        "The adapter cannot be taken out of the pool."
+        "The last adapter that VFs can be had of stays, on each node and for each intent: its VMs would have nowhere to go. So does the member of a bond that frames go by now, and an adapter without which the VMs that are admitted, with the reserve, would have no VF each."
+        "Bring another adapter into use (of a bond: 'ip link set BOND type bond active_slave OTHER'), lower the reserve, or disable acceleration of VMs that need it least; then ask again."
+    VmNumaMismatch "vm_numa_mismatch" FAILED
+        "A VM's memory or processors are bound to another NUMA node than its VF's adapter is at."
+        "Each frame crosses the link between the processors, which costs latency and bandwidth. The VM's definition binds it (numatune, cputune), the slot of the card says where the adapter is."
+        "Bind the VM to the adapter's NUMA node, use an adapter at the VM's, or put the card in a slot of the other processor."
+    AdapterExhausted "adapter_exhausted" FAILED
+        "All VFs or queue pairs of the adapter are given out."
+        "The next VM that comes to this node, or a higher level of one that is here, finds nothing. Capacity elsewhere is not touched by that."
+        "Give the intent more VFs, lower levels that are not used in full, or move a VM: 'accelnet vm where VM' says where there is room."
+    VfVectorsShort "vf_vectors_short" FAILED
+        "A VM's VF has fewer interrupt vectors than its level's queue pairs need."
+        "Each queue pair has a vector of its own (MSI-X), and the driver some more. With fewer the guest cannot use what its level stands for. A VF's vectors are set before it is plugged; it may have been given by an earlier version, or the pool of the card was empty."
+        "Free vectors of other VFs (lower levels), then bring the VM back once: 'accelnet vm park VM', 'accelnet vm unpark VM'."
+    CapacityFragmented "capacity_fragmented" FAILED
+        "There are VFs or queue pairs enough for another VM in sum, and not on one adapter."
+        "A NIC takes all that its level needs of one adapter of one node. What is left over here and there adds up to it, and no VM can use it."
+        "Move a VM of a lower level to a node where something is left ('accelnet vm where VM'), or lower the levels of VMs that use less."
     VfOrphaned "vf_orphaned" FAILED
         "A VM's process holds a VF, and no VM that libvirt knows has it."
         "QEMU has the VF open, but libvirt has lost the VM or the device. Nobody else can be given the VF until the process ends."

@@ -6,6 +6,7 @@ use uuid::Uuid;
 
 use crate::{
     ids::{IfName, MacAddr, PciAddress},
+    numa::Bound,
     policy::PolicyFinding,
 };
 
@@ -167,6 +168,12 @@ pub struct VmFacts {
     pub memory_held_mib: u64,
     /// Memory that cannot be pinned, and why (confidential guest, expected ballooning …).
     pub memory_unpinnable: Option<String>,
+    /// The NUMA nodes that its memory is bound to (`<numatune>`).
+    #[serde(default, skip_serializing_if = "Bound::is_unknown")]
+    pub memory_on: Bound,
+    /// The host's CPUs that all its vCPUs are bound to (`<vcpu cpuset=…>`, `<cputune>`).
+    #[serde(default, skip_serializing_if = "Bound::is_unknown")]
+    pub cpus_on: Bound,
     /// Free hot-pluggable PCIe root ports of the running VM.
     pub free_root_ports_live: u32,
     /// Free ones in the persistent definition.

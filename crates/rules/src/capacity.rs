@@ -43,6 +43,7 @@ mod cluster;
 mod criteria;
 mod decision;
 mod everywhere;
+mod fragments;
 mod levels;
 mod makeup;
 mod model;
@@ -58,6 +59,7 @@ mod top;
 mod words;
 
 pub use cluster::Capacity;
+pub use fragments::Fragments;
 pub use levels::LevelCosts;
 use levels::{LEVELS, PerLevel, position};
 pub use model::{Adapter, Node, Queues, Refusal, Reserve, Shortage, Vm};

@@ -2,9 +2,9 @@
 //! `fixture`.
 
 use accelnet_model::{
-    AdapterFacts, AdapterId, BondFacts, BridgeFacts, BridgePort, DomainCapabilities, FdbEntry,
-    Hook, HostdevFacts, Intent, IntentType, Levels, MacAddr, NicFacts, NodeFacts, SriovSupport,
-    Support, VfAttributes, VfCount, VfDriver, VfFacts, VfUser, VmFacts, VmState,
+    AdapterFacts, AdapterId, BondFacts, Bound, BridgeFacts, BridgePort, DomainCapabilities,
+    FdbEntry, Hook, HostdevFacts, Intent, IntentType, Levels, MacAddr, NicFacts, NodeFacts,
+    SriovSupport, Support, VfAttributes, VfCount, VfDriver, VfFacts, VfUser, VmFacts, VmState,
 };
 use uuid::Uuid;
 
@@ -56,6 +56,7 @@ pub fn adapter(vfs: u32) -> AdapterFacts {
         claims: vec![],
         eswitch: Support::Unsupported,
         vf_owners: vec![],
+        isolated: None,
         sriov: SriovSupport::Supported,
         sriov_evidence: None,
         total_vfs: 7,
@@ -102,6 +103,8 @@ pub fn vm(number: u8) -> VmFacts {
         memory_mib: 192,
         memory_held_mib: 0,
         memory_unpinnable: None,
+        memory_on: Bound::Unknown,
+        cpus_on: Bound::Unknown,
         free_root_ports_live: 2,
         free_root_ports_config: 2,
         nics: vec![NicFacts {

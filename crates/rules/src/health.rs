@@ -10,17 +10,22 @@
 //! not be seen; of what it does not name nothing is wrong. When that is told is not the rule's to say, but its
 //! detection's ([`Detection::window`]).
 
+mod act;
 mod clocks;
 mod decided;
 mod detection;
 mod drift;
 mod drops;
+mod exhausted;
 mod found;
+mod fragments;
 mod intents;
+mod isolated;
 mod level;
 mod likeness;
 mod link;
 mod nowhere;
+mod numa;
 mod pcie;
 mod places;
 mod reported;
@@ -37,6 +42,7 @@ mod vf_idle;
 mod vf_path;
 mod vfs;
 
+pub use act::{Act, Acts, DISABLE, ISOLATE};
 pub use detection::{BadTuning, Detection, Tuning, Window, all, of};
 pub use found::{Finding, Found, Key, Verdict};
 pub use scene::{ClusterScene, NodeScene, NodeSeen, Switches, TokenEnd, VmWish};
@@ -53,6 +59,8 @@ pub fn of_node(scene: &NodeScene<'_>) -> Found {
         link::check,
         pcie::check,
         vfs::check,
+        exhausted::check,
+        numa::check,
         intents::check,
         drift::check,
         drops::check,
@@ -74,6 +82,8 @@ pub fn of_cluster(scene: &ClusterScene<'_>) -> Found {
         places::check,
         nowhere::check,
         decided::check,
+        isolated::check,
+        fragments::check,
         switches::check,
         reserve::check,
         server::check,

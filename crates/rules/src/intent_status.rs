@@ -185,6 +185,7 @@ mod tests {
                 when: WhenToCreateVfs::Empty,
             }),
             vms: Vec::new(),
+            isolated: Vec::new(),
         }
     }
 

@@ -13,6 +13,7 @@ pub mod handle;
 pub mod health;
 pub mod intent_fit;
 pub mod intent_status;
+pub mod isolation;
 pub mod l2;
 pub mod membership;
 pub mod moves;

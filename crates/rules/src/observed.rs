@@ -89,13 +89,22 @@ impl Observed {
             .filter(|adapter| self.port_of(adapter, &intent.bridge).is_some())
     }
 
-    /// Those of them that frames go by now: not the backups of a bond. Only their VFs are given out.
+    /// Those of them that frames go by now: not the backups of a bond.
     pub fn active_uplinks<'a>(
         &'a self,
         intent: &'a Intent,
     ) -> impl Iterator<Item = &'a AdapterFacts> {
         self.uplinks(intent)
             .filter(|adapter| self.is_active(adapter))
+    }
+
+    /// Those of these whose VFs are given out: all that are not taken out of the pool.
+    pub fn giving_uplinks<'a>(
+        &'a self,
+        intent: &'a Intent,
+    ) -> impl Iterator<Item = &'a AdapterFacts> {
+        self.active_uplinks(intent)
+            .filter(|adapter| adapter.isolated.is_none())
     }
 
     /// The bridge's port by which the adapter's frames come: itself, or its active-backup bond.

@@ -89,13 +89,21 @@ impl Entry {
         }
     }
 
+    /// Of what is only thought through.
+    pub fn draft(asked: &Asked) -> Self {
+        Self {
+            at: Timestamp::UNIX_EPOCH,
+            by: asked.by.clone(),
+            operation: asked.operation.to_owned(),
+            subject: asked.subject.clone(),
+        }
+    }
+
     /// The entry of a change that was decided on then.
     pub fn new(asked: &Asked, at: Timestamp) -> Self {
         let entry = Self {
             at,
-            by: asked.by.clone(),
-            operation: asked.operation.to_owned(),
-            subject: asked.subject.clone(),
+            ..Self::draft(asked)
         };
         let Actor { pid, .. } = entry.by;
         tracing::info!(target: "audit", by = %entry.by, pid, entry.operation, entry.subject);

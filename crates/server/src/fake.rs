@@ -23,7 +23,7 @@ use accelnet_rules::{
     Observed,
     action::Action,
     eligibility::free_vfs,
-    fixture,
+    fixture, isolation,
     new_nic::{self, When},
     plan::{Memory, plan},
     profile, staging,
@@ -270,6 +270,7 @@ impl Fake {
             return;
         }
         self.followed = self.desired.clone();
+        isolation::mark(&mut self.observed, &self.followed.isolated);
         self.make_bridges();
         let Some(intent) = self.followed.enabled_intent().cloned() else {
             return;
@@ -357,7 +358,7 @@ impl Fake {
         let has = self.observed.vf_of(vm, &vm.nics[nic]).map(|(_, vf)| vf.pci);
         match (to_vf, has) {
             (true, None) if running => {
-                let uplink = self.observed.uplinks(intent).next();
+                let uplink = self.observed.giving_uplinks(intent).next();
                 let free = uplink.and_then(|pf| Some((pf, free_vfs(&self.observed, pf).next()?)));
                 let Some((pf, vf)) = free.map(|(pf, vf)| (pf.pci, vf.index as usize)) else {
                     return;
@@ -368,6 +369,17 @@ impl Fake {
                     .unwrap_or_default();
                 fixture::put_nic_on_vf(&mut self.observed, (number, nic), (adapter, vf));
                 self.observed.adapters[adapter].vfs[vf].vm = Some(uuid);
+            }
+            // It leaves an adapter that is taken out of the pool, if another one has a VF for it.
+            (true, Some(vf)) if running => {
+                let its = self.observed.vf(vf);
+                let isolated = its.is_some_and(|(adapter, _)| adapter.isolated.is_some());
+                let has_room = |pf| free_vfs(&self.observed, pf).next().is_some();
+                let room = self.observed.giving_uplinks(intent).any(has_room);
+                if isolated && room {
+                    self.give_back(number, vf);
+                    self.move_nic(intent, number, nic, to_vf, running);
+                }
             }
             (false, Some(vf)) => self.give_back(number, vf),
             _ => {}

@@ -9,6 +9,7 @@
 //! One task looks, of the server that decides. Memory leads: what could not be written is written later, and shown all
 //! the same.
 
+mod act;
 mod announce;
 mod events;
 mod look;
@@ -25,8 +26,8 @@ use std::{
 
 use accelnet_api::{Event, EventKind};
 use accelnet_model::{Acknowledged, Code, Fault, MacAddr, Muted, Problem};
-pub use accelnet_rules::health::Tuning;
-use accelnet_rules::health::{Changed, Key, Moment, State};
+pub use accelnet_rules::health::{Acts, Tuning};
+use accelnet_rules::health::{Changed, Key, Moment, State, Stepped};
 use accelnet_store::Op;
 use jiff::Timestamp;
 use tokio::time::{Instant, sleep};
@@ -56,6 +57,8 @@ const AGAIN: Duration = Duration::from_secs(5);
 pub struct Settings {
     /// When faults are told.
     pub tuning: Tuning,
+    /// What is done about them.
+    pub acts: Acts,
     /// What time it is.
     pub clock: Clock,
     /// Whom faults are announced to.
@@ -84,7 +87,8 @@ struct Inner {
 
 impl Health {
     /// As a server before has left it.
-    pub fn new(kept: kept::Health, settings: Settings) -> Self {
+    pub fn new(kept: kept::Health, mut settings: Settings) -> Self {
+        settings.tuning = settings.acts.tuned(settings.tuning);
         let began = Instant::now();
         let now = Moment {
             at: settings.clock.now(),
@@ -160,12 +164,18 @@ impl Server {
         let mut changes = self.shared.changes.subscribe();
         let stopping = self.stopping();
         tokio::pin!(stopping);
+        let mut tried = act::Tried::default();
         loop {
             changes.borrow_and_update();
             let begun = Instant::now();
+            let look_and_act = async {
+                let next = self.look_at_health().await;
+                let again = self.act_on_faults(&mut tried).await;
+                next.into_iter().chain(again).min()
+            };
             let next = tokio::select! {
                 () = &mut stopping => return,
-                next = self.look_at_health() => next,
+                next = look_and_act => next,
             };
             let rest = REST.max(begun.elapsed().saturating_mul(REST_TIMES));
             tokio::select! {
@@ -188,12 +198,13 @@ impl Server {
         let seen = self.seen();
         let now = health.now();
         let membership = self.shared.membership.as_ref();
-        let extras = Extras {
+        let mut extras = Extras {
             of_sessions: membership
                 .map(|membership| membership.hub.clocks_and_certificates())
                 .unwrap_or_default(),
             store_took: self.shared.state.took(),
             took_over: health.with_events(|events| events.took_over(now.at)),
+            fragments: Vec::new(),
         };
         let mut inner = health.inner.lock().await;
         let Inner {
@@ -203,6 +214,7 @@ impl Server {
         } = &mut *inner;
         let (mut stepped, happened) = apart(|| {
             let shortage = admission::shortage_now(&wish, &seen);
+            extras.fragments = admission::fragments_now(&wish, &seen);
             looked.look(&wish, &seen, &extras, shortage.as_ref(), now);
             health.switches.store(looked.switched(), Ordering::Relaxed);
             let mut paths = health.paths.lock().unwrap_or_else(PoisonError::into_inner);
@@ -232,6 +244,26 @@ impl Server {
                 tracing::warn!(%problem, "faults and events could not be kept; it is tried again");
                 Some(stepped.next.unwrap_or(AGAIN).min(AGAIN))
             }
+        }
+    }
+
+    /// Tells what follows for faults from somebody's word, and writes it; what cannot be written now is written later.
+    async fn take_in(&self, inner: &mut Inner, mut stepped: Stepped, now: Moment) {
+        let health = &self.shared.health;
+        if stepped == Stepped::default() {
+            return;
+        }
+        inner.keep.append(&mut stepped.keep);
+        health.with_events(|events| {
+            for change in &stepped.changes {
+                tell_log(change);
+                events.push(events::of_fault(change, now.at));
+            }
+        });
+        health.show(inner);
+        self.changed();
+        if let Err(problem) = self.keep_health(inner).await {
+            tracing::warn!(%problem, "faults and events could not be kept; it is tried again");
         }
     }
 

@@ -91,7 +91,7 @@ pub use clock::Clock;
 pub use connections::Door;
 pub use failure::Failure;
 use futures::future::{BoxFuture, join_all};
-pub use health::{Announce, Announcer, NotTaken, Settings, Tuning};
+pub use health::{Acts, Announce, Announcer, NotTaken, Settings, Tuning};
 use jiff::Timestamp;
 pub use nodes::{Nodes, membership};
 pub use people::{NodePeerInfo, Sender};

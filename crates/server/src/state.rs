@@ -6,6 +6,7 @@
 //! | `accelnet/v1/cluster` | [`ClusterEnable`], if acceleration is enabled |
 //! | `accelnet/v1/intents/NAME` | [`Intent`] |
 //! | `accelnet/v1/vms/UUID/spec` | [`VmSpec`] |
+//! | `accelnet/v1/isolated/NODE/ADAPTER` | [`Isolated`]: an adapter that is taken out of the pool |
 //! | `accelnet/v1/nodes/NAME/spec` | a node that joined; see [`nodes`] |
 //! | `accelnet/v1/tokens/NAME` | [`TokenSpec`]: a hash, never a token |
 //! | `accelnet/v1/nodes/NAME/status` | what is [`Remembered`] of the node's last report: a [`Part`] of it |
@@ -15,7 +16,7 @@
 //! | `accelnet/v1/events/NUMBER` | an event; the last [`health::EVENTS_KEPT`] |
 //! | `accelnet/v1/restoring` | a restore has begun and not ended: nobody decides on what is there |
 //!
-//! Values are JSON objects with the number of their `schema`. The first five are the *wish*. Every
+//! Values are JSON objects with the number of their `schema`. The first six and the tokens are the *wish*. Every
 //! change of it compares the generation, so that no decision rests on a wish that has changed since,
 //! and is written together with its audit entry.
 //!
@@ -42,7 +43,7 @@ use std::{
     time::Duration,
 };
 
-use accelnet_model::{ClusterEnable, Code, Intent, Name, NodeDesired, Problem};
+use accelnet_model::{ClusterEnable, Code, IfName, Intent, Isolated, Name, NodeDesired, Problem};
 use accelnet_store::{Compare, KeyValue, Listing, Op, Page, Revision, Store, StoreError, limits};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use uuid::Uuid;
@@ -73,6 +74,16 @@ const ATTEMPTS: u32 = 5;
 /// A commit waits for one or two syncs of the disk; one that takes this long will not come.
 const LIMIT: Duration = Duration::from_secs(10);
 
+/// Keys of the wish, or how they begin.
+pub const WISH: [&str; 6] = [
+    "cluster",
+    "generation",
+    "intents/",
+    "isolated/",
+    "tokens/",
+    "vms/",
+];
+
 /// One change of the wish.
 #[derive(Debug, Clone)]
 pub enum Write {
@@ -91,6 +102,15 @@ pub enum Write {
     },
     /// Forget the wishes for a VM.
     NoVm(Uuid),
+    /// Take an adapter out of the pool.
+    Isolated(Isolated),
+    /// Let an adapter back into it.
+    NotIsolated {
+        /// Its node.
+        node: Name,
+        /// What it was called.
+        adapter: IfName,
+    },
     /// Put a token.
     Token(TokenSpec),
     /// Revoke a token.
@@ -105,6 +125,8 @@ impl Write {
             Self::Cluster(_)
             | Self::Intent(_)
             | Self::NoIntent(_)
+            | Self::Isolated(_)
+            | Self::NotIsolated { .. }
             | Self::Token(_)
             | Self::NoToken(_) => None,
         }
@@ -260,7 +282,7 @@ impl<S: Store> Stored<S> {
     async fn read_at_once(&self) -> Result<Vec<Arc<KeyValue>>, StoreError> {
         let mut items = Vec::new();
         let mut at = None;
-        for part in ["cluster", "generation", "intents/", "tokens/", "vms/"] {
+        for part in WISH {
             let prefix = format!("{PREFIX}{part}");
             let mut page = Some(Page {
                 at,
@@ -460,6 +482,7 @@ pub fn wish(items: &[Arc<KeyValue>]) -> Result<Wish, Problem> {
             }
             ["cluster"] => desired.enabled = Some(decode(key, &item.value)?),
             ["intents", _] => desired.intents.push(decode(key, &item.value)?),
+            ["isolated", _, _] => desired.isolated.push(decode(key, &item.value)?),
             ["vms", _, "spec"] => {
                 let mut spec: VmSpec = decode(key, &item.value)?;
                 if spec.changed == 0 {
@@ -479,6 +502,9 @@ pub fn wish(items: &[Arc<KeyValue>]) -> Result<Wish, Problem> {
     for spec in specs {
         wish.specs.put(spec.brought_up_to_date(enabled));
     }
+    desired
+        .isolated
+        .sort_by(|one, other| wish::place_of(one).cmp(&wish::place_of(other)));
     // What was removed has left no trace of when; all nodes are told anew.
     desired.generation = wish.generation();
     wish.desired = Arc::new(desired);
@@ -492,6 +518,13 @@ fn op(write: &Write, entry: &Entry, generation: u64) -> Result<Op, Problem> {
         Write::Intent(intent) => put(&format!("intents/{}", intent.name), &intent)?,
         Write::NoIntent(name) => Op::delete(format!("{PREFIX}intents/{name}")),
         Write::NoVm(uuid) => Op::delete(format!("{PREFIX}vms/{uuid}/spec")),
+        Write::Isolated(isolated) => {
+            let Isolated { node, adapter, .. } = isolated;
+            put(&format!("isolated/{node}/{adapter}"), isolated)?
+        }
+        Write::NotIsolated { node, adapter } => {
+            Op::delete(format!("{PREFIX}isolated/{node}/{adapter}"))
+        }
         Write::Token(token) => put(&format!("tokens/{}", token.name), token)?,
         Write::NoToken(name) => Op::delete(format!("{PREFIX}tokens/{name}")),
         Write::Vm { uuid, wanted } => {

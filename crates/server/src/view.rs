@@ -404,6 +404,7 @@ pub fn adapters_of(wish: &Wish, node: &Known) -> Vec<Adapter> {
             } else {
                 Vec::new()
             },
+            isolated: wish.desired.isolation(&node.name, &facts.id).cloned(),
             status: adapter.clone(),
         }
     });

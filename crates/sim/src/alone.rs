@@ -232,7 +232,7 @@ impl Alone {
             self.policy(vm, false);
             self.driver(vm, true);
         }
-        self.repeat();
+        self.isolate(false);
     }
 
     fn expected(&self, vm: VmId) -> NicPath {
@@ -273,5 +273,6 @@ pub fn enabled(bridge: &IfName) -> NodeDesired {
         }),
         intents: vec![intent],
         vms: Vec::new(),
+        isolated: Vec::new(),
     }
 }

@@ -14,7 +14,7 @@ use accelnet_model::{
 };
 use accelnet_rules::{
     action::Lane,
-    foreign,
+    foreign, isolation,
     observed::{nics_on, tap_port},
     phase::{Past, Phase},
     profile,
@@ -200,6 +200,7 @@ impl Machine {
             let comes = || self.memory.promised.get(&vf.pci).copied();
             vf.promised = promised.map(|vm| vm.uuid).or_else(comes);
         }
+        isolation::mark(&mut self.observed, &self.ledger.desired.isolated);
         let given = self.observed.vms.iter().flat_map(|vm| &vm.hostdevs);
         let given: Vec<_> = given
             .filter(|has| has.is_ours())

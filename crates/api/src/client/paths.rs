@@ -26,6 +26,12 @@ pub fn node(name: &str) -> Result<String> {
     segment(name, Code::NodeNotFound)
 }
 
+/// An adapter, by its node and its interface, with where adapters are.
+pub fn adapter(node: &str, name: &str) -> Result<String> {
+    let name = segment(name, Code::AdapterNotFound)?;
+    Ok(format!("/adapters/{}/{name}", self::node(node)?))
+}
+
 /// A fault's id as a part of a path.
 pub fn fault(id: &str) -> Result<String> {
     segment(id, Code::FaultNotFound)

@@ -1,7 +1,7 @@
 //! Tables of adapters.
 
 use accelnet_api::Adapter;
-use accelnet_model::{DevlinkFacts, EswitchMode, Support, VfUser};
+use accelnet_model::{DevlinkFacts, EswitchMode, Isolated, Support, VfUser};
 
 use super::{
     printable, problem_text,
@@ -24,10 +24,11 @@ pub fn adapters(adapters: &[Adapter]) -> String {
                 dash(adapter.intent.as_ref()),
                 facts.pci.to_string(),
                 dash(facts.driver.as_ref()),
-                if facts.carrier {
-                    "up".to_owned()
-                } else {
-                    "down".to_owned()
+                match (&adapter.isolated, facts.carrier) {
+                    (Some(_), true) => "up, isolated".to_owned(),
+                    (Some(_), false) => "down, isolated".to_owned(),
+                    (None, true) => "up".to_owned(),
+                    (None, false) => "down".to_owned(),
                 },
                 format!("{:?}", facts.sriov),
                 format!("{}/{}", facts.vfs.len(), facts.total_vfs),
@@ -75,6 +76,22 @@ fn card(devlink: &DevlinkFacts) -> String {
     out
 }
 
+/// A line about an adapter that is taken out of the pool.
+pub fn out_of_pool(isolated: &Isolated) -> String {
+    let Isolated {
+        node,
+        adapter,
+        since,
+        because,
+        ..
+    } = isolated;
+    let because = printable(because);
+    let because = because.trim_end_matches('.');
+    format!(
+        "  {adapter} gives no VFs since {since:.0}: {because}. 'accelnet adapter release {adapter} --node {node}' lets it back\n"
+    )
+}
+
 /// `accelnet adapter show`.
 pub fn adapter(adapter: &Adapter) -> String {
     let facts = &adapter.status.facts;
@@ -92,6 +109,9 @@ pub fn adapter(adapter: &Adapter) -> String {
         facts.mtu,
         facts.sriov,
     );
+    if let Some(isolated) = &adapter.isolated {
+        out.push_str(&out_of_pool(isolated));
+    }
     if let Some(devlink) = &facts.devlink {
         out.push_str(&card(devlink));
     }

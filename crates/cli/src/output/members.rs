@@ -3,6 +3,7 @@
 use accelnet_api::{NodeDetail, NodeSummary, ServerSummary};
 
 use super::{
+    adapters::out_of_pool,
     problem_text,
     tables::{add, dash, table, text},
 };
@@ -51,6 +52,9 @@ pub fn node(node: &NodeDetail) -> String {
         for problem in &progress.blocked {
             out.push_str(&problem_text(problem, None));
         }
+    }
+    for isolated in &node.isolated {
+        out.push_str(&out_of_pool(isolated));
     }
     for problem in &node.summary.problems {
         out.push_str(&problem_text(problem, None));

@@ -1,12 +1,13 @@
 //! `accelnet adapter …`
 
-use accelnet_api::Adapter;
+use accelnet_api::{Adapter, IsolateRequest};
 use accelnet_model::{Code, Problem, problem::exit};
 
+use super::print_outcome;
 use crate::{
     args::AdapterCommand,
     call::{Call, Ended},
-    output,
+    output::{self, printable},
 };
 
 /// Runs one `adapter` command.
@@ -22,6 +23,36 @@ pub async fn run(call: &Call, command: AdapterCommand) -> Ended {
             let found = find(&list.items, &adapter, node.as_deref())?;
             output::print(call.format, found, output::adapters::adapter);
         }
+        AdapterCommand::Isolate {
+            adapter,
+            node,
+            because,
+            dry_run,
+        } => {
+            let found = find(&list.items, &adapter, node.as_deref())?;
+            let (node, name) = (found.node.as_str(), found.status.facts.ifname.as_str());
+            let request = IsolateRequest { because };
+            let outcome = call.client.isolate((node, name), &request, dry_run).await?;
+            let done = format!(
+                "None of the VFs of '{name}' on '{node}' is given out, until 'accelnet adapter release {name} --node {node}'."
+            );
+            print_outcome(call.format, &outcome, &done);
+        }
+        AdapterCommand::Release {
+            adapter,
+            node,
+            dry_run,
+        } => {
+            let out = isolated(&list.items, &adapter, node.as_deref())?;
+            let (node, name) = (out.0.as_str(), out.1.as_str());
+            let outcome = call.client.release((node, name), dry_run).await?;
+            let shown = printable(name);
+            let done = format!(
+                "VFs of '{shown}' on '{}' are given out again.",
+                printable(node)
+            );
+            print_outcome(call.format, &outcome, &done);
+        }
     }
     Ok(exit::OK)
 }
@@ -31,6 +62,36 @@ pub fn is_called(adapter: &Adapter, word: &str) -> bool {
     let facts = &adapter.status.facts;
     let mac = facts.id.permanent_mac.to_string();
     facts.ifname.as_str() == word || facts.pci.to_string() == word || mac.eq_ignore_ascii_case(word)
+}
+
+/// Node and name of the adapter that is meant: the one of those that are taken out, else whatever its node shall judge.
+fn isolated(
+    adapters: &[Adapter],
+    word: &str,
+    node: Option<&str>,
+) -> Result<(String, String), Problem> {
+    let out: Vec<Adapter> = adapters
+        .iter()
+        .filter(|adapter| adapter.isolated.is_some())
+        .cloned()
+        .collect();
+    let named = |found: &Adapter| {
+        (
+            found.node.to_string(),
+            found.status.facts.ifname.to_string(),
+        )
+    };
+    match (find(&out, word, node), node) {
+        (Ok(found), _) => Ok(named(found)),
+        // It is called otherwise now, or is gone.
+        (Err(problem), Some(node)) if problem.code == Code::AdapterNotFound => {
+            Ok((node.to_owned(), word.to_owned()))
+        }
+        (Err(problem), None) if problem.code == Code::AdapterNotFound => {
+            find(adapters, word, node).map(named)
+        }
+        (Err(problem), _) => Err(problem),
+    }
 }
 
 fn find<'a>(

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use accelnet_model::{
-    FaultSeverity,
+    Code, FaultSeverity,
     problem::exit::{CRITICAL, WARNING},
 };
 use accelnet_rules::health::{self, Window};
@@ -36,8 +36,18 @@ pub fn page() -> String {
          fault-windows = \"vm_parked=3600/0,adapter_link_flaps=10/600,version_skew=off\"\n\
          ```\n\n\
          `CODE=OPENS/CLOSES`; of what is counted, `CODE=TIMES/WITHIN`.\n\n\
+         ## Actions\n\n\
+         Something can be done about faults beside telling them: `fault-actions`, `ACCELNET_FAULT_ACTIONS` or \
+         `--fault-actions`, `CODE=ACTION` with commas ([how](../guide/health.md#let-the-server-act)).\n\n\
+         | action | for |\n|---|---|\n\
+         | `report` (as without it), `ignore` | all |\n\
+         | `isolate`: the adapter is taken out of the pool until somebody lets it back | {} |\n\
+         | `disable`: the VM is parked until somebody unparks it | {} |\n\n\
+         ## Detections\n\n\
          | code | severity | about | opens | closes after |\n|---|---|---|---|---|\n",
-        health::UPDATED_EVERY.as_secs()
+        health::UPDATED_EVERY.as_secs(),
+        codes(&health::ISOLATE),
+        codes(&health::DISABLE),
     );
     for detection in health::all() {
         let (opens, closes) = windows(detection.window);
@@ -66,6 +76,14 @@ pub fn page() -> String {
         ));
     }
     page
+}
+
+fn codes(codes: &[Code]) -> String {
+    let codes: Vec<String> = codes
+        .iter()
+        .map(|code| format!("[{code}](#{code})"))
+        .collect();
+    codes.join(", ")
 }
 
 fn windows(window: Window) -> (String, String) {

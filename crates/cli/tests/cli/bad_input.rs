@@ -89,6 +89,8 @@ fn names_of_nobody() {
         for line in [
             &["adapter", "show", "--", name][..],
             &["adapter", "show", "pf0", &format!("--node={name}")],
+            &["adapter", "isolate", "--", name],
+            &["adapter", "release", "--", name],
         ] {
             assert_eq!(refused(&rig, line, 4), ["adapter_not_found"], "{line:?}");
         }

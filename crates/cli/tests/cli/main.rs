@@ -15,6 +15,7 @@
 //! | `people` | logging in over TLS, profiles, tokens, the record; nodes and servers |
 //! | `waiting` | `--wait`, `--no-wait`, `--timeout`, what cannot be done yet |
 //! | `health` | faults and events |
+//! | `isolation` | adapters that are taken out of the pool |
 //! | `failing` | exit codes, usage, a server that is not there or not for us |
 //! | `cmdlets` | the reference's command lines, typed into bash |
 //! | `cmdlets_wrong` | the same typed wrong, planned only, given nothing |
@@ -32,6 +33,7 @@ mod documents;
 mod failing;
 mod health;
 mod intents;
+mod isolation;
 mod itself;
 mod levels;
 mod many;

@@ -201,6 +201,7 @@ impl View<'_> {
             claims: claims.transpose()?.unwrap_or_default(),
             eswitch: Support::Unknown,
             vf_owners: vf_owners.unwrap_or_default(),
+            isolated: None,
             sriov,
             sriov_evidence,
             total_vfs: optional("sriov_totalvfs")?.unwrap_or(0),

@@ -1,6 +1,6 @@
 //! Facts about the machine as a whole.
 
-use accelnet_model::{Hook, NodeFacts, Support};
+use accelnet_model::{Hook, NodeFacts, NumaNode, Support};
 
 use super::{
     hook, interfaces,
@@ -33,6 +33,7 @@ pub fn observe(root: &Root) -> Result<NodeFacts> {
             tracing::warn!(%error, "whether libvirt calls the hook");
             Hook::Unknown
         }),
+        numa: numa(root)?,
         boot_id: text("proc/sys/kernel/random/boot_id")?,
         kernel,
     })
@@ -50,6 +51,28 @@ fn smt_active(root: &Root) -> Result<Support<bool>> {
             _ => Support::Unknown,
         },
     )
+}
+
+/// NUMA nodes and their CPUs (Documentation/ABI/stable/sysfs-devices-node); the directory is not there in kernels
+/// without NUMA.
+fn numa(root: &Root) -> Result<Support<Vec<NumaNode>>> {
+    let directory = root.path("sys/devices/system/node");
+    if !directory.exists() {
+        return Ok(Support::Unsupported);
+    }
+    let names = sysfs::names(&directory)?;
+    let numbers = names.iter().filter_map(|name| name.strip_prefix("node"));
+    let mut nodes = Vec::new();
+    for number in numbers.filter_map(|number| number.parse::<u32>().ok()) {
+        let file = directory.join(format!("node{number}/cpulist"));
+        // What is no list of CPUs says nothing of the others either.
+        match sysfs::read(&file)?.map(|list| list.parse()) {
+            Some(Ok(cpus)) => nodes.push(NumaNode { number, cpus }),
+            Some(Err(_)) | None => return Ok(Support::Unknown),
+        }
+    }
+    nodes.sort_unstable_by_key(|node| node.number);
+    Ok(Support::Supported(nodes))
 }
 
 /// Interrupt remapping from the names of the interrupt chips: on x86 those behind a remapping unit
@@ -123,6 +146,23 @@ mod tests {
         assert_eq!(smt_active(machine.root()), Ok(Support::Supported(false)));
         machine.remove("sys/devices/system/cpu/smt");
         assert_eq!(smt_active(machine.root()), Ok(Support::Unknown));
+    }
+
+    #[test]
+    fn numa_nodes_are_read_with_their_cpus_or_said_to_be_unknown() {
+        let machine = fixture::igb();
+        machine.write("sys/devices/system/node/node1/cpulist", "4-7,12-15\n");
+        machine.write("sys/devices/system/node/node0/cpulist", "0-3,8-11\n");
+        machine.write("sys/devices/system/node/online", "0-1\n");
+        let told = numa(machine.root()).unwrap();
+        let told: Vec<_> = told.value().unwrap().iter().collect();
+        let of = |node: &NumaNode| (node.number, node.cpus.to_string());
+        let expected = [(0, "0-3,8-11".to_owned()), (1, "4-7,12-15".to_owned())];
+        assert_eq!(told.into_iter().map(of).collect::<Vec<_>>(), expected);
+        machine.write("sys/devices/system/node/node1/cpulist", "what\n");
+        assert_eq!(numa(machine.root()), Ok(Support::Unknown));
+        machine.remove("sys/devices/system/node");
+        assert_eq!(numa(machine.root()), Ok(Support::Unsupported));
     }
 
     #[test]

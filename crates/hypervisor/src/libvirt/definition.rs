@@ -7,7 +7,7 @@ use roxmltree::Node;
 use uuid::Uuid;
 
 use super::{
-    nic, policy, process, taps,
+    nic, numa, policy, process, taps,
     xml::{
         self, Element, attribute, child, children, malformed, nic_mac, number, pci_address,
         software_nic, software_nics, teaming, text,
@@ -53,6 +53,8 @@ fn of(
         memory_mib: memory_mib(root),
         memory_held_mib: memory_held_mib(root, running.then_some(&vm.name)),
         memory_unpinnable: memory_unpinnable(root),
+        memory_on: numa::memory_on(root),
+        cpus_on: numa::cpus_on(root),
         free_root_ports_live: if running { free_root_ports(root) } else { 0 },
         free_root_ports_config: config.map_or(0, free_root_ports),
         nics: nics(root, config, running),

@@ -117,6 +117,21 @@ pub fn a_cut_cable_moves_the_vms(rig: &mut Rig) {
     are_on_vfs(rig, "pf1");
 }
 
+/// The member that is not used is taken out of the pool: VMs stay where they are. The one in use stays in it, being the
+/// last. Then the other is let back.
+pub fn the_other_member_is_isolated(rig: &mut Rig) {
+    refused(rig, &words("adapter isolate pf1"), "adapter_not_spared");
+    rig.json(&words("adapter isolate pf0 --because test"));
+    let shown = rig.json(&words("adapter show pf0"));
+    assert!(shown["isolated"].is_object(), "{shown}");
+    rig.until(30, "accelnet hud -o json | grep -q adapter_isolated");
+    are_on_vfs(rig, "pf1");
+    rig.json(&words("adapter release pf0"));
+    let shown = rig.json(&words("adapter show pf0"));
+    assert!(shown["isolated"].is_null(), "{shown}");
+    rig.until(30, "! accelnet hud -o json | grep -q adapter_isolated");
+}
+
 /// The member in use is set down; the VMs come back to the first.
 pub fn and_back(rig: &mut Rig) {
     rig.node("ip link set pf1 down");

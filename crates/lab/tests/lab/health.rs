@@ -90,6 +90,18 @@ pub fn faults(rig: &mut Rig) {
     guide.done(rig, "accelnet hud ack 663880f1 --note 'cable ordered'");
     guide.done(rig, "accelnet hud mute 663880f1 --for 8h");
     guide.done(rig, "accelnet hud unmute 663880f1");
+    // Its node has one adapter with VFs, which stays; another scene has a bond.
+    let last = "accelnet adapter isolate pf0 --dry-run; [ $? = 3 ]";
+    assert!(
+        rig.command(&["sh", "-c", last])
+            .err
+            .contains("adapter_not_spared")
+    );
+    guide.elsewhere(
+        "accelnet adapter isolate eth2 --node node1 --because 'cable is changed on Monday'",
+        "below a bond",
+    );
+    guide.elsewhere("accelnet adapter release eth2 --node node1", "below a bond");
     let known = rig.command(&["accelnet", "hud"]).out;
     assert!(known.contains("cable ordered"), "{known}");
     let recorded = rig.node("accelnet audit --since 10m");

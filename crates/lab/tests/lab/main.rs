@@ -168,6 +168,10 @@ fn networks() {
         "a cut cable moves the VMs",
         bonds::a_cut_cable_moves_the_vms,
     );
+    rig.step(
+        "the other member is isolated",
+        bonds::the_other_member_is_isolated,
+    );
     rig.step("the other member is set down", bonds::and_back);
 }
 

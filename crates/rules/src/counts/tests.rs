@@ -50,6 +50,7 @@ impl Bench {
                 intents: vec![fixture::intent()],
                 enabled: Some(enabled),
                 vms: vec![wish],
+                isolated: Vec::new(),
             },
             vfs,
             missed: 0,

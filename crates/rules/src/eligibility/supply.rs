@@ -4,7 +4,7 @@ use accelnet_model::{
     AdapterFacts, Code, Intent, Levels, Performance, Problem, Support, VfFacts, VfUser,
 };
 
-use crate::{Observed, intent_fit, profile, reach};
+use crate::{Observed, intent_fit, isolation, profile, reach};
 
 /// `needed` VFs are wanted at the level. If none is, only the level itself is asked for.
 pub(super) fn check(
@@ -17,9 +17,10 @@ pub(super) fn check(
     if needed > 0 {
         platform(observed, problems);
     }
-    let uplinks: Vec<&AdapterFacts> = observed.active_uplinks(intent).collect();
+    let uplinks: Vec<&AdapterFacts> = observed.giving_uplinks(intent).collect();
     if uplinks.is_empty() {
-        problems.push(no_uplink(observed, intent));
+        let isolated = observed.active_uplinks(intent).find_map(isolation::problem);
+        problems.push(isolated.unwrap_or_else(|| no_uplink(observed, intent)));
         return;
     }
     let able: Vec<&AdapterFacts> = uplinks

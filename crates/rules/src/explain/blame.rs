@@ -14,6 +14,7 @@ pub fn link_of(code: Code) -> &'static str {
         | GetNetworkAdapterFailed => "switch",
         PolicyNotOffloadable | ReachabilityNotOffloadable | WaiverNotFound => "policy",
         AdapterLinkDown
+        | AdapterIsolated
         | AdapterNotFound
         | AdapterNotUplink
         | SriovSupportUnknown

@@ -12,7 +12,7 @@ use crate::{
     Observed, eligibility,
     handle::{self, Handle},
     intent_status::{self, Report},
-    policy, profile,
+    isolation, policy, profile,
 };
 
 /// A NIC, and all that is known around it.
@@ -175,7 +175,10 @@ fn policy(nic: &Nic<'_>) -> ChainLink {
 fn adapter(nic: &Nic<'_>) -> ChainLink {
     let of_vf = nic.vf().map(|(adapter, _)| adapter);
     let uplinks = || nic.observed.active_uplinks(nic.intent);
-    let best = uplinks().max_by_key(|adapter| (adapter.carrier, adapter.vfs.len()));
+    let best = uplinks().max_by_key(|adapter| {
+        let gives = adapter.isolated.is_none();
+        (gives, adapter.carrier, adapter.vfs.len())
+    });
     let Some(adapter) = of_vf.or(best) else {
         let names: Vec<String> = nic
             .intent
@@ -203,6 +206,11 @@ fn adapter(nic: &Nic<'_>) -> ChainLink {
             cure: adapter.sriov.code().map(|code| code.cure().to_owned()),
             ..link("adapter", Broken, format!("{what}: {why}"))
         };
+    }
+    if let Some(problem) = isolation::problem(adapter) {
+        // What it gave before it was taken out goes on until there is room elsewhere.
+        let state = if of_vf.is_some() { Waits } else { Broken };
+        return by_problem("adapter", state, &problem);
     }
     match (adapter.up, adapter.carrier) {
         (true, true) => link(
@@ -245,7 +253,7 @@ fn vf(nic: &Nic<'_>) -> ChainLink {
             format!("The VM has {device} for it, which is no VF that accelnet sees here."),
         ),
         None => {
-            let adapters: Vec<_> = nic.observed.active_uplinks(nic.intent).collect();
+            let adapters: Vec<_> = nic.observed.giving_uplinks(nic.intent).collect();
             let free =
                 |adapter: &&AdapterFacts| eligibility::free_vfs(nic.observed, adapter).count();
             let free: usize = adapters.iter().map(free).sum();

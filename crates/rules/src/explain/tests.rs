@@ -43,6 +43,7 @@ impl Bench {
                     when: Default::default(),
                 }),
                 vms: Vec::new(),
+                isolated: Vec::new(),
             },
             name: "node1".parse().unwrap(),
         }

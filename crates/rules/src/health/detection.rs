@@ -6,8 +6,9 @@ use std::{collections::BTreeMap, time::Duration};
 use accelnet_model::{Code, FaultSeverity, fault::FaultSeverity::*};
 
 use super::{
-    clocks, decided, drift, drops, intents, level, likeness, link, nowhere, pcie, places, reported,
-    reserve, server, silent, switches, tokens, unseen, version, vf_idle, vf_path, vfs,
+    clocks, decided, drift, drops, exhausted, fragments, intents, isolated, level, likeness, link,
+    nowhere, numa, pcie, places, reported, reserve, server, silent, switches, tokens, unseen,
+    version, vf_idle, vf_path, vfs,
 };
 
 /// When a fault opens and closes.
@@ -98,6 +99,11 @@ pub fn all() -> impl Iterator<Item = &'static Detection> {
         &drops::NO_BUFFER,
         &drops::TO_GUEST,
         &drops::FROM_GUEST,
+        &isolated::DETECTION,
+        &exhausted::ADAPTER,
+        &exhausted::VECTORS,
+        &fragments::DETECTION,
+        &numa::DETECTION,
         &likeness::DETECTION,
         &intents::DETECTION,
         &reserve::DETECTION,
@@ -126,6 +132,13 @@ pub struct Tuning(BTreeMap<Code, Option<Window>>);
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BadTuning(String);
 
+impl BadTuning {
+    /// Of a part, why.
+    pub(super) fn new(part: &str, why: &str) -> Self {
+        Self(format!("'{part}': {why}"))
+    }
+}
+
 impl std::fmt::Display for BadTuning {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(&self.0)
@@ -142,6 +155,13 @@ impl Tuning {
             None => Some(detection.window),
         }
     }
+
+    /// The same, with a detection turned off.
+    #[must_use]
+    pub fn without(mut self, code: Code) -> Self {
+        self.0.insert(code, None);
+        self
+    }
 }
 
 /// `CODE=OPENS/CLOSES` in seconds, `CODE=TIMES/WITHIN` of what is counted, or `CODE=off`; several with commas.
@@ -156,7 +176,7 @@ impl std::str::FromStr for Tuning {
 }
 
 fn one(part: &str) -> Result<(Code, Option<Window>), BadTuning> {
-    let wrong = |why: &str| BadTuning(format!("'{part}': {why}"));
+    let wrong = |why: &str| BadTuning::new(part, why);
     let (code, window) = part
         .split_once('=')
         .ok_or_else(|| wrong("write CODE=OPENS/CLOSES, in seconds, or CODE=off"))?;

@@ -28,7 +28,9 @@ pub fn check(scene: &NodeScene<'_>, found: &mut Found) {
         let fewer = nics_on(&vm.facts, &intent.bridge).find_map(|nic| {
             let seen = vm.nics.iter().find(|seen| seen.mac == nic.mac)?;
             let pairs = seen.queue_pairs.filter(|_| seen.path == NicPath::Vf)?;
-            (pairs.effective < wanted).then_some((seen.mac, pairs))
+            // A VF that cannot have them is told of as such.
+            let guest_s = pairs.effective < wanted && pairs.allotted >= wanted;
+            guest_s.then_some((seen.mac, pairs))
         });
         if let Some((mac, pairs)) = fewer {
             let evidence = format!(

@@ -9,7 +9,8 @@ pub const DETECTION: Detection = Detection {
     severity: FaultSeverity::Critical,
     about: "VM",
     by_node: false,
-    finds: "Two nodes that report both say that the VM runs there. One that comes in by a migration does not run yet.",
+    finds: "Two nodes that report both say that the VM runs there. One that comes in by a migration does not run yet. It \
+            stays open while one of the two cannot be seen.",
     because: "At the end of a migration both nodes may say so until the slower one's next report.",
     window: Window::seconds(30, 10),
 };
@@ -21,6 +22,9 @@ pub fn check(scene: &ClusterScene<'_>, found: &mut Found) {
         let object = FaultObject::vm(*uuid, name, None);
         found.wrong(&DETECTION, Finding::new(&DETECTION, object, evidence));
     }
+    for (uuid, name) in scene.perhaps_twice {
+        found.not_seen(&DETECTION, &FaultObject::vm(*uuid, name, None));
+    }
 }
 
 #[cfg(test)]
@@ -28,7 +32,7 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
-    use crate::health::tests::Cluster;
+    use crate::health::{Verdict, tests::Cluster};
 
     #[test]
     fn a_vm_that_runs_twice_is_told_with_both_nodes() {
@@ -38,5 +42,11 @@ mod tests {
         assert_eq!(cluster.codes(), [Code::VmOnTwoNodes]);
         let words = format!("{:?}", cluster.found().verdicts);
         assert!(words.contains("runs on node1 and node2"), "{words}");
+        // One of them cannot be seen any more: nobody knows.
+        cluster.twice.clear();
+        cluster.perhaps_twice = vec![(Uuid::from_u128(1), "vm1".into())];
+        let found = cluster.found().verdicts;
+        assert!(found.values().all(|verdict| *verdict == Verdict::NotSeen));
+        assert_eq!(found.len(), 1);
     }
 }

@@ -8,6 +8,8 @@ use accelnet_model::{
 use jiff::{SignedDuration, Timestamp};
 use uuid::Uuid;
 
+use crate::capacity::Fragments;
+
 /// What is wished for a VM on the enabled intent.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct VmWish {
@@ -113,6 +115,8 @@ pub struct ClusterScene<'a> {
     pub desired: &'a NodeDesired,
     /// VMs that run on more than one node that reports: where.
     pub twice: &'a [(Uuid, String, Vec<Name>)],
+    /// VMs that may run on more than one node: one that cannot be seen now had it running.
+    pub perhaps_twice: &'a [(Uuid, String)],
     /// VMs with a level that no node has, while all nodes can be seen.
     pub nowhere: &'a [(Uuid, String)],
     /// VMs with a level that no node has, and some node cannot be seen.
@@ -125,6 +129,8 @@ pub struct ClusterScene<'a> {
     pub switches: &'a BTreeMap<Uuid, Switches>,
     /// How far the reserve is short, if it is.
     pub shortage: Option<&'a Problem>,
+    /// Levels that no adapter has room for, while what is left in pieces would be enough.
+    pub fragments: &'a [Fragments],
     /// Tokens that end.
     pub tokens: &'a [TokenEnd],
     /// How long the store took at most, within the last minute.

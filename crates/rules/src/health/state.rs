@@ -63,6 +63,25 @@ pub struct Entry {
     right: Option<Duration>,
     /// When its evidence was told last.
     told: Duration,
+    /// What was done about it, or why nothing was; the end of its evidence.
+    remark: Option<String>,
+}
+
+impl Entry {
+    /// Its evidence without what was done about it.
+    fn plain_evidence(&self) -> &str {
+        let evidence = self.fault.evidence.as_str();
+        let remark = self.remark.as_deref();
+        let plain = remark.and_then(|remark| evidence.strip_suffix(remark));
+        plain.map_or(evidence, str::trim_end)
+    }
+
+    fn with_remark(&self, evidence: String) -> String {
+        match &self.remark {
+            Some(remark) => format!("{evidence} {remark}"),
+            None => evidence,
+        }
+    }
 }
 
 /// What is kept of an entry.
@@ -72,6 +91,9 @@ pub struct Kept {
     pub phase: Phase,
     /// The fault.
     pub fault: Fault,
+    /// The end of its evidence: what was done about it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub remark: Option<String>,
 }
 
 /// How often something has happened.
@@ -181,18 +203,25 @@ enum Says {
 impl State {
     /// The state as it was kept by a server before.
     pub fn restored(kept: impl IntoIterator<Item = Kept>, now: Moment) -> Self {
-        let entries = kept.into_iter().map(|Kept { phase, fault }| {
-            let passed = now.at.duration_since(fault.since);
-            let passed = Duration::try_from(passed).unwrap_or_default();
-            let entry = Entry {
-                phase,
-                wrong: (now.up, passed),
-                right: None,
-                told: now.up,
-                fault,
-            };
-            (Key::of(entry.fault.code, &entry.fault.object), entry)
-        });
+        let entries = kept.into_iter().map(
+            |Kept {
+                 phase,
+                 fault,
+                 remark,
+             }| {
+                let passed = now.at.duration_since(fault.since);
+                let passed = Duration::try_from(passed).unwrap_or_default();
+                let entry = Entry {
+                    phase,
+                    wrong: (now.up, passed),
+                    right: None,
+                    told: now.up,
+                    remark,
+                    fault,
+                };
+                (Key::of(entry.fault.code, &entry.fault.object), entry)
+            },
+        );
         Self {
             entries: entries.collect(),
             counters: BTreeMap::new(),
@@ -205,6 +234,7 @@ impl State {
         is_kept(entry, tuning).then(|| Kept {
             phase: entry.phase,
             fault: entry.fault.clone(),
+            remark: entry.remark.clone(),
         })
     }
 
@@ -232,6 +262,44 @@ impl State {
             told.find(|(_, entry)| entry.phase != Phase::Waiting && entry.fault.id == id)?;
         mark(&mut entry.fault);
         Some((key.clone(), entry.fault.clone()))
+    }
+
+    /// Says of an open fault, by its id, what was done about it, or why nothing was: the end of its evidence from now on.
+    pub fn remark(&mut self, id: &str, remark: &str, now: Moment) -> Stepped {
+        let mut stepped = Stepped::default();
+        let mut open = self.entries.iter_mut();
+        let found = open.find(|(_, entry)| entry.phase == Phase::Open && entry.fault.id == id);
+        let Some((key, entry)) = found else {
+            return stepped;
+        };
+        if entry.remark.as_deref() == Some(remark) {
+            return stepped;
+        }
+        let evidence = entry.plain_evidence().to_owned();
+        entry.remark = Some(remark.to_owned());
+        entry.fault.evidence = entry.with_remark(evidence);
+        entry.told = now.up;
+        let changed = Changed::Updated(entry.fault.clone());
+        stepped.changes.push(changed);
+        stepped.keep.insert(key.clone());
+        stepped.shows = true;
+        stepped
+    }
+
+    /// Somebody says that a condition is cured: what was counted of it counts no more, and its fault closes. If it is
+    /// found again it is another.
+    pub fn cleared(&mut self, key: &Key) -> Stepped {
+        let mut stepped = Stepped::default();
+        self.counters.remove(key);
+        match self.entries.get(key).map(|entry| entry.phase) {
+            Some(Phase::Open) => self.close(key, &mut stepped),
+            Some(Phase::Waiting) => {
+                self.entries.remove(key);
+                stepped.keep.insert(key.clone());
+            }
+            Some(Phase::Gone) | None => {}
+        }
+        stepped
     }
 
     /// One step: what was found, at a moment.
@@ -328,11 +396,14 @@ impl State {
         key: &Key,
         detection: &Detection,
         window: Window,
-        finding: Finding,
+        mut finding: Finding,
         now: Moment,
         stepped: &mut Stepped,
     ) {
         let (opens, _) = window.lengths();
+        if let Some(entry) = self.entries.get(key) {
+            finding.evidence = entry.with_remark(finding.evidence);
+        }
         let room = self.entries.len() < OPEN_MAX
             || self
                 .entries
@@ -365,6 +436,7 @@ impl State {
                 wrong: (now.up, Duration::ZERO),
                 right: None,
                 told: now.up,
+                remark: None,
             };
             if opens >= KEPT_FROM || known.is_some() {
                 stepped.keep.insert(key.clone());
@@ -460,8 +532,9 @@ impl State {
         stepped.changes.push(Changed::Closed(entry.fault.clone()));
         stepped.keep.insert(key.clone());
         stepped.shows = true;
-        // Somebody knew of this one, not of the next.
+        // Somebody knew of this one, not of the next; nor was anything done about that.
         entry.fault.acknowledged = None;
+        entry.remark = None;
         match entry.fault.muted {
             Some(_) => entry.phase = Phase::Gone,
             None => drop(self.entries.remove(key)),

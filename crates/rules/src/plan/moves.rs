@@ -351,6 +351,8 @@ enum Leave {
     Wrong,
     /// The guest has not used it for long.
     Unused(Problem),
+    /// Its adapter is taken out of the pool, and another gives it a VF.
+    Isolated,
     /// Another number of vectors can be had only while the guest does not have it.
     Vectors,
 }
@@ -377,6 +379,7 @@ fn must_leave(
     nic: &Nic<'_>,
     level: Performance,
     eligible: bool,
+    plan: &Plan,
 ) -> Option<Leave> {
     let Some(Handle::Vfio(adapter, vf)) = nic.handle else {
         return Some(Leave::Wrong);
@@ -397,11 +400,50 @@ fn must_leave(
         let problem = unused_for_long(vf.active_vectors > 0);
         return Some(Leave::Unused(problem.about("vm", &nic.vm.name)));
     }
+    if adapter.isolated.is_some() && eligible && can_change(scene, nic, level, plan) {
+        return Some(Leave::Isolated);
+    }
     let others = vectors::differ(adapter, vf, scene.intent, level)
         && vf.active_vectors > 0
         && eligible
         && eligibility::has_vectors(adapter, vf, &scene.intent.levels, level);
     others.then_some(Leave::Vectors)
+}
+
+/// An adapter that is taken out of the pool is left by one NIC after the other, and only where another adapter has a VF
+/// for it: until then it is better off where it is.
+fn can_change(scene: &Scene<'_>, nic: &Nic<'_>, level: Performance, plan: &Plan) -> bool {
+    let Scene {
+        observed,
+        intent,
+        memory,
+        ..
+    } = *scene;
+    let vm = nic.id.vm;
+    let rests = memory.resting.contains(&vm) || memory.fresh.contains(&vm);
+    let quiet = memory.moves.is_empty() && begun(plan).next().is_none();
+    quiet
+        && !rests
+        && observed.knows_policy(vm, nic.id.mac)
+        && free_vf(observed, intent, memory, plan, level).is_some()
+        && !somebody_waits(scene)
+}
+
+/// A NIC has no VF, and could be given one: it comes first.
+fn somebody_waits(scene: &Scene<'_>) -> bool {
+    let memory = scene.memory;
+    let mut wishes = scene.desired.vms.iter().filter(|wish| !wish.parked);
+    wishes.any(|wish| {
+        let (Some(level), Some(vm)) = (wish.level, scene.observed.vm(wish.uuid)) else {
+            return false;
+        };
+        let mut nics = scene.nics_of(vm.uuid);
+        let without = nics.any(|nic| nic.handle.is_none() && nic.stays(memory));
+        let rests = memory.resting.contains(&vm.uuid) || scene.observed.stale.contains(&vm.uuid);
+        let waived = nics::waived(scene.desired, vm.uuid);
+        let problems = || eligibility::check(scene.observed, vm, scene.intent, level, waived);
+        vm.state == VmState::Running && without && !rests && problems().is_empty()
+    })
 }
 
 fn accelerate(scene: &Scene<'_>, vm: &VmFacts, level: Performance, plan: &mut Plan) {
@@ -413,13 +455,13 @@ fn accelerate(scene: &Scene<'_>, vm: &VmFacts, level: Performance, plan: &mut Pl
     let nics: Vec<&Nic<'_>> = scene.nics_of(vm.uuid).collect();
     let managed = |nic: &&&Nic<'_>| nic.handle.is_some() && !nic.is_others();
     for nic in nics.iter().filter(managed) {
-        let leave = must_leave(scene, nic, level, problems.is_empty());
+        let leave = must_leave(scene, nic, level, problems.is_empty(), plan);
         let Some(leave) = leave else { continue };
         let mut because = Vec::new();
         match leave {
             Leave::Policy(problem) => plan.vm_problems.entry(vm.uuid).or_default().push(problem),
             Leave::Unused(problem) => because.push(problem),
-            Leave::NoWay | Leave::Wrong | Leave::Vectors => {}
+            Leave::NoWay | Leave::Wrong | Leave::Isolated | Leave::Vectors => {}
         }
         back(scene, nic, because, plan);
         return;
@@ -491,7 +533,7 @@ pub fn free_vf<'a>(
             .collect::<Vec<_>>()
     };
     observed
-        .active_uplinks(intent)
+        .giving_uplinks(intent)
         .filter(|_| seen)
         .filter(|adapter| profile::can_provision(adapter, &intent.levels, level))
         .filter(|adapter| reaches_all(adapter, plan))

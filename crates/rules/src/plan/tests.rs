@@ -1,4 +1,5 @@
 mod bonds;
+mod isolation;
 mod levels;
 mod moves;
 mod pairs;
@@ -31,6 +32,7 @@ pub fn desired(level: Option<Performance>) -> NodeDesired {
             when: WhenToCreateVfs::Now,
         }),
         vms: vec![wish(1, level)],
+        isolated: Vec::new(),
     }
 }
 

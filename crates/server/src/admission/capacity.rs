@@ -9,7 +9,7 @@ use accelnet_model::{
     VmState, VmStatus,
 };
 use accelnet_rules::{
-    capacity::{self, Capacity, Explained, Queues, Reserve},
+    capacity::{self, Capacity, Explained, Fragments, Queues, Reserve},
     observed::{nics_on, port_of},
     profile::room,
 };
@@ -61,6 +61,21 @@ pub fn shortage_now(wish: &Wish, seen: &Seen) -> Option<Problem> {
     short(wish.room.ask(wish, seen, of, shown), intent)
 }
 
+/// Levels of the enabled intent that no adapter has room for, while what is left in pieces would be enough.
+pub fn fragments_now(wish: &Wish, seen: &Seen) -> Vec<Fragments> {
+    let enabled = wish.desired.enabled.as_ref();
+    let Some((enabled, intent)) = enabled.zip(wish.desired.enabled_intent()) else {
+        return Vec::new();
+    };
+    let of = (intent, Reserve::from(enabled));
+    let found = wish.room.ask(wish, seen, of, Capacity::fragments);
+    // A cluster that cannot be is told of as such.
+    found.unwrap_or_else(|problem| {
+        tracing::debug!(%problem, "what is left in pieces");
+        Vec::new()
+    })
+}
+
 /// Why the reserve is not kept, if it is not.
 fn shown(capacity: &Capacity) -> Option<Explained> {
     let refusal = capacity.holds().err()?;
@@ -96,8 +111,11 @@ pub(super) fn made(
 /// A node in the rules' terms.
 pub(super) fn of_node(wish: &Wish, node: &Known, intent: &Intent) -> capacity::Node {
     let mut adapters: Vec<capacity::Adapter> = Vec::new();
-    let status = node.status.iter();
-    for (port, adapter) in status.flat_map(|status| uplinks(status, intent)) {
+    let status = node.status.as_deref();
+    for (port, adapter) in status
+        .into_iter()
+        .flat_map(|status| giving(wish, &node.name, status, intent))
+    {
         let vfs = ours(wish, intent, adapter);
         let queues = room(&adapter.facts, &intent.levels, |vf| {
             !usable(wish, intent, vf)
@@ -130,6 +148,36 @@ pub(super) fn uplinks<'a>(
         let port = port_of(&status.bridges, facts, &intent.bridge)?;
         intent.covers(facts).then_some((port, adapter))
     })
+}
+
+/// Those of them whose VFs are given out: not what is taken out of the pool, nor a bond whose way out that is now.
+pub(super) fn giving<'a>(
+    wish: &Wish,
+    node: &Name,
+    status: &'a NodeStatus,
+    intent: &'a Intent,
+) -> Vec<(&'a IfName, &'a AdapterStatus)> {
+    let isolated = |adapter: &AdapterStatus| {
+        let its = wish.desired.isolation(node, &adapter.facts.id);
+        its.is_some()
+    };
+    let all: Vec<_> = uplinks(status, intent).collect();
+    let leads_out = |port: &IfName, adapter: &AdapterStatus| {
+        used_member(status, port).is_some_and(|used| *used == adapter.facts.ifname)
+    };
+    let shut = all
+        .iter()
+        .filter(|(port, adapter)| isolated(adapter) && leads_out(port, adapter));
+    let shut: Vec<&IfName> = shut.map(|(port, _)| *port).collect();
+    let gives =
+        |(port, adapter): &(&IfName, &AdapterStatus)| !isolated(adapter) && !shut.contains(port);
+    all.into_iter().filter(gives).collect()
+}
+
+/// The member by which a bond's frames go now.
+pub(super) fn used_member<'a>(status: &'a NodeStatus, port: &IfName) -> Option<&'a IfName> {
+    let bond = status.bridges.iter().find(|found| found.ifname == *port)?;
+    bond.backup_bond()?.active.as_ref()
 }
 
 /// What both give. Members of a bond are alike.
@@ -197,19 +245,34 @@ pub(super) fn of_vm(
         level,
         nics: nics as u32,
         node: goes.or(is_at).map(Name::to_string),
-        adapters: stays.and_then(|place| adapters(place.status, place.last()?, intent)),
+        adapters: stays.and_then(|place| {
+            adapters(
+                wish,
+                &place.node.name,
+                (place.status, place.last()?),
+                intent,
+            )
+        }),
     }
 }
 
 /// The adapter of each of the VM's NICs on the bridge, if all have one that counts: one that was taken
 /// off the bridge gives the VM nothing to keep.
-fn adapters(status: &NodeStatus, vm: &VmStatus, intent: &Intent) -> Option<Vec<String>> {
+fn adapters(
+    wish: &Wish,
+    node: &Name,
+    (status, vm): (&NodeStatus, &VmStatus),
+    intent: &Intent,
+) -> Option<Vec<String>> {
+    let giving = giving(wish, node, status, intent);
     let on_bridge = nics_on(&vm.facts, &intent.bridge).map(|nic| {
         let seen = vm.nics.iter().find(|seen| seen.mac == nic.mac)?;
         let adapter = seen.adapter.as_ref()?;
         let mut known = uplinks(status, intent);
         let (port, _) = known.find(|(_, known)| &known.facts.ifname == adapter)?;
-        Some(port.to_string())
+        // Members of a bond take each other's place.
+        let counts = giving.iter().any(|(its, _)| *its == port);
+        counts.then(|| port.to_string())
     });
     let found: Vec<String> = on_bridge.collect::<Option<_>>()?;
     (!found.is_empty()).then_some(found)

@@ -5,17 +5,19 @@
 mod capacity;
 mod cluster;
 mod intent;
+mod isolation;
 mod planning;
 mod room;
 mod vm;
 
 use accelnet_model::{CheckResult, Code, Intent, Problem, Severity};
 use accelnet_rules::intent_fit;
-pub use capacity::shortage_now;
+pub use capacity::{fragments_now, shortage_now};
 pub use cluster::{disable, enable, set};
 pub use intent::{
     add as add_intent, change as change_intent, find as find_intent, remove as remove_intent,
 };
+pub use isolation::{Why, forget as forget_isolated, isolate, release};
 pub use planning::{look as capacity_of, places, total_now as room_now};
 pub use room::Room;
 pub use vm::{

@@ -15,7 +15,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use accelnet_model::{Intent, Name, Problem};
+use accelnet_model::{Intent, Isolated, Name, Problem};
 use accelnet_rules::capacity::{Capacity, Reserve};
 use uuid::Uuid;
 
@@ -33,6 +33,8 @@ struct Kept {
     intent: Intent,
     reserve: Reserve,
     specs: Specs,
+    /// Adapters that are taken out of the pool.
+    isolated: Vec<Isolated>,
     seen: Seen,
     capacity: Capacity,
 }
@@ -62,7 +64,10 @@ impl Room {
         let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         // What fails half-way is not kept.
         let before = kept.take().filter(|before| {
-            before.intent == *intent && before.reserve == reserve && before.has_nodes_of(seen)
+            let same = before.intent == *intent && before.reserve == reserve;
+            // Which is rare, and concerns all VMs of a node.
+            let pool = before.isolated == wish.desired.isolated;
+            same && pool && before.has_nodes_of(seen)
         });
         let now = match before {
             Some(before) => before.brought_to(wish, seen)?,
@@ -71,6 +76,7 @@ impl Room {
                 intent: intent.clone(),
                 reserve,
                 specs: wish.specs.clone(),
+                isolated: wish.desired.isolated.clone(),
                 seen: seen.clone(),
             },
         };

@@ -88,6 +88,10 @@ impl Server {
     /// What is said of an event, if it is of a fault that is not muted.
     fn announcement(&self, event: Event) -> Option<Announcement> {
         let (id, code) = (event.fault.as_ref()?, event.code?);
+        // One that has closed is not in the list any more, and may have been muted all the same.
+        if event.muted {
+            return None;
+        }
         let open = self.shared.health.shown();
         let fault = open.iter().find(|fault| fault.id == *id);
         if fault.is_some_and(|fault| fault.muted.is_some()) {

@@ -125,6 +125,7 @@ pub fn of(kind: EventKind, at: Timestamp, text: String) -> Event {
         code: None,
         severity: None,
         since: None,
+        muted: false,
     }
 }
 
@@ -151,6 +152,7 @@ pub fn of_fault(change: &Changed, at: Timestamp) -> Event {
         code: Some(*code),
         severity: Some(*severity),
         since: closed.then_some(*since),
+        muted: fault.muted.is_some(),
         ..of(kind, at, evidence.clone())
     }
 }

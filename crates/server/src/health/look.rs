@@ -10,9 +10,12 @@ use accelnet_api::{Event, EventKind};
 use accelnet_model::{
     FaultObject, Name, NicPath, NicStatus, NodeStatus, Problem, VmState, VmStatus, Waiver,
 };
-use accelnet_rules::health::{
-    ClusterScene, Found, Key, Moment, NodeScene, NodeSeen, Sight, State, Stepped, Switches,
-    TokenEnd, Tuning, Verdict, VmWish, of_cluster, of_node,
+use accelnet_rules::{
+    capacity::Fragments,
+    health::{
+        ClusterScene, Found, Key, Moment, NodeScene, NodeSeen, Sight, State, Stepped, Switches,
+        TokenEnd, Tuning, Verdict, VmWish, of_cluster, of_node,
+    },
 };
 use jiff::{SignedDuration, Timestamp};
 use uuid::Uuid;
@@ -42,6 +45,8 @@ pub struct Extras {
     pub store_took: Duration,
     /// How often a server has begun to decide, lately.
     pub took_over: u32,
+    /// Levels that no adapter has room for, while what is left in pieces would be enough.
+    pub fragments: Vec<Fragments>,
 }
 
 /// What was looked at last, and what rules said of it.
@@ -234,17 +239,20 @@ impl Looked {
                 expires: token.expires?,
             })
         });
+        let (twice, perhaps_twice) = twice(seen);
         of_cluster(&ClusterScene {
             now,
             nodes: &nodes,
             desired: &wish.desired,
-            twice: &twice(seen),
+            twice: &twice,
+            perhaps_twice: &perhaps_twice,
             nowhere: &nowhere,
             perhaps_nowhere: &perhaps_nowhere,
             parked: &parked,
             waivers: &waivers,
             switches: &self.switches,
             shortage,
+            fragments: &extras.fragments,
             tokens: &tokens.collect::<Vec<_>>(),
             store_took: extras.store_took,
             took_over: extras.took_over,
@@ -316,19 +324,29 @@ fn look_at_node(wish: &Wish, name: &Name, status: &NodeStatus) -> Found {
     })
 }
 
-/// VMs that run on more than one node.
-fn twice(seen: &Seen) -> Vec<(Uuid, String, Vec<Name>)> {
-    let several = seen.in_several_places().filter_map(|uuid| {
+/// VMs that run on more than one node, and those of which nobody knows: a node that cannot be seen had it running too.
+type Twice = (Vec<(Uuid, String, Vec<Name>)>, Vec<(Uuid, String)>);
+
+fn twice(seen: &Seen) -> Twice {
+    let (mut surely, mut perhaps) = (Vec::new(), Vec::new());
+    for uuid in seen.in_several_places() {
         let runs = whereabouts::all_of(seen, uuid).filter(|place| {
             let incoming = place.last().is_some_and(|vm| vm.facts.job.is_some());
-            place.node.blind().is_none() && place.state() == VmState::Running && !incoming
+            place.state() == VmState::Running && !incoming
         });
         let runs: Vec<Place<'_>> = runs.collect();
-        let name = runs.first().filter(|_| runs.len() > 1)?.name().to_owned();
-        let nodes = runs.iter().map(|place| place.node.name.clone()).collect();
-        Some((uuid, name, nodes))
-    });
-    several.collect()
+        let visible = runs.iter().filter(|place| place.node.blind().is_none());
+        let nodes: Vec<Name> = visible.map(|place| place.node.name.clone()).collect();
+        let Some(first) = runs.first().filter(|_| runs.len() > 1) else {
+            continue;
+        };
+        let name = first.name().to_owned();
+        match nodes.len() {
+            0 | 1 => perhaps.push((uuid, name)),
+            _ => surely.push((uuid, name, nodes)),
+        }
+    }
+    (surely, perhaps)
 }
 
 /// What a change of a NIC's path was, and why; `None` if it was none.

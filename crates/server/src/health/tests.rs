@@ -1,5 +1,7 @@
 //! A whole server of fake nodes, in virtual time: what opens, closes, is kept, and is said to it.
 
+mod acting;
+
 use std::{sync::Arc, time::Duration};
 
 use accelnet_model::{Code, Fault, FaultSeverity, Name};
@@ -29,6 +31,7 @@ struct Rig {
     nodes: Arc<FakeNodes>,
     store: Arc<MemoryStore>,
     announcer: Announcer,
+    acts: Acts,
     server: Server,
     work: JoinHandle<()>,
 }
@@ -48,10 +51,12 @@ async fn started(
     nodes: &Arc<FakeNodes>,
     store: &Arc<MemoryStore>,
     announcer: &Announcer,
+    acts: &Acts,
 ) -> (Server, JoinHandle<()>) {
     let nodes = Arc::clone(nodes) as Arc<dyn Nodes>;
     let settings = Settings {
         announcer: announcer.clone(),
+        acts: acts.clone(),
         ..Settings::default()
     };
     let server = Server::with(Arc::clone(store), nodes, settings).await;
@@ -71,19 +76,28 @@ impl Rig {
 
     /// The same; faults are announced.
     async fn announcing(announcer: Announcer) -> Self {
-        let nodes = FakeNodes::new([("node1", fixture::observed()), ("node2", second())]);
+        let nodes = [("node1", fixture::observed()), ("node2", second())];
+        Self::of(nodes, announcer, Acts::default()).await
+    }
+
+    /// Acceleration is enabled on these nodes; faults are announced, and acted on.
+    async fn of(nodes: [(&'static str, Observed); 2], announcer: Announcer, acts: Acts) -> Self {
+        let adapters = nodes[0].1.adapters.iter();
+        let adapters: Vec<String> = adapters.map(|pf| pf.ifname.to_string()).collect();
+        let nodes = FakeNodes::new(nodes);
         let store = Arc::new(MemoryStore::new());
-        let (server, work) = started(&nodes, &store, &announcer).await;
+        let (server, work) = started(&nodes, &store, &announcer, &acts).await;
         nodes.speak_to(&server);
         let rig = Self {
             nodes,
             store,
             announcer,
+            acts,
             server,
             work,
         };
         let intent =
-            json!({"name": "compute", "types": ["compute"], "adapters": ["pf0"], "bridge": "br0"});
+            json!({"name": "compute", "types": ["compute"], "adapters": adapters, "bridge": "br0"});
         rig.done("POST", "/intents", intent).await;
         let enable = json!({"intent": "compute", "node_reserve_percentage": 0});
         rig.done("PUT", "/acceleration", enable).await;
@@ -94,7 +108,7 @@ impl Rig {
     async fn dies(self) -> Self {
         self.work.abort();
         drop(self.server);
-        let (server, work) = started(&self.nodes, &self.store, &self.announcer).await;
+        let (server, work) = started(&self.nodes, &self.store, &self.announcer, &self.acts).await;
         Self {
             server,
             work,
@@ -320,6 +334,13 @@ async fn one_that_hangs_is_given_up_and_the_next_have_their_turn() {
     rig.link(true);
     passes(60).await;
     assert_eq!(rig.codes().await, []);
+    // Nor that it has closed.
+    assert_eq!(receiver.told(), before);
+    let closed = rig.events().await.pop().unwrap();
+    assert_eq!(
+        (&closed["kind"], &closed["muted"]),
+        (&json!("fault_closed"), &json!(true))
+    );
     drop(rig);
 }
 

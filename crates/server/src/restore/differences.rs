@@ -26,6 +26,8 @@ pub enum Kind {
     Node,
     /// A token.
     Token,
+    /// An adapter that is taken out of the pool.
+    Isolated,
 }
 
 impl fmt::Display for Kind {
@@ -36,6 +38,7 @@ impl fmt::Display for Kind {
             Self::Vm => "VM",
             Self::Node => "node",
             Self::Token => "token",
+            Self::Isolated => "isolated adapter",
         })
     }
 }
@@ -66,9 +69,9 @@ pub(super) fn between(
     acceleration(&here.wish, &copy.wish, &mut all);
     intents(&here.wish, &copy.wish, &mut all);
     vms(&here.wish, &copy.wish, settled, &mut all);
-    let member = |known: &Known| -> BTreeMap<Name, String> {
+    let member = |known: &Known| -> BTreeMap<String, String> {
         let members = known.members.iter();
-        let described = members.map(|(name, member)| (name.clone(), member.id.to_string()));
+        let described = members.map(|(name, member)| (name.to_string(), member.id.to_string()));
         described.collect()
     };
     let node = (
@@ -84,11 +87,11 @@ pub(super) fn between(
         into_empty,
         &mut all,
     );
-    let token = |known: &Known| -> BTreeMap<Name, String> {
+    let token = |known: &Known| -> BTreeMap<String, String> {
         let tokens = known.wish.tokens.values();
         let described = tokens.map(|token| {
             let (role, made) = (token.role, token.created);
-            (token.name.clone(), format!("{role}, made {made:.0}"))
+            (token.name.to_string(), format!("{role}, made {made:.0}"))
         });
         described.collect()
     };
@@ -101,6 +104,27 @@ pub(super) fn between(
         Kind::Token,
         &token(here),
         &token(copy),
+        words,
+        into_empty,
+        &mut all,
+    );
+    let isolated = |known: &Known| -> BTreeMap<String, String> {
+        let isolated = known.wish.desired.isolated.iter();
+        let described = isolated.map(|its| {
+            let name = format!("{}/{}", its.node, its.adapter);
+            (name, format!("since {:.0}: {}", its.since, its.because))
+        });
+        described.collect()
+    };
+    let words = (
+        "stays out of the pool",
+        "is not taken out again",
+        "is out of the pool again, until somebody lets it back",
+    );
+    entries(
+        Kind::Isolated,
+        &isolated(here),
+        &isolated(copy),
         words,
         into_empty,
         &mut all,
@@ -237,13 +261,13 @@ fn vms(here: &Wish, copy: &Wish, settled: &Settled, all: &mut Vec<Difference>) {
 /// the copy where there is no cluster yet.
 fn entries(
     kind: Kind,
-    here: &BTreeMap<Name, String>,
-    copy: &BTreeMap<Name, String>,
+    here: &BTreeMap<String, String>,
+    copy: &BTreeMap<String, String>,
     (stays, not_back, back): (&'static str, &'static str, &'static str),
     into_empty: bool,
     all: &mut Vec<Difference>,
 ) {
-    let names: BTreeSet<&Name> = here.keys().chain(copy.keys()).collect();
+    let names: BTreeSet<&String> = here.keys().chain(copy.keys()).collect();
     for name in names {
         let (now, then) = (here.get(name), copy.get(name));
         if now == then {

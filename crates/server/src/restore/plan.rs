@@ -99,14 +99,16 @@ impl Known {
 }
 
 fn is_of_wish(key: &str) -> bool {
-    let parts = ["intents/", "tokens/", "vms/"];
-    ["cluster", "generation"].contains(&key) || parts.iter().any(|part| key.starts_with(part))
+    state::WISH
+        .iter()
+        .any(|part| key == *part || (part.ends_with('/') && key.starts_with(part)))
 }
 
 /// Whether a key is as the copy says; `into_empty`: of a store without a cluster.
 fn is_restored(key: &str, into_empty: bool) -> bool {
-    let of_people = ["audit/", "nodes/", "tokens/"];
-    let stays = !into_empty && of_people.iter().any(|part| key.starts_with(part));
+    // Of the machines and people that there are now; what a copy says of them is old.
+    let present = ["audit/", "isolated/", "nodes/", "tokens/"];
+    let stays = !into_empty && present.iter().any(|part| key.starts_with(part));
     !stays && !["authority", "generation"].contains(&key) && !is_of_the_moment(key)
 }
 

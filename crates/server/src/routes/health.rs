@@ -249,6 +249,7 @@ async fn events(server: &Server) -> Result<Vec<Event>, Problem> {
         code: None,
         severity: None,
         since: None,
+        muted: false,
     }));
     // Those of one time stay as they are: each kind is in its order.
     all.sort_by_key(|event| event.at);

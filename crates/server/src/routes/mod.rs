@@ -71,6 +71,8 @@ fn api() -> OpenApiRouter<Server> {
         .routes(routes!(capacity::show_places))
         .routes(routes!(adapters::list_adapters))
         .routes(routes!(adapters::show_adapter))
+        .routes(routes!(adapters::isolate_adapter))
+        .routes(routes!(adapters::release_adapter))
         .routes(routes!(nodes::show_node, nodes::remove_node))
         .routes(routes!(nodes::drain_node))
         .routes(routes!(nodes::uncordon_node))

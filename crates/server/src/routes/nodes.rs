@@ -8,7 +8,7 @@ use accelnet_api::{
     DrainProgress, Items, JoinToken, JoinTokenRequest, NodeDetail, Outcome, ParkRequest,
     ServerSummary, Vm,
 };
-use accelnet_model::{Code, Name, Problem};
+use accelnet_model::{Code, Isolated, Name, Problem};
 use axum::{Json, extract::State, response::Response};
 use uuid::Uuid;
 
@@ -61,7 +61,14 @@ async fn detail(server: &Server, name: &str) -> Result<NodeDetail, Problem> {
         certificate_expires: membership
             .and_then(|membership| membership.hub.certified_until(&name)),
         draining: progress(&wish, &seen, known),
+        isolated: of_node(&wish, &name),
     })
+}
+
+/// A node's adapters that are taken out of the pool.
+fn of_node(wish: &Wish, node: &Name) -> Vec<Isolated> {
+    let isolated = wish.desired.isolated.iter();
+    isolated.filter(|its| its.node == *node).cloned().collect()
 }
 
 /// VMs of a node that are accelerated, or shall be.
@@ -185,7 +192,15 @@ pub async fn remove_node(
     if !asked.dry_run {
         let removed = server.remove_node(&detail.summary.name).await;
         removed.inspect_err(|problem| audit::refused(&asked, std::slice::from_ref(problem)))?;
-        server.record(&asked).await?;
+        match detail.isolated.is_empty() {
+            true => server.record(&asked).await?,
+            // Whatever takes its name is another machine.
+            false => {
+                let node = detail.summary.name.clone();
+                let forget = move |wish: &Wish| Ok(admission::forget_isolated(wish, &node));
+                drop(server.change(&asked, forget).await?);
+            }
+        }
     }
     Ok(Json(Outcome {
         dry_run: asked.dry_run,

@@ -330,6 +330,12 @@ pub async fn unpark_vm(
     change: Change,
 ) -> Answer<Outcome<Vm>> {
     let asked = change.asked("vm unpark", &vm);
+    if !asked.dry_run
+        && let Ok(known) = look(&server, &vm).await
+    {
+        // First: a fault that is open would have it parked again.
+        server.vm_is_cured(known.uuid).await;
+    }
     decide(&server, &vm, &asked, admission::unpark).await
 }
 

@@ -3,9 +3,9 @@
 //! the node says anew. Of a node with 20 VMs and 7 VFs that is 6 KiB, a third of the shortest report.
 
 use accelnet_model::{
-    AdapterFacts, AdapterStatus, BridgeFacts, IfName, MacAddr, Name, NicFacts, NicPath, NicStatus,
-    NodeFacts, NodeStatus, PciAddress, Performance, Problem, Support, UnseenVm, VfAttributes,
-    VfFacts, VfUser, VmFacts, VmState, VmStatus,
+    AdapterFacts, AdapterStatus, Bound, BridgeFacts, IfName, MacAddr, Name, NicFacts, NicPath,
+    NicStatus, NodeFacts, NodeStatus, PciAddress, Performance, Problem, Support, UnseenVm,
+    VfAttributes, VfFacts, VfUser, VmFacts, VmState, VmStatus,
 };
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -260,6 +260,8 @@ impl Vm {
                 memory_mib: self.memory_mib,
                 memory_held_mib: 0,
                 memory_unpinnable: None,
+                memory_on: Bound::Unknown,
+                cpus_on: Bound::Unknown,
                 free_root_ports_live: 0,
                 free_root_ports_config: 0,
                 nics: self.nics.into_iter().map(Nic::facts).collect(),

@@ -8,7 +8,7 @@ use std::{
     sync::Arc,
 };
 
-use accelnet_model::{Intent, Name, NodeDesired, NodeStatus, Performance};
+use accelnet_model::{IfName, Intent, Isolated, Name, NodeDesired, NodeStatus, Performance};
 use accelnet_store::Revision;
 use uuid::Uuid;
 
@@ -191,10 +191,13 @@ impl Wish {
         } else {
             self.specs.iter().map(|spec| spec.uuid).collect()
         };
+        let isolated = self.desired.isolated.iter();
         NodeDesired {
             generation: self.generation(),
+            intents: self.desired.intents.clone(),
+            enabled: self.desired.enabled.clone(),
             vms: here.into_iter().filter_map(wanted).collect(),
-            ..NodeDesired::clone(&self.desired)
+            isolated: isolated.filter(|its| its.node == *node).cloned().collect(),
         }
     }
 
@@ -232,7 +235,11 @@ impl Wish {
                     tokens.insert(token.name.clone(), token.clone());
                 }
                 Write::NoToken(name) => drop(Arc::make_mut(&mut after.tokens).remove(name)),
-                Write::Cluster(_) | Write::Intent(_) | Write::NoIntent(_) => {
+                Write::Cluster(_)
+                | Write::Intent(_)
+                | Write::NoIntent(_)
+                | Write::Isolated(_)
+                | Write::NotIsolated { .. } => {
                     let desired = Arc::make_mut(&mut after.desired);
                     desired.generation = generation;
                     change_common(desired, write);
@@ -249,6 +256,15 @@ impl Wish {
     }
 }
 
+fn is_of(isolated: &Isolated, node: &Name, adapter: &IfName) -> bool {
+    isolated.node == *node && isolated.adapter == *adapter
+}
+
+/// Their order in the store, and so everywhere.
+pub(super) fn place_of(isolated: &Isolated) -> (&str, &str) {
+    (isolated.node.as_str(), isolated.adapter.as_str())
+}
+
 fn change_common(desired: &mut NodeDesired, write: &Write) {
     let intents = &mut desired.intents;
     let place = |name: &Name| intents.binary_search_by(|intent| intent.name.cmp(name));
@@ -262,6 +278,15 @@ fn change_common(desired: &mut NodeDesired, write: &Write) {
             if let Ok(known) = place(name) {
                 intents.remove(known);
             }
+        }
+        Write::Isolated(isolated) => {
+            let all = &mut desired.isolated;
+            all.retain(|before| !is_of(before, &isolated.node, &isolated.adapter));
+            all.push(isolated.clone());
+            all.sort_by(|one, other| place_of(one).cmp(&place_of(other)));
+        }
+        Write::NotIsolated { node, adapter } => {
+            desired.isolated.retain(|its| !is_of(its, node, adapter));
         }
         Write::Vm { .. } | Write::NoVm(_) | Write::Token(_) | Write::NoToken(_) => {}
     }

@@ -5,8 +5,8 @@ use std::time::Duration;
 use accelnet_host::{HostEvent, twin::Machine};
 use accelnet_hypervisor::HypervisorEvent;
 use accelnet_model::{
-    MacAddr, Performance, PolicyFinding, PolicyKind, VfAttributes, VfFacts, VfUser, VmDesired,
-    VmJob, VmState,
+    Isolated, MacAddr, Performance, PolicyFinding, PolicyKind, VfAttributes, VfFacts, VfUser,
+    VmDesired, VmJob, VmState,
 };
 
 use super::{Alone, INVENTED, VMS};
@@ -55,6 +55,8 @@ pub(super) enum Happening {
     Policy(VmId, bool),
     Invent(VmId),
     Forget(VmId),
+    /// Its only adapter is taken out of the pool, or let back.
+    Isolate(bool),
 }
 
 /// Names of all that may happen.
@@ -91,6 +93,7 @@ pub fn kinds() -> impl Iterator<Item = String> {
         Happening::Policy(vm, true),
         Happening::Invent(vm),
         Happening::Forget(vm),
+        Happening::Isolate(true),
     ]
     .into_iter()
     .map(kind)
@@ -109,7 +112,7 @@ impl Alone {
         let either = scene.one_in(2);
         let level = [Performance::Low, Performance::Medium][scene.below(2)];
         let job = [VmJob::Saving, VmJob::Dumping, VmJob::Outgoing][scene.below(3)];
-        match scene.below(44) {
+        match scene.below(46) {
             0..=9 => Happening::Want(vm, Some(level)),
             10..=13 => Happening::Want(vm, None),
             14..=15 => Happening::Park(vm, either),
@@ -131,8 +134,28 @@ impl Alone {
             40 => Happening::Discipline(vm, either),
             41 => Happening::Policy(vm, either),
             42 => Happening::Invent(vm),
-            _ => Happening::Forget(vm),
+            43 => Happening::Forget(vm),
+            _ => Happening::Isolate(either),
         }
+    }
+
+    /// VMs keep the VFs that they have, and nobody is given one until it is let back.
+    pub(super) fn isolate(&mut self, out: bool) {
+        let adapter = self.node.host.with(|machine| {
+            let mut adapters = machine.adapters.iter();
+            let its = adapters.find(|adapter| adapter.ifname == uplink());
+            its.map(|adapter| (adapter.ifname.clone(), adapter.id.clone()))
+        });
+        let isolated = adapter.filter(|_| out).map(|(adapter, id)| Isolated {
+            node: self.node.name.parse().expect("a node's name"),
+            adapter,
+            id,
+            since: jiff::Timestamp::UNIX_EPOCH,
+            detection: None,
+            because: "it is taken out".to_owned(),
+        });
+        self.desired.isolated = isolated.into_iter().collect();
+        self.tell();
     }
 
     fn state(&self, vm: VmId) -> (VmState, Option<VmJob>) {
@@ -170,6 +193,7 @@ impl Alone {
                     self.tell();
                 }
             }
+            Happening::Isolate(out) => self.isolate(out),
             Happening::Stop(vm) => vms.stop(vm.uuid()),
             Happening::Start(vm) => {
                 let off = self.state(vm).0 == VmState::Off;

@@ -301,3 +301,59 @@ fn the_worst_is_first_and_of_these_the_oldest() {
     let codes: Vec<Code> = watch.state.open().iter().map(|fault| fault.code).collect();
     assert_eq!(codes, [Code::AdapterLinkDown, Code::DriftRepaired]);
 }
+
+#[test]
+fn what_was_done_about_a_fault_is_the_end_of_its_evidence() {
+    let mut watch = Watch::new();
+    watch.step(0, &down("Down."));
+    watch.step(OPENS, &down("Down."));
+    let id = watch.state.open()[0].id.clone();
+    let remarked = watch.state.remark(&id, "It stays.", watch.now());
+    assert!(matches!(&remarked.changes[..], [Changed::Updated(_)]));
+    let evidence = |watch: &Watch| watch.state.open()[0].evidence.clone();
+    assert_eq!(evidence(&watch), "Down. It stays.");
+    // Said again it is no news, and what is found stands before it.
+    assert_eq!(
+        watch.state.remark(&id, "It stays.", watch.now()),
+        Stepped::default()
+    );
+    assert_eq!(watch.told(1, &down("Down.")), [""; 0]);
+    assert_eq!(watch.told(100, &down("No carrier.")), ["updated"]);
+    assert_eq!(evidence(&watch), "No carrier. It stays.");
+    let key = Key::of(link::DOWN.code, &object());
+    let kept = watch.state.kept(&key, &watch.tuning).unwrap();
+    let text = serde_json::to_string(&kept).unwrap();
+    watch.state = State::restored([serde_json::from_str(&text).unwrap()], watch.now());
+    watch.state.remark(&id, "It went.", watch.now());
+    assert_eq!(evidence(&watch), "No carrier. It went.");
+    // The next fault is another.
+    watch.step(1, &Found::default());
+    assert_eq!(watch.told(CLOSES, &Found::default()), ["closed"]);
+    watch.step(1, &down("Down."));
+    watch.step(OPENS, &down("Down."));
+    assert_eq!(evidence(&watch), "Down.");
+    assert_eq!(
+        watch.state.remark("none", "x", watch.now()),
+        Stepped::default()
+    );
+}
+
+#[test]
+fn what_somebody_says_is_cured_closes_and_counts_anew() {
+    let mut watch = Watch::new();
+    let flaps = |total| {
+        let mut found = Found::default();
+        let finding = Finding::new(&link::FLAPS, object(), "Flaps.");
+        found.counted(&link::FLAPS, finding, total);
+        found
+    };
+    watch.step(0, &flaps(0));
+    assert_eq!(watch.told(1, &flaps(4)), ["opened"]);
+    let key = Key::of(link::FLAPS.code, &object());
+    let cleared = watch.state.cleared(&key);
+    assert!(matches!(&cleared.changes[..], [Changed::Closed(_)]));
+    assert!(cleared.keep.contains(&key) && watch.state.open().is_empty());
+    assert_eq!(watch.told(1, &flaps(4)), [""; 0]);
+    assert_eq!(watch.told(1, &flaps(7)), [""; 0], "three since then");
+    assert_eq!(watch.told(1, &flaps(8)), ["opened"]);
+}
