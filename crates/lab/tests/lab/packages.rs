@@ -278,6 +278,8 @@ fn as_before(rig: &Rig, before: &str) {
         rig.node("test -e /var/lib/accelnet/ledger.json || echo gone"),
         "gone\n"
     );
+    // VFs that go take the link down for a moment.
+    rig.until(30, "[ \"$(cat /sys/class/net/pf0/carrier)\" = 1 ]");
     let report = rig.lab.probe("vm1", 2.0, PPS).unwrap();
     assert_eq!(report.lost, 0, "{report:?}");
 }
