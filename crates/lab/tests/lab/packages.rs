@@ -2,7 +2,7 @@
 //! VM's packets counted meanwhile. The packages are made by scripts/deb, of the programs beside this test.
 
 use std::{
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::Command,
     time::{Duration, Instant},
 };
