@@ -44,7 +44,7 @@ pub fn python_on_the_node(rig: &mut Rig) {
         .unwrap();
     assert!(output.status.success(), "{output:?}");
     bring(rig, "python", &place);
-    rig.node("apt-get -q -y install ./*.deb > /dev/null 2>&1; rm -f *.deb; python3 --version");
+    rig.node("apt-get -q -y install ./*.deb > /dev/null 2>&1 < /dev/null; rm -f *.deb; python3 --version");
 }
 
 /// What a run told of the node.

@@ -251,16 +251,13 @@ fn guides() {
 fn packages() {
     let mut rig = Rig::up(options());
     rig.step("the guide is whole", packages::the_guide_is_whole);
-    let mut before = String::new();
-    rig.step("without the product", |rig| {
-        before = packages::without_the_product(rig);
-    });
+    rig.step("without the product", packages::without_the_product);
     rig.step("from packages to the first VM", packages::the_first_vm);
     rig.step("configured", packages::configured);
     rig.step("upgraded under traffic", packages::upgraded);
     rig.step("not removed under a VM", packages::not_removed);
-    rig.step("given back", |rig| packages::given_back(rig, &before));
-    rig.step("removed", |rig| packages::removed(rig, &before));
+    rig.step("given back", packages::given_back);
+    rig.step("removed", packages::removed);
     rig.step("Python on the node", ansible::python_on_the_node);
     rig.step("by Ansible", ansible::a_host);
 }

@@ -2,7 +2,7 @@
 //! VM's packets counted meanwhile. The packages are made by scripts/deb, of the programs beside this test.
 
 use std::{
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::Command,
     time::{Duration, Instant},
 };
@@ -29,8 +29,13 @@ const WORLD: &str = "cat /sys/class/net/pf0/device/sriov_numvfs; \
      for port in /sys/class/net/br0/brif/*; do grep -H . $port/learning $port/unicast_flood $port/isolated; done; \
      bridge fdb show | grep -E 'permanent|static' | grep -vE '^(01|33):' | sort";
 
-/// What the lab itself put there goes; how the node is then.
-pub fn without_the_product(rig: &mut Rig) -> String {
+/// Where it is kept how the node was, so that steps can be run again.
+fn before(rig: &Rig) -> PathBuf {
+    rig.directory().join("before")
+}
+
+/// What the lab itself put there goes.
+pub fn without_the_product(rig: &mut Rig) {
     rig.node(
         "systemctl disable -q --now accelnet-park accelnetd accelnet-boot
          rm -rf /usr/local/bin/accelnet /usr/local/bin/accelnetd /etc/systemd/system/accelnet*.service \
@@ -43,7 +48,7 @@ pub fn without_the_product(rig: &mut Rig) -> String {
          getent group accelnet || true; ls -d /etc/libvirt/hooks/qemu.d/* 2>/dev/null || true",
     );
     assert_eq!(left, "", "what the lab put there is still there");
-    rig.node(WORLD)
+    std::fs::write(before(rig), rig.node(WORLD)).unwrap();
 }
 
 /// Packages of this version; the directory that they are in.
@@ -240,7 +245,7 @@ pub fn not_removed(rig: &mut Rig) {
 }
 
 /// What is ours is given back, the rest is as it was.
-pub fn given_back(rig: &mut Rig, before: &str) {
+pub fn given_back(rig: &mut Rig) {
     let mut guide = Document::section(GUIDE, "## Give a host back");
     let dry = guide.typed(rig, "accelnetd reset --dry-run");
     assert!(
@@ -267,23 +272,26 @@ pub fn given_back(rig: &mut Rig, before: &str) {
     let reset = rig.node("echo yes | script -qec 'accelnetd reset' /dev/null");
     assert!(reset.contains("as it was before accelnet"), "{reset}");
     guide.ends();
-    as_before(rig, before);
+    as_before(rig);
     let again = rig.node("accelnetd reset --dry-run");
     assert_eq!(again, "Nothing of accelnet's is on this host.\n");
 }
 
-fn as_before(rig: &Rig, before: &str) {
+fn as_before(rig: &Rig) {
+    let before = std::fs::read_to_string(before(rig)).unwrap();
     assert_eq!(rig.node(WORLD), before);
     assert_eq!(
         rig.node("test -e /var/lib/accelnet/ledger.json || echo gone"),
         "gone\n"
     );
+    // VFs that go take the link down for a moment.
+    rig.until(30, "[ \"$(cat /sys/class/net/pf0/carrier)\" = 1 ]");
     let report = rig.lab.probe("vm1", 2.0, PPS).unwrap();
     assert_eq!(report.lost, 0, "{report:?}");
 }
 
 /// A removal gives the host back by itself, and a purge leaves nothing.
-pub fn removed(rig: &mut Rig, before: &str) {
+pub fn removed(rig: &mut Rig) {
     rig.node(
         "systemctl start accelnetd accelnet-park
          accelnet intent add compute --bridge br0 --adapter pf0 > /dev/null
@@ -292,7 +300,7 @@ pub fn removed(rig: &mut Rig, before: &str) {
     rig.until(30, "[ $(cat /sys/class/net/pf0/device/sriov_numvfs) = 7 ]");
     let mut guide = Document::section(GUIDE, "## Remove");
     guide.done(rig, "apt-get remove accelnet-agent");
-    as_before(rig, before);
+    as_before(rig);
     let units = rig.node("systemctl list-units --no-legend --state=active 'accelnet*'");
     assert_eq!(units, "", "nothing runs any more");
     guide.done(
