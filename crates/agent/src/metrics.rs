@@ -112,7 +112,7 @@ fn of_adapter(text: &mut Text, adapter: &AdapterStatus, counters: Option<&Traffi
         let labels = &[pci.as_str(), name, number.as_str()];
         text.put(&table::VF_COUNTED, labels, counts);
         if counts {
-            put_all(text, OF_VF, labels, of);
+            put_all(text, OF_VF, labels, &of);
         }
     }
 }

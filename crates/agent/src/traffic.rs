@@ -6,14 +6,25 @@ use accelnet_model::{
 };
 
 /// What was counted of the VFs of an adapter, in the order of their numbers, and whether anything shows that its
-/// driver counts at all: one that does not says zero of every VF.
+/// driver counts at all: one that does not says zero of every VF. The same of what is dropped, which fewer drivers
+/// count: where no VF of the adapter had any, it is not known.
 pub fn of_adapter<'a>(
     adapter: &'a AdapterFacts,
     traffic: &'a Traffic,
-) -> Option<(bool, impl Iterator<Item = (u32, &'a Counters)>)> {
+) -> Option<(bool, impl Iterator<Item = (u32, Counters)> + use<'a>)> {
     let vfs = traffic.vfs.get(&adapter.ifname)?;
     let counts = vfs.values().any(Counters::is_any);
-    Some((counts, vfs.iter().map(|(number, of)| (*number, of))))
+    let any = |of: fn(&Counters) -> Option<u64>| vfs.values().any(|vf| of(vf) > Some(0));
+    let (to, from) = (any(|vf| vf.rx_dropped), any(|vf| vf.tx_dropped));
+    let counted = vfs.iter().map(move |(number, of)| {
+        let counters = Counters {
+            rx_dropped: of.rx_dropped.filter(|_| to),
+            tx_dropped: of.tx_dropped.filter(|_| from),
+            ..*of
+        };
+        (*number, counters)
+    });
+    Some((counts, counted))
 }
 
 /// What was counted of the NICs of a VM.
@@ -65,7 +76,7 @@ fn of_vf(
     };
     let counted = of_adapter(adapter, traffic).and_then(|(counts, mut vfs)| {
         let (_, counters) = vfs.find(|(number, _)| *number == vf.index)?;
-        Some((counts, *counters))
+        Some((counts, counters))
     });
     Some(match counted {
         None => not_seen("the kernel tells nothing of its adapter's VFs"),
@@ -167,6 +178,24 @@ mod tests {
             matches!(&none, Counted::NotCounted { driver } if driver == "igb"),
             "{none:?}"
         );
+    }
+
+    #[test]
+    fn no_drops_are_known_of_a_driver_that_counts_packets_alone() {
+        let (status, vm) = scene();
+        let of = |second: Option<u64>| {
+            let mut traffic = traffic([5, 5]);
+            for vfs in traffic.vfs.values_mut() {
+                vfs.get_mut(&0).unwrap().tx_dropped = Some(0);
+                vfs.get_mut(&1).unwrap().tx_dropped = second;
+            }
+            match of_vm(&status, &vm, &Ok(traffic)).remove(0).vf {
+                Some(Counted::Counted(of)) => of.tx_dropped,
+                other => panic!("{other:?}"),
+            }
+        };
+        assert_eq!(of(Some(0)), None);
+        assert_eq!(of(Some(7)), Some(0));
     }
 
     #[test]

@@ -13,6 +13,7 @@ pub fn of_nics(nics: &[NicTraffic]) -> String {
         "since",
         "changes in 1 h",
         "by its VF",
+        "interrupts",
         "by the switch",
     ]);
     for nic in nics {
@@ -22,7 +23,8 @@ pub fn of_nics(nics: &[NicTraffic]) -> String {
             path(nic.path).to_owned(),
             dash(since),
             dash(nic.switches_last_hour),
-            dash(nic.vf.as_ref().map(|of| by_vf(of, nic.interrupts))),
+            dash(nic.vf.as_ref().map(counted)),
+            dash(nic.interrupts.map(fired)),
             dash(nic.software.as_ref().map(counted)),
         ];
         add(&mut rows, row);
@@ -30,17 +32,11 @@ pub fn of_nics(nics: &[NicTraffic]) -> String {
     text(&rows)
 }
 
-/// With the interrupts of a VF that nobody counts, which are all that shows its use.
-fn by_vf(of: &Counted, interrupts: Option<Interrupts>) -> String {
-    let counted = counted(of);
-    match (of, interrupts) {
-        (Counted::NotCounted { .. }, Some(Interrupts { vectors: 0, .. })) => {
-            format!("{counted}, no interrupts enabled")
-        }
-        (Counted::NotCounted { .. }, Some(Interrupts { vectors, fired })) => {
-            format!("{counted}, {vectors} interrupts fired {fired} times")
-        }
-        _ => counted,
+/// What shows the use of a VF also where nobody counts what goes by it.
+fn fired(Interrupts { vectors, fired }: Interrupts) -> String {
+    match vectors {
+        0 => "none enabled".to_owned(),
+        _ => format!("{vectors}, fired {fired} times"),
     }
 }
 
@@ -131,7 +127,7 @@ mod tests {
         };
         let shown = of_nics(std::slice::from_ref(&nic));
         assert!(
-            shown.contains("not counted by igb, 3 interrupts fired 70 times"),
+            shown.contains("not counted by igb  3, fired 70 times"),
             "{shown}"
         );
         assert!(

@@ -103,8 +103,8 @@ fn from_nothing_to_an_accelerated_vm_and_back() {
   node: node1  state: running  vCPUs: 2  wanted: Medium
  NIC                BRIDGE  INTENT   WANTED  PATH  ADAPTER  VF            QUEUE PAIRS   REASON
  02:00:00:00:77:01  br0     compute  Medium  VF    pf0      0000:01:10.0  2 (1 in use)
- NIC                PATH  SINCE  CHANGES IN 1 H  BY ITS VF                                        BY THE SWITCH
- 02:00:00:00:77:01  VF    -      0               not counted by igb, 3 interrupts fired 70 times  received 12 (1.5 KiB), sent 3 (200 B), none dropped
+ NIC                PATH  SINCE  CHANGES IN 1 H  BY ITS VF           INTERRUPTS         BY THE SWITCH
+ 02:00:00:00:77:01  VF    -      0               not counted by igb  3, fired 70 times  received 12 (1.5 KiB), sent 3 (200 B), none dropped
 staged for the next cold start: NIC 02:00:00:00:77:01 has 2 queues on the software path (1 now)
 "
     );

@@ -87,6 +87,11 @@ pub fn faults(rig: &mut Rig) {
     assert!(watched.contains("adapter_link_down"), "{watched}");
     let why = guide.done(rig, "accelnet explain adapter_link_down");
     assert!(why.contains("cure:"), "{why}");
+    // What went by each path, with what nobody counts.
+    let shown = guide.done(rig, "accelnet vm show vm1");
+    assert!(shown.contains("BY ITS VF"), "{shown}");
+    let chain = guide.done(rig, "accelnet vm explain vm1");
+    assert!(chain.contains("By its tap: "), "{chain}");
     guide.done(rig, "accelnet hud ack 663880f1 --note 'cable ordered'");
     guide.done(rig, "accelnet hud mute 663880f1 --for 8h");
     guide.done(rig, "accelnet hud unmute 663880f1");
