@@ -264,6 +264,13 @@ impl State {
         Some((key.clone(), entry.fault.clone()))
     }
 
+    /// What was found of an open fault, by its id, without what was done about it.
+    pub fn found(&self, id: &str) -> Option<&str> {
+        let mut open = self.entries.values();
+        let found = open.find(|entry| entry.phase == Phase::Open && entry.fault.id == id)?;
+        Some(found.plain_evidence())
+    }
+
     /// Says of an open fault, by its id, what was done about it, or why nothing was: the end of its evidence from now on.
     pub fn remark(&mut self, id: &str, remark: &str, now: Moment) -> Stepped {
         let mut stepped = Stepped::default();

@@ -19,8 +19,10 @@ use uuid::Uuid;
 
 use crate::{
     Server,
-    admission::{self, Decision, Why},
+    admission::{self, Decided, Decision, Why},
+    apart::apart,
     audit::{Actor, Asked},
+    state::Wish,
     view,
 };
 
@@ -101,21 +103,24 @@ impl Server {
             "adapter isolate",
             format!("{node}/{adapter} {}", fault.code),
         );
+        let found = {
+            let inner = self.shared.health.inner.lock().await;
+            let found = inner.state.found(&fault.id).map(str::to_owned);
+            // It closed a moment ago.
+            found?
+        };
         let why = Why {
             detection: Some(fault.code),
-            because: format!("{}: {}", fault.code, fault.evidence),
+            because: format!("{}: {found}", fault.code),
         };
         let (server, request) = (self.clone(), asked.clone());
-        let changed = self.change(&asked, move |wish| -> Decision {
+        let decided = self.if_it_can_be(&asked, move |wish| -> Decision {
             let now = server.shared.health.now().at;
             let seen = server.seen();
             admission::isolate(wish, &seen, (&node, &adapter), &why, (&request, now))
         });
-        Some(
-            changed
-                .await
-                .map(|_| "It is taken out of the pool until somebody lets it back.".to_owned()),
-        )
+        let done = "It is taken out of the pool until somebody lets it back.";
+        Some(decided.await.map(|()| done.to_owned()))
     }
 
     /// Keeps the VM that a fault is about on its software path.
@@ -123,7 +128,7 @@ impl Server {
         let uuid = vm_of(fault)?;
         let asked = own("vm park", format!("{} {}", fault.object.name, fault.code));
         let server = self.clone();
-        let changed = self.change(&asked, move |wish| -> Decision {
+        let decided = self.if_it_can_be(&asked, move |wish| -> Decision {
             let seen = server.seen();
             match view::one(wish, &seen, uuid) {
                 // Somebody keeps it there already, perhaps for a shorter time.
@@ -131,11 +136,27 @@ impl Server {
                     let now = server.shared.health.now().at;
                     admission::park(wish, &seen, &vm, &ParkRequest::default(), now)
                 }
-                _ => Ok(admission::Decided::nothing()),
+                _ => Ok(Decided::nothing()),
             }
         });
         let done = "It is kept on its software path until somebody unparks it.";
-        Some(changed.await.map(|_| done.to_owned()))
+        Some(decided.await.map(|()| done.to_owned()))
+    }
+
+    /// Asks for a change only if it would be one: what is refused again and again is nobody's news.
+    async fn if_it_can_be(
+        &self,
+        asked: &Asked,
+        mut decide: impl FnMut(&Wish) -> Decision + Send + 'static,
+    ) -> Result<(), Vec<Problem>> {
+        let Some(wish) = self.shared.told.newest() else {
+            return Ok(());
+        };
+        let decided = apart(|| decide(&wish))?;
+        if decided.writes.is_empty() {
+            return Ok(());
+        }
+        self.change(asked, decide).await.map(drop)
     }
 
     /// Adds to a fault's evidence what was done about it.

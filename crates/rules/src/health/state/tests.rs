@@ -320,6 +320,7 @@ fn what_was_done_about_a_fault_is_the_end_of_its_evidence() {
     assert_eq!(watch.told(1, &down("Down.")), [""; 0]);
     assert_eq!(watch.told(100, &down("No carrier.")), ["updated"]);
     assert_eq!(evidence(&watch), "No carrier. It stays.");
+    assert_eq!(watch.state.found(&id), Some("No carrier."));
     let key = Key::of(link::DOWN.code, &object());
     let kept = watch.state.kept(&key, &watch.tuning).unwrap();
     let text = serde_json::to_string(&kept).unwrap();

@@ -14,14 +14,11 @@ fn two_uplinks(vfs: usize) -> (Observed, NodeDesired) {
     port.ifname = "pf1".parse().unwrap();
     observed.bridges[0].ports.push(port);
     let mut wish = desired(Some(Performance::Low));
-    wish.vms.push(tests::wish(2, Some(Performance::Low)));
+    wish.vms.push(super::wish(2, Some(Performance::Low)));
     wish.intents[0].adapters.push("pf1".parse().unwrap());
     // What the second adapter must receive for it does.
     for action in actions(&observed, &wish) {
-        if let Action::Filter {
-            pf, mac, present, ..
-        } = action
-        {
+        if let Action::Filter { pf, mac, present } = action {
             let mut adapters = observed.adapters.iter_mut();
             let adapter = adapters.find(|adapter| adapter.ifname == pf).unwrap();
             adapter.filter.retain(|other| *other != mac);
@@ -59,7 +56,7 @@ fn vms_leave_an_isolated_adapter_one_after_the_other_for_another_one() {
     for adapter in &mut observed.adapters {
         adapter.filter.push(mac);
     }
-    let (place, ..) = to_vf(&plan(&observed, &wish, &memory, NOW));
+    let (place, ..) = to_vf(&planned(&observed, &wish));
     assert_eq!(place.uplink.as_str(), "pf1");
 }
 
