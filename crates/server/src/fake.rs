@@ -374,8 +374,10 @@ impl Fake {
             (true, Some(vf)) if running => {
                 let its = self.observed.vf(vf);
                 let isolated = its.is_some_and(|(adapter, _)| adapter.isolated.is_some());
-                let mut others = self.observed.giving_uplinks(intent);
-                let room = others.any(|pf| free_vfs(&self.observed, pf).next().is_some());
+                let room = self
+                    .observed
+                    .giving_uplinks(intent)
+                    .any(|pf| free_vfs(&self.observed, pf).next().is_some());
                 if isolated && room {
                     self.give_back(number, vf);
                     self.move_nic(intent, number, nic, to_vf, running);

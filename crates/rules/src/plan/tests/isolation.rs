@@ -95,7 +95,7 @@ fn nobody_is_given_a_vf_of_an_isolated_adapter_and_it_is_said_why() {
     let level = Performance::Low;
     let memory = memory(&observed);
     let intent = &wish.intents[0];
-    let given = crate::plan::free_vf(&observed, intent, &memory, &Plan::default(), level);
+    let given = free_vf(&observed, intent, &memory, &Plan::default(), level);
     assert_eq!(given, None, "nor one that comes in");
     // A level of a VM that is on it is as it was.
     let mut observed = accelerated();
