@@ -332,11 +332,11 @@ async fn what_was_said_of_a_node_s_adapters_is_forgotten_with_the_node() {
         .await;
     let wish = rig.server.wish().await.unwrap();
     let node: Name = "node1".parse().unwrap();
-    let decided = crate::admission::forget_isolated(&wish, &node);
+    let decided = admission::forget_isolated(&wish, &node);
     assert_eq!(decided.writes.len(), 1);
     let other: Name = "node2".parse().unwrap();
     assert!(
-        crate::admission::forget_isolated(&wish, &other)
+        admission::forget_isolated(&wish, &other)
             .writes
             .is_empty()
     );
