@@ -335,9 +335,5 @@ async fn what_was_said_of_a_node_s_adapters_is_forgotten_with_the_node() {
     let decided = admission::forget_isolated(&wish, &node);
     assert_eq!(decided.writes.len(), 1);
     let other: Name = "node2".parse().unwrap();
-    assert!(
-        admission::forget_isolated(&wish, &other)
-            .writes
-            .is_empty()
-    );
+    assert!(admission::forget_isolated(&wish, &other).writes.is_empty());
 }
