@@ -128,9 +128,9 @@ mod tests {
     #[test]
     fn vfs_here_and_queue_pairs_there_are_pieces_too() {
         // One adapter has no VF left, the other no queue pair.
-        let nodes = vec![node("a", 1, Queues::pool(8)), node("b", 8, Queues::pool(1))];
-        let low = Performance::Low;
-        let found = with(nodes, &[("a", low), ("b", low)]).fragments();
+        let nodes = vec![node("a", 1, Queues::pool(8)), node("b", 8, Queues::pool(4))];
+        let vms = [("a", Performance::Low), ("b", Performance::High)];
+        let found = with(nodes, &vms).fragments();
         let levels: Vec<_> = found.iter().map(|left| left.level).collect();
         assert_eq!(levels, Performance::ALL);
         assert_eq!((found[0].vfs, found[0].queue_pairs), (7, 7));

@@ -279,7 +279,7 @@ async fn a_vm_that_goes_to_and_fro_is_parked_until_somebody_unparks_it() {
     passes(10).await;
     let vm = rig.done("GET", "/vms/vm1", Value::Null).await;
     assert_eq!(vm["parked"]["until_unparked"], true, "{vm}");
-    assert_eq!(vm["level"], "Low");
+    assert_eq!(vm["level"], "low");
     let evidence = rig.evidence(Code::VfSwitchesOften).await;
     assert!(
         evidence.ends_with("until somebody unparks it."),
