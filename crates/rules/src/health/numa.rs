@@ -43,7 +43,7 @@ pub fn check(scene: &NodeScene<'_>, found: &mut Found) {
                     Side::Fits => {}
                     Side::NotKnown => unknown = true,
                     Side::Elsewhere(what) => {
-                        words.push(format!("{what}, its VF is of {adapter} at NUMA node {at}"))
+                        words.push(format!("{what}, its VF is of {adapter} at NUMA node {at}"));
                     }
                 }
             }

@@ -44,7 +44,7 @@ fn vms_leave_an_isolated_adapter_one_after_the_other_for_another_one() {
     };
     assert_eq!((first.nic, first.going()), (nic(&observed, 0), Going::Back));
     // While it goes nobody else does.
-    let mut during = memory.clone();
+    let mut during = memory;
     during.moves.insert(first.nic, first.clone());
     assert_eq!(begun(&plan(&observed, &wish, &during, NOW)), []);
     // It is on its tap: its new VF comes before the next one's leave, and is not of the isolated adapter.

@@ -264,11 +264,11 @@ async fn a_vm_that_goes_to_and_fro_is_parked_until_somebody_unparks_it() {
     let switch = async |rig: &Rig, times: u32| {
         for _ in 0..times {
             rig.nodes.sees("node1", |seen| {
-                seen.vms[0].nics[0].alias = Some("gone".into())
+                seen.vms[0].nics[0].alias = Some("gone".into());
             });
             passes(3).await;
             rig.nodes.sees("node1", |seen| {
-                seen.vms[0].nics[0].alias = Some("net0".into())
+                seen.vms[0].nics[0].alias = Some("net0".into());
             });
             passes(3).await;
         }
