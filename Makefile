@@ -32,7 +32,7 @@ test-build: deps
 demo: build ## a running VM goes to a VF and back, measured (KEEP=1 leaves it running, ROUNDS=10 measures longer)
 	$(LAB) --name demo demo --out $(TARGET)/demo $(if $(KEEP),--keep) $(if $(ROUNDS),--rounds $(ROUNDS))
 
-test: unit-test contract-test metrics-test sim fuzz lab-test ## all tests, on simulated twins and in the lab
+test: unit-test contract-test metrics-test hooks-test sim fuzz lab-test ## all tests, on simulated twins and in the lab
 
 # Property tests try the same cases in every run, only so that a failure is one of the change under test
 # and can be had again: any other seed (make unit-test PROPTEST_RNG_SEED=…) takes as long.
@@ -122,7 +122,7 @@ deb-test: deps ## the same of what tests use, installed, upgraded and purged on 
 cockpit-test: test-build ## the page for Cockpit in Debian's Cockpit, through a headless Chromium, as root (not in make test)
 	CARGO_TARGET_DIR=$(TARGET) scripts/cockpit-test
 
-hooks-test: test-build ## the example hooks for OpenNebula and CloudStack against a server with made-up nodes (not in make test)
+hooks-test: test-build ## the example hooks for OpenNebula and CloudStack against a server with made-up nodes
 	@scripts/install-deps hooks
 	CARGO_TARGET_DIR=$(TARGET) scripts/hooks-test
 

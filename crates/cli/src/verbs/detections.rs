@@ -66,9 +66,10 @@ pub fn page() -> String {
         };
         let (opens, closes) = windows(detection.window);
         page.push_str(&format!(
-            "\n## {code}\n\n**{}** {severity}, about a {}.\n\n*Found by:* {}\n\n*Told:* {opens}; closes after {closes}. \
+            "\n## {code}\n\n**{}** {severity}, about {} {}.\n\n*Found by:* {}\n\n*Told:* {opens}; closes after {closes}. \
              {}\n\n*Cure:* {}\n",
             code.title(),
+            article(detection.about),
             detection.about,
             detection.finds,
             detection.because,
@@ -76,6 +77,13 @@ pub fn page() -> String {
         ));
     }
     page
+}
+
+fn article(noun: &str) -> &'static str {
+    match noun.starts_with(['a', 'e', 'i', 'o', 'u']) {
+        true => "an",
+        false => "a",
+    }
 }
 
 fn codes(codes: &[Code]) -> String {
