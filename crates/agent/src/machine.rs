@@ -246,7 +246,7 @@ impl Machine {
                 self.memory.departing.remove(&vm);
                 let mut vms = self.observed.vms.iter_mut();
                 if let Some(facts) = vms.find(|facts| facts.uuid == vm) {
-                    facts.job = facts.job.filter(|job| *job != VmJob::Outgoing);
+                    facts.job = facts.job.filter(|job| *job == VmJob::Incoming);
                 }
                 // A look that is under way may have seen it on its way still.
                 self.looks.touch_vm(vm, now);

@@ -39,3 +39,10 @@ fn a_host_does_the_same_each_time() {
 fn a_cluster_does_the_same_each_time() {
     each_is_its_own(&["--cluster"]);
 }
+
+/// As they were when they found something: what befalls a seed changes with what may befall it.
+#[test]
+fn seeds_that_found_a_fault_pass() {
+    // A dump that the agent had ended was taken to go on until the next look: the guest was on its tap alone.
+    passes(&["--happenings", "40"], 256);
+}
