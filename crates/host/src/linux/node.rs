@@ -57,10 +57,10 @@ fn smt_active(root: &Root) -> Result<Support<bool>> {
 /// without NUMA.
 fn numa(root: &Root) -> Result<Support<Vec<NumaNode>>> {
     let directory = root.path("sys/devices/system/node");
-    if !directory.exists() {
+    let names = sysfs::names(&directory)?;
+    if names.is_empty() {
         return Ok(Support::Unsupported);
     }
-    let names = sysfs::names(&directory)?;
     let numbers = names.iter().filter_map(|name| name.strip_prefix("node"));
     let mut nodes = Vec::new();
     for number in numbers.filter_map(|number| number.parse::<u32>().ok()) {
