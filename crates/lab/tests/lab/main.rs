@@ -19,6 +19,7 @@
 //! | [`crash_moves`] | VMs that are moved meanwhile |
 //! | [`connectivity`] | cables, guests that start anew, saves, shutdowns, an agent that dies |
 //! | [`health`] | faults that are provoked: each opens and closes |
+//! | [`ordinary`] | ordinary work, in which none opens |
 //! | [`cluster`] | three nodes that are one cluster: what the lab gives it |
 //! | [`joined`] | what the product makes of it |
 //! | [`moving`] | VMs that are moved between them, and whose node dies |
@@ -52,6 +53,7 @@ mod itself;
 mod joined;
 mod many_vfs;
 mod moving;
+mod ordinary;
 mod pacemaker;
 mod packages;
 mod policies;
@@ -234,6 +236,14 @@ fn faults_told() {
     let mut rig = Rig::up(options());
     rig.step("one of each", connectivity::one_of_each);
     rig.step("faults", health::faults);
+}
+
+/// An hour of ordinary work (`ACCELNET_LAB_MINUTES`): no false alarm.
+#[test]
+fn ordinary_work() {
+    let mut rig = Rig::up(options());
+    rig.step("one of each", connectivity::one_of_each);
+    rig.step("ordinary work", ordinary::work);
 }
 
 /// README, tutorial and guides, line by line.
