@@ -213,7 +213,7 @@ impl Host for Linux {
     }
 
     fn observe_adapter_traffic(&self, pf: &IfName) -> Result<Traffic> {
-        traffic::observe_adapter(pf)
+        traffic::observe_adapter(&self.root, &self.log, pf)
     }
 
     fn rx_packets(&self, port: &IfName) -> Result<u64> {

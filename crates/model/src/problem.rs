@@ -534,6 +534,10 @@ catalogue! {
         "The adapter drops what a guest sends by its VF."
         "The guest sends frames with another source address or VLAN than its own (the spoof check), or what the card takes for malicious. The adapter counts them (IFLA_VF_STATS_TX_DROPPED). A switch with the same rules would have dropped them as well."
         "Look in the guest for bridges, macvlan interfaces, VRRP and containers with addresses of their own; give such a VM no level, or take what is in it away."
+    VfMisused "vf_misused" FAILED
+        "A guest sends by its VF what it must not."
+        "The driver of its adapter says so in the kernel's log: frames with another source address or VLAN than its own (the spoof check), which the card drops, or what the card takes for malicious (MDD), for which some drivers (i40e, ice) take the VF out of service until it is reset. Nothing of it reaches the wire."
+        "Look in the guest for bridges, macvlan interfaces, VRRP and containers with addresses of their own; give such a VM no level, or take what is in it away. If it has lost its VF over it, park and unpark it."
     FaultNotFound "fault_not_found" NOT_FOUND
         "There is no open fault with this id."
         "Faults close by themselves when what they told of is gone. An id is the same whenever the fault is there."

@@ -144,6 +144,9 @@ pub struct AdapterDrops {
     pub adapter: IfName,
     /// Packets to the host that it had no buffer for, since the agent's start.
     pub no_buffer: u64,
+    /// How often its driver said that a VF sends what it must not, and not which VF, since the agent's start.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub misused: u64,
 }
 
 /// What an adapter dropped at a VF of a VM, while the VM has it.
@@ -159,6 +162,13 @@ pub struct VfDrops {
     pub to_guest: u64,
     /// Packets of the guest: its address was not its own, or the card's firmware did not like them.
     pub from_guest: u64,
+    /// How often the adapter's driver said that the guest sends what it must not.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub misused: u64,
+}
+
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 /// The counters of a machine at one moment.
@@ -171,6 +181,9 @@ pub struct Traffic {
     pub vfs: BTreeMap<IfName, BTreeMap<u32, Counters>>,
     /// Interrupts of VFs that vfio hands to guests; a VF without any is not there. `None` if they were not read.
     pub interrupts: Option<BTreeMap<PciAddress, Interrupts>>,
+    /// How often the driver of the one adapter that was asked has said that a VF's user sends what it must not, by the
+    /// VF's number; without one it did not say which. `None` if that was not read.
+    pub misuse: Option<BTreeMap<Option<u32>, u64>>,
 }
 
 #[cfg(test)]

@@ -54,12 +54,17 @@ struct OfNic {
     by_tap: u32,
     to_guest: u64,
     from_guest: u64,
+    /// What its driver had said of the VF at the last look, and how often it did since then.
+    said: Option<u64>,
+    misused: u64,
 }
 
 #[derive(Debug, Clone, Default)]
 struct OfAdapter {
     missed: Option<u64>,
     no_buffer: u64,
+    said: Option<u64>,
+    misused: u64,
 }
 
 /// A NIC that has a VF.
@@ -117,6 +122,20 @@ fn dropped(before: Option<u64>, now: Option<u64>) -> u64 {
     grown.unwrap_or(0)
 }
 
+/// The same, where a look that says nothing is passed over.
+fn gone_on(last: &mut Option<u64>, now: Option<u64>) -> u64 {
+    match now {
+        Some(now) => dropped(last.replace(now), Some(now)),
+        None => 0,
+    }
+}
+
+/// How often the adapter's driver has spoken of a VF: a log in which it is not has not spoken of it.
+fn said_of(read: &Traffic, vf: Option<u32>) -> Option<u64> {
+    let misuse = read.misuse.as_ref()?;
+    Some(misuse.get(&vf).copied().unwrap_or(0))
+}
+
 impl Counts {
     /// Nothing is known, and nothing told.
     pub fn is_empty(&self) -> bool {
@@ -147,12 +166,14 @@ impl Counts {
         let used: BTreeSet<&IfName> = nics.iter().map(|nic| &nic.adapter.ifname).collect();
         self.adapters.retain(|name, _| used.contains(name));
         for name in used {
-            let missed = read.get(name).and_then(|read| read.interfaces.get(name));
-            let Some(missed) = missed.and_then(|counters| counters.rx_missed) else {
+            let Some(read) = read.get(name) else {
                 continue;
             };
+            let own = read.interfaces.get(name);
+            let missed = own.and_then(|counters| counters.rx_missed);
             let known = self.adapters.entry(name.clone()).or_default();
-            known.no_buffer += dropped(known.missed.replace(missed), Some(missed));
+            known.no_buffer += gone_on(&mut known.missed, missed);
+            known.misused += gone_on(&mut known.said, said_of(read, None));
         }
         self.tell(now);
     }
@@ -170,6 +191,8 @@ impl Counts {
             by_tap: 0,
             to_guest: 0,
             from_guest: 0,
+            said: None,
+            misused: 0,
         };
         let known = self.nics.entry(nic.id).or_insert_with(|| new.clone());
         if known.vf != nic.vf.pci {
@@ -182,6 +205,10 @@ impl Counts {
             known.by_tap = 0;
         }
         let name = &nic.adapter.ifname;
+        let said = read
+            .get(name)
+            .and_then(|read| said_of(read, Some(nic.vf.index)));
+        known.misused += gone_on(&mut known.said, said);
         let vfs = read.get(name).and_then(|read| read.vfs.get(name));
         let bridge = nic.facts.bridge.as_ref();
         let bridge = bridge.and_then(|bridge| observed.bridge(bridge));
@@ -223,15 +250,17 @@ impl Counts {
         if !due {
             return;
         }
-        let adapters = self.adapters.iter().filter(|(_, of)| of.no_buffer > 0);
+        let adapters = self.adapters.iter();
+        let adapters = adapters.filter(|(_, of)| of.no_buffer > 0 || of.misused > 0);
         let adapter_drops: Vec<AdapterDrops> = adapters
             .map(|(adapter, of)| AdapterDrops {
                 adapter: adapter.clone(),
                 no_buffer: of.no_buffer,
+                misused: of.misused,
             })
             .collect();
         let nics = self.nics.iter();
-        let nics = nics.filter(|(_, nic)| nic.to_guest > 0 || nic.from_guest > 0);
+        let nics = nics.filter(|(_, nic)| [nic.to_guest, nic.from_guest, nic.misused] != [0; 3]);
         let vf_drops: Vec<VfDrops> = nics
             .map(|(id, nic)| VfDrops {
                 vm: id.vm,
@@ -239,6 +268,7 @@ impl Counts {
                 vf: nic.vf,
                 to_guest: nic.to_guest,
                 from_guest: nic.from_guest,
+                misused: nic.misused,
             })
             .collect();
         if (&adapter_drops, &vf_drops) != (&self.told.adapter_drops, &self.told.vf_drops) {

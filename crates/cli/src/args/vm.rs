@@ -104,7 +104,7 @@ pub enum VmCommand {
     /// Their level stays, and their share of capacity is held for them. When it is over they go back to
     /// their VFs by themselves.
     #[command(
-        after_help = "Examples:\n  accelnet vm park web1 && virsh managedsave web1\n  accelnet vm park 'web*' --for 10m\n  accelnet vm park --all --until-boot   before the host is shut down"
+        after_help = "Examples:\n  accelnet vm park web1 && virsh managedsave web1\n  accelnet vm park 'web*' --for 10m\n  accelnet vm park --all --node \"$(uname -n)\" --until-boot   before this host is shut down"
     )]
     Park {
         /// Which VMs.
@@ -188,6 +188,9 @@ pub struct VmsOrAllArgs {
     /// All accelerated VMs, or all that are parked.
     #[arg(long)]
     pub all: bool,
+    /// Of all only those that are on this node.
+    #[arg(long, value_name = "NODE", requires = "all", conflicts_with = "vms")]
+    pub node: Option<String>,
 }
 
 /// A time as people write it: 10m, 2h, 1h 30m.

@@ -198,8 +198,16 @@ async fn those(
     change: Change,
 ) -> Ended {
     let selected = if vms.all {
+        let node = match &vms.node {
+            Some(name) => Some(call.client.node(name).await?.summary.name),
+            None => None,
+        };
         let all = call.client.vms().await?.items;
-        let concerned = all.iter().filter(|vm| vm.node.is_some() && concerns(vm));
+        let is_there = |vm: &Vm| match &node {
+            Some(_) => vm.node == node,
+            None => vm.node.is_some(),
+        };
+        let concerned = all.iter().filter(|vm| is_there(vm) && concerns(vm));
         concerned.map(Selected::of).collect()
     } else {
         select(&call.client, &vms.vms).await?

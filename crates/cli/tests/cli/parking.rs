@@ -96,6 +96,20 @@ fn all_are_those_that_it_can_be_about() {
 }
 
 #[test]
+fn of_all_only_those_of_a_node() {
+    let rig = both_accelerated();
+    let call = |line: &str| rig.call(&line.split(' ').collect::<Vec<_>>());
+    call("vm park --all --node node9")
+        .with(4)
+        .says(&["[node_not_found]"]);
+    assert_eq!(paths(&rig), ["vf", "vf"]);
+    let parked = call("vm park --all --node node1 --until-boot").done();
+    assert_eq!(parked.lines().count(), 2, "{parked}");
+    assert_eq!(paths(&rig), ["synthetic", "synthetic"]);
+    call("vm park vm1 --node node1").with(2).says(&["--all"]);
+}
+
+#[test]
 fn a_time_is_read_as_people_write_it() {
     let rig = both_accelerated();
     for time in ["10m", "1h 30m", "90s", "2h"] {

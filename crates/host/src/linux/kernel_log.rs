@@ -11,7 +11,7 @@
 //!   do before is forgotten.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     fs::{File, OpenOptions},
     io::{ErrorKind, Read},
     os::unix::fs::OpenOptionsExt,
@@ -21,6 +21,8 @@ use std::{
 use accelnet_model::{PciAddress, SriovSupport};
 
 use super::sysfs::Root;
+
+mod misuse;
 
 /// The longest record (kernel/printk/internal.h, `PRINTK_MESSAGE_MAX`, and before that
 /// `CONSOLE_EXT_LOG_MAX`); a shorter buffer would be refused.
@@ -59,6 +61,14 @@ impl KernelLog {
     /// What was said if the firmware kept control of PCI Express below a root bus (`pci0000:00`).
     pub fn osc_refused(&self, root: &Root, root_bus: &str) -> Option<String> {
         self.read(root, |said| said.osc.get(root_bus).cloned())
+    }
+
+    /// How often the driver of `pf` said that a VF's user does what it must not, by the VF's number; without one it did
+    /// not say which VF. As far back as the log goes. `None` if it cannot be read.
+    pub fn misuse(&self, root: &Root, pf: PciAddress) -> Option<BTreeMap<Option<u32>, u64>> {
+        let mut reader = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        reader.read_on(root);
+        reader.file.is_some().then(|| reader.said.misuse.of(pf))
     }
 
     fn read<T>(&self, root: &Root, ask: impl FnOnce(&Said) -> T) -> T {
@@ -118,6 +128,7 @@ pub struct Said {
     osc: HashMap<String, String>,
     /// By function: the driver at that time, and the refusal.
     refusals: HashMap<PciAddress, (String, Refusal)>,
+    misuse: misuse::Misuse,
 }
 
 impl Said {
@@ -144,7 +155,7 @@ impl Said {
     }
 
     /// `DRIVER ADDRESS: TEXT` about a function, or `DRIVER: TEXT` of the driver itself. A line about
-    /// a network interface (`DRIVER ADDRESS NAME: TEXT`: its link came up, say) changes nothing.
+    /// a network interface (`DRIVER ADDRESS NAME: TEXT`: its link came up, say) cures nothing.
     fn of_device(&mut self, text: &str, driver: &str, rest: &str) {
         if let Some(driver) = driver.strip_suffix(':') {
             self.refusals.retain(|_, (at_that_time, refusal)| {
@@ -152,12 +163,20 @@ impl Said {
             });
             return;
         }
-        let Some((address, words)) = rest.split_once(": ") else {
+        let Some((about, words)) = rest.split_once(": ") else {
             return;
+        };
+        let (address, interface) = match about.split_once(' ') {
+            Some((address, name)) => (address, Some(name)),
+            None => (about, None),
         };
         let Ok(address) = address.parse::<PciAddress>() else {
             return;
         };
+        self.misuse.take(address, words);
+        if interface.is_some() {
+            return;
+        }
         if let Some(state) = refusal(words) {
             let line = shown(text);
             if self.refusals.len() < FUNCTIONS || self.refusals.contains_key(&address) {

@@ -12,8 +12,9 @@ use accelnet_model::{Counters, IfName, Traffic};
 
 use super::{
     attributes::{find, iter, push, u32_at},
+    kernel_log::KernelLog,
     netlink::{Message, Netlink, ifindex},
-    sysfs::Root,
+    sysfs::{Root, link_name},
     uapi::{
         DUMP, IFINFOMSG, IFLA_EXT_MASK, IFLA_IFNAME, IFLA_STATS64, IFLA_VFINFO_LIST,
         RTEXT_FILTER_VF, RTM_GETLINK, ifinfomsg, text_of,
@@ -45,9 +46,15 @@ pub fn observe(root: &Root, pfs: &[IfName]) -> Result<Traffic> {
     Ok(traffic)
 }
 
-/// Those of one adapter and its VFs.
-pub fn observe_adapter(pf: &IfName) -> Result<Traffic> {
-    one(&mut Netlink::route()?, pf).map(|answers| of(&answers))
+/// Those of one adapter and its VFs, and what the kernel's log says of them.
+pub fn observe_adapter(root: &Root, log: &KernelLog, pf: &IfName) -> Result<Traffic> {
+    let mut traffic = one(&mut Netlink::route()?, pf).map(|answers| of(&answers))?;
+    // Of what is no PCI function itself (virtio) no driver says anything that is known.
+    let device = link_name(&root.path(&format!("sys/class/net/{pf}/device")))?;
+    if let Some(address) = device.and_then(|name| name.parse().ok()) {
+        traffic.misuse = log.misuse(root, address);
+    }
+    Ok(traffic)
 }
 
 fn by_netlink(pfs: &[IfName]) -> Result<Traffic> {

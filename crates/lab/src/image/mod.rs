@@ -12,6 +12,7 @@
 mod guest_initrd;
 mod kernel;
 mod node_disk;
+mod node_files;
 mod own_modules;
 mod pacemaker;
 

@@ -14,6 +14,7 @@
 //! | [`intents`] | adapters by a rule, and bridges that accelnet makes |
 //! | [`second_network`] | limits, queues, another intent, NICs that are added, a node's start |
 //! | [`bonds`] | bonds of two adapters |
+//! | [`beneath`] | what a VM on a VF stands on breaks: QEMU, card, driver, clock, disk |
 //! | [`beside`] | how an accelerated VM is measured beside one that is not |
 //! | [`crash`] | a daemon that ends at each step of an operation |
 //! | [`crash_moves`] | VMs that are moved meanwhile |
@@ -36,6 +37,7 @@
 //! | [`documentation`] | the command lines of the reference's documentation, typed |
 
 mod ansible;
+mod beneath;
 mod beside;
 mod bonds;
 mod breakage;
@@ -228,6 +230,18 @@ fn crash() {
     rig.step("VFs are made", crash::the_cluster);
     rig.step("a VM goes to its VF and back", crash::a_vm);
     rig.step("what befalls a VM on its VF", crash::what_befalls_it);
+}
+
+/// What a VM on a VF stands on breaks.
+#[test]
+fn beneath() {
+    let mut rig = Rig::up(options());
+    rig.step("one of each", connectivity::one_of_each);
+    rig.step("QEMU is killed", beneath::qemu_is_killed);
+    rig.step("the clock is set", beneath::the_clock_is_set);
+    rig.step("the disk is full", beneath::the_disk_is_full);
+    rig.step("the driver is reloaded", beneath::the_driver_is_reloaded);
+    rig.step("the card is reset", beneath::the_card_is_reset);
 }
 
 /// Faults that are provoked.

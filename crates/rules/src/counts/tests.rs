@@ -9,6 +9,7 @@ struct Bench {
     desired: NodeDesired,
     vfs: BTreeMap<u32, Counters>,
     missed: u64,
+    misuse: Option<BTreeMap<Option<u32>, u64>>,
     readable: bool,
     on_tap: bool,
     counts: Counts,
@@ -54,6 +55,7 @@ impl Bench {
             },
             vfs,
             missed: 0,
+            misuse: None,
             readable: true,
             on_tap: false,
             counts: Counts::default(),
@@ -85,6 +87,7 @@ impl Bench {
             interfaces: [(name.clone(), own)].into(),
             vfs: [(name.clone(), self.vfs.clone())].into(),
             interrupts: None,
+            misuse: self.misuse.clone(),
         };
         let read = match self.readable {
             true => [(name, traffic)].into(),
@@ -259,4 +262,25 @@ fn drops_are_summed_up_since_the_first_look_and_told_once_a_minute() {
     }
     bench.missed += 1;
     assert_eq!(bench.look(1, 0).adapter_drops[0].no_buffer, 9);
+}
+
+#[test]
+fn what_a_driver_says_of_a_vf_is_its_vm_s_since_it_has_it() {
+    let mut bench = Bench::new();
+    // Said of whoever had the VF before, and of others.
+    bench.misuse = Some([(Some(0), 5), (Some(3), 9), (None, 7)].into());
+    assert_eq!(*bench.look(1, 0), Told::default());
+    bench.misuse = Some([(Some(0), 7), (Some(3), 20), (None, 8)].into());
+    let told = bench.look(1, 0).clone();
+    assert_eq!((told.vf_drops[0].misused, told.vf_drops.len()), (2, 1));
+    assert_eq!(told.adapter_drops[0].misused, 1);
+    // A log that cannot be read, and one that begins anew, say nothing.
+    for misuse in [None, Some(BTreeMap::new())] {
+        bench.misuse = misuse;
+        bench.now += TOLD_EVERY;
+        assert_eq!(bench.look(1, 0).vf_drops[0].misused, 2);
+    }
+    bench.misuse = Some([(Some(0), 1)].into());
+    bench.now += TOLD_EVERY;
+    assert_eq!(bench.look(1, 0).vf_drops[0].misused, 3);
 }

@@ -99,6 +99,7 @@ pub fn all() -> impl Iterator<Item = &'static Detection> {
         &drops::NO_BUFFER,
         &drops::TO_GUEST,
         &drops::FROM_GUEST,
+        &drops::MISUSED,
         &isolated::DETECTION,
         &exhausted::ADAPTER,
         &exhausted::VECTORS,

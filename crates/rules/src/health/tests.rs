@@ -382,6 +382,7 @@ impl Bench {
                 self.status.adapter_drops = vec![accelnet_model::AdapterDrops {
                     adapter: fixture::adapter(0).ifname,
                     no_buffer,
+                    misused: no_buffer,
                 }];
                 self.status.vf_drops = vec![accelnet_model::VfDrops {
                     vm: fixture::vm(1).uuid,
@@ -389,6 +390,7 @@ impl Bench {
                     vf: fixture::adapter(1).vfs[0].pci,
                     to_guest: dropped,
                     from_guest: dropped,
+                    misused: dropped,
                 }];
             }
             Befalls::Wish(number, level, parked) => {

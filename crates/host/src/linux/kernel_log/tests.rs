@@ -119,3 +119,24 @@ fn lines_without_end_are_bounded() {
     assert_eq!(log.refusal(&root, pf()), None);
     assert!(log.0.lock().unwrap().begun.len() <= RECORD);
 }
+
+#[test]
+fn misuse_is_counted_by_adapter_and_vf_and_not_known_without_a_log() {
+    let directory = tempfile::tempdir().unwrap();
+    let root = Root::at(directory.path());
+    let log = KernelLog::default();
+    assert_eq!(log.misuse(&root, pf()), None);
+    fs::create_dir(root.path("dev")).unwrap();
+    let spoof = record("igb 0000:01:00.0: Spoof event(s) detected on VF 3");
+    let unnamed = record("ixgbe 0000:01:00.0 enp1s0f0: 4 Spoofed packets detected");
+    let forged = spoof.replacen("6,", "14,", 1);
+    fs::write(
+        root.path("dev/kmsg"),
+        [spoof.clone(), unnamed, spoof, forged].concat(),
+    )
+    .unwrap();
+    let misuse = log.misuse(&root, pf()).unwrap();
+    assert_eq!(misuse, [(None, 1), (Some(3), 2)].into());
+    let other = "0000:02:00.0".parse().unwrap();
+    assert_eq!(log.misuse(&root, other), Some(BTreeMap::new()));
+}

@@ -1,0 +1,108 @@
+//! What an accelerated VM stands on breaks: its QEMU, the card, the card's driver, the host's clock and disk. It is
+//! measured beside a VM that is not accelerated, and is on a VF again by itself.
+
+use accelnet_lab::lab::{Place, guests::wait_until_up};
+
+use crate::{
+    beside::{beside, only_switched},
+    connectivity::MORE_S,
+    refusals::refused,
+    rig::{Rig, words},
+};
+
+const HOST: Place<'static> = Place::Node("node1");
+const PF: &str = "/sys/class/net/pf0/device";
+/// How long it may take until vm1 is on a VF again: its guest may have to start.
+const AGAIN_S: u32 = 180;
+
+/// No VF of the card has a VM's address.
+const ALL_FREE: &str = "! ip link show pf0 | grep -q 'vf .*52:54:00:77'";
+
+/// QEMU is killed: its VF is cleaned. When the VM is started it is on a VF again.
+pub fn qemu_is_killed(rig: &mut Rig) {
+    let results = beside(rig, &[HOST], |rig| {
+        rig.node("kill -9 $(cat /run/libvirt/qemu/vm1.pid)");
+        rig.until(30, "virsh domstate vm1 | grep -q 'shut off'");
+        rig.until(60, ALL_FREE);
+        let shown = rig.vm("vm1");
+        assert_eq!(shown["level"], "low", "the wish stays: {shown}");
+    });
+    results
+        .iter()
+        .for_each(|result| only_switched(&result.plain));
+    rig.node("virsh -q start vm1");
+    rig.node(&wait_until_up(rig.lab.guest("vm1").unwrap()));
+    rig.until_path("vm1", "vf", AGAIN_S);
+}
+
+/// The card is reset beneath its driver, which knows nothing of it.
+pub fn the_card_is_reset(rig: &mut Rig) {
+    let results = beside(rig, &[HOST], |rig| {
+        rig.node(&format!("echo 1 > {PF}/reset"));
+        is_on_a_vf_again(rig);
+    });
+    results.iter().for_each(|result| result.no_worse_by(MORE_S));
+}
+
+/// The card's driver is taken from it, and its VFs with it; then it is there again, with whatever name and bridge the
+/// host's configuration gives it.
+pub fn the_driver_is_reloaded(rig: &mut Rig) {
+    let card = rig.node(&format!("basename $(readlink -f {PF})"));
+    let card = card.trim();
+    let driver = "/sys/bus/pci/drivers/igb";
+    let results = beside(rig, &[HOST], |rig| {
+        rig.node(&format!("echo {card} > {driver}/unbind"));
+        rig.until_path("vm1", "synthetic", 60);
+        rig.node(&format!("echo {card} > {driver}/bind"));
+        rig.until(
+            60,
+            "[ -e /sys/class/net/pf0/brport ] && [ \"$(cat /sys/class/net/pf0/carrier)\" = 1 ]",
+        );
+        is_on_a_vf_again(rig);
+    });
+    results.iter().for_each(|result| result.no_worse_by(MORE_S));
+}
+
+/// Somebody sets the clock an hour back and an hour forward: nothing that lasts for a while by it begins or ends.
+pub fn the_clock_is_set(rig: &mut Rig) {
+    let results = beside(rig, &[HOST], |rig| {
+        for hour in ["1 hour ago", "now + 2 hours", "1 hour ago"] {
+            rig.node(&format!("date -s \"$(date -d '{hour}')\" > /dev/null"));
+            rig.json(&words("vm disable vm1"));
+            rig.json(&words("vm enable vm1 -p Low"));
+            is_on_a_vf_again(rig);
+        }
+    });
+    results.iter().for_each(|result| result.no_worse_by(MORE_S));
+    let told = rig.command(&words("accelnet hud --all"));
+    assert!(told.out.starts_with("Healthy, no faults."), "{told:?}");
+}
+
+/// Nothing more can be written: a change is refused, with the cause, and VMs go on. With room again all is as before.
+pub fn the_disk_is_full(rig: &mut Rig) {
+    let results = beside(rig, &[HOST], |rig| {
+        // What root may take too; and the last blocks one by one.
+        rig.node(
+            "sync; set -- $(stat -f -c '%f %S' /var/lib); fallocate -l $((($1 - 4096) * $2)) /var/lib/full; \
+             dd if=/dev/zero of=/var/lib/full2 bs=4k 2> /dev/null; sync; [ $(stat -f -c %f /var/lib) -lt 64 ]",
+        );
+        refused(rig, &words("vm disable vm1"), "store_failed");
+        assert_eq!(rig.vm("vm1")["nics"][0]["path"], "vf");
+        rig.node("rm /var/lib/full /var/lib/full2");
+        rig.json(&words("vm disable vm1"));
+        rig.json(&words("vm enable vm1 -p Low"));
+        is_on_a_vf_again(rig);
+    });
+    results.iter().for_each(|result| result.no_worse_by(MORE_S));
+}
+
+/// vm1 is on a VF, reached by its host, and no other VF has its address.
+fn is_on_a_vf_again(rig: &mut Rig) {
+    rig.until_path("vm1", "vf", AGAIN_S);
+    rig.node("ping -q -c 3 -W 2 10.77.0.101");
+    let dressed = rig.vfs("pf0");
+    let dressed = dressed
+        .iter()
+        .filter(|vf| vf["address"] == "52:54:00:77:00:65");
+    assert_eq!(dressed.count(), 1, "{:?}", rig.vfs("pf0"));
+}
