@@ -26,7 +26,7 @@ pub use intent::IntentCommand;
 pub use node::{NodeCommand, ServerCommand};
 pub use people::{AuditArgs, LoginArgs, ProfileCommand, TokenCommand};
 pub use place::PlaceArgs;
-pub use vm::{VmCommand, VmsArgs, VmsOrAllArgs};
+pub use vm::{OfNodeArgs, VmCommand, VmsArgs, VmsOrAllArgs};
 pub use waiver::WaiverCommand;
 
 const ROOT_EXAMPLES: &str = "\

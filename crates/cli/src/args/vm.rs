@@ -110,6 +110,9 @@ pub enum VmCommand {
         /// Which VMs.
         #[command(flatten)]
         vms: VmsOrAllArgs,
+        /// Which of all.
+        #[command(flatten)]
+        of: OfNodeArgs,
         /// For how long from now on, e.g. 10m, 2h, '1h 30m'; without it until they are unparked.
         #[arg(long = "for", value_name = "DURATION", value_parser = duration, conflicts_with = "until_boot")]
         length: Option<Duration>,
@@ -128,6 +131,9 @@ pub enum VmCommand {
         /// Which VMs.
         #[command(flatten)]
         vms: VmsOrAllArgs,
+        /// Which of all.
+        #[command(flatten)]
+        of: OfNodeArgs,
         /// How the change is made.
         #[command(flatten)]
         change: ChangeArgs,
@@ -188,6 +194,11 @@ pub struct VmsOrAllArgs {
     /// All accelerated VMs, or all that are parked.
     #[arg(long)]
     pub all: bool,
+}
+
+/// Which of all.
+#[derive(Debug, ClapArgs)]
+pub struct OfNodeArgs {
     /// Of all only those that are on this node.
     #[arg(long, value_name = "NODE", requires = "all", conflicts_with = "vms")]
     pub node: Option<String>,

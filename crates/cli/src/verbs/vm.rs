@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use super::{numbered, travel};
 use crate::{
-    args::{ChangeArgs, Format, VmCommand, VmsArgs, VmsOrAllArgs},
+    args::{ChangeArgs, Format, OfNodeArgs, VmCommand, VmsArgs, VmsOrAllArgs},
     call::{Call, Ended, worst_code},
     output::{self, printable, tables},
     select::{Selected, means_several, select},
@@ -145,15 +145,24 @@ pub async fn run(call: &Call, command: VmCommand) -> Ended {
         } => many(call, &vms, change, Change::Set(performance)).await,
         VmCommand::Park {
             vms,
+            of,
             length,
             until_boot,
             change,
         } => {
             let park = Change::Park { length, until_boot };
-            those(call, &vms, |vm| vm.level.is_some(), change, park).await
+            those(call, &vms, &of, |vm| vm.level.is_some(), change, park).await
         }
-        VmCommand::Unpark { vms, change } => {
-            those(call, &vms, |vm| vm.parked.is_some(), change, Change::Unpark).await
+        VmCommand::Unpark { vms, of, change } => {
+            those(
+                call,
+                &vms,
+                &of,
+                |vm| vm.parked.is_some(),
+                change,
+                Change::Unpark,
+            )
+            .await
         }
         VmCommand::Disable { vms, change } => many(call, &vms, change, Change::Disable).await,
     }
@@ -193,12 +202,13 @@ async fn many(call: &Call, vms: &VmsArgs, how: ChangeArgs, change: Change) -> En
 async fn those(
     call: &Call,
     vms: &VmsOrAllArgs,
+    of: &OfNodeArgs,
     concerns: impl Fn(&Vm) -> bool,
     how: ChangeArgs,
     change: Change,
 ) -> Ended {
     let selected = if vms.all {
-        let node = match &vms.node {
+        let node = match &of.node {
             Some(name) => Some(call.client.node(name).await?.summary.name),
             None => None,
         };

@@ -259,7 +259,7 @@ mod tests {
             assert!(traffic.vfs.is_empty());
             assert!(traffic.interrupts.is_some());
             let before = crate::linux::netlink::dumps();
-            let alone = observe_adapter(&name("t0")).unwrap();
+            let alone = observe_adapter(root, &KernelLog::default(), &name("t0")).unwrap();
             assert_eq!(crate::linux::netlink::dumps(), before);
             let known: Vec<_> = alone.interfaces.keys().cloned().collect();
             assert_eq!(known, [name("t0")]);

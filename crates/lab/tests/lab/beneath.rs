@@ -81,14 +81,15 @@ pub fn the_clock_is_set(rig: &mut Rig) {
 /// Nothing more can be written: a change is refused, with the cause, and VMs go on. With room again all is as before.
 pub fn the_disk_is_full(rig: &mut Rig) {
     let results = beside(rig, &[HOST], |rig| {
-        // What root may take too; and the last blocks one by one.
+        // Down to the last block that even root is given.
         rig.node(
-            "sync; set -- $(stat -f -c '%f %S' /var/lib); fallocate -l $((($1 - 4096) * $2)) /var/lib/full; \
-             dd if=/dev/zero of=/var/lib/full2 bs=4k 2> /dev/null; sync; [ $(stat -f -c %f /var/lib) -lt 64 ]",
+            "cd /var/lib; n=0; for size in 1G 256M 64M 16M 4M 1M 64K 4K; do \
+               while fallocate -l $size full.$n 2> /dev/null; do n=$((n + 1)); done; rm -f full.$n; done\n\
+             ! head -c 65536 /dev/zero > full.last",
         );
         refused(rig, &words("vm disable vm1"), "store_failed");
         assert_eq!(rig.vm("vm1")["nics"][0]["path"], "vf");
-        rig.node("rm /var/lib/full /var/lib/full2");
+        rig.node("rm /var/lib/full.*");
         rig.json(&words("vm disable vm1"));
         rig.json(&words("vm enable vm1 -p Low"));
         is_on_a_vf_again(rig);
