@@ -53,28 +53,30 @@ pub struct Refusal {
 impl KernelLog {
     /// The last refusal to make VFs of `pf` that still counts.
     pub fn refusal(&self, root: &Root, pf: PciAddress) -> Option<Refusal> {
-        self.read(root, |said| {
-            said.refusals.get(&pf).map(|(_, refusal)| refusal.clone())
+        self.read(root, |reader| {
+            let refusal = reader.said.refusals.get(&pf);
+            refusal.map(|(_, refusal)| refusal.clone())
         })
     }
 
     /// What was said if the firmware kept control of PCI Express below a root bus (`pci0000:00`).
     pub fn osc_refused(&self, root: &Root, root_bus: &str) -> Option<String> {
-        self.read(root, |said| said.osc.get(root_bus).cloned())
+        self.read(root, |reader| reader.said.osc.get(root_bus).cloned())
     }
 
     /// How often the driver of `pf` said that a VF's user does what it must not, by the VF's number; without one it did
-    /// not say which VF. As far back as the log goes. `None` if it cannot be read.
+    /// not say which VF. As far back as the log goes. `None` if it cannot be read, or was not read to its end: what
+    /// comes then may be old.
     pub fn misuse(&self, root: &Root, pf: PciAddress) -> Option<BTreeMap<Option<u32>, u64>> {
-        let mut reader = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        reader.read_on(root);
-        reader.file.is_some().then(|| reader.said.misuse.of(pf))
+        self.read(root, |reader| {
+            reader.at_end.then(|| reader.said.misuse.of(pf))
+        })
     }
 
-    fn read<T>(&self, root: &Root, ask: impl FnOnce(&Said) -> T) -> T {
+    fn read<T>(&self, root: &Root, ask: impl FnOnce(&Reader) -> T) -> T {
         let mut reader = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         reader.read_on(root);
-        ask(&reader.said)
+        ask(&reader)
     }
 }
 
@@ -83,6 +85,8 @@ struct Reader {
     file: Option<File>,
     /// The beginning of a line whose end was not read yet.
     begun: Vec<u8>,
+    /// There was nothing more at the last look.
+    at_end: bool,
     said: Said,
 }
 
@@ -100,15 +104,22 @@ impl Reader {
             return;
         };
         let mut buffer = [0; RECORD];
+        self.at_end = false;
         for _ in 0..RECORDS_A_LOOK {
             match file.read(&mut buffer) {
-                Ok(0) => break,
+                Ok(0) => {
+                    self.at_end = true;
+                    break;
+                }
                 Ok(length) => self.begun.extend_from_slice(&buffer[..length]),
                 // EPIPE: records were overwritten before they were read; the next one is there.
                 Err(error) if error.kind() == ErrorKind::Interrupted => continue,
                 Err(error) if error.raw_os_error() == Some(libc::EPIPE) => continue,
-                // EAGAIN: nothing new. Anything else: what was read so far counts.
-                Err(_) => break,
+                // Nothing new; or what was read so far counts.
+                Err(error) => {
+                    self.at_end = error.kind() == ErrorKind::WouldBlock;
+                    break;
+                }
             }
             while let Some(end) = self.begun.iter().position(|byte| *byte == b'\n') {
                 let line: Vec<u8> = self.begun.drain(..=end).collect();

@@ -14,9 +14,12 @@ const PPS: u32 = 2;
 /// What lasts for shorter than this after a piece of work is no fault by any detection.
 const QUIET: Duration = Duration::from_secs(30);
 
+/// A piece of work: its name, and how it is done.
+type Work = (&'static str, fn(&mut Rig));
+
 /// What people and their tools do with a host within that time, evenly spread: each VM changes its path fewer than
 /// the ten times an hour that are told of (`vf_switches_often`), as nobody does more by hand.
-const WORK: [(&str, fn(&mut Rig)); 8] = [
+const WORK: [Work; 8] = [
     ("another level", another_level),
     ("a guest starts anew", a_guest_starts_anew),
     ("VMs are stopped and started", stopped_and_started),

@@ -51,7 +51,7 @@ pub const MISUSED: Detection = Detection {
     finds: "Lines of the kernel's log in which the driver of an adapter (igb, ixgbe, i40e, ice) says that the guest on a \
             VF of it sent frames with another address or VLAN than its own, or what the card takes for malicious (MDD), \
             while a VM with a level has the VF. ixgbe does not say which VF spoofs: that is told of the adapter. A \
-            driver says it every other second at most, however many frames there are. Where the log cannot be read, \
+            driver says it once a second at most, however many frames there are. Where the log cannot be read, \
             nothing is said.",
     because: "A guest that starts sends a few frames under an address that is not its own.",
     window: Window::times(3, 600),
