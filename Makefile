@@ -72,7 +72,7 @@ mutants: deps ## broken variants of the code, each of which the simulator has to
 	$(CARGO) run -q -p xtask -- mutants
 
 # The long ones first. And others when they are asked for: make lab-test LAB_TESTS="networks travel policies guides
-# crash cluster crash_of_moves cluster_at_length pacemaker sandbox faults_told packages ordinary_work" (a cluster's three machines want both cores:
+# crash cluster crash_of_moves cluster_at_length pacemaker sandbox faults_told packages ordinary_work beneath" (a cluster's three machines want both cores:
 # LAB_JOBS=1; pacemaker makes images of its own when it is first run; packages needs scripts/install-deps ansible).
 LAB_TESTS := connectivity smoke with_smt documentation without_iommu
 # So many at a time: a machine that is emulated keeps one core busy, however many there are.

@@ -89,10 +89,10 @@ pub fn wait_until_up(guest: &Guest) -> String {
     wait_beside(guest, 1)
 }
 
-/// The same while guests boot on so many nodes at once: those share the machine.
-pub fn wait_beside(guest: &Guest, nodes: u8) -> String {
+/// The same while so many guests boot at once, on whichever nodes: they share the machine.
+pub fn wait_beside(guest: &Guest, guests: u8) -> String {
     let Guest { name, host, .. } = guest;
-    let seconds = 60 * u32::from(nodes);
+    let seconds = 60 * u32::from(guests);
     format!(
         "accelnet-lab-guest wait {host} {seconds} || {{ virsh -q destroy {name}; virsh -q start {name}; \
          accelnet-lab-guest wait {host} {}; }}\n",

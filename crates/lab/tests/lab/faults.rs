@@ -1,6 +1,6 @@
 //! Killed servers, absent libvirt, nodes without power.
 
-use accelnet_lab::{kvm, lab::guests::wait_until_up};
+use accelnet_lab::kvm;
 
 use crate::{
     refusals::refused,
@@ -120,9 +120,7 @@ pub fn node_rebooted(rig: &mut Rig) {
     let made =
         rig.node("cat /sys/class/net/pf0/device/sriov_numvfs; systemctl is-active accelnet-boot");
     assert_eq!(made.split_whitespace().collect::<Vec<_>>(), ["7", "active"]);
-    for guest in &rig.lab.guests {
-        rig.node(&wait_until_up(guest));
-    }
+    rig.all_guests_are_up();
     rig.until_path("vm1", "vf", 120);
     let vm = rig.vm("vm1");
     assert_eq!(vm["level"], "medium", "{vm}");

@@ -18,7 +18,7 @@ use accelnet_lab::{
     image::{self, Variant},
     lab::{
         Guest, Lab, Options, SecondAdapter, down_on_interrupt,
-        guests::{Shape, definition},
+        guests::{Shape, definition, wait_beside},
     },
     progress::Progress,
     shell,
@@ -170,6 +170,14 @@ impl Rig {
         self.lab
             .guest_script(guest, script)
             .unwrap_or_else(|error| panic!("in {guest}: {script}\n{error:#}"))
+    }
+
+    /// Waits for all guests of a node that has started again: they boot at once.
+    pub fn all_guests_are_up(&self) {
+        let together = u8::try_from(self.lab.guests.len()).unwrap();
+        for guest in &self.lab.guests {
+            self.on(&guest.node, &wait_beside(guest, together));
+        }
     }
 
     /// `accelnet …` on the node.

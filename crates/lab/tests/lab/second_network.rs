@@ -3,7 +3,7 @@
 //!
 //! The host has 10.78.0.11 on `br1`, guests 10.78.0.HOST there.
 
-use accelnet_lab::{kvm, lab::guests::wait_until_up};
+use accelnet_lab::kvm;
 use serde_json::Value;
 
 use crate::{
@@ -235,9 +235,7 @@ pub fn after_a_start_of_the_node(rig: &mut Rig) {
         made.split_whitespace().collect::<Vec<_>>(),
         ["accelnet:other", "br1"]
     );
-    for guest in &rig.lab.guests {
-        rig.node(&wait_until_up(guest));
-    }
+    rig.all_guests_are_up();
     for vm in ["vm1", "vm2"] {
         assert_eq!(nics_in_libvirt(rig, vm, "br1"), [1, 1]);
         rig.guest(vm, &bring_up(rig.lab.guest(vm).unwrap().host));
