@@ -177,15 +177,15 @@ impl Said {
         let Some((about, words)) = rest.split_once(": ") else {
             return;
         };
-        let (address, interface) = match about.split_once(' ') {
-            Some((address, name)) => (address, Some(name)),
-            None => (about, None),
+        let (address, of_interface) = match about.split_once(' ') {
+            Some((address, _)) => (address, true),
+            None => (about, false),
         };
         let Ok(address) = address.parse::<PciAddress>() else {
             return;
         };
         self.misuse.take(address, words);
-        if interface.is_some() {
+        if of_interface {
             return;
         }
         if let Some(state) = refusal(words) {

@@ -11,13 +11,17 @@
 //! forward; the time of day is for people, and for what is known to be so since a time of day.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, VecDeque},
+    collections::{BTreeMap, BTreeSet},
     time::Duration,
 };
 
 use accelnet_model::{Fault, FaultObject, Name};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+
+mod counter;
+
+use counter::Counter;
 
 use super::{Detection, Finding, Key, Tuning, Verdict, Window, detection::of};
 
@@ -94,41 +98,6 @@ pub struct Kept {
     /// The end of its evidence: what was done about it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub remark: Option<String>,
-}
-
-/// How often something has happened.
-#[derive(Debug, Clone, Default, PartialEq)]
-struct Counter {
-    total: u64,
-    /// How often, and when that was noticed.
-    lately: VecDeque<(Duration, u64)>,
-}
-
-impl Counter {
-    /// Takes in a new count; how often it has happened since the one before. One that is smaller has begun anew.
-    fn takes(&mut self, total: u64, up: Duration, within: Duration) -> u64 {
-        let new = match total.checked_sub(self.total) {
-            Some(new) => new,
-            None => total,
-        };
-        self.total = total;
-        if new > 0 {
-            self.lately.push_back((up, new));
-        }
-        while self
-            .lately
-            .front()
-            .is_some_and(|(when, _)| *when + within < up)
-        {
-            self.lately.pop_front();
-        }
-        new
-    }
-
-    fn sum(&self) -> u64 {
-        let each = self.lately.iter().map(|(_, new)| *new);
-        each.fold(0, u64::saturating_add)
-    }
 }
 
 /// A change that is told.
@@ -361,10 +330,7 @@ impl State {
             return Says::Nothing;
         };
         // What was before the first look is nobody's news.
-        let first = || Counter {
-            total,
-            ..Counter::default()
-        };
+        let first = || Counter::at(total);
         let counter = self.counters.entry(key.clone()).or_insert_with(first);
         let new = counter.takes(total, now.up, within);
         let sum = counter.sum();
