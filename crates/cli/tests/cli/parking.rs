@@ -106,6 +106,8 @@ fn of_all_only_those_of_a_node() {
     let parked = call("vm park --all --node node1 --until-boot").done();
     assert_eq!(parked.lines().count(), 2, "{parked}");
     assert_eq!(paths(&rig), ["synthetic", "synthetic"]);
+    call("vm unpark --all --node node1").done();
+    assert_eq!(paths(&rig), ["vf", "vf"]);
     call("vm park vm1 --node node1").with(2).says(&["--node"]);
 }
 

@@ -54,7 +54,8 @@ fn misused(words: &str) -> Option<Option<u32>> {
     OF_A_VF.iter().find(|known| words.contains(**known))?;
     let (_, number) = words.split_once(" VF ")?;
     let digits = number.split(|c: char| !c.is_ascii_digit()).next()?;
-    Some(Some(digits.parse().ok()?))
+    // What cannot be read is some VF all the same.
+    Some(digits.parse().ok())
 }
 
 #[cfg(test)]
@@ -76,8 +77,8 @@ mod tests {
             // The PF's own.
             ("TX driver issue detected on PF", None),
             ("VF 3 attempted to set a MAC address", None),
-            ("Malicious event on VF nine", None),
-            ("Malicious event on VF 99999999999 tx:0", None),
+            ("Malicious event on VF nine", Some(None)),
+            ("Malicious event on VF 99999999999 tx:0", Some(None)),
             ("", None),
         ] {
             assert_eq!(misused(words), vf, "{words}");
