@@ -160,6 +160,7 @@ impl Edge {
                     self.expecting.push((self.tokens, answer));
                     Event::Expected(self.tokens, vm)
                 }
+                Ok(Message::GoesDown) => Event::GoesDown,
                 Ok(Message::Event(event)) => event,
                 Err(mpsc::RecvTimeoutError::Timeout) => Event::Tick,
             };

@@ -28,6 +28,8 @@ pub enum Event {
     Asked(u64),
     /// A VM is on its way here, and whoever asked waits for its VFs under this number.
     Expected(u64, Expected),
+    /// The host goes down, and no server could be told.
+    GoesDown,
     /// The machine tells of a change.
     Host(HostEvent),
     /// The hypervisor does.

@@ -72,6 +72,7 @@ enum Message {
         event::Expected,
         mpsc::Sender<Result<event::Promised, Problem>>,
     ),
+    GoesDown,
     Event(event::Event),
     Stop,
 }
@@ -160,6 +161,12 @@ impl Agent {
     /// `no_free_vf` and what else keeps a VF from being given; `agent_unreachable` if there is no answer in time.
     pub fn expect(&self, vm: event::Expected, limit: Duration) -> Result<event::Promised, Problem> {
         self.ask(limit, |answer| Message::Expect(vm, answer))?
+    }
+
+    /// The host goes down, and no server could be told: the agent parks all VMs here by itself, until its own end.
+    pub fn goes_down(&self) {
+        // A loop that has ended says so through `refresh`.
+        let _ = self.messages.send(Message::GoesDown);
     }
 
     /// What Prometheus is told of this node, whose last report this is. Waits for the kernel, within its own limit, and

@@ -14,6 +14,7 @@ mod outcomes;
 mod seen;
 
 use std::{
+    borrow::Cow,
     collections::{BTreeMap, BTreeSet},
     time::Duration,
 };
@@ -85,6 +86,8 @@ pub struct Machine {
     plan: Plan,
     /// The wish that is planned by.
     held: NodeDesired,
+    /// The host goes down, and no server knows: all VMs are parked, whatever is wished.
+    goes_down: bool,
     /// What counters say of NICs on VFs, and when they were asked for last.
     counts: Counts,
     counted: Option<Duration>,
@@ -105,6 +108,7 @@ impl Machine {
         Self {
             ledger,
             held,
+            goes_down: false,
             ledger_problem: problem,
             observed: Observed::default(),
             memory: plan::Memory::default(),
@@ -138,8 +142,9 @@ impl Machine {
         self.take(now, event, &mut effects);
         self.forget_old(now);
         if self.looks.may_plan(now) {
-            if self.held != self.ledger.desired {
-                self.held = self.ledger.desired.clone();
+            let wanted = self.wanted();
+            if self.held != *wanted {
+                self.held = wanted.into_owned();
             }
             self.pass(now, true, &mut effects);
         } else if self.looks.has_seen(now) {
@@ -149,6 +154,17 @@ impl Machine {
         self.promise(&mut effects);
         self.tell(now, &mut effects);
         effects
+    }
+
+    /// What is wished, with what the agent has decided by itself.
+    fn wanted(&self) -> Cow<'_, NodeDesired> {
+        let mut wanted = Cow::Borrowed(&self.ledger.desired);
+        if self.goes_down {
+            for vm in &mut wanted.to_mut().vms {
+                vm.parked = true;
+            }
+        }
+        wanted
     }
 
     /// Begins no switch-over any more.
@@ -187,6 +203,11 @@ impl Machine {
             Event::Wished(desired) => self.accept(now, *desired, effects),
             Event::Asked(token) => self.looks.ask(token, now, self.number),
             Event::Expected(token, vm) => self.expect(now, token, &vm, effects),
+            Event::GoesDown => {
+                tracing::warn!("the host goes down, and no server was told: all VMs are parked");
+                (self.goes_down, self.changed) = (true, true);
+                self.looks.wished(now, self.number, false);
+            }
             Event::Host(event) => self.heard(now, &event),
             Event::Vms(event) => self.heard_of_vm(now, event),
             Event::HostSeen(look) => self.host_seen(now, *look, effects),
@@ -480,6 +501,7 @@ impl Machine {
 
     fn status(&self, now: Duration) -> NodeStatus {
         let mut problems: Vec<Problem> = self.ledger_problem.clone().into_iter().collect();
+        problems.extend(self.goes_down.then(goes_down));
         let unseen = self.looks.problems(now);
         let whole = unseen.is_empty();
         problems.extend(unseen);
@@ -581,4 +603,12 @@ fn limit(lane: &Lane) -> Duration {
         Lane::Vm(_) => 60,
         Lane::Migration(_) => 24 * 3600,
     })
+}
+
+/// Told until the agent's end: whoever kept the host up after all has to know.
+fn goes_down() -> Problem {
+    let text = "The host was to go down, and no server of its cluster could be told: its agent keeps all VMs here on \
+                their software paths.";
+    let cure = "If the host stays up, restart accelnet-agent on it: the VMs go to their VFs again.";
+    Problem::new(Code::VmParked, text).with_cure(cure)
 }

@@ -8,6 +8,7 @@ pub mod agents;
 pub mod backup;
 pub mod capacity;
 pub mod client;
+pub mod draining;
 pub mod health;
 pub mod incoming;
 pub mod json;

@@ -14,15 +14,13 @@ use std::{
     time::Duration,
 };
 
-use accelnet_api::{
-    ProblemDocument,
-    client::http_on,
-    incoming::{HOST_PATH, IncomingVm, KeptVfs},
-};
+use accelnet_api::incoming::{HOST_PATH, IncomingVm, KeptVfs};
 use accelnet_hypervisor::libvirt::incoming;
 use accelnet_model::{Code, MacAddr, PciAddress, Problem};
 use anyhow::{Context, Result, bail};
 use clap::{Args, Subcommand};
+
+use crate::ask_host::ask_host;
 
 /// Agent and server have 5 s each; what takes longer is no answer.
 const LIMIT: Duration = Duration::from_secs(12);
@@ -172,41 +170,21 @@ fn is_silence(code: Code) -> bool {
 }
 
 fn ask(socket: &Path, vm: incoming::Incoming) -> Result<Vec<(MacAddr, PciAddress)>, Problem> {
-    let silent = |error: &dyn std::fmt::Display| {
-        let text = format!(
-            "accelnetd does not answer on {}: {error}.",
-            socket.display()
-        );
-        Problem::new(Code::AgentUnreachable, text).with_cure(
-            "Start accelnetd on this node, or take the VM off its VF first ('accelnet vm park').",
-        )
-    };
-    let http = http_on(socket, LIMIT).map_err(|error| silent(&error))?;
     let asked = IncomingVm {
         uuid: vm.uuid,
         name: vm.name,
         nics: vm.nics,
     };
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| silent(&error))?;
-    runtime.block_on(async {
-        let sent = http
-            .post(format!("http://localhost{HOST_PATH}"))
-            .json(&asked);
-        let answer = sent.send().await.map_err(|error| silent(&error))?;
-        if !answer.status().is_success() {
-            let document = answer.json::<ProblemDocument>().await;
-            return Err(document.map_or_else(|error| silent(&error), |document| document.problem));
+    let kept: KeptVfs = ask_host(socket, HOST_PATH, &asked, LIMIT).map_err(|problem| {
+        match problem.code {
+            Code::AgentUnreachable => problem.with_cure(
+                "Start accelnetd on this node, or take the VM off its VF first ('accelnet vm park').",
+            ),
+            _ => problem,
         }
-        let kept: KeptVfs = answer.json().await.map_err(|error| silent(&error))?;
-        Ok(kept
-            .vfs
-            .into_iter()
-            .map(|kept| (kept.nic, kept.vf))
-            .collect())
-    })
+    })?;
+    let kept = kept.vfs.into_iter();
+    Ok(kept.map(|kept| (kept.nic, kept.vf)).collect())
 }
 
 #[cfg(test)]

@@ -1,15 +1,17 @@
 //! `accelnetd`: the daemon. Only wiring; what it does is in the libraries.
 
 mod alive;
+mod ask_host;
 mod boot;
 mod cluster;
 mod config;
+mod desk;
 #[cfg(test)]
 mod documented;
+mod drain;
 mod etcd_files;
 mod health;
 mod hook;
-mod incoming;
 mod kept;
 mod local;
 mod lock;
@@ -41,6 +43,7 @@ Examples:
   accelnetd restore --dry-run state.backup           put a backup back
   accelnetd agent                                    be that node
   accelnetd hook install              have libvirt ask before a VM comes in on its VF
+  accelnetd drain                     bring this host's VMs off their VFs, as it goes down
   accelnetd boot                      make the VFs of the last run again (an early unit runs it)
   accelnetd reset --dry-run           what accelnet has made on this host, and would undo
   accelnetd config check              whether /etc/accelnet/accelnetd.toml can be used
@@ -48,7 +51,7 @@ Examples:
 
 What is not on the command line is taken from the environment, then from the file of --config, then is the default.
 Normally systemd runs it: packaging/systemd/accelnetd.service (one host), accelnet-server.service and
-accelnet-agent.service (a cluster), accelnet-boot.service.";
+accelnet-agent.service (a cluster), accelnet-boot.service, accelnet-park.service.";
 
 /// Accelerated networking (SR-IOV) for KVM virtual machines: the daemon.
 #[derive(Debug, Parser)]
@@ -90,6 +93,12 @@ enum Role {
     Agent(node::AgentArgs),
     /// Make virtual functions again from the ledger, before networks and guests start.
     Boot(StateDir),
+    /// Bring all VMs of this host off their VFs until its next boot, before it goes down.
+    ///
+    /// accelnet-park.service runs it as the host shuts down: a VM cannot be saved on its VF. It asks the daemon on this
+    /// host, which asks the server of its cluster under the node's own certificate. If none answers it keeps its VMs on
+    /// their software paths by itself, until it is started again.
+    Drain(drain::Drain),
     /// Give this host back: undo what accelnet has made on it. Its agent has to be stopped.
     Reset(reset::Reset),
     /// What libvirt asks before a VM comes in on its VF.
@@ -179,6 +188,7 @@ fn run(args: Args) -> anyhow::Result<()> {
         Role::Join(args) => node::join(&args),
         Role::Agent(args) => node::run(&args),
         Role::Boot(state) => boot::run(&state.state_dir),
+        Role::Drain(args) => drain::run(&args),
         Role::Reset(args) => reset::run(&args),
         Role::Hook(hook) => hook::run(&hook),
         Role::Config(config) => config::run(&config, &args.common.config),

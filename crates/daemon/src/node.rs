@@ -14,7 +14,7 @@ use sd_notify::NotifyState;
 use crate::{
     StateDir,
     alive::{self, Pulse},
-    incoming::{self, Judge},
+    desk::{Desk, Judge},
     metrics::{MetricsArgs, page},
     own_agent::{self, AtLine, OwnAgent},
     pass_on,
@@ -106,14 +106,19 @@ async fn serve(args: &AgentArgs) -> Result<()> {
         reports,
         only: _until_its_end,
     } = own_agent::start(&args.state.state_dir, libvirt)?;
-    let last_report = reports.clone();
+    let (last_report, own_reports) = (reports.clone(), reports.clone());
     let node = Arc::new(AtLine(Arc::clone(&agent), last_report.clone()));
     let line = Line::new(credentials, directory, node, reports);
     let measured = own_agent::measured(Arc::clone(&agent), last_report, Some(line.connected()));
     let numbers = page(measured);
-    let asked = Judge::Cluster(line.connected());
+    let desk = Desk {
+        node: name.clone(),
+        agent: Arc::clone(&agent),
+        reports: own_reports,
+        judge: Judge::Cluster(line.connected()),
+    };
     let router = pass_on::router(name.clone(), line.connected())
-        .merge(incoming::router(name.clone(), Arc::clone(&agent), asked))
+        .merge(desk.router())
         .merge(numbers.clone());
     let line = tokio::spawn(line.run());
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();

@@ -16,7 +16,7 @@ use sd_notify::NotifyState;
 use crate::{
     Standalone,
     alive::{self, Pulse},
-    incoming::{self, Judge},
+    desk::{Desk, Judge},
     local::LocalNode,
     own_agent::{self, OwnAgent},
     service::{self, Stop, tell_systemd},
@@ -65,8 +65,13 @@ async fn serve(args: &Standalone) -> Result<()> {
         None,
     ));
     let numbers = server.metrics_page();
-    let asked = Judge::Own(server.clone());
-    let beside = incoming::router(name.clone(), Arc::clone(&agent), asked);
+    let desk = Desk {
+        node: name.clone(),
+        agent: Arc::clone(&agent),
+        reports: last_report.clone(),
+        judge: Judge::Own(server.clone()),
+    };
+    let beside = desk.router();
     let reported_to = server.clone();
     let forwarding = tokio::spawn(async move {
         while last_report.changed().await.is_ok() {

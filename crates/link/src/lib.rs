@@ -5,18 +5,18 @@
 //!   dial.rs         how a server is reached
 //!   line.rs         dials, follows, reports, dials again ◄──┘
 //!   servers.rs      whom to dial next, and when
-//!   incoming.rs     asks whether a VM may come to this node
+//!   ask.rs          what a node asks besides
 //! ```
 //!
 //! An agent dials, so that nothing has to be let in to a node. Cut off from all servers it goes on with the last
 //! wish that it accepted; what is said here is only ever what has changed.
 
+pub mod ask;
 mod credentials;
 mod dial;
 #[cfg(feature = "fuzz")]
 pub mod fuzzed;
 mod http;
-pub mod incoming;
 mod join;
 mod line;
 mod servers;

@@ -12,7 +12,7 @@ use accelnet_api::{
     agents::{BASE, Up},
     incoming::{Admitted, IncomingVm},
 };
-use accelnet_link::{Connected, Credentials, Line, Node, Pending, incoming, join};
+use accelnet_link::{Connected, Credentials, Line, Node, Pending, ask, join};
 use accelnet_model::{
     AdapterStatus, Code, Counted, Counters, Name, NicCounted, NicPath, NicStatus, NodeDesired,
     NodeStatus, Problem, VmStatus, WhenToCreateVfs,
@@ -387,8 +387,11 @@ async fn a_node_that_is_removed_is_nobody_and_forgotten() {
             .build()
             .unwrap(),
     };
-    let may_come = || incoming::ask(&connected, &vm, LIMIT);
+    let may_come = || ask::may_come(&connected, &vm, LIMIT);
     assert_eq!(may_come().await, Ok(Admitted { level: None }));
+    // It has no VM that could be parked as its host goes down.
+    let goes_down = || ask::goes_down(&connected, LIMIT);
+    assert_eq!(goes_down().await.unwrap().problems, []);
     cluster.admin().remove_node("node1", false).await.unwrap();
     cluster
         .until("node1 is gone", |status| status.nodes.is_empty())
@@ -400,6 +403,7 @@ async fn a_node_that_is_removed_is_nobody_and_forgotten() {
         .build()
         .unwrap();
     assert_eq!(may_come().await.unwrap_err().code, Code::NodeNotMember);
+    assert_eq!(goes_down().await.unwrap_err().code, Code::NodeNotMember);
     let follow = http
         .get(format!("{}{BASE}/follow", cluster.url))
         .send()

@@ -29,7 +29,6 @@ impl Failure {
     }
 }
 
-#[cfg(test)]
 impl Failure {
     /// What was refused.
     pub fn into_problems(self) -> Vec<Problem> {

@@ -13,7 +13,10 @@ use std::{
     time::Duration,
 };
 
-use accelnet_api::incoming::{Admitted, IncomingVm};
+use accelnet_api::{
+    draining::Parked,
+    incoming::{Admitted, IncomingVm},
+};
 use accelnet_model::{
     AdapterStatus, Code, Intent, MacAddr, Name, NicCounted, NicFacts, NicPath, NicStatus,
     NodeDesired, NodeStatus, PciAddress, Problem, Staging, UnseenVm, VfAttributes, VfUser,
@@ -569,6 +572,19 @@ impl Running {
         let shared = self.server.upgrade().unwrap();
         let node = node.parse().unwrap();
         Server { shared }.incoming(&node, vm).await
+    }
+
+    /// A node says that its host goes down.
+    ///
+    /// # Errors
+    /// Why its VMs are not parked.
+    ///
+    /// # Panics
+    /// If it runs no more.
+    pub async fn goes_down(&self, node: &str) -> Result<Parked, Problem> {
+        let shared = self.server.upgrade().unwrap();
+        let node = node.parse().unwrap();
+        Server { shared }.goes_down(&node).await
     }
 
     /// Stops it and waits for its end.

@@ -81,7 +81,10 @@ use std::{
     time::Duration,
 };
 
-use accelnet_api::incoming::{Admitted, IncomingVm};
+use accelnet_api::{
+    draining::Parked,
+    incoming::{Admitted, IncomingVm},
+};
 use accelnet_model::{Code, Name, NodeStatus, Problem};
 use accelnet_pki::Authority;
 use accelnet_store::Store;
@@ -285,6 +288,14 @@ impl Server {
         let allowed = admission::incoming(&wish, &self.seen(), node, vm);
         tracing::info!(%node, vm = vm.name, ?allowed, "a VM is on its way");
         allowed
+    }
+
+    /// A node's host goes down, as the node says itself: its VMs are parked until its next boot.
+    ///
+    /// # Errors
+    /// If the wish cannot be read, or the node is none. What keeps a single VM is in the answer.
+    pub async fn goes_down(&self, node: &Name) -> Result<Parked, Problem> {
+        routes::goes_down(self, node).await
     }
 
     /// Serves at these doors until `stop` is done. Watches end then; requests under way come to their end,

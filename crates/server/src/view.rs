@@ -107,6 +107,10 @@ pub fn node(wish: &Wish, known: &Known) -> NodeSummary {
         summary.vms_accelerated = accelerated.count() as u32;
     }
     summary.problems.extend(status.problems.iter().cloned());
+    // Kept back for longer than any try takes, and told by none of the node's own problems.
+    let kept_back = status.adapters.iter();
+    let kept_back = kept_back.flat_map(|adapter| &adapter.quarantined);
+    summary.problems.extend(kept_back.cloned());
     if status.generation > generation {
         let text = format!(
             "Node '{}' follows generation {} of what is wanted, the server knows {generation}: its \
@@ -409,4 +413,34 @@ pub fn adapters_of(wish: &Wish, node: &Known) -> Vec<Adapter> {
         }
     });
     adapters.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use accelnet_model::AdapterStatus;
+    use accelnet_rules::fixture;
+
+    use super::*;
+
+    #[test]
+    fn a_vf_that_is_kept_back_is_a_problem_of_its_node() {
+        let problem = Problem::new(Code::VfQuarantined, "VF 3 keeps its trust.");
+        let adapter = AdapterStatus {
+            facts: fixture::adapter(4),
+            quarantined: vec![problem.clone()],
+            problems: Vec::new(),
+        };
+        let known = Known {
+            name: "node1".parse().unwrap(),
+            status: Some(Arc::new(NodeStatus {
+                adapters: vec![adapter],
+                ..NodeStatus::default()
+            })),
+            silent: None,
+            awaited: false,
+        };
+        assert_eq!(node(&Wish::nothing(), &known).problems, [problem]);
+    }
 }

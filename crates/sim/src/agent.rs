@@ -300,6 +300,7 @@ fn name(event: &Event) -> String {
         Event::Wished(desired) => format!("wished {}", desired.generation),
         Event::Asked(token) => format!("asked {token}"),
         Event::Expected(token, vm) => format!("expected {token} {}", vm.name),
+        Event::GoesDown => "goes down".to_owned(),
         Event::Host(event) => format!("{event:?}"),
         Event::Vms(event) => format!("{event:?}"),
         Event::HostSeen(_) => "host seen".into(),

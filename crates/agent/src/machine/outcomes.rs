@@ -370,6 +370,8 @@ impl Machine {
                 self.looks.want_host_soon(now);
             }
             Lane::Migration(_) => {}
+            // Nothing is planned for a VF that is kept back: it rests, and is told, as that.
+            Lane::Adapter(_) if matches!(action, Action::CleanVf { .. }) => {}
             Lane::Frames | Lane::Adapter(_) => self.repairs.note(action, now, Some(&problem)),
         }
         match nic.and_then(|nic| Some((nic, self.memory.moves.get(&nic)?.going()))) {

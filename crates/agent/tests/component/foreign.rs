@@ -111,9 +111,11 @@ fn a_vf_that_does_not_come_clean_is_kept_back_and_reported_until_it_does() {
             .iter()
             .any(|problem| problem.code == Code::VfQuarantined)
     };
-    world.wait("the quarantine", |status| {
+    let status = world.wait("the quarantine", |status| {
         quarantined(status) && status.converged
     });
+    // Told as that, by every report until it ends, and as nothing else.
+    assert_eq!(status.problems, []);
     world.assert_synthetic(1);
     world.want(1, LOW);
     world.tell();

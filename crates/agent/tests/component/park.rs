@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use accelnet_model::{Code, NicPath, VmJob};
+use accelnet_model::{Code, NicPath, NodeStatus, VmJob};
 
 use crate::world::{World, codes, path, uuid, vm};
 
@@ -82,4 +82,33 @@ fn one_that_is_parked_on_its_way_turns_back() {
         world.assert_synthetic(1);
         world.assert_free_vfs_clean();
     }
+}
+
+/// A host that goes down when all servers are gone: nothing is to be on a VF that nobody can save it on.
+#[test]
+fn a_host_that_goes_down_by_itself_brings_all_off_their_vfs_until_the_agents_next_start() {
+    let mut world = World::beside();
+    let told = |status: &NodeStatus| {
+        let mut problems = status.problems.iter();
+        problems.any(|problem| problem.code == Code::VmParked && problem.objects.is_empty())
+    };
+    world.goes_down();
+    let status = world.wait("off", |status| {
+        let mut vms = status.vms.iter();
+        vms.all(|vm| vm.nics[0].path == NicPath::Synthetic && vm.progress.is_none())
+    });
+    assert!(told(&status), "{:?}", status.problems);
+    for vm in [1, 3] {
+        world.assert_synthetic(vm);
+    }
+    world.assert_free_vfs_clean();
+    // A newer wish changes nothing about that.
+    world.tell();
+    world.run_for(Duration::from_secs(30));
+    world.assert_synthetic(1);
+    world.start(None);
+    world.repeat();
+    let status = world.wait_path(1, NicPath::Vf);
+    assert!(!told(&status), "{:?}", status.problems);
+    world.wait_path(3, NicPath::Vf);
 }

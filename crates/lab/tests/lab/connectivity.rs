@@ -295,6 +295,14 @@ pub fn the_host_shuts_down(rig: &mut Rig) {
         "printf 'ON_SHUTDOWN=suspend\\nON_BOOT=start\\n' > /etc/default/libvirt-guests\n\
          systemctl enable --now libvirt-guests accelnet-park; sync",
     );
+    // Stopped by hand it does the same, and that is taken back by hand.
+    rig.node("systemctl stop accelnet-park");
+    rig.until_path("vm1", "synthetic", 1);
+    let journal = rig.node("journalctl -u accelnet-park -o cat --no-pager | tail -n 5");
+    assert!(journal.contains("No VM of this host is on a VF."), "{journal}");
+    rig.json(&words("vm unpark --all"));
+    rig.node("systemctl start accelnet-park");
+    rig.until_path("vm1", "vf", 60);
     for vm in ["vm1", "vm2"] {
         rig.guest(vm, "echo kept > /tmp/kept");
     }

@@ -152,6 +152,36 @@ pub fn a_node_is_drained(rig: &mut Rig) {
     until_path(rig, "node3", "vm1", "vf", "node1");
 }
 
+/// What its unit does when a host shuts down: nobody's token is needed, and no server.
+pub fn a_node_drains_itself(rig: &mut Rig) {
+    let vm3 = [rig.lab.guest("vm3").unwrap().address()];
+    let calling = rig.lab.start_calling(Place::Wire, &vm3, PPS).unwrap();
+    rig.on("node3", "env -i PATH=$PATH accelnetd drain");
+    let vm = on(rig, "node1", "vm show vm3");
+    assert_eq!(vm["nics"][0]["path"], "synthetic", "{vm}");
+    assert_eq!(vm["parked"]["until_boot"], true, "{vm}");
+    rig.on("node1", "accelnet node uncordon node3 > /dev/null");
+    until_path(rig, "node1", "vm3", "vf", "node3");
+
+    rig.on("node1", "systemctl stop accelnet-server");
+    let said = rig.on("node3", "accelnetd drain 2>&1");
+    assert!(
+        said.contains("no line to a server") && said.contains("No VM of this host is on a VF."),
+        "{said}"
+    );
+    rig.on("node1", "systemctl start accelnet-server");
+    until_reachable(rig, "node1", "node3", true, 60);
+    let node = on(rig, "node1", "node show node3");
+    let told = &node["problems"][0];
+    assert_eq!(told["code"], "vm_parked", "{node}");
+    // The host has stayed up after all; the cure is as it is told.
+    let cure = told["cure"].as_str().unwrap();
+    assert!(cure.contains("restart accelnet-agent"), "{cure}");
+    rig.on("node3", "systemctl restart accelnet-agent");
+    until_path(rig, "node1", "vm3", "vf", "node3");
+    only_switched(&calling.stop().unwrap().remove(0));
+}
+
 /// From a node that is drained a VM is moved by libvirt alone, and is accelerated where it has come to.
 pub fn its_vm_goes_elsewhere(rig: &mut Rig) {
     on(rig, "node1", "node drain node1");

@@ -392,6 +392,7 @@ fn cluster_at_length() {
     );
     rig.step("a node is cut off from it", joined::a_node_is_cut_off);
     rig.step("a node is drained", joined::a_node_is_drained);
+    rig.step("a node drains itself", joined::a_node_drains_itself);
     rig.step("its VM goes elsewhere", joined::its_vm_goes_elsewhere);
     rig.step("it cannot be moved", moving::in_vain);
     rig.step("its move is taken back", moving::taken_back);

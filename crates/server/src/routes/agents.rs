@@ -8,7 +8,8 @@ use accelnet_api::{
     agents::{
         BASE, Down, JoinRequest, Joined, REPORT_BYTES_MAX, RenewRequest, SIGN_EVERY, Up, change,
     },
-    incoming::{Admitted, IncomingVm, NODE_PATH},
+    draining::{self, Parked},
+    incoming::{self, Admitted, IncomingVm},
 };
 use accelnet_model::{Code, NodeDesired, Problem};
 use axum::{
@@ -37,7 +38,8 @@ pub fn router() -> Router<Server> {
         .route(&format!("{BASE}/join"), post(join))
         .route(&format!("{BASE}/follow"), get(follow))
         .route(&format!("{BASE}/renew"), post(renew))
-        .route(&format!("{BASE}{NODE_PATH}"), post(incoming))
+        .route(&format!("{BASE}{}", incoming::NODE_PATH), post(expect))
+        .route(&format!("{BASE}{}", draining::NODE_PATH), post(drain))
         .route(
             &format!("{BASE}/report"),
             post(report).layer(DefaultBodyLimit::max(REPORT_BYTES_MAX)),
@@ -95,7 +97,7 @@ async fn renew(
     Ok(server.membership()?.renew(&peer, &request.request_pem)?)
 }
 
-async fn incoming(
+async fn expect(
     State(server): State<Server>,
     Peer(peer): Peer,
     Body(vm): Body<IncomingVm>,
@@ -105,6 +107,14 @@ async fn incoming(
         .hub
         .must_be_member(&peer.name, peer.id)?;
     Ok(Json(server.incoming(&peer.name, &vm).await?))
+}
+
+async fn drain(State(server): State<Server>, Peer(peer): Peer) -> Result<Json<Parked>, Failure> {
+    server
+        .membership()?
+        .hub
+        .must_be_member(&peer.name, peer.id)?;
+    Ok(Json(server.goes_down(&peer.name).await?))
 }
 
 async fn report(

@@ -28,6 +28,7 @@ use axum::{
 };
 use conditional::Condition;
 pub use document::openapi;
+pub use nodes::goes_down;
 use extract::{
     Asking, BODY_LIMIT_BYTES, Body, Change, DryRun, Listing, Paging, Path, Query, WatchFrom,
 };

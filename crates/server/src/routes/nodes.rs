@@ -6,7 +6,7 @@ use std::{collections::BTreeSet, time::Duration};
 
 use accelnet_api::{
     DrainProgress, Items, JoinToken, JoinTokenRequest, NodeDetail, Outcome, ParkRequest,
-    ServerSummary, Vm,
+    ServerSummary, Vm, draining::Parked,
 };
 use accelnet_model::{Code, Isolated, Name, Problem};
 use axum::{Json, extract::State, response::Response};
@@ -16,7 +16,7 @@ use super::{Answer, Body, Change, Condition, Paging, Path, Query};
 use crate::{
     Server, admission,
     apart::apart,
-    audit::{self, Asked},
+    audit::{self, Actor, Asked},
     failure::Failure,
     page::Page,
     reports::{Known, Seen},
@@ -113,15 +113,47 @@ pub async fn drain_node(
     change: Change,
 ) -> Answer<Outcome<NodeDetail>> {
     let asked = change.asked("node drain", &name);
-    let park = ParkRequest {
-        until_boot: true,
-        ..ParkRequest::default()
+    for_each_vm(&server, &name, &asked, until_boot(&server)).await
+}
+
+/// Parks a VM until its node has started again.
+fn until_boot(
+    server: &Server,
+) -> impl Fn(&Wish, &Seen, &Vm) -> admission::Decision + Clone + Send + 'static {
+    let (now, park) = (
+        server.now(),
+        ParkRequest {
+            until_boot: true,
+            ..ParkRequest::default()
+        },
+    );
+    move |wish, seen, vm| admission::park(wish, seen, vm, &park, now)
+}
+
+/// A node drains itself: its host goes down.
+pub async fn goes_down(server: &Server, node: &Name) -> Result<Parked, Problem> {
+    let by = Actor {
+        node: Some(node.clone()),
+        ..Actor::default()
     };
-    let now = server.now();
-    for_each_vm(&server, &name, &asked, move |wish, seen, vm| {
-        admission::park(wish, seen, vm, &park, now)
+    let asked = Asked {
+        by,
+        operation: "node drain",
+        subject: node.to_string(),
+        dry_run: false,
+    };
+    // What is not enabled is on no VF, or on its way off it.
+    let enabled = server.wish().await?.desired.enabled.is_some();
+    let problems = match enabled {
+        true => each_vm(server, node, &asked, until_boot(server)).await?.problems,
+        false => Vec::new(),
+    };
+    let (wish, seen) = (server.wish().await?, server.seen());
+    let status = seen.node(node).and_then(|known| known.status.as_deref());
+    Ok(Parked {
+        generation: status.map_or(0, |status| wish.changed_for_node(status)),
+        problems,
     })
-    .await
 }
 
 /// Lets a node's VMs go to their VFs again.
@@ -142,31 +174,58 @@ pub async fn uncordon_node(
     .await
 }
 
-/// Decides for each VM of a node that is accelerated, one after the other: none of them waits for another's guest.
+/// What came of deciding for each VM of a node.
+#[derive(Default)]
+struct Each {
+    changed: bool,
+    plan: Vec<String>,
+    /// What kept VMs from it.
+    problems: Vec<Problem>,
+}
+
+/// Decides for each VM of a node that is accelerated, one after the other: none of them waits for another's guest, and
+/// none stays because another cannot be decided on.
+async fn each_vm(
+    server: &Server,
+    node: &Name,
+    asked: &Asked,
+    decide: impl Fn(&Wish, &Seen, &Vm) -> admission::Decision + Clone + Send + 'static,
+) -> Result<Each, Problem> {
+    let wish = server.wish().await?;
+    let seen = server.seen();
+    let known = seen.node(node).ok_or_else(|| not_found(node.as_str()))?;
+    let mut each = Each::default();
+    for vm in accelerated(&wish, known) {
+        let word = vm.to_string();
+        match super::vms::decide(server, &word, asked, decide.clone()).await {
+            Ok(Json(outcome)) => {
+                each.changed |= outcome.changed;
+                let vm = &outcome.object.name;
+                let plan = outcome.plan.into_iter();
+                each.plan.extend(plan.map(|step| format!("{vm}: {step}")));
+            }
+            Err(failure) => each.problems.extend(failure.into_problems()),
+        }
+    }
+    Ok(each)
+}
+
+/// The same, for whoever asked; refused if any VM was kept from it.
 async fn for_each_vm(
     server: &Server,
     name: &str,
     asked: &Asked,
     decide: impl Fn(&Wish, &Seen, &Vm) -> admission::Decision + Clone + Send + 'static,
 ) -> Answer<Outcome<NodeDetail>> {
-    let node = name_of(name)?;
-    let wish = server.wish().await?;
-    let seen = server.seen();
-    let known = seen.node(&node).ok_or_else(|| not_found(name))?;
-    let (mut plan, mut changed) = (Vec::new(), false);
-    for vm in accelerated(&wish, known) {
-        let word = vm.to_string();
-        let Json(outcome) = super::vms::decide(server, &word, asked, decide.clone()).await?;
-        changed |= outcome.changed;
-        let vm = &outcome.object.name;
-        plan.extend(outcome.plan.into_iter().map(|step| format!("{vm}: {step}")));
+    let each = each_vm(server, &name_of(name)?, asked, decide).await?;
+    if !each.problems.is_empty() {
+        return Err(each.problems.into());
     }
-    let object = detail(server, name).await?;
     Ok(Json(Outcome {
         dry_run: asked.dry_run,
-        changed,
-        plan,
-        object,
+        changed: each.changed,
+        plan: each.plan,
+        object: detail(server, name).await?,
     }))
 }
 

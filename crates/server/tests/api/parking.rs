@@ -2,7 +2,7 @@
 
 use std::{path::Path, sync::Arc, time::Duration};
 
-use accelnet_model::VmState;
+use accelnet_model::{Code, VmState};
 use accelnet_rules::fixture;
 use accelnet_server::fake::{FakeNodes, Running};
 use accelnet_store::{SqliteOptions, SqliteStore};
@@ -338,5 +338,49 @@ async fn a_vm_that_is_off_or_on_a_silent_node_can_be_parked() {
     for vm in [1, 2] {
         assert!(desired.vm(Uuid::from_u128(vm)).unwrap().parked);
     }
+    rig.stop().await;
+}
+
+/// A host says by itself that it goes down, whoever has a token or none.
+#[tokio::test]
+async fn a_node_that_goes_down_has_its_own_vms_parked() {
+    let rig = Rig::two(0).await;
+    let nothing = rig.running.goes_down("node1").await.unwrap();
+    assert_eq!(nothing.problems, []);
+    for vm in ["vm1", "vm2", "vm3"] {
+        rig.http.accelerate(vm, "low").await.done();
+    }
+    let elsewhere = |vm: &Value| vm["node"] == "node2";
+    // One that cannot be decided on keeps no other on its VF.
+    rig.nodes
+        .cannot_look_at("node1", fixture::vm(1).uuid, Some("Its definition is odd."));
+    let parked = rig.running.goes_down("node1").await.unwrap();
+    let codes: Vec<Code> = parked.problems.iter().map(|found| found.code).collect();
+    assert_eq!(codes, [Code::VmNotSeen]);
+    assert!(rig.nodes.desired("node1").generation >= parked.generation);
+    rig.nodes
+        .cannot_look_at("node1", fixture::vm(1).uuid, None);
+    let parked = rig.running.goes_down("node1").await.unwrap();
+    assert_eq!(parked.problems, []);
+    let items = rig.http.get("/vms").await.done()["items"].clone();
+    let (there, here): (Vec<&Value>, Vec<&Value>) =
+        items.as_array().unwrap().iter().partition(|vm| elsewhere(vm));
+    assert_eq!((here.len(), there.len()), (2, 2), "{items}");
+    for vm in here {
+        assert_eq!(vm["parked"]["until_boot"], true, "{vm}");
+        assert_eq!(path(&rig.http, vm["name"].as_str().unwrap()).await, "synthetic");
+    }
+    assert!(there.iter().all(|vm| vm.get("parked").is_none()), "{there:?}");
+    let entries = rig.entries().await;
+    let last = entries.last().unwrap();
+    assert_eq!(
+        (&last["by"]["node"], &last["operation"], &last["subject"]),
+        (&json!("node1"), &json!("node drain"), &json!("node1"))
+    );
+
+    // What is not enabled any more is on no VF.
+    rig.http.delete("/acceleration").await.done();
+    let nothing = rig.running.goes_down("node2").await.unwrap();
+    assert_eq!(nothing.problems, []);
     rig.stop().await;
 }

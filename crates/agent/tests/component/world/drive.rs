@@ -380,6 +380,11 @@ impl World {
         }
     }
 
+    /// The host goes down, and no server could be told.
+    pub fn goes_down(&mut self) {
+        self.step(Event::GoesDown);
+    }
+
     /// libvirt asks before a VM comes in; the VF that is kept for its NIC.
     pub fn expect(&mut self, vm: u8) -> Result<PciAddress, Problem> {
         let running = self.running_mut();
