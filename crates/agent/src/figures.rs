@@ -172,29 +172,10 @@ mod tests {
     }
 
     fn status(path: Option<NicPath>) -> NodeStatus {
-        let facts = fixture::vm(1);
-        let nic = |path| accelnet_model::NicStatus {
-            mac: facts.nics[0].mac,
-            path,
-            reason: None,
-            adapter: None,
-            vf: None,
-            queue_pairs: None,
-            bridge: None,
-            intent: None,
-            managed: false,
-            level: None,
-        };
-        let vm = path.map(|path| VmStatus {
-            nics: vec![nic(path)],
-            facts: facts.clone(),
-            level: Some(Performance::Low),
-            policy_seen: false,
-            policy: Vec::new(),
-            progress: None,
-            resting: false,
-            problems: Vec::new(),
-            staged: Vec::new(),
+        let vm = path.map(|path| {
+            let mut vm = VmStatus::of(fixture::vm(1));
+            (vm.level, vm.nics[0].path) = (Some(Performance::Low), path);
+            vm
         });
         let mut status = NodeStatus {
             vms: vm.into_iter().collect(),

@@ -203,18 +203,7 @@ fn nic_status(scene: &Scene<'_>, vm: &VmFacts, nic: &NicFacts, reason: Option<&s
     let Scene {
         observed, desired, ..
     } = scene;
-    let mut status = NicStatus {
-        mac: nic.mac,
-        path: NicPath::Synthetic,
-        reason: None,
-        adapter: None,
-        vf: None,
-        queue_pairs: None,
-        bridge: nic.bridge.clone(),
-        intent: None,
-        managed: false,
-        level: None,
-    };
+    let mut status = NicStatus::of(nic);
     let handle = Handle::of(observed, vm, nic);
     // A NIC whose link is set down may still have a VF that is not.
     if vm.state == VmState::Off || (!nic.link_up && handle.is_none()) {

@@ -116,35 +116,15 @@ mod tests {
         let facts = fixture::adapter(2);
         let mut vm = fixture::vm(1);
         vm.nics[0].tap = Some("vnet0".parse().unwrap());
-        let nic = NicStatus {
-            mac: vm.nics[0].mac,
+        let mut vm = VmStatus::of(vm);
+        vm.nics[0] = NicStatus {
             path: NicPath::Vf,
-            reason: None,
             adapter: Some(facts.ifname.clone()),
             vf: Some(facts.vfs[0].pci),
-            queue_pairs: None,
-            bridge: None,
-            intent: None,
-            managed: false,
-            level: None,
-        };
-        let vm = VmStatus {
-            facts: vm,
-            level: None,
-            nics: vec![nic],
-            policy: Vec::new(),
-            policy_seen: false,
-            progress: None,
-            resting: false,
-            problems: Vec::new(),
-            staged: Vec::new(),
+            ..vm.nics[0].clone()
         };
         let status = NodeStatus {
-            adapters: vec![AdapterStatus {
-                facts,
-                quarantined: Vec::new(),
-                problems: Vec::new(),
-            }],
+            adapters: vec![AdapterStatus::of(facts)],
             ..NodeStatus::default()
         };
         (status, vm)

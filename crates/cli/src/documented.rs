@@ -1,5 +1,5 @@
-//! What people are told to type can be typed: every `accelnet` line in the documentation, in the help,
-//! in the units and in the catalogue of problems is understood by the command line as it is, and links
+//! What people are told to type can be typed: every `accelnet` line in the documentation, in the help
+//! and in the catalogue of problems is understood by the command line as it is, and links
 //! between pages lead to one.
 
 use std::path::{Path, PathBuf};
@@ -136,21 +136,6 @@ fn in_the_documentation() {
         count += all_are_understood(&path.display().to_string(), Whole::Typed, typed(&page));
     }
     assert!(count >= 30, "only {count} lines: are they still found?");
-}
-
-#[test]
-fn in_the_units() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-    let mut count = 0;
-    for entry in std::fs::read_dir(root.join("packaging/systemd")).unwrap() {
-        let path = entry.unwrap().path();
-        let unit = std::fs::read_to_string(&path).unwrap();
-        let lines = unit.lines().filter(|line| line.starts_with("Exec"));
-        let lines = lines.filter_map(|line| line.split_once("=/usr/local/bin/"));
-        let lines = lines.map(|(_, command)| command);
-        count += all_are_understood(&path.display().to_string(), Whole::Typed, lines);
-    }
-    assert!(count >= 1, "no command: are they still found?");
 }
 
 #[test]

@@ -68,7 +68,8 @@ impl<S: Sync> FromRequestParts<S> for Root {
         match parts.extensions.get::<ConnectInfo<Sender>>() {
             Some(ConnectInfo(Sender::Local(actor))) if actor.uid == Some(0) => Ok(Self),
             _ => {
-                let text = "This is for libvirt's hook and for services of this host, which run as root.";
+                let text =
+                    "This is for libvirt's hook and for services of this host, which run as root.";
                 Err(Problem::new(Code::NotPermitted, text).into())
             }
         }
@@ -139,7 +140,7 @@ async fn emptied(
 /// VMs that have a VF of ours, or are on their way.
 fn left(status: &NodeStatus) -> Vec<Left> {
     let vms = status.vms.iter().filter(|vm| {
-        let on_vf = vm.nics.iter().any(|nic| nic.managed && nic.vf.is_some());
+        let on_vf = vm.nics.iter().any(|nic| nic.vf.is_some());
         vm.progress.is_some() || vm.level.is_some() && on_vf
     });
     let left = vms.map(|vm| {

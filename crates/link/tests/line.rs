@@ -14,8 +14,8 @@ use accelnet_api::{
 };
 use accelnet_link::{Connected, Credentials, Line, Node, Pending, ask, join};
 use accelnet_model::{
-    AdapterStatus, Code, Counted, Counters, Name, NicCounted, NicPath, NicStatus, NodeDesired,
-    NodeStatus, Problem, VmStatus, WhenToCreateVfs,
+    AdapterStatus, Code, Counted, Counters, Name, NicCounted, NodeDesired, NodeStatus, Problem,
+    VmStatus, WhenToCreateVfs,
 };
 use accelnet_pki::{Authority, tls};
 use accelnet_rules::fixture;
@@ -191,11 +191,7 @@ struct Agent {
 impl Agent {
     fn start(credentials: Credentials) -> Self {
         let observed = fixture::observed();
-        let adapters = observed.adapters.iter().map(|facts| AdapterStatus {
-            facts: facts.clone(),
-            quarantined: Vec::new(),
-            problems: Vec::new(),
-        });
+        let adapters = observed.adapters.iter().cloned().map(AdapterStatus::of);
         let status = NodeStatus {
             sequence: 1,
             node: observed.node.clone(),
@@ -284,34 +280,10 @@ async fn a_node_is_asked_what_was_counted_of_a_vm() {
     let cluster = Cluster::start().await;
     let agent = cluster.joined("node1").await;
     cluster.until_up("node1", true).await;
-    let facts = fixture::vm(1);
-    let nic = NicStatus {
-        mac: facts.nics[0].mac,
-        path: NicPath::Synthetic,
-        reason: None,
-        adapter: None,
-        vf: None,
-        queue_pairs: None,
-        bridge: facts.nics[0].bridge.clone(),
-        intent: None,
-        managed: false,
-        level: None,
-    };
-    let vm = VmStatus {
-        facts,
-        level: None,
-        nics: vec![nic],
-        policy: Vec::new(),
-        policy_seen: false,
-        progress: None,
-        resting: false,
-        problems: Vec::new(),
-        staged: Vec::new(),
-    };
     let with_vm = {
         let mut status = agent.twin.status.lock().unwrap();
         status.sequence += 1;
-        status.vms = vec![vm];
+        status.vms = vec![VmStatus::of(fixture::vm(1))];
         status.clone()
     };
     agent.reports.send_replace(Some(with_vm));

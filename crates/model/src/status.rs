@@ -13,7 +13,7 @@ use crate::{
     policy::PolicyFinding,
     problem::Problem,
     traffic::{AdapterDrops, IdleVf, VfDrops},
-    vm::{VmFacts, VmJob, VmState},
+    vm::{NicFacts, VmFacts, VmJob, VmState},
 };
 
 /// Which way a vNIC's packets really go, from evidence.
@@ -73,6 +73,24 @@ pub struct NicStatus {
     pub level: Option<Performance>,
 }
 
+impl NicStatus {
+    /// A NIC on its software path that nothing is wanted of.
+    pub fn of(facts: &NicFacts) -> Self {
+        Self {
+            mac: facts.mac,
+            path: NicPath::Synthetic,
+            reason: None,
+            adapter: None,
+            vf: None,
+            queue_pairs: None,
+            bridge: facts.bridge.clone(),
+            intent: None,
+            managed: false,
+            level: None,
+        }
+    }
+}
+
 /// A change in progress.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Progress {
@@ -113,6 +131,23 @@ pub struct VmStatus {
     pub staged: Vec<String>,
 }
 
+impl VmStatus {
+    /// A VM on its software path that nothing is wanted of; its policy was not looked at.
+    pub fn of(facts: VmFacts) -> Self {
+        Self {
+            nics: facts.nics.iter().map(NicStatus::of).collect(),
+            facts,
+            level: None,
+            policy: Vec::new(),
+            policy_seen: false,
+            progress: None,
+            resting: false,
+            problems: Vec::new(),
+            staged: Vec::new(),
+        }
+    }
+}
+
 /// A VM that is there and could not be looked at: nothing is known of it but this.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct UnseenVm {
@@ -138,6 +173,17 @@ pub struct AdapterStatus {
     pub quarantined: Vec<Problem>,
     /// Problems of the adapter.
     pub problems: Vec<Problem>,
+}
+
+impl AdapterStatus {
+    /// An adapter that nothing is wrong with.
+    pub fn of(facts: AdapterFacts) -> Self {
+        Self {
+            facts,
+            quarantined: Vec::new(),
+            problems: Vec::new(),
+        }
+    }
 }
 
 /// Everything a node reports. Written when it changes.

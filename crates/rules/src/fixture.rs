@@ -2,9 +2,10 @@
 //! `fixture`.
 
 use accelnet_model::{
-    AdapterFacts, AdapterId, BondFacts, Bound, BridgeFacts, BridgePort, DomainCapabilities,
-    FdbEntry, Hook, HostdevFacts, Intent, IntentType, Levels, MacAddr, NicFacts, NodeFacts,
-    SriovSupport, Support, VfAttributes, VfCount, VfDriver, VfFacts, VfUser, VmFacts, VmState,
+    AdapterFacts, AdapterId, AdapterStatus, BondFacts, Bound, BridgeFacts, BridgePort,
+    ClusterEnable, DomainCapabilities, FdbEntry, Hook, HostdevFacts, Intent, IntentType, Levels,
+    MacAddr, NicFacts, NodeDesired, NodeFacts, NodeStatus, SriovSupport, Support, VfAttributes,
+    VfCount, VfDriver, VfFacts, VfUser, VmFacts, VmState, VmStatus, WhenToCreateVfs,
 };
 use uuid::Uuid;
 
@@ -203,6 +204,42 @@ pub fn observed() -> Observed {
         unseen_adapters: Vec::new(),
         policy: std::collections::BTreeMap::new(),
         hypervisor_answers: true,
+    }
+}
+
+/// What a node says that sees this and has nothing to do, about generation 1.
+pub fn report(observed: &Observed) -> NodeStatus {
+    let vms = observed.vms.iter().map(|facts| VmStatus {
+        policy_seen: true,
+        ..VmStatus::of(facts.clone())
+    });
+    let adapters = observed.adapters.iter().cloned();
+    NodeStatus {
+        generation: 1,
+        converged: true,
+        node: observed.node.clone(),
+        adapters: adapters.map(AdapterStatus::of).collect(),
+        bridges: observed.bridges.clone(),
+        vms: vms.collect(),
+        agent_version: Some("1.0".into()),
+        ..NodeStatus::default()
+    }
+}
+
+/// Acceleration is enabled on the intent, and wanted for no VM; generation 1.
+pub fn desired() -> NodeDesired {
+    let intent = intent();
+    NodeDesired {
+        generation: 1,
+        enabled: Some(ClusterEnable {
+            intent: intent.name.clone(),
+            node_reserve_percentage: 0,
+            nodes_down: None,
+            when: WhenToCreateVfs::default(),
+        }),
+        intents: vec![intent],
+        vms: Vec::new(),
+        isolated: Vec::new(),
     }
 }
 

@@ -151,41 +151,23 @@ fn managed(intent: &Intent, status: &NodeStatus) -> (IntentState, Vec<Problem>) 
 
 #[cfg(test)]
 mod tests {
-    use accelnet_model::{
-        AdapterStatus, ClusterEnable, IntentType, Progress, VmStatus, WhenToCreateVfs,
-    };
+    use accelnet_model::{IntentType, Progress, VmStatus};
 
     use super::*;
     use crate::fixture;
 
     fn report(observed: Observed) -> NodeStatus {
-        let adapters = observed.adapters.into_iter().map(|facts| AdapterStatus {
-            facts,
-            quarantined: Vec::new(),
-            problems: Vec::new(),
-        });
         NodeStatus {
             generation: 3,
-            converged: true,
-            node: observed.node,
-            adapters: adapters.collect(),
-            bridges: observed.bridges,
-            ..NodeStatus::default()
+            vms: Vec::new(),
+            ..fixture::report(&observed)
         }
     }
 
     fn enabled() -> NodeDesired {
         NodeDesired {
             generation: 3,
-            intents: vec![fixture::intent()],
-            enabled: Some(ClusterEnable {
-                intent: fixture::intent().name,
-                node_reserve_percentage: 50,
-                nodes_down: None,
-                when: WhenToCreateVfs::Empty,
-            }),
-            vms: Vec::new(),
-            isolated: Vec::new(),
+            ..fixture::desired()
         }
     }
 
@@ -229,20 +211,13 @@ mod tests {
         assert_eq!(found, (IntentState::Provisioning, None));
         // VMs that move are no matter of the intent's.
         status.vms.push(VmStatus {
-            facts: fixture::vm(1),
-            level: None,
-            nics: Vec::new(),
-            policy: Vec::new(),
-            policy_seen: true,
             progress: Some(Progress {
                 operation: "attach".into(),
                 step: "wait".into(),
                 number: 1,
                 of: 2,
             }),
-            resting: false,
-            problems: Vec::new(),
-            staged: Vec::new(),
+            ..VmStatus::of(fixture::vm(1))
         });
         assert_eq!(state(&enabled(), &status), (IntentState::Success, None));
         status.vms.clear();

@@ -449,11 +449,7 @@ impl Fake {
             },
             staged: staged(vm, self.followed.vm(vm.uuid)),
         });
-        let adapters = observed.adapters.iter().map(|facts| AdapterStatus {
-            facts: facts.clone(),
-            quarantined: Vec::new(),
-            problems: Vec::new(),
-        });
+        let adapters = observed.adapters.iter().cloned().map(AdapterStatus::of);
         NodeStatus {
             sequence: self.sequence,
             generation: self.followed.generation,

@@ -419,20 +419,12 @@ mod tests {
     }
 
     fn with_vms(vms: &[(u128, &str)]) -> NodeStatus {
-        let vm = |(uuid, name): &(u128, &str)| accelnet_model::VmStatus {
-            facts: accelnet_model::VmFacts {
+        let vm = |(uuid, name): &(u128, &str)| {
+            accelnet_model::VmStatus::of(accelnet_model::VmFacts {
                 uuid: Uuid::from_u128(*uuid),
                 name: (*name).to_owned(),
                 ..accelnet_rules::fixture::vm(1)
-            },
-            level: None,
-            nics: Vec::new(),
-            policy_seen: false,
-            policy: Vec::new(),
-            progress: None,
-            resting: false,
-            problems: Vec::new(),
-            staged: Vec::new(),
+            })
         };
         let mut status = NodeStatus {
             vms: vms.iter().map(vm).collect(),

@@ -428,9 +428,8 @@ mod tests {
     fn a_vf_that_is_kept_back_is_a_problem_of_its_node() {
         let problem = Problem::new(Code::VfQuarantined, "VF 3 keeps its trust.");
         let adapter = AdapterStatus {
-            facts: fixture::adapter(4),
             quarantined: vec![problem.clone()],
-            problems: Vec::new(),
+            ..AdapterStatus::of(fixture::adapter(4))
         };
         let known = Known {
             name: "node1".parse().unwrap(),

@@ -59,15 +59,8 @@ fn large() -> NodeStatus {
     status.bridges[0].ports.truncate(1);
     status.bridges[0].ports.extend(ports);
     let vms = vms.map(|facts| VmStatus {
-        facts,
-        level: None,
-        nics: Vec::new(),
-        policy: Vec::new(),
         policy_seen: true,
-        progress: None,
-        resting: false,
-        problems: Vec::new(),
-        staged: Vec::new(),
+        ..VmStatus::of(facts)
     });
     status.vms = vms.collect();
     status

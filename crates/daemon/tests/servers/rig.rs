@@ -74,11 +74,7 @@ impl Node for Twin {
 /// A node as the rules' fixture sees it.
 pub fn status() -> NodeStatus {
     let observed = fixture::observed();
-    let adapters = observed.adapters.iter().map(|facts| AdapterStatus {
-        facts: facts.clone(),
-        quarantined: Vec::new(),
-        problems: Vec::new(),
-    });
+    let adapters = observed.adapters.iter().cloned().map(AdapterStatus::of);
     NodeStatus {
         sequence: 1,
         node: observed.node.clone(),

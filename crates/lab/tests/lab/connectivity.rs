@@ -299,7 +299,10 @@ pub fn the_host_shuts_down(rig: &mut Rig) {
     rig.node("systemctl stop accelnet-park");
     rig.until_path("vm1", "synthetic", 1);
     let journal = rig.node("journalctl -u accelnet-park -o cat --no-pager | tail -n 5");
-    assert!(journal.contains("No VM of this host is on a VF."), "{journal}");
+    assert!(
+        journal.contains("No VM of this host is on a VF."),
+        "{journal}"
+    );
     rig.json(&words("vm unpark --all"));
     rig.node("systemctl start accelnet-park");
     rig.until_path("vm1", "vf", 60);

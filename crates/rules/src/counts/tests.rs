@@ -1,4 +1,4 @@
-use accelnet_model::{ClusterEnable, Performance, VfUser, VmDesired, VmJob};
+use accelnet_model::{Performance, VfUser, VmDesired, VmJob};
 
 use super::*;
 use crate::fixture;
@@ -38,20 +38,11 @@ impl Bench {
             migrate_to: None,
             waived: Vec::new(),
         };
-        let enabled = ClusterEnable {
-            intent: "compute".parse().unwrap(),
-            node_reserve_percentage: 0,
-            nodes_down: None,
-            when: Default::default(),
-        };
         Self {
             observed,
             desired: NodeDesired {
-                generation: 1,
-                intents: vec![fixture::intent()],
-                enabled: Some(enabled),
                 vms: vec![wish],
-                isolated: Vec::new(),
+                ..fixture::desired()
             },
             vfs,
             missed: 0,

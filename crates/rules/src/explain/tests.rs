@@ -1,6 +1,6 @@
 //! The chain of a VM in each of its states, and that it leaves nothing out.
 
-use accelnet_model::{ClusterEnable, Code, NicStatus, PolicyFinding, PolicyKind};
+use accelnet_model::{Code, NicStatus, PolicyFinding, PolicyKind};
 use proptest::prelude::*;
 
 use super::*;
@@ -33,18 +33,7 @@ impl Bench {
             parked: None,
             pending: false,
             policy_seen: true,
-            desired: NodeDesired {
-                generation: 1,
-                intents: vec![fixture::intent()],
-                enabled: Some(ClusterEnable {
-                    intent: "compute".parse().unwrap(),
-                    node_reserve_percentage: 0,
-                    nodes_down: None,
-                    when: Default::default(),
-                }),
-                vms: Vec::new(),
-                isolated: Vec::new(),
-            },
+            desired: fixture::desired(),
             name: "node1".parse().unwrap(),
         }
     }
@@ -60,47 +49,26 @@ impl Bench {
     fn explained(&self) -> VmExplanation {
         let facts = self.observed.vms[0].clone();
         let nic = &facts.nics[0];
-        let seen = NicStatus {
-            mac: nic.mac,
-            path: self.path,
-            reason: None,
-            adapter: None,
-            vf: None,
-            queue_pairs: None,
-            bridge: nic.bridge.clone(),
-            intent: None,
-            managed: true,
-            level: self.level,
-        };
         let on_host = self.observed.policy.get(&(facts.uuid, nic.mac));
-        let vm = VmStatus {
+        let mut vm = VmStatus {
             level: self.level,
-            nics: vec![seen],
             policy: on_host.cloned().unwrap_or_default(),
             policy_seen: self.policy_seen,
-            progress: None,
-            resting: false,
             problems: self.problems.clone(),
             staged: self.staged.clone(),
-            facts,
+            ..VmStatus::of(facts.clone())
+        };
+        vm.nics.truncate(1);
+        vm.nics[0] = NicStatus {
+            path: self.path,
+            managed: true,
+            level: self.level,
+            ..vm.nics[0].clone()
         };
         let status = NodeStatus {
-            generation: 1,
-            node: self.observed.node.clone(),
-            adapters: self
-                .observed
-                .adapters
-                .iter()
-                .map(|facts| accelnet_model::AdapterStatus {
-                    facts: facts.clone(),
-                    quarantined: Vec::new(),
-                    problems: Vec::new(),
-                })
-                .collect(),
-            bridges: self.observed.bridges.clone(),
             vms: vec![vm],
             idle_vfs: self.idle.clone(),
-            ..NodeStatus::default()
+            ..fixture::report(&self.observed)
         };
         self.at(At::On {
             node: &self.name,

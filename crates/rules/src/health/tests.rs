@@ -3,75 +3,15 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use accelnet_model::{
-    AdapterFacts, AdapterStatus, ClusterEnable, Code, FaultObject, Name, NicPath, NicStatus,
-    NodeDesired, NodeStatus, PcieLink, Performance, Problem, Support, UnseenVm, VfUser, VmState,
-    VmStatus, Waiver,
+    AdapterFacts, Code, FaultObject, Name, NicPath, NodeDesired, NodeStatus, PcieLink, Performance,
+    Problem, Support, UnseenVm, VfUser, VmState, VmStatus, Waiver,
 };
 use jiff::{SignedDuration, Timestamp};
 use proptest::prelude::*;
 use uuid::Uuid;
 
 use super::*;
-use crate::{Observed, fixture};
-
-fn report(observed: &Observed) -> NodeStatus {
-    let vm = |facts: &accelnet_model::VmFacts| VmStatus {
-        facts: facts.clone(),
-        level: None,
-        nics: facts
-            .nics
-            .iter()
-            .map(|nic| NicStatus {
-                mac: nic.mac,
-                path: NicPath::Synthetic,
-                reason: None,
-                adapter: None,
-                vf: None,
-                queue_pairs: None,
-                bridge: nic.bridge.clone(),
-                intent: None,
-                managed: false,
-                level: None,
-            })
-            .collect(),
-        policy: Vec::new(),
-        policy_seen: true,
-        progress: None,
-        resting: false,
-        problems: Vec::new(),
-        staged: Vec::new(),
-    };
-    let adapters = observed.adapters.iter().map(|facts| AdapterStatus {
-        facts: facts.clone(),
-        quarantined: Vec::new(),
-        problems: Vec::new(),
-    });
-    NodeStatus {
-        generation: 1,
-        converged: true,
-        node: observed.node.clone(),
-        adapters: adapters.collect(),
-        bridges: observed.bridges.clone(),
-        vms: observed.vms.iter().map(vm).collect(),
-        agent_version: Some("1.0".into()),
-        ..NodeStatus::default()
-    }
-}
-
-fn desired() -> NodeDesired {
-    NodeDesired {
-        generation: 1,
-        intents: vec![fixture::intent()],
-        enabled: Some(ClusterEnable {
-            intent: "compute".parse().unwrap(),
-            node_reserve_percentage: 0,
-            nodes_down: None,
-            when: Default::default(),
-        }),
-        vms: Vec::new(),
-        isolated: Vec::new(),
-    }
-}
+use crate::fixture;
 
 /// The fixture's node, on which acceleration is enabled and nothing is wrong.
 pub struct Bench {
@@ -84,8 +24,8 @@ pub struct Bench {
 impl Bench {
     pub fn new() -> Self {
         Self {
-            status: report(&fixture::observed()),
-            desired: desired(),
+            status: fixture::report(&fixture::observed()),
+            desired: fixture::desired(),
             wishes: BTreeMap::new(),
             name: "node1".parse().unwrap(),
         }
@@ -94,7 +34,7 @@ impl Bench {
     /// The node whose uplink is a bond.
     pub fn bonded() -> Self {
         let mut bench = Self {
-            status: report(&fixture::bonded()),
+            status: fixture::report(&fixture::bonded()),
             ..Self::new()
         };
         bench.desired.intents[0]
@@ -180,7 +120,10 @@ impl Cluster {
     pub fn new() -> Self {
         Self {
             now: Timestamp::from_second(1_800_000_000).unwrap(),
-            statuses: [report(&fixture::observed()), report(&fixture::observed())],
+            statuses: [
+                fixture::report(&fixture::observed()),
+                fixture::report(&fixture::observed()),
+            ],
             reports: true,
             silent: None,
             clock_ahead: None,
@@ -194,7 +137,7 @@ impl Cluster {
             switches: BTreeMap::new(),
             shortage: None,
             fragments: Vec::new(),
-            desired: desired(),
+            desired: fixture::desired(),
             tokens: Vec::new(),
             store_took: Duration::ZERO,
             took_over: 1,
@@ -329,7 +272,7 @@ impl Bench {
             }
         };
         if self.status.adapters.is_empty() {
-            self.status.adapters = report(&fixture::observed()).adapters;
+            self.status.adapters = fixture::report(&fixture::observed()).adapters;
         }
         match what {
             Befalls::Carrier(carrier) => self.adapter().carrier = carrier,
@@ -429,7 +372,7 @@ impl Bench {
             }
             Befalls::Generation(generation) => self.status.generation = generation,
             Befalls::Enabled(enabled) => {
-                self.desired.enabled = desired().enabled.filter(|_| enabled);
+                self.desired.enabled = fixture::desired().enabled.filter(|_| enabled);
             }
             Befalls::Version(version) => self.status.agent_version = version,
             Befalls::NoAdapters => self.status.adapters.clear(),

@@ -28,10 +28,10 @@ use axum::{
 };
 use conditional::Condition;
 pub use document::openapi;
-pub use nodes::goes_down;
 use extract::{
     Asking, BODY_LIMIT_BYTES, Body, Change, DryRun, Listing, Paging, Path, Query, WatchFrom,
 };
+pub use nodes::goes_down;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{

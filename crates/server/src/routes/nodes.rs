@@ -8,7 +8,7 @@ use accelnet_api::{
     DrainProgress, Items, JoinToken, JoinTokenRequest, NodeDetail, Outcome, ParkRequest,
     ServerSummary, Vm, draining::Parked,
 };
-use accelnet_model::{Code, Isolated, Name, Problem};
+use accelnet_model::{Code, Isolated, Name, Problem, VmState};
 use axum::{Json, extract::State, response::Response};
 use uuid::Uuid;
 
@@ -144,8 +144,13 @@ pub async fn goes_down(server: &Server, node: &Name) -> Result<Parked, Problem> 
     };
     // What is not enabled is on no VF, or on its way off it.
     let enabled = server.wish().await?.desired.enabled.is_some();
+    let (park, own) = (until_boot(server), node.clone());
+    let park = move |wish: &Wish, seen: &Seen, vm: &Vm| match is_only_on(&own, seen, vm.uuid) {
+        true => park(wish, seen, vm),
+        false => Ok(admission::Decided::nothing()),
+    };
     let problems = match enabled {
-        true => each_vm(server, node, &asked, until_boot(server)).await?.problems,
+        true => each_vm(server, node, &asked, park).await?.problems,
         false => Vec::new(),
     };
     let (wish, seen) = (server.wish().await?, server.seen());
@@ -154,6 +159,12 @@ pub async fn goes_down(server: &Server, node: &Name) -> Result<Parked, Problem> 
         generation: status.map_or(0, |status| wish.changed_for_node(status)),
         problems,
     })
+}
+
+/// No other node says that the VM runs there: whoever claims to have another node's VM takes it off no VF.
+fn is_only_on(node: &Name, seen: &Seen, vm: Uuid) -> bool {
+    let mut places = whereabouts::all_of(seen, vm);
+    places.all(|place| place.node.name == *node || place.state() == VmState::Off)
 }
 
 /// Lets a node's VMs go to their VFs again.

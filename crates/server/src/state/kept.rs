@@ -131,25 +131,14 @@ mod tests {
     fn reported(vms: u128) -> NodeStatus {
         let observed = fixture::observed();
         let vm = |number| VmStatus {
-            facts: VmFacts {
-                uuid: Uuid::from_u128(number),
-                ..fixture::vm(1)
-            },
-            level: None,
-            nics: Vec::new(),
-            policy_seen: true,
-            policy: Vec::new(),
-            progress: None,
-            resting: false,
             // What makes a report large.
             problems: vec![Problem::new(accelnet_model::Code::Internal, "x".repeat(3000)); 4],
-            staged: Vec::new(),
+            ..VmStatus::of(VmFacts {
+                uuid: Uuid::from_u128(number),
+                ..fixture::vm(1)
+            })
         };
-        let adapters = observed.adapters.iter().map(|facts| AdapterStatus {
-            facts: facts.clone(),
-            quarantined: Vec::new(),
-            problems: Vec::new(),
-        });
+        let adapters = observed.adapters.iter().cloned().map(AdapterStatus::of);
         NodeStatus {
             adapters: adapters.collect(),
             bridges: observed.bridges,

@@ -345,7 +345,10 @@ async fn a_vm_that_is_off_or_on_a_silent_node_can_be_parked() {
 #[tokio::test]
 async fn a_node_that_goes_down_has_its_own_vms_parked() {
     let rig = Rig::two(0).await;
-    let nothing = rig.running.goes_down("node1").await.unwrap();
+    for node in ["node1", "node2"] {
+        rig.nodes.sees(node, |seen| seen.node.boot_id = node.into());
+    }
+    let nothing = rig.running().goes_down("node1").await.unwrap();
     assert_eq!(nothing.problems, []);
     for vm in ["vm1", "vm2", "vm3"] {
         rig.http.accelerate(vm, "low").await.done();
@@ -354,23 +357,31 @@ async fn a_node_that_goes_down_has_its_own_vms_parked() {
     // One that cannot be decided on keeps no other on its VF.
     rig.nodes
         .cannot_look_at("node1", fixture::vm(1).uuid, Some("Its definition is odd."));
-    let parked = rig.running.goes_down("node1").await.unwrap();
+    let parked = rig.running().goes_down("node1").await.unwrap();
     let codes: Vec<Code> = parked.problems.iter().map(|found| found.code).collect();
     assert_eq!(codes, [Code::VmNotSeen]);
     assert!(rig.nodes.desired("node1").generation >= parked.generation);
-    rig.nodes
-        .cannot_look_at("node1", fixture::vm(1).uuid, None);
-    let parked = rig.running.goes_down("node1").await.unwrap();
+    rig.nodes.cannot_look_at("node1", fixture::vm(1).uuid, None);
+    let parked = rig.running().goes_down("node1").await.unwrap();
     assert_eq!(parked.problems, []);
     let items = rig.http.get("/vms").await.done()["items"].clone();
-    let (there, here): (Vec<&Value>, Vec<&Value>) =
-        items.as_array().unwrap().iter().partition(|vm| elsewhere(vm));
+    let (there, here): (Vec<&Value>, Vec<&Value>) = items
+        .as_array()
+        .unwrap()
+        .iter()
+        .partition(|vm| elsewhere(vm));
     assert_eq!((here.len(), there.len()), (2, 2), "{items}");
     for vm in here {
         assert_eq!(vm["parked"]["until_boot"], true, "{vm}");
-        assert_eq!(path(&rig.http, vm["name"].as_str().unwrap()).await, "synthetic");
+        assert_eq!(
+            path(&rig.http, vm["name"].as_str().unwrap()).await,
+            "synthetic"
+        );
     }
-    assert!(there.iter().all(|vm| vm.get("parked").is_none()), "{there:?}");
+    assert!(
+        there.iter().all(|vm| vm.get("parked").is_none()),
+        "{there:?}"
+    );
     let entries = rig.entries().await;
     let last = entries.last().unwrap();
     assert_eq!(
@@ -378,9 +389,19 @@ async fn a_node_that_goes_down_has_its_own_vms_parked() {
         (&json!("node1"), &json!("node drain"), &json!("node1"))
     );
 
+    // Whoever claims that another's VM runs on his node takes it off no VF.
+    let theirs = rig.nodes.seen("node2").vms[0].clone();
+    let name = theirs.name.clone();
+    rig.nodes.sees("node1", |seen| seen.vms.push(theirs));
+    let parked = rig.running().goes_down("node1").await.unwrap();
+    assert_eq!(parked.problems, []);
+    let vm = rig.http.get(&format!("/vms/{name}")).await.done();
+    assert!(vm.get("parked").is_none(), "{vm}");
+    rig.nodes.sees("node1", |seen| drop(seen.vms.pop()));
+
     // What is not enabled any more is on no VF.
     rig.http.delete("/acceleration").await.done();
-    let nothing = rig.running.goes_down("node2").await.unwrap();
+    let nothing = rig.running().goes_down("node2").await.unwrap();
     assert_eq!(nothing.problems, []);
     rig.stop().await;
 }

@@ -284,7 +284,9 @@ impl World {
     }
 
     fn reported(&mut self, status: NodeStatus) {
-        self.told.extend(status.problems.iter().cloned());
+        let kept_back = status.adapters.iter();
+        let kept_back = kept_back.flat_map(|adapter| &adapter.quarantined);
+        self.told.extend(kept_back.chain(&status.problems).cloned());
         let vms = status.vms.iter().flat_map(|vm| &vm.problems);
         self.told.extend(vms.cloned());
         let busy = status.vms.iter().filter(|vm| vm.progress.is_some());
