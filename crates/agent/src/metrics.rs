@@ -15,6 +15,12 @@ use crate::{
 /// Counters of one kind with what is told of them.
 type Rows = [(&'static Metric, fn(&Counters) -> Option<u64>)];
 
+const OF_ADAPTER: &Rows = &[
+    (&table::ADAPTER_RX_MISSED, |of| of.rx_missed),
+    (&table::ADAPTER_RX_PACKETS, |of| Some(of.rx_packets)),
+    (&table::ADAPTER_TX_PACKETS, |of| Some(of.tx_packets)),
+];
+
 const OF_VF: &Rows = &[
     (&table::VF_RX_PACKETS, |of| Some(of.rx_packets)),
     (&table::VF_TX_PACKETS, |of| Some(of.tx_packets)),
@@ -87,8 +93,13 @@ fn of_adapter(text: &mut Text, adapter: &AdapterStatus, counters: Option<&Traffi
     let quarantined = adapter.quarantined.len();
     text.put(&table::ADAPTER_VFS_QUARANTINED, labels, quarantined);
     let own = counters.and_then(|all| all.interfaces.get(&facts.ifname));
-    let missed = own.and_then(|own| own.rx_missed);
-    text.put_known(&table::ADAPTER_RX_MISSED, labels, missed);
+    if let Some(own) = own {
+        put_all(text, OF_ADAPTER, labels, own);
+    }
+    if let Some(port) = counters.and_then(|all| all.ports.get(&facts.ifname)) {
+        text.put(&table::ADAPTER_PORT_RX_PACKETS, labels, port.rx_packets);
+        text.put(&table::ADAPTER_PORT_TX_PACKETS, labels, port.tx_packets);
+    }
     let interrupts = counters.and_then(|all| all.interrupts.as_ref());
     for (vf, of) in facts
         .vfs

@@ -143,7 +143,7 @@ mod tests {
             interfaces: [("vnet0".parse().unwrap(), received(7))].into(),
             vfs: [(fixture::adapter(2).ifname, vfs)].into(),
             interrupts: Some(BTreeMap::new()),
-            misuse: None,
+            ..Traffic::default()
         }
     }
 

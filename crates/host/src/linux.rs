@@ -15,6 +15,7 @@ mod fdb;
 mod fixture;
 #[cfg(feature = "fuzz")]
 pub mod fuzzed;
+mod genl;
 mod glob;
 mod guard;
 pub mod hold_guard;
@@ -32,6 +33,7 @@ mod own_network;
 mod pci;
 mod pcie_link;
 mod policy;
+mod port_counters;
 mod qdisc;
 mod reserved;
 mod routes;

@@ -58,6 +58,6 @@ pub use status::{
 };
 pub use support::Support;
 pub use traffic::{
-    AdapterDrops, Counted, Counters, IdleVf, Interrupts, NicCounted, Traffic, VfDrops,
+    AdapterDrops, Counted, Counters, IdleVf, Interrupts, NicCounted, PortCounters, Traffic, VfDrops,
 };
 pub use vm::{HostdevFacts, NicFacts, VmFacts, VmJob, VmState, is_virtio};

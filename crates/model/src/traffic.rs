@@ -171,6 +171,15 @@ fn is_zero(number: &u64) -> bool {
     *number == 0
 }
 
+/// Packets that passed an adapter's port: the host's and its VFs' together, without what the card turns round.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct PortCounters {
+    /// From the wire.
+    pub rx_packets: u64,
+    /// To the wire.
+    pub tx_packets: u64,
+}
+
 /// The counters of a machine at one moment.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Traffic {
@@ -179,6 +188,8 @@ pub struct Traffic {
     /// Of VFs, by adapter and number, each of its user's side. An adapter of which they could not be read is
     /// not there; zeros may mean that its driver counts nothing.
     pub vfs: BTreeMap<IfName, BTreeMap<u32, Counters>>,
+    /// Of adapters' ports; a port is not there if its driver does not count it, or it was not read.
+    pub ports: BTreeMap<IfName, PortCounters>,
     /// Interrupts of VFs that vfio hands to guests; a VF without any is not there. `None` if they were not read.
     pub interrupts: Option<BTreeMap<PciAddress, Interrupts>>,
     /// How often the driver of the one adapter that was asked has said that a VF's user sends what it must not, by the

@@ -238,7 +238,7 @@ impl Alone {
     fn expected(&self, vm: VmId) -> NicPath {
         let wish = self.desired.vm(vm.uuid());
         let wanted = wish.is_some_and(|wish| wish.level.is_some() && !wish.parked);
-        match (self.node.pid(vm), wanted) {
+        match (self.node.pid(vm), wanted && !self.node.goes_down) {
             (None, _) => NicPath::None,
             (Some(_), true) => NicPath::Vf,
             (Some(_), false) => NicPath::Synthetic,

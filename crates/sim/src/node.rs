@@ -69,6 +69,8 @@ pub struct Node {
     disk: Option<Vec<u8>>,
     /// The agent, while one runs.
     pub agent: Option<Agent>,
+    /// That agent was told that the host goes down: it keeps its VMs off their VFs.
+    pub goes_down: bool,
 }
 
 impl Node {
@@ -85,6 +87,7 @@ impl Node {
             habits,
             disk: None,
             agent: None,
+            goes_down: false,
         }
     }
 
@@ -148,6 +151,7 @@ impl Node {
             );
             let disk = self.disk.as_deref();
             self.agent = Some(Agent::start(process, &self.name, &self.scene, disk));
+            self.goes_down = false;
         }
     }
 
@@ -181,6 +185,12 @@ impl Node {
         if let Some(agent) = &mut self.agent {
             agent.tell(event);
         }
+    }
+
+    /// The host was to go down, and stays up.
+    pub fn goes_down(&mut self) {
+        self.goes_down = self.agent.is_some();
+        self.tell(Event::GoesDown);
     }
 
     /// What may be done now.

@@ -108,6 +108,15 @@ metrics! {
     ADAPTER_RX_MISSED "accelnet_adapter_receive_missed_total" Counter "" ["adapter", "pci_address"] Agent
         "Packets to the host that the adapter had no buffer for (rx_missed_errors, and rx_over_errors or rx_fifo_errors where its driver counts there)."
 
+    ADAPTER_RX_PACKETS "accelnet_adapter_receive_packets_total" Counter "" ["adapter", "pci_address"] Agent
+        "Packets to the host by the adapter's own interface, as the kernel counts them; on most drivers without those of its VFs."
+    ADAPTER_TX_PACKETS "accelnet_adapter_transmit_packets_total" Counter "" ["adapter", "pci_address"] Agent
+        "Packets of the host by that interface."
+    ADAPTER_PORT_RX_PACKETS "accelnet_adapter_port_receive_packets_total" Counter "" ["adapter", "pci_address"] Agent
+        "Packets that came from the wire by the adapter's port, for whomever (eth-mac, FramesReceivedOK; Linux 5.13). Absent if the driver does not count them there, or the adapter has no VFs."
+    ADAPTER_PORT_TX_PACKETS "accelnet_adapter_port_transmit_packets_total" Counter "" ["adapter", "pci_address"] Agent
+        "Packets that left to the wire by the adapter's port, of whomever (FramesTransmittedOK). What VFs and host sent beyond it stayed in the card: hairpin traffic, and what was dropped."
+
     VF_VECTORS "accelnet_vf_interrupt_vectors" Gauge "" ["pci_address", "adapter", "vf"] Agent
         "Interrupts that a driver in a guest has enabled on the VF. Absent of a VF that no guest drives."
     VF_INTERRUPTS "accelnet_vf_interrupts_total" Counter "" ["pci_address", "adapter", "vf"] Agent

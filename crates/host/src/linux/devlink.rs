@@ -18,15 +18,12 @@ use accelnet_model::{AdapterFacts, DevlinkFacts, EswitchMode, PciAddress, Suppor
 
 use super::{
     attributes::{find, iter, push, text, u16_at, u32_at},
+    genl::{self, HEADER},
     netlink::Netlink,
     sysfs::{self, Root},
 };
 use crate::{HostError, Result};
 
-const GENL_ID_CTRL: u16 = 0x10;
-const CTRL_CMD_GETFAMILY: u8 = 3;
-const CTRL_ATTR_FAMILY_ID: u16 = 1;
-const CTRL_ATTR_FAMILY_NAME: u16 = 2;
 const DEVLINK_CMD_ESWITCH_GET: u8 = 29;
 const DEVLINK_CMD_PARAM_GET: u8 = 38;
 const DEVLINK_CMD_INFO_GET: u8 = 51;
@@ -43,10 +40,6 @@ const VERSION_RUNNING: u16 = 101;
 const VERSION_STORED: u16 = 102;
 const VERSION_NAME: u16 = 103;
 const VERSION_VALUE: u16 = 104;
-/// Version of both protocols.
-const VERSION: u8 = 1;
-/// Size of `struct genlmsghdr`.
-const HEADER: usize = 4;
 
 /// An update that is stored, but does not run yet, shows after this at the latest.
 const KEPT: Duration = Duration::from_secs(300);
@@ -176,12 +169,12 @@ impl Asker {
     fn request(&mut self, command: u8, pci: PciAddress, more: &[u8]) -> Result<Option<Vec<u8>>> {
         let family = match &mut self.0 {
             Some(family) => family,
-            asked => asked.insert(family()?),
+            asked => asked.insert(genl::family("devlink")?),
         };
         let Some((socket, family)) = family else {
             return Ok(None);
         };
-        let mut request = vec![command, VERSION, 0, 0];
+        let mut request = genl::header(command);
         push(&mut request, BUS_NAME, b"pci\0");
         push(&mut request, DEV_NAME, format!("{pci}\0").as_bytes());
         request.extend(more);
@@ -218,25 +211,6 @@ pub fn mode(list: &[u8]) -> Support<EswitchMode> {
         Some(1) => Support::Supported(EswitchMode::Switchdev),
         Some(_) => Support::Supported(EswitchMode::Other),
     }
-}
-
-/// A socket, and the family's number on this kernel; None if it has none.
-fn family() -> Result<Option<(Netlink, u16)>> {
-    let mut socket = Netlink::open(libc::NETLINK_GENERIC)?;
-    let mut request = vec![CTRL_CMD_GETFAMILY, VERSION, 0, 0];
-    push(&mut request, CTRL_ATTR_FAMILY_NAME, b"devlink\0");
-    let operation = "look up the devlink family";
-    let answers = match socket.request(operation, GENL_ID_CTRL, 0, &request) {
-        Err(error) if error.is_gone() => return Ok(None),
-        other => other?,
-    };
-    let number = answers.first().and_then(|answer| {
-        let list = answer.payload.get(HEADER..)?;
-        u16_at(find(list, CTRL_ATTR_FAMILY_ID)?, 0)
-    });
-    let number =
-        number.ok_or_else(|| HostError::Malformed(format!("{operation}: it has no number")))?;
-    Ok(Some((socket, number)))
 }
 
 pub fn read(list: &[u8]) -> DevlinkFacts {

@@ -14,6 +14,7 @@ use super::{
     attributes::{find, iter, push, u32_at},
     kernel_log::KernelLog,
     netlink::{Message, Netlink, ifindex},
+    port_counters,
     sysfs::{Root, link_name},
     uapi::{
         DUMP, IFINFOMSG, IFLA_EXT_MASK, IFLA_IFNAME, IFLA_STATS64, IFLA_VFINFO_LIST,
@@ -42,6 +43,10 @@ pub fn observe(root: &Root, pfs: &[IfName]) -> Result<Traffic> {
     match vfio::observe_interrupts(root) {
         Ok(interrupts) => traffic.interrupts = Some(interrupts),
         Err(error) => tracing::warn!(%error, "interrupts of VFs"),
+    }
+    match port_counters::observe(pfs) {
+        Ok(ports) => traffic.ports = ports,
+        Err(error) => tracing::warn!(%error, "counters of ports"),
     }
     Ok(traffic)
 }

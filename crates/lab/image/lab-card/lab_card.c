@@ -14,6 +14,7 @@
  * Sources: PCI Express Base Specification 5.0, 7.5.3 (PCI Express capability), 7.7.2 (MSI-X), 9.3.3 (SR-IOV).
  */
 #include <linux/etherdevice.h>
+#include <linux/ethtool.h>
 #include <linux/if_vlan.h>
 #include <linux/module.h>
 #include <linux/pci.h>
@@ -38,6 +39,14 @@ MODULE_PARM_DESC(port, "PCI address of the root port that has nothing behind it"
 static unsigned int vfs = 128;
 module_param(vfs, uint, 0444);
 MODULE_PARM_DESC(vfs, "VFs that the card can have (TotalVFs), 1 to 240");
+
+/* What it says to have counted: it carries no frames. */
+static ulong vf_sent;
+module_param(vf_sent, ulong, 0644);
+MODULE_PARM_DESC(vf_sent, "packets that each VF has sent");
+static ulong port_sent;
+module_param(port_sent, ulong, 0644);
+MODULE_PARM_DESC(port_sent, "packets that have left by the port");
 
 struct vf {
 	u8 mac[ETH_ALEN];
@@ -285,6 +294,24 @@ static int get_config(struct net_device *dev, int number, struct ifla_vf_info *i
 	return 0;
 }
 
+static int get_stats(struct net_device *dev, int number, struct ifla_vf_stats *stats)
+{
+	if (!vf_of(dev, number))
+		return -EINVAL;
+	*stats = (struct ifla_vf_stats){ .tx_packets = vf_sent };
+	return 0;
+}
+
+static void get_port_stats(struct net_device *dev, struct ethtool_eth_mac_stats *stats)
+{
+	stats->FramesTransmittedOK = port_sent;
+	stats->FramesReceivedOK = 0;
+}
+
+static const struct ethtool_ops ethtool_ops = {
+	.get_eth_mac_stats = get_port_stats,
+};
+
 /* Its filter has no bounds: it filters nothing. */
 static void set_rx_mode(struct net_device *dev)
 {
@@ -302,6 +329,7 @@ static const struct net_device_ops netdev_ops = {
 	.ndo_set_vf_trust = set_trust,
 	.ndo_set_vf_link_state = set_link,
 	.ndo_get_vf_config = get_config,
+	.ndo_get_vf_stats = get_stats,
 };
 
 static int card_sriov_configure(struct pci_dev *pdev, int count)
@@ -340,6 +368,7 @@ static int card_probe(struct pci_dev *pdev, const struct pci_device_id *id)
 		goto out;
 	SET_NETDEV_DEV(dev, &pdev->dev);
 	dev->netdev_ops = &netdev_ops;
+	dev->ethtool_ops = &ethtool_ops;
 	dev->priv_flags |= IFF_UNICAST_FLT;
 	eth_hw_addr_random(dev);
 	pci_set_drvdata(pdev, dev);

@@ -21,6 +21,8 @@ const PACKAGES: &[&str] = &[
     "iproute2",
     "ethtool",
     "pciutils",
+    // /metrics is read by it.
+    "curl",
     "iputils-ping",
     "kmod",
     "procps",

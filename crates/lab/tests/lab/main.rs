@@ -481,6 +481,10 @@ fn with_smt() {
     rig.step("a hundred VFs: the card comes", many_vfs::the_card_comes);
     rig.step("a hundred VFs are bound", many_vfs::all_are_bound);
     rig.step(
+        "a hundred VFs: what stays in the card",
+        many_vfs::what_stays_in_the_card,
+    );
+    rig.step(
         "a hundred VFs: what others do",
         many_vfs::what_others_do_is_undone,
     );

@@ -50,6 +50,22 @@ pub fn all_are_bound(rig: &mut Rig) {
     assert_eq!(capacity["total"]["vfs"], VFS, "{capacity}");
 }
 
+/// What VFs sent and what left by the port is told: the difference stayed in the card.
+pub fn what_stays_in_the_card(rig: &mut Rig) {
+    let told = |metric: &str| {
+        let asked = "curl -sf --unix-socket /run/accelnet/accelnet.sock http://accelnet/metrics";
+        rig.node(&format!(
+            "{asked} | sed -n 's/^{metric}{{.*adapter=\"many0\".*}} //p' | sort | uniq -c | xargs"
+        ))
+    };
+    rig.node("cd /sys/module/lab_card/parameters; echo 30 > vf_sent; echo 2000 > port_sent");
+    let vfs = told("accelnet_vf_transmit_packets_total");
+    assert_eq!(vfs.trim(), format!("{VFS} 30"));
+    let port = told("accelnet_adapter_port_transmit_packets_total");
+    assert_eq!(port.trim(), "1 2000");
+    rig.node("cd /sys/module/lab_card/parameters; echo 0 > vf_sent; echo 0 > port_sent");
+}
+
 /// Whatever somebody does to some of them is undone, and the others are left alone.
 pub fn what_others_do_is_undone(rig: &mut Rig) {
     // Thirty lose their driver, ten get the one that is not made for them.

@@ -77,8 +77,8 @@ impl Bench {
         let traffic = Traffic {
             interfaces: [(name.clone(), own)].into(),
             vfs: [(name.clone(), self.vfs.clone())].into(),
-            interrupts: None,
             misuse: self.misuse.clone(),
+            ..Traffic::default()
         };
         let read = match self.readable {
             true => [(name, traffic)].into(),

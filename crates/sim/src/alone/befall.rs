@@ -57,6 +57,8 @@ pub(super) enum Happening {
     Forget(VmId),
     /// Its only adapter is taken out of the pool, or let back.
     Isolate(bool),
+    /// The host is to go down, and stays up.
+    GoesDown,
 }
 
 /// Names of all that may happen.
@@ -94,6 +96,7 @@ pub fn kinds() -> impl Iterator<Item = String> {
         Happening::Invent(vm),
         Happening::Forget(vm),
         Happening::Isolate(true),
+        Happening::GoesDown,
     ]
     .into_iter()
     .map(kind)
@@ -112,7 +115,7 @@ impl Alone {
         let either = scene.one_in(2);
         let level = [Performance::Low, Performance::Medium][scene.below(2)];
         let job = [VmJob::Saving, VmJob::Dumping, VmJob::Outgoing][scene.below(3)];
-        match scene.below(46) {
+        match scene.below(47) {
             0..=9 => Happening::Want(vm, Some(level)),
             10..=13 => Happening::Want(vm, None),
             14..=15 => Happening::Park(vm, either),
@@ -135,7 +138,8 @@ impl Alone {
             41 => Happening::Policy(vm, either),
             42 => Happening::Invent(vm),
             43 => Happening::Forget(vm),
-            _ => Happening::Isolate(either),
+            44..=45 => Happening::Isolate(either),
+            _ => Happening::GoesDown,
         }
     }
 
@@ -194,6 +198,7 @@ impl Alone {
                 }
             }
             Happening::Isolate(out) => self.isolate(out),
+            Happening::GoesDown => self.node.goes_down(),
             Happening::Stop(vm) => vms.stop(vm.uuid()),
             Happening::Start(vm) => {
                 let off = self.state(vm).0 == VmState::Off;
