@@ -156,11 +156,11 @@ mod tests {
     use super::*;
     use crate::fixture;
 
-    fn report(observed: Observed) -> NodeStatus {
+    fn report(observed: &Observed) -> NodeStatus {
         NodeStatus {
             generation: 3,
             vms: Vec::new(),
-            ..fixture::report(&observed)
+            ..fixture::report(observed)
         }
     }
 
@@ -178,7 +178,7 @@ mod tests {
     }
 
     fn with(code: Code) -> NodeStatus {
-        let mut status = report(fixture::observed());
+        let mut status = report(&fixture::observed());
         status.converged = false;
         status.problems.push(Problem::new(code, "It is so."));
         status
@@ -195,7 +195,7 @@ mod tests {
 
     #[test]
     fn a_report_about_an_older_wish_says_nothing_yet() {
-        let mut status = report(fixture::observed());
+        let mut status = report(&fixture::observed());
         status.generation = 2;
         status.adapters.clear();
         let found = state(&enabled(), &status);
@@ -204,7 +204,7 @@ mod tests {
 
     #[test]
     fn what_is_in_order_is_a_success() {
-        let mut status = report(fixture::observed());
+        let mut status = report(&fixture::observed());
         assert_eq!(state(&enabled(), &status), (IntentState::Success, None));
         status.converged = false;
         let found = state(&enabled(), &status);
@@ -246,7 +246,7 @@ mod tests {
 
     #[test]
     fn a_vf_that_did_not_come_clean_is_tried_again() {
-        let mut status = report(fixture::observed());
+        let mut status = report(&fixture::observed());
         let dirty = Problem::new(Code::VfQuarantined, "It is so.");
         status.adapters[0].quarantined.push(dirty);
         let found = state(&enabled(), &status);
@@ -280,7 +280,7 @@ mod tests {
     fn what_does_not_fit_has_failed_also_where_nothing_is_enabled() {
         let mut observed = fixture::observed();
         observed.adapters.clear();
-        let status = report(observed);
+        let status = report(&observed);
         let mut desired = enabled();
         let failed = (IntentState::Failed, Some(Code::AdapterNotFound));
         assert_eq!(state(&desired, &status), failed);
@@ -292,7 +292,7 @@ mod tests {
     fn an_intent_of_another_type_needs_nothing_that_vfs_need() {
         let mut observed = fixture::observed();
         observed.node.kvm = false;
-        let status = report(observed);
+        let status = report(&observed);
         let mut desired = enabled();
         desired.enabled = None;
         assert_eq!(state(&desired, &status).0, IntentState::Failed);
