@@ -125,12 +125,14 @@ impl Machine {
             let wired = self.bridge_of(mac).is_some_and(|its| self.has_link(its));
             let host = network(mac).is_some_and(|(_, vlan)| vlan::is_the_hosts(vlan));
             let from = host.then_some(Station::Host);
-            let from = from
+            let from: Vec<Station> = from
                 .into_iter()
                 .chain(wired.then_some(Station::Wire))
-                .chain(neighbours.map(Station::Guest));
+                .chain(neighbours.map(Station::Guest))
+                .collect();
             let mut ways: Vec<String> = from
-                .filter(|from| !self.frame_to_guest(mac, *from).arrives())
+                .iter()
+                .filter(|from| !self.frame_to_guest(mac, **from).arrives())
                 .map(|from| format!("{from:?} to {mac}"))
                 .collect();
             if host && !self.frame_to_host(mac) {
@@ -139,10 +141,10 @@ impl Machine {
             if wired && !self.frame_to_wire(mac) {
                 ways.push(format!("{mac} to the wire"));
             }
-            // One whose frames wait was not reached yet.
+            // One whose frames wait was not reached yet, and one that nobody is there to reach neither.
             let near = if host { Station::Host } else { Station::Wire };
             let waits = self.frame_to_guest(mac, near).waits;
-            if ways.is_empty() && !waits {
+            if ways.is_empty() && !waits && !from.is_empty() {
                 in_reach.push(mac);
             } else if !guest.excused {
                 lost.extend(ways);
