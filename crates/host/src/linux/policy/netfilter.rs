@@ -12,6 +12,7 @@ mod reach;
 mod ruleset;
 #[cfg(test)]
 mod tests;
+mod x_tables;
 
 use std::collections::{BTreeSet, HashMap};
 

@@ -1,9 +1,8 @@
-//! Packet filters of x_tables. Their rules cannot be read without its own old interface, so that a table is
-//! there is sign enough.
+//! Packet filters of x_tables. What their rules say is not read: one that bridged frames may meet is sign enough.
 
 use accelnet_model::{PolicyFinding, PolicyKind};
 
-use super::{Called, Family, finding};
+use super::{Called, Family, finding, x_tables};
 use crate::{
     Result,
     linux::sysfs::{self, Root},
@@ -23,6 +22,11 @@ pub fn tables(root: &Root, called: Called) -> Result<Vec<(Family, PolicyFinding)
         // No such file: x_tables does not have the family.
         let names = sysfs::read(&root.path(&format!("proc/thread-self/net/{file}")))?;
         for table in names.unwrap_or_default().lines() {
+            match x_tables::concerns_bridged(family, table) {
+                Ok(false) => continue,
+                Ok(true) => {}
+                Err(error) => tracing::debug!(%error, "taken for one that has rules"),
+            }
             let rule = format!(
                 "legacy {tool} is in use, and its rules cannot be read; bridged frames meet it only because \
                  of net.bridge.bridge-nf-call-{tool}, which 'sysctl' turns off"
