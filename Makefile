@@ -13,7 +13,7 @@ define lab_test
 ACCELNET_LAB_LOST=$(LAB_LOST) $(CARGO) test --workspace --features $(TESTED),accelnet-lab/lab --test lab -- --nocapture --exact $(1)
 endef
 
-.PHONY: help deps build test-build demo test unit-test contract-test metrics-test idle-cost sim fuzz mutants lab-test bench check fmt openapi problems configuration deb deb-test cockpit-test hooks-test freeze clean
+.PHONY: help deps build test-build demo test unit-test contract-test metrics-test idle-cost sim fuzz mutants lab-test lab-tests bench check fmt openapi problems configuration deb deb-test cockpit-test hooks-test freeze clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -29,11 +29,10 @@ build: deps ## build all binaries
 test-build: deps
 	$(CARGO) build --workspace --bins --tests --examples --features $(TESTED)
 
-# The lab's program depends on nothing else of ours: it makes the images while all the rest is built.
+# The lab's program depends on nothing else of ours: it makes the images, and boots, while all the rest is built.
 demo: deps ## a running VM goes to a VF and back, measured (KEEP=1 leaves it running, ROUNDS=10 measures longer)
 	$(CARGO) build --bin accelnet-lab --bin accelnet-lab-guest
-	$(LAB) build & images=$$!; $(CARGO) build || { kill $$images; exit 1; }; wait $$images
-	$(LAB) --name demo demo --out $(TARGET)/demo $(if $(KEEP),--keep) $(if $(ROUNDS),--rounds $(ROUNDS))
+	$(LAB) --name demo demo --build '$(CARGO) build' --out $(TARGET)/demo $(if $(KEEP),--keep) $(if $(ROUNDS),--rounds $(ROUNDS))
 
 test: unit-test contract-test metrics-test hooks-test sim fuzz lab-test ## all tests, on simulated twins and in the lab
 
@@ -71,15 +70,20 @@ fuzz: test-build ## what guests, the network and tools might say, made up and re
 mutants: deps ## broken variants of the code, each of which the simulator has to find (half an hour)
 	$(CARGO) run -q -p xtask -- mutants
 
-# The long ones first. And others when they are asked for: make lab-test LAB_TESTS="networks travel policies guides
-# crash cluster crash_of_moves cluster_at_length pacemaker sandbox faults_told packages ordinary_work beneath" (a cluster's three machines want both cores:
-# LAB_JOBS=1; pacemaker makes images of its own when it is first run; packages needs scripts/install-deps ansible).
-LAB_TESTS := connectivity smoke with_smt documentation without_iommu
+# The long ones first. And others when they are asked for: make lab-test LAB_TESTS="networks policies guides crash
+# sandbox faults_told packages ordinary_work beneath travel cluster_at_length crash_of_moves pacemaker" (pacemaker makes
+# images of its own when it is first run; packages needs scripts/install-deps ansible).
+LAB_TESTS := connectivity smoke with_smt documentation without_iommu cluster
 # So many at a time: a machine that is emulated keeps one core busy, however many there are.
 LAB_JOBS := 2
+# Those of several machines want all cores: one after the other, when the others are done.
+LAB_WIDE := travel cluster cluster_at_length crash_of_moves pacemaker
 
 lab-test: test-build ## the lab tests only: real drivers, real libvirt, an emulated card (one: LAB_TESTS=smoke)
-	@$(MAKE) --no-print-directory -j$(LAB_JOBS) $(LAB_TESTS:%=lab-test-%)
+	@$(MAKE) --no-print-directory -j$(LAB_JOBS) lab-tests LAB_TESTS="$(filter-out $(LAB_WIDE),$(LAB_TESTS))"
+	@$(MAKE) --no-print-directory -j1 lab-tests LAB_TESTS="$(filter $(LAB_WIDE),$(LAB_TESTS))"
+
+lab-tests: $(LAB_TESTS:%=lab-test-%)
 
 # Software emulation now and then loses a machine by itself (docs/reference/lab.md): then, and only then, the
 # test is tried once more.

@@ -221,6 +221,9 @@ struct DemoArgs {
     /// Leave the lab running at the end, and say how to reach it.
     #[arg(long)]
     keep: bool,
+    /// Builds 'accelnet' and 'accelnetd' while the node and its guests boot, e.g. 'cargo build'.
+    #[arg(long, value_name = "COMMAND")]
+    build: Option<String>,
     /// Directory with 'accelnet' and 'accelnetd' (default: this program's).
     #[arg(long, env = "ACCELNET_BIN_DIR")]
     bin_dir: Option<PathBuf>,
@@ -354,6 +357,7 @@ fn tell_the_story(name: &str, demo: DemoArgs, progress: Progress) -> Result<()> 
         out: demo.out,
         keep: demo.keep,
         bin_dir: bin_dir(demo.bin_dir)?,
+        build: demo.build,
     };
     down_on_interrupt(name)?;
     demo::run(&options, progress)

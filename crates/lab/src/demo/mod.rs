@@ -9,6 +9,7 @@
 //! Paths are measured interleaved, round after round, with the same guest: a machine that is slow for
 //! a while is so for both. Nothing is left behind, whatever happens, unless it is asked for.
 
+mod build;
 mod by_hand;
 mod drops;
 mod measure;
@@ -23,6 +24,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, ensure};
+use build::Build;
 use product::Product;
 pub use report::{AttachTimes, Path, Paths, Refused, Report, SwitchOver, Times};
 
@@ -53,6 +55,8 @@ pub struct Options {
     pub keep: bool,
     /// Where `accelnet` and `accelnetd` lie.
     pub bin_dir: PathBuf,
+    /// What builds them meanwhile, if they are not there yet.
+    pub build: Option<String>,
 }
 
 /// Tells the story; the lab is taken down at the end unless it shall be kept.
@@ -62,6 +66,7 @@ pub fn run(options: &Options, progress: Progress) -> Result<()> {
         "--rounds must be at least {FEWEST_ROUNDS}"
     );
     let began = Instant::now();
+    let build = options.build.as_deref().map(Build::start).transpose()?;
     let lab_options = LabOptions {
         nodes: 1,
         guests: 2,
@@ -70,13 +75,18 @@ pub fn run(options: &Options, progress: Progress) -> Result<()> {
         iommu: true,
         second_adapter: SecondAdapter::None,
         memory_mib: 2048,
-        bin_dir: Some(options.bin_dir.clone()),
+        bin_dir: build.is_none().then(|| options.bin_dir.clone()),
         variant: Variant::Plain,
         cluster: None,
     };
-    let lab = Lab::up(&options.name, lab_options, progress)?;
+    let mut lab = Lab::up(&options.name, lab_options, progress)?;
+    let there = build.map_or(Ok(()), |build| {
+        progress.step("waiting for the build");
+        build.wait()?;
+        lab.take_product(options.bin_dir.clone())
+    });
     let up_s = began.elapsed().as_secs_f64();
-    let told = tell(&lab, options, up_s, progress);
+    let told = there.and_then(|()| tell(&lab, options, up_s, progress));
     if options.keep {
         println!("{}", how_to_reach(&lab));
     } else {

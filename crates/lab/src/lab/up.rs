@@ -3,7 +3,7 @@
 use std::{
     fs::{self, File},
     os::unix::fs::symlink,
-    path::Path,
+    path::{Path, PathBuf},
     process::{Command, Stdio},
     sync::Arc,
 };
@@ -141,6 +141,19 @@ impl Lab {
         Ok(())
     }
 
+    /// Takes the product's programs, where there were none before, and starts it on all nodes.
+    pub fn take_product(&mut self, programs: PathBuf) -> Result<()> {
+        self.options.bin_dir = Some(programs);
+        self.save()?;
+        self.push_programs()?;
+        for node in &self.nodes {
+            // Without a program its unit has failed.
+            self.script(&node.name, "systemctl reset-failed accelnetd")?;
+            self.start_product(&node.name)?;
+        }
+        Ok(())
+    }
+
     fn start_wire(&self, images: &image::Images) -> Result<()> {
         let place = self.directory().join("wire");
         fs::create_dir_all(&place)?;
@@ -204,8 +217,10 @@ impl Lab {
                 guest.name
             ));
         }
+        // Without the product it may be that it is being built meanwhile.
+        let builds = if self.options.bin_dir.is_none() { 2 } else { 0 };
         for guest in &mine {
-            script.push_str(&guests::wait_beside(guest, self.options.nodes));
+            script.push_str(&guests::wait_beside(guest, self.options.nodes + builds));
         }
         self.script(node, &script)
             .with_context(|| format!("the guests of {node} do not start"))?;
@@ -214,7 +229,7 @@ impl Lab {
 }
 
 /// The program that holds the subcommand `wire`: ours, or the one beside a test program.
-fn own_program() -> Result<std::path::PathBuf> {
+fn own_program() -> Result<PathBuf> {
     Ok(image::guest_agent()?.with_file_name("accelnet-lab"))
 }
 
