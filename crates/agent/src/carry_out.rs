@@ -178,7 +178,11 @@ fn on_vm(action: &Action, hypervisor: &dyn Hypervisor) -> Result<Outcome, Failur
         }
         Action::Unplug { vm, device } => {
             let unplugged = hypervisor.detach_vf(*vm, *device, UNPLUG_LIMIT);
-            (unplugged.map(plain), Code::VfDetachFailed)
+            let known = unplugged.map(|known| Outcome {
+                nothing_left: !known,
+                ..Outcome::default()
+            });
+            (known, Code::VfDetachFailed)
         }
         Action::Release { vm, mac } => {
             let released = hypervisor.ensure_released(*vm, *mac, UNPLUG_LIMIT);

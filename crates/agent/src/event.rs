@@ -194,7 +194,7 @@ pub struct Outcome {
     pub attributes: Option<VfAttributes>,
     /// What was staged on a definition, in words.
     pub staged: Vec<String>,
-    /// There was nothing to release.
+    /// There was nothing to release, or to unplug.
     pub nothing_left: bool,
 }
 

@@ -537,6 +537,7 @@ impl Machine {
                 desired: &self.held,
                 plan: &self.plan,
                 memory: &self.memory,
+                settled: &self.settled,
                 failures: &self.failures,
                 frozen: &self.frozen,
                 staged: &self.staged,

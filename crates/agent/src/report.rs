@@ -46,6 +46,8 @@ pub struct Scene<'a> {
     pub memory: &'a Memory,
     /// VMs that something is done with, or was and is not seen yet.
     pub busy: &'a BTreeSet<Uuid>,
+    /// NICs that were settled in their phase; what they need since then is a repair.
+    pub settled: &'a BTreeMap<NicId, Phase>,
     /// What failed.
     pub failures: &'a Failures,
     /// VMs whose job was ended.
@@ -198,7 +200,8 @@ fn staged(
     all
 }
 
-/// The path is the VF if that is the NIC's phase, and bridge, filter and VF are as that asks.
+/// The path is the VF if that is the NIC's phase, and bridge, filter and VF are as that asks, or were until something was
+/// changed that is put right: its frames go by the VF meanwhile.
 fn nic_status(scene: &Scene<'_>, vm: &VmFacts, nic: &NicFacts, reason: Option<&str>) -> NicStatus {
     let Scene {
         observed, desired, ..
@@ -224,6 +227,7 @@ fn nic_status(scene: &Scene<'_>, vm: &VmFacts, nic: &NicFacts, reason: Option<&s
     let why_not = match scene.plan.nics.get(&id) {
         _ if vf.active_vectors == 0 => Some("no driver in the guest drives the VF"),
         Some(planned) if planned.past.phase == Phase::Vf && planned.settled => None,
+        Some(_) if scene.settled.get(&id) == Some(&Phase::Vf) => None,
         Some(planned) if planned.past.phase == Phase::Vf => Some("the switch-over is not complete"),
         Some(_) if !adapter.carrier => Some("the adapter has no link"),
         Some(planned) if planned.past.given_up => Some("frames of the guest come by its tap"),

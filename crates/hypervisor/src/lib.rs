@@ -130,10 +130,10 @@ pub trait Hypervisor: Send + Sync + 'static {
     fn attach_vf(&self, vm: Uuid, vf: &VfAttachment) -> Result<()>;
 
     /// Unplugs the VF and waits until the guest has released it (DEVICE_DELETED; libvirt's
-    /// device-removed event) or the deadline passes ([`HypervisorError::GuestRefused`]). Nothing is
-    /// done if the VM does not have it. A guest that is busy is asked again within the deadline;
+    /// device-removed event) or the deadline passes ([`HypervisorError::GuestRefused`]). False, and nothing
+    /// is done, if the VM does not have it as far as libvirt knows: QEMU may ([`Self::ensure_released`]). A guest that is busy is asked again within the deadline;
     /// [`HypervisorError::Busy`] at once while a job is under way, which libvirt would wait for.
-    fn detach_vf(&self, vm: Uuid, pci: PciAddress, deadline: Duration) -> Result<()>;
+    fn detach_vf(&self, vm: Uuid, pci: PciAddress, deadline: Duration) -> Result<bool>;
 
     /// What QEMU still has of a NIC's VF although libvirt's definition has no such device any more is
     /// unplugged, and waited for until the deadline ([`HypervisorError::GuestRefused`]). False if there is

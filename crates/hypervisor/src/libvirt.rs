@@ -190,7 +190,7 @@ impl Hypervisor for Libvirt {
         attach::attach(&self.domain(vm)?, vf, &self.sink.waiters)
     }
 
-    fn detach_vf(&self, vm: Uuid, pci: PciAddress, deadline: Duration) -> Result<()> {
+    fn detach_vf(&self, vm: Uuid, pci: PciAddress, deadline: Duration) -> Result<bool> {
         attach::detach(&self.domain(vm)?, pci, deadline, &self.sink.waiters)
     }
 

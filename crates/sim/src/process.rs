@@ -378,7 +378,7 @@ impl Hypervisor for Process {
         })
     }
 
-    fn detach_vf(&self, vm: Uuid, pci: PciAddress, deadline: Duration) -> VmResult<()> {
+    fn detach_vf(&self, vm: Uuid, pci: PciAddress, deadline: Duration) -> VmResult<bool> {
         self.on_vms("unplug", pci.to_string(), |twin| {
             twin.detach_vf(vm, pci, deadline)
         })

@@ -149,6 +149,9 @@ impl Machine {
                 self.look_at_vm(now, *vm);
             }
             Action::Plug { vm, mac, alias, vf } => self.plugged(now, *vm, *mac, alias, *vf),
+            Action::Unplug { vm, device } if outcome.nothing_left => {
+                self.forgotten_by_libvirt(now, *vm, *device);
+            }
             Action::Unplug { vm, device } => self.unplugged(now, *vm, *device),
             Action::Release { vm, mac } if outcome.nothing_left => {
                 self.nothing_left(now, NicId { vm: *vm, mac: *mac });
@@ -283,16 +286,26 @@ impl Machine {
     }
 
     fn unplugged(&mut self, now: Duration, vm: Uuid, device: PciAddress) {
-        let mut pid = None;
+        self.not_in_definition(vm, device);
+        let pid = self.observed.vm(vm).and_then(|facts| facts.pid);
+        self.with_vf(device, |found| closed(found, pid));
+        self.touch_vf(now, device);
+    }
+
+    /// libvirt has no such device, but QEMU may: its frames wait until somebody has looked.
+    fn forgotten_by_libvirt(&mut self, now: Duration, vm: Uuid, device: PciAddress) {
+        self.not_in_definition(vm, device);
+        self.look_at_vm(now, vm);
+        self.looks.want_host_soon(now);
+    }
+
+    fn not_in_definition(&mut self, vm: Uuid, device: PciAddress) {
         let mut vms = self.observed.vms.iter_mut();
         if let Some(facts) = vms.find(|facts| facts.uuid == vm) {
-            pid = facts.pid;
             let before = facts.hostdevs.len();
             facts.hostdevs.retain(|has| has.pci != device);
             facts.free_root_ports_live += (before - facts.hostdevs.len()) as u32;
         }
-        self.with_vf(device, |found| closed(found, pid));
-        self.touch_vf(now, device);
     }
 
     /// What libvirt had forgotten of a NIC's VF is ended.

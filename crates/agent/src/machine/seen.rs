@@ -386,13 +386,17 @@ impl Machine {
         }
     }
 
-    /// What was staged on a VM that has been started since is in effect.
+    /// A VM that has been started since: what was staged on it is in effect, and what was heard of the process before
+    /// says nothing of this one, although nobody has seen it off between.
     fn note_start(&mut self, seen: &VmSeen, before: Option<&VmFacts>) {
         let (Ok(facts), Some(before)) = (&seen.facts, before) else {
             return;
         };
         if facts.pid.is_some() && facts.pid != before.pid {
             self.staged.remove(&seen.uuid);
+            self.memory.departing.remove(&seen.uuid);
+            self.memory.undressed.retain(|nic| nic.vm != seen.uuid);
+            self.memory.left.retain(|nic| nic.vm != seen.uuid);
         }
     }
 

@@ -374,7 +374,7 @@ impl Hypervisor for Process {
         })
     }
 
-    fn detach_vf(&self, vm: Uuid, pci: PciAddress, deadline: Duration) -> VmResult<()> {
+    fn detach_vf(&self, vm: Uuid, pci: PciAddress, deadline: Duration) -> VmResult<bool> {
         self.on_vms(&format!("unplug {pci}"), |twin| {
             twin.detach_vf(vm, pci, deadline)
         })

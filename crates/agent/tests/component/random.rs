@@ -2,7 +2,9 @@
 //!
 //! Nothing but the wish and VMs changes here; what else may happen is in [`crate::weather`].
 
-use accelnet_model::{NicPath, NodeStatus, Performance, Support, VfCount, VfUser};
+use accelnet_model::{
+    NicPath, NodeStatus, Performance, Support, VfAttributes, VfCount, VfFacts, VfUser,
+};
 use proptest::prelude::*;
 
 use crate::world::{World, is_quiet, path, uuid};
@@ -112,7 +114,7 @@ fn reboot(world: &mut World, vm: u8) {
     world.host.with(|machine| machine.set_guest_up(pid, true));
 }
 
-/// Somebody takes a VF that nobody uses, when the agent is not about to.
+/// Somebody takes a VF that nobody uses, when the agent is not about to: one that is not clean it is about to reset.
 fn take(world: &mut World) {
     rest(world);
     let user = VfUser::Process {
@@ -122,7 +124,10 @@ fn take(world: &mut World) {
     world.host.with(|machine| {
         let vfs = &mut machine.adapters[0].vfs;
         let taken = vfs.iter().filter(|vf| vf.user == user).count();
-        let free = vfs.iter_mut().rev().find(|vf| vf.user == VfUser::Nobody);
+        let free = |vf: &&mut VfFacts| {
+            vf.user == VfUser::Nobody && vf.attributes == VfAttributes::baseline()
+        };
+        let free = vfs.iter_mut().rev().find(free);
         if let Some(vf) = free.filter(|_| taken < FOREIGN) {
             vf.user = user.clone();
             vf.attributes.vlan = 9;
@@ -133,9 +138,7 @@ fn take(world: &mut World) {
 fn release(world: &World) {
     world.host.with(|machine| {
         let mut vfs = machine.adapters[0].vfs.iter_mut();
-        let taken = |vf: &&mut accelnet_model::VfFacts| {
-            matches!(vf.user, VfUser::Process { pid: 4711, .. })
-        };
+        let taken = |vf: &&mut VfFacts| matches!(vf.user, VfUser::Process { pid: 4711, .. });
         if let Some(vf) = vfs.find(taken) {
             vf.user = VfUser::Nobody;
         }

@@ -84,7 +84,7 @@ impl Hypervisor for Hanging {
         self.twin.attach_vf(vm, vf)
     }
 
-    fn detach_vf(&self, vm: Uuid, pci: PciAddress, deadline: Duration) -> Result<()> {
+    fn detach_vf(&self, vm: Uuid, pci: PciAddress, deadline: Duration) -> Result<bool> {
         self.twin.detach_vf(vm, pci, deadline)
     }
 

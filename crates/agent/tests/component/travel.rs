@@ -196,6 +196,19 @@ fn a_guest_that_does_not_let_go_is_not_held_for_ever() {
     world.wait_path(1, NicPath::Vf);
 }
 
+/// Who was to leave was another process: the VM was started anew before anybody could see it off.
+#[test]
+fn one_that_starts_anew_meanwhile_does_not_leave_any_more() {
+    let mut world = World::beside();
+    world.hypervisor.unplug_primary(uuid(1));
+    world.run_for(Duration::from_millis(200));
+    world.hypervisor.stop(uuid(1));
+    world.hypervisor.start(uuid(1)).unwrap();
+    world.wait_path(1, NicPath::Vf);
+    world.assert_on_vf(1);
+    world.assert_free_vfs_clean();
+}
+
 #[test]
 fn at_its_last_stop_its_address_is_given_up_at_once() {
     let mut world = let_go();

@@ -88,19 +88,21 @@ fn refused_by_libvirt(error: &Error) -> bool {
 }
 
 /// Unplugs it and waits until the guest has let go. libvirt's answer to the request is not the end:
-/// the guest decides when (or if), and the event says so. The VM's definition is the truth.
+/// the guest decides when (or if), and the event says so. The VM's definition is the truth: false if it has no such
+/// device, of which QEMU may have something all the same.
 pub fn detach(
     domain: &Domain,
     pci: PciAddress,
     deadline: Duration,
     waiters: &Waiters,
-) -> Result<()> {
+) -> Result<bool> {
     let asked = format!("unplug VF {pci} from the VM");
     let vm = domain.uuid().map_err(refused_on(domain, &asked))?;
     let start = Instant::now();
     let mut waiter = waiters.wait_for(vm);
-    let mut ask = true;
+    let (mut ask, mut known) = (true, false);
     while let Some(device) = find(domain, pci)? {
+        known = true;
         if ask {
             job::refuse_while_busy(domain)?;
             about_to(&asked)?;
@@ -108,7 +110,7 @@ pub fn detach(
                 Ok(()) => false,
                 Err(error) if wait_and_ask_again(error.message()) => true,
                 // It may have gone in that moment.
-                Err(_) if find(domain, pci)?.is_none() => return Ok(()),
+                Err(_) if find(domain, pci)?.is_none() => return Ok(true),
                 Err(error) => return Err(refused_on(domain, &asked)(error)),
             };
         }
@@ -120,7 +122,7 @@ pub fn detach(
             waiter.wait(left.min(ASK_AGAIN));
         }
     }
-    Ok(())
+    Ok(known)
 }
 
 /// Asks for a device to be unplugged: by its name, or, without one, by what the definition says of it.

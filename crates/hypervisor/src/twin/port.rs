@@ -131,11 +131,11 @@ impl Hypervisor for HypervisorTwin {
         Ok(())
     }
 
-    fn detach_vf(&self, uuid: Uuid, pci: PciAddress, deadline: Duration) -> Result<()> {
+    fn detach_vf(&self, uuid: Uuid, pci: PciAddress, deadline: Duration) -> Result<bool> {
         let mut vms = self.lock();
         let (vm, pid) = vms.running(uuid)?;
         let Some(at) = vm.facts.hostdevs.iter().position(|has| has.pci == pci) else {
-            return Ok(());
+            return Ok(false);
         };
         vm.refuse_while_busy()?;
         if vm.refuses_unplug {
@@ -148,7 +148,7 @@ impl Hypervisor for HypervisorTwin {
         vm.facts.hostdevs.remove(at);
         vm.facts.free_root_ports_live += 1;
         self.hardware.unplugged(pid, pci);
-        Ok(())
+        Ok(true)
     }
 
     fn ensure_released(&self, uuid: Uuid, mac: MacAddr, deadline: Duration) -> Result<bool> {
