@@ -116,7 +116,13 @@ fn on_guest(world: &World, number: u8, change: impl FnOnce(&mut Machine, u32)) {
 
 fn befall(world: &mut World, event: Event) {
     match event {
-        Event::Wish(event) => happen(world, event),
+        Event::Wish(event) => {
+            // Whose address can only be read in a frame of its own is not in the PF's filter before.
+            if matches!(event, random::Event::Start(_)) {
+                libvirt_works(world);
+            }
+            happen(world, event);
+        }
         Event::Link(carrier) => {
             if !carrier {
                 libvirt_works(world);
