@@ -142,8 +142,8 @@ impl Machine {
                 ways.push(format!("{mac} to the wire"));
             }
             // One whose frames wait was not reached yet, and one that nobody is there to reach neither.
-            let near = if host { Station::Host } else { Station::Wire };
-            let waits = self.frame_to_guest(mac, near).waits;
+            let waits = |from: &Station| self.frame_to_guest(mac, *from).waits;
+            let waits = from.iter().any(waits);
             if ways.is_empty() && !waits && !from.is_empty() {
                 in_reach.push(mac);
             } else if !guest.excused {
