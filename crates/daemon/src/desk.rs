@@ -9,7 +9,7 @@ use accelnet_api::{
     incoming::{self, Admitted, IncomingVm, KeptVf, KeptVfs},
 };
 use accelnet_link::{Connected, ask};
-use accelnet_model::{Code, Name, NodeStatus, Performance, Problem};
+use accelnet_model::{Code, Name, NodeStatus, Performance, Problem, VfUser};
 use accelnet_server::{Failure, Sender, Server};
 use axum::{
     Json, Router,
@@ -137,13 +137,14 @@ async fn emptied(
     }
 }
 
-/// VMs that have a VF of ours, or are on their way.
+/// VMs that have a VF of ours, or are on their way; and whatever QEMU has a VF and is no VM that libvirt tells of now,
+/// as the kernel says: nobody knows of it that it has none.
 fn left(status: &NodeStatus) -> Vec<Left> {
     let vms = status.vms.iter().filter(|vm| {
         let on_vf = vm.nics.iter().any(|nic| nic.vf.is_some());
         vm.progress.is_some() || vm.level.is_some() && on_vf
     });
-    let left = vms.map(|vm| {
+    let vms = vms.map(|vm| {
         let mut problems = vm.problems.iter();
         let because = problems.find(|problem| problem.code != Code::VmParked);
         Left {
@@ -151,7 +152,17 @@ fn left(status: &NodeStatus) -> Vec<Left> {
             because: because.cloned(),
         }
     });
-    left.collect()
+    let seen = |pid: u32| status.vms.iter().any(|vm| vm.facts.pid == Some(pid));
+    let vfs = status.adapters.iter();
+    let vfs = vfs.flat_map(|adapter| &adapter.facts.vfs);
+    let unseen = vfs.filter_map(|vf| match &vf.user {
+        VfUser::Process { pid, command } if command.contains("qemu") && !seen(*pid) => Some(Left {
+            vm: format!("{command} (process {pid}, VF {})", vf.pci),
+            because: status.problems.first().cloned(),
+        }),
+        _ => None,
+    });
+    vms.chain(unseen).collect()
 }
 
 impl Desk {
@@ -187,5 +198,41 @@ impl Desk {
             );
             Problem::new(Code::ServerNotRunning, text)
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use accelnet_rules::fixture;
+
+    use super::*;
+
+    fn names(status: &NodeStatus) -> Vec<String> {
+        left(status).into_iter().map(|left| left.vm).collect()
+    }
+
+    #[test]
+    fn a_vm_is_left_as_long_as_it_has_its_vf_or_nobody_knows() {
+        let mut status = fixture::report(&fixture::observed());
+        assert_eq!(names(&status), [""; 0]);
+        // VM 1 is on a VF.
+        let (pid, pci) = (4711, status.adapters[0].facts.vfs[0].pci);
+        status.adapters[0].facts.vfs[0].user = VfUser::Process {
+            pid,
+            command: "qemu-system-x86".into(),
+        };
+        status.vms[0].facts.pid = Some(pid);
+        status.vms[0].nics[0].vf = Some(pci);
+        // It is not one of ours.
+        assert_eq!(names(&status), [""; 0]);
+        status.vms[0].level = Some(Performance::Low);
+        assert_eq!(names(&status), ["vm1"]);
+        // libvirt does not answer: nothing is told of VMs.
+        status.vms.clear();
+        let silent = Problem::new(Code::HypervisorUnavailable, "It is silent.");
+        status.problems.push(silent.clone());
+        let told = left(&status);
+        assert!(told[0].vm.contains("process 4711"), "{told:?}");
+        assert_eq!((told.len(), &told[0].because), (1, &Some(silent)));
     }
 }

@@ -3,6 +3,8 @@
 //! Whoever may ask here (root and group `accelnet`) is nobody to the cluster without a token: root on one node
 //! is not the cluster's administrator. Which user asked, on which node, goes with it for the record.
 
+use std::time::Duration;
+
 use accelnet_api::CALLER_HEADER;
 use accelnet_link::Connected;
 use accelnet_model::{Code, Name, Problem};
@@ -14,7 +16,10 @@ use axum::{
     http::{HeaderMap, HeaderName, header},
     response::{IntoResponse, Response},
 };
-use tokio::sync::watch;
+use tokio::{
+    sync::watch,
+    time::{Instant, timeout},
+};
 
 /// What is passed on both ways. Everything else is between two ends of one connection.
 const PASSED: [HeaderName; 6] = [
@@ -26,17 +31,31 @@ const PASSED: [HeaderName; 6] = [
     header::RETRY_AFTER,
 ];
 
+/// An agent that is no older has its first line to come: whoever starts it and asks waits for that, and for no other.
+const YOUNG: Duration = Duration::from_secs(15);
+
 #[derive(Clone)]
 struct Way {
     node: Name,
     connected: watch::Receiver<Option<Connected>>,
+    since: Instant,
+}
+
+impl Way {
+    async fn line(mut self) -> Option<Connected> {
+        let wait = YOUNG.saturating_sub(self.since.elapsed());
+        let connected = timeout(wait, self.connected.wait_for(Option::is_some)).await;
+        connected.ok()?.ok()?.clone()
+    }
 }
 
 /// Passes everything on.
 pub fn router(node: Name, connected: watch::Receiver<Option<Connected>>) -> Router {
-    Router::new()
-        .fallback(pass_on)
-        .with_state(Way { node, connected })
+    Router::new().fallback(pass_on).with_state(Way {
+        node,
+        connected,
+        since: Instant::now(),
+    })
 }
 
 async fn pass_on(
@@ -44,8 +63,7 @@ async fn pass_on(
     ConnectInfo(sender): ConnectInfo<Sender>,
     request: Request,
 ) -> Response {
-    let connected = way.connected.borrow().clone();
-    let Some(Connected { server, http }) = connected else {
+    let Some(Connected { server, http }) = way.clone().line().await else {
         let text = format!(
             "Node '{}' has no line to a server of its cluster.",
             way.node
