@@ -142,6 +142,12 @@ pub async fn goes_down(server: &Server, node: &Name) -> Result<Parked, Problem> 
         subject: node.to_string(),
         dry_run: false,
     };
+    // Which VMs it has only its report of now says; without one it parks them by itself.
+    let seen = server.seen();
+    let known = seen.node(node).ok_or_else(|| not_found(node.as_str()))?;
+    if let Some(silent) = &known.silent {
+        return Err(silent.clone());
+    }
     // What is not enabled is on no VF, or on its way off it.
     let enabled = server.wish().await?.desired.enabled.is_some();
     let (park, own) = (until_boot(server), node.clone());

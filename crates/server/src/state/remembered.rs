@@ -4,8 +4,8 @@
 
 use accelnet_model::{
     AdapterFacts, AdapterStatus, Bound, BridgeFacts, IfName, MacAddr, Name, NicFacts, NicPath,
-    NicStatus, NodeFacts, NodeStatus, PciAddress, Performance, Problem, Support, UnseenVm,
-    VfAttributes, VfFacts, VfUser, VmFacts, VmState, VmStatus,
+    NodeFacts, NodeStatus, PciAddress, Performance, Problem, Support, UnseenVm, VfAttributes,
+    VfFacts, VfUser, VmFacts, VmState, VmStatus,
 };
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -232,50 +232,37 @@ impl Vm {
     }
 
     fn status(self) -> VmStatus {
-        let seen = self.nics.iter().map(|nic| NicStatus {
-            mac: nic.mac,
-            path: nic.path,
-            reason: None,
-            adapter: nic.adapter.clone(),
-            vf: nic.vf,
-            queue_pairs: None,
-            bridge: nic.bridge.clone(),
-            intent: None,
-            managed: false,
-            level: None,
+        let paths = self.nics.iter();
+        let paths: Vec<_> = paths
+            .map(|nic| (nic.path, nic.adapter.clone(), nic.vf))
+            .collect();
+        let mut status = VmStatus::of(VmFacts {
+            uuid: self.uuid,
+            name: self.name,
+            state: self.state,
+            job: None,
+            pid: None,
+            persistent: true,
+            managed_by: None,
+            machine: self.machine,
+            vcpus: self.vcpus,
+            memory_mib: self.memory_mib,
+            memory_held_mib: 0,
+            memory_unpinnable: None,
+            memory_on: Bound::Unknown,
+            cpus_on: Bound::Unknown,
+            free_root_ports_live: 0,
+            free_root_ports_config: 0,
+            nics: self.nics.into_iter().map(Nic::facts).collect(),
+            nics_staged: Vec::new(),
+            hostdevs: Vec::new(),
+            hostdevs_config: Vec::new(),
         });
-        VmStatus {
-            level: self.level,
-            nics: seen.collect(),
-            facts: VmFacts {
-                uuid: self.uuid,
-                name: self.name,
-                state: self.state,
-                job: None,
-                pid: None,
-                persistent: true,
-                managed_by: None,
-                machine: self.machine,
-                vcpus: self.vcpus,
-                memory_mib: self.memory_mib,
-                memory_held_mib: 0,
-                memory_unpinnable: None,
-                memory_on: Bound::Unknown,
-                cpus_on: Bound::Unknown,
-                free_root_ports_live: 0,
-                free_root_ports_config: 0,
-                nics: self.nics.into_iter().map(Nic::facts).collect(),
-                nics_staged: Vec::new(),
-                hostdevs: Vec::new(),
-                hostdevs_config: Vec::new(),
-            },
-            policy: Vec::new(),
-            policy_seen: false,
-            progress: None,
-            resting: false,
-            problems: Vec::new(),
-            staged: Vec::new(),
+        status.level = self.level;
+        for (nic, path) in status.nics.iter_mut().zip(paths) {
+            (nic.path, nic.adapter, nic.vf) = path;
         }
+        status
     }
 }
 

@@ -399,6 +399,14 @@ async fn a_node_that_goes_down_has_its_own_vms_parked() {
     assert!(vm.get("parked").is_none(), "{vm}");
     rig.nodes.sees("node1", |seen| drop(seen.vms.pop()));
 
+    // Of a node that is not seen nobody says that it has no VMs.
+    rig.nodes.silent("node2", true);
+    rig.http.get("/vms?fresh=true").await.done();
+    let unseen = rig.running().goes_down("node2").await.unwrap_err();
+    assert_eq!(unseen.code, Code::AgentUnreachable);
+    rig.nodes.silent("node2", false);
+    rig.http.get("/vms?fresh=true").await.done();
+
     // What is not enabled any more is on no VF.
     rig.http.delete("/acceleration").await.done();
     let nothing = rig.running().goes_down("node2").await.unwrap();
