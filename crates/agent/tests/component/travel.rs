@@ -8,7 +8,7 @@ use accelnet_host::{
 };
 use accelnet_model::{MacAddr, NicPath, Performance};
 
-use crate::world::{World, is_quiet, mac, name, path, uuid};
+use crate::world::{World, is_quiet, is_vms_look, mac, name, path, uuid};
 
 const LOW: Option<Performance> = Some(Performance::Low);
 const AT_ONCE: Duration = Duration::from_millis(60);
@@ -265,6 +265,27 @@ fn a_migration_that_fails_leaves_it_where_it_was() {
             world.assert_on_vf(1);
         }
     }
+}
+
+/// libvirt's answer may be older than what QEMU has told since.
+#[test]
+fn one_whose_migration_fails_while_libvirt_is_asked_is_here() {
+    let mut world = let_go();
+    world.take_long(is_vms_look, Duration::from_secs(2));
+    world.hypervisor.stop_to_leave(uuid(1));
+    // The look that its stop called for sees it on its way, and is under way still.
+    world.run_for(Duration::from_secs(1));
+    world.hypervisor.migration_fails(uuid(1));
+    world.host.with(|machine| {
+        let guests = machine.guests.iter_mut();
+        guests.for_each(|guest| guest.excused = true);
+    });
+    world.until_reached(&[1], &everybody()[1..], SOON);
+    world.no_excuse();
+    world.run_for(Duration::from_secs(10));
+    world.take_no_time();
+    world.wait_path(1, NicPath::Vf);
+    world.assert_on_vf(1);
 }
 
 /// One without VF leaves and comes as if we were not there.

@@ -7,7 +7,7 @@ use accelnet_host::twin::{Machine, Station};
 use accelnet_model::{Code, NicPath, NodeStatus, Performance};
 use accelnet_rules::action::{Action, Lane};
 
-use crate::world::{World, codes, is_quiet, mac, name, path, uuid, vm};
+use crate::world::{World, codes, is_quiet, is_vms_look, mac, name, path, uuid, vm};
 
 const LOW: Option<Performance> = Some(Performance::Low);
 /// A look at the machine comes at the latest after this.
@@ -208,10 +208,6 @@ fn an_adapter_that_makes_no_vfs_or_cannot_be_read_keeps_no_vm_off_the_other() {
                 && status.adapters[1].facts.vfs.len() == 7
         });
     }
-}
-
-fn is_vms_look(effect: &Effect) -> bool {
-    matches!(effect, Effect::LookAtVms)
 }
 
 #[test]

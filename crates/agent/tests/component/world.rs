@@ -4,6 +4,7 @@ mod drive;
 
 use std::{path::Path, sync::Arc, time::Duration};
 
+use accelnet_agent::event::Effect;
 use accelnet_host::twin::{Arrival, Habits, HostTwin, Machine as Twin, Station};
 use accelnet_hypervisor::twin::{HypervisorTwin, definition};
 use accelnet_model::{
@@ -354,6 +355,10 @@ pub fn codes(status: &NodeStatus, number: u8) -> Vec<Code> {
 
 pub fn vfs(status: &NodeStatus) -> usize {
     status.adapters[0].facts.vfs.len()
+}
+
+pub fn is_vms_look(effect: &Effect) -> bool {
+    matches!(effect, Effect::LookAtVms)
 }
 
 /// Nothing is left to do, and nothing is wrong.

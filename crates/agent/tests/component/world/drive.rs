@@ -32,14 +32,22 @@ pub(super) const VIRTUAL_LIMIT: Duration = Duration::from_secs(3600);
 /// Effects that take long, and how long.
 pub(super) type Slow = (fn(&Effect) -> bool, Duration);
 
+/// What takes long.
+enum UnderWay {
+    /// It is carried out at its end.
+    Effect(Effect),
+    /// What was seen at its beginning is told at its end.
+    Answer(Event),
+}
+
 /// An agent that runs.
 pub(super) struct Running {
     machine: Machine,
     pub(super) process: Arc<Process>,
     /// Effects that are to be carried out, in order.
     effects: VecDeque<Effect>,
-    /// Effects that take long, and when they are over. Nothing else waits for them.
-    under_way: Vec<(Duration, Effect)>,
+    /// What takes long, and when it is over. Nothing else waits for it.
+    under_way: Vec<(Duration, UnderWay)>,
     of_host: mpsc::Receiver<HostEvent>,
     of_vms: mpsc::Receiver<HypervisorEvent>,
     reports: VecDeque<NodeStatus>,
@@ -190,8 +198,14 @@ impl World {
             self.step(Event::Vms(event));
             return true;
         }
-        if let Some(effect) = self.ended() {
-            return self.carry_out(effect);
+        if let Some(ended) = self.ended() {
+            return match ended {
+                UnderWay::Effect(effect) => self.carry_out(effect),
+                UnderWay::Answer(event) => {
+                    self.step(event);
+                    true
+                }
+            };
         }
         let Some(effect) = self.running_mut().effects.pop_front() else {
             return false;
@@ -200,10 +214,19 @@ impl World {
         if let Some(time) = slow.map(|(_, time)| *time) {
             self.making(&effect, true);
             let end = self.now().saturating_add(time);
-            self.running_mut().under_way.push((end, effect));
+            let under_way = match effect {
+                // What libvirt is asked it says of the moment in which it was asked.
+                Effect::LookAtVms => UnderWay::Answer(self.vms_seen()),
+                effect => UnderWay::Effect(effect),
+            };
+            self.running_mut().under_way.push((end, under_way));
             return true;
         }
         self.carry_out(effect)
+    }
+
+    fn vms_seen(&self) -> Event {
+        Event::VmsSeen(Box::new(by_hand::at_vms(&*self.process())))
     }
 
     /// An agent that is busy without end while no time passes works in vain.
@@ -225,13 +248,15 @@ impl World {
     }
 
     /// What took long and is over now.
-    fn ended(&mut self) -> Option<Effect> {
+    fn ended(&mut self) -> Option<UnderWay> {
         let now = self.now();
         let under_way = &mut self.running_mut().under_way;
         let at = under_way.iter().position(|(end, _)| *end <= now)?;
-        let (_, effect) = under_way.remove(at);
-        self.making(&effect, false);
-        Some(effect)
+        let (_, ended) = under_way.remove(at);
+        if let UnderWay::Effect(effect) = &ended {
+            self.making(effect, false);
+        }
+        Some(ended)
     }
 
     /// The kernel tells nothing of an adapter while it makes VFs.
@@ -251,7 +276,7 @@ impl World {
             Effect::LookAtHost(scope) => {
                 Event::HostSeen(Box::new(by_hand::at_host(&*process, &scope)))
             }
-            Effect::LookAtVms => Event::VmsSeen(Box::new(by_hand::at_vms(&*process))),
+            Effect::LookAtVms => self.vms_seen(),
             Effect::Glance(at) => Event::Glanced(by_hand::at_glance(&*process, at)),
             Effect::Do(lane, actions) => {
                 let run = AssertUnwindSafe(|| by_hand::carry_out(actions, &*process, &*process));
