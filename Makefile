@@ -29,9 +29,11 @@ build: deps ## build all binaries
 test-build: deps
 	$(CARGO) build --workspace --bins --tests --examples --features $(TESTED)
 
-# The lab's program depends on nothing else of ours: it makes the images, and boots, while all the rest is built.
-demo: deps ## a running VM goes to a VF and back, measured (KEEP=1 leaves it running, ROUNDS=10 measures longer)
-	$(CARGO) build --bin accelnet-lab --bin accelnet-lab-guest
+# The lab's program depends on nothing else of ours: it is built while the lab's packages are installed, and makes
+# the images, and boots, while all the rest is built.
+demo: ## a running VM goes to a VF and back, measured (KEEP=1 leaves it running, ROUNDS=10 measures longer)
+	@scripts/install-deps build
+	@scripts/install-deps demo & $(CARGO) build --bin accelnet-lab --bin accelnet-lab-guest && wait $$!
 	$(LAB) --name demo demo --build '$(CARGO) build' --out $(TARGET)/demo $(if $(KEEP),--keep) $(if $(ROUNDS),--rounds $(ROUNDS))
 
 test: unit-test contract-test metrics-test hooks-test sim fuzz lab-test ## all tests, on simulated twins and in the lab

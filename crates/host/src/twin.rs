@@ -217,6 +217,7 @@ impl Machine {
 
     /// What a power cycle leaves: no guests, no VFs, none of the settings of ports and filters.
     pub fn reboot(&mut self) {
+        self.node.boot_id.push('+');
         self.guests.clear();
         self.strays.clear();
         self.holds.clear();
@@ -335,7 +336,7 @@ fn node(hostname: &str) -> NodeFacts {
         vfio: true,
         memory_available_mib: 64 * 1024,
         hook: Hook::Loaded,
-        boot_id: "twin".into(),
+        boot_id: format!("first of {hostname}"),
         ..NodeFacts::default()
     }
 }

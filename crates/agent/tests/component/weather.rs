@@ -3,7 +3,6 @@
 
 use std::time::Duration;
 
-use accelnet_agent::event::Effect;
 use accelnet_host::twin::Machine;
 use accelnet_hypervisor::HypervisorEvent;
 use accelnet_model::{MacAddr, NicPath, NodeStatus, VmJob, VmState};
@@ -11,7 +10,7 @@ use proptest::prelude::*;
 
 use crate::{
     random::{self, VMS, happen, look, rest, revive},
-    world::{World, mac, name, path, uuid, vm},
+    world::{World, is_vms_look, mac, name, path, uuid, vm},
 };
 
 /// The second byte of addresses that guests make up.
@@ -167,7 +166,9 @@ fn befall(world: &mut World, event: Event) {
             });
         }
         Event::Forget(vm) => {
-            // It is neither on its way nor being worked on: libvirt forgets what was undone.
+            // It is neither on its way nor being worked on: libvirt forgets what was undone. Who starts meanwhile
+            // and cannot read it knows of no VF.
+            libvirt_works(world);
             rest(world);
             if state(world, vm) == (VmState::Running, None) {
                 world.hypervisor.forget_device(uuid(vm));
@@ -289,8 +290,7 @@ fn set_libvirt(world: &mut World, libvirt: Libvirt) {
         });
     });
     if let Libvirt::Slow = libvirt {
-        let looks = |effect: &Effect| matches!(effect, Effect::LookAtVms);
-        world.take_long(looks, Duration::from_secs(7));
+        world.take_long(is_vms_look, Duration::from_secs(7));
     }
 }
 

@@ -1,5 +1,5 @@
-//! packaging/ansible against a node, by this machine's ansible-playbook: what a check tells, what a run does, and that
-//! a second one does nothing.
+//! packaging/ansible against nodes, by this machine's ansible-playbook: what a check tells, what a run does, and that a
+//! second one does nothing.
 
 use std::{
     fs,
@@ -11,7 +11,8 @@ use serde_json::{Value, json};
 
 use crate::{
     guides::Document,
-    packages::{bring, made},
+    joined::{on, until_path, until_reachable},
+    packages::{bring_to, made, nothing_is_on},
     rig::Rig,
 };
 
@@ -30,10 +31,14 @@ const STATE: &str = "dpkg-query -W 'accelnet*' 2>/dev/null || true; md5sum /etc/
 
 /// Ansible wants Python on the node, which has no network: what it lacks is fetched here.
 pub fn python_on_the_node(rig: &mut Rig) {
+    python_on(rig, "node1");
+}
+
+fn python_on(rig: &Rig, node: &str) {
     let place = rig.directory().join("python");
     fs::create_dir_all(place.join("partial")).unwrap();
     let status = place.join("status");
-    fs::write(&status, rig.node("cat /var/lib/dpkg/status")).unwrap();
+    fs::write(&status, rig.on(node, "cat /var/lib/dpkg/status")).unwrap();
     let set = |name: &str, path: &Path| format!("{name}={}", path.display());
     let output = Command::new("apt-get")
         .args(["-q", "-y", "--no-install-recommends", "--download-only"])
@@ -43,11 +48,11 @@ pub fn python_on_the_node(rig: &mut Rig) {
         .output()
         .unwrap();
     assert!(output.status.success(), "{output:?}");
-    bring(rig, "python", &place);
-    rig.node("apt-get -q -y install ./*.deb > /dev/null 2>&1 < /dev/null; rm -f *.deb; python3 --version");
+    bring_to(rig, node, "python", &place);
+    rig.on(node, "apt-get -q -y install ./*.deb > /dev/null 2>&1 < /dev/null; rm -f *.deb; python3 --version");
 }
 
-/// What a run told of the node.
+/// What a run told of its nodes.
 #[derive(Debug)]
 struct Recap {
     changed: u32,
@@ -55,25 +60,32 @@ struct Recap {
     out: String,
 }
 
-/// The lab's node as Ansible reaches it, and what it shall become.
+/// The lab's nodes as Ansible reaches them, and what they shall become.
 struct Play {
     place: PathBuf,
     variables: Value,
 }
 
 impl Play {
-    fn of(rig: &Rig) -> Self {
+    /// With these nodes in these groups.
+    fn of(rig: &Rig, groups: &[(&str, &[&str])]) -> Self {
         let place = rig.directory().join("ansible");
         fs::create_dir_all(&place).unwrap();
         let keys = rig.directory().join("keys");
-        let node = rig.lab.node("node1").unwrap();
-        let inventory = format!(
-            "[accelnet_hosts]\nnode1 ansible_host=127.0.0.1 ansible_port={} ansible_user=root ansible_become=false \
-             ansible_ssh_private_key_file={keys}/client_key ansible_ssh_common_args=\"-F /dev/null \
-             -o UserKnownHostsFile={keys}/known_hosts -o HostKeyAlias=accelnet-lab-node\"\n",
-            node.ssh_port,
-            keys = keys.display(),
-        );
+        let mut inventory = String::new();
+        for node in &rig.lab.nodes {
+            inventory += &format!(
+                "{} ansible_host=127.0.0.1 ansible_port={} ansible_user=root ansible_become=false \
+                 ansible_ssh_private_key_file={keys}/client_key ansible_ssh_common_args=\"-F /dev/null \
+                 -o UserKnownHostsFile={keys}/known_hosts -o HostKeyAlias=accelnet-lab-node\"\n",
+                node.name,
+                node.ssh_port,
+                keys = keys.display(),
+            );
+        }
+        for (group, nodes) in groups {
+            inventory += &format!("[{group}]\n{}\n", nodes.join("\n"));
+        }
         fs::write(place.join("inventory"), inventory).unwrap();
         let variables = json!({
             "accelnet_packages": made(rig, VERSION),
@@ -103,16 +115,24 @@ impl Play {
             .output()
             .unwrap();
         let out = String::from_utf8_lossy(&output.stdout).into_owned();
-        let recap = out.lines().find(|line| line.starts_with("node1 "));
-        let recap =
-            recap.unwrap_or_else(|| panic!("no recap (scripts/install-deps ansible): {output:?}"));
+        let recap: Vec<&str> = out
+            .lines()
+            .skip_while(|line| !line.starts_with("PLAY RECAP"))
+            .filter(|line| line.starts_with("node"))
+            .collect();
+        assert!(
+            !recap.is_empty(),
+            "no recap (scripts/install-deps ansible): {output:?}"
+        );
         let count = |name: &str| -> u32 {
-            let told = recap
-                .split_whitespace()
-                .find_map(|word| word.strip_prefix(name));
-            told.unwrap_or_else(|| panic!("{name}: {recap}"))
-                .parse()
-                .unwrap()
+            let told = recap.iter().map(|line| {
+                let told = line
+                    .split_whitespace()
+                    .find_map(|word| word.strip_prefix(name));
+                let told = told.unwrap_or_else(|| panic!("{name}: {line}"));
+                told.parse::<u32>().unwrap()
+            });
+            told.sum()
         };
         let (changed, failed) = (count("changed="), count("failed=") + count("unreachable="));
         Recap {
@@ -139,7 +159,7 @@ pub fn a_host(rig: &mut Rig) {
         "scripts/cockpit-test has Cockpit",
     );
     guide.ends();
-    let mut play = Play::of(rig);
+    let mut play = Play::of(rig, &[("accelnet_hosts", &["node1"])]);
     let before = rig.node(STATE);
     let told = play.succeeds(true);
     assert!(
@@ -208,4 +228,70 @@ pub fn a_host(rig: &mut Rig) {
         !rig.node("cat /etc/accelnet/accelnetd.toml")
             .contains("nonsense")
     );
+}
+
+/// A cluster that somebody founds: its server, which is a node as well, and one that is that alone.
+pub fn a_cluster(rig: &mut Rig) {
+    let play = Play::of(
+        rig,
+        &[
+            ("accelnet_server", &["node1"]),
+            ("accelnet_nodes", &["node1", "node2"]),
+        ],
+    );
+    for node in ["node1", "node2"] {
+        nothing_is_on(rig, node);
+        python_on(rig, node);
+    }
+    bring_to(rig, "node1", VERSION, &made(rig, VERSION));
+    // docs/reference/cluster.md: who founds it is told the authority's fingerprint and a token.
+    let said = rig.node(
+        "apt-get install ./accelnet_*.deb ./accelnetd_*.deb ./accelnet-server_*.deb > /dev/null 2>&1 < /dev/null
+         accelnetd init --address node1:7643 && systemctl enable -q --now accelnet-server",
+    );
+    let word = |is: &dyn Fn(&&str) -> bool| said.split_whitespace().find(is);
+    let token = word(&|word| word.starts_with("accelnet-1."));
+    let fingerprint =
+        word(&|word| word.len() == 64 && u128::from_str_radix(&word[..32], 16).is_ok());
+    let (Some(token), Some(fingerprint)) = (token, fingerprint) else {
+        panic!("{said}");
+    };
+    rig.node(&format!(
+        "echo {token} | accelnet login https://node1:7643 --fingerprint {fingerprint} > /dev/null"
+    ));
+    let there = "accelnet node list -o json; ls /var/lib/accelnet/node 2>/dev/null || true";
+    let before = rig.node(there);
+    let told = play.succeeds(true);
+    assert!(told.changed > 0, "{}", told.out);
+    assert_eq!(rig.node(there), before, "a check lets nobody in");
+
+    let done = play.succeeds(false);
+    assert!(done.changed > 0, "{}", done.out);
+    for node in ["node1", "node2"] {
+        until_reachable(rig, "node1", node, true, 60);
+        let units = rig.on(
+            node,
+            "systemctl is-active accelnet-agent accelnet-park; systemctl is-enabled accelnet-boot",
+        );
+        assert_eq!(units, "active\nactive\nenabled\n", "{node}");
+        rig.until_on(
+            node,
+            120,
+            "grep -qx 7 /sys/class/net/pf0/device/sriov_numvfs",
+        );
+    }
+    let status = on(rig, "node1", "status");
+    assert_eq!(status["enabled"]["intent"], "compute", "{status}");
+    for (vm, node) in [("vm1", "node1"), ("vm2", "node2")] {
+        rig.node(&format!(
+            "accelnet vm enable {vm} --performance Low > /dev/null"
+        ));
+        until_path(rig, "node1", vm, "vf", node);
+        let report = rig.lab.probe(vm, 2.0, 100).unwrap();
+        assert_eq!(report.lost, 0, "{vm}: {report:?}");
+    }
+    let again = play.succeeds(false);
+    assert_eq!(again.changed, 0, "nothing is done twice: {}", again.out);
+    // The token was seen by nobody but the two ends.
+    assert!(!(told.out + &done.out + &again.out).contains("accelnet-join-"));
 }

@@ -9,8 +9,8 @@ use crate::{
     rig::Rig,
 };
 
-const NODES: [&str; 3] = ["node1", "node2", "node3"];
-const VMS: [&str; 3] = ["vm1", "vm2", "vm3"];
+pub const NODES: [&str; 3] = ["node1", "node2", "node3"];
+pub const VMS: [&str; 3] = ["vm1", "vm2", "vm3"];
 
 pub fn on(rig: &Rig, node: &str, line: &str) -> Value {
     let said = rig.on(node, &format!("accelnet {line} -o json"));

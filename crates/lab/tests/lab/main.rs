@@ -25,6 +25,7 @@
 //! | [`joined`] | what the product makes of it |
 //! | [`moving`] | VMs that are moved between them, and whose node dies |
 //! | [`pacemaker`] | Pacemaker starts the VMs of a node that died |
+//! | [`servers`] | several servers on an etcd, which go one after the other |
 //! | [`travel`] | two nodes: addresses and VMs that move |
 //! | [`many_vfs`] | a card with a hundred VFs that carries no frames |
 //! | [`breakage`] | what breaks on a node, and what is said of it |
@@ -64,6 +65,7 @@ mod refusals;
 mod rig;
 mod sandbox;
 mod second_network;
+mod servers;
 mod story;
 mod supply;
 mod travel;
@@ -286,6 +288,16 @@ fn packages() {
     rig.step("by Ansible", ansible::a_host);
 }
 
+/// A cluster of two nodes, from packages and by Ansible.
+#[test]
+fn ansible_cluster() {
+    let mut rig = Rig::up(Options {
+        nodes: 2,
+        ..options()
+    });
+    rig.step("a cluster by Ansible", ansible::a_cluster);
+}
+
 /// Policy on a port, in whatever form.
 #[test]
 fn policies() {
@@ -321,14 +333,11 @@ fn travel() {
 }
 
 /// Three nodes, one cluster.
-fn three_nodes() -> Rig {
+fn three_nodes(store: Store, servers: u8) -> Rig {
     Rig::up(Options {
         nodes: 3,
         guests: 3,
-        cluster: Some(Cluster {
-            store: Store::Sqlite,
-            servers: 1,
-        }),
+        cluster: Some(Cluster { store, servers }),
         ..options()
     })
 }
@@ -336,7 +345,7 @@ fn three_nodes() -> Rig {
 /// A cluster, in short: commands from any node, a server that dies, VMs that move, a node that dies.
 #[test]
 fn cluster() {
-    let mut rig = three_nodes();
+    let mut rig = three_nodes(Store::Sqlite, 1);
     rig.step("each node speaks for all", joined::each_node_speaks_for_all);
     rig.step(
         "acceleration, from any node",
@@ -353,7 +362,7 @@ fn cluster() {
 /// Agents and server die at each step of a move.
 #[test]
 fn crash_of_moves() {
-    let mut rig = three_nodes();
+    let mut rig = three_nodes(Store::Sqlite, 1);
     rig.step("each node speaks for all", joined::each_node_speaks_for_all);
     rig.step(
         "acceleration, from any node",
@@ -365,7 +374,7 @@ fn crash_of_moves() {
 /// The rest of it.
 #[test]
 fn cluster_at_length() {
-    let mut rig = three_nodes();
+    let mut rig = three_nodes(Store::Sqlite, 1);
     rig.step("nodes know each other", cluster::nodes_know_each_other);
     rig.step(
         "status tells the networks",
@@ -396,10 +405,25 @@ fn cluster_at_length() {
     rig.step("its VM goes elsewhere", joined::its_vm_goes_elsewhere);
     rig.step("it cannot be moved", moving::in_vain);
     rig.step("its move is taken back", moving::taken_back);
+    rig.step("it moves by postcopy", unannounced::by_postcopy);
     rig.step(
         "a node is removed, and joins again",
         joined::a_node_is_removed,
     );
+}
+
+/// A server and a member of etcd on each of three nodes.
+#[test]
+fn several_servers() {
+    let mut rig = three_nodes(Store::Etcd, 3);
+    rig.step("each node speaks for all", joined::each_node_speaks_for_all);
+    rig.step(
+        "acceleration, from any node",
+        joined::acceleration_from_any_node,
+    );
+    rig.step("the active server goes", servers::the_active_one_goes);
+    rig.step("etcd loses its majority", servers::etcd_without_majority);
+    rig.step("its node loses its power", servers::its_node_loses_power);
 }
 
 /// Three nodes, each with one VF: what Pacemaker does with what accelnet tells it.

@@ -36,19 +36,23 @@ fn before(rig: &Rig) -> PathBuf {
 
 /// What the lab itself put there goes.
 pub fn without_the_product(rig: &mut Rig) {
-    rig.node(
+    nothing_is_on(rig, "node1");
+    std::fs::write(before(rig), rig.node(WORLD)).unwrap();
+}
+
+pub fn nothing_is_on(rig: &Rig, node: &str) {
+    rig.on(node,
         "systemctl disable -q --now accelnet-park accelnetd accelnet-boot
          rm -rf /usr/local/bin/accelnet /usr/local/bin/accelnetd /etc/systemd/system/accelnet*.service \
              /etc/systemd/system/*.wants/accelnet*.service /var/lib/accelnet /run/accelnet /etc/accelnet
          systemctl daemon-reload
          echo 'APT::Get::Assume-Yes \"true\";' > /etc/apt/apt.conf.d/50answers",
     );
-    let left = rig.node(
+    let left = rig.on(node,
         "command -v accelnet accelnetd || true; systemctl list-unit-files --no-legend 'accelnet*' || true; \
          getent group accelnet || true; ls -d /etc/libvirt/hooks/qemu.d/* 2>/dev/null || true",
     );
-    assert_eq!(left, "", "what the lab put there is still there");
-    std::fs::write(before(rig), rig.node(WORLD)).unwrap();
+    assert_eq!(left, "", "what the lab put on {node} is still there");
 }
 
 /// Packages of this version; the directory that they are in.
@@ -69,6 +73,11 @@ pub fn made(rig: &Rig, version: &str) -> PathBuf {
 
 /// Packages of a directory of this machine, in the node's /root as a person would bring them.
 pub fn bring(rig: &Rig, name: &str, from: &Path) {
+    bring_to(rig, "node1", name, from);
+}
+
+/// The same on any node.
+pub fn bring_to(rig: &Rig, node: &str, name: &str, from: &Path) {
     let share = rig.directory().join("share/debs").join(name);
     std::fs::create_dir_all(&share).unwrap();
     for package in std::fs::read_dir(from).unwrap() {
@@ -77,9 +86,10 @@ pub fn bring(rig: &Rig, name: &str, from: &Path) {
             std::fs::copy(package.path(), share.join(package.file_name())).unwrap();
         }
     }
-    rig.node(&format!(
-        "rm -f /root/*.deb; cp /lab/debs/{name}/*.deb /root/"
-    ));
+    rig.on(
+        node,
+        &format!("rm -f /root/*.deb; cp /lab/debs/{name}/*.deb /root/"),
+    );
 }
 
 /// Who has not been told of accelnet yet: from the first command to a VM whose packets go by its VF.

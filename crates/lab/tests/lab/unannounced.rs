@@ -22,8 +22,12 @@ fn migrate(to: &str) -> String {
 
 /// vm1's migration begins, and goes on by itself.
 pub fn begin(rig: &Rig, from: &str, to: &str) {
+    begin_as(rig, from, &migrate(to));
+}
+
+fn begin_as(rig: &Rig, from: &str, migrate: &str) {
     let unit = "systemd-run -q --collect --unit=moves --property=Type=exec";
-    rig.on(from, &format!("{unit} {}", migrate(to)));
+    rig.on(from, &format!("{unit} {migrate}"));
     rig.until_on(from, 120, GOES);
 }
 
@@ -130,4 +134,25 @@ pub fn half_way(rig: &mut Rig) {
     until_kept(rig, "node2", false);
     let report = rig.lab.probe("vm1", 2.0, 100).unwrap();
     assert_eq!(report.lost, 0, "{report:?}");
+}
+
+/// It runs there before its memory has come, which follows page by page: there and back.
+pub fn by_postcopy(rig: &mut Rig) {
+    for (from, to) in [("node1", "node2"), ("node2", "node1")] {
+        let moved = asked(rig, |rig| {
+            begin_as(rig, from, &format!("{} --postcopy", migrate(to)));
+            rig.until_on(from, 60, "virsh migrate-postcopy vm1");
+            until_over(rig, from);
+            rig.lab.is_now_on("vm1", to).unwrap();
+            until_path(rig, "node3", "vm1", "vf", to);
+        });
+        eprintln!(
+            "           the wire missed {} of {}, {:.1} s at a time",
+            moved.lost(),
+            moved.sent,
+            moved.longest_outage_s
+        );
+        let report = rig.lab.probe("vm1", 2.0, 100).unwrap();
+        assert_eq!(report.lost, 0, "{report:?}");
+    }
 }

@@ -35,6 +35,10 @@ pub(super) enum Happening {
     Cut(usize, bool, bool),
     Heal(usize),
     ReadNodes,
+    /// Somebody is about to work on a host.
+    Drain(usize),
+    /// He has done so.
+    Uncordon(usize),
     /// Somebody has it moved, live.
     Move(VmId, usize),
     /// It runs on where it came to.
@@ -59,7 +63,7 @@ impl Cluster {
         let vm = VmId(1 + scene.below(VMS.into()) as u8);
         let number = scene.below(NODES);
         let (up, down) = [(true, true), (true, false), (false, true)][scene.below(3)];
-        match scene.below(80) {
+        match scene.below(84) {
             0..=23 => Happening::Enable(vm),
             24..=31 => Happening::Disable(vm),
             32..=33 => Happening::Park(vm),
@@ -77,6 +81,8 @@ impl Cluster {
             64..=69 => Happening::Move(vm, number),
             // One that is on its VF, if there is one: others are moved as if we were not there.
             70..=77 => Happening::Carry(self.one_on_vf().unwrap_or(vm), number),
+            78..=80 => Happening::Drain(number),
+            81 => Happening::Uncordon(number),
             _ => Happening::SetClock(CLOCK_OFF * (scene.below(3) as i32 - 1)),
         }
     }
@@ -159,6 +165,16 @@ impl Cluster {
                 self.after(Duration::from_secs(40), Happening::Heal(number));
             }
             Happening::ReadNodes => self.reads_nodes(),
+            Happening::Drain(number) => {
+                self.asks_node(number, true);
+                // It is worked on for a while, and is not always shut down.
+                let next = match self.scene.one_in(2) {
+                    true => Happening::Uncordon(number),
+                    false => Happening::PowerCut(number),
+                };
+                self.after(Duration::from_secs(300), next);
+            }
+            Happening::Uncordon(number) => self.asks_node(number, false),
             Happening::Move(vm, number) => {
                 let to = json!({"to": self.hosts[number].node.name});
                 self.asks(vm, "PUT", "move", to, None);

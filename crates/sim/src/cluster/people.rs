@@ -33,6 +33,18 @@ pub(super) struct Known {
     pub(super) asking: Vec<VmId>,
     /// Hosts without an agent: since when.
     pub(super) silent: BTreeMap<String, Duration>,
+    /// Starts of hosts (`boot_id`) that were drained, and were not taken back into service for certain.
+    pub(super) drained: BTreeMap<String, Drained>,
+}
+
+/// What people know of a host that was drained.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Drained {
+    /// Somebody asks for it, or for its end, at present.
+    Asking,
+    Certain,
+    /// An answer was lost: what was asked for may be done whenever it will.
+    Doubtful,
 }
 
 fn of_people(method: &str, path: &str, body: &Value) -> Request<Body> {
@@ -142,6 +154,53 @@ impl Cluster {
                 scene.violation("more VMs were admitted than the reserve allows".into());
             }
         });
+    }
+
+    fn boot_of(&self, number: usize) -> String {
+        let host = &self.hosts[number].node.host;
+        host.with(|machine| machine.node.boot_id.clone())
+    }
+
+    /// Somebody drains a host, or takes it back into service: what it had of VMs goes to VFs again then. Of one host one
+    /// thing at a time.
+    pub(super) fn asks_node(&self, number: usize, drain: bool) {
+        let boot = self.boot_of(number);
+        let before = {
+            let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+            known.drained.insert(boot.clone(), Drained::Asking)
+        };
+        if before == Some(Drained::Asking) {
+            return;
+        }
+        let what = if drain { "drain" } else { "uncordon" };
+        let path = format!("/nodes/{}/{what}", self.hosts[number].node.name);
+        let (net, scene, known) = (
+            self.net.clone(),
+            self.scene.clone(),
+            Arc::clone(&self.known),
+        );
+        tokio::spawn(async move {
+            let answer = ask(&net, of_people("POST", &path, &Value::Null)).await;
+            let said = answer.map(|(status, body)| (status, body["code"].to_string()));
+            scene.step(&format!("POST {path}: {said:?}"));
+            let after = match said {
+                Some((200, _)) if drain => Some(Drained::Certain),
+                Some((200, _)) => None,
+                Some((status, _)) if status < 500 => before,
+                _ => Some(Drained::Doubtful),
+            };
+            let doubtful = before.filter(|before| *before == Drained::Doubtful);
+            let mut known = known.lock().unwrap_or_else(PoisonError::into_inner);
+            match doubtful.or(after) {
+                Some(after) => known.drained.insert(boot, after),
+                None => known.drained.remove(&boot),
+            };
+        });
+    }
+
+    /// Whether a host is drained, as far as anybody knows.
+    pub(super) fn may_be_drained(&self, known: &Known, number: usize) -> bool {
+        known.drained.contains_key(&self.boot_of(number))
     }
 
     /// Somebody reads which nodes there are.

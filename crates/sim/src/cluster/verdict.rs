@@ -88,6 +88,9 @@ impl Cluster {
             if until.is_some_and(|until| until < self.clock().now()) {
                 wrong.push(format!("{} is parked past its end", vm.name()));
             }
+            if shown["parked"]["until_boot"] == true && !self.may_be_drained(&known, number) {
+                wrong.push(format!("{}: {name} is not drained any more", vm.name()));
+            }
             let path = match level && !parked {
                 true => NicPath::Vf,
                 false => NicPath::Synthetic,
