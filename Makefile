@@ -73,13 +73,14 @@ mutants: deps ## broken variants of the code, each of which the simulator has to
 	$(CARGO) run -q -p xtask -- mutants
 
 # The long ones first. And others when they are asked for: make lab-test LAB_TESTS="networks policies guides crash
-# sandbox faults_told packages ordinary_work beneath travel cluster_at_length crash_of_moves pacemaker" (pacemaker makes
-# images of its own when it is first run; packages needs scripts/install-deps ansible).
+# sandbox faults_told packages ansible_cluster ordinary_work beneath travel cluster_at_length several_servers
+# crash_of_moves pacemaker" (pacemaker makes images of its own when it is first run; packages and ansible_cluster need
+# scripts/install-deps ansible).
 LAB_TESTS := connectivity smoke with_smt documentation without_iommu cluster
 # So many at a time: a machine that is emulated keeps one core busy, however many there are.
 LAB_JOBS := 2
 # Those of several machines want all cores: one after the other, when the others are done.
-LAB_WIDE := travel cluster cluster_at_length crash_of_moves pacemaker
+LAB_WIDE := travel cluster cluster_at_length several_servers ansible_cluster crash_of_moves pacemaker
 
 lab-test: test-build ## the lab tests only: real drivers, real libvirt, an emulated card (one: LAB_TESTS=smoke)
 	@$(MAKE) --no-print-directory -j$(LAB_JOBS) lab-tests LAB_TESTS="$(filter-out $(LAB_WIDE),$(LAB_TESTS))"

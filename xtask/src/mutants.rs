@@ -54,6 +54,7 @@ const fn cluster(
 }
 
 const MACHINE: &str = "crates/agent/src/machine.rs";
+const OUTCOMES: &str = "crates/agent/src/machine/outcomes.rs";
 const SEEN: &str = "crates/agent/src/machine/seen.rs";
 const CARRY: &str = "crates/agent/src/carry_out.rs";
 const VFS: &str = "crates/rules/src/plan/vfs.rs";
@@ -62,6 +63,7 @@ const L2: &str = "crates/rules/src/l2.rs";
 const SUPPLY: &str = "crates/rules/src/eligibility/supply.rs";
 const HUB: &str = "crates/server/src/nodes/hub.rs";
 const TOLD: &str = "crates/server/src/told.rs";
+const PARK: &str = "crates/server/src/state/park.rs";
 const SETTLED: &str = "crates/server/src/state/settled.rs";
 const QUEUE: &str = "crates/server/src/line.rs";
 const CASE: &str = "crates/rules/src/capacity/case.rs";
@@ -69,9 +71,12 @@ const LINE: &str = "crates/link/src/line.rs";
 
 const ALL: &[Mutant] = &[
     host(
-        "an old look wins over what was heard since",
-        MACHINE,
-        ["                self.looks.touch_vm(vm, now);\n", ""],
+        "an old look wins over what was done since",
+        OUTCOMES,
+        [
+            "Lane::Vm(vm) => self.looks.touch_vm(*vm, now),",
+            "Lane::Vm(_) => {}",
+        ],
         3000,
     ),
     host(
@@ -93,12 +98,6 @@ const ALL: &[Mutant] = &[
         "QEMU's taking of a VF is not heard",
         MACHINE,
         ["self.memory.departing.insert(vm);", ""],
-        1000,
-    ),
-    host(
-        "a restart of a guest is not heard",
-        MACHINE,
-        ["self.forget_vectors(vm);", ""],
         1000,
     ),
     host(
@@ -295,6 +294,15 @@ const ALL: &[Mutant] = &[
             "row(At::Tap, true, true, true)",
         ],
         3000,
+    ),
+    cluster(
+        "a drained VM stays so after its node's start",
+        PARK,
+        [
+            "boot.is_none_or(|boot| boot == before)",
+            "boot.is_none_or(|_| before.len() < 1000)",
+        ],
+        1000,
     ),
     cluster(
         "a report of a session that is over counts",

@@ -51,7 +51,7 @@ impl Points {
     }
 
     /// It passes none any more.
-    fn end(self, rig: &Rig) {
+    pub fn end(self, rig: &Rig) {
         let Self {
             node,
             unit,
@@ -89,7 +89,11 @@ impl Points {
         };
         rig.on(
             self.node,
-            &format!("echo '{others} {how}' > {}/armed", self.directory),
+            // A unit that is not root counts in it.
+            &format!(
+                "echo '{others} {how}' > {0}/armed; chmod 666 {0}/armed",
+                self.directory
+            ),
         );
     }
 

@@ -75,6 +75,7 @@ use accelnet_lab::{
     image::Variant,
     lab::{Cluster, Options, SecondAdapter, Store},
 };
+use crash_moves::Who;
 use rig::{Rig, options};
 
 /// A VM's whole life with acceleration, and what can go wrong in it.
@@ -368,7 +369,13 @@ fn crash_of_moves() {
         "acceleration, from any node",
         joined::acceleration_from_any_node,
     );
-    rig.step("at each step of a move", crash_moves::at_each_step);
+    for (name, who) in [
+        ("the agent that it leaves", Who::Leaves),
+        ("the agent that it comes to", Who::ComesTo),
+        ("the server", Who::Server),
+    ] {
+        rig.step(name, |rig| crash_moves::at_each_step(rig, who));
+    }
 }
 
 /// The rest of it.
