@@ -64,7 +64,7 @@ sim: test-build ## production code on simulated machines that fail, seed after s
 
 # Seconds of fuzzing in all, two targets at a time: an hour is TIME=3600, one target of fuzz/src/lib.rs
 # FUZZ=domain_xml. The dependencies are those of the tests' build. SEED=0 makes up other inputs each time.
-TIME := 60
+TIME := 120
 fuzz: export TESTED := $(TESTED)
 fuzz: test-build ## what guests, the network and tools might say, made up and read (TIME=3600 for an hour)
 	CARGO_TARGET_DIR=$(TARGET) TIME=$(TIME) scripts/fuzz $(FUZZ)

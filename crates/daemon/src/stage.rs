@@ -13,11 +13,21 @@ use axum::{
     response::{IntoResponse, Response},
     routing::get,
 };
-use tokio::{sync::watch, time::timeout};
+use tokio::{
+    sync::{Mutex, watch},
+    time::{Instant, sleep, timeout},
+};
 use tower::ServiceExt;
 
 /// A server that decides has read its state within this, or requests are told that it has not.
 const BEGIN_LIMIT: Duration = Duration::from_secs(30);
+
+/// Where nobody decides somebody will soon, who has to wait for a lease to end first. Who asks meanwhile waits so long,
+/// below what agents and people wait for an answer, and knows at once; an agent that is sent away dials again after a
+/// pause that grows.
+const NOBODY_LIMIT: Duration = Duration::from_secs(8);
+/// So often it is asked who decides, however many wait for it.
+const ASK_EVERY: Duration = Duration::from_millis(250);
 
 /// Asks who decides at present: an address, `HOST:PORT`, if anybody does.
 pub type WhoDecides = Arc<dyn Fn() -> Pending<'static, Option<String>> + Send + Sync>;
@@ -47,16 +57,66 @@ pub struct Serving {
 struct Stage {
     own: watch::Receiver<Own>,
     who: Option<WhoDecides>,
+    /// What was answered last, and when.
+    last: Arc<Mutex<Option<(Instant, Option<String>)>>>,
+}
+
+impl Stage {
+    /// Who decides, as it was known a moment ago: one asks for all that wait.
+    async fn active(&self) -> Option<String> {
+        let who = self.who.as_ref()?;
+        let mut last = self.last.lock().await;
+        match &*last {
+            Some((at, active)) if at.elapsed() < ASK_EVERY => active.clone(),
+            _ => {
+                let active = who().await;
+                *last = Some((Instant::now(), active.clone()));
+                active
+            }
+        }
+    }
+
+    /// The same, once somebody does, or this server is on its way to it; `None` if that takes too long.
+    async fn until_active(&self) -> Option<String> {
+        let mut own = self.own.clone();
+        let somebody = async {
+            loop {
+                let active = self.active().await;
+                if active.is_some() || self.who.is_none() {
+                    return active;
+                }
+                sleep(ASK_EVERY).await;
+            }
+        };
+        let this = own.wait_for(|own| !matches!(own, Own::StandsBy));
+        let known = async {
+            tokio::select! {
+                active = somebody => active,
+                _ = this => None,
+            }
+        };
+        timeout(NOBODY_LIMIT, known).await.ok()?
+    }
 }
 
 /// What the doors lead to.
 pub fn router(own: watch::Receiver<Own>, who: Option<WhoDecides>) -> Router {
-    Router::new()
-        .fallback(lead_on)
-        .with_state(Stage { own, who })
+    Router::new().fallback(lead_on).with_state(Stage {
+        own,
+        who,
+        last: Arc::default(),
+    })
 }
 
 async fn lead_on(State(mut stage): State<Stage>, request: Request) -> Response {
+    // Prometheus scrapes every server, and wants to know which one it is that decides.
+    if request.uri().path() == PATH && matches!(*stage.own.borrow(), Own::StandsBy) {
+        return metrics::answer(metrics::standing_by());
+    }
+    let mut active = None;
+    if matches!(*stage.own.borrow(), Own::StandsBy) {
+        active = stage.until_active().await;
+    }
     let has_read = |own: &Own| !matches!(own, Own::Reads);
     // If it cannot read it the process ends.
     let _ = timeout(BEGIN_LIMIT, stage.own.wait_for(has_read)).await;
@@ -67,14 +127,6 @@ async fn lead_on(State(mut stage): State<Stage>, request: Request) -> Response {
             Err(impossible) => match impossible {},
         };
     }
-    // Prometheus scrapes every server, and wants to know which one it is that decides.
-    if request.uri().path() == PATH {
-        return metrics::answer(metrics::standing_by());
-    }
-    let active = match &stage.who {
-        Some(who) => who().await,
-        None => None,
-    };
     let text = match &active {
         Some(active) => format!("This server stands by; {active} decides at present."),
         None => "This server stands by, and no other decides at present.".to_owned(),
@@ -105,6 +157,8 @@ pub fn metrics_router(own: watch::Receiver<Own>) -> Router {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicU32, Ordering};
+
     use axum::{body::Body, http::StatusCode};
 
     use super::*;
@@ -153,5 +207,51 @@ mod tests {
         own.send_replace(Own::StandsBy);
         let sent_on = front.oneshot(asked()).await.unwrap();
         assert_eq!(sent_on.status(), StatusCode::MISDIRECTED_REQUEST);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn where_nobody_decides_who_asks_waits_until_somebody_does() {
+        let (leads, leading) = watch::channel(None::<String>);
+        let asked_of_etcd = Arc::new(AtomicU32::new(0));
+        let count = Arc::clone(&asked_of_etcd);
+        let who: WhoDecides = Arc::new(move || {
+            count.fetch_add(1, Ordering::Relaxed);
+            let leading = leading.borrow().clone();
+            Box::pin(async move { leading })
+        });
+        let (own, stage) = watch::channel(Own::StandsBy);
+        let front = router(stage, Some(who));
+
+        let begun = Instant::now();
+        let sent_away = front.clone().oneshot(asked()).await.unwrap();
+        assert_eq!(sent_away.status(), StatusCode::MISDIRECTED_REQUEST);
+        assert!(!sent_away.headers().contains_key(ACTIVE_HEADER));
+        assert_eq!(begun.elapsed(), NOBODY_LIMIT);
+
+        asked_of_etcd.store(0, Ordering::Relaxed);
+        let many = (0..1000).map(|_| front.clone().oneshot(asked()));
+        let many = tokio::spawn(futures::future::join_all(many));
+        sleep(Duration::from_secs(5)).await;
+        leads.send_replace(Some("b:1".to_owned()));
+        for answer in many.await.unwrap() {
+            assert_eq!(answer.unwrap().headers()[ACTIVE_HEADER], "b:1");
+        }
+        assert!(begun.elapsed() < NOBODY_LIMIT + Duration::from_secs(6));
+        let times = asked_of_etcd.load(Ordering::Relaxed);
+        assert!(times <= 5 * 4 + 2, "{times}");
+
+        // It is this one, in the end.
+        leads.send_replace(None);
+        sleep(ASK_EVERY).await;
+        let waits = tokio::spawn(front.oneshot(asked()));
+        sleep(Duration::from_secs(2)).await;
+        own.send_replace(Own::Reads);
+        sleep(Duration::from_secs(2)).await;
+        own.send_replace(Own::Serves(Serving {
+            all: Router::new().route("/", get(async || "it")),
+            metrics: Router::new(),
+        }));
+        let answer = waits.await.unwrap().unwrap();
+        assert_eq!(answer.status(), StatusCode::OK);
     }
 }
