@@ -403,6 +403,16 @@ impl Client {
         self.all("/servers?").await
     }
 
+    /// Forgets a server that is gone for good, by its address or name.
+    pub async fn remove_server(
+        &self,
+        server: &str,
+        dry_run: bool,
+    ) -> Result<Outcome<ServerSummary>> {
+        let path = format!("/servers/{}?dry_run={dry_run}", paths::server(server)?);
+        self.send(reqwest::Method::DELETE, &path, None::<&()>).await
+    }
+
     /// Follows one VM: `each` is given the VM as it is at every change and says whether to go on.
     /// Ends with an error if the connection breaks or the VM goes.
     pub async fn follow_vm(&self, vm: &str, each: impl FnMut(&Vm) -> bool) -> Result<()> {

@@ -87,11 +87,19 @@ pub struct ServerSummary {
     pub address: String,
     /// It is the one that decides; the others serve what only reads.
     pub active: bool,
+    /// It answers there, as the active one has seen it within the last seconds.
+    #[serde(default = "answers")]
+    pub reachable: bool,
     /// Since when it is that, or has been there.
     #[schema(value_type = String, format = DateTime)]
     pub since: Timestamp,
     /// Its version.
     pub version: String,
+}
+
+/// Servers that do not say so are of a version that did not look.
+fn answers() -> bool {
+    true
 }
 
 #[cfg(test)]

@@ -258,6 +258,10 @@ catalogue! {
         "There is no node with this name."
         "A node is known once its agent has reported, by the machine's host name."
         "See the nodes with 'accelnet status'."
+    ServerNotFound "server_not_found" NOT_FOUND
+        "There is no server with this address or name."
+        "A server is known once it has said where it is, which it does at its start."
+        "List the servers with 'accelnet server list'."
     JoinRefused "join_refused" REFUSED
         "The machine was not let into the cluster."
         "A machine joins with a token that the cluster made: for one machine, for some minutes, and for one use. It was not that, or the cluster's authority is not the one that the token names."
@@ -502,6 +506,10 @@ catalogue! {
         "Servers take over from each other again and again."
         "Each time nodes dial anew, and changes wait for some seconds. The server crashes or is restarted, or loses its lease because its store is slow."
         "See why it ended: 'journalctl -u accelnet-server' on each machine that serves."
+    ServerUnreachable "server_unreachable" FAILED
+        "A server that stands by does not answer."
+        "Nothing is missing now: another one decides. If that one ends too there is one less to take over."
+        "Look at its machine: 'systemctl status accelnet-server'. One that shall not come back is forgotten by 'accelnet server remove ADDRESS'."
     PcieLinkDegraded "pcie_link_degraded" FAILED
         "The adapter's PCIe link was trained below what card and slot can do."
         "With fewer lanes or a lower speed the card cannot carry what its ports promise. 'lspci -vv' shows LnkCap (what it can) and LnkSta (what it is)."

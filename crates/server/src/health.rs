@@ -203,6 +203,9 @@ impl Server {
                 .map(|membership| membership.hub.clocks_and_certificates())
                 .unwrap_or_default(),
             store_took: self.shared.state.took(),
+            silent_servers: membership
+                .map(|membership| membership.standbys.silent())
+                .unwrap_or_default(),
             took_over: health.with_events(|events| events.took_over(now.at)),
             fragments: Vec::new(),
         };

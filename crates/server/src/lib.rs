@@ -334,7 +334,8 @@ impl Server {
             self.announce_faults(),
             self.end_what_is_over(),
             self.wait_for_first_signs(),
-            self.watch_signs()
+            self.watch_signs(),
+            self.watch_standbys()
         );
     }
 

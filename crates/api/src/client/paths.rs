@@ -26,6 +26,11 @@ pub fn node(name: &str) -> Result<String> {
     segment(name, Code::NodeNotFound)
 }
 
+/// A server's address or name as a part of a path.
+pub fn server(word: &str) -> Result<String> {
+    segment(word, Code::ServerNotFound)
+}
+
 /// An adapter, by its node and its interface, with where adapters are.
 pub fn adapter(node: &str, name: &str) -> Result<String> {
     let name = segment(name, Code::AdapterNotFound)?;

@@ -80,6 +80,17 @@ pub enum ServerCommand {
         after_help = "Examples:\n  accelnet server list\n  accelnet server list -o json | jq -r '.items[] | select(.active).address'"
     )]
     List,
+    /// Forget a server that is gone for good: agents and people do not look for it any more.
+    #[command(
+        after_help = "Examples:\n  accelnet server remove server2.example:7643 --dry-run\n  accelnet server remove server2.example:7643"
+    )]
+    Remove {
+        /// Its address, or its name.
+        address: String,
+        /// Show what would be done, and change nothing.
+        #[arg(long)]
+        dry_run: bool,
+    },
 }
 
 fn join_ttl(text: &str) -> Result<u64, String> {

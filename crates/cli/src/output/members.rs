@@ -69,7 +69,12 @@ pub fn servers(servers: &[ServerSummary]) -> String {
         let row = [
             server.name.clone(),
             server.address.clone(),
-            if server.active { "active" } else { "standby" }.to_owned(),
+            match (server.active, server.reachable) {
+                (true, _) => "active",
+                (false, true) => "standby",
+                (false, false) => "silent",
+            }
+            .to_owned(),
             format!("{:.0}", server.since),
             server.version.clone(),
         ];

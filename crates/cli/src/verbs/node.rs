@@ -64,6 +64,14 @@ pub async fn server(call: &Call, command: &ServerCommand) -> Ended {
                 output::members::servers(&list.items)
             });
         }
+        ServerCommand::Remove { address, dry_run } => {
+            let outcome = call.client.remove_server(address, *dry_run).await?;
+            let done = format!(
+                "Nobody looks for a server at {} any more.",
+                printable(&outcome.object.address)
+            );
+            print_outcome(call.format, &outcome, &done);
+        }
     }
     Ok(exit::OK)
 }

@@ -100,4 +100,31 @@ async fn one_of_two_decides_and_the_other_takes_over() {
     add_intent(first).await;
     told(&twin, 1).await;
     line.abort();
+    forgotten(first, second).await;
+}
+
+/// The one that was stopped is seen to be gone, and is forgotten when somebody says so; the one that decides is not.
+async fn forgotten(decides: &Place, gone: &Place) {
+    let admin = decides.admin();
+    until("it is seen to be gone", async || {
+        let servers = admin.servers().await.unwrap().items;
+        let its = servers.into_iter().find(|its| its.address == gone.address);
+        (!its.unwrap().reachable).then_some(())
+    })
+    .await;
+    let refused = admin.remove_server(&decides.address, false).await;
+    let problems = refused.unwrap_err().into_problems();
+    assert_eq!(problems[0].code, accelnet_model::Code::Conflict);
+    let planned = admin.remove_server(&gone.address, true).await.unwrap();
+    assert_eq!(planned.object.address, gone.address);
+    assert_eq!(admin.servers().await.unwrap().items.len(), 2);
+    admin.remove_server(&gone.address, false).await.unwrap();
+    let left = admin.servers().await.unwrap().items;
+    assert!(
+        left.len() == 1 && left[0].active && left[0].reachable,
+        "{left:?}"
+    );
+    let none = admin.remove_server(&gone.address, false).await;
+    let problems = none.unwrap_err().into_problems();
+    assert_eq!(problems[0].code, accelnet_model::Code::ServerNotFound);
 }

@@ -23,13 +23,13 @@ fn active(rig: &Rig, from: &str) -> String {
     active[0]["name"].as_str().unwrap().to_owned()
 }
 
-/// So many servers are there, one of them decides, and it is one of these nodes'.
+/// So many servers answer, one of them decides, and it is one of these nodes'.
 fn until_lead(rig: &Rig, from: &str, count: usize, one_of: &[&str]) {
     let one_of = one_of.join("|");
     let condition = format!(
         "x=$(accelnet server list -o json | tr -d ' \\n') && \
          test $(echo \"$x\" | grep -o '\"active\":true' | wc -l) = 1 && \
-         test $(echo \"$x\" | grep -o '\"active\":' | wc -l) = {count} && \
+         test $(echo \"$x\" | grep -o '\"reachable\":true' | wc -l) = {count} && \
          echo \"$x\" | grep -qE '\"name\":\"({one_of})\",\"address\":\"[^\"]*\",\"active\":true'"
     );
     rig.until_on(from, 60, &condition);

@@ -115,6 +115,7 @@ pub fn all() -> impl Iterator<Item = &'static Detection> {
         &drift::DETECTION,
         &server::STORE,
         &server::CHANGES,
+        &server::STANDBY,
         &tokens::DETECTION,
     ];
     own.into_iter().chain(reported::DETECTIONS)

@@ -135,6 +135,8 @@ pub struct ClusterScene<'a> {
     pub tokens: &'a [TokenEnd],
     /// How long the store took at most, within the last minute.
     pub store_took: Duration,
+    /// Servers that stand by and gave no answer when they were looked at last: where, and why.
+    pub silent_servers: &'a [(String, String)],
     /// How often a server has taken over within the last hour.
     pub took_over: u32,
 }

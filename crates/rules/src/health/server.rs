@@ -1,4 +1,4 @@
-//! The server itself: a store that is slow, servers that take over again and again.
+//! The servers: a store that is slow, servers that take over again and again, one that does not stand by any more.
 
 use std::time::Duration;
 
@@ -27,6 +27,16 @@ pub const CHANGES: Detection = Detection {
     window: Window::seconds(10, 600),
 };
 
+pub const STANDBY: Detection = Detection {
+    code: Code::ServerUnreachable,
+    severity: FaultSeverity::Warning,
+    about: "server",
+    by_node: false,
+    finds: "A server that has said where it is, and stands by, does not let the active one connect there.",
+    because: "It is looked at every 10 s. An update restarts it within seconds, its machine within a few minutes.",
+    window: Window::seconds(300, 30),
+};
+
 /// Slower than any disk in order.
 const SLOW: Duration = Duration::from_secs(1);
 /// So often within an hour.
@@ -42,6 +52,11 @@ pub fn check(scene: &ClusterScene<'_>, found: &mut Found) {
         let object = FaultObject::of_cluster("server", "active");
         let evidence = format!("A server took over {OFTEN} times or more within an hour.");
         found.wrong(&CHANGES, Finding::new(&CHANGES, object, evidence));
+    }
+    for (address, why) in scene.silent_servers {
+        let object = FaultObject::of_cluster("server", address);
+        let evidence = format!("{address}: {why}.");
+        found.wrong(&STANDBY, Finding::new(&STANDBY, object, evidence));
     }
 }
 
@@ -59,5 +74,13 @@ mod tests {
         cluster.store_took = Duration::from_millis(1100);
         cluster.took_over = 4;
         assert_eq!(cluster.codes(), [Code::StoreSlow, Code::ServerChangesOften]);
+    }
+
+    #[test]
+    fn each_server_that_does_not_stand_by_any_more_is_told() {
+        let mut cluster = Cluster::new();
+        let gone = |address: &str| (address.to_owned(), "connection refused".to_owned());
+        cluster.silent_servers = vec![gone("b:7643"), gone("c:7643")];
+        assert_eq!(cluster.codes(), [Code::ServerUnreachable; 2]);
     }
 }

@@ -114,6 +114,7 @@ pub struct Cluster {
     pub tokens: Vec<TokenEnd>,
     pub store_took: Duration,
     pub took_over: u32,
+    pub silent_servers: Vec<(String, String)>,
 }
 
 impl Cluster {
@@ -141,6 +142,7 @@ impl Cluster {
             tokens: Vec::new(),
             store_took: Duration::ZERO,
             took_over: 1,
+            silent_servers: Vec::new(),
         }
     }
 
@@ -185,6 +187,7 @@ impl Cluster {
             tokens: &self.tokens,
             store_took: self.store_took,
             took_over: self.took_over,
+            silent_servers: &self.silent_servers,
         })
     }
 

@@ -43,6 +43,8 @@ pub struct Extras {
     pub of_sessions: BTreeMap<Name, (Option<SignedDuration>, Option<Timestamp>)>,
     /// How long the store took at most, lately.
     pub store_took: Duration,
+    /// Servers that stand by and give no answer: where, and why.
+    pub silent_servers: Vec<(String, String)>,
     /// How often a server has begun to decide, lately.
     pub took_over: u32,
     /// Levels that no adapter has room for, while what is left in pieces would be enough.
@@ -255,6 +257,7 @@ impl Looked {
             fragments: &extras.fragments,
             tokens: &tokens.collect::<Vec<_>>(),
             store_took: extras.store_took,
+            silent_servers: &extras.silent_servers,
             took_over: extras.took_over,
         })
     }

@@ -16,6 +16,7 @@ use uuid::Uuid;
 use super::{
     hub::Hub,
     registry::{self, Announced, Candidate, Founding, Member},
+    standbys::{self, Standbys},
 };
 use crate::{
     Clock, NodePeerInfo, Pending, Server,
@@ -45,6 +46,8 @@ trait Register: Send + Sync {
     fn remove<'a>(&'a self, name: &'a Name) -> Pending<'a, Result<bool, Problem>>;
 
     fn servers(&self) -> Pending<'_, Result<Vec<Announced>, Problem>>;
+
+    fn withdraw<'a>(&'a self, address: &'a str) -> Pending<'a, Result<bool, Problem>>;
 }
 
 struct In<S>(S);
@@ -75,6 +78,10 @@ impl<S: Store> Register for In<S> {
     fn servers(&self) -> Pending<'_, Result<Vec<Announced>, Problem>> {
         Box::pin(registry::servers(&self.0))
     }
+
+    fn withdraw<'a>(&'a self, address: &'a str) -> Pending<'a, Result<bool, Problem>> {
+        Box::pin(registry::withdraw(&self.0, address))
+    }
 }
 
 /// Who belongs to the cluster.
@@ -85,6 +92,8 @@ pub struct Membership {
     authority: Arc<Authority>,
     /// Where this server is, `HOST:PORT`.
     pub own: Vec<String>,
+    /// Whether the others answer.
+    pub standbys: Standbys,
     since: Timestamp,
     clock: Clock,
 }
@@ -163,6 +172,7 @@ impl Membership {
             register: Box::new(In(store)),
             authority,
             own,
+            standbys: Standbys::default(),
             since: clock.now(),
             clock,
         })
@@ -176,22 +186,27 @@ impl Membership {
     /// Where servers are: this one, which decides, and those that stand by.
     pub async fn servers(&self) -> Vec<String> {
         let mut all = self.own.clone();
-        all.extend(self.others().await.into_iter().map(|other| other.address));
+        match self.others().await {
+            Ok(others) => all.extend(others.into_iter().map(|other| other.address)),
+            // They are told with the next session.
+            Err(problem) => tracing::warn!(%problem, "which servers there are"),
+        }
         all
     }
 
-    /// Servers that stand by. Those that cannot be read at the moment are told with the next session.
-    async fn others(&self) -> Vec<Announced> {
-        match self.register.servers().await {
-            Ok(mut servers) => {
-                servers.retain(|server| !self.own.contains(&server.address));
-                servers
-            }
-            Err(problem) => {
-                tracing::warn!(%problem, "which servers there are");
-                Vec::new()
-            }
-        }
+    /// Servers that stand by.
+    async fn others(&self) -> Result<Vec<Announced>, Problem> {
+        let mut servers = self.register.servers().await?;
+        servers.retain(|server| !self.own.contains(&server.address));
+        Ok(servers)
+    }
+
+    /// Looks whether the others answer.
+    async fn look_at_standbys(&self) -> Result<(), Problem> {
+        let others = self.others().await?;
+        let addresses = others.iter().map(|server| server.address.as_str());
+        self.standbys.look(addresses).await;
+        Ok(())
     }
 
     /// Makes a token with which one machine can join.
@@ -350,9 +365,12 @@ impl Server {
     }
 
     /// The servers that there are.
-    pub(crate) async fn servers(&self) -> Vec<ServerSummary> {
+    ///
+    /// # Errors
+    /// If they cannot be read.
+    pub(crate) async fn servers(&self) -> Result<Vec<ServerSummary>, Problem> {
         let Ok(membership) = self.membership() else {
-            return Vec::new();
+            return Ok(Vec::new());
         };
         let own = membership.own.iter().map(|address| Announced {
             address: address.clone(),
@@ -365,16 +383,57 @@ impl Server {
                 .rsplit_once(':')
                 .map_or(server.address.as_str(), |(host, _)| host)
                 .to_owned(),
+            reachable: membership.standbys.silence(&server.address).is_none(),
             address: server.address,
             active,
             since: server.since,
             version: server.version,
         };
         let own: Vec<ServerSummary> = own.map(|server| summary(true, server)).collect();
-        let others = membership.others().await.into_iter();
-        own.into_iter()
-            .chain(others.map(|server| summary(false, server)))
-            .collect()
+        let others = membership.others().await?.into_iter();
+        let others = others.map(|server| summary(false, server));
+        Ok(own.into_iter().chain(others).collect())
+    }
+
+    /// Forgets a server that is gone for good: agents and people do not look for it any more.
+    ///
+    /// # Errors
+    /// `conflict` if it is there; if it cannot be written.
+    pub(crate) async fn remove_server(&self, summary: &ServerSummary) -> Result<(), Problem> {
+        let membership = self.membership()?;
+        membership.look_at_standbys().await?;
+        let address = &summary.address;
+        let is_there = summary.active || membership.standbys.silence(address).is_none();
+        if is_there {
+            let text =
+                format!("The server at {address} answers: it would be back with its next start.");
+            let cure = "Stop it first, and see to it that it does not start again: 'systemctl disable --now accelnet-server'.";
+            return Err(Problem::new(Code::Conflict, text).with_cure(cure));
+        }
+        membership.register.withdraw(address).await?;
+        membership.look_at_standbys().await?;
+        self.changed();
+        Ok(())
+    }
+
+    /// Looks whether servers that stand by answer, until the server stops.
+    pub(crate) async fn watch_standbys(&self) {
+        let Ok(membership) = self.membership() else {
+            return;
+        };
+        let watch = async {
+            loop {
+                // Who cannot be read stays as it was seen last.
+                if let Err(problem) = membership.look_at_standbys().await {
+                    tracing::warn!(%problem, "servers that stand by");
+                }
+                tokio::time::sleep(standbys::LOOK_EVERY).await;
+            }
+        };
+        tokio::select! {
+            () = self.stopping() => {}
+            () = watch => {}
+        }
     }
 
     /// Calls nodes down that have given no sign of life for too long, until the server stops.

@@ -79,6 +79,7 @@ fn api() -> OpenApiRouter<Server> {
         .routes(routes!(nodes::uncordon_node))
         .routes(routes!(nodes::create_join_token))
         .routes(routes!(nodes::list_servers))
+        .routes(routes!(nodes::remove_server))
         .routes(routes!(backup::take_backup))
         .routes(routes!(people::whoami))
         .routes(routes!(people::list_tokens, people::create_token))

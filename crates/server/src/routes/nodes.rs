@@ -326,5 +326,38 @@ pub async fn list_servers(
     Query(paging): Query<Paging>,
 ) -> Answer<Items<ServerSummary>> {
     let key = |server: &ServerSummary| server.address.clone();
-    Ok(Json(Page::from(paging).of(server.servers().await, key)))
+    Ok(Json(Page::from(paging).of(server.servers().await?, key)))
+}
+
+/// Forgets a server that is gone for good. It must not be running.
+#[utoipa::path(delete, path = "/servers/{server}", tag = "cluster",
+    params(("server" = String, Path, description = "Its address, or its name"), super::DryRun),
+    responses((status = 200, description = "What is done", body = Outcome<ServerSummary>)))]
+pub async fn remove_server(
+    State(server): State<Server>,
+    Path(which): Path<String>,
+    change: Change,
+) -> Answer<Outcome<ServerSummary>> {
+    let servers = server.servers().await?;
+    let by_address = servers.iter().find(|its| its.address == which);
+    let by_name = || servers.iter().find(|its| its.name == which);
+    let Some(found) = by_address.or_else(by_name) else {
+        let text = format!("There is no server '{}'.", audit::printable(&which));
+        return Err(Problem::new(Code::ServerNotFound, text).into());
+    };
+    let asked = change.asked("server remove", &found.address);
+    if !asked.dry_run {
+        let removed = server.remove_server(found).await;
+        removed.inspect_err(|problem| audit::refused(&asked, std::slice::from_ref(problem)))?;
+        server.record(&asked).await?;
+    }
+    Ok(Json(Outcome {
+        dry_run: asked.dry_run,
+        changed: true,
+        plan: vec![format!(
+            "nobody looks for a server at {} any more",
+            found.address
+        )],
+        object: found.clone(),
+    }))
 }
