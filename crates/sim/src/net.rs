@@ -113,11 +113,6 @@ impl Net {
             .send_modify(|deaf| deaf.retain(|its, _| its != node));
     }
 
-    /// Everything gets through to all.
-    pub fn heal_all(&self) {
-        self.deaf.send_modify(Deaf::clear);
-    }
-
     /// What is on its way waits for as long as its way is cut.
     async fn uncut(&self, node: &str, is_cut: fn(&(bool, bool)) -> bool) {
         let mut deaf = self.deaf.subscribe();

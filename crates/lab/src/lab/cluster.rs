@@ -16,8 +16,6 @@ use crate::{progress::Progress, shell};
 
 /// Where servers listen for nodes and people.
 const PORT: u16 = 7643;
-/// A server's own socket, for root on its node.
-const SOCKET: &str = "/run/accelnet-server/accelnet.sock";
 /// Where the unit has it.
 const STATE: &str = "/var/lib/accelnet-server";
 /// How the text of an access token begins.
@@ -69,6 +67,25 @@ impl Cluster {
     }
 }
 
+/// Who made a cluster, as its servers know him.
+struct Founder {
+    /// Of the cluster's authority.
+    fingerprint: String,
+    token: String,
+}
+
+impl Founder {
+    /// Has `accelnet` ask whichever server decides, by way of a node's: that one may stand by.
+    fn asks(&self, server: &Node) -> String {
+        format!(
+            "export ACCELNET_SERVER=https://{} ACCELNET_FINGERPRINT={} ACCELNET_TOKEN={}",
+            address_of(server),
+            self.fingerprint,
+            shell::quote(&self.token)
+        )
+    }
+}
+
 impl Lab {
     /// The first administrator's token of a cluster, in the lab's private directory.
     pub fn admin_token(&self) -> Result<String> {
@@ -107,19 +124,17 @@ impl Lab {
             at_once(self.servers(), |node| self.start_etcd(node))?;
         }
         progress.step("making the cluster");
-        let token = self.init_cluster()?;
+        let founder = self.init_cluster()?;
         progress.step("starting its servers");
         at_once(self.servers(), |node| self.start_server(node))?;
         progress.step("its nodes join");
-        at_once(&self.nodes, |node| self.join(node, &token))?;
-        let first = &self.nodes[0].name;
+        at_once(&self.nodes, |node| self.join(node, &founder))?;
+        let first = &self.nodes[0];
         let intent = self.compute_intent();
-        self.script(
-            first,
-            &format!("ACCELNET_SOCKET={SOCKET} {intent} > /dev/null"),
-        )
-        .context("the cluster takes no intent")
-        .map(drop)
+        let asked = format!("{}\n{intent} > /dev/null", founder.asks(first));
+        self.script(&first.name, &asked)
+            .context("the cluster takes no intent")
+            .map(drop)
     }
 
     /// One member of the servers' etcd. Its heartbeats are slow, as its machine may be.
@@ -155,7 +170,7 @@ impl Lab {
 
     /// Makes cluster and authority on the first node, as the user that its server will be; the first
     /// administrator's token, which is kept.
-    fn init_cluster(&self) -> Result<String> {
+    fn init_cluster(&self) -> Result<Founder> {
         let addresses: Vec<_> = self.servers().iter().map(address_of).collect();
         let script = format!(
             "systemd-run --quiet --pipe --wait -p DynamicUser=yes -p User=accelnet-server \
@@ -167,15 +182,19 @@ impl Lab {
         let said = self
             .script(&self.nodes[0].name, &script)
             .context("the cluster cannot be made")?;
-        let token = said
-            .split_whitespace()
+        let mut words = said.split_whitespace();
+        let fingerprint = words
+            .find(|word| word.len() == 64 && word.chars().all(|letter| letter.is_ascii_hexdigit()))
+            .context("accelnetd init told no fingerprint of the cluster's authority")?
+            .to_owned();
+        let token = words
             .find(|word| word.starts_with(TOKEN))
             .context("accelnetd init told no token of an administrator")?
             .to_owned();
         let path = self.admin_token_file();
         fs::write(&path, &token).with_context(|| format!("cannot write {}", path.display()))?;
         fs::set_permissions(&path, fs::Permissions::from_mode(0o600))?;
-        Ok(token)
+        Ok(Founder { fingerprint, token })
     }
 
     fn start_server(&self, node: &Node) -> Result<()> {
@@ -191,9 +210,10 @@ impl Lab {
     }
 
     /// A node joins with a token that is its own, and root there speaks to the cluster as its administrator.
-    fn join(&self, node: &Node, token: &str) -> Result<()> {
+    fn join(&self, node: &Node, founder: &Founder) -> Result<()> {
         let (name, first) = (&node.name, &self.nodes[0]);
-        let ask = format!("accelnet --socket {SOCKET} node join-token --node {name} -o json");
+        let asks = founder.asks(first);
+        let ask = format!("{asks}\naccelnet node join-token --node {name} -o json");
         let answer = self.script(&first.name, &ask)?;
         let answer: Value = serde_json::from_str(&answer).context("no token to join with")?;
         let join = answer["token"].as_str().context("no token to join with")?;
@@ -207,7 +227,7 @@ impl Lab {
              echo {} | accelnet login --local > /dev/null\n",
             address_of(first),
             shell::quote(join),
-            shell::quote(token),
+            shell::quote(&founder.token),
         );
         self.script(name, &script)
             .with_context(|| format!("{name} does not join"))

@@ -81,7 +81,7 @@ fn accepted_s(rig: &Rig, from: &str, rate: u32) -> f64 {
 
 fn rate(rig: &Rig) -> u64 {
     let intent = on(rig, "node1", "intent show compute");
-    let rate = intent["max_tx_rate_mbps"]["high"].as_u64();
+    let rate = intent["levels"]["max_tx_rate_mbps"]["high"].as_u64();
     rate.unwrap_or_else(|| panic!("{intent}"))
 }
 

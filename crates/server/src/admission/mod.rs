@@ -99,7 +99,9 @@ pub fn checks(nodes: &[Known], intent: Option<&Intent>) -> Vec<CheckResult> {
 fn reporting(nodes: &[Known]) -> Result<Vec<Known>, Vec<Problem>> {
     if nodes.is_empty() {
         let text = "The cluster has no node.";
-        return Err(vec![Problem::new(Code::AgentUnreachable, text)]);
+        let cure = "Have one join first: 'accelnet node join-token' prints the command for it.";
+        let problem = Problem::new(Code::AgentUnreachable, text).with_cure(cure);
+        return Err(vec![problem]);
     }
     let (silent, heard): (Vec<_>, Vec<_>) = nodes
         .iter()

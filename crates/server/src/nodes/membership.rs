@@ -2,10 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use accelnet_api::{
-    ServerSummary,
-    agents::{JoinRequest, Joined},
-};
+use accelnet_api::agents::{JoinRequest, Joined};
 use accelnet_model::{Code, Name, Problem};
 use accelnet_pki::{Authority, AuthorityPem, JoinToken, NodePeer, PkiError, PrivateKey, Secret};
 use accelnet_store::Store;
@@ -16,7 +13,7 @@ use uuid::Uuid;
 use super::{
     hub::Hub,
     registry::{self, Announced, Candidate, Founding, Member},
-    standbys::{self, Standbys},
+    servers::Standbys,
 };
 use crate::{
     Clock, NodePeerInfo, Pending, Server,
@@ -94,7 +91,7 @@ pub struct Membership {
     pub own: Vec<String>,
     /// Whether the others answer.
     pub standbys: Standbys,
-    since: Timestamp,
+    pub(super) since: Timestamp,
     clock: Clock,
 }
 
@@ -195,14 +192,19 @@ impl Membership {
     }
 
     /// Servers that stand by.
-    async fn others(&self) -> Result<Vec<Announced>, Problem> {
+    pub(super) async fn others(&self) -> Result<Vec<Announced>, Problem> {
         let mut servers = self.register.servers().await?;
         servers.retain(|server| !self.own.contains(&server.address));
         Ok(servers)
     }
 
+    /// Forgets what a server has said.
+    pub(super) async fn withdraw(&self, address: &str) -> Result<bool, Problem> {
+        self.register.withdraw(address).await
+    }
+
     /// Looks whether the others answer.
-    async fn look_at_standbys(&self) -> Result<(), Problem> {
+    pub(super) async fn look_at_standbys(&self) -> Result<(), Problem> {
         let others = self.others().await?;
         let addresses = others.iter().map(|server| server.address.as_str());
         self.standbys.look(addresses).await;
@@ -362,78 +364,6 @@ impl Server {
                 "For a cluster run 'accelnetd init' and accelnet-server on one machine, and join the others.",
             )
         })
-    }
-
-    /// The servers that there are.
-    ///
-    /// # Errors
-    /// If they cannot be read.
-    pub(crate) async fn servers(&self) -> Result<Vec<ServerSummary>, Problem> {
-        let Ok(membership) = self.membership() else {
-            return Ok(Vec::new());
-        };
-        let own = membership.own.iter().map(|address| Announced {
-            address: address.clone(),
-            since: membership.since,
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-        });
-        let summary = |active: bool, server: Announced| ServerSummary {
-            name: server
-                .address
-                .rsplit_once(':')
-                .map_or(server.address.as_str(), |(host, _)| host)
-                .to_owned(),
-            reachable: membership.standbys.silence(&server.address).is_none(),
-            address: server.address,
-            active,
-            since: server.since,
-            version: server.version,
-        };
-        let own: Vec<ServerSummary> = own.map(|server| summary(true, server)).collect();
-        let others = membership.others().await?.into_iter();
-        let others = others.map(|server| summary(false, server));
-        Ok(own.into_iter().chain(others).collect())
-    }
-
-    /// Forgets a server that is gone for good: agents and people do not look for it any more.
-    ///
-    /// # Errors
-    /// `conflict` if it is there; if it cannot be written.
-    pub(crate) async fn remove_server(&self, summary: &ServerSummary) -> Result<(), Problem> {
-        let membership = self.membership()?;
-        membership.look_at_standbys().await?;
-        let address = &summary.address;
-        let is_there = summary.active || membership.standbys.silence(address).is_none();
-        if is_there {
-            let text =
-                format!("The server at {address} answers: it would be back with its next start.");
-            let cure = "Stop it first, and see to it that it does not start again: 'systemctl disable --now accelnet-server'.";
-            return Err(Problem::new(Code::Conflict, text).with_cure(cure));
-        }
-        membership.register.withdraw(address).await?;
-        membership.look_at_standbys().await?;
-        self.changed();
-        Ok(())
-    }
-
-    /// Looks whether servers that stand by answer, until the server stops.
-    pub(crate) async fn watch_standbys(&self) {
-        let Ok(membership) = self.membership() else {
-            return;
-        };
-        let watch = async {
-            loop {
-                // Who cannot be read stays as it was seen last.
-                if let Err(problem) = membership.look_at_standbys().await {
-                    tracing::warn!(%problem, "servers that stand by");
-                }
-                tokio::time::sleep(standbys::LOOK_EVERY).await;
-            }
-        };
-        tokio::select! {
-            () = self.stopping() => {}
-            () = watch => {}
-        }
     }
 
     /// Calls nodes down that have given no sign of life for too long, until the server stops.

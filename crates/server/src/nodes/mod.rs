@@ -4,14 +4,14 @@
 //! |---|---|
 //! | [`registry`] | the cluster's authority, members and join tokens, in the store |
 //! | [`membership`] | who may join, and who is a member: the registry and the hub together |
-//! | [`standbys`] | servers that stand by: whether they answer |
+//! | [`servers`] | the cluster's servers, and whether those that stand by answer |
 //! | [`hub`] | agents that are connected: what each is told, what it said last, and when |
 
 mod hub;
 pub mod membership;
 mod questions;
 mod registry;
-mod standbys;
+mod servers;
 
 use std::sync::Arc;
 

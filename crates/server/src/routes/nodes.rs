@@ -71,18 +71,23 @@ fn of_node(wish: &Wish, node: &Name) -> Vec<Isolated> {
     isolated.filter(|its| its.node == *node).cloned().collect()
 }
 
-/// VMs of a node that are accelerated, or shall be.
-fn accelerated(wish: &Wish, known: &Known) -> Vec<Uuid> {
+/// VMs of a node that are accelerated, or shall be. What a silent node said last is not where they are, if another one
+/// has them by now.
+fn accelerated(wish: &Wish, seen: &Seen, known: &Known) -> Vec<Uuid> {
     let status = known.status.as_deref();
     let there = status.into_iter().flat_map(whereabouts::there);
     let there: BTreeSet<Uuid> = there.map(|(uuid, _)| uuid).collect();
-    let wanted = |vm: &Uuid| wish.level_of(*vm).is_some();
+    let wanted = |vm: &Uuid| wish.level_of(*vm).is_some() && is_on(&known.name, seen, *vm);
     there.into_iter().filter(wanted).collect()
+}
+
+fn is_on(node: &Name, seen: &Seen, vm: Uuid) -> bool {
+    whereabouts::of(seen, vm).is_some_and(|place| place.node.name == *node)
 }
 
 /// How far a node is, if any of its VMs is kept off its VFs until it starts again.
 fn progress(wish: &Wish, seen: &Seen, known: &Known) -> Option<DrainProgress> {
-    let parked = accelerated(wish, known).into_iter();
+    let parked = accelerated(wish, seen, known).into_iter();
     let parked: Vec<Uuid> = parked
         .filter(|vm| wish.park_of(*vm).is_some_and(Park::is_until_boot))
         .collect();
@@ -212,9 +217,14 @@ async fn each_vm(
     let seen = server.seen();
     let known = seen.node(node).ok_or_else(|| not_found(node.as_str()))?;
     let mut each = Each::default();
-    for vm in accelerated(&wish, known) {
-        let word = vm.to_string();
-        match super::vms::decide(server, &word, asked, decide.clone()).await {
+    for vm in accelerated(&wish, &seen, known) {
+        let (word, node, decide) = (vm.to_string(), node.clone(), decide.clone());
+        // It may have left meanwhile.
+        let decide = move |wish: &Wish, seen: &Seen, vm: &Vm| match is_on(&node, seen, vm.uuid) {
+            true => decide(wish, seen, vm),
+            false => Ok(admission::Decided::nothing()),
+        };
+        match super::vms::decide(server, &word, asked, decide).await {
             Ok(Json(outcome)) => {
                 each.changed |= outcome.changed;
                 let vm = &outcome.object.name;

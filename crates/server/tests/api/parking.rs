@@ -255,6 +255,39 @@ async fn a_vm_that_left_the_node_that_goes_down_is_free_where_it_is_now() {
     rig.stop().await;
 }
 
+/// What a silent node said last is not where its VMs are: those that run elsewhere by now are not parked there, where
+/// nobody would let them go before that node's next start.
+#[tokio::test]
+async fn a_silent_node_that_is_drained_takes_no_vm_off_its_vf_elsewhere() {
+    let rig = Rig::two(0).await;
+    for node in ["node1", "node2"] {
+        rig.nodes.sees(node, |seen| seen.node.boot_id = node.into());
+    }
+    for vm in ["vm1", "vm2"] {
+        rig.http.accelerate(vm, "low").await.done();
+    }
+    rig.nodes.silent("node1", true);
+    rig.nodes
+        .sees("node2", |seen| seen.vms.push(fixture::vm(1)));
+    rig.http.get("/vms?fresh=true").await.done();
+    assert_eq!(rig.http.get("/vms/vm1").await.done()["node"], "node2");
+    rig.http
+        .post("/nodes/node1/drain", json!({}))
+        .await
+        .refused(503, &["agent_unreachable"]);
+    let vm = rig.http.get("/vms/vm1").await.done();
+    assert!(vm.get("parked").is_none(), "{vm}");
+    // And who takes that node back into service does not end what another one is drained for.
+    rig.http.post("/nodes/node2/drain", json!({})).await.done();
+    rig.http
+        .post("/nodes/node1/uncordon", json!({}))
+        .await
+        .done();
+    let vm = rig.http.get("/vms/vm1").await.done();
+    assert_eq!(vm["parked"]["until_boot"], true, "{vm}");
+    rig.stop().await;
+}
+
 async fn start(directory: &Path, nodes: &Arc<FakeNodes>) -> (Running, Http) {
     let file = directory.join("state.sqlite");
     let store = SqliteStore::open(file, SqliteOptions::default()).await;

@@ -161,7 +161,7 @@ impl Cluster {
             Happening::EndDeposed => self.end_deposed(),
             Happening::StartServer => self.start_server().await,
             Happening::Cut(number, up, down) => {
-                self.net.cut(&self.hosts[number].node.name, up, down);
+                self.cut(number, up, down);
                 self.after(Duration::from_secs(40), Happening::Heal(number));
             }
             Happening::ReadNodes => self.reads_nodes(),
@@ -192,7 +192,7 @@ impl Cluster {
             | Happening::Leaves(..)
             | Happening::StaysHere(..) => self.carry_further(happening),
             Happening::SetClock(off) => self.set_clock(off),
-            Happening::Heal(number) => self.net.heal(&self.hosts[number].node.name),
+            Happening::Heal(number) => self.heal(number),
         }
     }
 

@@ -33,6 +33,8 @@ pub(super) struct Known {
     pub(super) asking: Vec<VmId>,
     /// Hosts without an agent: since when.
     pub(super) silent: BTreeMap<String, Duration>,
+    /// Hosts of which the server hears nothing: since when.
+    pub(super) cut: BTreeMap<String, Duration>,
     /// Starts of hosts (`boot_id`) that were drained, and were not taken back into service for certain.
     pub(super) drained: BTreeMap<String, Drained>,
 }
@@ -203,6 +205,24 @@ impl Cluster {
         known.drained.contains_key(&self.boot_of(number))
     }
 
+    /// A host's cable is unplugged: what it says, or what it is told, does not arrive.
+    pub(super) fn cut(&self, number: usize, up: bool, down: bool) {
+        let name = &self.hosts[number].node.name;
+        self.net.cut(name, up, down);
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        match up {
+            true => known.cut.insert(name.clone(), self.now()),
+            false => known.cut.remove(name),
+        };
+    }
+
+    pub(super) fn heal(&self, number: usize) {
+        let name = &self.hosts[number].node.name;
+        self.net.heal(name);
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        known.cut.remove(name);
+    }
+
     /// Somebody reads which nodes there are.
     pub(super) fn reads_nodes(&self) {
         let (net, scene, known) = (
@@ -217,10 +237,13 @@ impl Cluster {
             let known = known.lock().unwrap_or_else(PoisonError::into_inner);
             for node in nodes["items"].as_array().into_iter().flatten() {
                 let name = node["name"].as_str().unwrap_or_default();
-                let silent = known.silent.get(name);
-                let long = silent.is_some_and(|since| asked > *since + DOWN_WITHIN);
-                if long && node["reachable"] != false {
-                    scene.violation(format!("{name} is called reachable, and has no agent"));
+                for (silent, what) in [(&known.silent, "has no agent"), (&known.cut, "is cut off")]
+                {
+                    let since = silent.get(name);
+                    let long = since.is_some_and(|since| asked > *since + DOWN_WITHIN);
+                    if long && node["reachable"] != false {
+                        scene.violation(format!("{name} is called reachable, and {what}"));
+                    }
                 }
             }
         });

@@ -13,7 +13,7 @@ impl Cluster {
     pub(super) async fn calm(&mut self) {
         self.scene.step("calm");
         self.scene.set_dangers(Dangers::NONE);
-        self.net.heal_all();
+        (0..NODES).for_each(|number| self.heal(number));
         self.set_clock(0);
         self.end_deposed();
         self.start_server().await;
