@@ -608,8 +608,8 @@ catalogue! {
         "Follow it with 'accelnet status' and 'accelnet vm show VM'."
     StoreFailed "store_failed" FAILED
         "The server could not read or write its state."
-        "What is wanted is kept in the server's state directory. As long as it cannot be written, nothing new can be asked for; VMs keep what they have."
-        "Check disk space and permissions of the state directory that is named."
+        "What is wanted is kept in the server's state directory, or in an etcd. As long as it cannot be written, nothing new can be asked for; VMs keep what they have."
+        "Of a file that is named, check disk space and permissions; of an etcd, whether it has a quorum and how slow its disk is ('etcdctl endpoint health')."
     Internal "internal" FAILED
         "accelnet met a situation that should not happen."
         "An assumption in accelnet's own code did not hold."
