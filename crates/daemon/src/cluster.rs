@@ -230,7 +230,7 @@ async fn serve(args: &ServerArgs) -> Result<()> {
     ];
     let (stop, stopped) = watch::channel(false);
     let numbers = metrics.serve(stage::metrics_router(stage.clone()), told(stopped.clone()));
-    let front = stage::router(stage, open.who_decides());
+    let front = stage::router(stage, open.who_decides(&addresses));
     let shut = told(stopped.clone());
     let serving = tokio::spawn(connections::serve_all(doors, front, shut));
     let ready = || {

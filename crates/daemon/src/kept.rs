@@ -18,6 +18,8 @@ use accelnet_store::{EtcdOptions, EtcdStore, EtcdTls};
 use accelnet_store::{SqliteOptions, SqliteStore, Store};
 use anyhow::{Context, Result, bail, ensure};
 use tokio::sync::watch;
+#[cfg(feature = "etcd")]
+use tokio::{net::TcpStream, time::timeout};
 
 use crate::{
     etcd_files::EtcdFiles,
@@ -29,6 +31,9 @@ const STATE_FILE: &str = "server.sqlite";
 /// After a server that died nobody decides for so long. Agents and VMs do without meanwhile.
 #[cfg(feature = "etcd")]
 pub const LEASE: std::time::Duration = std::time::Duration::from_secs(5);
+/// Whoever decides lets others connect within this.
+#[cfg(feature = "etcd")]
+const ANSWERS_WITHIN: std::time::Duration = std::time::Duration::from_secs(1);
 
 /// A place for state.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -132,21 +137,23 @@ impl Open {
         }
     }
 
-    /// Asks who decides at present, if that can be another server.
-    pub fn who_decides(&self) -> Option<WhoDecides> {
+    /// Asks who decides at present, if that can be another server than the one at these addresses. One that has died is
+    /// the store's leader until its lease ends: whoever were sent to it would only come back.
+    pub fn who_decides(&self, own: &[String]) -> Option<WhoDecides> {
         match self {
             Self::Sqlite(_) => None,
             #[cfg(feature = "etcd")]
             Self::Etcd(store) => {
-                let store = Arc::clone(store);
+                let (store, own) = (Arc::clone(store), own.to_vec());
                 Some(Arc::new(move || {
-                    let store = Arc::clone(&store);
+                    let (store, own) = (Arc::clone(&store), own.clone());
                     Box::pin(async move {
-                        store.leading().await.unwrap_or_else(|error| {
+                        let named = store.leading().await.unwrap_or_else(|error| {
                             // Told as what it is: nobody knows.
                             tracing::warn!(%error, "who decides cannot be asked");
                             None
-                        })
+                        })?;
+                        (!own.contains(&named) && answers(&named).await).then_some(named)
                     })
                 }))
             }
@@ -195,6 +202,13 @@ impl Open {
             }
         }
     }
+}
+
+/// Somebody listens there.
+#[cfg(feature = "etcd")]
+async fn answers(address: &str) -> bool {
+    let connected = timeout(ANSWERS_WITHIN, TcpStream::connect(address)).await;
+    matches!(connected, Ok(Ok(_)))
 }
 
 async fn active<S: Store>(

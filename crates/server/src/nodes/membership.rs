@@ -44,7 +44,7 @@ trait Register: Send + Sync {
 
     fn servers(&self) -> Pending<'_, Result<Vec<Announced>, Problem>>;
 
-    fn withdraw<'a>(&'a self, address: &'a str) -> Pending<'a, Result<bool, Problem>>;
+    fn withdraw<'a>(&'a self, address: &'a str) -> Pending<'a, Result<(), Problem>>;
 }
 
 struct In<S>(S);
@@ -76,7 +76,7 @@ impl<S: Store> Register for In<S> {
         Box::pin(registry::servers(&self.0))
     }
 
-    fn withdraw<'a>(&'a self, address: &'a str) -> Pending<'a, Result<bool, Problem>> {
+    fn withdraw<'a>(&'a self, address: &'a str) -> Pending<'a, Result<(), Problem>> {
         Box::pin(registry::withdraw(&self.0, address))
     }
 }
@@ -199,7 +199,7 @@ impl Membership {
     }
 
     /// Forgets what a server has said.
-    pub(super) async fn withdraw(&self, address: &str) -> Result<bool, Problem> {
+    pub(super) async fn withdraw(&self, address: &str) -> Result<(), Problem> {
         self.register.withdraw(address).await
     }
 

@@ -174,15 +174,13 @@ pub async fn servers<S: Store>(store: &S) -> Result<Vec<Announced>, Problem> {
     servers.map(|item| decode(&item.key, &item.value)).collect()
 }
 
-/// Forgets what a server has said; `false` if it has said nothing.
+/// Forgets what a server has said.
 ///
 /// # Errors
 /// If it cannot be written.
-pub async fn withdraw<S: Store>(store: &S, address: &str) -> Result<bool, Problem> {
-    let key = format!("{PREFIX}servers/{address}");
-    let there = within(store.get(&key, None)).await?.is_some();
-    within(store.txn(Vec::new(), vec![Op::delete(&key)])).await?;
-    Ok(there)
+pub async fn withdraw<S: Store>(store: &S, address: &str) -> Result<(), Problem> {
+    let forget = Op::delete(format!("{PREFIX}servers/{address}"));
+    within(store.txn(Vec::new(), vec![forget])).await.map(drop)
 }
 
 /// All members, in the order of their names.

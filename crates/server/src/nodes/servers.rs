@@ -20,7 +20,7 @@ use tokio::{
 use super::registry::Announced;
 use crate::Server;
 
-/// They are looked at so often: a fault of it opens after a minute.
+/// They are looked at so often; a fault opens after minutes.
 const LOOK_EVERY: Duration = Duration::from_secs(10);
 /// A machine that has lost its power refuses nothing.
 const CONNECT_LIMIT: Duration = Duration::from_secs(3);

@@ -135,6 +135,32 @@ async fn a_silent_node_keeps_an_intent_from_being_judged() {
     rig.stop().await;
 }
 
+/// Of ten thousand nodes one is always silent.
+#[tokio::test]
+async fn levels_change_while_a_node_is_silent_and_nothing_else_does() {
+    let rig = Rig::two(50).await;
+    for vm in ["vm1", "vm3"] {
+        rig.http.accelerate(vm, "low").await.done();
+    }
+    rig.nodes.silent("node2", true);
+    rig.http.get("/prereq").await.done();
+    let set = async |body| rig.http.patch("/intents/compute", body).await;
+    let changed = set(json!({"max_tx_rate_mbps": {"high": 900}})).await.done();
+    let plan = changed["plan"].to_string();
+    assert!(plan.contains("node2") && plan.contains("follows"), "{plan}");
+    for taken in [
+        json!({"types": ["compute", "management"]}),
+        json!({"vf_driver": "vfio-pci"}),
+    ] {
+        set(taken).await.refused(503, &["agent_unreachable"]);
+    }
+    // As its VM was last, it would lose its level.
+    let far = json!({"queue_pairs": {"low": 64, "medium": 64, "high": 64}});
+    let refused = set(far).await;
+    refused.refused(422, &["cannot_provision_performance"; 2]);
+    rig.stop().await;
+}
+
 #[tokio::test]
 async fn each_node_says_how_far_it_is() {
     let rig = Rig::two(50).await;

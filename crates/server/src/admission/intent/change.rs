@@ -6,7 +6,7 @@ use accelnet_model::{
     AdapterFacts, Code, IfName, Intent, Levels, NicPath, NodeStatus, Problem, VfCount, VfUser,
     VmStatus,
 };
-use accelnet_rules::{eligibility, observed::nics_on, prereq};
+use accelnet_rules::{Observed, eligibility, observed::nics_on, prereq};
 
 use super::{Decided, find, impossible, misfits, settings, taken_adapters};
 use crate::{
@@ -44,8 +44,10 @@ pub fn change(
     match enabled.filter(|enabled| enabled.intent == before.name) {
         None => problems.extend(misfits(heard, &after)),
         Some(enabled) => {
-            // What rests on it there nobody can say now.
-            problems.extend(nodes.iter().filter_map(|node| node.silent.clone()));
+            // What rests on it there nobody can say now. A node that is silent follows with its levels when it is back.
+            if takes_away(before, &after) {
+                problems.extend(nodes.iter().filter_map(|node| node.silent.clone()));
+            }
             problems.extend(left_behind(wish, nodes, before, &after));
             problems.extend(other_vf_counts(nodes, before, &after));
             problems.extend(levels_lost(wish, nodes, before, &after));
@@ -100,6 +102,16 @@ fn changed(before: &Intent, change: &ChangeIntent) -> Intent {
         vf_driver: vf_driver.unwrap_or_else(|| before.vf_driver.clone()),
         exclude_vfs: exclude_vfs.unwrap_or_else(|| before.exclude_vfs.clone()),
     }
+}
+
+/// More than levels becomes another: what VMs are on may go away.
+fn takes_away(before: &Intent, after: &Intent) -> bool {
+    let levels = after.levels;
+    let only_levels = Intent {
+        levels,
+        ..before.clone()
+    };
+    only_levels != *after
 }
 
 fn in_use(intent: &Intent, text: String, cure: &str) -> Problem {
@@ -169,7 +181,7 @@ fn left_behind(wish: &Wish, nodes: &[Known], before: &Intent, after: &Intent) ->
     problems
 }
 
-/// VMs that are accelerated at a level which their node could not give any more.
+/// VMs that are accelerated at a level which their node could not give any more; one that is silent, as it was last.
 fn levels_lost(wish: &Wish, nodes: &[Known], before: &Intent, after: &Intent) -> Vec<Problem> {
     if before.levels == after.levels {
         return Vec::new();
@@ -181,7 +193,8 @@ fn levels_lost(wish: &Wish, nodes: &[Known], before: &Intent, after: &Intent) ->
         )
     };
     let mut problems = Vec::new();
-    for (_, observed) in observed(nodes) {
+    let reports = nodes.iter().filter_map(|node| node.status.as_deref());
+    for observed in reports.map(Observed::from_status) {
         for vm in &observed.vms {
             let level = wish.enabled_for(vm.uuid).and_then(|wish| wish.level);
             let concerned = nics_on(vm, &after.bridge).next().is_some();
@@ -229,7 +242,7 @@ fn other_vf_counts(nodes: &[Known], before: &Intent, after: &Intent) -> Vec<Prob
 }
 
 /// Who uses VFs of an adapter, in words.
-fn users(adapter: &AdapterFacts, observed: &accelnet_rules::Observed) -> Vec<String> {
+fn users(adapter: &AdapterFacts, observed: &Observed) -> Vec<String> {
     let used = adapter
         .vfs
         .iter()
