@@ -33,7 +33,7 @@ test-build: deps
 # the images, and boots, while all the rest is built.
 demo: ## a running VM goes to a VF and back, measured (KEEP=1 leaves it running, ROUNDS=10 measures longer)
 	@scripts/install-deps build
-	@scripts/install-deps demo & $(CARGO) build --bin accelnet-lab --bin accelnet-lab-guest && wait $$!
+	@scripts/install-deps demo & $(CARGO) build --bin accelnet-lab --bin accelnet-lab-guest; built=$$?; wait $$! && exit $$built
 	$(LAB) --name demo demo --build '$(CARGO) build' --out $(TARGET)/demo $(if $(KEEP),--keep) $(if $(ROUNDS),--rounds $(ROUNDS))
 
 test: unit-test contract-test metrics-test hooks-test sim fuzz lab-test ## all tests, on simulated twins and in the lab
