@@ -139,6 +139,10 @@ impl Open {
 
     /// Asks who decides at present, if that can be another server than the one at these addresses. One that has died is
     /// the store's leader until its lease ends: whoever were sent to it would only come back.
+    #[cfg_attr(
+        not(feature = "etcd"),
+        expect(unused_variables, reason = "a file has one server")
+    )]
     pub fn who_decides(&self, own: &[String]) -> Option<WhoDecides> {
         match self {
             Self::Sqlite(_) => None,
