@@ -53,12 +53,14 @@ pub struct Serving {
     pub metrics: Router,
 }
 
+/// Who decided, when that was asked last.
+type Answered = (Instant, Option<String>);
+
 #[derive(Clone)]
 struct Stage {
     own: watch::Receiver<Own>,
     who: Option<WhoDecides>,
-    /// What was answered last, and when.
-    last: Arc<Mutex<Option<(Instant, Option<String>)>>>,
+    last: Arc<Mutex<Option<Answered>>>,
 }
 
 impl Stage {
