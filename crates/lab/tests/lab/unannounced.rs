@@ -146,12 +146,14 @@ pub fn by_postcopy(rig: &mut Rig) {
             rig.lab.is_now_on("vm1", to).unwrap();
             until_path(rig, "node3", "vm1", "vf", to);
         });
+        let stood = stood_still(rig, to);
         eprintln!(
-            "           the wire missed {} of {}, {:.1} s at a time",
+            "           the wire missed {} of {}, {:.1} s at a time, {stood:.1} s of which it stood still",
             moved.lost(),
             moved.sent,
             moved.longest_outage_s
         );
+        assert!(moved.longest_outage_s - stood <= MORE_S, "{moved:?}");
         let report = rig.lab.probe("vm1", 2.0, 100).unwrap();
         assert_eq!(report.lost, 0, "{report:?}");
     }
