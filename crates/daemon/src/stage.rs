@@ -111,14 +111,15 @@ pub fn router(own: watch::Receiver<Own>, who: Option<WhoDecides>) -> Router {
 }
 
 async fn lead_on(State(mut stage): State<Stage>, request: Request) -> Response {
+    let stands_by = matches!(*stage.own.borrow(), Own::StandsBy);
     // Prometheus scrapes every server, and wants to know which one it is that decides.
-    if request.uri().path() == PATH && matches!(*stage.own.borrow(), Own::StandsBy) {
+    if stands_by && request.uri().path() == PATH {
         return metrics::answer(metrics::standing_by());
     }
-    let mut active = None;
-    if matches!(*stage.own.borrow(), Own::StandsBy) {
-        active = stage.until_active().await;
-    }
+    let active = match stands_by {
+        true => stage.until_active().await,
+        false => None,
+    };
     let has_read = |own: &Own| !matches!(own, Own::Reads);
     // If it cannot read it the process ends.
     let _ = timeout(BEGIN_LIMIT, stage.own.wait_for(has_read)).await;

@@ -75,16 +75,18 @@ pub fn only_switched(echoes: &Echoes) {
     );
 }
 
+/// How many were missed, and for how long.
+pub fn said(echoes: &Echoes) -> String {
+    format!(
+        "{} of {}, {:.1} s at a time",
+        echoes.lost(),
+        echoes.sent,
+        echoes.longest_outage_s
+    )
+}
+
 impl Beside {
     fn in_words(&self) -> String {
-        let said = |echoes: &Echoes| {
-            format!(
-                "{} of {}, {:.1} s at a time",
-                echoes.lost(),
-                echoes.sent,
-                echoes.longest_outage_s
-            )
-        };
         format!(
             "{} missed of {}, accelerated, {}; of the other {}",
             self.from,

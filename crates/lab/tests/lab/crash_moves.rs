@@ -2,6 +2,7 @@
 //! arrives all the same, on a VF, was reached meanwhile, and nothing of it is left where it was.
 
 use crate::{
+    beside::said,
     crash::{How, Points, kinds},
     joined::until_path,
     moving::{MORE_S, asked, stood_still},
@@ -63,10 +64,8 @@ pub fn at_each_step(rig: &mut Rig, who: Who) {
         died += usize::from(happened.starts_with("die"));
         let stood = stood_still(rig, NODES[1 - from]);
         eprintln!(
-            "           {who:?}, point {at}: {happened}; missed {} of {}, {:.1} s at a time, {stood:.1} s of which it stood still",
-            reached.lost(),
-            reached.sent,
-            reached.longest_outage_s
+            "           {who:?}, point {at}: {happened}; missed {}, {stood:.1} s of which it stood still",
+            said(&reached)
         );
         assert!(
             reached.longest_outage_s - stood <= MORE_S + RESTART_S,

@@ -10,7 +10,7 @@ use accelnet_lab::{
 };
 
 use crate::{
-    beside::{PPS, only_switched},
+    beside::{PPS, only_switched, said},
     joined::{on, until_path, until_reachable},
     rig::Rig,
     unannounced,
@@ -54,18 +54,11 @@ pub fn by_a_command(rig: &mut Rig) {
     rig.on("node1", "accelnet vm disable vm1 > /dev/null");
     let plain = asked(rig, |rig| rig.lab.migrate("vm1", "node1").unwrap());
     let plain_stood = stood_still(rig, "node1");
-    let said = |echoes: &Echoes, stood: f64| {
-        format!(
-            "{} of {}, {:.1} s at a time, {stood:.1} s of which it stood still",
-            echoes.lost(),
-            echoes.sent,
-            echoes.longest_outage_s
-        )
-    };
     eprintln!(
-        "           the wire missed of it, accelerated, {}; without a VF {}",
-        said(&moved, moved_stood),
-        said(&plain, plain_stood)
+        "           the wire missed of it, accelerated, {}, {moved_stood:.1} s of which it stood still; without a VF {}, \
+         {plain_stood:.1} s of which it stood still",
+        said(&moved),
+        said(&plain)
     );
     rig.on(
         "node2",

@@ -12,7 +12,7 @@ use accelnet_lab::{
 };
 
 use crate::{
-    beside::PPS,
+    beside::{PPS, said},
     rig::{Rig, words},
 };
 
@@ -145,12 +145,7 @@ fn moves(rig: &mut Rig, from: &str, to: &str) {
         after.from_guest.sent
     );
     for (node, echoes) in hosts.iter().zip(&echoes) {
-        eprintln!(
-            "           {node}'s host missed {} of {}, {:.1} s at a time",
-            echoes.lost(),
-            echoes.sent,
-            echoes.longest_outage_s
-        );
+        eprintln!("           {node}'s host missed {}", said(echoes));
     }
     let longest_ms = |way: &Direction| {
         let lengths = way.outages.iter().map(|outage| outage.length_ms);

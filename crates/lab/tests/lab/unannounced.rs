@@ -3,11 +3,11 @@
 
 use std::time::Duration;
 
-use accelnet_lab::{lab::wait, probe::analysis::Echoes};
+use accelnet_lab::lab::wait;
 use serde_json::Value;
 
 use crate::{
-    beside::only_switched,
+    beside::{only_switched, said},
     joined::{on, until_path, until_reachable},
     moving::{GOES, MORE_S, asked, stood_still},
     rig::Rig,
@@ -152,14 +152,6 @@ pub fn by_postcopy(rig: &mut Rig) {
     assert_eq!(report.lost, 0, "{report:?}");
     rig.on("node1", "accelnet vm disable vm1 > /dev/null");
     let plain = asked(rig, |rig| goes(rig, "node2", "node1"));
-    let said = |echoes: &Echoes| {
-        format!(
-            "{} of {}, {:.1} s at a time",
-            echoes.lost(),
-            echoes.sent,
-            echoes.longest_outage_s
-        )
-    };
     eprintln!(
         "           the wire missed of it, on its VF, {}; without a VF {}",
         said(&accelerated),
