@@ -23,18 +23,15 @@ pub struct Outcome {
 /// Needs neither server nor libvirt; VFs in use are not touched.
 pub fn boot(host: &dyn Host, state_dir: &Path) -> Outcome {
     let mut outcome = Outcome::default();
-    let ledger = match Ledger::load(state_dir) {
+    let mut ledger = match Ledger::load(state_dir) {
         Ok(ledger) => ledger,
         Err(error) => {
             outcome.failed.push(error.to_string());
             return outcome;
         }
     };
-    let enabled = ledger.desired.enabled.is_some();
-    for entry in ledger.adapters.iter().filter(|_| enabled) {
-        if let Err(text) = adapter(host, &ledger, entry, &mut outcome) {
-            outcome.failed.push(text);
-        }
+    if ledger.desired.enabled.is_some() {
+        adapters(host, state_dir, &mut ledger, &mut outcome);
     }
     // After the VFs: making those bounces the link.
     for entry in &ledger.bridges {
@@ -81,34 +78,46 @@ fn find(host: &dyn Host, id: &AdapterId) -> Result<AdapterFacts, String> {
     })
 }
 
+fn adapters(host: &dyn Host, state_dir: &Path, ledger: &mut Ledger, outcome: &mut Outcome) {
+    match host.observe_node() {
+        Ok(node) => ledger.ours.since(&node.boot_id),
+        Err(error) => return outcome.failed.push(error.to_string()),
+    }
+    for entry in ledger.adapters.clone() {
+        if let Err(text) = adapter(host, state_dir, ledger, &entry, outcome) {
+            outcome.failed.push(text);
+        }
+    }
+}
+
 fn adapter(
     host: &dyn Host,
-    ledger: &Ledger,
+    state_dir: &Path,
+    ledger: &mut Ledger,
     entry: &AdapterEntry,
     outcome: &mut Outcome,
 ) -> Result<(), String> {
     let before = find(host, &entry.id)?;
     let name = &before.ifname;
     if before.vfs.len() as u32 != entry.vfs {
+        // The agent has to know whose they are, also if this ends in the middle.
+        ledger.ours.note(&Action::CreateVfs {
+            pf: before.pci,
+            count: entry.vfs,
+        });
+        if let Err(error) = ledger.save(state_dir) {
+            outcome.failed.push(error.to_string());
+        }
         host.ensure_vf_count(before.pci, entry.vfs)
             .map_err(|error| format!("{name}: {error}"))?;
         outcome.done.push(format!("{name}: {} VFs made", entry.vfs));
     }
-    let mut ours = ledger.ours.clone();
-    let node = host.observe_node().map_err(|error| error.to_string())?;
-    ours.since(&node.boot_id);
-    if before.vfs.len() as u32 != entry.vfs {
-        ours.note(&Action::CreateVfs {
-            pf: before.pci,
-            count: entry.vfs,
-        });
-    }
-    let intents = &ledger.desired.intents;
+    let (intents, ours) = (&ledger.desired.intents, &ledger.ours);
     let intent = ledger.desired.enabled_intent();
     let driver = intent.and_then(|intent| intent.vf_driver.named());
     let found = find(host, &entry.id)?;
     let idle = found.vfs.iter().filter(|vf| {
-        let why = || foreign::why(intents, &ours, before.pci, vf.pci, &vf.attributes);
+        let why = || foreign::why(intents, ours, before.pci, vf.pci, &vf.attributes);
         vf.user == VfUser::Nobody && why().is_none()
     });
     for vf in idle {

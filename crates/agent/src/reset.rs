@@ -16,7 +16,7 @@ use accelnet_rules::action::{Action, Hold};
 use crate::{
     carry_out,
     event::{HostScope, Outcome},
-    ledger::{AdapterEntry, Ledger, MadeVfs},
+    ledger::{Ledger, MadeVfs},
     look, words,
 };
 
@@ -123,12 +123,10 @@ pub fn plan(ledger: &Ledger, seen: &Seen) -> Plan {
             continue;
         };
         let count = adapter.vfs.len() as u32;
-        // By the agent since the machine runs, or by `accelnetd boot`.
-        let by_boot = |entry: &AdapterEntry| entry.id == adapter.id && entry.vfs == count;
         if count == made.before {
             continue;
         }
-        if !ours.made(adapter.pci) && !ledger.adapters.iter().any(by_boot) {
+        if !ours.made(adapter.pci) {
             plan.stays.push(format!(
                 "{} has {count} VFs, which accelnet did not make; they stay",
                 adapter.ifname

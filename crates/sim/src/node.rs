@@ -169,15 +169,16 @@ impl Node {
     ///
     /// # Panics
     /// If there is no room for a file.
-    pub fn boot(&self) {
+    pub fn boot(&mut self) {
         let Some(bytes) = &self.disk else { return };
         let directory = tempfile::tempdir().expect("a directory for the ledger");
         let file = directory.path().join(accelnet_agent::ledger::FILE);
-        std::fs::write(file, bytes).expect("the ledger");
+        std::fs::write(&file, bytes).expect("the ledger");
         let outcome = accelnet_agent::boot(&self.host, directory.path());
         for words in outcome.failed {
             self.scene.note(&format!("{} boot: {words}", self.name));
         }
+        self.disk = Some(std::fs::read(&file).expect("the ledger"));
     }
 
     /// Tells the agent something, if one runs.

@@ -214,7 +214,7 @@ impl Cluster {
 
     pub(super) fn power_cut(&mut self, number: usize) {
         self.kill_agent(number);
-        let node = &self.hosts[number].node;
+        let node = &mut self.hosts[number].node;
         let mut fell = Vec::new();
         for vm in (1..=VMS).map(VmId) {
             if node.pid(vm).is_some() {
