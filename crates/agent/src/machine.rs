@@ -8,6 +8,7 @@
 //! seen ([`plan::Memory`]), and the [`Ledger`]. Everything else is derived at each step. What waits for a
 //! guest, a driver or libvirt is an effect that comes back as an event; nothing here waits.
 
+mod heard;
 mod incoming;
 mod looks;
 mod outcomes;
@@ -30,6 +31,7 @@ use accelnet_rules::{
     moves::{Goal, Move, NicId},
     phase::{Going, Phase},
     plan::{self, Plan, Turn},
+    setting_up::SettingUp,
 };
 use incoming::Awaited;
 use looks::Looks;
@@ -66,6 +68,7 @@ pub struct Machine {
     memory: plan::Memory,
     looks: Looks,
     failures: Failures,
+    setting_up: SettingUp,
     repairs: Repairs,
     lanes: BTreeMap<Lane, Work>,
     /// Lanes whose work is done, and not yet seen: since which step.
@@ -114,6 +117,7 @@ impl Machine {
             memory: plan::Memory::default(),
             looks: Looks::default(),
             failures: Failures::default(),
+            setting_up: SettingUp::default(),
             repairs: Repairs::default(),
             lanes: BTreeMap::new(),
             unseen_work: BTreeMap::new(),
@@ -371,6 +375,7 @@ impl Machine {
         (memory.resting, memory.resting_all) = self.failures.resting(now);
         memory.quarantined = self.failures.quarantined(now);
         memory.taken = self.failures.taken(now);
+        memory.setting_up = self.setting_up.vfs(now);
         memory.learning_off = self.ledger.learning_off.iter().cloned().collect();
         memory.flood_off = self.ledger.flood_off.iter().cloned().collect();
         memory.filtered = self.ledger.filtered.iter().copied().collect();

@@ -77,6 +77,8 @@ pub struct Machine {
     pub filter_room: usize,
     /// What should never happen and did, in words.
     pub violations: Vec<String>,
+    /// VFs that somebody has given an address, and opens in a moment: what resets one is in his way.
+    pub opening: BTreeMap<PciAddress, MacAddr>,
     now: Duration,
     /// Since when a queue holds.
     held_since: BTreeMap<IfName, Duration>,
@@ -125,6 +127,7 @@ impl Machine {
             missed: BTreeMap::new(),
             filter_room: 64,
             violations: Vec::new(),
+            opening: BTreeMap::new(),
             now: Duration::ZERO,
             held_since: BTreeMap::new(),
             watchers: Vec::new(),
@@ -220,6 +223,7 @@ impl Machine {
         self.node.boot_id.push('+');
         self.guests.clear();
         self.strays.clear();
+        self.opening.clear();
         self.holds.clear();
         self.watchers.clear();
         for adapter in &mut self.adapters {

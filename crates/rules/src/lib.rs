@@ -27,6 +27,7 @@ pub mod policy;
 pub mod prereq;
 pub mod profile;
 pub mod reach;
+pub mod setting_up;
 pub mod staging;
 
 #[cfg(any(test, feature = "fixture"))]

@@ -69,6 +69,8 @@ pub struct Memory {
     pub quarantined: BTreeSet<PciAddress>,
     /// VFs that libvirt gave to another VM a moment before they were plugged: not all looks show that yet.
     pub taken: BTreeSet<PciAddress>,
+    /// VFs that somebody else is setting up just now.
+    pub setting_up: BTreeSet<PciAddress>,
     /// Adapters whose driver cannot set the link of a VF.
     pub no_vf_link: BTreeSet<PciAddress>,
     /// Ports where we turned learning off: only there it is turned on again.

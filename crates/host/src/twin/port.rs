@@ -213,6 +213,10 @@ impl Machine {
             let users = vec![format!("VF {pci}")];
             return Err(HostError::VfsInUse { pf: pci, users });
         }
+        if self.opening.get(&pci) == Some(&vf.attributes.mac) {
+            self.violations
+                .push(format!("VF {pci} is reset while somebody opens it"));
+        }
         Ok(())
     }
 

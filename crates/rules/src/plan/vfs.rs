@@ -166,8 +166,8 @@ fn give_back(
     }
 }
 
-/// A VF that nobody uses, and no VM needs at its next start, is bound to a driver that hands it to VMs, carries the baseline, and keeps no more vectors of a
-/// pool than an idle one needs.
+/// A VF that nobody uses, and no VM needs at its next start, is bound to a driver that hands it to VMs, carries the
+/// baseline, and keeps no more vectors of a pool than an idle one needs.
 fn idle_vf(
     observed: &Observed,
     intent: &Intent,
@@ -183,13 +183,15 @@ fn idle_vf(
     let kept = memory.quarantined.contains(&vf.pci)
         || memory.taken.contains(&vf.pci)
         || memory.promised.contains_key(&vf.pci);
-    // It may be on its way into the VM whose address it carries, although the switch-over was given up meanwhile.
-    let mut vms = observed.vms.iter();
-    let plugged = vms.any(|vm| {
-        let carried = vm.nics.iter().any(|nic| nic.mac == vf.attributes.mac);
-        carried && memory.lanes.contains(&Lane::Vm(vm.uuid))
-    });
-    if held || moves || kept || plugged {
+    let carried = vf.attributes.mac;
+    let vms = observed.vms.iter();
+    let mut its = vms.filter(|vm| vm.nics.iter().any(|nic| nic.mac == carried));
+    let on_its_way = match its.clone().next() {
+        // Into a VM whose address it carries, although the switch-over was given up meanwhile.
+        Some(_) => its.any(|vm| memory.lanes.contains(&Lane::Vm(vm.uuid))),
+        None => memory.setting_up.contains(&vf.pci),
+    };
+    if held || moves || kept || on_its_way {
         return;
     }
     let (pf, pci) = (adapter.pci, vf.pci);

@@ -17,6 +17,8 @@ use crate::{
 
 /// VFs that somebody else may take, so that one is left for each VM.
 const FOREIGN: usize = 3;
+/// The address that he gives them.
+const STRANGERS: MacAddr = MacAddr([2, 0, 0, 0, 0x99, 1]);
 
 /// What may happen.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -32,6 +34,7 @@ pub(super) enum Happening {
     Revive,
     PowerCut,
     Take,
+    Open,
     Release,
     Link(bool),
     Driver(VmId, bool),
@@ -75,6 +78,7 @@ pub fn kinds() -> impl Iterator<Item = String> {
         Happening::Revive,
         Happening::PowerCut,
         Happening::Take,
+        Happening::Open,
         Happening::Release,
         Happening::Link(true),
         Happening::Driver(vm, true),
@@ -227,6 +231,7 @@ impl Alone {
             Happening::Revive => self.revive(),
             Happening::PowerCut => self.power_cut(),
             Happening::Take => self.take(),
+            Happening::Open => self.open(),
             Happening::Release => self.release(),
             Happening::Link(carrier) => self.set_link(carrier),
             Happening::Driver(vm, there) => self.driver(vm, there),
@@ -367,23 +372,38 @@ impl Alone {
         }
     }
 
-    /// Somebody takes a VF that nobody uses.
+    /// Somebody takes a VF that nobody uses: he gives it an address, and opens it a moment later.
     fn take(&mut self) {
-        let user = VfUser::Process {
-            pid: STRANGER,
-            command: "dpdk-app".into(),
-        };
         self.node.host.with(|machine| {
             let vfs = &mut machine.adapters[0].vfs;
-            let taken = vfs.iter().filter(|vf| vf.user == user).count();
+            let taken = vfs.iter().filter(|vf| is_strangers(vf)).count();
             // What the agent works on just now nobody would take for free.
             let free = |vf: &&mut VfFacts| {
                 let clean = vf.attributes == VfAttributes::baseline() && vf.is_on_vfio();
                 vf.user == VfUser::Nobody && clean
             };
-            let free = vfs.iter_mut().rev().find(free);
-            if let Some(vf) = free.filter(|_| taken < FOREIGN) {
-                vf.user = user.clone();
+            let room = taken + machine.opening.len() < FOREIGN;
+            if let Some(vf) = vfs.iter_mut().rev().find(free).filter(|_| room) {
+                vf.attributes.mac = STRANGERS;
+                machine.opening.insert(vf.pci, STRANGERS);
+            }
+        });
+        self.after(Duration::from_secs(5), Happening::Open);
+    }
+
+    /// He has it from now on, unless the agent gave it to a VM before it saw that.
+    fn open(&mut self) {
+        self.node.host.with(|machine| {
+            let Some((pci, mac)) = machine.opening.pop_first() else {
+                return;
+            };
+            let mut vfs = machine.adapters[0].vfs.iter_mut();
+            let his = vfs.find(|vf| vf.pci == pci && vf.attributes.mac == mac);
+            if let Some(vf) = his.filter(|vf| vf.user == VfUser::Nobody) {
+                vf.user = VfUser::Process {
+                    pid: STRANGER,
+                    command: "dpdk-app".into(),
+                };
             }
         });
     }
@@ -391,9 +411,7 @@ impl Alone {
     fn release(&mut self) {
         self.node.host.with(|machine| {
             let mut vfs = machine.adapters[0].vfs.iter_mut();
-            let taken =
-                |vf: &&mut VfFacts| matches!(vf.user, VfUser::Process { pid: STRANGER, .. });
-            if let Some(vf) = vfs.find(taken) {
+            if let Some(vf) = vfs.find(|vf| is_strangers(vf)) {
                 vf.user = VfUser::Nobody;
                 vf.attributes.vlan = 9;
             }
@@ -524,4 +542,8 @@ impl Alone {
             machine.tell(&HostEvent::Firewall);
         });
     }
+}
+
+fn is_strangers(vf: &VfFacts) -> bool {
+    matches!(vf.user, VfUser::Process { pid: STRANGER, .. })
 }
