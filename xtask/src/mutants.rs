@@ -57,6 +57,7 @@ const MACHINE: &str = "crates/agent/src/machine.rs";
 const OUTCOMES: &str = "crates/agent/src/machine/outcomes.rs";
 const SEEN: &str = "crates/agent/src/machine/seen.rs";
 const CARRY: &str = "crates/agent/src/carry_out.rs";
+const BOOT: &str = "crates/agent/src/boot.rs";
 const VFS: &str = "crates/rules/src/plan/vfs.rs";
 const MOVES: &str = "crates/rules/src/plan/moves.rs";
 const L2: &str = "crates/rules/src/l2.rs";
@@ -124,8 +125,29 @@ const ALL: &[Mutant] = &[
     host(
         "a VF that is being plugged is cleaned",
         VFS,
-        ["kept || plugged", "kept"],
+        [
+            "Some(_) => its.any(|vm| memory.lanes.contains(&Lane::Vm(vm.uuid))),",
+            "Some(_) => false,",
+        ],
         6000,
+    ),
+    host(
+        "a VF that somebody is setting up is cleaned",
+        VFS,
+        [
+            "None => memory.setting_up.contains(&vf.pci),",
+            "None => false,",
+        ],
+        300,
+    ),
+    host(
+        "VFs that the machine's start made are not known for ours",
+        BOOT,
+        [
+            "ledger.ours.note(&Action::CreateVfs {",
+            "let _ = (&Action::CreateVfs {",
+        ],
+        3000,
     ),
     host(
         "a VF of a switch-over is cleaned",

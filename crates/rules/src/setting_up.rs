@@ -1,7 +1,7 @@
-//! VFs that somebody else is setting up just now. libvirt sets the address of a VF (of a network of VFs, or of a
-//! definition) a moment before QEMU opens it, and until then nothing shows whose it is. Who resets it in between makes
-//! that VM's start fail: VFIO does not wait for a device that is locked (`vfio_pci_core_enable`,
-//! drivers/vfio/pci/vfio_pci_core.c: "Resource temporarily unavailable").
+//! VFs that somebody else is setting up just now: free ones that carry an address. libvirt sets that of a VF (of a
+//! network of VFs, or of a definition) a moment before QEMU opens it, and until then nothing shows whose it is. Who
+//! resets it in between makes that VM's start fail: VFIO does not wait for a device that is locked
+//! (`vfio_pci_core_enable`, drivers/vfio/pci/vfio_pci_core.c: "Resource temporarily unavailable").
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -9,8 +9,6 @@ use std::{
 };
 
 use accelnet_model::{AdapterFacts, PciAddress, VfFacts, VfUser};
-
-use crate::foreign;
 
 /// QEMU has opened it within this, also in software emulation (4 s there), or nobody will.
 const LIMIT: Duration = Duration::from_secs(10);
@@ -24,7 +22,7 @@ impl SettingUp {
     /// differs somebody else did.
     pub fn see(&mut self, now: Duration, before: &[AdapterFacts], seen: &[AdapterFacts]) {
         let before: BTreeMap<PciAddress, &VfFacts> = vfs(before).map(|vf| (vf.pci, vf)).collect();
-        let set_up = |vf: &VfFacts| foreign::set_up(&vf.attributes).is_some();
+        let set_up = |vf: &VfFacts| !vf.attributes.mac.is_zero();
         let known = std::mem::take(&mut self.0);
         for vf in vfs(seen).filter(|vf| vf.user == VfUser::Nobody && set_up(vf)) {
             // What somebody left, us included, is not set up.
