@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use accelnet_model::{AdapterFacts, PciAddress, VfFacts, VfUser};
+use accelnet_model::{AdapterFacts, MacAddr, PciAddress, VfFacts, VfUser};
 
 /// QEMU has opened it within this, also in software emulation (4 s there), or nobody will.
 const LIMIT: Duration = Duration::from_secs(10);
@@ -21,15 +21,18 @@ impl SettingUp {
     /// Takes what is seen of the adapters. `before` is what was known of them, with all that we did since: what
     /// differs somebody else did.
     pub fn see(&mut self, now: Duration, before: &[AdapterFacts], seen: &[AdapterFacts]) {
-        let before: BTreeMap<PciAddress, &VfFacts> = vfs(before).map(|vf| (vf.pci, vf)).collect();
-        let set_up = |vf: &VfFacts| !vf.attributes.mac.is_zero();
+        let carried = |vf: &VfFacts| (vf.pci, vf.attributes.mac);
+        let before: BTreeMap<PciAddress, MacAddr> = vfs(before).map(carried).collect();
         let known = std::mem::take(&mut self.0);
-        for vf in vfs(seen).filter(|vf| vf.user == VfUser::Nobody && set_up(vf)) {
-            // What somebody left, us included, is not set up.
-            let left = |was: &&VfFacts| was.user != VfUser::Nobody || set_up(was);
-            let since = known.get(&vf.pci).copied();
-            if since.is_some() || !before.get(&vf.pci).is_some_and(left) {
-                self.0.insert(vf.pci, since.unwrap_or(now));
+        for vf in vfs(seen).filter(|vf| vf.user == VfUser::Nobody) {
+            let (pci, mac) = carried(vf);
+            // What it carried before its user has left on it, or we.
+            let since = match before.get(&pci) == Some(&mac) {
+                true => known.get(&pci).copied(),
+                false => Some(now),
+            };
+            if let Some(since) = since.filter(|_| !mac.is_zero()) {
+                self.0.insert(pci, since);
             }
         }
     }
@@ -49,7 +52,7 @@ fn vfs(adapters: &[AdapterFacts]) -> impl Iterator<Item = &VfFacts> {
 
 #[cfg(test)]
 mod tests {
-    use accelnet_model::{MacAddr, VfAttributes};
+    use accelnet_model::VfAttributes;
 
     use super::*;
     use crate::fixture;
@@ -109,5 +112,8 @@ mod tests {
     fn what_its_user_left_is_not() {
         let looks = [(used(), 1), (VfUser::Nobody, 1), (VfUser::Nobody, 1)];
         assert_eq!(left_alone(&looks), [false; 3]);
+        // Another came at once.
+        let looks = [(used(), 1), (VfUser::Nobody, 2), (VfUser::Nobody, 2)];
+        assert_eq!(left_alone(&looks), [false, true, true]);
     }
 }
