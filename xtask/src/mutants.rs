@@ -117,8 +117,8 @@ const ALL: &[Mutant] = &[
         "a VF that is gone back is not made clean",
         CARRY,
         [
-            "match host.ensure_vf_attributes(pf, index, &wanted) {",
-            "match Ok::<_, HostError>(wanted.clone()).and_then(|w| { let _ = (pf, index); Ok(w) }) {",
+            "match host.ensure_vf_baseline(idle) {",
+            "match Ok::<_, HostError>(wanted.clone()) {",
         ],
         1000,
     ),

@@ -2,9 +2,9 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use accelnet_host::{Entry, HoldQueue, Host, HostError};
+use accelnet_host::{Entry, HoldQueue, Host, HostError, IdleVf};
 use accelnet_hypervisor::{Hypervisor, HypervisorError, NewNic, VfAttachment};
-use accelnet_model::{Code, FdbKey, PciAddress, Problem, VfAttributes};
+use accelnet_model::{Code, FdbKey, Problem, VfAttributes};
 use accelnet_rules::{
     action::{Action, HOLD_LIMIT, Hold},
     moves::NicId,
@@ -67,7 +67,15 @@ fn one(action: &Action, host: &dyn Host, hypervisor: &dyn Hypervisor) -> Result<
             driver,
             ..
         } => host.ensure_vf_vectors(*vf, *vectors, driver.as_ref()),
-        Action::CleanVf { pf, index, vf } => return clean(host, *pf, *index, *vf),
+        Action::CleanVf { pf, index, vf, mac } => {
+            let idle = IdleVf {
+                pf: *pf,
+                index: *index,
+                vf: *vf,
+                mac: *mac,
+            };
+            return clean(host, &idle);
+        }
         Action::Dress { .. } => return dress(host, action),
         Action::ReserveVf { vf, reserved } => host.ensure_vf_reserved(*vf, *reserved),
         Action::PinBridge { bridge } => host.ensure_bridge_mac_pinned(bridge),
@@ -282,15 +290,22 @@ fn dress(host: &dyn Host, action: &Action) -> Result<Outcome, Failure> {
 /// Brings a VF that nobody uses to the safe baseline: function-level reset, attributes, read back. A
 /// limit that stays because the adapter has no link is no failure: the VF is not given out with it, and
 /// the plan takes it away when there is a link.
-fn clean(host: &dyn Host, pf: PciAddress, index: u32, vf: PciAddress) -> Result<Outcome, Failure> {
-    let quarantine = |text: String| Failure {
+fn clean(host: &dyn Host, idle: &IdleVf) -> Result<Outcome, Failure> {
+    let vf = idle.vf;
+    let failed = |text: String, kind| Failure {
         problem: Problem::new(Code::VfQuarantined, format!("VF {vf}: {text}.")).about("vf", vf),
-        kind: FailureKind::Refused,
+        kind,
     };
-    host.reset_vf(vf)
-        .map_err(|error| quarantine(error.to_string()))?;
+    let refused = |error: HostError| {
+        let kind = match error {
+            HostError::VfsInUse { .. } => FailureKind::DeviceTaken,
+            _ => FailureKind::Refused,
+        };
+        failed(error.to_string(), kind)
+    };
+    host.reset_vf(idle).map_err(refused)?;
     let wanted = VfAttributes::baseline();
-    let found = match host.ensure_vf_attributes(pf, index, &wanted) {
+    let found = match host.ensure_vf_baseline(idle) {
         Err(HostError::NeedsLink(operation)) => {
             tracing::info!(%vf, operation, "waits for a link");
             let without_rates = VfAttributes {
@@ -302,7 +317,7 @@ fn clean(host: &dyn Host, pf: PciAddress, index: u32, vf: PciAddress) -> Result<
                 ..Outcome::default()
             });
         }
-        other => other.map_err(|error| quarantine(error.to_string()))?,
+        other => other.map_err(refused)?,
     };
     if found.fulfils(&wanted) {
         return Ok(Outcome {
@@ -310,9 +325,8 @@ fn clean(host: &dyn Host, pf: PciAddress, index: u32, vf: PciAddress) -> Result<
             ..Outcome::default()
         });
     }
-    Err(quarantine(format!(
-        "it should carry {wanted:?} but carries {found:?}"
-    )))
+    let text = format!("it should carry {wanted:?} but carries {found:?}");
+    Err(failed(text, FailureKind::Refused))
 }
 
 /// What is told of work whose thread panicked.

@@ -240,6 +240,7 @@ fn clean(seen: &Seen, adapter: &AdapterFacts, vf: &VfFacts, plan: &mut Plan) {
             pf: adapter.pci,
             index: vf.index,
             vf: vf.pci,
+            mac: vf.attributes.mac,
         });
         plan.stays.push(stays_bound(vf.pci));
     }

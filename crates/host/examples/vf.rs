@@ -2,7 +2,6 @@
 //!
 //! - `count PF N`
 //! - `vfio VF`
-//! - `reset VF`
 //! - `vectors VF`
 //! - `baseline PF INDEX`
 //! - `set PF INDEX KEY=VALUE …` with keys mac, vlan, qos, spoofchk, trust, max, min; the rest as in
@@ -20,7 +19,6 @@ fn main() -> anyhow::Result<()> {
     match words[..] {
         ["count", pf, count] => host.ensure_vf_count(pci(pf)?, count.parse()?)?,
         ["vfio", vf] => host.ensure_vf_vfio(pci(vf)?, None)?,
-        ["reset", vf] => host.reset_vf(pci(vf)?)?,
         ["vectors", vf] => println!("{:?}", host.observe_vectors()?.get(&pci(vf)?)),
         ["baseline", pf, index] => set(&host, pci(pf)?, index, &[])?,
         ["set", pf, index, ref settings @ ..] => set(&host, pci(pf)?, index, settings)?,

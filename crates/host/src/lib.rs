@@ -26,6 +26,20 @@ pub use error::HostError;
 /// Result of a host operation.
 pub type Result<T> = std::result::Result<T, HostError>;
 
+/// A VF that nobody uses, as it was seen. What is done to it is refused with [`HostError::VfsInUse`] if somebody has it
+/// by now, or has given it another address: he opens it in a moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct IdleVf {
+    /// Its PF.
+    pub pf: PciAddress,
+    /// Its number.
+    pub index: u32,
+    /// The VF.
+    pub vf: PciAddress,
+    /// The address that it carries.
+    pub mac: MacAddr,
+}
+
 /// Something changed on the machine; a hint to look again, never the truth itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum HostEvent {
@@ -171,7 +185,10 @@ pub trait Host: Send + Sync + 'static {
     fn ensure_vf_reserved(&self, vf: PciAddress, reserved: bool) -> Result<()>;
 
     /// Function-level reset of a VF that nobody uses (`/sys/bus/pci/devices/*/reset`).
-    fn reset_vf(&self, vf: PciAddress) -> Result<()>;
+    fn reset_vf(&self, vf: &IdleVf) -> Result<()>;
+
+    /// [`Host::ensure_vf_attributes`] with the baseline, for a VF that nobody uses.
+    fn ensure_vf_baseline(&self, vf: &IdleVf) -> Result<VfAttributes>;
 
     /// Sets what differs and can be set, reads back, and returns what is in effect. Attributes that
     /// the driver does not have come back as `Unsupported`; it is for the caller to judge

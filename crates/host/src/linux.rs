@@ -62,7 +62,8 @@ use accelnet_model::{
 use sysfs::Root;
 
 use crate::{
-    AdaptersSeen, Entry, HoldQueue, Host, HostError, HostEvent, LinkSeen, PolicyPath, Result,
+    AdaptersSeen, Entry, HoldQueue, Host, HostError, HostEvent, IdleVf, LinkSeen, PolicyPath,
+    Result,
 };
 
 /// The machine this process runs on.
@@ -77,6 +78,15 @@ pub struct Linux {
 }
 
 impl Linux {
+    /// The interface by which a VF that is there is asked for.
+    fn interface_of_vf(&self, pf: PciAddress, index: u32) -> Result<IfName> {
+        if !self.root.pci(pf).join(format!("virtfn{index}")).exists() {
+            return Err(HostError::Gone(format!("VF {index} of {pf}")));
+        }
+        adapters::interface_of(&self.root, pf)?
+            .ok_or_else(|| HostError::Gone(format!("interface of {pf}")))
+    }
+
     /// The machine as it is.
     pub fn new() -> Self {
         Self::at(Root::default())
@@ -155,8 +165,15 @@ impl Host for Linux {
         self.reserved.ensure(&self.root, vf, reserved)
     }
 
-    fn reset_vf(&self, vf: PciAddress) -> Result<()> {
-        vfio::reset(&self.root, vf)
+    fn reset_vf(&self, vf: &IdleVf) -> Result<()> {
+        vf::attributes::still_idle(&self.interface_of_vf(vf.pf, vf.index)?, vf)?;
+        vfio::reset(&self.root, vf.vf)
+    }
+
+    fn ensure_vf_baseline(&self, vf: &IdleVf) -> Result<VfAttributes> {
+        let interface = self.interface_of_vf(vf.pf, vf.index)?;
+        vf::attributes::still_idle(&interface, vf)?;
+        vf::attributes::ensure(&interface, vf.index, &VfAttributes::baseline())
     }
 
     fn ensure_vf_attributes(
@@ -165,12 +182,7 @@ impl Host for Linux {
         index: u32,
         wanted: &VfAttributes,
     ) -> Result<VfAttributes> {
-        if !self.root.pci(pf).join(format!("virtfn{index}")).exists() {
-            return Err(HostError::Gone(format!("VF {index} of {pf}")));
-        }
-        let interface = adapters::interface_of(&self.root, pf)?
-            .ok_or_else(|| HostError::Gone(format!("interface of {pf}")))?;
-        vf::attributes::ensure(&interface, index, wanted)
+        vf::attributes::ensure(&self.interface_of_vf(pf, index)?, index, wanted)
     }
 
     fn ensure_port_learning(&self, port: &IfName, on: bool) -> Result<()> {

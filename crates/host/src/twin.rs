@@ -12,6 +12,7 @@ pub mod frames;
 pub mod guest;
 mod hold;
 mod port;
+mod strangers;
 mod vlan;
 
 use std::{
@@ -77,8 +78,10 @@ pub struct Machine {
     pub filter_room: usize,
     /// What should never happen and did, in words.
     pub violations: Vec<String>,
-    /// VFs that somebody has given an address, and opens in a moment: what resets one is in his way.
+    /// VFs that somebody has given an address, and opens in a moment ([`Machine::open`]).
     pub opening: BTreeMap<PciAddress, MacAddr>,
+    /// When VFs were reset last.
+    resets: BTreeMap<PciAddress, Duration>,
     now: Duration,
     /// Since when a queue holds.
     held_since: BTreeMap<IfName, Duration>,
@@ -128,6 +131,7 @@ impl Machine {
             filter_room: 64,
             violations: Vec::new(),
             opening: BTreeMap::new(),
+            resets: BTreeMap::new(),
             now: Duration::ZERO,
             held_since: BTreeMap::new(),
             watchers: Vec::new(),

@@ -39,6 +39,11 @@ pub trait Hardware: Send + Sync + 'static {
     /// In words, as QEMU would refuse it.
     fn plug(&self, pid: u32, mac: MacAddr, vf: PciAddress) -> std::result::Result<(), String>;
 
+    /// libvirt has given the VF to a VM that opens it in a moment.
+    fn is_being_opened(&self, _vf: PciAddress) -> bool {
+        false
+    }
+
     /// The guest has let go of a VF.
     fn unplugged(&self, pid: u32, vf: PciAddress);
 

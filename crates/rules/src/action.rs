@@ -83,6 +83,8 @@ pub enum Action {
         index: u32,
         /// The VF.
         vf: PciAddress,
+        /// The address that it was seen with: who has given it another since is about to use it.
+        mac: MacAddr,
     },
     /// Let a VF that a VM has, or is about to get, carry this.
     Dress {

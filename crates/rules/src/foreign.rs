@@ -5,9 +5,9 @@
 //! script prepared. What we had in hand once is ours, and is cleaned, also after a crash; an excluded one is
 //! cleaned before it is let go.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-use accelnet_model::{Intent, PciAddress, Support, VfAttributes, VfLink, VfUser};
+use accelnet_model::{Intent, MacAddr, PciAddress, Support, VfAttributes, VfFacts, VfLink, VfUser};
 use serde::{Deserialize, Serialize};
 
 use crate::{Observed, action::Action};
@@ -20,6 +20,9 @@ pub struct Ours {
     vfs: BTreeSet<PciAddress>,
     /// PFs whose VFs we made.
     pfs: BTreeSet<PciAddress>,
+    /// The address that we gave a VF last.
+    #[serde(default)]
+    dressed: BTreeMap<PciAddress, MacAddr>,
 }
 
 impl Ours {
@@ -42,8 +45,13 @@ impl Ours {
             }
             Action::BindVf { vf, .. }
             | Action::VfVectors { vf, .. }
-            | Action::CleanVf { vf, .. }
-            | Action::Dress { vf, .. } => self.have(*vf),
+            | Action::CleanVf { vf, .. } => self.have(*vf),
+            Action::Dress { vf, attributes, .. } => {
+                self.have(*vf);
+                if !attributes.mac.is_zero() {
+                    self.dressed.insert(*vf, attributes.mac);
+                }
+            }
             _ => {}
         }
     }
@@ -56,6 +64,11 @@ impl Ours {
     /// True if we made the VFs of this PF.
     pub fn made(&self, pf: PciAddress) -> bool {
         self.pfs.contains(&pf)
+    }
+
+    /// True if the address that the VF carries is of us.
+    pub fn gave(&self, vf: &VfFacts) -> bool {
+        self.dressed.get(&vf.pci) == Some(&vf.attributes.mac)
     }
 
     /// True if it was in our hands, or we made it.
@@ -139,8 +152,6 @@ pub fn mark(observed: &mut Observed, intents: &[Intent], ours: &mut Ours) {
 
 #[cfg(test)]
 mod tests {
-    use accelnet_model::MacAddr;
-
     use super::*;
     use crate::fixture;
 

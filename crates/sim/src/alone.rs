@@ -194,8 +194,12 @@ impl Alone {
     }
 
     fn after(&mut self, most: Duration, happening: Happening) {
+        self.within(self.scene.time(Duration::from_millis(1), most), happening);
+    }
+
+    fn within(&mut self, time: Duration, happening: Happening) {
         self.next += 1;
-        let at = self.node.now() + self.scene.time(Duration::from_millis(1), most);
+        let at = self.node.now() + time;
         self.later.insert((at, self.next), happening);
     }
 

@@ -52,6 +52,10 @@ impl Hardware for Below {
         self.host.with(|machine| machine.plug(pid, mac, vf))
     }
 
+    fn is_being_opened(&self, vf: PciAddress) -> bool {
+        self.host.with(|machine| machine.opening.contains_key(&vf))
+    }
+
     fn unplugged(&self, pid: u32, vf: PciAddress) {
         self.host.with(|machine| machine.unplug(pid, vf));
     }

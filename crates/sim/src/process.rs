@@ -8,7 +8,7 @@ use std::{
 };
 
 use accelnet_host::{
-    AdaptersSeen, Entry, HoldQueue, Host, HostError, HostEvent, LinkSeen, PolicyPath,
+    AdaptersSeen, Entry, HoldQueue, Host, HostError, HostEvent, IdleVf, LinkSeen, PolicyPath,
     Result as HostResult, twin::HostTwin,
 };
 use accelnet_hypervisor::{
@@ -241,17 +241,23 @@ impl Host for Process {
         })
     }
 
-    fn reset_vf(&self, vf: PciAddress) -> HostResult<()> {
+    fn reset_vf(&self, vf: &IdleVf) -> HostResult<()> {
         // Users are looked for first; one that comes after that is run over, which the twin tells.
         let used = |machine: &mut accelnet_host::twin::Machine| {
-            let found = machine.vf(vf);
+            let found = machine.vf(vf.vf);
             found.is_some_and(|vf| vf.user != accelnet_model::VfUser::Nobody)
         };
         if self.host.with(used) {
-            let users = vec![format!("VF {vf}")];
-            return Err(HostError::VfsInUse { pf: vf, users });
+            let users = vec![format!("VF {}", vf.vf)];
+            return Err(HostError::VfsInUse { pf: vf.pf, users });
         }
-        self.on_host("reset", vf.to_string(), DRIVER, |host| host.reset_vf(vf))
+        self.on_host("reset", vf.vf.to_string(), DRIVER, |host| host.reset_vf(vf))
+    }
+
+    fn ensure_vf_baseline(&self, vf: &IdleVf) -> HostResult<VfAttributes> {
+        self.on_host("baseline", format!("VF {}", vf.index), KERNEL, |host| {
+            host.ensure_vf_baseline(vf)
+        })
     }
 
     fn ensure_vf_attributes(

@@ -366,6 +366,13 @@ impl Machine {
                 self.memory.left.insert(NicId { vm: *vm, mac: *mac });
                 return;
             }
+            // Somebody is about to use it, or does.
+            (Action::CleanVf { vf, .. }, FailureKind::DeviceTaken) => {
+                tracing::info!(%vf, %problem, "it is left alone");
+                self.failures.note_taken(*vf, now);
+                self.looks.want_host_soon(now);
+                return;
+            }
             // Nothing has failed: the next pass chooses another.
             (Action::Plug { vm, mac, vf, .. }, FailureKind::DeviceTaken) => {
                 tracing::info!(%vf, %problem, "another VF is tried");

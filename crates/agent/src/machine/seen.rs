@@ -85,15 +85,15 @@ impl Machine {
         let touched = std::mem::take(&mut self.looks.touched_adapters);
         let keeps = |name: &IfName| found.unseen.iter().any(|(unseen, _)| unseen == name);
         let mut adapters = found.seen;
-        for before in &old {
-            match adapters.iter_mut().find(|seen| seen.pci == before.pci) {
-                Some(seen) if touched.contains(&before.pci) => seen.clone_from(before),
+        for before in old {
+            let now = adapters.iter_mut().find(|now| now.pci == before.pci);
+            match now {
+                Some(now) if touched.contains(&before.pci) => *now = before,
                 Some(_) => {}
-                None if keeps(&before.ifname) => adapters.push(before.clone()),
+                None if keeps(&before.ifname) => adapters.push(before),
                 None => {}
             }
         }
-        self.setting_up.see(now, &old, &adapters);
         adapters.sort_by_key(|adapter| adapter.pci);
         let worked_on = |name: &IfName| {
             let mut all = adapters.iter();
@@ -109,6 +109,8 @@ impl Machine {
         self.observed.unseen_adapters = found.unseen;
         self.observed.adapters = adapters;
         self.ledger.vectors.fill(&mut self.observed);
+        let adapters = &self.observed.adapters;
+        self.setting_up.see(now, adapters, &self.ledger.ours);
     }
 
     /// Ports of switches that no intent names and no adapter is a port of are nobody's business here, and

@@ -9,7 +9,7 @@ use std::{
 };
 
 use accelnet_host::{
-    AdaptersSeen, Entry, HoldQueue, Host, HostError, HostEvent, LinkSeen, PolicyPath,
+    AdaptersSeen, Entry, HoldQueue, Host, HostError, HostEvent, IdleVf, LinkSeen, PolicyPath,
     Result as HostResult, twin::HostTwin,
 };
 use accelnet_hypervisor::{
@@ -242,8 +242,15 @@ impl Host for Process {
         })
     }
 
-    fn reset_vf(&self, vf: PciAddress) -> HostResult<()> {
-        self.on_host(&format!("reset {vf}"), |host| host.reset_vf(vf))
+    fn reset_vf(&self, vf: &IdleVf) -> HostResult<()> {
+        self.on_host(&format!("reset {}", vf.vf), |host| host.reset_vf(vf))
+    }
+
+    fn ensure_vf_baseline(&self, vf: &IdleVf) -> HostResult<VfAttributes> {
+        self.on_host(
+            &format!("VF {} carries {}", vf.index, MacAddr::default()),
+            |host| host.ensure_vf_baseline(vf),
+        )
     }
 
     fn ensure_vf_attributes(

@@ -14,7 +14,8 @@ use accelnet_model::{
 
 use super::{HostTwin, Machine};
 use crate::{
-    AdaptersSeen, Entry, HoldQueue, Host, HostError, HostEvent, LinkSeen, PolicyPath, Result,
+    AdaptersSeen, Entry, HoldQueue, Host, HostError, HostEvent, IdleVf, LinkSeen, PolicyPath,
+    Result,
 };
 
 fn gone(what: impl std::fmt::Display) -> HostError {
@@ -205,7 +206,9 @@ impl Machine {
         Ok(())
     }
 
-    fn reset(&mut self, pci: PciAddress) -> Result<()> {
+    fn reset(&mut self, idle: &IdleVf) -> Result<()> {
+        self.still_idle(idle)?;
+        let pci = idle.vf;
         let vf = self.vf(pci).ok_or_else(|| gone(pci))?;
         if vf.user != VfUser::Nobody {
             self.violations
@@ -213,11 +216,17 @@ impl Machine {
             let users = vec![format!("VF {pci}")];
             return Err(HostError::VfsInUse { pf: pci, users });
         }
-        if self.opening.get(&pci) == Some(&vf.attributes.mac) {
-            self.violations
-                .push(format!("VF {pci} is reset while somebody opens it"));
-        }
+        self.resets.insert(pci, self.now);
         Ok(())
+    }
+
+    fn still_idle(&self, idle: &IdleVf) -> Result<()> {
+        let carries = self.vf(idle.vf).map(|vf| vf.attributes.mac);
+        if carries.is_none_or(|mac| mac == idle.mac || mac.is_zero()) {
+            return Ok(());
+        }
+        let users = vec![format!("VF {}", idle.vf)];
+        Err(HostError::VfsInUse { pf: idle.pf, users })
     }
 
     fn ensure_attributes(
@@ -461,8 +470,15 @@ impl Host for HostTwin {
         self.with(|machine| machine.ensure_reserved(vf, reserved))
     }
 
-    fn reset_vf(&self, vf: PciAddress) -> Result<()> {
+    fn reset_vf(&self, vf: &IdleVf) -> Result<()> {
         self.with(|machine| machine.reset(vf))
+    }
+
+    fn ensure_vf_baseline(&self, vf: &IdleVf) -> Result<VfAttributes> {
+        self.with(|machine| {
+            machine.still_idle(vf)?;
+            machine.ensure_attributes(vf.pf, vf.index, &VfAttributes::baseline())
+        })
     }
 
     fn ensure_vf_attributes(

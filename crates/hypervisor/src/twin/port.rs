@@ -101,7 +101,7 @@ impl Hypervisor for HypervisorTwin {
             return Ok(());
         }
         vm.refuse_while_busy()?;
-        if taken {
+        if taken || self.hardware.is_being_opened(vf.pci) {
             let text = format!("PCI device {} is in use by driver QEMU", vf.pci);
             return Err(HypervisorError::DeviceTaken(text));
         }

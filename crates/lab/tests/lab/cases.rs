@@ -274,9 +274,9 @@ pub fn pairs_of_others(rig: &mut Rig) {
     assert_eq!(shown["staged"], serde_json::json!([]), "{shown}");
     remove(rig, &[vm]);
     rig.node("virsh -q net-destroy sriov-pool; virsh -q net-undefine sriov-pool");
-    // What libvirt left on its VFs is cleaned: only vm1's carries an address.
+    // What libvirt left on its VFs is cleaned, when nobody has opened them for a while: only vm1's carries an address.
     rig.until(
-        20,
+        40,
         "[ \"$(ip link show pf0 | grep 'vf [0-9]' | grep -vc 'link/ether 00:00:00:00:00:00')\" = 1 ]",
     );
     vm1_is_on_its_vf(rig);

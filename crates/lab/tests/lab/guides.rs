@@ -23,6 +23,11 @@ const NAMES: [(&str, &str); 5] = [
 pub struct Document {
     name: &'static str,
     lines: VecDeque<String>,
+    /// Where they are typed, and what is typed before each.
+    node: &'static str,
+    before: &'static str,
+    /// What the lab has for the document's names.
+    names: Vec<(&'static str, String)>,
 }
 
 impl Document {
@@ -70,7 +75,29 @@ impl Document {
                 _ => {}
             }
         }
-        Self { name, lines }
+        let names = NAMES.map(|(theirs, ours)| (theirs, ours.to_owned()));
+        Self {
+            name,
+            lines,
+            node: "node1",
+            before: "",
+            names: names.into(),
+        }
+    }
+
+    /// They are typed on this node, and after this.
+    pub fn on(self, node: &'static str, before: &'static str) -> Self {
+        Self {
+            node,
+            before,
+            ..self
+        }
+    }
+
+    /// The lab has this for a name of the document's.
+    pub fn with(mut self, theirs: &'static str, ours: impl Into<String>) -> Self {
+        self.names.push((theirs, ours.into()));
+        self
     }
 
     /// The next line, which must be this one.
@@ -80,15 +107,30 @@ impl Document {
         assert_eq!(next.as_deref(), Some(line), "{}", self.name);
     }
 
+    /// What comes before this line is typed elsewhere.
+    #[track_caller]
+    pub fn skip_to(&mut self, line: &str) {
+        let at = self.lines.iter().position(|its| its == line);
+        let at = at.unwrap_or_else(|| panic!("{}: not there: {line}", self.name));
+        self.lines.drain(..at);
+    }
+
     /// The next line, typed on the node.
     #[track_caller]
     pub fn typed(&mut self, rig: &Rig, line: &str) -> Run {
+        let here = self.as_here(line);
+        let here = format!("{}{here}", self.before);
+        rig.command_on(self.node, &["bash", "-c", &here])
+    }
+
+    /// The next line as it is typed here.
+    #[track_caller]
+    pub fn as_here(&mut self, line: &str) -> String {
         self.next(line);
-        let mut here = line.to_owned();
-        for (theirs, ours) in NAMES {
-            here = here.replace(theirs, ours);
-        }
-        rig.command(&["bash", "-c", &here])
+        let names = self.names.iter();
+        names.fold(line.to_owned(), |line, (theirs, ours)| {
+            line.replace(theirs, ours)
+        })
     }
 
     /// The same; it must succeed.

@@ -59,6 +59,7 @@ mod moving;
 mod ordinary;
 mod pacemaker;
 mod packages;
+mod pages;
 mod policies;
 mod reach;
 mod refusals;
@@ -413,6 +414,10 @@ fn cluster_at_length() {
     rig.step("it cannot be moved", moving::in_vain);
     rig.step("its move is taken back", moving::taken_back);
     rig.step("it moves by postcopy", unannounced::by_postcopy);
+    rig.step("the reference's pages are whole", pages::are_whole);
+    rig.step("who may do what", pages::access);
+    rig.step("nodes and servers", pages::nodes);
+    rig.step("moved, and put back from a backup", pages::cluster);
     rig.step(
         "a node is removed, and joins again",
         joined::a_node_is_removed,
@@ -431,6 +436,7 @@ fn several_servers() {
     rig.step("the active server goes", servers::the_active_one_goes);
     rig.step("etcd loses its majority", servers::etcd_without_majority);
     rig.step("its node loses its power", servers::its_node_loses_power);
+    rig.step("one is gone for good", servers::one_is_gone_for_good);
 }
 
 /// Three nodes, each with one VF: what Pacemaker does with what accelnet tells it.

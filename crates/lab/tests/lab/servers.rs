@@ -7,6 +7,7 @@ use accelnet_lab::{kvm, lab::Place, probe::analysis::Echoes};
 
 use crate::{
     beside::PPS,
+    guides::Document,
     joined::{NODES, VMS, on, until_path, until_reachable},
     rig::Rig,
 };
@@ -163,4 +164,27 @@ pub fn etcd_without_majority(rig: &mut Rig) {
     });
     nothing_lost(&missed);
     assert_eq!(rate(rig), 500);
+}
+
+/// Nobody looks for it any more; and it is there again once it runs.
+pub fn one_is_gone_for_good(rig: &mut Rig) {
+    let active = active(rig, "node1");
+    let gone = others(&active)[0];
+    let address = format!("{gone}:7643");
+    let refused = rig.on(
+        &active,
+        &format!("accelnet server remove {address} -o json 2>&1 || echo exit $?"),
+    );
+    assert!(refused.contains("exit"), "it answers: {refused}");
+    rig.on(gone, "systemctl disable -q --now accelnet-server");
+    until_lead(rig, &active, 2, &[&active]);
+    let mut page = Document::section("docs/reference/access.md", "## Nodes and servers")
+        .with("server2.example:7643", address.as_str());
+    page.skip_to("accelnet server remove server2.example:7643");
+    page.done(rig, "accelnet server remove server2.example:7643");
+    page.ends();
+    let listed = on(rig, "node3", "server list").to_string();
+    assert!(!listed.contains(&address), "{listed}");
+    rig.on(gone, "systemctl enable -q --now accelnet-server");
+    until_lead(rig, gone, 3, &[&active]);
 }

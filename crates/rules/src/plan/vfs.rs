@@ -218,6 +218,7 @@ fn idle_vf(
             pf,
             index: vf.index,
             vf: pci,
+            mac: carried,
         });
     }
 }

@@ -5,8 +5,8 @@ use std::time::Duration;
 use accelnet_host::{HostEvent, twin::Machine};
 use accelnet_hypervisor::HypervisorEvent;
 use accelnet_model::{
-    Isolated, MacAddr, Performance, PolicyFinding, PolicyKind, VfAttributes, VfFacts, VfUser,
-    VmDesired, VmJob, VmState,
+    Isolated, MacAddr, Performance, PolicyFinding, PolicyKind, VfFacts, VfUser, VmDesired, VmJob,
+    VmState,
 };
 
 use super::{Alone, INVENTED, VMS};
@@ -377,33 +377,24 @@ impl Alone {
         self.node.host.with(|machine| {
             let vfs = &mut machine.adapters[0].vfs;
             let taken = vfs.iter().filter(|vf| is_strangers(vf)).count();
-            // What the agent works on just now nobody would take for free.
-            let free = |vf: &&mut VfFacts| {
-                let clean = vf.attributes == VfAttributes::baseline() && vf.is_on_vfio();
-                vf.user == VfUser::Nobody && clean
-            };
+            // The agent may be about to give it to a VM: nobody else knows that.
+            let free = |vf: &&mut VfFacts| vf.user == VfUser::Nobody && vf.is_on_vfio();
             let room = taken + machine.opening.len() < FOREIGN;
             if let Some(vf) = vfs.iter_mut().rev().find(free).filter(|_| room) {
                 vf.attributes.mac = STRANGERS;
                 machine.opening.insert(vf.pci, STRANGERS);
             }
         });
-        self.after(Duration::from_secs(5), Happening::Open);
+        let opens = (Duration::from_millis(300), Duration::from_secs(5));
+        self.within(self.scene.time(opens.0, opens.1), Happening::Open);
     }
 
     /// He has it from now on, unless the agent gave it to a VM before it saw that.
     fn open(&mut self) {
         self.node.host.with(|machine| {
-            let Some((pci, mac)) = machine.opening.pop_first() else {
-                return;
-            };
-            let mut vfs = machine.adapters[0].vfs.iter_mut();
-            let his = vfs.find(|vf| vf.pci == pci && vf.attributes.mac == mac);
-            if let Some(vf) = his.filter(|vf| vf.user == VfUser::Nobody) {
-                vf.user = VfUser::Process {
-                    pid: STRANGER,
-                    command: "dpdk-app".into(),
-                };
+            if let Some((pci, mac)) = machine.opening.pop_first() {
+                let command = "dpdk-app".into();
+                machine.open(pci, mac, STRANGER, command);
             }
         });
     }
@@ -460,10 +451,8 @@ impl Alone {
             .with(|machine| machine.set_vf_driver(pid, there));
         self.needs_the_agent(vm);
         if there {
-            self.next += 1;
             let just_before = takes.saturating_sub(Duration::from_micros(1));
-            let at = (self.node.now() + just_before, self.next);
-            self.later.insert(at, Happening::DriverTakes(vm, pid));
+            self.within(just_before, Happening::DriverTakes(vm, pid));
         }
     }
 

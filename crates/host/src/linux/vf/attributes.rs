@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, time::Duration};
 use accelnet_model::{IfName, MacAddr, Support, VfAttributes, VfLink};
 
 use crate::{
-    HostError, Result,
+    HostError, IdleVf, Result,
     linux::{
         deadline,
         link::{self, Change, Vf},
@@ -62,6 +62,16 @@ pub fn ensure(card: &dyn Card, index: u32, wanted: &VfAttributes) -> Result<VfAt
     }
     compare(index, &found, wanted)?;
     Ok(found)
+}
+
+/// Refused if somebody has given the VF another address than it was seen with. What we took off is no address.
+pub fn still_idle(card: &dyn Card, vf: &IdleVf) -> Result<()> {
+    let carries = read(card, vf.index)?.attributes.mac;
+    if carries == vf.mac || carries.is_zero() {
+        return Ok(());
+    }
+    let users = vec![format!("VF {}: somebody has given it {carries}", vf.vf)];
+    Err(HostError::VfsInUse { pf: vf.pf, users })
 }
 
 fn read(card: &dyn Card, index: u32) -> Result<Vf> {

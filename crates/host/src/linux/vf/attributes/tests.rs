@@ -272,6 +272,24 @@ fn what_the_driver_takes_but_does_not_do_is_reported() {
 }
 
 #[test]
+fn who_gave_a_vf_another_address_is_about_to_use_it() {
+    let idle = |mac| IdleVf {
+        pf: "0000:01:00.0".parse().unwrap(),
+        index: 3,
+        vf: "0000:01:10.6".parse().unwrap(),
+        mac,
+    };
+    let (ours, his) = (MacAddr([2, 0, 0, 0, 0, 1]), MacAddr([2, 0, 0, 0, 0, 2]));
+    let card = Fake::new(VfAttributes::for_mac(his));
+    assert_eq!(still_idle(&card, &idle(his)), Ok(()));
+    let refused = still_idle(&card, &idle(ours)).unwrap_err();
+    assert!(refused.to_string().contains(&his.to_string()), "{refused}");
+    // We took it off ourselves, and were interrupted.
+    let card = Fake::new(VfAttributes::baseline());
+    assert_eq!(still_idle(&card, &idle(ours)), Ok(()));
+}
+
+#[test]
 fn a_tag_of_another_protocol_is_replaced() {
     let card = Fake::new(free());
     card.vf.borrow_mut().dot1q = false;
