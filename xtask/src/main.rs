@@ -2,10 +2,11 @@
 //!
 //! `check` holds the crates' dependencies against the table in ARCHITECTURE.md, so that an arrow can
 //! never turn back unnoticed, the problem catalogue against the sources, and looks whether the broken variants of
-//! `mutants` still fit them, tests are there that a page names, and systemd's units as closed as a page says; `mutants`
+//! `mutants` still fit them, tests are there that a page names or that type its lines, and systemd's units as closed as a page says; `mutants`
 //! has the simulator find these.
 
 mod catalogue;
+mod documents;
 mod mutants;
 mod regressions;
 mod units;
@@ -25,6 +26,7 @@ fn main() -> Result<()> {
             println!("{}", catalogue::check(&root())?);
             println!("{}", mutants::all_apply(&root())?);
             println!("{}", regressions::check(&root())?);
+            println!("{}", documents::check(&root())?);
             println!("{}", units::check(&root())?);
             Ok(())
         }

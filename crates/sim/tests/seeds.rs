@@ -46,3 +46,24 @@ fn seeds_that_found_a_fault_pass() {
     // A dump that the agent had ended was taken to go on until the next look: the guest was on its tap alone.
     passes(&["--happenings", "40"], 256);
 }
+
+/// The page's own command lines, beside `make sim`, which is itself one of the tests.
+#[test]
+fn the_page_says_how_a_seed_is_run_again() {
+    let page = include_str!("../../../docs/reference/simulator.md");
+    let lines = page
+        .lines()
+        .filter_map(|line| line.strip_prefix("target/debug/accelnet-sim "));
+    let mut typed = 0;
+    for line in lines {
+        let output = Command::new(env!("CARGO_BIN_EXE_accelnet-sim"))
+            .args(line.split(' '))
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success(), "{line}: {said}");
+        assert!(said.contains("1 seeds, 0 failed"), "{line}: {said}");
+        typed += 1;
+    }
+    assert_eq!(typed, 2);
+}

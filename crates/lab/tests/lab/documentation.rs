@@ -5,6 +5,7 @@ use accelnet_lab::lab::{Guest, guests::Shape};
 use serde_json::Value;
 
 use crate::{
+    guides::Document,
     joined,
     rig::{Rig, Run},
     story::PRIMARY,
@@ -34,6 +35,8 @@ pub fn install_cmdlets(rig: &Rig) {
 }
 
 const INSTALL: &str = "accelnet cmdlet install /root/cmdlets";
+/// Below this a shell finds them.
+const SHELL: &str = "export PATH=/root/cmdlets:/usr/bin:/bin; ";
 
 /// Types a line.
 pub fn types(rig: &Rig, line: &str) -> Run {
@@ -41,8 +44,7 @@ pub fn types(rig: &Rig, line: &str) -> Run {
 }
 
 fn types_on(rig: &Rig, node: &str, line: &str) -> Run {
-    let path = "PATH=/root/cmdlets:/usr/bin:/bin";
-    rig.command_on(node, &["env", path, "bash", "-c", line])
+    rig.command_on(node, &["bash", "-c", &format!("{SHELL}{line}")])
 }
 
 /// Types a line that must succeed; what it prints.
@@ -56,6 +58,117 @@ fn done_on(rig: &Rig, node: &str, line: &str) -> String {
     let run = types_on(rig, node, line);
     assert_eq!(run.code, 0, "{node}: {line}: {run:?}");
     run.out
+}
+
+/// The page of the cmdlets, line by line: vm1 and vm2 are running, and acceleration is enabled.
+pub fn page(rig: &mut Rig) {
+    install_cmdlets(rig);
+    let mut page = Document::open("docs/reference/cmdlets.md")
+        .on("node1", SHELL)
+        .with("compute2", "compute")
+        .with("MyVM0", "vm");
+    for line in [
+        "Get-AccelNetManagementPreReq",
+        "Get-AccelNetManagementPreReq -IntentName compute",
+    ] {
+        let checks = objects(&page.done(rig, line));
+        assert!(
+            checks.iter().all(|check| check["Passed"] == true),
+            "{checks:?}"
+        );
+    }
+    let reserve = |rig: &Rig| management(rig).unwrap().1;
+    for (line, expected) in [
+        (
+            "Enable-AccelNetManagement -IntentName compute -NodeReservePercentage 50",
+            50,
+        ),
+        (
+            "Enable-AccelNetManagement -IntentName compute -NodeReservePercentage",
+            50,
+        ),
+        ("Enable-AccelNetManagement compute 25 -WhatIf", 50),
+        (
+            "Set-AccelNetManagement -IntentName compute2 -NodeReservePercentage 25",
+            25,
+        ),
+        ("Set-AccelNetManagement -NodeReservePercentage 10", 10),
+    ] {
+        page.done(rig, line);
+        assert_eq!(reserve(rig), expected, "{line}");
+    }
+    rig.json(&["vm", "enable", "vm1", "-p", "Low"]);
+    let level = |rig: &Rig, vm: &str| rig.vm(vm)["level"].as_str().map(str::to_owned);
+    page.refused(
+        rig,
+        "Set-AccelNetManagement -VMName MyVM01 -Performance High",
+    );
+    assert_eq!(page.done(rig, "Get-AccelNetManagement"), "compute\n");
+    page.done(rig, "Disable-AccelNetManagement");
+    assert_eq!(management(rig), None);
+    rig.json(&["enable", "--intent", "compute"]);
+    page.done(rig, "Disable-AccelNetManagement -Confirm:$false");
+    assert_eq!(management(rig), None);
+    rig.json(&["enable", "--intent", "compute"]);
+    page.done(rig, "Enable-AccelNetVM -VMName MyVM01 -Performance Medium");
+    assert_eq!(level(rig, "vm1").as_deref(), Some("medium"));
+    page.refused(rig, "Enable-AccelNetVM MyVM01, MyVM02 High");
+    page.done(rig, "Enable-AccelNetVM MyVM01 Low -AddAdapter");
+    assert_eq!(level(rig, "vm1").as_deref(), Some("low"));
+    let both = "Get-VM -VMName \"MyVM01, MyVM02\"";
+    page.done(rig, &format!("{both} | Enable-AccelNetVM -Performance Low"));
+    assert_eq!(level(rig, "vm2").as_deref(), Some("low"));
+    page.refused(rig, "Set-AccelNetVM -VMName MyVM01 -Performance High");
+    rig.json(&["vm", "set", "vm2", "-p", "Medium"]);
+    page.done(rig, "Get-AccelNetVM | Set-AccelNetVM -Performance Low");
+    assert_eq!(level(rig, "vm2").as_deref(), Some("low"));
+    page.done(rig, "Disable-AccelNetVM -VMName MyVM01");
+    assert_eq!(
+        (level(rig, "vm1"), level(rig, "vm2").as_deref()),
+        (None, Some("low"))
+    );
+    page.done(rig, &format!("{both} | Disable-AccelNetVM"));
+    assert_eq!(level(rig, "vm2"), None);
+    rig.json(&["vm", "enable", "vm1", "-p", "Low"]);
+    rig.until_path("vm1", "vf", 60);
+    // Each tells of so many: VMs, NICs, adapters, VFs, intents.
+    for (line, count) in [
+        ("Get-AccelNetVM", 1),
+        ("Get-AccelNetVM -VMName MyVM01", 1),
+        (
+            "Get-VMAdaptersConnectedToEnabledIntentSwitch -VMName MyVM01",
+            1,
+        ),
+        (
+            "Get-VM -VMName MyVM01 | Get-VMAdaptersConnectedToEnabledIntentSwitch",
+            1,
+        ),
+        (
+            "Get-VM",
+            rig.json(&["vm", "list"])["items"].as_array().unwrap().len(),
+        ),
+        (both, 2),
+        ("Get-VM 'web*'", 2),
+        ("Enable-NetAdapterSriov", 1),
+        ("Enable-NetAdapterSriov -Name eth2", 1),
+        (
+            "Get-NetAdapterSriov",
+            rig.json(&["adapter", "list"])["items"]
+                .as_array()
+                .unwrap()
+                .len(),
+        ),
+        ("Get-NetAdapterSriov -Name eth2", 1),
+        ("Get-NetAdapterSriovVf", 7),
+        ("Get-NetAdapterSriovVf -Name eth2", 7),
+        ("Get-NetAdapterSriovVf -Name eth2 -FunctionID 3", 1),
+        ("Get-NetIntentStatus", 1),
+        ("Get-NetIntentStatus -Name compute", 1),
+    ] {
+        let found = objects(&page.done(rig, line));
+        assert_eq!(found.len(), count, "{line}: {found:?}");
+    }
+    page.ends();
 }
 
 fn objects(text: &str) -> Vec<Value> {

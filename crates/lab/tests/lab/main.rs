@@ -272,6 +272,7 @@ fn guides() {
     rig.step("intents and levels", guides::intents_and_levels);
     rig.step("README and a host of one's own", guides::readme_and_host);
     rig.step("VMs", guides::vms);
+    rig.step("the page of the cmdlets", documentation::page);
 }
 
 /// Packages on a host that has never seen accelnet, and what is left of them.
@@ -417,6 +418,7 @@ fn cluster_at_length() {
     rig.step("the reference's pages are whole", pages::are_whole);
     rig.step("who may do what", pages::access);
     rig.step("nodes and servers", pages::nodes);
+    rig.step("what is sent to others", pages::support_bundle);
     rig.step("moved, and put back from a backup", pages::cluster);
     rig.step(
         "a node is removed, and joins again",

@@ -202,6 +202,10 @@ pub fn configured(rig: &mut Rig) {
     let checked = guide.done(rig, "accelnetd config check");
     assert!(checked.contains("can be used"), "{checked}");
     guide.ends();
+    let mut page = Document::open("docs/reference/configuration.md");
+    assert_eq!(page.done(rig, "accelnetd config check"), checked);
+    assert_eq!(page.done(rig, "accelnetd config show"), shown);
+    page.ends();
     rig.node("cp /etc/accelnet/accelnetd.toml /root/kept.toml; echo 'nonsense = 1' >> /etc/accelnet/accelnetd.toml");
     let run = rig.command(&["accelnetd", "config", "check"]);
     assert!(

@@ -216,6 +216,21 @@ pub fn nodes(rig: &mut Rig) {
     page.ends();
 }
 
+/// It has what is needed, and nobody's token.
+pub fn support_bundle(rig: &mut Rig) {
+    rig.on(
+        "node2",
+        "accelnet support-bundle /root/bundle.tar.gz > /dev/null",
+    );
+    let has = |what: &str| {
+        let count = format!("tar -xzOf /root/bundle.tar.gz | grep -c -- {what} || true");
+        rig.on("node2", &count).trim().parse::<u32>().unwrap()
+    };
+    assert!(has("vm2") > 0 && has("igb") > 0);
+    assert_eq!(has("accelnet-1[.][a-z]*[.]"), 0, "a token is in it");
+    assert_eq!(has("PRIVATE"), 0, "a key is in it");
+}
+
 /// A VM moves, and the cluster's state is put back.
 pub fn cluster(rig: &mut Rig) {
     let mut page = Document::section(CLUSTER, "## Moving a VM").on("node3", "");
