@@ -1,4 +1,4 @@
-//! VFs that somebody else is setting up just now: free ones that carry an address, which is of nobody here. libvirt sets
+//! VFs that somebody else is setting up just now: free ones that carry an address which we did not set. libvirt sets
 //! that of a VF (of a network of VFs, or of a definition) a moment before QEMU opens it, and until then nothing shows
 //! whose it is. Who resets it in between makes that VM's start fail: VFIO does not wait for a device that is locked
 //! (`vfio_pci_core_enable`, drivers/vfio/pci/vfio_pci_core.c: "Resource temporarily unavailable").
@@ -91,7 +91,7 @@ mod tests {
     }
 
     #[test]
-    fn an_address_of_nobody_is_being_set_up() {
+    fn an_address_that_is_not_ours_is_being_set_up() {
         let looks = [(FREE, 0), (FREE, 1), (FREE, 2)];
         assert_eq!(left_alone(&looks), [false, true, true]);
         let tried_again = [(FREE, 0), (FREE, 1), (FREE, 0), (FREE, 1)];

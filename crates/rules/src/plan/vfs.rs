@@ -182,16 +182,16 @@ fn idle_vf(
     let moves = moves.any(|going| going.device() == vf.pci);
     let kept = memory.quarantined.contains(&vf.pci)
         || memory.taken.contains(&vf.pci)
+        || memory.setting_up.contains(&vf.pci)
         || memory.promised.contains_key(&vf.pci);
     let carried = vf.attributes.mac;
-    let vms = observed.vms.iter();
-    let mut its = vms.filter(|vm| vm.nics.iter().any(|nic| nic.mac == carried));
-    let on_its_way = match its.clone().next() {
-        // Into a VM whose address it carries, although the switch-over was given up meanwhile.
-        Some(_) => its.any(|vm| memory.lanes.contains(&Lane::Vm(vm.uuid))),
-        None => memory.setting_up.contains(&vf.pci),
-    };
-    if held || moves || kept || on_its_way {
+    // It may be on its way into the VM whose address it carries, although the switch-over was given up meanwhile.
+    let mut vms = observed.vms.iter();
+    let plugged = vms.any(|vm| {
+        let its = vm.nics.iter().any(|nic| nic.mac == carried);
+        its && memory.lanes.contains(&Lane::Vm(vm.uuid))
+    });
+    if held || moves || kept || plugged {
         return;
     }
     let (pf, pci) = (adapter.pci, vf.pci);
