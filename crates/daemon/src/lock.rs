@@ -21,12 +21,21 @@ impl Drop for Held {
     }
 }
 
-/// Takes it. The file stays: whoever removed it would give the right to two. Its owner alone can open it, so that
-/// nobody without rights keeps it from whom it is for (flock(2) asks for no more than an open file).
+/// Takes it.
 ///
 /// # Errors
 /// What `taken` says of whoever has it, in words; or that the file cannot be opened.
 pub fn take(path: &Path, taken: impl FnOnce(&str) -> String) -> Result<Held> {
+    take_or_who(path)?.or_else(|who| bail!(taken(&who)))
+}
+
+/// Takes it, or says who has it, in words. The file stays: whoever removed it would give the right to two. Its owner
+/// alone can open it, so that nobody without rights keeps it from whom it is for (flock(2) asks for no more than an open
+/// file).
+///
+/// # Errors
+/// If the file cannot be opened.
+pub fn take_or_who(path: &Path) -> Result<Result<Held, String>> {
     let shown = path.display();
     if let Some(directory) = path.parent() {
         fs::create_dir_all(directory)
@@ -42,7 +51,7 @@ pub fn take(path: &Path, taken: impl FnOnce(&str) -> String) -> Result<Held> {
         .with_context(|| format!("cannot open {shown}"))?;
     match file.try_lock() {
         Ok(()) => {}
-        Err(TryLockError::WouldBlock) => bail!(taken(&holder(&mut file))),
+        Err(TryLockError::WouldBlock) => return Ok(Err(holder(&mut file))),
         Err(TryLockError::Error(error)) => {
             return Err(error).with_context(|| format!("cannot lock {shown}"));
         }
@@ -50,7 +59,7 @@ pub fn take(path: &Path, taken: impl FnOnce(&str) -> String) -> Result<Held> {
     file.set_len(0)
         .and_then(|()| write!(file, "{}", std::process::id()))
         .with_context(|| format!("cannot write to {shown}"))?;
-    Ok(Held(file))
+    Ok(Ok(Held(file)))
 }
 
 /// Who has it, as far as that can be known: it may end, or begin, in this moment.

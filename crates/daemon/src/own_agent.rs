@@ -46,6 +46,14 @@ pub fn lock() -> Result<lock::Held> {
     })
 }
 
+/// That right, or who has it.
+///
+/// # Errors
+/// If that cannot be known.
+pub fn lock_or_who() -> Result<Result<lock::Held, String>> {
+    lock::take_or_who(Path::new(ONLY_AGENT))
+}
+
 /// The machine. What outlives the agent is this program, also when an update has put another in its place.
 pub fn machine() -> Linux {
     Linux::new().with_guard("/proc/self/exe".into(), vec!["hold-guard".to_owned()])
