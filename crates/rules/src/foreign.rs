@@ -45,20 +45,18 @@ impl Ours {
             }
             Action::BindVf { vf, .. }
             | Action::VfVectors { vf, .. }
-            | Action::CleanVf { vf, .. } => self.have(*vf),
-            Action::Dress { vf, attributes, .. } => {
-                self.have(*vf);
-                if !attributes.mac.is_zero() {
-                    self.dressed.insert(*vf, attributes.mac);
-                }
-            }
+            | Action::CleanVf { vf, .. } => self.have(*vf, None),
+            Action::Dress { vf, attributes, .. } => self.have(*vf, Some(attributes.mac)),
             _ => {}
         }
     }
 
-    /// The VF is one of ours.
-    pub fn have(&mut self, vf: PciAddress) {
+    /// The VF is one of ours, and this the address that it was given.
+    pub fn have(&mut self, vf: PciAddress, mac: Option<MacAddr>) {
         self.vfs.insert(vf);
+        if let Some(mac) = mac.filter(|mac| !mac.is_zero()) {
+            self.dressed.insert(vf, mac);
+        }
     }
 
     /// True if we made the VFs of this PF.
@@ -183,7 +181,7 @@ mod tests {
         let found = marked(&mut observed, &fixture::intent(), &mut ours);
         assert_eq!(found.len(), 1);
         assert!(found[0].1.contains(&MAC.to_string()), "{found:?}");
-        ours.have(vf);
+        ours.have(vf, None);
         assert_eq!(marked(&mut observed, &fixture::intent(), &mut ours), []);
         // After the machine's next start nothing is ours yet.
         ours.since("another");
@@ -221,7 +219,7 @@ mod tests {
             pf: observed.adapters[0].pci,
             count: 7,
         });
-        ours.have(vf);
+        ours.have(vf, None);
         assert_eq!(marked(&mut observed, &intent, &mut ours), []);
         observed.adapters[0].vfs[0].attributes = VfAttributes::baseline();
         assert_eq!(marked(&mut observed, &intent, &mut ours).len(), 1);

@@ -197,14 +197,12 @@ impl Machine {
             vf.promised = promised.map(|vm| vm.uuid).or_else(comes);
         }
         isolation::mark(&mut self.observed, &self.ledger.desired.isolated);
-        let given = self.observed.vms.iter().flat_map(|vm| &vm.hostdevs);
-        let given: Vec<_> = given
-            .filter(|has| has.is_ours())
-            .map(|has| has.pci)
-            .collect();
         let ours = &mut self.ledger.ours;
         ours.since(&self.observed.node.boot_id);
-        given.into_iter().for_each(|vf| ours.have(vf));
+        let given = self.observed.vms.iter().flat_map(|vm| &vm.hostdevs);
+        given
+            .filter(|has| has.is_ours())
+            .for_each(|has| ours.have(has.pci, has.mac));
         // One that a VM has which was not seen may look as if nobody had it.
         if self.observed.all_vms_seen() {
             foreign::mark(&mut self.observed, &self.ledger.desired.intents, ours);
