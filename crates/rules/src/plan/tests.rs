@@ -318,10 +318,25 @@ fn vfs_in_use_are_never_recreated() {
     observed.adapters[0].vfs[6].user = VfUser::HostDriver {
         driver: "igbvf".into(),
     };
-    let plan = planned(&observed, &wish);
+    let used = planned(&observed, &wish);
     let created = |action: &Action| matches!(action, Action::CreateVfs { .. });
-    assert!(!deeds(&plan).iter().any(created));
-    assert_eq!(plan.problems[0].code, Code::VfCountNotPossible);
+    assert!(!deeds(&used).iter().any(created));
+    assert_eq!(used.problems[0].code, Code::VfCountNotPossible);
+    // Nor one that somebody opens in a moment; nor is that one cleaned.
+    let mut observed = settled();
+    let opened = &mut observed.adapters[0].vfs[6];
+    opened.attributes.mac = MacAddr([2, 0, 0, 0, 0x99, 1]);
+    let opened = opened.pci;
+    let mut memory = Memory::default();
+    assert!(
+        deeds(&plan(&observed, &wish, &memory, NOW))
+            .iter()
+            .any(created)
+    );
+    memory.setting_up.insert(opened);
+    let left_alone = plan(&observed, &wish, &memory, NOW);
+    let of_adapter = |action: &Action| matches!(action.lane(), Lane::Adapter(_));
+    assert!(!deeds(&left_alone).iter().any(of_adapter));
 }
 
 #[test]

@@ -26,7 +26,7 @@ pub fn plan(
             continue;
         }
         match profile::choose_vf_count(adapter, &intent.levels, intent.vfs) {
-            Ok(wanted) => count(observed, intent, adapter, wanted.count, when, plan),
+            Ok(wanted) => count(observed, intent, adapter, wanted.count, when, memory, plan),
             Err(problem) => plan.problems.push(problem),
         }
         for vf in &adapter.vfs {
@@ -64,6 +64,7 @@ fn count(
     adapter: &AdapterFacts,
     wanted: u32,
     when: WhenToCreateVfs,
+    memory: &Memory,
     plan: &mut Plan,
 ) {
     let existing = adapter.vfs.len() as u32;
@@ -73,7 +74,7 @@ fn count(
     let users: Vec<_> = adapter
         .vfs
         .iter()
-        .filter(|vf| vf.user != VfUser::Nobody)
+        .filter(|vf| vf.user != VfUser::Nobody || memory.setting_up.contains(&vf.pci))
         .collect();
     if !users.is_empty() {
         if let VfCount::Exactly(_) = intent.vfs {
