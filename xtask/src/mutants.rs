@@ -333,8 +333,8 @@ const ALL: &[Mutant] = &[
         "a node that is silent is never down",
         HUB,
         [
-            "now >= session.last_sign + DOWN_AFTER",
-            "now > session.last_sign + DOWN_AFTER * 100_000",
+            "self.last_sign + DOWN_AFTER",
+            "self.last_sign + DOWN_AFTER * 100_000",
         ],
         2000,
     ),

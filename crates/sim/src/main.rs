@@ -1,10 +1,13 @@
 //! `accelnet-sim`: runs seeds, and one of them again.
 
 use std::{
-    process::{Command, ExitCode, Stdio},
-    sync::atomic::{AtomicU64, Ordering},
+    process::{self, Command, ExitCode, Stdio},
+    sync::{
+        atomic::{AtomicU64, Ordering},
+        mpsc::{self, RecvTimeoutError},
+    },
     thread,
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use accelnet_sim::{
@@ -13,6 +16,9 @@ use accelnet_sim::{
     scene::Summary,
 };
 use clap::Parser;
+
+/// Of the machine's time, for all that a happening brings about: a thousand times what it takes.
+const A_HAPPENING: Duration = Duration::from_secs(5);
 
 /// Runs production code in virtual time, on simulated machines that fail.
 #[derive(Debug, Parser)]
@@ -65,22 +71,43 @@ impl Args {
         }
     }
 
+    fn words(&self, seed: u64, words: &str) -> String {
+        let of = if self.cluster { "--cluster " } else { "" };
+        let happenings = self.happenings;
+        format!(
+            "seed {seed}: {words}\n\
+             again: accelnet-sim {of}--from {seed} --seeds 1 --happenings {happenings} --aloud"
+        )
+    }
+
+    /// Ends the process if what this gives is still there when any seed is over: its own time stands still, as somebody
+    /// always has something to do.
+    fn watched(&self, seed: u64) -> mpsc::Sender<()> {
+        let (ends, end) = mpsc::channel();
+        let limit = A_HAPPENING * u32::try_from(self.happenings).unwrap_or(u32::MAX);
+        let words = self.words(seed, &format!("no end after {} s", limit.as_secs()));
+        thread::spawn(move || {
+            if end.recv_timeout(limit) == Err(RecvTimeoutError::Timeout) {
+                eprintln!("{words}");
+                process::exit(1);
+            }
+        });
+        ends
+    }
+
     fn run(&self, seed: u64) -> Ran {
+        let ends = self.watched(seed);
         let (scene, ended) = match self.cluster {
             true => cluster::run(seed, self.length()),
             false => alone::run(seed, self.length()),
         };
+        drop(ends);
         let failed = ended.err().map(|words| {
             let before = match self.aloud || self.all {
                 true => String::new(),
                 false => scene.last().join("\n") + "\n",
             };
-            let of = if self.cluster { "--cluster " } else { "" };
-            let happenings = self.happenings;
-            format!(
-                "{before}seed {seed}: {words}\n\
-                 again: accelnet-sim {of}--from {seed} --seeds 1 --happenings {happenings} --aloud"
-            )
+            before + &self.words(seed, &words)
         });
         Ran {
             summary: scene.summary(),

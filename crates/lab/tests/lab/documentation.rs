@@ -60,8 +60,10 @@ fn done_on(rig: &Rig, node: &str, line: &str) -> String {
     run.out
 }
 
-/// The page of the cmdlets, line by line: vm1 and vm2 are running, and acceleration is enabled.
+/// The page of the cmdlets, line by line, on what the guides have left: vm1 and vm2 are running, db1 is off.
 pub fn page(rig: &mut Rig) {
+    rig.json(&["vm", "disable", "db1"]);
+    rig.json(&["vm", "unpark", "vm2"]);
     install_cmdlets(rig);
     let mut page = Document::open("docs/reference/cmdlets.md")
         .on("node1", SHELL)

@@ -198,7 +198,7 @@ pub fn nodes(rig: &mut Rig) {
     let join = join.unwrap_or_else(|| panic!("{invited}"));
     rig.on(
         "node3",
-        &format!("{join} --state-dir /root/node4 > /dev/null"),
+        &format!("{join} --name node4 --state-dir /root/node4 > /dev/null"),
     );
     page.done(rig, "accelnet node drain node2");
     let vm = on(rig, "node1", "vm show vm2");
