@@ -138,10 +138,10 @@ impl Failures {
         );
     }
 
-    /// Somebody else was given a VF that was to be one of ours.
-    pub fn note_taken(&mut self, vf: PciAddress, now: Duration) {
-        self.taken.retain(|_, until| *until > now);
-        self.taken.insert(vf, now + TAKEN);
+    /// Somebody else was given a VF that was to be one of ours. True if that was so a moment ago, too.
+    pub fn note_taken(&mut self, vf: PciAddress, now: Duration) -> bool {
+        self.taken.retain(|_, until| *until + TAKEN > now);
+        self.taken.insert(vf, now + TAKEN).is_some()
     }
 
     /// VFs that others were faster with a moment ago.
@@ -183,6 +183,17 @@ mod tests {
     use accelnet_model::Code;
 
     use super::*;
+
+    #[test]
+    fn a_vf_that_others_take_again_and_again_is_told() {
+        let (mut failures, vf) = (Failures::default(), "0000:01:10.0".parse().unwrap());
+        let at = Duration::from_secs;
+        assert!(!failures.note_taken(vf, at(0)));
+        assert!(failures.taken(at(59)).contains(&vf));
+        assert!(failures.taken(at(60)).is_empty());
+        assert!(failures.note_taken(vf, at(61)));
+        assert!(!failures.note_taken(vf, at(1000)));
+    }
 
     #[test]
     fn failures_rest_longer_each_time_and_the_way_back_never_long() {

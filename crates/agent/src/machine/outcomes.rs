@@ -366,10 +366,11 @@ impl Machine {
                 self.memory.left.insert(NicId { vm: *vm, mac: *mac });
                 return;
             }
-            // Somebody is about to use it, or does.
-            (Action::CleanVf { vf, .. }, FailureKind::DeviceTaken) => {
+            // Somebody is about to use it, or does: the next look shows that. Where it never does, that is told.
+            (Action::CleanVf { vf, .. }, FailureKind::DeviceTaken)
+                if !self.failures.note_taken(*vf, now) =>
+            {
                 tracing::info!(%vf, %problem, "it is left alone");
-                self.failures.note_taken(*vf, now);
                 self.looks.want_host_soon(now);
                 return;
             }

@@ -81,13 +81,14 @@ pub fn what_the_node_lacks(rig: &mut Rig) {
 
 /// A VF that is not clean and cannot be made so is kept back, until it can.
 pub fn a_vf_does_not_come_clean(rig: &mut Rig) {
-    // Its group is open: nobody else can reset it.
+    // There is no way left to reset it (Documentation/ABI/testing/sysfs-bus-pci, `reset_method`).
     rig.node(&format!(
-        "{NAMES}\nsystemd-run -q --unit=holder sh -c \"exec sleep infinity 9<>/dev/vfio/$(basename $(readlink $VF/iommu_group))\"\n\
-         ip link set pf0 vf 3 trust on"
+        "{NAMES}\necho > $VF/reset_method; ip link set pf0 vf 3 trust on"
     ));
     until_told(rig, 20, "vf_quarantined", true);
-    rig.node("systemctl stop holder; systemctl restart accelnetd");
+    rig.node(&format!(
+        "{NAMES}\necho default > $VF/reset_method; systemctl restart accelnetd"
+    ));
     until_told(rig, 20, "vf_quarantined", false);
     rig.until(20, "ip link show pf0 | grep 'vf 3 ' | grep -q 'trust off'");
 }

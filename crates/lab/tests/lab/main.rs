@@ -335,11 +335,12 @@ fn travel() {
     rig.step("and comes back to its VF", travel::and_comes_back);
 }
 
-/// Three nodes, one cluster.
+/// Three nodes, one cluster: with a guest each they fit a small machine.
 fn three_nodes(store: Store, servers: u8) -> Rig {
     Rig::up(Options {
         nodes: 3,
         guests: 3,
+        memory_mib: 1024,
         cluster: Some(Cluster { store, servers }),
         ..options()
     })
