@@ -191,12 +191,20 @@ fn run(args: Args) -> anyhow::Result<()> {
         Role::Drain(args) => drain::run(&args),
         Role::Reset(args) => reset::run(&args),
         Role::Hook(hook) => hook::run(&hook),
-        Role::Config(config) => config::run(&config, &args.common.config),
-        Role::Openapi => print_openapi(),
+        Role::Config(config) => shown(config::run(&config, &args.common.config)),
+        Role::Openapi => shown(print_openapi()),
         Role::Man { directory } => man::run(&directory),
         Role::HoldGuard => hold_guard::serve().map_err(anyhow::Error::new),
         Role::ReleaseHolds => release_holds(),
     }
+}
+
+/// Who does not read to the end (`| head`) has seen what he wanted.
+fn shown(ended: anyhow::Result<()>) -> anyhow::Result<()> {
+    ended.or_else(|error| match error.downcast_ref::<std::io::Error>() {
+        Some(unread) if unread.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+        _ => Err(error),
+    })
 }
 
 fn release_holds() -> anyhow::Result<()> {

@@ -230,8 +230,9 @@ fn of_the_daemon(rig: &Rig) -> Points {
 /// VFs are made.
 pub fn the_cluster(rig: &mut Rig) {
     let points = of_the_daemon(rig);
-    // Without VFs again, as at the first time: they stay when a cluster is disabled.
-    let anew = "echo 0 > /sys/class/net/pf0/device/sriov_numvfs";
+    // Without VFs again, as at the first time: they stay when a cluster is disabled. The link goes with them for a moment.
+    let anew = "echo 0 > /sys/class/net/pf0/device/sriov_numvfs\n\
+                timeout 30 sh -c 'until grep -q 1 /sys/class/net/pf0/carrier; do sleep 0.1; done'";
     each_kind(rig, &points, &CLUSTER, anew, &HOWS);
     rig.json(&words("enable --intent compute --when now"));
 }
