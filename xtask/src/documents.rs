@@ -45,7 +45,7 @@ pub fn check(root: &Path) -> Result<String> {
     }
     ensure!(
         missing.is_empty(),
-        "command lines that no test types (crates/lab/tests/lab/guides.rs) are in:\n  {}",
+        "command lines that no test types (crates/lab/tests/lab/document.rs) are in:\n  {}",
         missing.join("\n  ")
     );
     Ok(format!(

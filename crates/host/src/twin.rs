@@ -13,6 +13,7 @@ pub mod guest;
 mod hold;
 mod port;
 mod strangers;
+mod vfs;
 mod vlan;
 
 use std::{

@@ -10,7 +10,7 @@ use std::{
 use serde_json::{Value, json};
 
 use crate::{
-    guides::Document,
+    document::Document,
     joined::{on, until_path, until_reachable},
     packages::{bring_to, made, nothing_is_on},
     rig::Rig,

@@ -5,7 +5,7 @@ use accelnet_lab::lab::{Guest, guests::Shape};
 use serde_json::Value;
 
 use crate::{
-    guides::Document,
+    document::Document,
     joined,
     rig::{Rig, Run},
     story::PRIMARY,

@@ -4,7 +4,7 @@
 use std::time::Instant;
 
 use crate::{
-    guides::Document,
+    document::Document,
     rig::{Rig, words},
     sandbox::holder,
 };

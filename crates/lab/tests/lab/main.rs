@@ -47,6 +47,7 @@ mod cluster;
 mod connectivity;
 mod crash;
 mod crash_moves;
+mod document;
 mod documentation;
 mod faults;
 mod guides;

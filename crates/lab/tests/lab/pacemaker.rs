@@ -11,7 +11,7 @@ use std::{
 };
 
 use crate::{
-    guides::Document,
+    document::Document,
     joined::{on, until_path, until_reachable},
     rig::Rig,
 };

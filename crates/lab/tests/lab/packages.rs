@@ -10,7 +10,7 @@ use std::{
 use accelnet_lab::lab::{Running, wait};
 
 use crate::{
-    guides::Document,
+    document::Document,
     rig::{Rig, options},
     story::PRIMARY,
 };

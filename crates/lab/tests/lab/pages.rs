@@ -4,7 +4,7 @@
 use serde_json::Value;
 
 use crate::{
-    guides::Document,
+    document::Document,
     joined::{on, until_path, until_reachable},
     rig::Rig,
 };

@@ -7,7 +7,7 @@ use accelnet_lab::{kvm, lab::Place, probe::analysis::Echoes};
 
 use crate::{
     beside::PPS,
-    guides::Document,
+    document::Document,
     joined::{NODES, VMS, on, until_path, until_reachable},
     rig::Rig,
 };
