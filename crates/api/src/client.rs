@@ -78,6 +78,10 @@ pub struct Client {
     active: Arc<Mutex<Option<ServerUrl>>>,
     /// What is shown of who asks; marked so that it is never printed.
     authorization: Option<HeaderValue>,
+    /// Answers may be old.
+    may_be_old: bool,
+    /// The server whose copy an answer was from, if one was.
+    copy: Arc<Mutex<Option<String>>>,
 }
 
 impl Client {

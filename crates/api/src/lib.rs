@@ -36,5 +36,11 @@ pub const DEFAULT_PORT: u16 = 7643;
 /// a connection with that node's certificate.
 pub const CALLER_HEADER: &str = "x-accelnet-caller";
 
+/// With this in `cache-control` (RFC 9111, 5.2.1.2) whoever reads takes what may be old: a server that stands by
+/// answers from its copy of what is kept.
+pub const MAY_BE_OLD: &str = "max-stale";
+/// Header of such an answer: the server whose copy it is from, as `HOST:PORT`.
+pub const COPY_HEADER: &str = "x-accelnet-copy";
+
 /// The local administrator's socket: root and group `accelnet` may connect.
 pub const DEFAULT_SOCKET: &str = "/run/accelnet/accelnet.sock";

@@ -109,5 +109,9 @@ pub fn client(args: &PlaceArgs) -> Result<Client, ClientError> {
     if let Some(token) = token()? {
         profile.token = Some(token);
     }
-    profile.client()
+    let client = profile.client()?;
+    Ok(match args.stale {
+        true => client.taking_what_may_be_old(),
+        false => client,
+    })
 }

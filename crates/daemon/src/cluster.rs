@@ -230,15 +230,17 @@ async fn serve(args: &ServerArgs) -> Result<()> {
     ];
     let (stop, stopped) = watch::channel(false);
     let numbers = metrics.serve(stage::metrics_router(stage.clone()), told(stopped.clone()));
-    let front = stage::router(stage, open.who_decides(&addresses));
+    let settings = args.health.settings()?;
+    let cluster = (authority, addresses);
+    let others = open.others(&cluster, &settings, stage.clone());
+    let front = stage::router(stage, others);
     let shut = told(stopped.clone());
     let serving = tokio::spawn(connections::serve_all(doors, front, shut));
     let ready = || {
         tell_systemd(NotifyState::Ready);
         tracing::info!(listen = %args.listen, %kept, "ready");
     };
-    let settings = args.health.settings()?;
-    let active = open.decide((authority, addresses), settings, own, stopped, ready);
+    let active = open.decide(cluster, settings, own, stopped, ready);
     tokio::pin!(active);
     let watched = alive::until_dead(
         || Pulse::NONE,

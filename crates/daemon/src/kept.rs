@@ -11,19 +11,24 @@ use std::{
 
 use accelnet_pki::Authority;
 #[cfg(feature = "etcd")]
-use accelnet_server::membership;
+use accelnet_server::{Pending, membership};
 use accelnet_server::{Server, Settings};
 #[cfg(feature = "etcd")]
-use accelnet_store::{EtcdOptions, EtcdStore, EtcdTls};
+use accelnet_store::{EtcdOptions, EtcdStore, EtcdTls, Leader, StoreError};
 use accelnet_store::{SqliteOptions, SqliteStore, Store};
 use anyhow::{Context, Result, bail, ensure};
 use tokio::sync::watch;
 #[cfg(feature = "etcd")]
 use tokio::{net::TcpStream, time::timeout};
 
+#[cfg(feature = "etcd")]
+use crate::{
+    copies::Copies,
+    stage::{FromCopy, WhoDecides},
+};
 use crate::{
     etcd_files::EtcdFiles,
-    stage::{Own, Serving, WhoDecides},
+    stage::{Others, Own, Serving},
 };
 
 /// The file in the state directory, unless another is named.
@@ -31,6 +36,9 @@ const STATE_FILE: &str = "server.sqlite";
 /// After a server that died nobody decides for so long. Agents and VMs do without meanwhile.
 #[cfg(feature = "etcd")]
 pub const LEASE: std::time::Duration = std::time::Duration::from_secs(5);
+/// After a store that did not answer it is asked again.
+#[cfg(feature = "etcd")]
+const LEAD_AGAIN: std::time::Duration = std::time::Duration::from_secs(1);
 /// Whoever decides lets others connect within this.
 #[cfg(feature = "etcd")]
 const ANSWERS_WITHIN: std::time::Duration = std::time::Duration::from_secs(1);
@@ -137,30 +145,24 @@ impl Open {
         }
     }
 
-    /// Asks who decides at present, if that can be another server than the one at these addresses. One that has died is
-    /// the store's leader until its lease ends: whoever were sent to it would only come back.
+    /// What is behind a server's doors while it stands by, as it does until `own` says otherwise.
     #[cfg_attr(
         not(feature = "etcd"),
         expect(unused_variables, reason = "a file has one server")
     )]
-    pub fn who_decides(&self, own: &[String]) -> Option<WhoDecides> {
+    pub fn others(
+        &self,
+        cluster: &(Arc<Authority>, Vec<String>),
+        settings: &Settings,
+        own: watch::Receiver<Own>,
+    ) -> Others {
         match self {
-            Self::Sqlite(_) => None,
+            Self::Sqlite(_) => Others::default(),
             #[cfg(feature = "etcd")]
-            Self::Etcd(store) => {
-                let (store, own) = (Arc::clone(store), own.to_vec());
-                Some(Arc::new(move || {
-                    let (store, own) = (Arc::clone(&store), own.clone());
-                    Box::pin(async move {
-                        let named = store.leading().await.unwrap_or_else(|error| {
-                            // Told as what it is: nobody knows.
-                            tracing::warn!(%error, "who decides cannot be asked");
-                            None
-                        })?;
-                        (!own.contains(&named) && answers(&named).await).then_some(named)
-                    })
-                }))
-            }
+            Self::Etcd(store) => Others {
+                who: Some(who_decides(Arc::clone(store), cluster.1.clone())),
+                copy: from_copy(Arc::clone(store), cluster, settings.clone(), own),
+            },
         }
     }
 
@@ -192,7 +194,7 @@ impl Open {
                 ready();
                 let name = addresses.first().cloned().unwrap_or_default();
                 let mut leader = tokio::select! {
-                    leader = store.lead(&name, LEASE) => leader.context("this server cannot stand by")?,
+                    leader = until_it_leads(&store, &name) => leader.context("this server cannot stand by")?,
                     () = crate::cluster::told(stopped.clone()) => return Ok(()),
                 };
                 tracing::info!("this server decides from now on");
@@ -206,6 +208,63 @@ impl Open {
             }
         }
     }
+}
+
+/// Waits until this server leads. As long as the store does not answer it stands by: what was kept can be read here.
+#[cfg(feature = "etcd")]
+async fn until_it_leads(store: &EtcdStore, name: &str) -> Result<Leader, StoreError> {
+    loop {
+        match store.lead(name, LEASE).await {
+            Err(error @ StoreError::Unreachable { .. }) => {
+                tracing::warn!(%error, "this server stands by, and cannot lead");
+                tokio::time::sleep(LEAD_AGAIN).await;
+            }
+            other => return other,
+        }
+    }
+}
+
+/// Asks who decides at present, if it is another than the one at these addresses. One that has died is the store's
+/// leader until its lease ends: whoever were sent to it would only come back.
+#[cfg(feature = "etcd")]
+fn who_decides(store: Arc<EtcdStore>, own: Vec<String>) -> WhoDecides {
+    Arc::new(move || {
+        let (store, own) = (Arc::clone(&store), own.clone());
+        Box::pin(async move {
+            let named = store.leading().await.unwrap_or_else(|error| {
+                // Told as what it is: nobody knows.
+                tracing::warn!(%error, "who decides cannot be asked");
+                None
+            })?;
+            (!own.contains(&named) && answers(&named).await).then_some(named)
+        })
+    })
+}
+
+/// Answers from copies of what is kept, as long as this server stands by.
+#[cfg(feature = "etcd")]
+fn from_copy(
+    store: Arc<EtcdStore>,
+    (authority, addresses): &(Arc<Authority>, Vec<String>),
+    settings: Settings,
+    mut own: watch::Receiver<Own>,
+) -> Option<FromCopy> {
+    let of = addresses.first()?.parse().ok()?;
+    let copies = Arc::new(Copies::of(store, Arc::clone(authority), settings));
+    let ends = Arc::clone(&copies);
+    tokio::spawn(async move {
+        // An error means that the server has ended.
+        let _ = own.wait_for(|own| !matches!(own, Own::StandsBy)).await;
+        ends.end();
+    });
+    let answers = move || -> Pending<'static, _> {
+        let copies = Arc::clone(&copies);
+        Box::pin(async move { copies.answers().await })
+    };
+    Some(FromCopy {
+        of,
+        answers: Arc::new(answers),
+    })
 }
 
 /// Somebody listens there.

@@ -5,6 +5,8 @@ mod ask_host;
 mod boot;
 mod cluster;
 mod config;
+#[cfg(feature = "etcd")]
+mod copies;
 mod desk;
 #[cfg(test)]
 mod documented;

@@ -108,7 +108,7 @@ async fn serve(args: &AgentArgs) -> Result<()> {
     } = own_agent::start(&args.state.state_dir, libvirt)?;
     let (last_report, own_reports) = (reports.clone(), reports.clone());
     let node = Arc::new(AtLine(Arc::clone(&agent), last_report.clone()));
-    let line = Line::new(credentials, directory, node, reports);
+    let line = Line::new(credentials, directory.clone(), node, reports);
     let measured = own_agent::measured(Arc::clone(&agent), last_report, Some(line.connected()));
     let numbers = page(measured);
     let desk = Desk {
@@ -117,7 +117,7 @@ async fn serve(args: &AgentArgs) -> Result<()> {
         reports: own_reports,
         judge: Judge::Cluster(line.connected()),
     };
-    let router = pass_on::router(name.clone(), line.connected())
+    let router = pass_on::router(name.clone(), line.connected(), directory)
         .merge(desk.router())
         .merge(numbers.clone());
     let line = tokio::spawn(line.run());

@@ -3,17 +3,17 @@
 //! Whoever may ask here (root and group `accelnet`) is nobody to the cluster without a token: root on one node
 //! is not the cluster's administrator. Which user asked, on which node, goes with it for the record.
 
-use std::time::Duration;
+use std::{path::PathBuf, time::Duration};
 
-use accelnet_api::CALLER_HEADER;
-use accelnet_link::Connected;
+use accelnet_api::{CALLER_HEADER, COPY_HEADER};
+use accelnet_link::{Connected, Credentials, ask};
 use accelnet_model::{Code, Name, Problem};
 use accelnet_server::{Failure, Sender};
 use axum::{
     Router,
     body::Body,
     extract::{ConnectInfo, Request, State},
-    http::{HeaderMap, HeaderName, header},
+    http::{HeaderMap, HeaderName, StatusCode, header, request::Parts},
     response::{IntoResponse, Response},
 };
 use tokio::{
@@ -21,14 +21,18 @@ use tokio::{
     time::{Instant, timeout},
 };
 
+use crate::stage::may_be_old;
+
 /// What is passed on both ways. Everything else is between two ends of one connection.
-const PASSED: [HeaderName; 6] = [
+static PASSED: [HeaderName; 8] = [
     header::ACCEPT,
     header::AUTHORIZATION,
+    header::CACHE_CONTROL,
     header::CONTENT_TYPE,
     header::ETAG,
     header::IF_NONE_MATCH,
     header::RETRY_AFTER,
+    HeaderName::from_static(COPY_HEADER),
 ];
 
 /// An agent that is no older has its first line to come: whoever starts it and asks waits for that, and for no other.
@@ -38,6 +42,8 @@ const YOUNG: Duration = Duration::from_secs(15);
 struct Way {
     node: Name,
     connected: watch::Receiver<Option<Connected>>,
+    /// Where the node's credentials are.
+    directory: PathBuf,
     since: Instant,
 }
 
@@ -47,13 +53,42 @@ impl Way {
         let connected = timeout(wait, self.connected.wait_for(Option::is_some)).await;
         connected.ok()?.ok()?.clone()
     }
+
+    /// Who reads, and takes what may be old, is answered by whichever server has a copy.
+    async fn from_copy(&self, request: Request) -> Option<Response> {
+        if !may_be_old(&request) {
+            return None;
+        }
+        let known = Credentials::read(&self.directory).and_then(|known| ask::any(&known));
+        let servers = known.unwrap_or_else(|problem| {
+            tracing::warn!(%problem, "no server can be asked for its copy");
+            Vec::new()
+        });
+        let (head, _) = request.into_parts();
+        for server in servers {
+            let asked = at(&server, &head).headers(passed(&head.headers));
+            match asked.send().await {
+                Ok(answer) if answer.status() != StatusCode::MISDIRECTED_REQUEST => {
+                    return Some(passed_back(answer));
+                }
+                // The next one may have a copy.
+                Ok(_) | Err(_) => {}
+            }
+        }
+        None
+    }
 }
 
-/// Passes everything on.
-pub fn router(node: Name, connected: watch::Receiver<Option<Connected>>) -> Router {
+/// Passes everything on. The node's credentials are in the directory.
+pub fn router(
+    node: Name,
+    connected: watch::Receiver<Option<Connected>>,
+    directory: PathBuf,
+) -> Router {
     Router::new().fallback(pass_on).with_state(Way {
         node,
         connected,
+        directory,
         since: Instant::now(),
     })
 }
@@ -63,18 +98,21 @@ async fn pass_on(
     ConnectInfo(sender): ConnectInfo<Sender>,
     request: Request,
 ) -> Response {
-    let Some(Connected { server, http }) = way.clone().line().await else {
+    let Some(connected) = way.clone().line().await else {
+        if let Some(answer) = way.from_copy(request).await {
+            return answer;
+        }
         let text = format!(
             "Node '{}' has no line to a server of its cluster.",
             way.node
         );
         let problem = Problem::new(Code::ServerNotRunning, text).with_cure(
-            "Its VMs keep what they have. 'journalctl -u accelnet-agent' tells why there is none.",
+            "Its VMs keep what they have. 'journalctl -u accelnet-agent' tells why there is none; 'accelnet --stale …' \
+             shows what another server has kept.",
         );
         return refused(problem);
     };
     let (head, body) = request.into_parts();
-    let path = head.uri.path_and_query().map_or("/", |path| path.as_str());
     let mut headers = passed(&head.headers);
     // Whatever the caller says of himself does not count.
     if let Sender::Local(actor) = &sender
@@ -83,21 +121,28 @@ async fn pass_on(
     {
         headers.insert(CALLER_HEADER, said);
     }
-    let asked = http
-        .request(head.method, format!("{server}{path}"))
+    let asked = at(&connected, &head)
         .headers(headers)
         .body(reqwest::Body::wrap_stream(body.into_data_stream()));
     match asked.send().await {
-        Ok(answer) => {
-            let (status, headers) = (answer.status(), passed(answer.headers()));
-            let body = Body::from_stream(answer.bytes_stream());
-            (status, headers, body).into_response()
-        }
+        Ok(answer) => passed_back(answer),
         Err(error) => {
-            let text = format!("{server} did not answer: {error}.");
+            let text = format!("{} did not answer: {error}.", connected.server);
             refused(Problem::new(Code::ServerNotRunning, text))
         }
     }
+}
+
+/// The same request of a server.
+fn at(Connected { server, http }: &Connected, head: &Parts) -> reqwest::RequestBuilder {
+    let path = head.uri.path_and_query().map_or("/", |path| path.as_str());
+    http.request(head.method.clone(), format!("{server}{path}"))
+}
+
+fn passed_back(answer: reqwest::Response) -> Response {
+    let (status, headers) = (answer.status(), passed(answer.headers()));
+    let body = Body::from_stream(answer.bytes_stream());
+    (status, headers, body).into_response()
 }
 
 fn passed(headers: &HeaderMap) -> HeaderMap {

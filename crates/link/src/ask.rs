@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use accelnet_api::{
+    agents::DOWN_AFTER,
     draining::{self, Parked},
     incoming::{self, Admitted, IncomingVm},
 };
@@ -10,9 +11,23 @@ use accelnet_model::Problem;
 use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{
-    Connected,
-    http::{Ended, at, good, unreachable},
+    Connected, Credentials,
+    http::{Ended, at, client, good, unreachable},
 };
+
+/// How each server is asked that the node knows, whether it has a line to one or not.
+///
+/// # Errors
+/// If the credentials cannot be used.
+pub fn any(credentials: &Credentials) -> Result<Vec<Connected>, Problem> {
+    let http = client(&credentials.tls()?, DOWN_AFTER)?;
+    let servers = credentials.servers.iter();
+    let ways = servers.map(|server| Connected {
+        server: server.clone(),
+        http: http.clone(),
+    });
+    Ok(ways.collect())
+}
 
 /// Whether a VM may come to this node.
 ///

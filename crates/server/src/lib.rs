@@ -87,7 +87,7 @@ use accelnet_api::{
 };
 use accelnet_model::{Code, Name, NodeStatus, Problem};
 use accelnet_pki::Authority;
-use accelnet_store::Store;
+use accelnet_store::{Snapshot, Store};
 pub use audit::Actor;
 use axum::Router;
 pub use clock::Clock;
@@ -99,6 +99,7 @@ use jiff::Timestamp;
 pub use nodes::{Nodes, membership};
 pub use people::{NodePeerInfo, Sender};
 pub use routes::openapi;
+pub use state::PREFIX as KEPT_BELOW;
 use tokio::{sync::watch, time::Instant};
 use uuid::Uuid;
 
@@ -217,6 +218,30 @@ impl Server {
         .await?;
         let nodes = Arc::clone(&membership.hub) as Arc<dyn Nodes>;
         Self::open(store, nodes, Some(membership), settings).await
+    }
+
+    /// A server that knows what a store's copy holds, and no node: for reading. It writes nothing, and is not to
+    /// [`work`](Self::work).
+    ///
+    /// # Errors
+    /// If the copy cannot be understood.
+    pub async fn of_copy(
+        copy: Snapshot,
+        authority: Arc<Authority>,
+        settings: Settings,
+    ) -> Result<Self, Problem> {
+        // Which one decides is nothing that is kept: none of them is this one.
+        let servers = Vec::new();
+        let server = Self::of_cluster(Arc::new(copy), authority, servers, settings).await?;
+        for name in server.shared.nodes.names().iter() {
+            let text = format!("What node '{name}' said last is what was kept of it.");
+            let cure = "The server that decides knows it as it is now.";
+            let problem = Problem::new(Code::AgentUnreachable, text).with_cure(cure);
+            let problem = problem.about("node", name);
+            server.shared.reports.silence(name, problem);
+        }
+        server.membership()?.look_at_standbys().await?;
+        Ok(server)
     }
 
     async fn open<S: Store>(

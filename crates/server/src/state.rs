@@ -64,6 +64,7 @@ pub use spec::{OnIntent, VmSpec, Wanted};
 pub use token::TokenSpec;
 pub use wish::{Specs, Wish};
 
+/// How all keys begin of what a server keeps.
 pub const PREFIX: &str = "accelnet/v1/";
 /// The key that is there from the beginning of a restore to its end; see [`crate::restore`].
 pub const UNFINISHED: &str = "restoring";

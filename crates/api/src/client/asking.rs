@@ -19,13 +19,14 @@ use std::{
 use accelnet_model::{Code, Problem};
 use reqwest::{
     Method, Response, StatusCode,
-    header::{AUTHORIZATION, RETRY_AFTER},
+    header::{AUTHORIZATION, CACHE_CONTROL, RETRY_AFTER},
 };
 use serde::{Serialize, de::DeserializeOwned};
 use tokio::time::Instant;
 
 use super::{Client, ClientError, Result, paths::encode};
 use crate::{
+    COPY_HEADER, MAY_BE_OLD,
     agents::ACTIVE_HEADER,
     place::{Place, ServerUrl},
     types::{Items, ProblemDocument},
@@ -99,6 +100,7 @@ impl Client {
                 }
             };
             if response.status().is_success() {
+                self.note_copy(&response);
                 return Ok(response);
             }
             if let Some(active) = self.pointed_to(&response)
@@ -131,6 +133,9 @@ impl Client {
         if let Some(authorization) = &self.authorization {
             request = request.header(AUTHORIZATION, authorization.clone());
         }
+        if self.may_be_old {
+            request = request.header(CACHE_CONTROL, MAY_BE_OLD);
+        }
         if let Some(body) = body {
             request = request.json(body);
         }
@@ -148,6 +153,20 @@ impl Client {
         }
         let place = response.headers().get(ACTIVE_HEADER)?;
         place.to_str().ok()?.parse().ok()
+    }
+
+    fn note_copy(&self, response: &Response) {
+        let of = response.headers().get(COPY_HEADER);
+        if let Some(of) = of.and_then(|of| of.to_str().ok()) {
+            let mut copy = self.copy.lock().unwrap_or_else(PoisonError::into_inner);
+            *copy = Some(of.to_owned());
+        }
+    }
+
+    /// The server whose copy an answer was from, if one was since the client was made.
+    pub fn answered_from_copy_of(&self) -> Option<String> {
+        let copy = self.copy.lock().unwrap_or_else(PoisonError::into_inner);
+        copy.clone()
     }
 
     fn active(&self) -> MutexGuard<'_, Option<ServerUrl>> {

@@ -45,6 +45,8 @@ impl Client {
             place: Place::Socket(socket.to_owned()),
             active: Arc::default(),
             authorization: None,
+            may_be_old: false,
+            copy: Arc::default(),
         })
     }
 
@@ -69,11 +71,20 @@ impl Client {
             place: Place::Server(server.clone()),
             active: Arc::default(),
             authorization: None,
+            may_be_old: false,
+            copy: Arc::default(),
         };
         match token {
             Some(token) => client.with_token(token),
             None => Ok(client),
         }
+    }
+
+    /// The same, which takes answers that may be old: a server that stands by gives them from its copy, also when no
+    /// server decides. Watches and changes are for the one that decides, as ever.
+    pub fn taking_what_may_be_old(mut self) -> Self {
+        self.may_be_old = true;
+        self
     }
 
     /// The same, for whoever this token is of.

@@ -21,4 +21,9 @@ pub struct PlaceArgs {
     /// The cluster of this profile [env: ACCELNET_CLUSTER]; 'accelnet login' makes profiles.
     #[arg(long, global = true, value_name = "PROFILE")]
     pub cluster: Option<String>,
+
+    /// Answers may be old: a server that stands by gives them from its copy, also when none decides. For what only
+    /// shows something, once.
+    #[arg(long, global = true)]
+    pub stale: bool,
 }

@@ -70,6 +70,15 @@ pub fn raw(text: &str) {
     }
 }
 
+/// Says beside an answer that it is from the copy of a server that stands by.
+pub fn of_copy(server: &str) {
+    let server = printable(server);
+    let _ = writeln!(
+        std::io::stderr().lock(),
+        "note: this is from the copy of {server}, which stands by. What nodes do now is not known to it."
+    );
+}
+
 /// Prints problems on standard error: words for people, one JSON document for programs.
 pub fn problems(format: Format, about: Option<&str>, problems: &[Problem]) {
     #[derive(Serialize)]

@@ -72,7 +72,10 @@ pub async fn run(args: Args) -> u8 {
         Ok(client) => client,
         Err(error) => return exit_code(Err(error), format),
     };
-    let call = Call { client, format };
+    let call = Call {
+        client: client.clone(),
+        format,
+    };
     let ended = match command {
         Command::Prereq(args) => cluster::prereq(&call, args.intent.as_deref()).await,
         Command::Enable(args) => cluster::enable(&call, &args).await,
@@ -105,6 +108,9 @@ pub async fn run(args: Args) -> u8 {
         | Command::Profile(_) => Ok(exit::OK),
         Command::Cmdlet(command) => return cmdlet::run(call, command).await,
     };
+    if let Some(server) = client.answered_from_copy_of() {
+        output::of_copy(&server);
+    }
     exit_code(ended, format)
 }
 

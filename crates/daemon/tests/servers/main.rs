@@ -3,6 +3,7 @@
 //! | module | shows |
 //! |---|---|
 //! | `taking_over` | two servers on one etcd: one decides, the other points to it and takes over |
+//! | `standing_by` | what may be old is read from a server that stands by, also when the store is away |
 //! | `crowd` | the active one is killed in the middle of a hundred changes |
 //! | `configuration` | the file with options, and what goes before it |
 //! | `secure` | an etcd that speaks TLS and asks for certificates; files that are wrong |
@@ -21,4 +22,5 @@ mod secrets;
 mod secure;
 #[path = "../shared/servers.rs"]
 mod shared;
+mod standing_by;
 mod taking_over;

@@ -149,6 +149,7 @@ pub fn etcd_without_majority(rig: &mut Rig) {
         let because = ["quorum", "no line to a server"];
         let told = because.iter().any(|why| said.contains(why));
         assert!(told && said.contains("exit"), "{said}");
+        what_was_kept_is_shown(rig);
         for node in ["node2", "node3"] {
             rig.on(node, "systemctl start lab-etcd");
         }
@@ -164,6 +165,20 @@ pub fn etcd_without_majority(rig: &mut Rig) {
     });
     nothing_lost(&missed);
     assert_eq!(rate(rig), 500);
+}
+
+/// By whichever server stands by, to who takes what may be old.
+fn what_was_kept_is_shown(rig: &Rig) {
+    let from_copy = "accelnet --stale status 2>&1 | grep -q 'from the copy of'";
+    rig.until_on("node1", 90, from_copy);
+    let mut page = Document::section("docs/reference/cluster.md", "## Several servers");
+    let shown = page.typed(rig, "accelnet --stale vm list");
+    page.ends();
+    assert!(shown.code == 0 && shown.err.contains("copy"), "{shown:?}");
+    for vm in VMS {
+        let line = shown.out.lines().find(|line| line.starts_with(vm));
+        assert!(line.is_some_and(|line| line.contains("vf")), "{shown:?}");
+    }
 }
 
 /// Nobody looks for it any more; and it is there again once it runs.

@@ -204,7 +204,7 @@ impl Membership {
     }
 
     /// Looks whether the others answer.
-    pub(super) async fn look_at_standbys(&self) -> Result<(), Problem> {
+    pub(crate) async fn look_at_standbys(&self) -> Result<(), Problem> {
         let others = self.others().await?;
         let addresses = others.iter().map(|server| server.address.as_str());
         self.standbys.look(addresses).await;
