@@ -232,7 +232,7 @@ async fn serve(args: &ServerArgs) -> Result<()> {
     let numbers = metrics.serve(stage::metrics_router(stage.clone()), told(stopped.clone()));
     let settings = args.health.settings()?;
     let cluster = (authority, addresses);
-    let others = open.others(&cluster, &settings, stage.clone());
+    let others = open.others(&cluster, &settings, &stage);
     let front = stage::router(stage, others);
     let shut = told(stopped.clone());
     let serving = tokio::spawn(connections::serve_all(doors, front, shut));

@@ -104,7 +104,7 @@ mod tests {
         assert_eq!(problem.code, Code::ServerNotActive);
         // The task that reads has its turn.
         tokio::time::sleep(Duration::from_millis(1)).await;
-        copies.answers().await.unwrap();
+        drop(copies.answers().await.unwrap());
         copies.end();
         copies.answers().await.unwrap_err();
     }

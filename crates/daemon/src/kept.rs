@@ -154,14 +154,14 @@ impl Open {
         &self,
         cluster: &(Arc<Authority>, Vec<String>),
         settings: &Settings,
-        own: watch::Receiver<Own>,
+        own: &watch::Receiver<Own>,
     ) -> Others {
         match self {
             Self::Sqlite(_) => Others::default(),
             #[cfg(feature = "etcd")]
             Self::Etcd(store) => Others {
                 who: Some(who_decides(Arc::clone(store), cluster.1.clone())),
-                copy: from_copy(Arc::clone(store), cluster, settings.clone(), own),
+                copy: from_copy(Arc::clone(store), cluster, settings.clone(), own.clone()),
             },
         }
     }

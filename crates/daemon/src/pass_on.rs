@@ -55,7 +55,7 @@ impl Way {
     }
 
     /// Who reads, and takes what may be old, is answered by whichever server has a copy.
-    async fn from_copy(&self, request: Request) -> Option<Response> {
+    async fn kept_elsewhere(&self, request: Request) -> Option<Response> {
         if !may_be_old(&request) {
             return None;
         }
@@ -99,7 +99,7 @@ async fn pass_on(
     request: Request,
 ) -> Response {
     let Some(connected) = way.clone().line().await else {
-        if let Some(answer) = way.from_copy(request).await {
+        if let Some(answer) = way.kept_elsewhere(request).await {
             return answer;
         }
         let text = format!(
