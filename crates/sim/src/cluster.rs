@@ -183,7 +183,7 @@ impl Cluster {
         loop {
             let wrong = self.wrong().await?;
             if wrong.is_empty() {
-                return Ok(());
+                return self.heard_by_another().await;
             }
             if self.now() > end {
                 return Err(format!("it does not come to rest: {wrong:#?}"));

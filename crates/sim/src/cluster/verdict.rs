@@ -1,6 +1,6 @@
 //! When all of it has stopped: is everything as was wanted, and as people were told.
 
-use std::{collections::BTreeMap, sync::PoisonError};
+use std::{collections::BTreeMap, sync::PoisonError, time::Duration};
 
 use accelnet_model::{NicPath, VmState};
 use jiff::Timestamp;
@@ -8,6 +8,9 @@ use serde_json::Value;
 
 use super::{ADMITTED_AT_MOST, Cluster, NODES, VFS, VMS};
 use crate::{auditor::not_settled, node::VmId, scene::Dangers};
+
+/// Half of what passes between two looks of a node by itself.
+const HEARD_WITHIN: Duration = Duration::from_secs(5);
 
 impl Cluster {
     pub(super) async fn calm(&mut self) {
@@ -110,6 +113,26 @@ impl Cluster {
             wrong.extend(not_settled(&host.node, expected));
         }
         Ok(wrong)
+    }
+
+    /// Another server leads, and hears of each node as soon as that has dialled: not when it looks again by itself.
+    pub(super) async fn heard_by_another(&mut self) -> Result<(), String> {
+        self.kill_server();
+        self.start_server().await;
+        let end = self.now() + HEARD_WITHIN;
+        loop {
+            // There is no answer before it has read its state.
+            let listed = self.done("GET", "/nodes", Value::Null).await;
+            let nodes = listed.as_ref().ok().and_then(|all| all["items"].as_array());
+            let heard = |node: &&Value| node["reachable"] == true;
+            if nodes.is_some_and(|nodes| nodes.iter().filter(heard).count() == NODES) {
+                return Ok(());
+            }
+            if self.now() > end {
+                return Err(format!("not heard within {HEARD_WITHIN:?}: {listed:#?}"));
+            }
+            self.pass(Duration::from_millis(100)).await?;
+        }
     }
 
     pub(super) fn is_full(&self, number: usize) -> bool {
