@@ -426,15 +426,6 @@ const ALL: &[Mutant] = &[
         1000,
     ),
     cluster(
-        "what another server was faster with is said to be done",
-        QUEUE,
-        [
-            "                Ok(None) => {\n                    lost += 1;\n",
-            "                Ok(None) => {\n                    answer(std::mem::take(&mut turns), &Ok(wish));\n                    lost += 1;\n",
-        ],
-        2000,
-    ),
-    cluster(
         "what the store refused is said to be done",
         QUEUE,
         [
