@@ -15,8 +15,10 @@ use accelnet_store::{Replica, Revision, Store};
 use axum::Router;
 use tokio::time::Instant;
 
-/// However often something changes, and however many ask: a server is made of a copy at most so often.
+/// However often something changes, and however many ask: a server is made of a copy at most so often,
 const MAKE_EVERY: Duration = Duration::from_secs(1);
+/// and not before so many times as long as that took.
+const REST: u32 = 4;
 
 /// Copies of what is kept, one after the other.
 pub struct Copies {
@@ -30,7 +32,8 @@ pub struct Copies {
 /// A server that was made of a copy.
 struct Made {
     of: Revision,
-    at: Instant,
+    /// It is good for so long, whatever has changed.
+    until: Instant,
     answers: Router,
 }
 
@@ -72,16 +75,17 @@ impl Copies {
             Problem::new(Code::ServerNotActive, text)
         })?;
         if let Some(made) = &*made
-            && (made.of == newest.revision() || made.at.elapsed() < MAKE_EVERY)
+            && (made.of == newest.revision() || Instant::now() < made.until)
         {
             return Ok(made.answers.clone());
         }
+        let begun = Instant::now();
         let (of, authority) = (newest.revision(), Arc::clone(&self.authority));
         let server = Server::of_copy(newest, authority, self.settings.clone()).await?;
         let answers = server.router();
         *made = Some(Made {
             of,
-            at: Instant::now(),
+            until: Instant::now() + (begun.elapsed() * REST).max(MAKE_EVERY),
             answers: answers.clone(),
         });
         Ok(answers)
