@@ -107,8 +107,8 @@ async fn pass_on(
             way.node
         );
         let problem = Problem::new(Code::ServerNotRunning, text).with_cure(
-            "Its VMs keep what they have. 'journalctl -u accelnet-agent' tells why there is none; 'accelnet --stale …' \
-             shows what another server has kept.",
+            "Its VMs keep what they have. 'journalctl -u accelnet-agent' tells why there is none; \
+             'accelnet status --stale' shows what another server has kept.",
         );
         return refused(problem);
     };

@@ -273,7 +273,7 @@ catalogue! {
     ServerNotActive "server_not_active" UNREACHABLE
         "This server stands by, and another one decides."
         "Of several servers on one etcd one is active; it holds a lease there. Agents and the command line are sent on to it by themselves. While none is active, VMs keep what they have."
-        "Ask the active server; 'accelnet server list' names it. Where there is none, look whether the servers reach their etcd, and whether that has a quorum; meanwhile 'accelnet --stale …' shows what was kept last."
+        "Ask the active server; 'accelnet server list' names it. Where there is none, look whether the servers reach their etcd, and whether that has a quorum; meanwhile 'accelnet status --stale' shows what was kept last, and so does all else that only shows."
     ServerSettling "server_settling" UNREACHABLE
         "The server has just started, and has not heard all of its nodes yet."
         "A server that starts, or takes over from another, waits 10 s (the time after which a silent node is down) before it calls a node down. Until then it does not refuse for lack of room, or because a node is silent, what it might allow a moment later. Nothing was changed."
