@@ -69,6 +69,10 @@ impl FromCopy {
     }
 }
 
+/// What an administrator reads is for the server that decides: where the store does not answer a copy does not hear
+/// that his token was revoked.
+const OF_ADMINISTRATORS: [&str; 2] = ["/backup", "/tokens"];
+
 /// Whoever asks only reads, and takes what may be old. A watch goes on, which a copy does not.
 pub fn may_be_old(request: &Request) -> bool {
     let said = request.headers().get_all(CACHE_CONTROL).iter();
@@ -77,8 +81,9 @@ pub fn may_be_old(request: &Request) -> bool {
         .flat_map(|said| said.split(','))
         .filter_map(|directive| directive.split('=').next());
     let watches = |query: &str| query.split('&').any(|pair| pair.starts_with("watch"));
+    let of_all = |path: &str| !OF_ADMINISTRATORS.iter().any(|its| path.starts_with(its));
     matches!(*request.method(), Method::GET | Method::HEAD)
-        && request.uri().path().starts_with(BASE)
+        && request.uri().path().strip_prefix(BASE).is_some_and(of_all)
         && !request.uri().query().is_some_and(watches)
         && directives.any(|directive| directive.trim().eq_ignore_ascii_case(MAY_BE_OLD))
 }
@@ -314,10 +319,11 @@ mod tests {
         assert_eq!(ask(Method::GET, "/vms?limit=1", both).await, kept);
         let told = (StatusCode::MISDIRECTED_REQUEST, of);
         assert_eq!(ask(Method::GET, "/busy", "max-stale").await, told);
-        // Not asked for, no end, or a change.
+        // Not asked for, no end, an administrator's, or a change.
         assert_eq!(ask(Method::GET, "/vms", "no-cache").await, sent_on);
         let watch = "/vms?limit=1&watch=true";
         assert_eq!(ask(Method::GET, watch, "max-stale").await, sent_on);
+        assert_eq!(ask(Method::GET, "/backup", "max-stale").await, sent_on);
         assert_eq!(ask(Method::PUT, "/vms", "max-stale").await, sent_on);
         // It decides.
         own.send_replace(Own::Serves(Serving {
