@@ -54,19 +54,15 @@ impl Way {
         connected.ok()?.ok()?.clone()
     }
 
-    /// Who reads, and takes what may be old, is answered by whichever server has a copy.
-    async fn kept_elsewhere(&self, request: Request) -> Option<Response> {
-        if !may_be_old(&request) {
-            return None;
-        }
+    /// The answer of whichever server has a copy.
+    async fn kept_elsewhere(&self, head: &Parts) -> Option<Response> {
         let known = Credentials::read(&self.directory).and_then(|known| ask::any(&known));
         let servers = known.unwrap_or_else(|problem| {
             tracing::warn!(%problem, "no server can be asked for its copy");
             Vec::new()
         });
-        let (head, _) = request.into_parts();
         for server in servers {
-            let asked = at(&server, &head).headers(passed(&head.headers));
+            let asked = at(&server, head).headers(passed(&head.headers));
             match asked.send().await {
                 Ok(answer) if answer.status() != StatusCode::MISDIRECTED_REQUEST => {
                     return Some(passed_back(answer));
@@ -98,39 +94,52 @@ async fn pass_on(
     ConnectInfo(sender): ConnectInfo<Sender>,
     request: Request,
 ) -> Response {
-    let Some(connected) = way.clone().line().await else {
-        if let Some(answer) = way.kept_elsewhere(request).await {
-            return answer;
-        }
-        let text = format!(
+    let may_be_old = may_be_old(&request);
+    let (head, body) = request.into_parts();
+    let answer = match way.clone().line().await {
+        Some(line) => by_line(&line, &way.node, &sender, &head, body).await,
+        None => Err(format!(
             "Node '{}' has no line to a server of its cluster.",
             way.node
-        );
-        let problem = Problem::new(Code::ServerNotRunning, text).with_cure(
-            "Its VMs keep what they have. 'journalctl -u accelnet-agent' tells why there is none; \
-             'accelnet status --stale' shows what another server has kept.",
-        );
-        return refused(problem);
+        )),
     };
-    let (head, body) = request.into_parts();
+    let why = match answer {
+        Ok(answer) => return answer,
+        Err(why) => why,
+    };
+    if may_be_old && let Some(answer) = way.kept_elsewhere(&head).await {
+        return answer;
+    }
+    let problem = Problem::new(Code::ServerNotRunning, why).with_cure(
+        "Its VMs keep what they have. 'journalctl -u accelnet-agent' tells why; 'accelnet status --stale' shows what \
+         another server has kept.",
+    );
+    Failure::from(problem).into_response()
+}
+
+/// What the server at the other end of the node's line answers, or why it does not.
+async fn by_line(
+    line: &Connected,
+    node: &Name,
+    sender: &Sender,
+    head: &Parts,
+    body: Body,
+) -> Result<Response, String> {
     let mut headers = passed(&head.headers);
     // Whatever the caller says of himself does not count.
-    if let Sender::Local(actor) = &sender
+    if let Sender::Local(actor) = sender
         && let Some(uid) = actor.uid
-        && let Ok(said) = format!("{} {uid}", way.node).parse()
+        && let Ok(said) = format!("{node} {uid}").parse()
     {
         headers.insert(CALLER_HEADER, said);
     }
-    let asked = at(&connected, &head)
+    let asked = at(line, head)
         .headers(headers)
         .body(reqwest::Body::wrap_stream(body.into_data_stream()));
-    match asked.send().await {
-        Ok(answer) => passed_back(answer),
-        Err(error) => {
-            let text = format!("{} did not answer: {error}.", connected.server);
-            refused(Problem::new(Code::ServerNotRunning, text))
-        }
-    }
+    let answer = asked.send().await;
+    answer
+        .map(passed_back)
+        .map_err(|error| format!("{} did not answer: {error}.", line.server))
 }
 
 /// The same request of a server.
@@ -151,8 +160,4 @@ fn passed(headers: &HeaderMap) -> HeaderMap {
         Some((name.clone(), value.clone()))
     });
     pairs.collect()
-}
-
-fn refused(problem: Problem) -> Response {
-    Failure::from(problem).into_response()
 }
