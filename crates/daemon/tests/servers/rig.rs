@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use accelnet_link::{Node, Pending};
-use accelnet_model::{AdapterStatus, NodeDesired, NodeStatus, Problem};
+use accelnet_model::{AdapterStatus, NicPath, NodeDesired, NodeStatus, Problem, VmStatus};
 use accelnet_rules::fixture;
 use tokio::{sync::watch, time::timeout};
 
@@ -71,15 +71,18 @@ impl Node for Twin {
     }
 }
 
-/// A node as the rules' fixture sees it.
+/// A node as the rules' fixture sees it, with its VM on a VF.
 pub fn status() -> NodeStatus {
     let observed = fixture::observed();
+    let mut vm = VmStatus::of(observed.vms[0].clone());
+    vm.nics[0].path = NicPath::Vf;
     let adapters = observed.adapters.iter().cloned().map(AdapterStatus::of);
     NodeStatus {
         sequence: 1,
         node: observed.node.clone(),
         bridges: observed.bridges.clone(),
         adapters: adapters.collect(),
+        vms: vec![vm],
         ..NodeStatus::default()
     }
 }

@@ -4,10 +4,17 @@ use std::sync::Arc;
 
 use accelnet_api::Client;
 use accelnet_link::{Line, Node, join};
-use accelnet_model::Code;
+use accelnet_model::{Code, NicPath};
 use tokio::sync::watch;
 
 use crate::rig::{Place, Twin, active, add_intent, etcd, found, is_up, status, until};
+
+/// How many VMs are told to be on a VF.
+async fn on_vfs(client: &Client) -> Option<usize> {
+    let vms = client.vms().await.ok()?.items;
+    let on_vfs = vms.iter().filter(|vm| vm.nics[0].path == NicPath::Vf);
+    Some(on_vfs.count())
+}
 
 async fn intents(client: &Client) -> Option<usize> {
     Some(client.intents().await.ok()?.items.len())
@@ -50,8 +57,7 @@ async fn a_copy_is_read_from_a_server_that_stands_by() {
     // What the node said is there as it was kept, and is said to be of then.
     let node = async || {
         let node = local.node("node1").await.ok()?;
-        let adapters = local.adapters().await.ok()?.items;
-        (!adapters.is_empty()).then_some(node)
+        (on_vfs(&local).await? == 1).then_some(node)
     };
     let (node, _) = until("the node's report is kept", node).await;
     assert!(!node.summary.reachable);
@@ -89,6 +95,7 @@ async fn a_copy_is_read_from_a_server_that_stands_by() {
     until("nobody decides", nobody_decides).await;
     for client in [&local, &remote] {
         assert_eq!(intents(client).await, Some(1));
+        assert_eq!(on_vfs(client).await, Some(1));
         assert_eq!(client.adapters().await.unwrap().items.len(), 1);
     }
     line.abort();

@@ -175,6 +175,11 @@ impl Membership {
         })
     }
 
+    /// It is read from a copy of what servers keep, none of which is this one.
+    pub fn is_copy(&self) -> bool {
+        self.own.is_empty()
+    }
+
     /// The cluster's identity.
     pub fn cluster(&self) -> Uuid {
         self.authority.cluster()
