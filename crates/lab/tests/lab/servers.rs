@@ -177,8 +177,9 @@ fn what_was_kept_is_shown(rig: &Rig) {
     page.ends();
     assert!(shown.code == 0 && shown.err.contains("copy"), "{shown:?}");
     for vm in VMS {
-        let line = shown.out.lines().find(|line| line.starts_with(vm));
-        assert!(line.is_some_and(|line| line.contains("vf")), "{shown:?}");
+        let mut lines = shown.out.lines();
+        let line = lines.find(|line| line.trim_start().starts_with(vm));
+        assert!(line.is_some_and(|line| line.contains("VF")), "{shown:?}");
     }
 }
 
