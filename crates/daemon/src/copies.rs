@@ -4,7 +4,7 @@
 //! that decides has kept it. Where nobody decides, or the store is away, it is what there was last.
 
 use std::{
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -48,13 +48,16 @@ impl Copies {
         }
     }
 
-    /// Follows it no more.
-    pub fn end(&self) {
-        let mut following = self
-            .following
+    /// Follows it no more, and keeps nothing.
+    pub async fn end(&self) {
+        *self.following() = None;
+        *self.made.lock().await = None;
+    }
+
+    fn following(&self) -> MutexGuard<'_, Option<Replica>> {
+        self.following
             .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        *following = None;
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What answers, from the newest copy or from one that is hardly older.
@@ -63,13 +66,7 @@ impl Copies {
     /// If there is none yet, or it cannot be understood.
     pub async fn answers(&self) -> Result<Router, Problem> {
         let mut made = self.made.lock().await;
-        let newest = {
-            let following = self
-                .following
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner);
-            following.as_ref().and_then(Replica::snapshot)
-        };
+        let newest = self.following().as_ref().and_then(Replica::snapshot);
         let newest = newest.ok_or_else(|| {
             let text = "This server stands by, and has not read yet what is kept.";
             Problem::new(Code::ServerNotActive, text)
@@ -109,7 +106,7 @@ mod tests {
         // The task that reads has its turn.
         tokio::time::sleep(Duration::from_millis(1)).await;
         drop(copies.answers().await.unwrap());
-        copies.end();
+        copies.end().await;
         copies.answers().await.unwrap_err();
     }
 }

@@ -255,7 +255,7 @@ fn from_copy(
     tokio::spawn(async move {
         // An error means that the server has ended.
         let _ = own.wait_for(|own| !matches!(own, Own::StandsBy)).await;
-        ends.end();
+        ends.end().await;
     });
     let answers = move || -> Pending<'static, _> {
         let copies = Arc::clone(&copies);

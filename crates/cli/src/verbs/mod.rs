@@ -18,7 +18,7 @@ mod travel;
 pub mod vm;
 pub mod waiver;
 
-use accelnet_api::Outcome;
+use accelnet_api::{Client, Outcome};
 use accelnet_model::problem::exit;
 use clap::CommandFactory;
 use serde::Serialize;
@@ -106,12 +106,21 @@ pub async fn run(args: Args) -> u8 {
         | Command::Login(_)
         | Command::Logout { .. }
         | Command::Profile(_) => Ok(exit::OK),
-        Command::Cmdlet(command) => return cmdlet::run(call, command).await,
+        Command::Cmdlet(command) => {
+            let code = cmdlet::run(call, command).await;
+            say_whose_copy(&client);
+            return code;
+        }
     };
+    say_whose_copy(&client);
+    exit_code(ended, format)
+}
+
+/// Nothing old is shown without a word.
+fn say_whose_copy(client: &Client) {
     if let Some(server) = client.answered_from_copy_of() {
         output::of_copy(&server);
     }
-    exit_code(ended, format)
 }
 
 /// Prints what a change does or would do. Programs get the whole outcome, people the plan of a dry
