@@ -112,6 +112,23 @@ pub fn the_disk_is_full(rig: &mut Rig) {
     results.iter().for_each(|result| result.no_worse_by(MORE_S));
 }
 
+/// The daemon is killed eight times, each time as soon as it has begun: its unit starts it all the same, and VMs do not
+/// notice.
+pub fn the_daemon_dies_again_and_again(rig: &mut Rig) {
+    let results = beside(rig, &[HOST], |rig| {
+        rig.node(
+            "pid() { systemctl show -p MainPID --value accelnetd; }\n\
+             for n in $(seq 8); do\n\
+               timeout 60 sh -c 'until [ $(systemctl show -p MainPID --value accelnetd) != 0 ]; do sleep 0.05; done'\n\
+               killed=$(pid); kill -9 $killed; while [ $(pid) = $killed ]; do sleep 0.05; done\n\
+             done",
+        );
+        rig.until(60, "accelnet status > /dev/null");
+        is_on_a_vf_again(rig);
+    });
+    results.iter().for_each(|result| result.no_worse_by(MORE_S));
+}
+
 /// vm1 is on a VF, reached by its host, and no other VF has its address.
 fn is_on_a_vf_again(rig: &mut Rig) {
     rig.until_path("vm1", "vf", AGAIN_S);

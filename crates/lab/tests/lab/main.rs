@@ -245,6 +245,10 @@ fn beneath() {
     rig.step("QEMU is killed", beneath::qemu_is_killed);
     rig.step("the clock is set", beneath::the_clock_is_set);
     rig.step("the disk is full", beneath::the_disk_is_full);
+    rig.step(
+        "the daemon dies again and again",
+        beneath::the_daemon_dies_again_and_again,
+    );
     rig.step("the driver is reloaded", beneath::the_driver_is_reloaded);
     rig.step("the card is reset", beneath::the_card_is_reset);
 }
