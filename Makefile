@@ -73,7 +73,7 @@ mutants: deps ## broken variants of the code, each of which the simulator has to
 	$(CARGO) run -q -p xtask -- mutants
 
 # The long ones first. And others when they are asked for: make lab-test LAB_TESTS="networks policies guides crash
-# sandbox faults_told packages ansible_cluster ordinary_work beneath travel cluster_at_length several_servers
+# sandbox faults_told packages ansible_cluster ordinary_work beneath lossless travel cluster_at_length several_servers
 # crash_of_moves pacemaker" (pacemaker makes images of its own when it is first run; packages and ansible_cluster need
 # scripts/install-deps ansible).
 LAB_TESTS := connectivity smoke with_smt documentation without_iommu cluster

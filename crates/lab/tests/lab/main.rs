@@ -18,6 +18,7 @@
 //! | [`beside`] | how an accelerated VM is measured beside one that is not |
 //! | [`crash`] | a daemon that ends at each step of an operation |
 //! | [`crash_moves`] | VMs that are moved meanwhile |
+//! | [`lossless`] | a VM that changes its path fifty times under every kind of traffic |
 //! | [`connectivity`] | cables, guests that start anew, saves, shutdowns, an agent that dies |
 //! | [`health`] | faults that are provoked: each opens and closes |
 //! | [`ordinary`] | ordinary work, in which none opens |
@@ -55,6 +56,7 @@ mod health;
 mod intents;
 mod itself;
 mod joined;
+mod lossless;
 mod many_vfs;
 mod moving;
 mod ordinary;
@@ -235,6 +237,14 @@ fn crash() {
     rig.step("VFs are made", crash::the_cluster);
     rig.step("a VM goes to its VF and back", crash::a_vm);
     rig.step("what befalls a VM on its VF", crash::what_befalls_it);
+}
+
+/// Fifty switches (`ACCELNET_LAB_SWITCHES`) under every kind of traffic: each lost packet is given its step.
+#[test]
+fn lossless() {
+    let mut rig = Rig::up(options());
+    rig.step("one of each", connectivity::one_of_each);
+    rig.step("many switches", lossless::many_switches);
 }
 
 /// What a VM on a VF stands on breaks.
