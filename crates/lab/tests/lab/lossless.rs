@@ -11,7 +11,7 @@ use accelnet_lab::{
 };
 
 use crate::{
-    reach::longer_s,
+    reach::{link_local, longer_s},
     rig::{Rig, words},
 };
 
@@ -31,19 +31,15 @@ fn number(variable: &str, usual: u32) -> u32 {
     said.map_or(usual, |said| said.parse().unwrap())
 }
 
-/// Something that the host calls all the time, and who has to answer.
+/// What the host calls all the time, and from where vm1 answers.
 struct Call {
     name: &'static str,
     ping: &'static str,
     answers_from: String,
 }
 
-/// Answers that a call is without, and how many it had.
 fn calls(rig: &Rig) -> Vec<Call> {
-    let link_local = rig.guest(
-        "vm1",
-        "ip -6 addr show dev eth0 scope link | sed -n 's/.*inet6 \\(fe80[^/]*\\).*/\\1/p' | head -n 1",
-    );
+    let link_local = link_local(rig, "vm1");
     let call = |name, ping, from: &str| Call {
         name,
         ping,
@@ -53,11 +49,7 @@ fn calls(rig: &Rig) -> Vec<Call> {
         call("IPv4", "ping -i 0.2 10.77.0.101", "10.77.0.101"),
         call("IPv6", "ping -6 -i 0.2 fd77::101", "fd77::101"),
         call("broadcast", "ping -b -i 0.5 10.77.0.255", "10.77.0.101"),
-        call(
-            "multicast",
-            "ping -6 -i 0.5 -I br0 ff02::1",
-            link_local.trim(),
-        ),
+        call("multicast", "ping -6 -i 0.5 -I br0 ff02::1", &link_local),
     ]
 }
 
@@ -101,7 +93,7 @@ pub fn many_switches(rig: &mut Rig) {
         assert_eq!(run.code, 0, "{line}: {run:?}");
     }
     let report = probe.stop().unwrap().all();
-    let dropped = dropped_by_the_guest(rig) - dropped_before;
+    let dropped = dropped_by_the_guest(rig).saturating_sub(dropped_before);
     let longer_s = longer_s(rig) - longer_before_s;
     rig.node("touch /tmp/stream.stop");
 
@@ -140,7 +132,7 @@ pub fn many_switches(rig: &mut Rig) {
         );
         let may_miss = f64::from(switches) / 5.0 + 4.0 + longer_s * 5.0;
         assert!(
-            sent > 0 && sent - answered <= may_miss as u64,
+            sent > 0 && sent.saturating_sub(answered) <= may_miss as u64,
             "{}",
             call.name
         );
@@ -193,6 +185,7 @@ fn ended(rig: &Rig, call: &Call) -> (u64, u64) {
 }
 
 const BETWEEN: &str = "while nothing was done";
+const OVER: &str = "as it was over";
 
 /// What the agent did, and when, by the node's clock.
 struct Steps(Vec<(f64, String)>);
@@ -216,7 +209,7 @@ impl Steps {
                     format!("as it began{going}")
                 }
                 _ => {
-                    let step = format!("as it was over{going}");
+                    let step = format!("{OVER}{going}");
                     going.clear();
                     step
                 }
@@ -226,31 +219,27 @@ impl Steps {
         Self(steps.collect())
     }
 
-    /// The step that is the last before each packet that was lost.
+    /// How many packets were lost after which step.
     fn of(&self, direction: &Direction, began_unix_s: f64) -> BTreeMap<String, u32> {
         let mut lost = BTreeMap::new();
         for outage in &direction.outages {
-            let at = began_unix_s + outage.start_s;
-            let before = self.0.partition_point(|(step, _)| *step <= at);
-            // One that has its end in a switch-over is that one's.
-            let soon = self
-                .0
-                .get(before)
-                .filter(|(step, _)| *step <= at + outage.length_ms / 1000.0 + AFTER_S);
-            let step = match before.checked_sub(1).map(|last| &self.0[last]) {
-                Some((_, step)) if step.starts_with("as it was over") => {
-                    let (over, _) = self.0[before - 1];
-                    match soon {
-                        _ if at <= over + AFTER_S => step.clone(),
-                        Some((_, next)) => format!("before: {next}"),
-                        None => BETWEEN.to_owned(),
-                    }
-                }
-                Some((_, step)) => step.clone(),
-                None => soon.map_or_else(|| BETWEEN.to_owned(), |(_, next)| next.clone()),
-            };
+            let from = began_unix_s + outage.start_s;
+            let step = self.at(from, from + outage.length_ms / 1000.0);
             *lost.entry(step).or_default() += outage.packets;
         }
         lost
+    }
+
+    /// The last step before; where there was none for long, the first one until the end.
+    fn at(&self, from: f64, end: f64) -> String {
+        let next = self.0.partition_point(|(at, _)| *at <= from);
+        let last = next.checked_sub(1).map(|last| &self.0[last]);
+        match last {
+            Some((at, step)) if !step.starts_with(OVER) || from <= at + AFTER_S => step.clone(),
+            _ => match self.0.get(next).filter(|(at, _)| *at <= end + AFTER_S) {
+                Some((_, step)) => format!("before: {step}"),
+                None => BETWEEN.to_owned(),
+            },
+        }
     }
 }

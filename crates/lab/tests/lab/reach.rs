@@ -67,7 +67,7 @@ fn call_to_all(rig: &Rig, from: &str) -> String {
 }
 
 /// The address that answers to ff02::1 come from.
-fn link_local(rig: &Rig, place: &str) -> String {
+pub fn link_local(rig: &Rig, place: &str) -> String {
     let script = format!(
         "ip -6 addr show dev {} scope link | sed -n 's/.*inet6 \\(fe80[^/]*\\).*/\\1/p' | head -n 1",
         interface(place)
