@@ -18,7 +18,7 @@ use tokio::{
     time::timeout,
 };
 
-use crate::rig::{AGAIN, LIMIT, Place, active, add_intent, etcd, found, is_up, status, until};
+use crate::rig::{AGAIN, LIMIT, Two, add_intent, is_up, roles, status, until};
 
 const VMS: u8 = 100;
 /// So many are done when the server is killed.
@@ -90,13 +90,14 @@ async fn enable(client: Client, vm: String) {
 #[tokio::test(flavor = "multi_thread")]
 async fn each_of_a_hundred_is_made_once() {
     let directory = tempfile::tempdir().unwrap();
-    let (_etcd, store) = etcd(directory.path());
-    let places = ["a", "b"].map(|name| Place::new(directory.path(), name, &store));
-    let founded = found(&places[0]).await;
-    let running = [places[0].start(), places[1].start()];
-    let first = active(&places).await;
-    let number = usize::from(first.address == places[1].address);
-    let second = &places[1 - number];
+    let Two {
+        etcd: _etcd,
+        founded,
+        places,
+        running,
+    } = Two::start(directory.path()).await;
+    let [number, other] = roles(&places).await;
+    let (first, second) = (&places[number], &places[other]);
 
     let token = first.join_token().await;
     let name = "node1".parse().unwrap();

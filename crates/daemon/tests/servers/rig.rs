@@ -8,7 +8,7 @@ use accelnet_rules::fixture;
 use tokio::{sync::watch, time::timeout};
 
 use crate::certificates::Certificates;
-pub use crate::shared::{AGAIN, LIMIT, Place, Process, etcd, found, until};
+pub use crate::shared::{AGAIN, Founded, LIMIT, Place, Process, etcd, found, until};
 
 /// An etcd that speaks TLS with those who show a certificate of this authority.
 pub fn secure_etcd(directory: &Path, certificates: &Certificates) -> (Process, String) {
@@ -44,6 +44,36 @@ impl Place {
             files: Vec::new(),
         }
     }
+}
+
+/// Two servers on an etcd, and the cluster that they serve.
+pub struct Two {
+    pub etcd: Process,
+    pub founded: Founded,
+    pub places: [Place; 2],
+    pub running: [Process; 2],
+}
+
+impl Two {
+    pub async fn start(directory: &Path) -> Self {
+        let (etcd, store) = etcd(directory);
+        let places = ["a", "b"].map(|name| Place::new(directory, name, &store));
+        let founded = found(&places[0]).await;
+        let running = [places[0].start(), places[1].start()];
+        Self {
+            etcd,
+            founded,
+            places,
+            running,
+        }
+    }
+}
+
+/// The number of the one that decides, and that of the other.
+pub async fn roles(places: &[Place; 2]) -> [usize; 2] {
+    let first = active(places).await;
+    let number = usize::from(first.address == places[1].address);
+    [number, 1 - number]
 }
 
 /// Which of them decides.

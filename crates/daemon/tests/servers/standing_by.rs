@@ -7,7 +7,7 @@ use accelnet_link::{Line, Node, join};
 use accelnet_model::{Code, NicPath};
 use tokio::sync::watch;
 
-use crate::rig::{Place, Twin, active, add_intent, etcd, found, is_up, status, until};
+use crate::rig::{Twin, Two, add_intent, is_up, roles, status, until};
 
 /// How many VMs are told to be on a VF.
 async fn on_vfs(client: &Client) -> Option<usize> {
@@ -23,13 +23,13 @@ async fn intents(client: &Client) -> Option<usize> {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_copy_is_read_from_a_server_that_stands_by() {
     let directory = tempfile::tempdir().unwrap();
-    let (etcd, store) = etcd(directory.path());
-    let places = ["a", "b"].map(|name| Place::new(directory.path(), name, &store));
-    let founded = found(&places[0]).await;
-    let running = [places[0].start(), places[1].start()];
-    let first = active(&places).await;
-    let number = usize::from(first.address == places[1].address);
-    let second = &places[1 - number];
+    let Two {
+        etcd,
+        founded,
+        places,
+        running,
+    } = Two::start(directory.path()).await;
+    let [first, second] = roles(&places).await.map(|number| &places[number]);
 
     let token = first.join_token().await;
     let name = "node1".parse().unwrap();

@@ -7,7 +7,7 @@ use accelnet_api::agents::ACTIVE_HEADER;
 use accelnet_link::{Line, Node, join};
 use tokio::sync::watch;
 
-use crate::rig::{Place, Twin, active, add_intent, etcd, found, is_up, status, told, until};
+use crate::rig::{Place, Twin, add_intent, etcd, found, is_up, roles, status, told, until};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn one_of_two_decides_and_the_other_takes_over() {
@@ -22,9 +22,8 @@ async fn one_of_two_decides_and_the_other_takes_over() {
     );
     let mut running = [places[0].start(), places[1].start()];
 
-    let first = active(&places).await;
-    let number = usize::from(first.address == places[1].address);
-    let second = &places[1 - number];
+    let [number, other] = roles(&places).await;
+    let (first, second) = (&places[number], &places[other]);
     let standing_by = async || second.admin().status().await.err();
     let (refused, _) = until("the other answers", async || {
         let problems = standing_by().await?.into_problems();
