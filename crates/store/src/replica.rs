@@ -3,14 +3,9 @@
 //! It costs the store one list and one watch, whoever reads it, and stays readable when the store does not answer.
 //! Then it is old, which it cannot know: whoever reads it has to be told so.
 
-use std::{
-    collections::BTreeMap,
-    ops::Bound,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
-};
+use std::{collections::BTreeMap, ops::Bound, sync::Arc, time::Duration};
 
-use tokio::task::JoinHandle;
+use tokio::{sync::watch, task::JoinHandle};
 
 use crate::{
     Compare, Event, EventBatch, KeyValue, Listing, Op, Page, Result, Revision, Store, StoreError,
@@ -25,7 +20,7 @@ const AGAIN: Duration = Duration::from_secs(1);
 /// Follows a store. Dropping it ends that.
 #[derive(Debug)]
 pub struct Replica {
-    latest: Arc<Mutex<Option<Snapshot>>>,
+    latest: watch::Receiver<Option<Snapshot>>,
     following: JoinHandle<()>,
 }
 
@@ -38,23 +33,18 @@ impl Drop for Replica {
 impl Replica {
     /// Begins to follow what is below a prefix.
     pub fn follow<S: Store>(store: Arc<S>, prefix: &str) -> Self {
-        let latest = Arc::default();
-        let following = tokio::spawn(follow(store, prefix.to_owned(), Arc::clone(&latest)));
+        let (told, latest) = watch::channel(None);
+        let following = tokio::spawn(follow(store, prefix.to_owned(), told));
         Self { latest, following }
     }
 
     /// What is known by now; `None` until all of it was read for the first time.
     pub fn snapshot(&self) -> Option<Snapshot> {
-        lock(&self.latest).clone()
+        self.latest.borrow().clone()
     }
 }
 
-/// No step in between leaves it half changed.
-fn lock(latest: &Mutex<Option<Snapshot>>) -> MutexGuard<'_, Option<Snapshot>> {
-    latest.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-async fn follow<S: Store>(store: Arc<S>, prefix: String, latest: Arc<Mutex<Option<Snapshot>>>) {
+async fn follow<S: Store>(store: Arc<S>, prefix: String, latest: watch::Sender<Option<Snapshot>>) {
     loop {
         // What was read stays meanwhile.
         if let Err(error) = follow_on(&*store, &prefix, &latest).await {
@@ -68,20 +58,22 @@ async fn follow<S: Store>(store: Arc<S>, prefix: String, latest: Arc<Mutex<Optio
 async fn follow_on<S: Store>(
     store: &S,
     prefix: &str,
-    latest: &Mutex<Option<Snapshot>>,
+    latest: &watch::Sender<Option<Snapshot>>,
 ) -> Result<()> {
     let all = store.list_all(prefix).await?;
     let mut changes = store.watch(prefix, all.revision.next()).await?;
     let items = all.items.into_iter().map(|kv| (kv.key.clone(), kv));
-    *lock(latest) = Some(Snapshot {
+    latest.send_replace(Some(Snapshot {
         items: Arc::new(items.collect()),
         revision: all.revision,
-    });
+    }));
     loop {
         let batch = changes.recv().await?;
-        if let Some(copy) = lock(latest).as_mut() {
-            copy.take(batch);
-        }
+        latest.send_modify(|copy| {
+            if let Some(copy) = copy {
+                copy.take(batch);
+            }
+        });
     }
 }
 
@@ -164,12 +156,10 @@ mod tests {
 
     async fn until(replica: &Replica, store: &MemoryStore) -> Snapshot {
         let now = store.list("a/", Page::first(1)).await.unwrap().revision;
-        loop {
-            match replica.snapshot() {
-                Some(copy) if copy.revision() == now => return copy,
-                _ => tokio::time::sleep(Duration::from_millis(10)).await,
-            }
-        }
+        let is_of_now =
+            |copy: &Option<Snapshot>| copy.as_ref().is_some_and(|copy| copy.revision == now);
+        let mut latest = replica.latest.clone();
+        latest.wait_for(is_of_now).await.unwrap().clone().unwrap()
     }
 
     #[tokio::test(start_paused = true)]

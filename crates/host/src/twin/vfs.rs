@@ -187,7 +187,10 @@ impl Machine {
 
     /// A VF whose user is not one of the VMs is somebody's own.
     fn not_anothers(&mut self, pci: PciAddress, what: &str) {
-        let user = self.vf(pci).map(|vf| vf.user.clone()).unwrap_or_default();
+        // One that is not there is nobody's.
+        let Some(user) = self.vf(pci).map(|vf| vf.user.clone()) else {
+            return;
+        };
         let ours = match &user {
             VfUser::Nobody => true,
             VfUser::Process { pid, .. } => self.guests.iter().any(|guest| guest.pid == *pid),
