@@ -1,13 +1,19 @@
 //! The node's start: VFs, and bridges of ours, are made again from the ledger alone, before networks
 //! and guests.
 
-use std::{collections::BTreeSet, path::Path};
+use std::{collections::BTreeSet, path::Path, time::Duration};
 
 use accelnet_host::Host;
 use accelnet_model::{AdapterFacts, AdapterId, VfAttributes, VfUser};
 use accelnet_rules::{action::Action, foreign};
 
 use crate::ledger::{AdapterEntry, BridgeEntry, Ledger};
+
+/// At a machine's start drivers are still loaded and interfaces named: what cannot be done is tried again for so long. A
+/// card that was taken out holds the start up as long.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// Between two tries.
+const PAUSE: Duration = Duration::from_millis(200);
 
 /// What was done, in words, and what went wrong.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -35,17 +41,31 @@ pub fn boot(host: &dyn Host, state_dir: &Path) -> Outcome {
     }
     // After the VFs: making those bounces the link.
     for entry in &ledger.bridges {
-        if let Err(text) = bridge(host, entry, &mut outcome) {
+        if let Err(text) = bridge(host, entry, &mut outcome.done) {
             outcome.failed.push(format!("{}: {text}", entry.bridge));
         }
     }
     outcome
 }
 
+/// Does it, again if it fails, until it is done or there has been time enough.
+fn patiently<T>(host: &dyn Host, mut work: impl FnMut() -> Result<T, String>) -> Result<T, String> {
+    let end = host.now() + PATIENCE;
+    loop {
+        match work() {
+            Err(text) if host.now() < end => {
+                tracing::debug!(text, "tried again");
+                host.pause(PAUSE);
+            }
+            ended => return ended,
+        }
+    }
+}
+
 /// Makes a bridge of ours again, before guests look for it. An adapter that somebody uses by now is left
 /// to him.
-fn bridge(host: &dyn Host, entry: &BridgeEntry, outcome: &mut Outcome) -> Result<(), String> {
-    let adapter = find(host, &entry.adapter)?;
+fn bridge(host: &dyn Host, entry: &BridgeEntry, done: &mut Vec<String>) -> Result<(), String> {
+    let adapter = patiently(host, || find(host, &entry.adapter))?;
     let (bridge, name) = (&entry.bridge, &adapter.ifname);
     let ours = adapter.master.as_ref() == Some(bridge);
     if let Some(master) = adapter.master.as_ref().filter(|_| !ours) {
@@ -61,20 +81,28 @@ fn bridge(host: &dyn Host, entry: &BridgeEntry, outcome: &mut Outcome) -> Result
         .and_then(|()| host.ensure_bridge_port(bridge, name))
         .map_err(|error| error.to_string())?;
     if there.is_none() || !ours {
-        outcome.done.push(format!("{bridge}: made, with {name}"));
+        done.push(format!("{bridge}: made, with {name}"));
     }
     Ok(())
 }
 
 fn find(host: &dyn Host, id: &AdapterId) -> Result<AdapterFacts, String> {
     let seen = host.observe_adapters(&BTreeSet::new());
-    let adapters = seen.map_err(|error| error.to_string())?.adapters;
-    let found = adapters.into_iter().find(|adapter| adapter.id == *id);
+    let seen = seen.map_err(|error| error.to_string())?;
+    let found = seen.adapters.into_iter().find(|adapter| adapter.id == *id);
     found.ok_or_else(|| {
-        format!(
-            "there is no adapter {} with address {} any more",
-            id.pci_path, id.permanent_mac
-        )
+        let which = format!("adapter {} with address {}", id.pci_path, id.permanent_mac);
+        let unseen = seen.unseen.iter();
+        let unseen: Vec<_> = unseen
+            .map(|(name, error)| format!("{name}: {error}"))
+            .collect();
+        match unseen.is_empty() {
+            true => format!("there is no {which} any more"),
+            false => format!(
+                "{which} is not seen; it may be one of {}",
+                unseen.join("; ")
+            ),
+        }
     })
 }
 
@@ -84,7 +112,8 @@ fn adapters(host: &dyn Host, state_dir: &Path, ledger: &mut Ledger, outcome: &mu
         Err(error) => return outcome.failed.push(error.to_string()),
     }
     for entry in ledger.adapters.clone() {
-        if let Err(text) = adapter(host, state_dir, ledger, &entry, outcome) {
+        let done = &mut outcome.done;
+        if let Err(text) = patiently(host, || adapter(host, state_dir, ledger, &entry, done)) {
             outcome.failed.push(text);
         }
     }
@@ -95,8 +124,9 @@ fn adapter(
     state_dir: &Path,
     ledger: &mut Ledger,
     entry: &AdapterEntry,
-    outcome: &mut Outcome,
+    done: &mut Vec<String>,
 ) -> Result<(), String> {
+    let mut failed = Vec::new();
     let before = find(host, &entry.id)?;
     let name = &before.ifname;
     if before.vfs.len() as u32 != entry.vfs {
@@ -106,11 +136,11 @@ fn adapter(
             count: entry.vfs,
         });
         if let Err(error) = ledger.save(state_dir) {
-            outcome.failed.push(error.to_string());
+            failed.push(error.to_string());
         }
         host.ensure_vf_count(before.pci, entry.vfs)
             .map_err(|error| format!("{name}: {error}"))?;
-        outcome.done.push(format!("{name}: {} VFs made", entry.vfs));
+        done.push(format!("{name}: {} VFs made", entry.vfs));
     }
     let (intents, ours) = (&ledger.desired.intents, &ledger.ours);
     let intent = ledger.desired.enabled_intent();
@@ -127,10 +157,11 @@ fn adapter(
                 .map(drop)
         };
         if let Err(error) = clean() {
-            outcome
-                .failed
-                .push(format!("{name}: VF {}: {error}", vf.pci));
+            failed.push(format!("{name}: VF {}: {error}", vf.pci));
         }
     }
-    Ok(())
+    match failed.is_empty() {
+        true => Ok(()),
+        false => Err(failed.join("; ")),
+    }
 }

@@ -154,11 +154,12 @@ impl Ssh {
             .map(|mut stdin| stdin.write_all(script.as_bytes()));
         let output = child.wait_with_output()?;
         if !output.status.success() {
-            let err = String::from_utf8_lossy(&output.stderr);
+            // Many a program says on its standard output what is wrong, as systemctl is-active does.
             bail!(
-                "a command on the node failed ({}): {}",
+                "a command on the node failed ({}): {}{}",
                 output.status,
-                err.trim()
+                String::from_utf8_lossy(&output.stdout),
+                String::from_utf8_lossy(&output.stderr).trim()
             );
         }
         Ok(String::from_utf8_lossy(&output.stdout).into_owned())

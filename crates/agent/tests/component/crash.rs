@@ -1,12 +1,14 @@
 //! Killed at any call, before or after it was carried out, and started again: what was wanted is
 //! reached, and meanwhile nobody is out of reach.
 
+use std::time::Duration;
+
 use accelnet_agent::boot;
 use accelnet_model::{NicPath, NodeStatus, Performance};
 
 use crate::{
-    process::Fault,
-    world::{World, is_quiet, path, uuid, vfs},
+    process::{Fault, Process},
+    world::{World, is_quiet, name, path, uuid, vfs},
 };
 
 const LOW: Option<Performance> = Some(Performance::Low);
@@ -167,4 +169,37 @@ fn a_node_that_starts_again_has_its_vfs_from_the_ledger_alone() {
         world.wait_path(number, NicPath::Vf);
         world.assert_on_vf(number);
     }
+}
+
+/// Drivers are loaded and interfaces named while a machine starts: what fails once there, whatever it is, is done
+/// nevertheless; what cannot be seen is not said to be gone.
+#[test]
+fn what_fails_while_a_node_starts_is_tried_again() {
+    let mut world = World::accelerated(1);
+    world.kill();
+    world.hypervisor.stop(uuid(1));
+    let mut calls = 1;
+    let mut at = 0;
+    while at < calls {
+        world.host.with(accelnet_host::twin::Machine::reboot);
+        let process = Process::new(
+            world.host.clone(),
+            world.hypervisor.clone(),
+            Some(Fault::Fails { at, times: 1 }),
+            Duration::ZERO,
+        );
+        let outcome = boot(&process, world.state_dir());
+        assert_eq!(outcome.failed, [""; 0], "call {at}");
+        world.assert_free_vfs_clean();
+        calls = process.calls().len();
+        at += 1;
+    }
+    assert!(calls > 14, "two for each VF: {calls}");
+
+    world.host.with(|machine| {
+        machine.reboot();
+        machine.unreadable.adapter.insert(name("pf0"));
+    });
+    let outcome = boot(&world.host, world.state_dir());
+    assert!(outcome.failed[0].contains("is not seen"), "{outcome:?}");
 }

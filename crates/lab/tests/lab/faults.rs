@@ -117,8 +117,10 @@ pub fn node_rebooted(rig: &mut Rig) {
     rig.lab.wait_for_node("node1").unwrap();
     assert_eq!(rig.node("cat /root/kept"), "kept\n");
     // From the ledger alone, before libvirt and guests.
-    let made =
-        rig.node("cat /sys/class/net/pf0/device/sriov_numvfs; systemctl is-active accelnet-boot");
+    let made = rig.node(
+        "cat /sys/class/net/pf0/device/sriov_numvfs
+         systemctl is-active accelnet-boot || journalctl -b --no-pager -u accelnet-boot -u accelnetd",
+    );
     assert_eq!(made.split_whitespace().collect::<Vec<_>>(), ["7", "active"]);
     rig.all_guests_are_up();
     rig.until_path("vm1", "vf", 120);
