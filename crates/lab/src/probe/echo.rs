@@ -12,19 +12,16 @@ use std::{
 };
 
 use anyhow::{Context, Result};
-use rustix::{
-    event::{PollFd, PollFlags, Timespec, poll},
-    time::{Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags},
-};
+use rustix::event::{PollFd, PollFlags, poll};
 use smoltcp::{
     phy::ChecksumCapabilities,
     wire::{Icmpv4Packet, Icmpv4Repr, Ipv4Packet},
 };
 
-use super::{Kind, Log, Packet, now_ns, pace, responder};
+use super::{Kind, Log, Packet, now_ns, pace, pace::Pace};
 
 /// Bytes of a message: an ICMP header and a packet.
-pub const LENGTH: usize = 8 + 64;
+pub const LENGTH: usize = 8 + Packet::LENGTH;
 
 /// How long replies may still come when sending has ended: longer than frames wait in a switch-over (2 s at
 /// most), or what was only late would be taken for lost.
@@ -62,16 +59,7 @@ pub fn reply(message: &[u8]) -> Option<(u16, Packet)> {
 /// counts as one that nobody answered: who cannot send does not reach anybody either.
 pub fn run(rate_pps: u32, to: &[Ipv4Addr]) -> Result<()> {
     let socket = raw_socket()?;
-    let timer = rustix::time::timerfd_create(TimerfdClockId::Monotonic, TimerfdFlags::NONBLOCK)?;
-    let interval = Timespec {
-        tv_sec: i64::from(rate_pps <= 1),
-        tv_nsec: i64::from(1_000_000_000 / rate_pps.max(1)) % 1_000_000_000,
-    };
-    let every = Itimerspec {
-        it_interval: interval,
-        it_value: interval,
-    };
-    rustix::time::timerfd_settime(&timer, TimerfdTimerFlags::empty(), &every)?;
+    let mut pace = Pace::new(rate_pps)?;
     println!("ready");
     let ident = std::process::id() as u16;
     let mut logs: Vec<Log> = to.iter().map(|_| Log::default()).collect();
@@ -80,7 +68,7 @@ pub fn run(rate_pps: u32, to: &[Ipv4Addr]) -> Result<()> {
         let stdin = io::stdin();
         let mut fds = vec![
             PollFd::new(&socket, PollFlags::IN),
-            PollFd::new(&timer, PollFlags::IN),
+            PollFd::new(&pace, PollFlags::IN),
         ];
         if stop_at.is_none() {
             fds.push(PollFd::from_borrowed_fd(stdin.as_fd(), PollFlags::IN));
@@ -92,7 +80,7 @@ pub fn run(rate_pps: u32, to: &[Ipv4Addr]) -> Result<()> {
         }
         if ready[1] {
             // Also when nothing is sent any more: it is what wakes us at the end.
-            let due = responder::ticks(&timer);
+            let due = pace.due();
             if stop_at.is_none() {
                 send(&socket, ident, due, to, &mut logs);
             }

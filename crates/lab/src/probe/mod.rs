@@ -46,9 +46,12 @@ pub struct Packet {
 const MAGIC: u32 = 0x6163_6e70;
 
 impl Packet {
-    /// Bytes on the wire; padded to 64 so that the frame is no runt.
-    pub fn encode(self) -> [u8; 64] {
-        let mut bytes = [0; 64];
+    /// Bytes of each: padded so that the frame is no runt.
+    pub const LENGTH: usize = 64;
+
+    /// Its bytes.
+    pub fn encode(self) -> [u8; Self::LENGTH] {
+        let mut bytes = [0; Self::LENGTH];
         bytes[..4].copy_from_slice(&MAGIC.to_be_bytes());
         bytes[4] = self.kind as u8;
         bytes[8..12].copy_from_slice(&self.seq.to_be_bytes());

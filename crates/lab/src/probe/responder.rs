@@ -2,22 +2,30 @@
 //! input ends.
 
 use std::{
-    io,
+    io::{self, IoSlice},
     net::{SocketAddr, UdpSocket},
     os::fd::{AsFd, AsRawFd},
 };
 
 use anyhow::{Context, Result};
 use rustix::{
-    event::{PollFd, PollFlags, Timespec, poll},
-    time::{Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags},
+    event::{PollFd, PollFlags, poll},
+    io::Errno,
+    net::{
+        MMsgHdr, SendAncillaryBuffer, SendFlags, SocketAddrAny, addr::SocketAddrArg, sendmmsg,
+        sockopt,
+    },
 };
 
-use super::{GUEST_PORT, Kind, Log, Packet, now_ns, pace};
+use super::{GUEST_PORT, Kind, Log, Packet, now_ns, pace, pace::Pace};
 
-/// Bytes for packets that wait for us. A packet takes about 0.75 KiB of it (skb->truesize), so that
-/// 8 MiB hold seconds of the highest rate; the kernel doubles it for its own book-keeping.
-static RECEIVE_BUFFER: libc::c_int = 8 << 20;
+/// Bytes for packets that wait for us; the kernel doubles it for its own book-keeping. A packet takes about 0.75 KiB of
+/// it (skb->truesize), so that it holds a minute of 1,000 a second: an emulated guest may be behind for long. All
+/// sockets together have an eighth of a guest's memory (ip(7), `udp_mem`), unless its administrator gives them more.
+const RECEIVE_BUFFER: usize = 24 << 20;
+
+/// After so many calls it is seen to what is to be sent: packets may come faster than they are taken.
+const AT_ONCE: usize = 32;
 
 /// Runs until standard input ends, then half a second more for what is on its way.
 pub fn run(peer: SocketAddr, rate_pps: u32) -> Result<()> {
@@ -29,16 +37,12 @@ pub fn run(peer: SocketAddr, rate_pps: u32) -> Result<()> {
     let socket =
         UdpSocket::bind(bind).context("the probe's port is taken; is another probe running?")?;
     socket.set_nonblocking(true)?;
-    force_receive_buffer(&socket)?;
-    let timer = rustix::time::timerfd_create(TimerfdClockId::Monotonic, TimerfdFlags::NONBLOCK)?;
-    if rate_pps > 0 {
-        let interval = timespec(1_000_000_000 / u64::from(rate_pps));
-        let every = Itimerspec {
-            it_interval: interval,
-            it_value: interval,
-        };
-        rustix::time::timerfd_settime(&timer, TimerfdTimerFlags::empty(), &every)?;
-    }
+    // SO_RCVBUF is cut to net.core.rmem_max; its forced form is not, and the agent is root (socket(7)).
+    sockopt::set_socket_recv_buffer_size_force(&socket, RECEIVE_BUFFER)
+        .context("no larger receive buffer; not root?")?;
+    receive_many(&socket)?;
+    let peer_address = peer.as_any();
+    let mut pace = Pace::new(rate_pps)?;
     println!("ready");
     let mut log = Log::default();
     let mut stop_at: Option<u64> = None;
@@ -46,23 +50,23 @@ pub fn run(peer: SocketAddr, rate_pps: u32) -> Result<()> {
         let stdin = io::stdin();
         let mut fds = vec![
             PollFd::new(&socket, PollFlags::IN),
-            PollFd::new(&timer, PollFlags::IN),
+            PollFd::new(&pace, PollFlags::IN),
         ];
         if stop_at.is_none() {
             fds.push(PollFd::from_borrowed_fd(stdin.as_fd(), PollFlags::IN));
         }
-        let left = stop_at.map(|stop| timespec(stop.saturating_sub(now_ns())));
+        let left = stop_at.map(|stop| pace::timespec(stop.saturating_sub(now_ns())));
         poll(&mut fds, left.as_ref())?;
         let ready: Vec<bool> = fds.iter().map(|fd| !fd.revents().is_empty()).collect();
         if ready[0] {
             receive(&socket, &mut log);
         }
         if ready[1] {
-            let due = ticks(&timer);
+            let due = pace.due();
             if stop_at.is_none() {
                 let now = pace::catch_up(due);
                 log.not_sent += due - now;
-                send(&socket, now, peer, &mut log);
+                send(&socket, now, &peer_address, &mut log);
             }
         }
         if ready.get(2) == Some(&true)
@@ -76,29 +80,22 @@ pub fn run(peer: SocketAddr, rate_pps: u32) -> Result<()> {
     Ok(())
 }
 
-fn timespec(ns: u64) -> Timespec {
-    Timespec {
-        tv_sec: (ns / 1_000_000_000) as i64,
-        tv_nsec: (ns % 1_000_000_000) as i64,
-    }
-}
-
-/// `SO_RCVBUF` is cut to net.core.rmem_max; its forced form is not, and the agent is root
-/// (socket(7)).
-fn force_receive_buffer(socket: &UdpSocket) -> Result<()> {
-    let size = size_of_val(&RECEIVE_BUFFER) as libc::socklen_t;
+/// Has the kernel hand over many packets of one sender at a time (udp(7), `UDP_GRO`): in an emulated guest a call costs as
+/// much as a packet.
+fn receive_many(socket: &UdpSocket) -> Result<()> {
+    let on: libc::c_int = 1;
     // SAFETY: pointer and size are those of a live integer; the descriptor is open.
     let result = unsafe {
         libc::setsockopt(
             socket.as_raw_fd(),
-            libc::SOL_SOCKET,
-            libc::SO_RCVBUFFORCE,
-            (&raw const RECEIVE_BUFFER).cast(),
-            size,
+            libc::SOL_UDP,
+            libc::UDP_GRO,
+            (&raw const on).cast(),
+            size_of_val(&on) as libc::socklen_t,
         )
     };
     if result < 0 {
-        return Err(io::Error::last_os_error()).context("no larger receive buffer; not root?");
+        return Err(io::Error::last_os_error()).context("packets cannot be taken many at a time");
     }
     Ok(())
 }
@@ -122,49 +119,79 @@ fn drops_of_port(table: &str, port: u16) -> Option<u64> {
 }
 
 fn receive(socket: &UdpSocket, log: &mut Log) {
-    let mut bytes = [0; 128];
-    while let Ok((length, from)) = socket.recv_from(&mut bytes) {
+    let mut bytes = [0; 1 << 16];
+    for _ in 0..AT_ONCE {
+        let Ok((length, from)) = socket.recv_from(&mut bytes) else {
+            return;
+        };
         let now = now_ns();
-        let Some(packet) = Packet::decode(&bytes[..length]) else {
-            continue;
-        };
-        match packet.kind {
-            Kind::Data => log.received.push((packet.seq, now)),
-            Kind::EchoRequest => {
-                log.received.push((packet.seq, now));
-                let reply = Packet {
-                    kind: Kind::EchoReply,
-                    ..packet
-                };
-                // An echo that cannot be sent is missing at the other end; that is the measurement.
-                let _ = socket.send_to(&reply.encode(), from);
+        for bytes in bytes[..length].chunks(Packet::LENGTH) {
+            if let Some(packet) = Packet::decode(bytes) {
+                take(socket, from, packet, now, log);
             }
-            Kind::EchoReply => log
-                .echoes_ns
-                .push((packet.sent_ns, now.saturating_sub(packet.sent_ns))),
         }
     }
 }
 
-/// How often the timer went off since it was asked last.
-pub(super) fn ticks(timer: impl AsFd) -> u64 {
-    let mut ticks = [0u8; 8];
-    rustix::io::read(&timer, &mut ticks).map_or(0, |_| u64::from_ne_bytes(ticks))
+fn take(socket: &UdpSocket, from: SocketAddr, packet: Packet, now: u64, log: &mut Log) {
+    match packet.kind {
+        Kind::Data => log.received.push((packet.seq, now)),
+        Kind::EchoRequest => {
+            log.received.push((packet.seq, now));
+            let reply = Packet {
+                kind: Kind::EchoReply,
+                ..packet
+            };
+            // An echo that cannot be sent is missing at the other end; that is the measurement.
+            let _ = socket.send_to(&reply.encode(), from);
+        }
+        Kind::EchoReply => log
+            .echoes_ns
+            .push((packet.sent_ns, now.saturating_sub(packet.sent_ns))),
+    }
 }
 
-fn send(socket: &UdpSocket, count: u64, peer: SocketAddr, log: &mut Log) {
-    for _ in 0..count {
-        let packet = Packet {
+fn send(socket: &UdpSocket, count: u64, peer: &SocketAddrAny, log: &mut Log) {
+    let mut left = count as u32;
+    while left > 0 {
+        let sent_ns = now_ns();
+        let first = log.sent_ns.len() as u32;
+        let packet = |number| Packet {
             kind: Kind::Data,
-            seq: log.sent_ns.len() as u32,
-            sent_ns: now_ns(),
+            seq: first + number,
+            sent_ns,
         };
-        if socket.send_to(&packet.encode(), peer).is_ok() {
-            log.sent_ns.push(packet.sent_ns);
-        } else {
+        let packets: Vec<_> = (0..left).map(|number| packet(number).encode()).collect();
+        // One that cannot be sent ends the call: the others get other numbers.
+        let sent = send_together(socket, &packets, peer).unwrap_or_else(|_| {
             log.send_errors += 1;
-        }
+            left -= 1;
+            0
+        });
+        log.sent_ns.extend(std::iter::repeat_n(sent_ns, sent));
+        left -= sent as u32;
     }
+}
+
+/// Sends them in one call, or as many of them as can be sent.
+fn send_together(
+    socket: &UdpSocket,
+    packets: &[[u8; Packet::LENGTH]],
+    peer: &SocketAddrAny,
+) -> Result<usize, Errno> {
+    let slices: Vec<_> = packets
+        .iter()
+        .map(|packet| [IoSlice::new(packet)])
+        .collect();
+    let mut nothing_more: Vec<_> = slices
+        .iter()
+        .map(|_| SendAncillaryBuffer::default())
+        .collect();
+    let messages = slices.iter().zip(&mut nothing_more);
+    let mut messages: Vec<_> = messages
+        .map(|(slice, nothing)| MMsgHdr::new_with_addr(peer, slice, nothing))
+        .collect();
+    sendmmsg(socket, &mut messages, SendFlags::empty())
 }
 
 #[cfg(test)]
