@@ -68,6 +68,7 @@ const PARK: &str = "crates/server/src/state/park.rs";
 const SETTLED: &str = "crates/server/src/state/settled.rs";
 const QUEUE: &str = "crates/server/src/line.rs";
 const CASE: &str = "crates/rules/src/capacity/case.rs";
+const REPLICA: &str = "crates/store/src/replica.rs";
 const LINE: &str = "crates/link/src/line.rs";
 
 const ALL: &[Mutant] = &[
@@ -373,6 +374,33 @@ const ALL: &[Mutant] = &[
         LINE,
         ["        self.reports.mark_changed();\n", ""],
         1000,
+    ),
+    cluster(
+        "a copy keeps what was deleted",
+        REPLICA,
+        [
+            "Event::Delete { key, .. } => items.remove(&key),",
+            "Event::Delete { .. } => None,",
+        ],
+        100,
+    ),
+    cluster(
+        "a copy misses what is written while it begins to follow",
+        REPLICA,
+        [
+            "watch(prefix, all.revision.next())",
+            "watch(prefix, all.revision.next().next())",
+        ],
+        300,
+    ),
+    cluster(
+        "a copy that lost its store is not read anew",
+        REPLICA,
+        [
+            "        tokio::time::sleep(AGAIN).await;\n",
+            "        std::future::pending::<()>().await;\n",
+        ],
+        100,
     ),
     cluster(
         "an agent does not hear what its server says of one VM",

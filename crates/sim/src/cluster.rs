@@ -10,6 +10,7 @@ mod carried;
 mod hosts;
 mod people;
 mod servers;
+mod standby;
 mod verdict;
 
 use std::{
@@ -20,7 +21,7 @@ use std::{
 
 use accelnet_model::Problem;
 use accelnet_server::membership;
-use accelnet_store::MemoryStore;
+use accelnet_store::{HistoryLimits, MemoryStore};
 use befall::Happening;
 use carried::{Carried, Judgement};
 use hosts::Host;
@@ -28,6 +29,7 @@ use jiff::Timestamp;
 use people::Known;
 use serde_json::json;
 use servers::ServerProcess;
+use standby::Standby;
 use tokio::{
     runtime::Builder,
     sync::Notify,
@@ -51,6 +53,11 @@ const VFS: u32 = 3;
 const VMS: u8 = 8;
 /// VMs that may have a VF at most while one of the hosts may be down.
 const ADMITTED_AT_MOST: usize = (NODES - 1) * VFS as usize;
+/// A store forgets what was before: who is late is told so.
+const HISTORY: HistoryLimits = HistoryLimits {
+    revisions: 1,
+    bytes: 1 << 20,
+};
 /// All is as wanted within this after the last thing that happened.
 const PATIENCE: Duration = Duration::from_secs(1800);
 
@@ -66,6 +73,7 @@ struct Cluster {
     store: Arc<MemoryStore>,
     net: Net,
     server: Option<ServerProcess>,
+    standby: Standby,
     /// Those that have lost the lead and do not know it yet.
     deposed: Vec<ServerProcess>,
     later: BTreeMap<(Duration, u64), Happening>,
@@ -97,7 +105,7 @@ fn run_here(seed: u64, length: Length) -> (Scene, Result<(), String>) {
         .build()
         .expect("a runtime");
     let ended = runtime.block_on(async {
-        let mut cluster = Cluster::found(&scene).await?;
+        let mut cluster = Cluster::found(&scene, seed).await?;
         let ended = cluster.all(length.happenings).await;
         for number in 0..NODES {
             cluster.kill_agent(number);
@@ -113,9 +121,10 @@ fn words(problem: &Problem) -> String {
 }
 
 impl Cluster {
-    async fn found(scene: &Scene) -> Result<Self, String> {
+    async fn found(scene: &Scene, seed: u64) -> Result<Self, String> {
         let dangers = scene.dangers();
         scene.set_dangers(Dangers::NONE);
+        let store = Arc::new(MemoryStore::with_history(HISTORY));
         let mut cluster = Self {
             scene: scene.clone(),
             idle: Idle::default(),
@@ -123,7 +132,8 @@ impl Cluster {
             began_at: Timestamp::now(),
             clock_off: Arc::default(),
             hosts: Vec::new(),
-            store: Arc::new(MemoryStore::new()),
+            standby: Standby::new(!seed, Arc::clone(&store)),
+            store,
             net: Net::new(scene),
             server: None,
             deposed: Vec::new(),
@@ -170,6 +180,7 @@ impl Cluster {
         for _ in 0..happenings {
             let happening = self.any();
             self.happen(happening).await;
+            self.reads_copy().await?;
             let most = [5, 300, 4000, 30_000][self.scene.below(4)];
             let pause = self.scene.time(Duration::ZERO, Duration::from_millis(most));
             self.pass(pause).await?;
@@ -183,6 +194,7 @@ impl Cluster {
         loop {
             let wrong = self.wrong().await?;
             if wrong.is_empty() {
+                self.copy_is_of_now().await?;
                 return self.heard_by_another().await;
             }
             if self.now() > end {

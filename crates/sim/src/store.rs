@@ -147,6 +147,13 @@ impl Store for SimStore {
 
     async fn watch(&self, prefix: &str, from: Revision) -> Result<Watch> {
         self.takes().await;
-        self.under.watch(prefix, from).await
+        if self.fails() {
+            return Err(self.unreachable());
+        }
+        let watch = self.under.watch(prefix, from).await;
+        if matches!(watch, Err(StoreError::Compacted { .. })) {
+            self.scene.reached("store: compacted");
+        }
+        watch
     }
 }

@@ -17,7 +17,10 @@ use serde_json::Value;
 use tokio::time::timeout;
 
 use super::{ADMITTED_AT_MOST, Cluster};
-use crate::{net::Net, node::VmId};
+use crate::{
+    net::{Net, Serving},
+    node::VmId,
+};
 
 /// Whoever asks gives up after this.
 const ANSWER_LIMIT: Duration = Duration::from_secs(60);
@@ -49,7 +52,7 @@ pub(super) enum Drained {
     Doubtful,
 }
 
-fn of_people(method: &str, path: &str, body: &Value) -> Request<Body> {
+pub(super) fn of_people(method: &str, path: &str, body: &Value) -> Request<Body> {
     let sender = Sender::Local(Actor {
         uid: Some(0),
         ..Actor::default()
@@ -69,7 +72,11 @@ fn of_people(method: &str, path: &str, body: &Value) -> Request<Body> {
 
 /// Status and body of an answer; `None` if there was none.
 pub(super) async fn ask(net: &Net, request: Request<Body>) -> Option<(u16, Value)> {
-    let serving = net.serving()?;
+    answer(&net.serving()?, request).await
+}
+
+/// What a server says to it, with its status.
+pub(super) async fn answer(serving: &Serving, request: Request<Body>) -> Option<(u16, Value)> {
     let answered = async {
         let answer = serving.ask(request).await.ok()?;
         let status = answer.status().as_u16();

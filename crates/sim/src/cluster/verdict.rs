@@ -10,12 +10,13 @@ use super::{ADMITTED_AT_MOST, Cluster, NODES, VFS, VMS};
 use crate::{auditor::not_settled, node::VmId, scene::Dangers};
 
 /// Half of what passes between two looks of a node by itself.
-const HEARD_WITHIN: Duration = Duration::from_secs(5);
+pub(super) const HEARD_WITHIN: Duration = Duration::from_secs(5);
 
 impl Cluster {
     pub(super) async fn calm(&mut self) {
         self.scene.step("calm");
         self.scene.set_dangers(Dangers::NONE);
+        self.standby.calm(&self.scene);
         (0..NODES).for_each(|number| self.heal(number));
         self.set_clock(0);
         self.end_deposed();
