@@ -388,8 +388,8 @@ const ALL: &[Mutant] = &[
         "a copy misses what is written while it begins to follow",
         REPLICA,
         [
-            "watch(prefix, all.revision.next())",
-            "watch(prefix, all.revision.next().next())",
+            "store.watch(prefix, all.revision.next())",
+            "store.watch(prefix, store.list(prefix, crate::Page::first(1)).await?.revision.next())",
         ],
         300,
     ),
