@@ -107,9 +107,11 @@ fn find(host: &dyn Host, id: &AdapterId) -> Result<AdapterFacts, String> {
 }
 
 fn adapters(host: &dyn Host, state_dir: &Path, ledger: &mut Ledger, outcome: &mut Outcome) {
-    match host.observe_node() {
+    match patiently(host, || {
+        host.observe_node().map_err(|error| error.to_string())
+    }) {
         Ok(node) => ledger.ours.since(&node.boot_id),
-        Err(error) => return outcome.failed.push(error.to_string()),
+        Err(text) => return outcome.failed.push(text),
     }
     for entry in ledger.adapters.clone() {
         let done = &mut outcome.done;

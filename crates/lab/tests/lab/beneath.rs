@@ -129,6 +129,25 @@ pub fn the_daemon_dies_again_and_again(rig: &mut Rig) {
     results.iter().for_each(|result| result.no_worse_by(MORE_S));
 }
 
+/// What makes VFs at the host's start is killed there: it is started anew.
+pub fn what_makes_vfs_is_killed(rig: &mut Rig) {
+    let results = beside(rig, &[HOST], |rig| {
+        rig.node(
+            "once=/run/systemd/system/accelnet-boot.service.d; mkdir -p $once; rm -f /run/accelnet/killed\n\
+             cat > $once/killed.conf <<'END'\n\
+             [Service]\n\
+             ExecStart=\n\
+             ExecStart=/bin/sh -c '[ -e /run/accelnet/killed ] && exec accelnetd boot; touch /run/accelnet/killed; kill -9 $$$$'\n\
+             END\n\
+             systemctl daemon-reload; ! systemctl restart accelnet-boot",
+        );
+        rig.until(30, "systemctl is-active accelnet-boot");
+        rig.node("rm -r /run/systemd/system/accelnet-boot.service.d; systemctl daemon-reload");
+        is_on_a_vf_again(rig);
+    });
+    results.iter().for_each(|result| result.no_worse_by(MORE_S));
+}
+
 /// vm1 is on a VF, reached by its host, and no other VF has its address.
 fn is_on_a_vf_again(rig: &mut Rig) {
     rig.until_path("vm1", "vf", AGAIN_S);

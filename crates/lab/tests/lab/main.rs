@@ -259,6 +259,10 @@ fn beneath() {
         "the daemon dies again and again",
         beneath::the_daemon_dies_again_and_again,
     );
+    rig.step(
+        "what makes VFs at a start is killed",
+        beneath::what_makes_vfs_is_killed,
+    );
     rig.step("the driver is reloaded", beneath::the_driver_is_reloaded);
     rig.step("the card is reset", beneath::the_card_is_reset);
 }
