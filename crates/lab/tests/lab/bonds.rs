@@ -5,7 +5,9 @@ use accelnet_lab::lab::{Network, Place};
 
 use crate::{
     beside::all_beside,
-    connectivity::MORE_S,
+    connectivity::{MORE_S, gave_up_after_s},
+    crash::{How, Points, away_s, frames_pass, kinds},
+    reach::longer_s,
     refusals::refused,
     rig::{Rig, words},
     second_network::{ENABLE, is_on_vf, is_reached},
@@ -130,6 +132,53 @@ pub fn the_other_member_is_isolated(rig: &mut Rig) {
     let shown = rig.json(&words("adapter show pf0"));
     assert!(shown["isolated"].is_null(), "{shown}");
     rig.until(30, "! accelnet hud -o json | grep -q adapter_isolated");
+}
+
+/// The bond is told to use its other member, there and back, and the agent dies at the first and the last step of each kind
+/// of what it does then: VMs come to VFs of that member all the same, and nothing of them is left on the other.
+pub fn the_agent_dies_while_it_fails_over(rig: &mut Rig) {
+    let points = Points::of(rig, "node1", "accelnetd");
+    rig.until(60, "accelnet status > /dev/null");
+    let ways = ["pf0", "pf1"].map(|to| {
+        points.clear(rig);
+        fail_over(rig, to);
+        (to, kinds(&points.passed(rig)))
+    });
+    let rounds = ways.each_ref().map(|(_, places)| places.len());
+    for round in 0..rounds[0].max(rounds[1]) {
+        for (to, places) in &ways {
+            let Some(at) = places.get(round) else {
+                fail_over(rig, to);
+                continue;
+            };
+            points.arm(rig, *at, How::Dies);
+            let longer_before_s = longer_s(rig);
+            let vms = VMS.map(|(vm, _)| vm);
+            let results = all_beside(rig, &vms, &[Place::Node("node1")], |rig| fail_over(rig, to));
+            eprintln!("           to {to}, point {at}: {}", points.disarm(rig));
+            // A VF of the member that is not used any more leads nowhere until the agent is back.
+            let longer_s = longer_s(rig) - longer_before_s + away_s(rig) + gave_up_after_s(rig);
+            results
+                .iter()
+                .for_each(|result| result.no_worse_by(MORE_S + longer_s));
+            frames_pass(rig);
+        }
+    }
+    points.end(rig);
+    rig.until(60, "accelnet status > /dev/null");
+}
+
+/// The bond uses this member from now on: all are on its VFs, and no VF of the other has a VM's address.
+fn fail_over(rig: &Rig, to: &str) {
+    rig.node(&format!(
+        "echo {to} > /sys/class/net/bond0/bonding/active_slave"
+    ));
+    are_on_vfs_soon(rig, to);
+    let other = if to == "pf0" { "pf1" } else { "pf0" };
+    rig.until(
+        60,
+        &format!("! ip link show {other} | grep -q 'vf .*52:54:00:77'"),
+    );
 }
 
 /// The member in use is set down; the VMs come back to the first.

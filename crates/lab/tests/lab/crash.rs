@@ -234,6 +234,19 @@ const CLUSTER: [Operation; 2] = [
     },
 ];
 
+/// The host starts: what is in the ledger is made again, before there is an agent.
+const START: [Operation; 1] = [Operation {
+    name: "the host starts",
+    does: "systemctl reset-failed accelnet-boot; systemctl restart accelnet-boot",
+    reached: "systemctl is-active accelnet-boot && [ $(ls -d /sys/class/net/pf0/device/virtfn*/driver | wc -l) = 7 ]",
+    used: 0,
+    guest_waits: false,
+}];
+
+/// There are no VFs, as at a start. The link goes with them for a moment.
+const WITHOUT_VFS: &str = "echo 0 > /sys/class/net/pf0/device/sriov_numvfs\n\
+    timeout 30 sh -c 'until grep -q 1 /sys/class/net/pf0/carrier; do sleep 0.1; done'";
+
 /// The daemon of one host.
 fn of_the_daemon(rig: &Rig) -> Points {
     let points = Points::of(rig, "node1", "accelnetd");
@@ -244,11 +257,25 @@ fn of_the_daemon(rig: &Rig) -> Points {
 /// VFs are made.
 pub fn the_cluster(rig: &mut Rig) {
     let points = of_the_daemon(rig);
-    // Without VFs again, as at the first time: they stay when a cluster is disabled. The link goes with them for a moment.
-    let anew = "echo 0 > /sys/class/net/pf0/device/sriov_numvfs\n\
-                timeout 30 sh -c 'until grep -q 1 /sys/class/net/pf0/carrier; do sleep 0.1; done'";
-    each_kind(rig, &points, &CLUSTER, anew, &HOWS);
+    // Without VFs again, as at the first time: they stay when a cluster is disabled.
+    each_kind(rig, &points, &CLUSTER, WITHOUT_VFS, &HOWS);
     rig.json(&words("enable --intent compute --when now"));
+}
+
+/// VFs are made again when the host starts.
+pub fn the_start_of_the_host(rig: &mut Rig) {
+    // It is already, unless this is run by itself.
+    rig.json(&words("enable --intent compute --when now"));
+    rig.until(REACHED_S, CLUSTER[0].reached);
+    let points = Points::of(rig, "node1", "accelnet-boot");
+    rig.node("systemctl stop accelnetd");
+    rig.node(WITHOUT_VFS);
+    each_kind(rig, &points, &START, WITHOUT_VFS, &HOWS);
+    done(rig, &START[0]);
+    points.end(rig);
+    rig.node("systemctl start accelnetd");
+    rig.until(REACHED_S, "accelnet status > /dev/null");
+    settled(rig, &CLUSTER[0]);
 }
 
 /// A VM goes to its VF and comes back.
@@ -282,16 +309,15 @@ pub fn in_short(rig: &mut Rig) {
     points.end(rig);
 }
 
-/// Goes there and back, and is interrupted at the first and the last point of each kind, each way.
-fn each_kind(rig: &mut Rig, points: &Points, pair: &[Operation; 2], anew: &str, hows: &[How]) {
-    let places = pair
-        .each_ref()
-        .map(|way| kinds(&rehearsed(rig, points, way)));
+/// Goes all ways, one after the other, and is interrupted at the first and the last point of each kind, each way.
+fn each_kind(rig: &mut Rig, points: &Points, ways: &[Operation], anew: &str, hows: &[How]) {
+    let rehearsed = |way| kinds(&rehearsed(rig, points, way));
+    let places: Vec<_> = ways.iter().map(rehearsed).collect();
     rig.node(anew);
     for how in hows {
         let rounds = places.iter().map(Vec::len).max().unwrap_or_default();
         for round in 0..rounds {
-            for (way, places) in pair.iter().zip(&places) {
+            for (way, places) in ways.iter().zip(&places) {
                 match places.get(round) {
                     Some(at) => interrupted(rig, points, way, *at, *how),
                     None => done(rig, way),
@@ -362,7 +388,7 @@ fn interrupted(rig: &mut Rig, points: &Points, operation: &Operation, at: usize,
 }
 
 /// How long the daemon was away the last time, in seconds.
-fn away_s(rig: &Rig) -> f64 {
+pub fn away_s(rig: &Rig) -> f64 {
     let away = rig.node(
         "journalctl -u accelnetd -o short-monotonic --no-pager | tr -d '[]' | awk '\
              /Main process exited/ { ended = $1 }\n\
@@ -373,7 +399,7 @@ fn away_s(rig: &Rig) -> f64 {
 }
 
 /// No hold queue has anything that waits.
-fn frames_pass(rig: &mut Rig) {
+pub fn frames_pass(rig: &mut Rig) {
     let waits = rig.node(
         "for tap in $(ls /sys/class/net/br0/brif | grep -v pf0); do tc -s qdisc show dev $tap root; done | grep -c 'backlog [1-9]' || true",
     );

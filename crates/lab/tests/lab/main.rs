@@ -183,6 +183,10 @@ fn networks() {
         "the other member is isolated",
         bonds::the_other_member_is_isolated,
     );
+    rig.step(
+        "the agent dies while the bond fails over",
+        bonds::the_agent_dies_while_it_fails_over,
+    );
     rig.step("the other member is set down", bonds::and_back);
 }
 
@@ -235,6 +239,7 @@ fn connectivity() {
 fn crash() {
     let mut rig = Rig::up(options());
     rig.step("VFs are made", crash::the_cluster);
+    rig.step("the host starts", crash::the_start_of_the_host);
     rig.step("a VM goes to its VF and back", crash::a_vm);
     rig.step("what befalls a VM on its VF", crash::what_befalls_it);
 }
