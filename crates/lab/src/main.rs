@@ -5,7 +5,6 @@ use std::{path::PathBuf, process::ExitCode};
 use accelnet_lab::{
     demo,
     image::{self, Variant},
-    kvm,
     lab::{
         Cluster, Guest, Lab, Network, Node, NodeState, Options, SecondAdapter, Store,
         down_on_interrupt, guests,
@@ -323,7 +322,7 @@ fn run(args: Args) -> Result<i32> {
         Command::Kill { node } => Lab::open(name)?.kill_node(&node)?,
         Command::Start { node } => {
             let mut lab = Lab::open(name)?;
-            lab.start_node(&node, kvm::probe(&lab.directory())?)?;
+            lab.start_node(&node)?;
             lab.wait_for_node(&node)?;
         }
         Command::Define(define) => define_guest(&mut Lab::open(name)?, &define)?,

@@ -30,7 +30,6 @@ pub use report::{AttachTimes, Path, Paths, Refused, Report, SwitchOver, Times};
 
 use crate::{
     image::Variant,
-    kvm,
     lab::{Lab, Options as LabOptions, SecondAdapter},
     progress::Progress,
 };
@@ -126,7 +125,7 @@ fn tell(lab: &Lab, options: &Options, up_s: f64, progress: Progress) -> Result<(
         lost_between_switches: measured.lost_between,
         refused,
         versions: product.versions()?,
-        accelerator: format!("{:?}", kvm::probe(&lab.directory())?).to_lowercase(),
+        accelerator: lab.accel.name().to_owned(),
         rate_pps: measured.rate_pps,
         echoes_per_s: measured.echoes_per_s,
         rounds: options.rounds,

@@ -27,6 +27,7 @@ pub use node::NodeState;
 use serde::{Deserialize, Serialize};
 pub use travel::Following;
 
+use crate::kvm::Accel;
 pub use crate::wire::end::Pace;
 use crate::{image::Variant, paths, shell, ssh::Ssh};
 
@@ -112,6 +113,8 @@ pub struct Lab {
     pub guests: Vec<Guest>,
     /// Images that its disks are laid over.
     pub images: PathBuf,
+    /// How its nodes run.
+    pub accel: Accel,
 }
 
 impl Lab {

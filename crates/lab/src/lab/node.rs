@@ -15,7 +15,6 @@ use serde_json::json;
 use super::{Lab, Node, process};
 use crate::{
     image::Images,
-    kvm::Accel,
     qemu::{Machine, Qmp, forwarded_port},
 };
 
@@ -64,9 +63,9 @@ impl Lab {
 
     /// Starts a node's machine. Its disk is kept from the last time; its way in is another one each
     /// time, and is written down.
-    pub fn start_node(&mut self, name: &str, accel: Accel) -> Result<()> {
+    pub fn start_node(&mut self, name: &str) -> Result<()> {
         let node = self.node(name)?.clone();
-        self.start_machine(&node, accel)?;
+        self.start_machine(&node)?;
         let ssh_port = self.connect_machine(&node)?;
         if let Some(node) = self.nodes.iter_mut().find(|node| node.name == name) {
             node.ssh_port = ssh_port;
@@ -96,7 +95,7 @@ impl Lab {
             .with_context(|| format!("QEMU forwards no port to {}", node.name))
     }
 
-    fn start_machine(&self, node: &Node, accel: Accel) -> Result<()> {
+    fn start_machine(&self, node: &Node) -> Result<()> {
         let name = &node.name;
         if self.node_runs(node) {
             bail!("{name} runs already");
@@ -114,7 +113,7 @@ impl Lab {
             initrd: &images.node_initrd,
             wires: &wires,
             management: management.as_deref(),
-            accel,
+            accel: self.accel,
         };
         let log = File::create(directory.join("qemu.log"))?;
         let mut command = Command::new("qemu-system-x86_64");

@@ -44,20 +44,20 @@ impl Lab {
         directory: &Path,
         progress: Progress,
     ) -> Result<Self> {
-        let accel = kvm::probe(directory)?;
         let mut lab = plan(name, options, images)?;
         lab.save()?;
         lab.create_storage()?;
         lab.prepare_share(images)?;
         lab.start_wire(images)?;
         progress.step(format!(
-            "booting {} node(s) with {accel:?}",
-            lab.nodes.len()
+            "booting {} node(s) with {}",
+            lab.nodes.len(),
+            lab.accel.name()
         ));
         for node in lab.nodes.clone() {
             fs::create_dir_all(directory.join(&node.name))?;
             create_disk(&images.node_disk, &lab.disk_of(&node))?;
-            lab.start_node(&node.name, accel)?;
+            lab.start_node(&node.name)?;
         }
         // Every node and its guests at the same time: they wait more than they work.
         let shared = Arc::new(lab.clone());
@@ -234,6 +234,7 @@ fn own_program() -> Result<PathBuf> {
 }
 
 fn plan(name: &str, options: Options, images: &image::Images) -> Result<Lab> {
+    let accel = kvm::probe(&images.kernel)?;
     let nodes = (1..=options.nodes).map(|number| Node {
         name: format!("node{number}"),
         number,
@@ -262,6 +263,7 @@ fn plan(name: &str, options: Options, images: &image::Images) -> Result<Lab> {
         nodes,
         guests,
         images,
+        accel,
     })
 }
 

@@ -2,10 +2,7 @@
 //! down, disciplines of others, an agent that dies in the middle. An accelerated VM (vm1) is measured beside
 //! one that is not (vm2), in the same seconds.
 
-use accelnet_lab::{
-    kvm,
-    lab::{Network, Place, guests::wait_until_up},
-};
+use accelnet_lab::lab::{Network, Place, guests::wait_until_up};
 
 use crate::{
     beside::beside,
@@ -310,8 +307,7 @@ pub fn the_host_shuts_down(rig: &mut Rig) {
         rig.guest(vm, "echo kept > /tmp/kept");
     }
     rig.lab.shut_down_node("node1").unwrap();
-    let accel = kvm::probe(&rig.directory()).unwrap();
-    rig.lab.start_node("node1", accel).unwrap();
+    rig.lab.start_node("node1").unwrap();
     rig.lab.wait_for_node("node1").unwrap();
     for vm in ["vm1", "vm2"] {
         let guest = rig.lab.guest(vm).unwrap();

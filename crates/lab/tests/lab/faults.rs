@@ -1,7 +1,5 @@
 //! Killed servers, absent libvirt, nodes without power.
 
-use accelnet_lab::kvm;
-
 use crate::{
     refusals::refused,
     rig::{Rig, words},
@@ -112,8 +110,7 @@ pub fn node_rebooted(rig: &mut Rig) {
     rig.node("echo kept > /root/kept; sync");
     rig.lab.kill_node("node1").unwrap();
     assert!(!rig.lab.node_runs(rig.lab.node("node1").unwrap()));
-    let accel = kvm::probe(&rig.directory()).unwrap();
-    rig.lab.start_node("node1", accel).unwrap();
+    rig.lab.start_node("node1").unwrap();
     rig.lab.wait_for_node("node1").unwrap();
     assert_eq!(rig.node("cat /root/kept"), "kept\n");
     // From the ledger alone, before libvirt and guests.

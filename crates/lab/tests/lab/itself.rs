@@ -1,8 +1,11 @@
 //! What the lab promises, whatever the product does.
 
-use std::time::Duration;
+use std::{path::PathBuf, time::Duration};
 
-use accelnet_lab::lab::{Network, Pace};
+use accelnet_lab::{
+    kvm::{self, Accel},
+    lab::{Network, Pace},
+};
 use serde_json::Value;
 
 use crate::rig::Rig;
@@ -66,6 +69,16 @@ pub fn the_node_is_what_it_should_be(rig: &mut Rig) {
         let wanted = ["/sys/class/net/eth0", "/sys/class/net/eth1", "eth0"];
         assert_eq!(words, wanted, "{guest}");
     }
+}
+
+/// That the nodes' kernel starts is seen, and that nothing starts.
+pub fn a_kernel_that_starts_is_told_from_one_that_does_not(rig: &mut Rig) {
+    let starts = |kernel: PathBuf| {
+        let deadline = Duration::from_secs(120);
+        kvm::boots(&kernel, Accel::Tcg, deadline).unwrap()
+    };
+    assert!(starts(rig.lab.images.join("vmlinux")));
+    assert!(!starts(rig.lab.images.join("node.qcow2")));
 }
 
 /// Nothing is lost where nothing happens, in both directions.

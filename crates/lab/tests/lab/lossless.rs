@@ -5,10 +5,7 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
-use accelnet_lab::{
-    kvm::{self, Accel},
-    probe::analysis::Direction,
-};
+use accelnet_lab::{kvm::Accel, probe::analysis::Direction};
 
 use crate::{
     reach::{link_local, longer_s},
@@ -86,7 +83,7 @@ pub fn many_switches(rig: &mut Rig) {
             "{ping} > /tmp/call.{name} 2>&1 < /dev/null & echo $! > /tmp/call.{name}.pid"
         ));
     }
-    if kvm::probe(&rig.directory()).unwrap() == Accel::Tcg {
+    if rig.lab.accel == Accel::Tcg {
         // An emulated node has one processor: two of a guest's only take it from each other.
         rig.guest("vm1", "echo 0 > /sys/devices/system/cpu/cpu1/online");
         // What it is late with waits, instead of being lost by who counts: 64 MiB in pages.

@@ -95,6 +95,10 @@ fn smoke() {
         "the node is what it should be",
         itself::the_node_is_what_it_should_be,
     );
+    rig.step(
+        "a kernel that starts is told from one that does not",
+        itself::a_kernel_that_starts_is_told_from_one_that_does_not,
+    );
     rig.step("probes lose nothing", itself::probes_lose_nothing);
     rig.step("cut and heal", itself::cut_and_heal);
 

@@ -3,7 +3,6 @@
 //!
 //! The host has 10.78.0.11 on `br1`, guests 10.78.0.HOST there.
 
-use accelnet_lab::kvm;
 use serde_json::Value;
 
 use crate::{
@@ -226,8 +225,7 @@ pub fn and_back(rig: &mut Rig) {
 pub fn after_a_start_of_the_node(rig: &mut Rig) {
     rig.node("sync");
     rig.lab.kill_node("node1").unwrap();
-    let accel = kvm::probe(&rig.directory()).unwrap();
-    rig.lab.start_node("node1", accel).unwrap();
+    rig.lab.start_node("node1").unwrap();
     rig.lab.wait_for_node("node1").unwrap();
     let made =
         rig.node("cat /sys/class/net/br1/ifalias; basename $(readlink /sys/class/net/pf1/master)");

@@ -3,7 +3,7 @@
 
 use std::time::Instant;
 
-use accelnet_lab::{kvm, lab::Place, probe::analysis::Echoes};
+use accelnet_lab::{lab::Place, probe::analysis::Echoes};
 
 use crate::{
     beside::PPS,
@@ -129,8 +129,7 @@ pub fn its_node_loses_power(rig: &mut Rig) {
         all_on_vfs(rig, alive[1], &alive);
     });
     nothing_lost(&missed);
-    let accel = kvm::probe(&rig.directory()).unwrap();
-    rig.lab.start_node(&dead, accel).unwrap();
+    rig.lab.start_node(&dead).unwrap();
     rig.lab.wait_for_node(&dead).unwrap();
     until_reachable(rig, alive[0], &dead, true, 120);
     until_lead(rig, &dead, 3, &alive);
