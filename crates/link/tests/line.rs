@@ -31,6 +31,15 @@ use uuid::Uuid;
 /// Anything that takes this long in a test does not come.
 const LIMIT: Duration = Duration::from_secs(60);
 
+/// Asks as this agent does.
+fn with_certificate_of(agent: &Agent) -> reqwest::Client {
+    let config = agent.credentials.tls().unwrap();
+    reqwest::Client::builder()
+        .tls_backend_preconfigured(rustls::ClientConfig::clone(&config))
+        .build()
+        .unwrap()
+}
+
 /// A server of a cluster, and where it is.
 struct Cluster {
     url: ServerUrl,
@@ -352,12 +361,7 @@ async fn a_node_that_is_removed_is_nobody_and_forgotten() {
     };
     let connected = Connected {
         server: cluster.url.clone(),
-        http: reqwest::Client::builder()
-            .tls_backend_preconfigured(rustls::ClientConfig::clone(
-                &agent.credentials.tls().unwrap(),
-            ))
-            .build()
-            .unwrap(),
+        http: with_certificate_of(&agent),
     };
     let may_come = || ask::may_come(&connected, &vm, LIMIT);
     assert_eq!(may_come().await, Ok(Admitted { level: None }));
@@ -369,11 +373,7 @@ async fn a_node_that_is_removed_is_nobody_and_forgotten() {
         .until("node1 is gone", |status| status.nodes.is_empty())
         .await;
     // Its certificate is good for TLS, and for nothing behind it.
-    let config = agent.credentials.tls().unwrap();
-    let http = reqwest::Client::builder()
-        .tls_backend_preconfigured(rustls::ClientConfig::clone(&config))
-        .build()
-        .unwrap();
+    let http = with_certificate_of(&agent);
     assert_eq!(may_come().await.unwrap_err().code, Code::NodeNotMember);
     assert_eq!(goes_down().await.unwrap_err().code, Code::NodeNotMember);
     let follow = http
@@ -397,17 +397,40 @@ async fn a_node_that_is_removed_is_nobody_and_forgotten() {
     assert_ne!(second.credentials.node, agent.credentials.node);
 }
 
+/// What people may ask and change is not for nodes: their certificate opens their line, and nothing else.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_nodes_certificate_opens_nothing_of_the_api() {
+    let cluster = Cluster::start().await;
+    let agent = cluster.joined("node1").await;
+    cluster.until_up("node1", true).await;
+    let http = with_certificate_of(&agent);
+    let document = serde_json::to_value(accelnet_server::openapi()).unwrap();
+    let mut tried = 0;
+    for (path, operations) in document["paths"].as_object().unwrap() {
+        let path = path.replace("{node}", "node1").replace("{name}", "node1");
+        for method in operations.as_object().unwrap().keys() {
+            let Ok(method) = reqwest::Method::from_bytes(method.to_uppercase().as_bytes()) else {
+                continue;
+            };
+            let url = format!("{}{path}", cluster.url);
+            let request = http
+                .request(method.clone(), url)
+                .json(&serde_json::json!({}));
+            let answer = request.send().await.unwrap();
+            assert_eq!(answer.status(), 401, "{method} {path}");
+            tried += 1;
+        }
+    }
+    assert!(tried > 40, "{tried}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_node_says_nothing_in_anothers_name() {
     let cluster = Cluster::start().await;
     let (one, two) = (cluster.joined("node1").await, cluster.joined("node2").await);
     cluster.until_up("node1", true).await;
     cluster.until_up("node2", true).await;
-    let config = two.credentials.tls().unwrap();
-    let http = reqwest::Client::builder()
-        .tls_backend_preconfigured(rustls::ClientConfig::clone(&config))
-        .build()
-        .unwrap();
+    let http = with_certificate_of(&two);
     // Numbers of sessions follow one another: one of these is node1's.
     let url = format!("{}{BASE}/report", cluster.url);
     let line = http

@@ -435,6 +435,12 @@ pub fn on_each_node(rig: &mut Rig) {
         let line = "Disable-AccelNetManagement -Confirm:$false";
         done_on(rig, node, line);
         assert_eq!(done_on(rig, other, "Get-AccelNetManagement"), "");
+        // The omitted value means the default.
+        let line = "Enable-AccelNetManagement -IntentName \"compute\" -NodeReservePercentage";
+        assert_eq!(done_on(rig, node, line), "True\n");
+        done_on(rig, node, "Enable-NetAdapterSriov -Name pf0");
+        let status = joined::on(rig, other, "status");
+        assert_eq!(status["enabled"]["node_reserve_percentage"], 50, "{status}");
         let line = format!("Enable-AccelNetManagement \"compute\" {reserve}");
         assert_eq!(done_on(rig, node, &line), "True\n");
         let status = joined::on(rig, other, "status");
@@ -461,6 +467,17 @@ pub fn on_each_node(rig: &mut Rig) {
             &format!("Set-AccelNetVM -VMName \"{vm}\" -Performance Low"),
         );
         is_on(rig, (&vm, &its_node), other, Some("low"));
+        // The documentation's odd line.
+        done_on(
+            rig,
+            node,
+            &format!("Set-AccelNetManagement -VMName \"{vm}\" -Performance Medium"),
+        );
+        is_on(rig, (&vm, &its_node), other, Some("medium"));
+        // Several in a pipe, named by one quoted string.
+        let line = "Get-VM -VMName \"vm1, vm2, vm3\" | Enable-AccelNetVM -Performance Low";
+        done_on(rig, node, line);
+        is_on(rig, (&vm, &its_node), other, Some("low"));
 
         let listed = objects(&done_on(rig, node, "Get-AccelNetVM"));
         assert_eq!(listed.len(), NODES.len(), "{listed:?}");
@@ -469,6 +486,9 @@ pub fn on_each_node(rig: &mut Rig) {
         assert_eq!((nics.len(), &nics[0]["Path"]), (1, &"vf".into()));
         let adapters = objects(&done_on(rig, node, "Get-NetAdapterSriov -Name pf0"));
         assert_eq!(adapters.len(), NODES.len(), "{adapters:?}");
+        let vfs = objects(&done_on(rig, node, "Get-NetAdapterSriovVf -Name pf0"));
+        let used = vfs.iter().filter(|vf| vf["VMName"].is_string()).count();
+        assert_eq!(used, NODES.len(), "{vfs:?}");
         let status = objects(&done_on(rig, node, "Get-NetIntentStatus -Name compute"));
         assert!(
             status

@@ -443,6 +443,7 @@ fn cluster_at_length() {
     rig.step("its VM goes elsewhere", joined::its_vm_goes_elsewhere);
     rig.step("it cannot be moved", moving::in_vain);
     rig.step("its move is taken back", moving::taken_back);
+    rig.step("it is restored elsewhere", moving::restored_elsewhere);
     rig.step("it moves by postcopy", unannounced::by_postcopy);
     rig.step("the reference's pages are whole", pages::are_whole);
     rig.step("who may do what", pages::access);

@@ -112,6 +112,30 @@ pub fn taken_back(rig: &mut Rig) {
     assert!(!rig.on("node2", "virsh list --name").contains("vm1"));
 }
 
+/// Parked and saved here, restored there by libvirt alone: its VF comes by itself when it is parked no more.
+pub fn restored_elsewhere(rig: &mut Rig) {
+    rig.on("node2", "accelnet vm park vm1 --for 10m > /dev/null");
+    until_path(rig, "node3", "vm1", "synthetic", "node1");
+    rig.on(
+        "node1",
+        "virsh dumpxml --inactive vm1 > /root/vm1.xml; virsh -q save vm1 /root/vm1.saved\n\
+         scp -q /root/vm1.xml /root/vm1.saved node3:/root/; virsh -q undefine vm1; rm /root/vm1.*",
+    );
+    rig.on(
+        "node3",
+        "virsh -q define /root/vm1.xml; virsh -q restore /root/vm1.saved; rm /root/vm1.*",
+    );
+    rig.lab.is_now_on("vm1", "node3").unwrap();
+    until_path(rig, "node1", "vm1", "synthetic", "node3");
+    rig.on("node1", "accelnet vm unpark vm1 > /dev/null");
+    until_path(rig, "node2", "vm1", "vf", "node3");
+    let report = rig.lab.probe("vm1", 2.0, 100).unwrap();
+    assert_eq!(report.lost, 0, "{report:?}");
+    // And back, for whoever comes after.
+    on(rig, "node2", "vm move vm1 node1");
+    rig.lab.is_now_on("vm1", "node1").unwrap();
+}
+
 /// Its VM is started elsewhere, as whoever does that does it, and has a VF there from what was held for it. One that is
 /// on its way to it is reached all the time, and is back on its VF when its migration is ended: its node's QEMU waits for
 /// the one that is dead, with a VF or without.
