@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use accelnet_model::{Code, Name, NicPath};
+use accelnet_model::{Code, Name, NicPath, Performance, VfCount};
 
 use crate::world::{World, codes, path, uuid, vm};
 
@@ -99,4 +99,37 @@ fn one_that_stands_still_or_is_busy_with_a_job_waits() {
     world.wait("it is gone", |status| {
         !status.vms.iter().any(|vm| vm.facts.uuid == uuid(1))
     });
+}
+
+#[test]
+fn ten_that_are_sent_at_once_all_go_and_leave_clean_vfs() {
+    const VMS: u8 = 10;
+    let mut world = World::bonded(VMS);
+    world.desired.intents[0].vfs = VfCount::Exactly(u16::from(VMS));
+    world.host.with(|machine| {
+        for adapter in &mut machine.adapters {
+            adapter.total_vfs = 63;
+        }
+    });
+    world.start(None);
+    for vm in 1..=VMS {
+        world.want(vm, Some(Performance::Low));
+    }
+    world.tell();
+    world.wait("all on VFs", |status| {
+        status.converged && (1..=VMS).all(|vm| path(status, vm) == NicPath::Vf)
+    });
+    world.no_excuse();
+    for wish in &mut world.desired.vms {
+        (wish.parked, wish.migrate_to) = (true, Some(node2()));
+    }
+    world.tell();
+    world.wait("all are gone", |status| {
+        status.vms.is_empty() && status.converged
+    });
+    let mut went: Vec<_> = gone(&world).into_iter().map(|(vm, _)| vm).collect();
+    went.sort_unstable();
+    let all: Vec<_> = (1..=VMS).map(|vm| uuid(vm).as_u128()).collect();
+    assert_eq!(went, all, "each once");
+    world.assert_free_vfs_clean();
 }

@@ -318,7 +318,7 @@ impl World {
     /// Every VF that nobody uses is bound, clean and free.
     pub fn assert_free_vfs_clean(&self) {
         let vfs = self.host.with(|machine| machine.adapters[0].vfs.clone());
-        assert_eq!(vfs.len(), 7);
+        assert!(vfs.len() >= 7, "{vfs:?}");
         for vf in vfs.iter().filter(|vf| vf.user == VfUser::Nobody) {
             assert_eq!(vf.attributes, VfAttributes::baseline(), "{}", vf.pci);
             assert_eq!(vf.driver.as_deref(), Some("vfio-pci"), "{}", vf.pci);
