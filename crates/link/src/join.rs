@@ -58,6 +58,11 @@ pub async fn join(server: &ServerUrl, token: &str, name: &Name) -> Result<Creden
                 server = active;
                 continue;
             }
+            // Done, or not, or soon: the same request finds it out.
+            Err(Ended::Because(problem)) if problem.code == Code::StoreFailed => {
+                lost = Some(problem);
+                continue;
+            }
             Err(ended) => return Err(ended.into_problem()),
         };
         match answer.json::<Joined>().await {

@@ -482,7 +482,7 @@ impl Server {
             let now = self.seen();
             waiting.extend(now.differing(&seen).cloned());
             seen = now;
-            if let Err(problem) = self.keep_some(&seen, &mut waiting, &mut last).await {
+            if let Err(problem) = self.keep_some(&mut waiting, &mut last).await {
                 tracing::warn!(%problem, "reports could not be kept");
             }
             tokio::select! {
@@ -502,19 +502,25 @@ impl Server {
     /// turn.
     async fn keep_some(
         &self,
-        seen: &Seen,
         waiting: &mut BTreeSet<Name>,
         last: &mut Option<Name>,
     ) -> Result<(), Problem> {
         let mut kept = self.shared.kept.lock().await;
-        let mut worth = Vec::new();
+        let (seen, mut worth) = (self.seen(), Vec::new());
+        // Who has left meanwhile leaves nothing behind.
+        let members = self
+            .shared
+            .membership
+            .as_ref()
+            .map(|membership| &membership.hub);
+        let is_one = |name: &Name| members.is_none_or(|hub| hub.member(name).is_some());
         while worth.len() < KEPT_AT_ONCE
             && let Some(name) = after(waiting, last.as_ref()).cloned()
         {
             waiting.remove(&name);
             *last = Some(name.clone());
             let current = seen.node(&name).and_then(Known::current);
-            let Some(status) = current else {
+            let Some(status) = current.filter(|_| is_one(&name)) else {
                 continue;
             };
             let node = Remembered::of(name, status);

@@ -11,10 +11,7 @@
 //! the disk and not for eight. Every write compares the wish's generation: if somebody else changed it, all that was
 //! decided on it is void, and is decided again. Nobody is answered before all that the answer rests on is written.
 
-use std::{
-    sync::{Arc, Weak},
-    time::Duration,
-};
+use std::sync::{Arc, Weak};
 
 use accelnet_model::{Code, Problem};
 use accelnet_store::limits;
@@ -42,8 +39,6 @@ const RECORD_OPS: usize = 2;
 const AT_ONCE: usize = limits::TXN_OPS_MAX / (1 + RECORD_OPS);
 /// How often what lost a race against another server is decided anew.
 const ATTEMPTS: u32 = 20;
-/// Who asked waits so long for the store: less than clients wait for an answer (60 s).
-const ANSWER_LIMIT: Duration = Duration::from_secs(30);
 
 /// The end of the queue.
 pub struct Line(mpsc::Sender<Box<dyn Turn>>);
@@ -141,10 +136,10 @@ impl Server {
                 mpsc::error::TrySendError::Closed(_) => never_decided(),
             })
         })?;
-        match timeout(ANSWER_LIMIT, answered).await {
+        match timeout(state::ANSWER_LIMIT, answered).await {
             Ok(Ok(answer)) => answer,
             Ok(Err(_)) => Err(one(never_decided())),
-            Err(_) => Err(one(state::not_known_yet(ANSWER_LIMIT))),
+            Err(_) => Err(one(state::not_known_yet())),
         }
     }
 

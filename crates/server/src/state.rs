@@ -25,6 +25,8 @@
 
 pub mod health;
 mod kept;
+#[cfg(test)]
+pub mod odd;
 mod park;
 mod remembered;
 mod settled;
@@ -57,8 +59,8 @@ use crate::{
 pub use park::Park;
 pub use remembered::Remembered;
 pub use settled::Generation;
-pub use settled::not_known_yet;
 use settled::settled;
+pub use settled::{ANSWER_LIMIT, awaited, known, not_known_yet};
 use slowest::Slowest;
 pub use spec::{OnIntent, VmSpec, Wanted};
 pub use token::TokenSpec;

@@ -157,12 +157,14 @@ impl Hub {
         inner.names_anew();
     }
 
-    /// A node is none any more; what it is told ends.
-    pub fn remove(&self, name: &Name) {
+    /// A node is none any more; what it is told ends. False if it was none.
+    pub fn remove(&self, name: &Name) -> bool {
         let mut inner = self.lock();
-        if inner.seats.remove(name).is_some() {
+        let was = inner.seats.remove(name).is_some();
+        if was {
             inner.names_anew();
         }
+        was
     }
 
     /// The member of this name.

@@ -18,6 +18,7 @@ use super::{
 use crate::{
     Clock, NodePeerInfo, Pending, Server,
     audit::{Actor, Asked},
+    state,
 };
 
 /// A node's certificate is good for so long. Short, as nothing but the registry takes one back; long enough for a
@@ -317,10 +318,22 @@ fn unusable(error: PkiError) -> Problem {
 }
 
 impl Server {
-    /// Lets a machine in that has a token.
-    pub(crate) async fn join(&self, request: &JoinRequest) -> Result<Joined, Problem> {
+    /// Lets a machine in that has a token, whether or not it waits for the answer.
+    pub(crate) async fn join(&self, request: JoinRequest) -> Result<Joined, Problem> {
+        let server = self.clone();
+        state::awaited(async move { server.let_in(&request).await }).await
+    }
+
+    async fn let_in(&self, request: &JoinRequest) -> Result<Joined, Problem> {
         let membership = self.membership()?;
+        // No report is kept meanwhile: it could be the one of who had this name before.
+        let mut kept = self.shared.kept.lock().await;
         let (member, joined) = membership.admit(request).await?;
+        // Nothing that another machine of this name said before is true of it.
+        kept.remove(&member.name);
+        self.shared.reports.forget(&member.name);
+        self.shared.told.leave(&member.name);
+        drop(kept);
         let asked = Asked {
             by: Actor {
                 node: Some(member.name.clone()),
@@ -333,27 +346,34 @@ impl Server {
         if let Err(problem) = self.record(&asked).await {
             tracing::warn!(%problem, "what was done is not in the record");
         }
-        // Nothing that another machine of this name said before is true of it.
-        self.shared.reports.forget(&member.name);
-        self.shared.told.leave(&member.name);
         self.changed();
         Ok(joined)
     }
 
-    /// Forgets a node: its certificate is worth nothing any more. Its VMs keep what they have.
+    /// Forgets a node, whether or not anybody waits for that: its certificate is worth nothing any more. Its VMs keep
+    /// what they have.
     ///
     /// # Errors
     /// `node_not_found`; if it cannot be written.
-    pub(crate) async fn remove_node(&self, name: &Name) -> Result<(), Problem> {
+    pub(crate) async fn remove_node(&self, name: Name) -> Result<(), Problem> {
+        let server = self.clone();
+        state::awaited(async move { server.let_go(&name).await }).await
+    }
+
+    async fn let_go(&self, name: &Name) -> Result<(), Problem> {
         let membership = self.membership()?;
-        if !membership.register.remove(name).await? {
+        // No report is kept meanwhile: it would stay for whoever has this name next.
+        let mut kept = self.shared.kept.lock().await;
+        let was_written = membership.register.remove(name).await?;
+        kept.remove(name);
+        let was_known = membership.hub.remove(name);
+        self.shared.reports.forget(name);
+        self.shared.told.leave(name);
+        drop(kept);
+        if !was_written && !was_known {
             let text = format!("There is no node '{name}'.");
             return Err(Problem::new(Code::NodeNotFound, text));
         }
-        membership.hub.remove(name);
-        self.shared.reports.forget(name);
-        self.shared.told.leave(name);
-        self.shared.kept.lock().await.remove(name);
         self.changed();
         Ok(())
     }

@@ -20,7 +20,7 @@ use uuid::Uuid;
 
 use crate::{
     restore::finished,
-    state::{PREFIX, decode, put, within},
+    state::{PREFIX, decode, known, put, within},
 };
 
 /// How often something is decided anew that others change meanwhile.
@@ -105,6 +105,11 @@ fn founding_key() -> String {
 
 fn member_key(name: &Name) -> String {
     format!("{PREFIX}nodes/{name}/spec")
+}
+
+/// The first part of what a node said, without which the others are nothing.
+fn report_key(name: &Name) -> String {
+    format!("{PREFIX}nodes/{name}/status")
 }
 
 fn token_key(hash: &str) -> String {
@@ -283,8 +288,11 @@ pub async fn admit<S: Store>(
         let ops = vec![
             put(&format!("join-tokens/{}", candidate.token), &invitation)?,
             put(&format!("nodes/{}/spec", new.name), &new)?,
+            // Nothing that another machine of this name said is true of it.
+            Op::delete(report_key(&new.name)),
         ];
-        if let TxnOutcome::Committed { .. } = within(store.txn(compares, ops)).await? {
+        // If it counted after all, the next round finds the token used by this machine.
+        if let TxnOutcome::Committed { .. } = known(store, compares, ops).await? {
             return Ok(new);
         }
     }
@@ -354,30 +362,45 @@ fn may_take_place(
         .with_cure(cure))
 }
 
-/// Forgets a node, and what it said; `false` if there is none of this name.
+/// Forgets a node, and what it said; `false` if there is none of this name. Waits until it is known.
 ///
 /// # Errors
-/// If it cannot be written.
+/// If it is not forgotten.
 pub async fn remove<S: Store>(store: &S, name: &Name) -> Result<bool, Problem> {
     let key = member_key(name);
     for _ in 0..ATTEMPTS {
         let Some(found) = within(store.get(&key, None)).await? else {
             return Ok(false);
         };
-        // Its report and further parts of that.
-        let below = within(store.list_all(&format!("{PREFIX}nodes/{name}/"))).await?;
-        let report = below.items.iter().filter(|item| item.key != key);
-        let report: Vec<Op> = report.map(|item| Op::delete(&item.key)).collect();
         let unchanged = vec![unchanged(&key, Some(&found))];
-        let itself = vec![Op::delete(&key)];
-        if let TxnOutcome::Committed { .. } = within(store.txn(unchanged, itself)).await? {
-            for ops in report.chunks(limits::TXN_OPS_MAX) {
-                within(store.txn(Vec::new(), ops.to_vec())).await?;
+        let itself = vec![Op::delete(&key), Op::delete(report_key(name))];
+        let forgotten = match known(store, unchanged, itself).await? {
+            TxnOutcome::Committed { .. } => true,
+            // By an earlier try, or by another server.
+            TxnOutcome::Conflict { .. } => within(store.get(&key, None)).await?.is_none(),
+        };
+        if forgotten {
+            if let Err(problem) = forget_parts(store, name).await {
+                tracing::warn!(%problem, %name, "further parts of its report stay, and are nothing without the first");
             }
             return Ok(true);
         }
     }
     Err(busy())
+}
+
+/// Forgets what is left of a node's report.
+async fn forget_parts<S: Store>(store: &S, name: &Name) -> Result<(), Problem> {
+    let parts = within(store.list_all(&format!("{}/", report_key(name)))).await?;
+    let parts: Vec<Op> = parts
+        .items
+        .iter()
+        .map(|part| Op::delete(&part.key))
+        .collect();
+    for ops in parts.chunks(limits::TXN_OPS_MAX) {
+        within(store.txn(Vec::new(), ops.to_vec())).await?;
+    }
+    Ok(())
 }
 
 fn busy() -> Problem {
@@ -389,6 +412,7 @@ mod tests {
     use accelnet_store::MemoryStore;
 
     use super::*;
+    use crate::state::odd::{Odd, Way};
 
     const LASTS: Duration = Duration::from_secs(900);
 
@@ -513,6 +537,31 @@ mod tests {
         // Its certificate's owner is no member, nor does its used token make it one.
         let again = admit(&store, candidate("t1", "k1", &one), now()).await;
         assert_eq!(again.unwrap_err().code, Code::JoinRefused);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_machine_is_let_in_and_a_node_forgotten_once_whatever_answers_are_lost() {
+        use Way::{Late, Lost, MadeInSilence};
+        let all: [&[Way]; 4] = [&[MadeInSilence], &[Lost], &[Late], &[Lost, MadeInSilence]];
+        for ways in all {
+            let one = name("node1");
+            let store = Odd::new(&[]);
+            invite(&store, "t1", None, now(), LASTS).await.unwrap();
+            // Of a machine that had this name.
+            let report = vec![Op::put(report_key(&one), "{}")];
+            store.txn(Vec::new(), report).await.unwrap();
+            store.from_now(ways);
+            let let_in = admit(&store, candidate("t1", "k1", &one), now());
+            let member = let_in.await.unwrap();
+            assert_eq!(members(&store).await.unwrap(), [member]);
+            assert_eq!(store.get(&report_key(&one), None).await.unwrap(), None);
+            let report = vec![Op::put(report_key(&one), "{}")];
+            store.txn(Vec::new(), report).await.unwrap();
+            store.from_now(ways);
+            assert!(remove(&store, &one).await.unwrap());
+            let left = store.list_all(&format!("{PREFIX}nodes/")).await.unwrap();
+            assert_eq!(left.items, []);
+        }
     }
 
     #[tokio::test]

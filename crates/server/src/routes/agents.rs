@@ -77,8 +77,8 @@ async fn join(
     ConnectInfo(sender): ConnectInfo<Sender>,
     Body(request): Body<JoinRequest>,
 ) -> Result<Json<Joined>, Failure> {
-    let joined = server.join(&request).await;
-    if joined.is_err()
+    let joined = server.join(request).await;
+    if matches!(&joined, Err(problem) if problem.code == Code::JoinRefused)
         && let Sender::Remote { address, .. } = sender
     {
         server

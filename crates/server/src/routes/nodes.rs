@@ -276,7 +276,7 @@ pub async fn remove_node(
         ));
     }
     if !asked.dry_run {
-        let removed = server.remove_node(&detail.summary.name).await;
+        let removed = server.remove_node(detail.summary.name.clone()).await;
         removed.inspect_err(|problem| audit::refused(&asked, std::slice::from_ref(problem)))?;
         match detail.isolated.is_empty() {
             true => server.record(&asked).await?,

@@ -47,17 +47,29 @@ pub async fn settled<S: Store>(
     ops: Vec<Op>,
     write: Uuid,
 ) -> Result<Option<Revision>, Problem> {
+    match known(store, vec![compare], ops).await? {
+        TxnOutcome::Committed { revision } => Ok(Some(revision)),
+        TxnOutcome::Conflict { conflicts, .. } => {
+            let found = conflicts.into_iter().find_map(|conflict| conflict.found);
+            found.map_or(Ok(None), |found| is_ours(&found, write))
+        }
+    }
+}
+
+/// Tries until it is known what became of a transaction. A conflict may be with an earlier try of it: whoever asks has
+/// to look at what is there now. One that compares nothing that it changes may be made more than once.
+///
+/// # Errors
+/// If it was not made, and will not be.
+pub async fn known<S: Store>(
+    store: &S,
+    compares: Vec<Compare>,
+    ops: Vec<Op>,
+) -> Result<TxnOutcome, Problem> {
     let mut unknown = false;
     loop {
-        let why = match timeout(LIMIT, store.txn(vec![compare.clone()], ops.clone())).await {
-            Ok(Ok(TxnOutcome::Committed { revision })) => return Ok(Some(revision)),
-            Ok(Ok(TxnOutcome::Conflict { conflicts, .. })) => {
-                let found = conflicts.into_iter().find_map(|conflict| conflict.found);
-                return match found.filter(|_| unknown) {
-                    Some(found) => is_ours(&found, write),
-                    None => Ok(None),
-                };
-            }
+        let why = match timeout(LIMIT, store.txn(compares.clone(), ops.clone())).await {
+            Ok(Ok(outcome)) => return Ok(outcome),
             Ok(Err(error @ StoreError::OutcomeUnknown { .. })) => error.to_string(),
             // It has ended, and with it whatever was under way.
             Ok(Err(error @ StoreError::Closed { .. })) => return Err(failed(&error)),
@@ -77,102 +89,47 @@ fn is_ours(found: &KeyValue, write: Uuid) -> Result<Option<Revision>, Problem> {
     Ok(ours.then_some(found.mod_revision))
 }
 
+/// Who asked for a change waits so long for the store: less than clients wait for an answer (60 s).
+pub const ANSWER_LIMIT: Duration = Duration::from_secs(30);
+
+/// Waits for what goes on in any case, but not for ever.
+///
+/// # Errors
+/// Its own; `store_failed` if it is not known yet; `internal` if it will not be, as the server stops.
+pub async fn awaited<T: Send + 'static>(
+    work: impl Future<Output = Result<T, Problem>> + Send + 'static,
+) -> Result<T, Problem> {
+    match timeout(ANSWER_LIMIT, tokio::spawn(work)).await {
+        Ok(Ok(answer)) => answer,
+        Ok(Err(error)) => Err(Problem::new(Code::Internal, format!("{error}."))),
+        Err(_) => Err(not_known_yet()),
+    }
+}
+
 /// What those are told who wait no longer.
-pub fn not_known_yet(waited: Duration) -> Problem {
+pub fn not_known_yet() -> Problem {
     let text = format!(
         "The store gave no answer within {} s. The change is made as soon as it does, or not at all.",
-        waited.as_secs()
+        ANSWER_LIMIT.as_secs()
     );
     Problem::new(Code::StoreFailed, text)
 }
 
 #[cfg(test)]
 mod tests {
-    use std::{
-        collections::VecDeque,
-        future::pending,
-        sync::{Arc, Mutex},
-    };
+    use std::sync::Arc;
 
     use accelnet_model::{ClusterEnable, Intent};
-    use accelnet_store::{Listing, MemoryStore, Page, Watch};
     use jiff::Timestamp;
 
     use super::*;
     use crate::{
         audit::{Actor, Asked, Entry},
-        state::{State, Stored, Write},
+        state::{
+            State, Stored, Write,
+            odd::{Odd, Way},
+        },
     };
-
-    /// What becomes of a transaction.
-    #[derive(Clone, Copy)]
-    enum Way {
-        /// It is made, and nobody is told.
-        MadeInSilence,
-        /// It is lost on its way.
-        Lost,
-        /// It is made when those after it have been.
-        Late,
-        /// The backend cannot be reached; nothing was written.
-        Refused,
-    }
-
-    /// A store that treats transactions so, one after the other, and then answers.
-    struct Odd {
-        store: MemoryStore,
-        ways: Mutex<VecDeque<Way>>,
-        late: Mutex<Option<(Vec<Compare>, Vec<Op>)>>,
-    }
-
-    impl Store for Odd {
-        async fn get(
-            &self,
-            key: &str,
-            at: Option<Revision>,
-        ) -> accelnet_store::Result<Option<Arc<KeyValue>>> {
-            self.store.get(key, at).await
-        }
-
-        async fn list(&self, prefix: &str, page: Page) -> accelnet_store::Result<Listing> {
-            self.store.list(prefix, page).await
-        }
-
-        async fn txn(
-            &self,
-            compares: Vec<Compare>,
-            ops: Vec<Op>,
-        ) -> accelnet_store::Result<TxnOutcome> {
-            let way = self.ways.lock().unwrap().pop_front();
-            match way {
-                None => {
-                    let outcome = self.store.txn(compares, ops).await;
-                    let late = self.late.lock().unwrap().take();
-                    if let Some((compares, ops)) = late {
-                        let late = self.store.txn(compares, ops).await.unwrap();
-                        assert_eq!(late.committed(), None, "made twice");
-                    }
-                    outcome
-                }
-                Some(Way::MadeInSilence) => {
-                    self.store.txn(compares, ops).await.unwrap();
-                    pending().await
-                }
-                Some(Way::Late) => {
-                    *self.late.lock().unwrap() = Some((compares, ops));
-                    pending().await
-                }
-                Some(Way::Lost) => pending().await,
-                Some(Way::Refused) => Err(StoreError::Backend {
-                    file: "state".into(),
-                    detail: "out of reach".into(),
-                }),
-            }
-        }
-
-        async fn watch(&self, prefix: &str, from: Revision) -> accelnet_store::Result<Watch> {
-            self.store.watch(prefix, from).await
-        }
-    }
 
     fn entry() -> Entry {
         let asked = Asked {
@@ -199,11 +156,7 @@ mod tests {
     }
 
     async fn after(ways: &[Way]) -> (Arc<Odd>, Result<Option<crate::state::Wish>, Problem>) {
-        let store = Arc::new(Odd {
-            store: MemoryStore::new(),
-            ways: Mutex::new(ways.iter().copied().collect()),
-            late: Mutex::default(),
-        });
+        let store = Arc::new(Odd::new(ways));
         let state = Stored::open(Arc::clone(&store)).await.unwrap();
         let seen = State::load(&state).await.unwrap();
         let made = State::commit(&state, &seen, vec![(enables("compute"), entry())]).await;
@@ -251,11 +204,7 @@ mod tests {
     /// Somebody else writes while it is not known: that is no success.
     #[tokio::test(start_paused = true)]
     async fn anothers_change_is_not_taken_for_it() {
-        let store = Arc::new(Odd {
-            store: MemoryStore::new(),
-            ways: Mutex::new([Way::Lost].into()),
-            late: Mutex::default(),
-        });
+        let store = Arc::new(Odd::new(&[Way::Lost]));
         let (one, other) = (
             Stored::open(Arc::clone(&store)).await.unwrap(),
             Stored::open(Arc::clone(&store)).await.unwrap(),

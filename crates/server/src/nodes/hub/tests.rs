@@ -67,7 +67,7 @@ async fn another_identity_of_the_same_name_is_nobody() {
         assert_eq!(problem.code, Code::NodeNotMember);
     }
     assert!(hub.follow(&name("a"), Uuid::from_u128(2), now).is_ok());
-    hub.remove(&name("a"));
+    assert!(hub.remove(&name("a")) && !hub.remove(&name("a")));
     assert!(hub.names().is_empty() && hub.member(&name("a")).is_none());
 }
 
