@@ -157,7 +157,8 @@ pub fn init(args: &Init) -> Result<()> {
 async fn found<S: Store>(state: &ServerState, kept: &Kept, store: Arc<S>) -> Result<()> {
     let (addresses, _) = state.addresses()?;
     let address = &addresses[0];
-    let before = membership::founded(&*store).await.is_ok();
+    // One that cannot be read may be there.
+    let before = membership::is_founded(&*store).await.map_err(about(kept))?;
     ensure!(
         !before,
         "there is a cluster in {kept} already; start its server: accelnetd server --address {address}"

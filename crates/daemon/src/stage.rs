@@ -198,7 +198,7 @@ async fn lead_on(State(mut stage): State<Stage>, request: Request) -> Response {
     }
     let text = match &active {
         Some(active) => format!("This server stands by; {active} decides at present."),
-        None => "This server stands by, and no other decides at present.".to_owned(),
+        None => "This server stands by, and no other is known to decide at present.".to_owned(),
     };
     // Reads too, unless that was accepted: what nodes report is known where they report, and a copy would be old.
     let problem = Problem::new(Code::ServerNotActive, text);

@@ -466,10 +466,11 @@ impl Server {
 
     /// Records what was done beside the wish.
     pub(crate) async fn record(&self, asked: &Asked) -> Result<(), Problem> {
-        self.shared
-            .state
-            .record(&Entry::new(asked, self.now()))
-            .await
+        let entry = Entry::new(asked, self.now());
+        self.shared.state.record(&entry).await?;
+        // For those who follow the record.
+        self.changed();
+        Ok(())
     }
 
     /// Keeps reports that changed, until the server stops.

@@ -171,8 +171,8 @@ pub trait State: Send + Sync {
     /// How long the store took at most for an answer, within the last minute.
     fn took(&self) -> Duration;
 
-    /// The number of the next entry of the record.
-    fn next_entry(&self) -> u64;
+    /// Grows with each entry of the record, when it can be read.
+    fn recorded(&self) -> u64;
 
     /// The record of changes with its numbers, in their order.
     fn entries(&self) -> Pending<'_, Result<Vec<(u64, Entry)>, Problem>>;
@@ -203,6 +203,7 @@ pub struct Stored<S> {
     store: S,
     /// Number of the next audit entry.
     next_entry: AtomicU64,
+    recorded: AtomicU64,
     /// The wish that was read or written last.
     held: Mutex<Option<Wish>>,
     /// Held while all of it is read, or a change is written: whoever finds a generation that is not in
@@ -226,6 +227,7 @@ impl<S: Store> Stored<S> {
         Ok(Self {
             store,
             next_entry: AtomicU64::new(number.map_or(0, |number| number + 1)),
+            recorded: AtomicU64::default(),
             held: Mutex::default(),
             busy: tokio::sync::Mutex::default(),
             slowest: Slowest::default(),
@@ -329,12 +331,18 @@ impl<S: Store> Stored<S> {
         let Some(revision) = self.slowest.of(written).await? else {
             return Ok(None);
         };
+        self.has_recorded();
         let writes = changes.iter();
         let writes =
             writes.flat_map(|(writes, entry)| writes.iter().map(move |write| (write, entry)));
         let wish = seen.after(writes, revision, number);
         self.hold(&wish);
         Ok(Some(wish))
+    }
+
+    /// Entries were written; or they may have been.
+    fn has_recorded(&self) {
+        self.recorded.fetch_add(1, Ordering::Relaxed);
     }
 
     /// A new entry, and the end of the one that is too old.
@@ -386,7 +394,11 @@ impl<S: Store> State for Stored<S> {
                 ops.extend(self.entry_ops(entry)?);
             }
             let written = self.store.txn(Vec::new(), ops);
-            within(self.slowest.of(written)).await.map(drop)
+            let written = within(self.slowest.of(written)).await.map(drop);
+            if entry.is_some() {
+                self.has_recorded();
+            }
+            written
         })
     }
 
@@ -394,8 +406,8 @@ impl<S: Store> State for Stored<S> {
         self.slowest.lately()
     }
 
-    fn next_entry(&self) -> u64 {
-        self.next_entry.load(Ordering::Relaxed)
+    fn recorded(&self) -> u64 {
+        self.recorded.load(Ordering::Relaxed)
     }
 
     fn entries(&self) -> Pending<'_, Result<Vec<(u64, Entry)>, Problem>> {
@@ -418,7 +430,9 @@ impl<S: Store> State for Stored<S> {
     fn record<'a>(&'a self, entry: &'a Entry) -> Pending<'a, Result<(), Problem>> {
         Box::pin(async move {
             let ops = self.entry_ops(entry)?;
-            within(self.store.txn(Vec::new(), ops)).await.map(drop)
+            let written = within(self.store.txn(Vec::new(), ops)).await.map(drop);
+            self.has_recorded();
+            written
         })
     }
 

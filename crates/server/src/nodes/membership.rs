@@ -127,6 +127,14 @@ pub async fn founded<S: Store>(store: &S) -> Result<Authority, Problem> {
     authority(founding)
 }
 
+/// True if there is a cluster in the store.
+///
+/// # Errors
+/// If it cannot be read.
+pub async fn is_founded<S: Store>(store: &S) -> Result<bool, Problem> {
+    Ok(registry::founding(store).await?.is_some())
+}
+
 /// A server says where it is, before it decides: agents that lose the active one look for it there.
 ///
 /// # Errors

@@ -219,8 +219,16 @@ pub async fn list_events(
         Problem::new(Code::InvalidArgument, text).about("field", "limit")
     })?;
     // Looked at before: what comes meanwhile is in both, and told once.
-    let from = next(&server);
+    let next_event = server.shared.health.next_event();
     let mut items = events(&server).await?;
+    let entries = items
+        .iter()
+        .filter_map(number)
+        .filter(|(kind, _)| *kind != 'e');
+    let from = (
+        next_event,
+        entries.map(|(_, number)| number + 1).max().unwrap_or(0),
+    );
     items.retain(|event| query.since.is_none_or(|since| event.at >= since));
     items.drain(..items.len().saturating_sub(limit));
     if !query.watch {
@@ -273,22 +281,24 @@ type Next = (u64, u64);
 
 /// What is sent, and how much there was when it was looked at.
 struct Looked {
-    next: Next,
+    /// The next event's number, and how much had been recorded.
+    seen: Option<(u64, u64)>,
     sent: BTreeMap<String, Event>,
 }
 
 /// These events, then each that comes. The record is read again only when something was written to it.
 fn follow(server: Server, first: Vec<Event>, from: Next) -> Result<Response, Failure> {
     let looked = Arc::new(Mutex::new(Looked {
-        next: from,
+        seen: None,
         sent: first.into_iter().map(keyed).collect(),
     }));
     stream::follow(server, stream::Ends::Never, move |server| {
         let looked = Arc::clone(&looked);
         Box::pin(async move {
             let mut looked = looked.lock().await;
-            let now = next(&server);
-            if now != looked.next {
+            let shared = &server.shared;
+            let now = Some((shared.health.next_event(), shared.state.recorded()));
+            if now != looked.seen {
                 let all = events(&server).await?.into_iter();
                 let all: BTreeMap<String, Event> = all.map(keyed).collect();
                 // Those that are no longer kept are forgotten here too.
@@ -305,16 +315,11 @@ fn follow(server: Server, first: Vec<Event>, from: Next) -> Result<Response, Fai
                 for (key, event) in new {
                     looked.sent.entry(key).or_insert(event);
                 }
-                looked.next = now;
+                looked.seen = now;
             }
             Ok(looked.sent.clone())
         })
     })
-}
-
-fn next(server: &Server) -> Next {
-    let shared = &server.shared;
-    (shared.health.next_event(), shared.state.next_entry())
 }
 
 /// What it is of, and its number there.

@@ -139,10 +139,9 @@ pub async fn list_audit(
     follow(server, items, query.since)
 }
 
-/// What is sent, and the wish's generation at which it was looked at.
-#[derive(Default)]
+/// What is sent, and how much had been recorded when it was looked at.
 struct Looked {
-    generation: u64,
+    recorded: Option<u64>,
     entries: BTreeMap<String, AuditEntry>,
 }
 
@@ -158,7 +157,7 @@ fn follow(
     let from = first.last().map(|entry| entry.number + 1);
     let entries = first.into_iter().map(|entry| (key(&entry), entry));
     let looked = Arc::new(Mutex::new(Looked {
-        generation: 0,
+        recorded: None,
         entries: entries.collect(),
     }));
     let begun = server.now();
@@ -166,8 +165,8 @@ fn follow(
         let looked = Arc::clone(&looked);
         Box::pin(async move {
             let mut looked = looked.lock().await;
-            let generation = server.wish().await?.generation();
-            if generation != looked.generation {
+            let recorded = Some(server.shared.state.recorded());
+            if recorded != looked.recorded {
                 let all = server.shared.state.entries().await?;
                 let oldest = all.first().map(|(number, _)| *number);
                 let new = |(number, entry)| {
@@ -184,7 +183,7 @@ fn follow(
                 looked
                     .entries
                     .retain(|_, entry| oldest.is_none_or(|oldest| entry.number >= oldest));
-                looked.generation = generation;
+                looked.recorded = recorded;
             }
             Ok(looked.entries.clone())
         })

@@ -409,5 +409,10 @@ async fn the_record_is_read_from_a_time_on_and_followed() {
         ),
         (&json!("put"), &json!("token revoke"), &json!("done"))
     );
+    // What changes nothing that is wanted is told as well.
+    let copy = rig.http.request(Method::GET, "/backup").send();
+    copy.await.unwrap().bytes().await.unwrap();
+    let next = lines.next().await.unwrap();
+    assert_eq!(next["object"]["operation"], "backup", "{next}");
     rig.stop().await;
 }
