@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use accelnet_model::{NodeStatus, PciAddress, UnseenVm, VfUser, VmState, VmStatus};
+use accelnet_model::{NodeStatus, PciAddress, UnseenVm, VfUser, VmJob, VmState, VmStatus};
 use uuid::Uuid;
 
 use crate::reports::{Known, Seen};
@@ -69,15 +69,24 @@ impl<'a> Place<'a> {
     }
 
     /// It runs there rather than is paused, is paused rather than only defined (after a migration the
-    /// definition may stay behind); and what is told now counts more than what was told once.
+    /// definition may stay behind). Where it was running once it is until it is seen to be somewhere: a VM
+    /// that stands still where it has been looked at is there, one that comes in may never run there, and that it
+    /// is off elsewhere says nothing. What is told now counts more than what was told once.
     fn rank(&self) -> (u8, bool, bool) {
-        let runs = match self.state() {
-            VmState::Running => 2,
-            VmState::Paused => 1,
-            VmState::Off => 0,
+        let current = self.node.blind().is_none();
+        let (seen, comes) = match self.look {
+            Look::Seen(vm) => (true, vm.facts.job == Some(VmJob::Incoming)),
+            // What comes in cannot be looked at.
+            Look::Unseen { .. } => (false, true),
         };
-        let seen = matches!(self.look, Look::Seen(_));
-        (runs, self.node.blind().is_none(), seen)
+        let state = match (self.state(), current) {
+            (VmState::Running, true) => 4,
+            (VmState::Paused, true) if !comes => 3,
+            (VmState::Running, false) => 2,
+            (VmState::Paused, _) => 1,
+            (VmState::Off, _) => 0,
+        };
+        (state, current, seen)
     }
 
     /// The better of two; the first of equals.

@@ -213,3 +213,28 @@ async fn a_vm_that_comes_in_is_where_it_still_runs() {
         rig.stop().await;
     }
 }
+
+/// Its node has died, or is cut off: it is where it ran until it is seen somewhere else, and not only defined there.
+#[tokio::test]
+async fn a_vm_of_a_silent_node_is_there_until_it_is_seen_elsewhere() {
+    for (state, comes, is_elsewhere) in [
+        (VmState::Running, false, true),
+        (VmState::Paused, false, true),
+        (VmState::Off, false, false),
+        (VmState::Paused, true, false),
+    ] {
+        let rig = Rig::two(0).await;
+        rig.http.accelerate("vm1", "low").await.done();
+        rig.nodes.silent("node1", true);
+        let mut there = fixture::vm(1);
+        there.state = state;
+        if comes {
+            rig.nodes.cannot_look_at("node2", vm1(), Some(BECAUSE));
+        }
+        rig.nodes.sees("node2", move |seen| seen.vms.push(there));
+        let node = if is_elsewhere { "node2" } else { "node1" };
+        let vm = rig.http.get("/vms/vm1").await.done();
+        assert_eq!(vm["node"], node, "{state:?} {comes}: {vm}");
+        rig.stop().await;
+    }
+}
