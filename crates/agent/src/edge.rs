@@ -28,7 +28,7 @@ use accelnet_model::{Code, NodeStatus, Problem};
 use accelnet_rules::action::Lane;
 
 use crate::{
-    Message, carry_out,
+    Config, Message, carry_out,
     event::{Effect, Event, GlanceScope, HostScope, Promised},
     figures::Figures,
     ledger::Ledger,
@@ -77,7 +77,7 @@ pub struct Edge {
 
 impl Edge {
     pub fn new(
-        state_dir: PathBuf,
+        Config { state_dir, member }: Config,
         host: Arc<dyn Host>,
         hypervisor: Arc<dyn Hypervisor>,
         messages: mpsc::Sender<Message>,
@@ -85,7 +85,8 @@ impl Edge {
         beat: Arc<AtomicU64>,
         figures: Arc<Figures>,
     ) -> Self {
-        let (ledger, problem) = Ledger::open(&state_dir);
+        let (mut ledger, problem) = Ledger::open(&state_dir);
+        ledger.of_member(member);
         let (frames, jobs) = mpsc::channel();
         let (looks, scopes) = mpsc::channel();
         let (vms, turns) = mpsc::channel();

@@ -65,6 +65,9 @@ pub struct Incoming {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Ledger {
     version: u32,
+    /// The node of a cluster that the wish is for; `None` of a host by itself, and before that was written down.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    member: Option<Uuid>,
     /// The wish that was accepted last.
     pub desired: NodeDesired,
     /// VFs to make at the node's start.
@@ -205,6 +208,15 @@ impl Ledger {
                 let problem = Problem::new(Code::StoreFailed, format!("{error}."));
                 (Self::default(), Some(problem))
             }
+        }
+    }
+
+    /// Whoever this host is a node of numbers its wishes itself: after it has joined, or has left, the next wish is a
+    /// beginning, whatever its number. What was wanted holds until then.
+    pub fn of_member(&mut self, member: Option<Uuid>) {
+        if self.member != member {
+            self.member = member;
+            self.desired.generation = 0;
         }
     }
 

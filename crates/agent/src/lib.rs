@@ -61,6 +61,8 @@ pub mod by_hand {
 pub struct Config {
     /// Directory of the ledger.
     pub state_dir: PathBuf,
+    /// Which node of a cluster it is; `None` on a host by itself.
+    pub member: Option<Uuid>,
 }
 
 /// What wakes the loop.
@@ -109,7 +111,7 @@ impl Agent {
         let thread = std::thread::spawn(move || {
             let report = Box::new(report);
             edge::Edge::new(
-                config.state_dir,
+                config,
                 its_host,
                 hypervisor,
                 own,

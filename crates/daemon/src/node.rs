@@ -105,7 +105,7 @@ async fn serve(args: &AgentArgs) -> Result<()> {
         agent,
         reports,
         only: _until_its_end,
-    } = own_agent::start(&args.state.state_dir, libvirt)?;
+    } = own_agent::start(&args.state.state_dir, Some(credentials.node), libvirt)?;
     let (last_report, own_reports) = (reports.clone(), reports.clone());
     let node = Arc::new(AtLine(Arc::clone(&agent), last_report.clone()));
     let line = Line::new(credentials, directory.clone(), node, reports);

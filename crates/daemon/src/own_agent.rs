@@ -59,15 +59,16 @@ pub fn machine() -> Linux {
     Linux::new().with_guard("/proc/self/exe".into(), vec!["hold-guard".to_owned()])
 }
 
-/// Starts it.
+/// Starts it, as this node of a cluster or as a host by itself.
 ///
 /// # Errors
 /// If this machine has an agent.
-pub fn start(state_dir: &Path, libvirt: Libvirt) -> Result<OwnAgent> {
+pub fn start(state_dir: &Path, member: Option<Uuid>, libvirt: Libvirt) -> Result<OwnAgent> {
     let only = lock()?;
     let (reports, last) = watch::channel(None);
     let config = Config {
         state_dir: state_dir.to_owned(),
+        member,
     };
     let (host, hypervisor) = (Arc::new(machine()), Arc::new(libvirt));
     let agent = Agent::start(config, host, hypervisor, move |status| {

@@ -44,7 +44,7 @@ async fn serve(args: &Standalone) -> Result<()> {
         agent,
         reports: mut last_report,
         only: _until_its_end,
-    } = own_agent::start(&args.state.state_dir, Libvirt::new(&args.libvirt))?;
+    } = own_agent::start(&args.state.state_dir, None, Libvirt::new(&args.libvirt))?;
     let node = Arc::new(LocalNode {
         names: [name.clone()].into(),
         agent: Arc::clone(&agent),

@@ -139,6 +139,7 @@ impl Node {
         };
         let config = Config {
             state_dir: PathBuf::from(world.state_dir()),
+            member: None,
         };
         let clock = Clock::of(world.host.clone());
         let host = Arc::new(world.host.clone());

@@ -23,6 +23,30 @@ fn an_older_generation_is_ignored() {
     assert_eq!(world.process().calls(), calls);
 }
 
+/// Whoever a host belongs to numbers its wishes itself: after it has joined, or has left, a lower number is no older one,
+/// and what was wanted before holds until there is a wish.
+#[test]
+fn a_host_that_joined_or_left_begins_anew() {
+    let mut world = World::accelerated(1);
+    world.desired.generation = 1000;
+    world.tell();
+    world.wait("told", |status| status.generation > 1000);
+    for member in [Some(uuid(7)), Some(uuid(8)), None] {
+        world.member = member;
+        world.start(None);
+        world.desired.generation = 0;
+        world.wait("as it was", |status| {
+            status.generation == 0 && path(status, 1) == NicPath::Vf
+        });
+        world.tell();
+        world.wait("it follows", |status| status.generation == 1);
+        world.assert_on_vf(1);
+        // The same one again is told nothing old.
+        world.start(None);
+        world.wait("it goes on", |status| status.generation == 1);
+    }
+}
+
 /// The agent alone, without a server, goes on with what it accepted.
 #[test]
 fn the_last_wish_is_kept() {

@@ -43,6 +43,8 @@ pub struct World {
     running: Option<Running>,
     slow: Vec<Slow>,
     call_time: Duration,
+    /// Which node of a cluster the next agent is.
+    pub member: Option<Uuid>,
     /// How much was done since time passed last.
     busy: (Duration, usize),
     /// How much virtual time all may take until it is as wanted.
@@ -100,6 +102,7 @@ impl World {
             running: None,
             slow: Vec::new(),
             call_time: Duration::ZERO,
+            member: None,
             busy: (Duration::ZERO, 0),
             patience: VIRTUAL_LIMIT,
             told: Vec::new(),

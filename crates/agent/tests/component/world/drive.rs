@@ -141,7 +141,8 @@ impl World {
         Host::watch(&*process, to_agent).unwrap();
         let (to_agent, of_vms) = mpsc::channel();
         Hypervisor::watch(&*process, to_agent).unwrap();
-        let (ledger, problem) = Ledger::open(self.directory.path());
+        let (mut ledger, problem) = Ledger::open(self.directory.path());
+        ledger.of_member(self.member);
         self.running = Some(Running {
             machine: Machine::new(ledger, problem),
             process,
