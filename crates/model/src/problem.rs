@@ -4,9 +4,12 @@
 //! API, command line and documentation all read this table, so that a problem has the same words
 //! everywhere. A [`Problem`] adds what was found this time and which objects it is about.
 
+mod newer;
+
 use std::fmt;
 
-use serde::{Deserialize, Serialize};
+pub use newer::Newer;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use utoipa::{
     PartialSchema, ToSchema,
     openapi::{
@@ -44,9 +47,11 @@ pub mod exit {
 macro_rules! catalogue {
     ($($variant:ident $code:literal $exit:ident $title:literal $explanation:literal $cure:literal)+) => {
         /// What kind of problem it is. In JSON and on the command line it is written in snake case.
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub enum Code {
-            $(#[doc = $title] #[serde(rename = $code)] $variant,)+
+            $(#[doc = $title] $variant,)+
+            /// What a newer version tells. Its words come with it.
+            Newer(Newer),
         }
 
         impl Code {
@@ -55,31 +60,38 @@ macro_rules! catalogue {
 
             /// The entry's key, in snake case.
             pub fn as_str(self) -> &'static str {
-                match self { $(Self::$variant => $code,)+ }
+                match self { $(Self::$variant => $code,)+ Self::Newer(code) => code.as_str() }
             }
 
             /// One sentence that says what is wrong.
             pub fn title(self) -> &'static str {
-                match self { $(Self::$variant => $title,)+ }
+                match self { $(Self::$variant => $title,)+ Self::Newer(_) => NEWER[0] }
             }
 
             /// Why it is a problem or how it comes about, with an example where that helps.
             pub fn explanation(self) -> &'static str {
-                match self { $(Self::$variant => $explanation,)+ }
+                match self { $(Self::$variant => $explanation,)+ Self::Newer(_) => NEWER[1] }
             }
 
             /// What generally helps.
             pub fn cure(self) -> &'static str {
-                match self { $(Self::$variant => $cure,)+ }
+                match self { $(Self::$variant => $cure,)+ Self::Newer(_) => NEWER[2] }
             }
 
             /// Exit code of a command that ends with this problem.
             pub fn exit_code(self) -> u8 {
-                match self { $(Self::$variant => exit::$exit,)+ }
+                match self { $(Self::$variant => exit::$exit,)+ Self::Newer(_) => exit::FAILED }
             }
         }
     };
 }
+
+/// Title, explanation and cure of what this version does not know.
+const NEWER: [&str; 3] = [
+    "A problem that this version of accelnet does not know.",
+    "Another part of the cluster is newer, and tells it; what it found is in its own words.",
+    "Look it up with the newer version ('accelnet explain CODE'), or bring this one up to date.",
+];
 
 catalogue! {
     AccelNetNotSupported "accel_net_not_supported" REFUSED
@@ -661,6 +673,22 @@ impl PartialSchema for Code {
 
 impl ToSchema for Code {}
 
+impl Serialize for Code {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.as_str())
+    }
+}
+
+/// Whatever it is: one problem that is not understood must not take a whole report with it.
+impl<'de> Deserialize<'de> for Code {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = std::borrow::Cow::<str>::deserialize(deserializer)?;
+        Ok(text
+            .parse()
+            .unwrap_or_else(|_| Self::Newer(Newer::of(&text))))
+    }
+}
+
 impl fmt::Display for Code {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(self.as_str())
@@ -767,5 +795,19 @@ mod tests {
             assert_eq!(code.as_str().parse::<Code>().unwrap(), *code);
             assert_eq!(serde_json::to_value(code).unwrap(), code.as_str());
         }
+    }
+
+    #[test]
+    fn what_a_newer_version_tells_is_passed_on_unharmed() {
+        let told = serde_json::json!({
+            "code": "disk_on_fire", "title": "A disk burns.", "detail": "sda is at 900 °C.",
+            "cure": "Leave the building."
+        });
+        let read: Problem = serde_json::from_value(told.clone()).unwrap();
+        assert_eq!(read.code.as_str(), "disk_on_fire");
+        assert_eq!(read.code.exit_code(), exit::FAILED);
+        assert_eq!(serde_json::to_value(&read).unwrap(), told);
+        // What somebody types is another matter.
+        assert!("disk_on_fire".parse::<Code>().is_err());
     }
 }
