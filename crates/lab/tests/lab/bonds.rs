@@ -161,7 +161,7 @@ pub fn the_agent_dies_while_it_fails_over(rig: &mut Rig) {
             results
                 .iter()
                 .for_each(|result| result.no_worse_by(MORE_S + longer_s));
-            frames_pass(rig);
+            frames_pass(rig, "node1");
         }
     }
     points.end(rig);
