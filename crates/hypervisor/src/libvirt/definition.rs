@@ -57,11 +57,10 @@ fn of(
         cpus_on: numa::cpus_on(root),
         free_root_ports_live: if running { free_root_ports(root) } else { 0 },
         free_root_ports_config: config.map_or(0, free_root_ports),
-        nics: nics(root, config, running),
+        nics: nics(root, config, running)?,
         nics_staged: config
             .filter(|_| running)
-            .map(|config| staged_nics(root, config))
-            .unwrap_or_default(),
+            .map_or_else(|| Ok(Vec::new()), |config| staged_nics(root, config))?,
         hostdevs: if running {
             hostdevs(root)?
                 .into_iter()
@@ -280,7 +279,7 @@ fn free_root_ports(root: Element<'_>) -> u32 {
     (free.count() as u32).saturating_sub(somewhere)
 }
 
-fn nics(root: Element<'_>, config: Option<Element<'_>>, running: bool) -> Vec<NicFacts> {
+fn nics(root: Element<'_>, config: Option<Element<'_>>, running: bool) -> Result<Vec<NicFacts>> {
     let mut nics = Vec::new();
     for nic in software_nics(root) {
         let Some(mac) = nic_mac(nic) else {
@@ -295,6 +294,10 @@ fn nics(root: Element<'_>, config: Option<Element<'_>>, running: bool) -> Vec<Ni
         let somewhere = tap
             .as_ref()
             .filter(|_| nic.attribute("type") == Some("ethernet"));
+        let bridge = match (interface(attribute(nic, "source", "bridge")), somewhere) {
+            (None, Some(tap)) => taps::master(tap)?,
+            (named, _) => named,
+        };
         nics.push(NicFacts {
             mac,
             alias: attribute(nic, "alias", "name")
@@ -305,8 +308,7 @@ fn nics(root: Element<'_>, config: Option<Element<'_>>, running: bool) -> Vec<Ni
                 .to_owned(),
             // One that cannot be read is larger than any adapter's.
             mtu: attribute(nic, "mtu", "size").map(|size| size.parse().unwrap_or(u32::MAX)),
-            bridge: interface(attribute(nic, "source", "bridge"))
-                .or_else(|| taps::master(somewhere?)),
+            bridge,
             direct: interface(attribute(nic, "source", "dev"))
                 .filter(|_| nic.attribute("type") == Some("direct")),
             tap: tap.filter(|_| running),
@@ -319,12 +321,12 @@ fn nics(root: Element<'_>, config: Option<Element<'_>>, running: bool) -> Vec<Ni
             policy: policy::of(nic, mac),
         });
     }
-    nics
+    Ok(nics)
 }
 
 /// NICs of the persistent definition that the running VM does not have. One that names a network of libvirt may
 /// be a VF of that network's pool: then the running VM has it as a host device.
-fn staged_nics(live: Element<'_>, config: Element<'_>) -> Vec<NicFacts> {
+fn staged_nics(live: Element<'_>, config: Element<'_>) -> Result<Vec<NicFacts>> {
     let has = |nic: Element<'_>| {
         let pooled = nic.attribute("type") == Some("network");
         let mut interfaces =
@@ -339,9 +341,9 @@ fn staged_nics(live: Element<'_>, config: Element<'_>) -> Vec<NicFacts> {
         .filter(|nic| !has(*nic))
         .filter_map(nic_mac)
         .collect();
-    let mut staged = nics(config, Some(config), false);
+    let mut staged = nics(config, Some(config), false)?;
     staged.retain(|nic| to_come.contains(&nic.mac));
-    staged
+    Ok(staged)
 }
 
 /// Host devices of both kinds, with their elements.

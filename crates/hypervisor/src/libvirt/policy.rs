@@ -55,17 +55,19 @@ pub fn of(nic: Element<'_>, mac: MacAddr) -> Vec<PolicyFinding> {
         );
     }
     if let Some(vlan) = child(nic, "vlan") {
-        let tags: Vec<u16> = children(vlan, "tag")
-            .filter_map(|tag| tag.attribute("id")?.parse().ok())
+        let tags: Vec<&str> = children(vlan, "tag")
+            .map(|tag| tag.attribute("id").unwrap_or("none"))
             .collect();
-        let kind = match tags.as_slice() {
-            [one] if vlan.attribute("trunk") != Some("yes") => PolicyKind::AccessVlan {
-                vlan: *one,
-                uplink_tagged: false,
-            },
-            _ => PolicyKind::VlanTrunk,
+        let one = match tags.as_slice() {
+            [one] if vlan.attribute("trunk") != Some("yes") => one.parse().ok(),
+            _ => None,
         };
-        add(kind, "vlan", format!("<vlan> {tags:?}"));
+        // A tag that is not understood is no reason to leave it out: a VF can only be told one that is.
+        let kind = one.map_or(PolicyKind::VlanTrunk, |vlan| PolicyKind::AccessVlan {
+            vlan,
+            uplink_tagged: false,
+        });
+        add(kind, "vlan", format!("<vlan> [{}]", tags.join(", ")));
     }
     found
 }

@@ -85,6 +85,21 @@ fn a_running_vm_is_read() {
 }
 
 #[test]
+fn a_vlan_that_is_not_understood_is_none_that_a_vf_could_have() {
+    for odd in [
+        "<tag id='42'/><tag id='x'/>",
+        "<tag id='x'/>",
+        "<tag/>",
+        "<tag id='42'/><tag id='43'/>",
+    ] {
+        let text = VM.replace("<tag id='42'/>", odd);
+        let vm = read(&text, None, VmState::Running);
+        let kinds: Vec<_> = vm.nics[1].policy.iter().map(|found| &found.kind).collect();
+        assert!(kinds.contains(&&PolicyKind::VlanTrunk), "{odd}: {kinds:?}");
+    }
+}
+
+#[test]
 fn nics_that_come_with_the_next_start_are_told_apart() {
     let config = VM.replace("52:54:00:00:00:02", "52:54:00:00:00:0a");
     let vm = read(VM, Some(&config), VmState::Running);
