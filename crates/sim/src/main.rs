@@ -215,7 +215,10 @@ fn main() -> ExitCode {
     for (point, count) in &sum.reached {
         println!("{count:>9}  {point}");
     }
-    let missing = points::missing(&sum);
+    let missing = match args.cluster {
+        true => points::missing_of_clusters(&sum),
+        false => points::missing(&sum),
+    };
     if args.complete && !missing.is_empty() {
         println!("never reached: {}", missing.join(", "));
         return ExitCode::FAILURE;
