@@ -13,7 +13,10 @@ use axum::{
     },
     http::{HeaderMap, StatusCode, header::CONTENT_TYPE, request::Parts},
 };
-use serde::{Deserialize, de::DeserializeOwned};
+use serde::{
+    Deserialize, Deserializer,
+    de::{DeserializeOwned, Error as _},
+};
 use utoipa::IntoParams;
 
 use crate::{
@@ -136,6 +139,7 @@ pub struct DryRun {
 pub struct WatchFrom {
     /// Keep the connection and send what changes (NDJSON).
     #[param(required = false)]
+    #[serde(deserialize_with = "flag")]
     watch: bool,
     /// Go on after this revision, which a line of a watch of the same list told, instead of sending
     /// everything first. 410 if that cannot be.
@@ -148,6 +152,7 @@ pub struct WatchFrom {
 pub struct Listing {
     /// Keep the connection and send what changes (NDJSON).
     #[param(required = false)]
+    #[serde(deserialize_with = "flag")]
     watch: bool,
     /// Go on after this revision, which a line of a watch of the same list told, instead of sending
     /// everything first. 410 if that cannot be.
@@ -173,6 +178,15 @@ pub struct Paging {
 impl From<Paging> for Page {
     fn from(Paging { limit, after }: Paging) -> Self {
         Self { limit, after }
+    }
+}
+
+/// What is on or off; people type 1 and 0, too.
+pub fn flag<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {
+    match std::borrow::Cow::<str>::deserialize(deserializer)?.as_ref() {
+        "true" | "1" => Ok(true),
+        "false" | "0" => Ok(false),
+        _ => Err(D::Error::custom("it is 'true' or 'false'")),
     }
 }
 

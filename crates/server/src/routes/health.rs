@@ -199,6 +199,7 @@ pub struct Asking {
     limit: Option<u64>,
     /// Keep the connection and send what comes (NDJSON).
     #[param(required = false)]
+    #[serde(deserialize_with = "super::extract::flag")]
     watch: bool,
 }
 

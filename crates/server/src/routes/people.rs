@@ -108,6 +108,7 @@ pub struct Audit {
     limit: Option<u64>,
     /// Keep the connection and send what comes (NDJSON).
     #[param(required = false)]
+    #[serde(deserialize_with = "super::extract::flag")]
     watch: bool,
 }
 

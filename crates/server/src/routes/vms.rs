@@ -99,6 +99,7 @@ fn not_seen(vm: &Vm) -> Option<&Problem> {
 pub struct Listing {
     /// Keep the connection and send what changes (NDJSON).
     #[param(required = false)]
+    #[serde(deserialize_with = "extract::flag")]
     watch: bool,
     /// Look at all nodes afresh before answering.
     #[param(required = false)]
@@ -175,6 +176,7 @@ pub async fn list_vms(
 pub struct Showing {
     /// Keep the connection and send what changes (NDJSON).
     #[param(required = false)]
+    #[serde(deserialize_with = "extract::flag")]
     watch: bool,
     /// Ask the VM's node what was counted of its packets. Not of a watch.
     #[param(required = false)]

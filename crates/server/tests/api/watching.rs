@@ -87,7 +87,7 @@ async fn a_watch_begins_with_what_is_and_tells_each_change() {
 #[tokio::test]
 async fn the_watch_of_a_vm_ends_with_it() {
     let rig = Rig::enabled().await;
-    let mut lines = Lines::of(&rig, "/vms/vm2?watch=true").await;
+    let mut lines = Lines::of(&rig, "/vms/vm2?watch=1").await;
     assert_eq!(lines.next().await.unwrap()["object"]["name"], "vm2");
     // Another's change is none of its.
     rig.nodes.sees("node1", |seen| seen.vms[0].vcpus = 8);
@@ -129,7 +129,7 @@ async fn a_vm_is_pending_until_its_node_has_taken_up_what_is_wanted() {
 #[tokio::test]
 async fn the_status_is_watched_too() {
     let rig = Rig::enabled().await;
-    let mut lines = Lines::of(&rig, "/status?watch=true").await;
+    let mut lines = Lines::of(&rig, "/status?watch=1").await;
     lines.until(|line| line["event"] == "synced").await;
     rig.nodes.silent("node1", true);
     // It is found by asking.
