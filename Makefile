@@ -59,7 +59,7 @@ idle-cost: build ## what an idle accelnetd costs beside Debian's prometheus-node
 # Hosts by themselves, and a third as many clusters: those take longer.
 SEEDS := 300
 # A run that is long enough for all that may happen fails if anything never did.
-COMPLETE = $(shell [ $(SEEDS) -lt 3000 ] || echo --complete)
+COMPLETE = $(shell [ $(SEEDS) -lt 10000 ] || echo --complete)
 sim: test-build ## production code on simulated machines that fail, seed after seed (SEEDS=10000 for a night)
 	$(TARGET)/debug/accelnet-sim --seeds $(SEEDS) $(COMPLETE)
 	$(TARGET)/debug/accelnet-sim --cluster --seeds $$(($(SEEDS) / 3)) $(COMPLETE)

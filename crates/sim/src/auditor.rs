@@ -87,6 +87,9 @@ impl Auditor {
             let guests = machine.guests.iter().filter(on_vf);
             guests.map(|guest| VmId(guest.mac.0[5])).collect()
         });
+        // Of a VM that cannot be looked at nobody knows what to take away; that it cannot is told.
+        let breaches = breaches.into_iter().filter(|vm| node.is_readable(*vm));
+        let breaches: Vec<VmId> = breaches.collect();
         self.in_breach.retain(|vm, _| breaches.contains(vm));
         for vm in breaches {
             let since = *self.in_breach.entry(vm).or_insert(now);

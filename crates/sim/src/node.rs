@@ -91,6 +91,12 @@ impl Node {
         }
     }
 
+    /// Its definition can be read.
+    pub fn is_readable(&self, vm: VmId) -> bool {
+        self.vms
+            .with(|vms| vms.vm(vm.uuid()).is_none_or(|vm| vm.unreadable.is_none()))
+    }
+
     /// One more VM that is defined here, and off.
     pub fn define(&self, vm: VmId) {
         let facts = definition(vm.uuid(), &vm.name(), vm.mac(), &bridge());

@@ -61,19 +61,13 @@ impl Alone {
         self.in_need.insert(vm, self.node.now() + NEED_LASTS);
     }
 
-    fn is_readable(&self, vm: VmId) -> bool {
-        self.node
-            .vms
-            .with(|vms| vms.vm(vm.uuid()).is_none_or(|vm| vm.unreadable.is_none()))
-    }
-
     fn excuse_those_in_need(&mut self) {
         let now = self.node.now();
         self.in_need.retain(|_, until| now < *until);
         let well = self.is_well() && self.link;
         let in_need = self.in_need.keys().copied();
         let helpless: Vec<VmId> = in_need
-            .filter(|vm| !well || !self.is_readable(*vm))
+            .filter(|vm| !well || !self.node.is_readable(*vm))
             .collect();
         self.news.extend(helpless.into_iter().map(|vm| (vm, now)));
     }
