@@ -1,50 +1,45 @@
 //! Codes of newer versions: they are passed on as they came.
 
-use std::{
-    collections::BTreeSet,
-    sync::{Mutex, PoisonError},
-};
+use std::sync::{Mutex, PoisonError};
 
 /// So many different ones are kept as they are; versions that differ by so much are not meant to be mixed.
 const KEPT: usize = 256;
 /// The longest one that is kept as it is, in bytes; the longest of ours has half as many.
 const LONGEST: usize = 64;
 
-/// What is left of one that is none, or that is one too many.
+/// All that were told. Each stays in memory once, as codes are copied everywhere: a few KiB at most. The first is what is
+/// left of one that is none, or that is one too many.
+static SEEN: Mutex<Vec<&'static str>> = Mutex::new(Vec::new());
 const UNKNOWN: &str = "unknown";
 
-static SEEN: Mutex<BTreeSet<&'static str>> = Mutex::new(BTreeSet::new());
-
-/// The key of an entry that this version's catalogue does not have.
+/// The key of an entry that this version's catalogue does not have: its place among those that were told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Newer(&'static str);
+pub struct Newer(u16);
 
 impl Newer {
-    /// As it was written. Each stays in memory once, as codes are copied everywhere: a few KiB at most.
+    /// As it was written.
     pub(super) fn of(text: &str) -> Self {
-        let is_key = !text.is_empty()
-            && text.len() <= LONGEST
-            && text
-                .bytes()
-                .all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_'));
-        if !is_key {
-            return Self(UNKNOWN);
-        }
+        let of_keys = |byte: u8| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_');
+        let is_key = !text.is_empty() && text.len() <= LONGEST && text.bytes().all(of_keys);
         let mut seen = SEEN.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(known) = seen.get(text) {
-            return Self(known);
+        if seen.is_empty() {
+            seen.push(UNKNOWN);
         }
-        if seen.len() == KEPT {
-            return Self(UNKNOWN);
-        }
-        let kept: &'static str = Box::leak(text.to_owned().into_boxed_str());
-        seen.insert(kept);
-        Self(kept)
+        let place = seen.iter().position(|known| *known == text);
+        let place = place.or_else(|| {
+            let kept = is_key && seen.len() < KEPT;
+            kept.then(|| {
+                seen.push(Box::leak(text.to_owned().into_boxed_str()));
+                seen.len() - 1
+            })
+        });
+        Self(place.unwrap_or_default() as u16)
     }
 
     /// As it was written.
     pub fn as_str(self) -> &'static str {
-        self.0
+        let seen = SEEN.lock().unwrap_or_else(PoisonError::into_inner);
+        seen.get(usize::from(self.0)).copied().unwrap_or(UNKNOWN)
     }
 }
 

@@ -550,14 +550,14 @@ mod tests {
             // Of a machine that had this name.
             let report = vec![Op::put(report_key(&one), "{}")];
             store.txn(Vec::new(), report).await.unwrap();
-            store.from_now(ways);
+            store.treats_so(ways);
             let let_in = admit(&store, candidate("t1", "k1", &one), now());
             let member = let_in.await.unwrap();
             assert_eq!(members(&store).await.unwrap(), [member]);
             assert_eq!(store.get(&report_key(&one), None).await.unwrap(), None);
             let report = vec![Op::put(report_key(&one), "{}")];
             store.txn(Vec::new(), report).await.unwrap();
-            store.from_now(ways);
+            store.treats_so(ways);
             assert!(remove(&store, &one).await.unwrap());
             let left = store.list_all(&format!("{PREFIX}nodes/")).await.unwrap();
             assert_eq!(left.items, []);

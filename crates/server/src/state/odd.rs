@@ -41,8 +41,8 @@ impl Odd {
         }
     }
 
-    /// From now on.
-    pub fn from_now(&self, ways: &[Way]) {
+    /// Treats those that come so, from now on.
+    pub fn treats_so(&self, ways: &[Way]) {
         *self.ways.lock().unwrap() = ways.iter().copied().collect();
     }
 }
